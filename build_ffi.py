@@ -1,0 +1,91 @@
+"""Describes the one extension module: csrc/ and the libssh2 files that we use, for CFFI.
+
+setuptools calls `ffibuilder()` (see setup.py); importing this file does nothing.
+The module keeps to CPython's stable ABI, so one build serves 3.10 and later, and
+exports nothing but its init function.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+TOP = Path(__file__).resolve().parent
+CSRC = TOP / "csrc"
+MODULE = "hussh._native._libssh2"
+CDEFS = ("libssh2.cdef", "link.cdef", "channels.cdef")
+OURS = ("link.c", "pump.c", "messages.c", "channels.c", "chachapoly.c", "stubs.c")
+DEFINES = ("HAVE_CONFIG_H", "NDEBUG", "LIBSSH2_NO_DEPRECATED", "_GNU_SOURCE")
+COMPILE = ("-std=gnu11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections",
+           "-fdata-sections", "-g1")  # fmt: skip
+LINK = ("-Wl,--gc-sections", "-Wl,-z,relro,-z,now", "-Wl,--exclude-libs,ALL")
+
+PRELUDE = """
+#include <openssl/crypto.h>
+#include "libssh2.h"
+#include "link.h"
+
+static const char *hussh_built_from(void) { return %s; }
+static const char *hussh_openssl_version(void) { return OpenSSL_version(OPENSSL_VERSION); }
+"""
+
+
+def fetcher() -> ModuleType:
+    """vendor/fetch.py, loaded by its path: vendor/ is no package."""
+    spec = importlib.util.spec_from_file_location("hussh_vendor_fetch", TOP / "vendor/fetch.py")
+    assert spec is not None and spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def flags(source: Path) -> dict[str, list[str]]:
+    """Include folders, sources and compiler flags; paths of ours are relative to the top."""
+    names = [str(source / "src" / name) for name in fetcher().SOURCES]
+    return {
+        "sources": [f"csrc/{name}" for name in OURS] + names,
+        "include_dirs": ["csrc", str(source / "include"), str(source / "src")],
+        "extra_compile_args": [*COMPILE, *(f"-D{name}" for name in DEFINES)],
+        "extra_link_args": list(LINK),
+    }
+
+
+def openssl_version() -> str:
+    """The version of the headers that we compile against."""
+    asked = subprocess.run(  # noqa: S603
+        [os.environ.get("CC", "cc"), "-E", "-P", "-"],
+        input="#include <openssl/opensslv.h>\nOPENSSL_VERSION_STR\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return asked.stdout.split()[-1].strip('"')
+
+
+def ffibuilder() -> Any:
+    """Fetch libssh2 (or take it from the cache) and describe the extension to CFFI."""
+    from cffi import FFI
+
+    vendor = fetcher()
+    try:
+        source = vendor.prepare()
+    except vendor.FetchError as error:
+        raise SystemExit(f"hussh: {error}") from None
+    record = {**vendor.describe(source), "openssl": openssl_version()}
+    ffi = FFI()
+    for name in CDEFS:
+        ffi.cdef((CSRC / name).read_text())
+    ffi.set_source(
+        MODULE,
+        PRELUDE % json.dumps(json.dumps(record)),
+        libraries=["crypto", "z"],
+        py_limited_api=True,
+        define_macros=[("Py_LIMITED_API", "0x030a0000")],
+        **flags(source),
+    )
+    return ffi

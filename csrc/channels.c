@@ -1,0 +1,634 @@
+/* channels.c - the connection protocol (RFC 4254) of one link.
+ *
+ * Every message that arrives finds its channel by number and changes only that
+ * channel, so nothing can take another's answer, any number of opens run at
+ * once, and giving one up costs one channel.  A channel that its owner let go
+ * lives on here, without events, until the peer's CLOSE.
+ *
+ * Windows (section 5.2): the peer gets credit for what was *taken*, not for
+ * what arrived, so a reader that stops stops the sender.  Of a channel that
+ * carries a link, "taken" is what that link's session has read.
+ */
+#include "link_priv.h"
+
+#include <limits.h>
+
+#define CHANNELS_MAX 65536u
+#define WRITE_MAX ((size_t)1 << 20) /* most bytes that a channel queues for sending */
+
+enum {
+  GLOBAL_REQUEST = 80, REQUEST_SUCCESS, REQUEST_FAILURE,
+  CHANNEL_OPEN = 90, CHANNEL_OPEN_CONFIRMATION, CHANNEL_OPEN_FAILURE, CHANNEL_WINDOW_ADJUST,
+  CHANNEL_DATA, CHANNEL_EXTENDED_DATA, CHANNEL_EOF, CHANNEL_CLOSE, CHANNEL_REQUEST,
+  CHANNEL_SUCCESS, CHANNEL_FAILURE
+};
+
+struct cursor {
+  const unsigned char *at;
+  size_t left;
+  int bad;
+};
+
+static uint32_t take_u32(struct cursor *c) {
+  uint32_t value;
+  if (c->left < 4) {
+    c->bad = 1;
+    return 0;
+  }
+  value = get_u32(c->at);
+  c->at += 4;
+  c->left -= 4;
+  return value;
+}
+
+static unsigned take_byte(struct cursor *c) {
+  if (!c->left) {
+    c->bad = 1;
+    return 0;
+  }
+  c->left--;
+  return *c->at++;
+}
+
+static const unsigned char *take_string(struct cursor *c, size_t *len) {
+  const unsigned char *string;
+  *len = take_u32(c);
+  if (c->bad || *len > c->left) {
+    c->bad = 1;
+    *len = 0;
+    return c->at;
+  }
+  string = c->at;
+  c->at += *len;
+  c->left -= *len;
+  return string;
+}
+
+static void broken(hussh_link *link, const char *text) {
+  link_fail(link, HUSSH_DEAD_PROTOCOL, 0, text, strlen(text));
+}
+
+static void changed(hussh_channel *channel) {
+  if (!channel->abandoned)
+    link_event(channel->link, channel->token, &channel->signalled);
+}
+
+static void set_text(char *to, size_t size, const unsigned char *text, size_t len) {
+  size_t i;
+  if (len >= size)
+    len = size - 1;
+  memcpy(to, text, len);
+  to[len] = '\0';
+  for (i = 0; i < len; i++)
+    if ((unsigned char)to[i] < ' ' || to[i] == 0x7f)
+      to[i] = ' ';
+}
+
+static void emit_number(hussh_channel *channel, unsigned char type) {
+  unsigned char message[5];
+  message[0] = type;
+  put_u32(message + 1, channel->remote_id);
+  link_emit(channel->link, message, sizeof(message), NULL, 0);
+}
+
+/* ---- life --------------------------------------------------------------- */
+
+static hussh_channel *find(hussh_link *link, uint32_t id) {
+  return id < link->channel_slots ? link->channels[id] : NULL;
+}
+
+static int slot(hussh_link *link, uint32_t *id) {
+  uint32_t i, slots;
+  hussh_channel **channels;
+  for (i = link->channel_free_hint; i < link->channel_slots; i++)
+    if (!link->channels[i]) {
+      *id = i;
+      link->channel_free_hint = i + 1;
+      return 0;
+    }
+  if (link->channel_slots >= CHANNELS_MAX)
+    return -1;
+  slots = link->channel_slots ? link->channel_slots * 2 : 4;
+  channels = realloc(link->channels, slots * sizeof(*channels));
+  if (!channels)
+    return -1;
+  memset(channels + link->channel_slots, 0, (slots - link->channel_slots) * sizeof(*channels));
+  *id = link->channel_slots;
+  link->channels = channels;
+  link->channel_slots = slots;
+  link->channel_free_hint = *id + 1;
+  return 0;
+}
+
+static void unlist(hussh_channel *channel) {
+  hussh_link *root = channel->link->root;
+  hussh_channel *at, *before = NULL;
+  if (!channel->dirty)
+    return;
+  for (at = root->dirty_head; at != channel; at = at->next_dirty)
+    before = at;
+  if (before)
+    before->next_dirty = channel->next_dirty;
+  else
+    root->dirty_head = channel->next_dirty;
+  if (root->dirty_tail == channel)
+    root->dirty_tail = before;
+}
+
+static void stop_waiting(hussh_channel *channel) {
+  hussh_link *link = channel->link;
+  int answers = channel->requests - channel->replies;
+  link->waiting -= (uint32_t)((channel->state == HUSSH_CH_OPENING) + (answers > 0 ? answers : 0) +
+                              channel->running);
+  channel->requests = channel->replies;
+  channel->running = 0;
+}
+
+static void destroy(hussh_channel *channel) {
+  hussh_link *link = channel->link;
+  stop_waiting(channel);
+  unlist(channel);
+  link_forget_event(link, channel->token);
+  link->channels[channel->local_id] = NULL;
+  if (channel->local_id < link->channel_free_hint)
+    link->channel_free_hint = channel->local_id;
+  link->channel_live--;
+  queue_clear(&channel->out);
+  queue_clear(&channel->err);
+  queue_clear(&channel->in);
+  free(channel);
+}
+
+/* An abandoned channel goes once neither side can speak of it any more. */
+static int gone(hussh_channel *channel) {
+  if (channel->abandoned &&
+      (channel->state == HUSSH_CH_REFUSED || channel->state == HUSSH_CH_DEAD ||
+       (channel->closed && channel->close_sent))) {
+    destroy(channel);
+    return 1;
+  }
+  return 0;
+}
+
+static void child_eof(hussh_channel *channel) {
+  if (channel->child && !channel->child->in_eof) {
+    channel->child->in_eof = 1;
+    link_ready(channel->child);
+  }
+}
+
+void channels_link_died(hussh_link *link) {
+  uint32_t i;
+  for (i = 0; i < link->channel_slots; i++) {
+    hussh_channel *channel = link->channels[i];
+    if (!channel)
+      continue;
+    stop_waiting(channel);
+    channel->state = HUSSH_CH_DEAD;
+    child_eof(channel);
+    changed(channel);
+    gone(channel);
+  }
+}
+
+void channels_free(hussh_link *link) {
+  uint32_t i;
+  for (i = 0; i < link->channel_slots; i++)
+    if (link->channels[i]) {
+      if (link->channels[i]->child)
+        link->channels[i]->child->outer = NULL;
+      destroy(link->channels[i]);
+    }
+  free(link->channels);
+  link->channels = NULL;
+  link->channel_slots = 0;
+}
+
+void channel_detach(hussh_channel *channel) {
+  channel->child = NULL;
+}
+
+/* ---- what arrives ------------------------------------------------------- */
+
+static void on_open(hussh_link *link, struct cursor *c) {
+  /* We offer no forwarding, so nothing may be opened towards us. */
+  unsigned char refusal[17];
+  size_t len;
+  uint32_t sender;
+  take_string(c, &len);
+  sender = take_u32(c);
+  if (c->bad)
+    return;
+  refusal[0] = CHANNEL_OPEN_FAILURE;
+  put_u32(put_u32(put_u32(put_u32(refusal + 1, sender), 1), 0), 0);
+  link_emit(link, refusal, sizeof(refusal), NULL, 0);
+}
+
+static void on_global_request(hussh_link *link, struct cursor *c) {
+  static const unsigned char failure = REQUEST_FAILURE;
+  size_t len;
+  unsigned want_reply;
+  take_string(c, &len);
+  want_reply = take_byte(c);
+  if (!c->bad && want_reply)
+    link_emit(link, &failure, 1, NULL, 0);
+}
+
+static void on_confirmation(hussh_channel *channel, struct cursor *c) {
+  uint32_t id = take_u32(c), window = take_u32(c), packet = take_u32(c);
+  if (c->bad || channel->state != HUSSH_CH_OPENING || !packet) {
+    c->bad = 1;
+    return;
+  }
+  channel->link->waiting--;
+  channel->remote_id = id;
+  channel->send_window = window;
+  channel->send_packet = packet < MAX_PACKET ? packet : MAX_PACKET;
+  channel->state = HUSSH_CH_OPEN;
+  if (channel->abandoned) {
+    channel->close_sent = 1;
+    emit_number(channel, CHANNEL_CLOSE);
+  }
+  changed(channel);
+}
+
+static void on_refusal(hussh_channel *channel, struct cursor *c) {
+  size_t len;
+  const unsigned char *text;
+  uint32_t reason = take_u32(c);
+  if (c->bad || channel->state != HUSSH_CH_OPENING) {
+    c->bad = 1;
+    return;
+  }
+  text = take_string(c, &len); /* some servers leave the texts out */
+  c->bad = 0;
+  stop_waiting(channel);
+  set_text(channel->text, sizeof(channel->text), text, len);
+  channel->reason = reason > INT_MAX ? INT_MAX : (int)reason;
+  channel->state = HUSSH_CH_REFUSED;
+  changed(channel);
+  gone(channel);
+}
+
+static void on_window(hussh_channel *channel, struct cursor *c) {
+  uint32_t add = take_u32(c);
+  if (c->bad || add > UINT32_MAX - channel->send_window) {
+    c->bad = 1;
+    return;
+  }
+  channel->send_window += add;
+  channel_dirty(channel);
+}
+
+static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
+  uint32_t stream = extended ? take_u32(c) : 0;
+  size_t len;
+  const unsigned char *bytes = take_string(c, &len);
+  hussh_queue *to;
+  if (c->bad)
+    return;
+  if (len > channel->recv_window) {
+    broken(channel->link, "the peer sent more channel data than its window allows");
+    return;
+  }
+  channel->recv_window -= (uint32_t)len;
+  if (channel->close_sent || channel->abandoned)
+    return;
+  if (stream > 1 || (extended && (stream == 0 || channel->child))) {
+    channel_credit(channel, len); /* nobody reads such a stream */
+    return;
+  }
+  to = channel->child ? &channel->child->in : stream ? &channel->err : &channel->out;
+  if (queue_append(to, bytes, len)) {
+    link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
+    return;
+  }
+  if (channel->child)
+    link_ready(channel->child);
+  else
+    changed(channel);
+}
+
+static void on_close(hussh_channel *channel) {
+  channel->closed = 1;
+  channel->eof = 1;
+  stop_waiting(channel);
+  queue_clear(&channel->in);
+  if (!channel->close_sent) {
+    channel->close_sent = 1;
+    emit_number(channel, CHANNEL_CLOSE);
+  }
+  child_eof(channel);
+  changed(channel);
+  gone(channel);
+}
+
+static void on_request(hussh_channel *channel, struct cursor *c) {
+  size_t len;
+  const unsigned char *name = take_string(c, &len);
+  unsigned want_reply = take_byte(c);
+  if (c->bad)
+    return;
+  if (len == 11 && !memcmp(name, "exit-status", 11)) {
+    uint32_t status = take_u32(c);
+    if (c->bad)
+      return;
+    channel->exit_status = status;
+    channel->exit_known = 1;
+    changed(channel);
+  } else if (len == 11 && !memcmp(name, "exit-signal", 11)) {
+    const unsigned char *signal = take_string(c, &len);
+    unsigned core = take_byte(c);
+    if (c->bad)
+      return;
+    set_text(channel->text, sizeof(channel->text), signal, len);
+    channel->core = core != 0;
+    channel->exit_known = 2;
+    changed(channel);
+  }
+  if (want_reply && !channel->close_sent)
+    emit_number(channel, CHANNEL_FAILURE);
+}
+
+static void on_answer(hussh_channel *channel, int failure) {
+  if (channel->replies == channel->requests)
+    return; /* to nothing that we asked */
+  if (failure && channel->replies < 31)
+    channel->failures |= 1 << channel->replies;
+  channel->replies++;
+  channel->link->waiting--;
+  changed(channel);
+}
+
+void channels_message(hussh_link *link, const unsigned char *message, size_t len) {
+  struct cursor c = {message + 1, len - 1, 0};
+  unsigned type = message[0];
+  if (type == GLOBAL_REQUEST) {
+    on_global_request(link, &c);
+  } else if (type == REQUEST_SUCCESS || type == REQUEST_FAILURE) {
+    if (link->globals_asked > link->global_replies) {
+      link->global_replies++;
+      link_event(link, link->token, &link->signalled);
+    }
+  } else if (type == CHANNEL_OPEN) {
+    on_open(link, &c);
+  } else if (type >= CHANNEL_OPEN_CONFIRMATION && type <= CHANNEL_FAILURE) {
+    hussh_channel *channel = find(link, take_u32(&c));
+    /* Unknown numbers and messages after CLOSE are late, not hostile. */
+    if (channel && !channel->closed) {
+      if (type == CHANNEL_OPEN_CONFIRMATION)
+        on_confirmation(channel, &c);
+      else if (type == CHANNEL_OPEN_FAILURE)
+        on_refusal(channel, &c);
+      else if (channel->state == HUSSH_CH_OPENING)
+        c.bad = 1;
+      else if (type == CHANNEL_WINDOW_ADJUST)
+        on_window(channel, &c);
+      else if (type == CHANNEL_DATA)
+        on_data(channel, &c, 0);
+      else if (type == CHANNEL_EXTENDED_DATA)
+        on_data(channel, &c, 1);
+      else if (type == CHANNEL_EOF) {
+        channel->eof = 1;
+        child_eof(channel);
+        changed(channel);
+      } else if (type == CHANNEL_CLOSE)
+        on_close(channel);
+      else if (type == CHANNEL_REQUEST)
+        on_request(channel, &c);
+      else
+        on_answer(channel, type == CHANNEL_FAILURE);
+    }
+  } else {
+    unsigned char reply[5];
+    reply[0] = 3; /* SSH_MSG_UNIMPLEMENTED */
+    put_u32(reply + 1, link->session->remote.seqno - 1);
+    link_emit(link, reply, sizeof(reply), NULL, 0);
+  }
+  if (c.bad)
+    broken(link, "malformed connection-protocol message");
+}
+
+/* ---- what leaves -------------------------------------------------------- */
+
+void channel_credit(hussh_channel *channel, size_t consumed) {
+  unsigned char message[9];
+  channel->consumed += (uint32_t)consumed;
+  if (channel->consumed < channel->recv_window_max / 2 || channel->close_sent || channel->eof ||
+      channel->link->dead)
+    return;
+  message[0] = CHANNEL_WINDOW_ADJUST;
+  put_u32(put_u32(message + 1, channel->remote_id), channel->consumed);
+  channel->recv_window += channel->consumed;
+  channel->consumed = 0;
+  link_emit(channel->link, message, sizeof(message), NULL, 0);
+}
+
+/* Sends what the window, a key exchange and the link's own backlog allow. */
+void channel_flush(hussh_channel *channel) {
+  hussh_link *link = channel->link;
+  hussh_queue *from = channel->child ? &channel->child->out : &channel->in;
+  size_t before = from->len;
+  if (channel->state != HUSSH_CH_OPEN || channel->close_sent || link->dead) {
+    if (channel->child && (channel->close_sent || link->dead))
+      queue_clear(from);
+    return;
+  }
+  while (from->len && channel->send_window) {
+    unsigned char head[9];
+    size_t n = from->len;
+    if (link_in_kex(link) || link->pending.len || link->out.len >= OUT_HIGH) {
+      link->blocked = 1;
+      link->root->blocked = 1;
+      break;
+    }
+    if (n > channel->send_window)
+      n = channel->send_window;
+    if (n > channel->send_packet)
+      n = channel->send_packet;
+    head[0] = CHANNEL_DATA;
+    put_u32(put_u32(head + 1, channel->remote_id), (uint32_t)n);
+    if (link_emit(link, head, sizeof(head), queue_head(from), n))
+      return;
+    channel->send_window -= (uint32_t)n;
+    if (channel->child)
+      channel->child->sent += n;
+    queue_drop(from, n);
+  }
+  if (channel->child) {
+    if (channel->child->blocked && channel->child->out.len < OUT_LOW)
+      channels_unblock(channel->child);
+    return;
+  }
+  if (!from->len && channel->eof_wanted && !channel->eof_sent) {
+    channel->eof_sent = 1;
+    emit_number(channel, CHANNEL_EOF);
+  }
+  if (channel->want_room && from->len < before) {
+    channel->want_room = 0;
+    changed(channel);
+  }
+}
+
+void channels_unblock(hussh_link *link) {
+  uint32_t i;
+  link->blocked = 0;
+  for (i = 0; i < link->channel_slots; i++) {
+    hussh_channel *channel = link->channels[i];
+    if (channel && (channel->in.len || channel->eof_wanted ||
+                    (channel->child && channel->child->out.len)))
+      channel_dirty(channel);
+  }
+  if (link->in.len)
+    link_ready(link);
+}
+
+/* ---- the owner's calls -------------------------------------------------- */
+
+hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t type_len,
+                                  const void *extra, size_t extra_len, uint32_t window) {
+  unsigned char head[5 + 64 + 12], *p = head;
+  hussh_channel *channel;
+  if (link->dead || link->phase < HUSSH_OPEN || type_len > 64 || extra_len > 16384)
+    return NULL;
+  channel = calloc(1, sizeof(*channel));
+  if (!channel)
+    return NULL;
+  channel->token = link_token(link);
+  if (!channel->token || slot(link, &channel->local_id)) {
+    if (channel->token)
+      link->root->objects--;
+    free(channel);
+    return NULL;
+  }
+  channel->link = link;
+  channel->recv_window = channel->recv_window_max = window;
+  link->channels[channel->local_id] = channel;
+  link->channel_live++;
+  link->waiting++;
+  link->nudges = 0;
+  *p++ = CHANNEL_OPEN;
+  p = put_u32(p, (uint32_t)type_len);
+  memcpy(p, type, type_len);
+  p += type_len;
+  p = put_u32(put_u32(put_u32(p, channel->local_id), window), MAX_PACKET);
+  if (link_emit(link, head, (size_t)(p - head), extra, extra_len)) {
+    destroy(channel);
+    return NULL;
+  }
+  return channel;
+}
+
+uint64_t hussh_channel_token(const hussh_channel *channel) {
+  return channel->token;
+}
+
+void hussh_channel_look(const hussh_channel *channel, hussh_channel_info *info) {
+  info->state = channel->state;
+  info->reason = channel->reason;
+  info->eof = channel->eof;
+  info->closed = channel->closed;
+  info->replies = channel->replies;
+  info->failures = channel->failures;
+  info->exit_known = channel->exit_known;
+  info->core = channel->core;
+  info->exit_status = channel->exit_status;
+  info->out = channel->out.len;
+  info->err = channel->err.len;
+  info->queued = channel->in.len;
+  memcpy(info->text, channel->text, sizeof(info->text));
+}
+
+static int usable(const hussh_channel *channel) {
+  if (channel->link->dead)
+    return HUSSH_E_DEAD;
+  return channel->state == HUSSH_CH_OPEN && !channel->close_sent && !channel->closed
+             ? 0
+             : HUSSH_E_STATE;
+}
+
+int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_len,
+                          int want_reply, const void *extra, size_t extra_len) {
+  unsigned char head[5 + 4 + 64 + 1], *p = head;
+  int rc = usable(channel);
+  if (rc)
+    return rc;
+  if (name_len > 64)
+    return HUSSH_E_STATE;
+  *p++ = CHANNEL_REQUEST;
+  p = put_u32(p, channel->remote_id);
+  p = put_u32(p, (uint32_t)name_len);
+  memcpy(p, name, name_len);
+  p += name_len;
+  *p++ = want_reply != 0;
+  if (want_reply) {
+    channel->requests++;
+    channel->link->waiting++;
+    if (!channel->running) {
+      channel->running = 1;
+      channel->link->waiting++;
+    }
+  }
+  channel->link->nudges = 0;
+  return link_emit(channel->link, head, (size_t)(p - head), extra, extra_len);
+}
+
+ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size_t size) {
+  hussh_queue *from = stream ? &channel->err : &channel->out;
+  size_t n = queue_take(from, bytes, size);
+  if (n)
+    channel_credit(channel, n);
+  return (ssize_t)n;
+}
+
+ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t len) {
+  int rc = usable(channel);
+  size_t room;
+  if (rc)
+    return rc;
+  if (channel->eof_wanted || channel->child)
+    return HUSSH_E_STATE;
+  room = channel->in.len < WRITE_MAX ? WRITE_MAX - channel->in.len : 0;
+  if (len > room) {
+    len = room;
+    channel->want_room = 1;
+  }
+  if (queue_append(&channel->in, bytes, len)) {
+    link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
+    return HUSSH_E_MEMORY;
+  }
+  channel_dirty(channel);
+  return (ssize_t)len;
+}
+
+int hussh_channel_eof(hussh_channel *channel) {
+  int rc = usable(channel);
+  if (rc)
+    return rc;
+  channel->eof_wanted = 1;
+  channel_dirty(channel);
+  return 0;
+}
+
+int hussh_channel_close(hussh_channel *channel) {
+  int rc = usable(channel);
+  if (rc)
+    return rc;
+  queue_clear(&channel->in);
+  stop_waiting(channel);
+  channel->close_sent = 1;
+  emit_number(channel, CHANNEL_CLOSE);
+  return 0;
+}
+
+void hussh_channel_free(hussh_channel *channel) {
+  if (channel->child) {
+    channel->child->outer = NULL;
+    channel->child = NULL;
+  }
+  channel->abandoned = 1;
+  hussh_channel_close(channel);
+  queue_clear(&channel->out);
+  queue_clear(&channel->err);
+  gone(channel);
+}

@@ -1,0 +1,121 @@
+/* link.h - the contract between the C shim and everything above it.
+ *
+ * A link is one SSH session over any byte stream: an in-queue, an out-queue
+ * and a source.  libssh2 does the transport (RFC 4253: banner, key exchange,
+ * ciphers, rekey) through two callbacks that only touch the queues; messages
+ * from number 50 on come to us: 50-79 are kept for the authentication above,
+ * 80-127 are the connection protocol (RFC 4254), done in channel.c.  A link
+ * over a channel of another link makes a tree; all calls on one tree need its
+ * caller's one lock.  Nothing here waits, and nothing here knows Python.
+ *
+ * Return codes: 0 or a count on success, else one of HUSSH_E_*.
+ */
+#ifndef HUSSH_LINK_H
+#define HUSSH_LINK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define HUSSH_E_MEMORY (-1) /* no memory; the link is dead */
+#define HUSSH_E_DEAD (-2)   /* the link failed or was killed: see hussh_link_look */
+#define HUSSH_E_STATE (-3)  /* the call does not fit the state; nothing was done */
+#define HUSSH_E_AGAIN (-4)  /* nothing there now */
+
+/* Phases of a link, in the order in which they are passed. */
+enum { HUSSH_BANNER, HUSSH_KEX, HUSSH_HOSTKEY, HUSSH_AUTH, HUSSH_OPEN };
+/* Why a link is dead, where it is not a (negative) error of libssh2. */
+enum { HUSSH_DEAD_NOT, HUSSH_DEAD_EOF, HUSSH_DEAD_OS, HUSSH_DEAD_PEER, HUSSH_DEAD_PROTOCOL,
+       HUSSH_DEAD_MEMORY, HUSSH_DEAD_KILLED };
+/* States of a channel. */
+enum { HUSSH_CH_OPENING, HUSSH_CH_OPEN, HUSSH_CH_REFUSED, HUSSH_CH_DEAD };
+/* What hussh_pump returns, as bits. */
+enum { HUSSH_WANT_WRITE = 1, HUSSH_MORE = 2, HUSSH_EVENTS = 4 };
+
+typedef struct hussh_link hussh_link;
+typedef struct hussh_channel hussh_channel;
+
+typedef struct {
+  int phase, dead, code;    /* code: errno, libssh2's or the disconnect reason, after dead */
+  int messages, replies;    /* authentication messages kept; global replies so far */
+  int rekeying, rekeys;     /* a key exchange runs now; how many have ended */
+  size_t queued;            /* bytes not yet handed to the source */
+  uint64_t received, sent;  /* bytes taken from and given to the source */
+  char text[256];           /* what went wrong, NUL-terminated, the peer's words included */
+} hussh_link_info;
+
+typedef struct {
+  int state, reason;        /* reason: of the refusal, RFC 4254 section 5.1 */
+  int eof, closed;          /* received from the peer */
+  int replies, failures;    /* answers to requests: how many; bit n set: answer n was no */
+  int exit_known, core;     /* 0 none, 1 exit-status, 2 exit-signal */
+  uint32_t exit_status;
+  size_t out, err;          /* bytes to read */
+  size_t queued;            /* bytes written that are not sent yet */
+  char text[256];           /* of the refusal, or the signal's name */
+} hussh_channel_info;
+
+/* Making and ending.  NULL: no memory.  A link borrows its source: fds stay
+ * the caller's; the outer channel must outlive the link. */
+hussh_link *hussh_link_over_fds(int read_fd, int write_fd);
+hussh_link *hussh_link_over_channel(hussh_channel *outer);
+hussh_link *hussh_link_over_memory(void);
+/* Frees the link and its channels without any I/O; links over its channels
+ * are dead from then on, and may be freed before or after. */
+void hussh_link_free(hussh_link *link);
+/* From now on the link and all links over it neither send nor receive. */
+void hussh_link_kill(hussh_link *link);
+/* Queues SSH_MSG_DISCONNECT; text at most 200 bytes. */
+int hussh_link_disconnect(hussh_link *link, int reason, const char *text);
+
+/* Before the first pump: kind is a LIBSSH2_METHOD_*, names comma-separated. */
+int hussh_link_prefer(hussh_link *link, int kind, const char *names);
+int hussh_link_compress(hussh_link *link);
+/* Comma-separated names that libssh2 knows for kind; returns the length. */
+int hussh_link_supported(hussh_link *link, int kind, char *names, size_t size);
+
+/* The pump: moves everything that can move in the tree of root, without
+ * waiting, until about budget bytes of its source were read. */
+int hussh_pump(hussh_link *root, size_t budget);
+/* Only the way down: gives what is queued to the source; returns the bits. */
+int hussh_flush(hussh_link *root);
+/* Takes up to max tokens of links and channels that something happened to. */
+size_t hussh_events(hussh_link *root, uint64_t *tokens, size_t max);
+uint64_t hussh_link_token(const hussh_link *link);
+uint64_t hussh_channel_token(const hussh_channel *channel);
+
+/* Memory links: the peer's bytes in (len 0: end of stream), ours out. */
+int hussh_feed(hussh_link *link, const void *bytes, size_t len);
+size_t hussh_drain(hussh_link *link, void *bytes, size_t size);
+
+/* What a link knows.  Pointers belong to the link and live until it is freed
+ * or its next key exchange. */
+void hussh_link_look(const hussh_link *link, hussh_link_info *info);
+const void *hussh_link_hostkey(const hussh_link *link, size_t *len);
+const void *hussh_link_session_id(const hussh_link *link, size_t *len);
+const void *hussh_link_peer_kexinit(const hussh_link *link, size_t *len); /* until kex ends */
+const char *hussh_link_method(const hussh_link *link, int kind);
+const char *hussh_link_banner(const hussh_link *link);       /* NULL: not seen */
+const void *hussh_link_preamble(const hussh_link *link, size_t *len); /* its first bytes */
+const char *hussh_link_sig_algs(const hussh_link *link);     /* RFC 8308; NULL: not sent */
+
+/* One message, sent whole as it is (50-79, or a global request). */
+int hussh_link_send(hussh_link *link, const void *message, size_t len);
+/* The oldest kept authentication message: its length, copied if it fits. */
+ssize_t hussh_link_message(hussh_link *link, void *message, size_t size);
+int hussh_link_rekey(hussh_link *link);
+
+/* Channels.  The caller owns one until hussh_channel_free, which closes it and
+ * lets it go in the background. */
+hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t type_len,
+                                  const void *extra, size_t extra_len, uint32_t window);
+void hussh_channel_look(const hussh_channel *channel, hussh_channel_info *info);
+int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_len,
+                          int want_reply, const void *extra, size_t extra_len);
+ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size_t size);
+ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t len);
+int hussh_channel_eof(hussh_channel *channel);   /* after what is queued */
+int hussh_channel_close(hussh_channel *channel); /* what is queued is dropped */
+void hussh_channel_free(hussh_channel *channel);
+
+#endif

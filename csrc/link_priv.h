@@ -1,0 +1,129 @@
+/* link_priv.h - what link.c (transport, pump) and channels.c (RFC 4254) share. */
+#ifndef HUSSH_LINK_PRIV_H
+#define HUSSH_LINK_PRIV_H
+
+#include "libssh2_priv.h"
+#include "link.h"
+#include "queue.h"
+
+#define MAX_PACKET 32768u       /* most channel data that a peer may put in one packet */
+#define OUT_HIGH ((size_t)1 << 20)  /* an out-queue above this takes no more bulk data ... */
+#define OUT_LOW ((size_t)256 << 10) /* ... until it is below this */
+#define OUT_FLOOD ((size_t)4 << 20) /* and above this its link reads nothing: reply floods */
+
+enum source { SOURCE_MEMORY, SOURCE_FDS, SOURCE_CHANNEL };
+
+struct hussh_link {
+  LIBSSH2_SESSION *session;
+  hussh_link *root, *parent;    /* parent: the link whose channel carries us, or NULL */
+  hussh_channel *outer;         /* that channel, or NULL */
+  enum source source;
+  int read_fd, write_fd, tcp, write_failed;
+
+  hussh_queue in, out;          /* the stream, as it comes and goes */
+  hussh_queue pending;          /* messages that wait for the end of a key exchange */
+  hussh_queue messages;         /* kept authentication messages, length first */
+  int message_count;
+
+  int refs;                     /* the owner's, and one for each link over a channel of ours */
+  int phase, dead, code;
+  int gate, dry, in_eof;        /* the recv callback: may it give; did it say EAGAIN */
+  int shaken, authenticated, auth_asked, kex_packets, rekeys, was_rekeying;
+  int globals_asked, global_replies;
+  uint64_t received, sent;
+  char text[256];
+  unsigned char preamble[256];
+  size_t preamble_len;
+  hussh_queue peer_kexinit;
+
+  /* the nudge (see nudge() in link.c) */
+  size_t got;                   /* bytes taken in this pump */
+  int queued_since, nudges;
+  uint32_t waiting;             /* opens and requests without an answer, and running commands */
+  hussh_link *next_touched;
+  int touched;
+
+  hussh_channel **channels;     /* by local id; NULL: free */
+  uint32_t channel_slots, channel_free_hint, channel_live;
+  int blocked;                  /* a channel waits for room in our out-queue */
+
+  uint64_t token;
+  hussh_link *next_ready;       /* links with input to process, in the root's list */
+  int ready;
+
+  /* of a root only */
+  hussh_link *ready_head, *ready_tail;
+  hussh_channel *dirty_head, *dirty_tail;
+  hussh_link *touched_head;
+  struct event *events;
+  size_t event_count, event_size, objects;
+  uint64_t next_token;
+
+  int signalled;                /* of every link: its token is in the root's events */
+};
+
+/* One thing that something happened to; the flag keeps it single. */
+struct event {
+  uint64_t token;
+  int *signalled;
+};
+
+struct hussh_channel {
+  hussh_link *link, *child;     /* child: the link that we carry, or NULL */
+  uint32_t local_id, remote_id;
+  uint32_t send_window, send_packet;           /* what the peer lets us send */
+  uint32_t recv_window, recv_window_max, consumed; /* what we let the peer send */
+  hussh_queue out, err, in;     /* out, err: received; in: to be sent (the peer's stdin) */
+  int state, reason, eof, closed, eof_wanted, eof_sent, close_sent, abandoned, want_room;
+  int requests, replies, failures, running;
+  int exit_known, core;
+  uint32_t exit_status;
+  char text[256];
+  uint64_t token;
+  int signalled, dirty;
+  hussh_channel *next_dirty;
+};
+
+/* link.c */
+void link_changed(hussh_link *link);
+void link_fail_text(hussh_link *link, int dead, int code, const char *text);
+void link_fail(hussh_link *link, int dead, int code, const char *text, size_t text_len);
+void link_event(hussh_link *link, uint64_t token, int *signalled);
+/* A new token, and room for its event; 0: no memory. */
+uint64_t link_token(hussh_link *link);
+void link_forget_event(hussh_link *link, uint64_t token);
+
+/* pump.c */
+void link_ready(hussh_link *link);
+void channel_dirty(hussh_channel *channel);
+
+/* messages.c */
+int link_message_hook(LIBSSH2_SESSION *session, const unsigned char *message, size_t len);
+void link_send_pending(hussh_link *link);
+/* Sends a message, or keeps it until a running key exchange ends. */
+int link_emit(hussh_link *link, const void *head, size_t head_len, const void *body,
+              size_t body_len);
+int link_in_kex(const hussh_link *link);
+
+/* channels.c */
+void channels_message(hussh_link *link, const unsigned char *message, size_t len);
+void channels_link_died(hussh_link *link);
+void channels_unblock(hussh_link *link);
+void channels_free(hussh_link *link);
+void channel_flush(hussh_channel *channel);
+void channel_credit(hussh_channel *channel, size_t consumed);
+void channel_detach(hussh_channel *channel);
+
+static inline uint32_t get_u32(const unsigned char *p) {
+  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static inline unsigned char *put_u32(unsigned char *p, uint32_t value) {
+  p[0] = (unsigned char)(value >> 24);
+  p[1] = (unsigned char)(value >> 16);
+  p[2] = (unsigned char)(value >> 8);
+  p[3] = (unsigned char)value;
+  return p + 4;
+}
+
+#endif

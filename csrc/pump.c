@@ -1,0 +1,353 @@
+/* pump.c - moves bytes through a tree of links: down, up, and the nudge.
+ *
+ * Theory of operation
+ *
+ * libssh2's send callback always takes everything into the out-queue; its recv
+ * callback serves the in-queue and says -EAGAIN when that is empty.  So libssh2
+ * never sees a partial send and never touches a file descriptor (it gets a
+ * number that no process can have).  The pump is the only place that feeds it:
+ *
+ *   1. down: queued channel data becomes packets of the link below, link by
+ *      link, until everything lies in the root's out-queue and is written;
+ *   2. up: the root's source is read; each link with new input processes its
+ *      packets.  Our hook in libssh2 hands us every message from number 50 on,
+ *      so channel data lands in its channel's queue at once, or, where the
+ *      channel carries another link, in that link's in-queue, which then is
+ *      processed in turn.  No level but the last costs the caller anything;
+ *   3. nudge, down again, and round until the source is dry or the budget
+ *      (bytes of the root) is used, so that one call stays short.
+ *
+ * The gate: outside of the processing step the recv callback says -EAGAIN even
+ * when there is input.  During a key exchange libssh2's send function reads,
+ * too, and what it would read there belongs to the pump.
+ *
+ * EAGAIN from libssh2 does not mean that the in-queue is empty (it also says so
+ * after a short read in mid-packet), hence `dry`: processing goes on until the
+ * callback itself had nothing to give.
+ */
+#include "link_priv.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "transport.h"
+
+#define NO_FD 0x7ffffff0 /* libssh2 wants a number; -1 it would refuse */
+#define READ_CHUNK ((size_t)256 << 10)
+#define PREAMBLE_MAX ((size_t)64 << 10) /* bytes before the banner's end */
+#define NUDGES_MAX 6
+#define NUDGE_BULK ((size_t)16 << 10)
+/* Before this many packets in one direction new keys are needed: the nonce of
+ * chacha20-poly1305 is the 32-bit sequence number (RFC 4344 section 3.1). */
+#define REKEY_SEQNO 0x80000000u
+
+/* ---- processing --------------------------------------------------------- */
+
+void link_ready(hussh_link *link) {
+  hussh_link *root = link->root;
+  if (link->ready)
+    return;
+  link->ready = 1;
+  link->next_ready = NULL;
+  if (root->ready_tail)
+    root->ready_tail->next_ready = link;
+  else
+    root->ready_head = link;
+  root->ready_tail = link;
+}
+
+static void transport_failed(hussh_link *link, int rc) {
+  char *text = NULL;
+  int len = 0, code = libssh2_session_last_error(link->session, &text, &len, 0);
+  if (link->dead)
+    return;
+  if (rc == LIBSSH2_ERROR_SOCKET_RECV && link->in_eof) {
+    link_fail_text(link, HUSSH_DEAD_EOF, 0, "the connection was closed by the other side");
+    return;
+  }
+  if (code != rc && (rc != -1 || !code)) {
+    text = NULL;
+    len = 0;
+  }
+  if (!text || len <= 0) {
+    char plain[64];
+    len = snprintf(plain, sizeof(plain), "broken or tampered packet (libssh2 error %d)", rc);
+    link_fail(link, HUSSH_DEAD_PROTOCOL, rc, plain, (size_t)len);
+    return;
+  }
+  link_fail(link, HUSSH_DEAD_PROTOCOL, code, text, (size_t)len);
+}
+
+static void set_phase(hussh_link *link, int phase) {
+  if (phase > link->phase) {
+    link->phase = phase;
+    link_changed(link);
+  }
+}
+
+/* One step of libssh2: the next packet, or the next part of the handshake. */
+static int step(hussh_link *link) {
+  int rc;
+  if (link->shaken) {
+    rc = _libssh2_transport_read(link->session);
+    return rc > 0 ? 0 : rc;
+  }
+  rc = libssh2_session_handshake(link->session, NO_FD);
+  if (link->session->startup_state >= libssh2_NB_state_sent1)
+    set_phase(link, HUSSH_KEX);
+  if (rc == 0 || link->session->startup_state >= libssh2_NB_state_sent3)
+    set_phase(link, HUSSH_HOSTKEY);
+  if (rc == 0) {
+    link->shaken = 1;
+    set_phase(link, HUSSH_AUTH);
+  }
+  return rc;
+}
+
+/* Lets the session process its input, until the recv callback is dry. */
+static void process(hussh_link *link) {
+  int stuck = 0;
+  if (link->dead)
+    return;
+  link->gate = 1;
+  while (!link->dead && link->out.len < OUT_FLOOD) {
+    int rc;
+    uint64_t before = link->received;
+    link->dry = 0;
+    rc = step(link);
+    if (!link_in_kex(link) && link->was_rekeying) {
+      link->was_rekeying = 0;
+      link->kex_packets = 0;
+      link->rekeys++;
+      queue_clear(&link->peer_kexinit);
+    }
+    if (link_in_kex(link))
+      link->was_rekeying = 1;
+    if (rc == LIBSSH2_ERROR_EAGAIN) {
+      if (link->dry)
+        break;
+      /* Nothing read, nothing done, not dry: cannot happen; must not spin. */
+      if (link->received == before && ++stuck > 100)
+        break;
+    } else if (rc < 0) {
+      transport_failed(link, rc);
+    } else {
+      stuck = 0;
+    }
+    if (!link->session->remote.banner && link->received > PREAMBLE_MAX)
+      link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "no SSH banner in the first 64 KiB");
+  }
+  link->gate = 0;
+  if (link->authenticated && link->shaken)
+    set_phase(link, HUSSH_OPEN);
+  link_send_pending(link);
+  if (!link_in_kex(link) && (link->session->local.seqno > REKEY_SEQNO ||
+                             link->session->remote.seqno > REKEY_SEQNO))
+    hussh_link_rekey(link);
+  if (link->blocked && !link_in_kex(link))
+    channels_unblock(link);
+  if (link->out.len >= OUT_FLOOD)
+    link->blocked = 1; /* comes back through the flush */
+  if (!link->touched) {
+    link->touched = 1;
+    link->next_touched = link->root->touched_head;
+    link->root->touched_head = link;
+  }
+}
+
+/* The nudge (design: latency).  A server behind a bastion answers in several
+ * small writes; Nagle's algorithm holds each back until the one before is
+ * acknowledged, and the bastion delays that acknowledgement by 40 ms unless it
+ * has something to send.  So where an answer is pending and we got bytes but
+ * send none ourselves, a 5-byte SSH_MSG_IGNORE travels down to carry the ACK. */
+static void nudge(hussh_link *root) {
+  hussh_link *link = root->touched_head;
+  static const unsigned char ignore[5] = {2, 0, 0, 0, 0};
+  root->touched_head = NULL;
+  while (link) { /* children first: they were touched after their parents */
+    hussh_link *next = link->next_touched;
+    link->touched = 0;
+    if (link->outer && link->got && !link->queued_since && link->phase == HUSSH_OPEN &&
+        link->waiting && link->got < NUDGE_BULK && link->nudges < NUDGES_MAX &&
+        !link_in_kex(link) && !link->pending.len) {
+      link->nudges++;
+      link_emit(link, ignore, sizeof(ignore), NULL, 0);
+    }
+    if (link->parent && (link->queued_since || link->out.len))
+      link->parent->queued_since = 1;
+    link->got = 0;
+    link->queued_since = 0;
+    link = next;
+  }
+}
+
+int hussh_link_rekey(hussh_link *link) {
+  int rc;
+  if (link->dead || !link->shaken)
+    return HUSSH_E_STATE;
+  if (link_in_kex(link))
+    return 0;
+  memset(&link->session->startup_key_state, 0, sizeof(link->session->startup_key_state));
+  rc = _libssh2_kex_exchange(link->session, 1, &link->session->startup_key_state);
+  if (rc && rc != LIBSSH2_ERROR_EAGAIN) {
+    transport_failed(link, rc);
+    return HUSSH_E_DEAD;
+  }
+  link->was_rekeying = 1;
+  return 0;
+}
+
+/* ---- the pump ----------------------------------------------------------- */
+
+void channel_dirty(hussh_channel *channel) {
+  hussh_link *root = channel->link->root;
+  if (channel->dirty)
+    return;
+  channel->dirty = 1;
+  channel->next_dirty = NULL;
+  if (root->dirty_tail)
+    root->dirty_tail->next_dirty = channel;
+  else
+    root->dirty_head = channel;
+  root->dirty_tail = channel;
+}
+
+static void flush_channels(hussh_link *root) {
+  while (root->dirty_head) {
+    hussh_channel *channel = root->dirty_head;
+    root->dirty_head = channel->next_dirty;
+    if (!root->dirty_head)
+      root->dirty_tail = NULL;
+    channel->dirty = 0;
+    channel_flush(channel);
+  }
+}
+
+static void write_out(hussh_link *root) {
+  while (root->out.len && !root->dead) {
+    ssize_t n = root->tcp
+                    ? send(root->write_fd, queue_head(&root->out), root->out.len, MSG_NOSIGNAL)
+                    : write(root->write_fd, queue_head(&root->out), root->out.len);
+    if (n > 0) {
+      root->sent += (uint64_t)n;
+      queue_drop(&root->out, (size_t)n);
+    } else if (n < 0 && errno == EINTR) {
+      continue;
+    } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      break;
+    } else {
+      /* What the peer said before it went may still be unread, so the
+       * reading side ends the link.  The bytes have nowhere to go. */
+      root->write_failed = 1;
+      queue_clear(&root->out);
+    }
+  }
+}
+
+static void flush(hussh_link *root) {
+  do {
+    flush_channels(root);
+    if (root->source == SOURCE_FDS)
+      write_out(root);
+    if (root->blocked && root->out.len < OUT_LOW && !root->dead && !link_in_kex(root)) {
+      channels_unblock(root);
+      if (root->in.len)
+        link_ready(root);
+    }
+  } while (root->dirty_head && root->out.len < OUT_LOW && !root->dead);
+}
+
+/* Reads once; 0: nothing there. */
+static size_t read_in(hussh_link *root) {
+  unsigned char *room;
+  ssize_t n;
+  if (root->dead || root->out.len >= OUT_FLOOD)
+    return 0;
+  room = queue_room(&root->in, READ_CHUNK);
+  if (!room) {
+    link_fail_text(root, HUSSH_DEAD_MEMORY, 0, "out of memory");
+    return 0;
+  }
+  do
+    n = read(root->read_fd, room, READ_CHUNK);
+  while (n < 0 && errno == EINTR);
+  if (n > 0) {
+    queue_added(&root->in, (size_t)n);
+    link_ready(root);
+    if (root->tcp && (size_t)n < READ_CHUNK) {
+      static const int on = 1;
+      /* The kernel forgets it after every read; without it a bastion's sshd,
+       * which does not set TCP_NODELAY while it forwards, waits 40 ms. */
+      setsockopt(root->read_fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+    }
+    return (size_t)n;
+  }
+  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && !root->write_failed)
+    return 0;
+  if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ECONNRESET && errno != EPIPE) {
+    link_fail_text(root, HUSSH_DEAD_OS, errno, strerror(errno));
+    return 0;
+  }
+  root->in_eof = 1;
+  link_ready(root);
+  return 0;
+}
+
+static void process_ready(hussh_link *root) {
+  while (root->ready_head) {
+    hussh_link *link = root->ready_head;
+    root->ready_head = link->next_ready;
+    if (!root->ready_head)
+      root->ready_tail = NULL;
+    link->ready = 0;
+    process(link);
+  }
+}
+
+int hussh_pump(hussh_link *root, size_t budget) {
+  size_t done = 0, n = 0;
+  flush(root);
+  do {
+    if (root->source == SOURCE_FDS && !root->in_eof)
+      n = read_in(root);
+    process_ready(root);
+    nudge(root);
+    flush(root);
+    done += n;
+  } while (done < budget && (root->ready_head || n == READ_CHUNK));
+  return (root->out.len ? HUSSH_WANT_WRITE : 0) |
+         (root->ready_head || n == READ_CHUNK ? HUSSH_MORE : 0) |
+         (root->event_count ? HUSSH_EVENTS : 0);
+}
+
+int hussh_flush(hussh_link *root) {
+  flush(root);
+  return (root->out.len ? HUSSH_WANT_WRITE : 0) | (root->ready_head ? HUSSH_MORE : 0) |
+         (root->event_count ? HUSSH_EVENTS : 0);
+}
+
+int hussh_feed(hussh_link *link, const void *bytes, size_t len) {
+  if (link->source != SOURCE_MEMORY)
+    return HUSSH_E_STATE;
+  if (link->dead)
+    return HUSSH_E_DEAD;
+  if (!len)
+    link->in_eof = 1;
+  else if (queue_append(&link->in, bytes, len)) {
+    link_fail_text(link, HUSSH_DEAD_MEMORY, 0, "out of memory");
+    return HUSSH_E_MEMORY;
+  }
+  link_ready(link);
+  return 0;
+}
+
+size_t hussh_drain(hussh_link *link, void *bytes, size_t size) {
+  size_t n = link->source == SOURCE_MEMORY ? queue_take(&link->out, bytes, size) : 0;
+  link->sent += n;
+  return n;
+}
+

@@ -1,0 +1,1 @@
+"""The public classes: facades of one-line methods over operations."""

@@ -1,0 +1,33 @@
+"""`build_info()`: which libssh2, patches and OpenSSL are really in use."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .._native._libssh2 import ffi, lib
+
+__all__ = ["build_info"]
+
+
+def build_info() -> dict[str, Any]:
+    """What the compiled part was made of, checked against what is running.
+
+    Keys: ``libssh2`` (version), ``debian`` (revision of Debian's source
+    package, or None), ``cves`` (fixed by Debian's patches), ``patches`` (ours:
+    name to SHA-256), ``missing_cves``, ``openssl`` (version compiled against),
+    ``openssl_running`` (version loaded now).
+
+    Raises:
+        RuntimeError: the linked libssh2 is not the one that was recorded, or
+            OpenSSL changed its major version under us.
+    """
+    built: dict[str, Any] = json.loads(ffi.string(lib.hussh_built_from()))
+    linked = ffi.string(lib.libssh2_version(0)).decode()
+    if linked != built["libssh2"]:
+        raise RuntimeError(f"built from libssh2 {built['libssh2']}, but {linked} is linked")
+    # "OpenSSL 3.0.17 1 Jul 2025": the second word
+    running = ffi.string(lib.hussh_openssl_version()).decode().split()[1]
+    if running.split(".")[0] != built["openssl"].split(".")[0]:
+        raise RuntimeError(f"built for OpenSSL {built['openssl']}, but {running} is loaded")
+    return {**built, "openssl_running": running}

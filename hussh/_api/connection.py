@@ -1,0 +1,283 @@
+"""`Connection`: an SSH connection for threads, straight to a host or through bastions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from time import monotonic
+from types import TracebackType
+from typing import Any, Literal
+
+from .._drive.connect import Session, connect
+from .._policy.known_hosts import POLICIES
+from .._policy.options import (
+    CIPHERS,
+    HOST_KEYS,
+    KEY_EXCHANGE,
+    MACS,
+    Algorithms,
+    Options,
+    Paths,
+    PromptCallback,
+)
+from .._policy.result import SSHResult
+from .._policy.route import (
+    HopSpec,
+    check_exclusive,
+    check_host,
+    check_port,
+    check_route,
+    check_username,
+    is_none,
+    parse_jump,
+    resolve,
+)
+from .._protocol.execute import execute
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """An authenticated SSH connection.
+
+    The constructor connects, checks the host keys of all hops and logs in.  One
+    connection may be used by any number of threads at once, and as
+    `proxy_jump` of any number of others.
+
+    Args:
+        host: name or address; behind a bastion the last bastion resolves it.
+        port: of the target.
+        username: on the target, and on jump hosts that name none.
+        password: login password; with `private_key`, the key's passphrase.
+        private_key: path of a key file; `~` expands.
+        proxy_jump: the way there: a `Connection`, ``"user@host:port"`` (also
+            IPv6 in brackets, ``ssh://`` URLs and comma-separated chains), a
+            ``(host, port)`` tuple, or a list of these in the order of travel;
+            ``"none"`` and None: no bastion.
+        proxy_command: not available yet.
+        timeout: **milliseconds** for connecting, over all hops and phases, and
+            for each later call; 0 or None: no limit.
+        known_hosts: path or paths of known_hosts files.
+        host_key_policy: ``"accept-unknown"`` (an unknown host is accepted, a
+            changed or revoked key never), ``"accept-new"`` (the same, and the
+            key is recorded), ``"strict"``, ``"ignore"``; holds for every hop.
+        agent: False: never ask the ssh-agent; a path: that agent's socket.
+        prompt: called with a `PromptRequest` for questions of the server that
+            `password` does not answer; returns one string for each prompt.
+        compression: zlib, from after the login on.
+        ciphers, key_exchange, macs, host_key_algorithms: names to offer, best
+            first, instead of the defaults.
+
+    Raises:
+        AuthenticationError, HostKeyError, ConnectError, JumpRefused,
+        ConnectTimeout (a TimeoutError), ConnectionLost, NegotiationError: see
+            `hussh.errors`; each knows its `.hop` and `.phase`.
+        TypeError, ValueError: an argument is not usable; nothing was opened.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int = 22,
+        username: str = "root",
+        password: str | None = None,
+        private_key: str | os.PathLike[str] | None = None,
+        proxy_jump: Any = None,
+        proxy_command: str | Sequence[str] | None = None,
+        timeout: int | None = 0,
+        *,
+        known_hosts: Paths = "~/.ssh/known_hosts",
+        host_key_policy: str = "accept-unknown",
+        agent: bool | str | os.PathLike[str] | None = None,
+        prompt: PromptCallback | None = None,
+        compression: bool = False,
+        ciphers: Sequence[str] = CIPHERS,
+        key_exchange: Sequence[str] = KEY_EXCHANGE,
+        macs: Sequence[str] = MACS,
+        host_key_algorithms: Sequence[str] = HOST_KEYS,
+    ) -> None:
+        self._session: Session | None = None
+        check_exclusive(proxy_jump, proxy_command)
+        if not is_none(proxy_command):
+            raise NotImplementedError("proxy_command is not available yet; use proxy_jump")
+        if host_key_policy not in POLICIES:
+            raise ValueError(f"host_key_policy must be one of {', '.join(POLICIES)}")
+        if password is not None and not isinstance(password, str):
+            raise TypeError("password must be a string")
+        if prompt is not None and not callable(prompt):
+            raise TypeError("prompt must be callable")
+        paths = [known_hosts] if isinstance(known_hosts, str | os.PathLike) else list(known_hosts)
+        target = Options(
+            host=check_host(host),
+            port=check_port(port),
+            username=check_username(username or "root"),
+            password=password or None,
+            private_key=os.fspath(private_key) if private_key else None,
+            agent=agent,
+            prompt=prompt,
+            known_hosts=tuple(os.fspath(path) for path in paths),
+            host_key_policy=host_key_policy,
+            algorithms=Algorithms(
+                tuple(key_exchange), tuple(host_key_algorithms), tuple(ciphers), tuple(macs),
+                compression,
+            ),
+        )  # fmt: skip
+        self._options = target
+        self._timeout = _milliseconds(timeout) or 0
+        hops = resolve(parse_jump(proxy_jump, Connection) or [], target.username)
+        spec = HopSpec(target.host, target.port, target.username)
+        check_route(hops, spec, lambda connection: connection._route)
+        bastion = next((hop for hop in hops if isinstance(hop, Connection)), None)
+        named = [hop for hop in hops if isinstance(hop, HopSpec)]
+        way = [_for_hop(target, hop) for hop in named]
+        self._route: list[HopSpec] = [*(bastion._route if bastion else ()), *named, spec]
+        self._bastion = bastion  # alive as long as we are
+        self._session = connect(
+            [*way, target],
+            bastion._live() if bastion is not None else None,
+            self._timeout / 1000 or None,
+            f" after {self._timeout} ms",
+        )
+
+    # -- what it was made with
+
+    @property
+    def host(self) -> str:
+        return self._options.host
+
+    @property
+    def port(self) -> int:
+        return self._options.port
+
+    @property
+    def username(self) -> str:
+        return self._options.username
+
+    @property
+    def password(self) -> str:
+        """As given; "" if it was not."""
+        return self._options.password or ""
+
+    @property
+    def private_key(self) -> str:
+        """As given; "" if it was not."""
+        return self._options.private_key or ""
+
+    @property
+    def timeout(self) -> int:
+        """Milliseconds; 0: no limit."""
+        return self._timeout
+
+    @property
+    def proxy_command(self) -> str | None:
+        return None
+
+    def __repr__(self) -> str:
+        return (
+            f"Connection(host={self.host}, port={self.port}, "
+            f"username={self.username}, password=*****)"
+        )
+
+    # -- work
+
+    def execute(
+        self,
+        command: str,
+        timeout: int | None = None,
+        *,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+    ) -> SSHResult:
+        """Run a command on a channel of its own and wait for it.
+
+        Args:
+            command: for the user's login shell on the server.
+            timeout: **milliseconds**; None: the connection's; 0: no limit.
+            input: what the command reads from its stdin; None: nothing.
+            max_output: most bytes of stdout and stderr together.
+            wait: "eof": until all output has come and the channel is closed;
+                "exit": until the command itself ended, though processes that it
+                left behind may still write.
+
+        Returns:
+            Its output and exit status; a command killed by a signal has status
+            -1 and its `signal`.
+
+        Raises:
+            CommandTimeout (a TimeoutError): time is over; `.result` has the
+                output so far.  The command was sent SIGKILL, and the connection
+                stays usable.
+            OutputLimitExceeded: the same for `max_output`.
+            ChannelRefused, ChannelError: the server does not run it.
+            ConnectionLost, ConnectionClosed: the connection ended; `.result`
+                has the output so far.
+        """
+        session = self._live()
+        if wait not in ("eof", "exit"):
+            raise ValueError('wait must be "eof" or "exit"')
+        if not isinstance(command, str):
+            raise TypeError("command must be a string")
+        milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
+        data = b"" if input is None else input.encode() if isinstance(input, str) else bytes(input)
+        op = execute(
+            session.link,
+            command.encode("utf-8", "surrogateescape"),
+            stdin=data,
+            max_output=max_output,
+            wait=wait,
+            time_limit=f" after {milliseconds} ms",
+        )
+        deadline = monotonic() + milliseconds / 1000 if milliseconds else None
+        return session.run(op, deadline, "exec")
+
+    # -- ending
+
+    def close(self) -> None:
+        """End the connection and the jump hosts that it opened itself; idempotent.
+
+        Connections that use this one as their `proxy_jump` fail with
+        ConnectionLost or ConnectionClosed.
+        """
+        if self._session is not None:
+            self._session.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)
+        if session is not None:
+            with contextlib.suppress(Exception):  # a finalizer has nobody to tell
+                session.collect()
+
+    def _live(self) -> Session:
+        if self._session is None:
+            raise RuntimeError("the connection was never opened")
+        return self._session
+
+
+def _milliseconds(value: int | None) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("timeout must be a number of milliseconds")
+    if value < 0:
+        raise ValueError("timeout must not be negative")
+    return int(value) if value == int(value) or value >= 1 else 1
+
+
+def _for_hop(target: Options, hop: HopSpec) -> Options:
+    """A jump host that was given by name: the target's credentials and policies."""
+
+    return replace(target, host=hop.host, port=hop.port, username=hop.username or target.username)

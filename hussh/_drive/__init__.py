@@ -1,0 +1,1 @@
+"""The only code that waits: it runs operations, opens sockets and children."""

@@ -1,0 +1,169 @@
+"""Connecting, for the sync driver: the way from a route to an authenticated session.
+
+A `Session` is one hop that is up: its link, the tree it lives in, and the
+session of the bastion that carries it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import TypeVar
+
+from .._native.link import Link
+from .._policy.options import Options
+from .._policy.route import format_hop
+from .._protocol.channel import open_direct
+from .._protocol.core import DeadlineExceeded, Op
+from .._protocol.session import Place, establish
+from ..errors import ConnectionClosed, ConnectTimeout, HusshError
+from .ask_agent import ask_agent
+from .dial import dial
+from .sync import Tree
+
+__all__ = ["Session", "connect"]
+
+T = TypeVar("T")
+
+PHASES = {
+    "dns": "resolving the name of",
+    "connect": "connecting to",
+    "channel": "waiting for a bastion to connect to",
+    "banner": "waiting for the SSH banner of",
+    "kex": "exchanging keys with",
+    "hostkey": "checking the host key of",
+    "auth": "authenticating at",
+}
+
+
+class Session:
+    """One hop, from when its byte stream exists.
+
+    Attributes:
+        outer: the session whose channel carries this one, or None.
+        owned: whether `outer` was made for this one and ends with it.
+    """
+
+    def __init__(
+        self, tree: Tree, link: Link, place: Place, outer: Session | None, *, owned: bool
+    ) -> None:
+        self.tree = tree
+        self.link = link
+        self.place = place
+        self.outer = outer
+        self.owned = owned
+        self.closed = False
+
+    @property
+    def hop(self) -> str:
+        return self.place.hop
+
+    def run(self, op: Op[T], deadline: float | None, phase: str) -> T:
+        """Run an operation; its errors say on which hop, and in which phase if they do not know."""
+        try:
+            self.check_open()
+            return self.tree.run(op, deadline)
+        except HusshError as error:
+            raise error.at(self.hop, self.place.index, phase) from self._cause(error)
+        finally:
+            op.close()
+
+    def check_open(self) -> None:
+        if self.closed:
+            raise ConnectionClosed("the connection is closed")
+        outer = self.outer
+        while outer is not None:
+            if outer.closed:
+                raise ConnectionClosed(f"the connection to the bastion {outer.hop} was closed")
+            outer = outer.outer
+
+    def _cause(self, error: HusshError) -> BaseException | None:
+        """Where a connection is lost because one that carries it is: that one's own error."""
+        lost = None
+        outer = self.outer
+        while outer is not None and not self.tree.forked:
+            if outer.link.dead:
+                lost = outer
+            outer = outer.outer
+        if lost is None or not isinstance(error, ConnectionError):
+            return error.__cause__
+        return lost.link.death().at(lost.hop, lost.place.index, lost.place.phase)
+
+    def close(self) -> None:
+        """End this session and the bastions made for it; never waits, never raises."""
+        if self.closed:
+            return
+        self.closed = True
+        self.tree.end(self.link)
+        if self.outer is not None and self.owned:
+            self.outer.close()
+
+    def collect(self) -> None:
+        """`close` for finalizers: waits for no lock."""
+        if self.closed:
+            return
+        self.closed = True
+        self.tree.collect(self.link)
+        if self.outer is not None and self.owned:
+            self.outer.collect()
+
+
+def connect(
+    hops: Sequence[Options], bastion: Session | None, timeout: float | None, time_limit: str
+) -> Session:
+    """Connect hop by hop; the last one's session is the result.
+
+    Args:
+        hops: what each hop needs, in the order of travel, the target last.
+        bastion: a session that carries the first of them, or None to dial it.
+        timeout: seconds for everything together; None: no limit.
+        time_limit: how an error words that limit.
+
+    Raises:
+        ConnectTimeout, and whatever `dial`, `open_direct` and `establish` raise.
+    """
+    deadline = None if timeout is None else monotonic() + timeout
+    session = bastion
+    first = 0 if bastion is None else bastion.place.index + 1
+    place = Place("", first)
+    try:
+        for index, options in enumerate(hops, first):
+            place = Place(format_hop(options.username, options.host, options.port), index)
+            session = _next(session, session is not bastion, options, place, deadline)
+        assert session is not None  # noqa: S101  (hops is never empty)
+        return session
+    except BaseException as error:
+        while session is not None and session is not bastion:
+            session.close()
+            session = session.outer
+        if isinstance(error, DeadlineExceeded):
+            doing = PHASES.get(place.phase, f"in phase {place.phase} with")
+            late = ConnectTimeout(f"Connection timed out{time_limit} while {doing} {place.hop}")
+            raise place.mark(late) from None
+        if isinstance(error, HusshError):
+            place.mark(error)
+        raise
+
+
+def _next(
+    outer: Session | None, owned: bool, options: Options, place: Place, deadline: float | None
+) -> Session:
+    if outer is None:
+        tree = Tree(dial(options.host, options.port, deadline))
+        session = Session(tree, tree.root, place, None, owned=False)
+    else:
+        place.phase = "channel"
+        outer.check_open()
+        channel = outer.tree.run(
+            open_direct(outer.link, options.host, options.port, outer.hop), deadline
+        )
+        with outer.tree.locked():
+            link = Link.over_channel(channel)
+        session = Session(outer.tree, link, place, outer, owned=owned)
+    try:
+        session.tree.run(establish(session.link, options, place, ask_agent), deadline)
+    except BaseException:
+        session.owned = False  # the caller ends what lies below
+        session.close()
+        raise
+    return session

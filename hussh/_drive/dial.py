@@ -1,0 +1,156 @@
+"""Opening a TCP connection: name resolution within the deadline, and RFC 8305.
+
+Addresses of both families are tried in turns, each attempt started 250 ms after
+the one before or as soon as that failed, so that a dead first address costs a
+quarter of a second and not the whole time-out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import threading
+from itertools import chain, zip_longest
+from time import monotonic
+from typing import Any
+
+from .._protocol.core import DeadlineExceeded
+from ..errors import ConnectError
+
+__all__ = ["SocketStream", "dial"]
+
+ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 section 5
+
+Address = tuple[socket.AddressFamily, Any]
+
+
+class SocketStream:
+    """A connected, non-blocking socket as the stream under a root link."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._fd = sock.fileno()
+
+    def fds(self) -> tuple[int, int]:
+        return self._fd, self._fd
+
+    def shutdown(self) -> None:
+        with contextlib.suppress(OSError):  # the peer may have gone first
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def dial(host: str, port: int, deadline: float | None) -> SocketStream:
+    """Connect to a host.
+
+    Args:
+        host: a name or an address.
+        port: the TCP port.
+        deadline: of `time.monotonic()`; None for the operating system's own limits.
+
+    Raises:
+        ConnectError: with the reason of every address that was tried; its phase is
+            "dns" where the name did not resolve.
+        DeadlineExceeded: the time was over first.
+    """
+    return SocketStream(_connect(_resolve(host, port, deadline), host, port, deadline))
+
+
+def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
+    """The addresses of a host, families alternating, in the resolver's order."""
+    found: list[Any] = []
+
+    def ask() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.append(error)
+
+    try:
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        # A resolver knows no deadline: a thread that may outlive ours does the asking.
+        thread = threading.Thread(target=ask, name="hussh-resolve", daemon=True)
+        thread.start()
+        thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+        if thread.is_alive():
+            raise DeadlineExceeded from None
+    else:
+        ask()
+    if isinstance(found[0], Exception):
+        raise ConnectError(f"cannot resolve {host}: {found[0]}", phase="dns") from found[0]
+    by_family: dict[socket.AddressFamily, list[Address]] = {}
+    for family, _, _, _, place in found[0]:
+        by_family.setdefault(family, []).append((family, place))
+    turns = chain.from_iterable(zip_longest(*by_family.values()))
+    return [address for address in turns if address is not None]
+
+
+def _connect(
+    addresses: list[Address], host: str, port: int, deadline: float | None
+) -> socket.socket:
+    pending: dict[int, tuple[socket.socket, Address]] = {}
+    failures: list[str] = []
+    queue = list(addresses)
+    poll = select.poll()
+    next_start = monotonic()
+
+    def settle(fd: int, code: int) -> socket.socket | None:
+        sock, (_, place) = pending.pop(fd)
+        poll.unregister(fd)
+        if code == 0:
+            return sock
+        sock.close()
+        failures.append(f"{place[0]}: {os.strerror(code)}")
+        return None
+
+    try:
+        while queue or pending:
+            now = monotonic()
+            if deadline is not None and now >= deadline:
+                raise DeadlineExceeded
+            if queue and (now >= next_start or not pending):
+                address = queue.pop(0)
+                next_start = now + ATTEMPT_DELAY
+                _start(address, pending, poll, failures)
+                continue
+            ends = [end for end in (deadline, next_start if queue else None) if end is not None]
+            timeout = max(0.0, min(ends) - now) * 1000 if ends else None
+            for fd, _ in poll.poll(timeout):
+                code = pending[fd][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                sock = settle(fd, code)
+                if sock is not None:
+                    return sock
+                next_start = now  # the next one need not wait for a failed one
+    finally:
+        for sock, _ in pending.values():
+            sock.close()
+    raise ConnectError(f"cannot connect to {host} port {port}: {'; '.join(failures)}")
+
+
+def _start(
+    address: Address,
+    pending: dict[int, tuple[socket.socket, Address]],
+    poll: select.poll,
+    failures: list[str],
+) -> None:
+    family, place = address
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        failures.append(f"{place[0]}: {error.strerror}")
+        return
+    sock.setblocking(False)
+    code = sock.connect_ex(place)
+    if code in (0, errno.EINPROGRESS):
+        # A connection that is there at once polls as writable, like any other.
+        pending[sock.fileno()] = (sock, address)
+        poll.register(sock, select.POLLOUT)
+        return
+    sock.close()
+    failures.append(f"{place[0]}: {os.strerror(code)}")

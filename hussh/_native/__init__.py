@@ -1,0 +1,1 @@
+"""The compiled module and the owners of its C objects."""

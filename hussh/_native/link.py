@@ -1,0 +1,423 @@
+"""Owners of the C objects: `Link` (one SSH session) and `Channel` (one of its channels).
+
+The drivers and the protocol use them; nobody else touches the compiled module.
+Nothing here waits or locks: every method but the constructors' bookkeeping must
+be called with the lock of the link's tree held (see `Trash` for finalizers).
+
+An inner link holds the channel that carries it, a channel holds its link, so
+reference counting frees inside out; C tolerates any other order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import IntEnum
+from typing import Any, Protocol
+
+from ..errors import ChannelError, ConnectionClosed, ConnectionLost, HusshError, ProtocolError
+from ._libssh2 import ffi, lib
+
+__all__ = ["Channel", "ChannelState", "Death", "Link", "Method", "Phase", "Trash"]
+
+lib.libssh2_init(0)  # once, before threads: its counters are not atomic
+
+MAX_MESSAGE = 64 * 1024
+EVENTS_AT_ONCE = 256
+
+
+class Phase(IntEnum):
+    """How far a link has come."""
+
+    BANNER = lib.HUSSH_BANNER
+    KEX = lib.HUSSH_KEX
+    HOSTKEY = lib.HUSSH_HOSTKEY  # keys are exchanged; ssh-userauth is asked for
+    AUTH = lib.HUSSH_AUTH
+    OPEN = lib.HUSSH_OPEN
+
+
+class Death(IntEnum):
+    """Why a link carries nothing any more."""
+
+    NOT = lib.HUSSH_DEAD_NOT
+    EOF = lib.HUSSH_DEAD_EOF
+    OS = lib.HUSSH_DEAD_OS
+    PEER = lib.HUSSH_DEAD_PEER
+    PROTOCOL = lib.HUSSH_DEAD_PROTOCOL
+    MEMORY = lib.HUSSH_DEAD_MEMORY
+    KILLED = lib.HUSSH_DEAD_KILLED
+
+
+class ChannelState(IntEnum):
+    """What became of a channel's opening."""
+
+    OPENING = lib.HUSSH_CH_OPENING
+    OPEN = lib.HUSSH_CH_OPEN
+    REFUSED = lib.HUSSH_CH_REFUSED
+    DEAD = lib.HUSSH_CH_DEAD
+
+
+class Method(IntEnum):
+    """Kinds of algorithms that can be preferred or asked for."""
+
+    KEX = lib.LIBSSH2_METHOD_KEX
+    HOSTKEY = lib.LIBSSH2_METHOD_HOSTKEY
+    CRYPT_CS = lib.LIBSSH2_METHOD_CRYPT_CS
+    CRYPT_SC = lib.LIBSSH2_METHOD_CRYPT_SC
+    MAC_CS = lib.LIBSSH2_METHOD_MAC_CS
+    MAC_SC = lib.LIBSSH2_METHOD_MAC_SC
+    COMP_CS = lib.LIBSSH2_METHOD_COMP_CS
+    COMP_SC = lib.LIBSSH2_METHOD_COMP_SC
+
+
+KEX_FAILURES = (lib.LIBSSH2_ERROR_KEX_FAILURE, lib.LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE)
+WANT_WRITE: int = lib.HUSSH_WANT_WRITE
+MORE: int = lib.HUSSH_MORE
+EVENTS: int = lib.HUSSH_EVENTS
+
+
+class TryLock(Protocol):
+    """As much of a lock as `Trash` needs."""
+
+    def try_acquire(self) -> bool: ...
+    def release(self) -> None: ...
+
+
+class Trash:
+    """C objects whose Python owners were collected, of one tree.
+
+    A finalizer may run anywhere, even inside a call on the same tree and in the
+    thread that holds its lock, so it must neither wait for that lock nor free
+    without it: `add` frees at once where the lock is free, and otherwise leaves
+    the object to the holder, who calls `empty` after letting go.
+    """
+
+    __slots__ = ("_items", "lock")
+
+    def __init__(self) -> None:
+        self._items: deque[tuple[Any, Any]] = deque()
+        self.lock: TryLock | None = None
+
+    def add(self, free: Any, owner: Any) -> None:
+        self._items.append((free, owner))
+        self.empty()
+
+    def empty(self) -> None:
+        """Free what is left, unless somebody else holds the lock (who will)."""
+        while self._items:
+            if self.lock is not None and not self.lock.try_acquire():
+                return
+            try:
+                while self._items:
+                    free, owner = self._items.popleft()
+                    free(owner)
+            finally:
+                if self.lock is not None:
+                    self.lock.release()
+
+
+class LinkState:
+    """A snapshot of what the C side knows of a link."""
+
+    __slots__ = ("phase", "death", "code", "text", "messages", "replies", "rekeys", "queued",
+                 "received", "sent")  # fmt: skip
+
+    def __init__(self, info: Any) -> None:
+        self.phase = Phase(info.phase)
+        self.death = Death(info.dead)
+        self.code = int(info.code)
+        self.text = ffi.string(info.text).decode("utf-8", "replace")
+        self.messages = int(info.messages)
+        self.replies = int(info.replies)
+        self.rekeys = int(info.rekeys)
+        self.queued = int(info.queued)
+        self.received = int(info.received)
+        self.sent = int(info.sent)
+
+
+class Link:
+    """One SSH session over a pair of fds, a channel of another link, or memory."""
+
+    __slots__ = ("_ptr", "_info", "_tokens", "outer", "root", "token", "trash", "__weakref__")
+
+    def __init__(self, ptr: Any, outer: Channel | None) -> None:
+        if not ptr:
+            raise MemoryError("no memory for an SSH session")
+        self._ptr = ptr
+        self._info = ffi.new("hussh_link_info *")
+        self.outer = outer
+        self.root: Link = outer.link.root if outer is not None else self
+        self.trash: Trash = self.root.trash if outer is not None else Trash()
+        self._tokens = ffi.new("uint64_t[]", EVENTS_AT_ONCE) if outer is None else None
+        self.token = int(lib.hussh_link_token(ptr))
+
+    @classmethod
+    def over_fds(cls, read_fd: int, write_fd: int) -> Link:
+        """Over two non-blocking fds (equal for a socket); they stay the caller's."""
+        return cls(lib.hussh_link_over_fds(read_fd, write_fd), None)
+
+    @classmethod
+    def over_channel(cls, outer: Channel) -> Link:
+        """Over an open channel that nobody reads from."""
+        return cls(lib.hussh_link_over_channel(outer.pointer), outer)
+
+    @classmethod
+    def over_memory(cls) -> Link:
+        """Over nothing: the caller feeds and drains."""
+        return cls(lib.hussh_link_over_memory(), None)
+
+    def __del__(self) -> None:
+        ptr, self._ptr = getattr(self, "_ptr", None), None
+        if ptr:
+            self.trash.add(lib.hussh_link_free, ptr)
+
+    def free(self) -> None:
+        """Give up the C object now; a second call does nothing."""
+        ptr, self._ptr = self._ptr, None
+        if ptr:
+            lib.hussh_link_free(ptr)
+
+    @property
+    def pointer(self) -> Any:
+        if not self._ptr:
+            raise ConnectionClosed("this connection is closed")
+        return self._ptr
+
+    @property
+    def freed(self) -> bool:
+        return not self._ptr
+
+    # -- the pump (roots only)
+
+    def pump(self, budget: int) -> int:
+        """Move what can move; returns WANT_WRITE, MORE and EVENTS as bits."""
+        return int(lib.hussh_pump(self.pointer, budget))
+
+    def flush(self) -> int:
+        return int(lib.hussh_flush(self.pointer))
+
+    def events(self) -> list[int]:
+        """Tokens of links and channels that something happened to since the last call."""
+        tokens: list[int] = []
+        while True:
+            count = lib.hussh_events(self.pointer, self._tokens, EVENTS_AT_ONCE)
+            tokens += ffi.unpack(self._tokens, count)
+            if count < EVENTS_AT_ONCE:
+                return tokens
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Bytes of the peer, for a memory link; none at all means end of stream."""
+        lib.hussh_feed(self.pointer, ffi.from_buffer(data), len(data))
+
+    def drain(self, size: int = 1 << 20) -> bytes:
+        """Bytes for the peer, of a memory link."""
+        buffer = bytearray(size)
+        count = lib.hussh_drain(self.pointer, ffi.from_buffer(buffer), size)
+        return bytes(memoryview(buffer)[:count])
+
+    # -- before the first pump
+
+    def prefer(self, kind: Method, names: str) -> None:
+        """Offer these algorithms, best first; ValueError if none of them is known."""
+        if lib.hussh_link_prefer(self.pointer, kind, names.encode("ascii")):
+            raise ValueError(f"no usable algorithm in {names!r}")
+
+    def compress(self) -> None:
+        lib.hussh_link_compress(self.pointer)
+
+    def supported(self, kind: Method) -> tuple[str, ...]:
+        names = ffi.new("char[]", 4096)
+        lib.hussh_link_supported(self.pointer, kind, names, 4096)
+        return tuple(ffi.string(names).decode("ascii").split(","))
+
+    # -- looking
+
+    def look(self) -> LinkState:
+        lib.hussh_link_look(self.pointer, self._info)
+        return LinkState(self._info)
+
+    @property
+    def phase(self) -> int:
+        lib.hussh_link_look(self.pointer, self._info)
+        return int(self._info.phase)
+
+    @property
+    def dead(self) -> bool:
+        if not self._ptr:
+            return True
+        lib.hussh_link_look(self._ptr, self._info)
+        return bool(self._info.dead)
+
+    def _bytes(self, call: Any) -> bytes:
+        size = ffi.new("size_t *")
+        data = call(self.pointer, size)
+        return bytes(ffi.buffer(data, size[0])) if data and size[0] else b""
+
+    def _text(self, data: Any) -> str | None:
+        return ffi.string(data).decode("utf-8", "replace") if data else None
+
+    @property
+    def hostkey(self) -> bytes:
+        """The blob of the key that the server proved to hold (RFC 4253 section 8)."""
+        return self._bytes(lib.hussh_link_hostkey)
+
+    @property
+    def session_id(self) -> bytes:
+        return self._bytes(lib.hussh_link_session_id)
+
+    @property
+    def peer_kexinit(self) -> bytes:
+        """The server's SSH_MSG_KEXINIT, until the first key exchange has ended."""
+        return self._bytes(lib.hussh_link_peer_kexinit)
+
+    @property
+    def preamble(self) -> bytes:
+        """The first bytes that arrived, at most 256."""
+        return self._bytes(lib.hussh_link_preamble)
+
+    @property
+    def banner(self) -> str | None:
+        return self._text(lib.hussh_link_banner(self.pointer))
+
+    @property
+    def signature_algorithms(self) -> tuple[str, ...] | None:
+        """The server's server-sig-algs (RFC 8308); None: it sent none."""
+        text = self._text(lib.hussh_link_sig_algs(self.pointer))
+        return None if text is None else tuple(text.split(","))
+
+    def method(self, kind: Method) -> str | None:
+        return self._text(lib.hussh_link_method(self.pointer, kind))
+
+    def check(self) -> None:
+        """Raise what the link died of, if it did."""
+        lib.hussh_link_look(self.pointer, self._info)
+        if self._info.dead:
+            raise self.death()
+
+    def death(self) -> HusshError:
+        """The error that says what this link died of."""
+        state = self.look()
+        if state.death is Death.KILLED:
+            return ConnectionClosed("the connection was closed")
+        if state.death is Death.PEER:
+            return ConnectionLost(f"the server ended the connection: {state.text or 'no reason'}")
+        if state.death in (Death.EOF, Death.OS):
+            return ConnectionLost(f"connection lost: {state.text}")
+        if state.death is Death.MEMORY:
+            return ConnectionLost("connection lost: out of memory")
+        return ProtocolError(f"the server broke the protocol: {state.text}")
+
+    # -- speaking
+
+    def send(self, message: bytes) -> None:
+        """Queue one message (RFC 4252, or a global request)."""
+        if lib.hussh_link_send(self.pointer, message, len(message)) < 0:
+            self.check()
+            raise ConnectionClosed("the connection is not ready for this message")
+
+    def message(self) -> bytes | None:
+        """The oldest authentication message that has not been taken; None: none."""
+        if not self.look().messages:
+            return None
+        buffer = bytearray(MAX_MESSAGE)
+        size = lib.hussh_link_message(self.pointer, ffi.from_buffer(buffer), len(buffer))
+        return bytes(memoryview(buffer)[:size])
+
+    def rekey(self) -> None:
+        """Begin a key exchange (RFC 4253 section 9)."""
+        lib.hussh_link_rekey(self.pointer)
+
+    def disconnect(self, text: str = "disconnected by user") -> None:
+        """Queue SSH_MSG_DISCONNECT, reason 11, if the link can still say it."""
+        lib.hussh_link_disconnect(self.pointer, 11, text.encode("ascii", "replace"))
+
+    def kill(self) -> None:
+        """No I/O from now on, here and on every link above."""
+        if self._ptr:
+            lib.hussh_link_kill(self._ptr)
+
+    def open(self, kind: bytes, extra: bytes, window: int) -> Channel:
+        """Ask for a channel (RFC 4254 section 5.1)."""
+        ptr = lib.hussh_channel_open(self.pointer, kind, len(kind), extra, len(extra), window)
+        if not ptr:
+            self.check()
+            raise ChannelError("no channel can be opened on this connection")
+        return Channel(ptr, self)
+
+
+class Channel:
+    """One channel; read its `state` and the other fields after `look()`."""
+
+    __slots__ = ("_ptr", "_info", "link", "token")
+
+    def __init__(self, ptr: Any, link: Link) -> None:
+        self._ptr = ptr
+        self._info = ffi.new("hussh_channel_info *")
+        self.link = link
+        self.token = int(lib.hussh_channel_token(ptr))
+
+    def __del__(self) -> None:
+        if getattr(self, "_ptr", None) is not None:
+            # The owner goes along: whether its link still exists is known only then.
+            self.link.trash.add(_free_collected, (self.link, self._ptr))
+
+    def free(self) -> None:
+        """Close the channel and forget it; a second call does nothing."""
+        ptr, self._ptr = self._ptr, None
+        if ptr is not None and not self.link.freed:
+            lib.hussh_channel_free(ptr)
+
+    @property
+    def pointer(self) -> Any:
+        if self._ptr is None or self.link.freed:
+            raise ConnectionClosed("this channel is closed")
+        return self._ptr
+
+    def look(self) -> Any:
+        """The C struct `hussh_channel_info`, filled in anew; valid until the next call."""
+        lib.hussh_channel_look(self.pointer, self._info)
+        return self._info
+
+    @property
+    def text(self) -> str:
+        """The reason of a refusal, or the name of the signal, after `look()`."""
+        return str(ffi.string(self._info.text).decode("utf-8", "replace"))
+
+    def request(self, name: bytes, extra: bytes = b"", *, want_reply: bool = False) -> None:
+        """Queue a channel request (RFC 4254 section 5.4)."""
+        self._check(
+            lib.hussh_channel_request(self.pointer, name, len(name), want_reply, extra, len(extra))
+        )
+
+    def read(self, stream: int, size: int) -> bytearray:
+        """What is there of stdout (0) or stderr (1), at most size bytes."""
+        buffer = bytearray(size)
+        count = lib.hussh_channel_read(self.pointer, stream, ffi.from_buffer(buffer), size)
+        if count < size:
+            del buffer[count:]
+        return buffer
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Queue bytes for the peer; returns how many were taken, maybe 0."""
+        return self._check(
+            int(lib.hussh_channel_write(self.pointer, ffi.from_buffer(data), len(data)))
+        )
+
+    def eof(self) -> None:
+        """Say, after what is queued, that nothing more will come."""
+        self._check(lib.hussh_channel_eof(self.pointer))
+
+    def close(self) -> None:
+        """Send CLOSE at once, if that has not happened yet."""
+        lib.hussh_channel_close(self.pointer)
+
+    def _check(self, code: int) -> int:
+        if code < 0:
+            self.link.check()
+            raise ChannelError("the channel is closed")
+        return code
+
+
+def _free_collected(owner: tuple[Link, Any]) -> None:
+    link, ptr = owner
+    if not link.freed:
+        lib.hussh_channel_free(ptr)

@@ -1,0 +1,98 @@
+"""What a user asks for one hop: credentials, host key policy, algorithms; pure data.
+
+Secrets live only here; nothing in this module puts them into a repr.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Algorithms", "Options", "Prompt", "PromptRequest"]
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question of the server; `echo` says whether the answer may be shown."""
+
+    text: str
+    echo: bool
+
+
+@dataclass(frozen=True)
+class PromptRequest:
+    """One round of keyboard-interactive authentication (RFC 4256 section 3.2).
+
+    Attributes:
+        hop: the hop that asks, as ``user@host:port``.
+        name, instruction: the server's words for the whole round; may be empty.
+        prompts: what it asks; the callback returns one answer for each, in order.
+    """
+
+    hop: str
+    name: str
+    instruction: str
+    prompts: tuple[Prompt, ...]
+
+
+PromptCallback = Callable[[PromptRequest], Sequence[str]]
+
+#: Elliptic curves only: libssh2 does not check the public values of the older groups.
+KEY_EXCHANGE = (
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+)
+HOST_KEYS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
+CIPHERS = (
+    "chacha20-poly1305@openssh.com",
+    "aes256-gcm@openssh.com",
+    "aes128-gcm@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+)
+#: Encrypt-and-MAC only: the -etm variants let a hostile server choose the padding (vendor/patches).
+MACS = ("hmac-sha2-256", "hmac-sha2-512")
+
+
+@dataclass(frozen=True)
+class Algorithms:
+    """Names to offer, best first (RFC 4253 section 7.1)."""
+
+    key_exchange: tuple[str, ...] = KEY_EXCHANGE
+    host_keys: tuple[str, ...] = HOST_KEYS
+    ciphers: tuple[str, ...] = CIPHERS
+    macs: tuple[str, ...] = MACS
+    compression: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class Options:
+    """Everything that one hop needs to know besides the way to it."""
+
+    host: str
+    port: int = 22
+    username: str = "root"
+    password: str | None = None
+    private_key: str | None = None
+    agent: bool | str | os.PathLike[str] | None = None
+    prompt: PromptCallback | None = None
+    known_hosts: tuple[str, ...] = ("~/.ssh/known_hosts",)
+    host_key_policy: str = "accept-unknown"
+    algorithms: Algorithms = field(default_factory=Algorithms)
+
+    def __repr__(self) -> str:
+        return f"Options(host={self.host!r}, port={self.port}, username={self.username!r}, …)"

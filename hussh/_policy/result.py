@@ -1,0 +1,62 @@
+"""`SSHResult`: what a command left behind; pure data, used by every layer above."""
+
+from __future__ import annotations
+
+__all__ = ["SSHResult"]
+
+
+class SSHResult:
+    """Output and exit status of one command.
+
+    Attributes:
+        stdout_bytes, stderr_bytes: exactly what the command wrote.
+        stdout, stderr: the same as str (UTF-8; what is not UTF-8 is replaced).
+        status: the exit status; -1 if a signal ended the command or the server
+            never sent a status.
+        signal: the signal's name without "SIG" (RFC 4254 section 6.10), or None.
+
+    Results compare by value and can be pickled.
+    """
+
+    __slots__ = ("stdout_bytes", "stderr_bytes", "status", "signal", "_text")
+
+    def __init__(
+        self, stdout: bytes = b"", stderr: bytes = b"", status: int = -1, signal: str | None = None
+    ) -> None:
+        self.stdout_bytes = stdout
+        self.stderr_bytes = stderr
+        self.status = status
+        self.signal = signal
+        self._text: dict[str, str] = {}
+
+    def _decode(self, name: str, data: bytes) -> str:
+        # Decoded when first asked for: a caller of large binary output never pays.
+        if name not in self._text:
+            self._text[name] = data.decode("utf-8", "replace")
+        return self._text[name]
+
+    @property
+    def stdout(self) -> str:
+        return self._decode("stdout", self.stdout_bytes)
+
+    @property
+    def stderr(self) -> str:
+        return self._decode("stderr", self.stderr_bytes)
+
+    def _key(self) -> tuple[bytes, bytes, int, str | None]:
+        return self.stdout_bytes, self.stderr_bytes, self.status, self.signal
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, SSHResult) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __reduce__(self) -> tuple[type[SSHResult], tuple[bytes, bytes, int, str | None]]:
+        return SSHResult, self._key()
+
+    def __repr__(self) -> str:
+        return f"SSHResult(stdout={self.stdout}, stderr={self.stderr}, status={self.status})"
+
+    def __str__(self) -> str:
+        return f"stdout:\n{self.stdout}\nstderr:\n{self.stderr}\nstatus: {self.status}"

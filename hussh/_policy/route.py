@@ -1,0 +1,333 @@
+"""The way to a target: jump hosts in the order of travel, or a proxy command.
+
+Owns the meaning of the ``proxy_jump=`` and ``proxy_command=`` arguments and of
+host names, user names and ports.  Facades and sessions import it.  It never
+resolves a name, opens a socket or starts a process.
+
+Errors about a jump string never repeat its user or port part: a password that
+somebody put there must not reach a log.  Every refusal comes before anything
+is opened.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import SupportsIndex, TypeVar
+from urllib.parse import unquote_to_bytes
+
+C = TypeVar("C")
+
+DEFAULT_PORT = 22
+MAX_JUMPS = 10
+
+# Means itself to /bin/sh wherever it stands in a word, and to no program looks like an option.
+_PLAIN = re.compile(r"[A-Za-z0-9_.:%@+,][A-Za-z0-9_.:%@+,-]*")
+_TOKEN = re.compile(r"%(.?)", re.DOTALL)
+_URL = re.compile(r"ssh://", re.IGNORECASE)
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True)
+class HopSpec:
+    """One SSH server on the way.
+
+    Attributes:
+        host: a name or an address without brackets; only the hop before it resolves it.
+        username: None means that of the target.
+    """
+
+    host: str
+    port: int = DEFAULT_PORT
+    username: str | None = None
+
+
+def check_host(host: object) -> str:
+    """A host name or address that is safe to send, record and print.
+
+    Brackets around an IPv6 address are taken off; its zone (``%eth0``) stays.
+
+    Raises:
+        TypeError: it is not a string.
+        ValueError: it is empty, or holds blanks, control characters or what no
+            name holds, or begins with ``-``, which a program would take for an option.
+    """
+    if not isinstance(host, str):
+        raise TypeError(f"host must be a string, not {type(host).__name__}")
+    bracketed = host.startswith("[") and host.endswith("]")
+    name = host[1:-1] if bracketed else host
+    if not name:
+        raise ValueError("host is empty")
+    # What has a colon may be "user:password" gone astray, and is not repeated.
+    shown = "host" if ":" in name else f"host {name!r}"
+    if name.startswith("-"):
+        raise ValueError(f"{shown} begins with '-'")
+    if not name.isprintable() or " " in name:
+        raise ValueError(f"{shown} contains blanks or control characters")
+    if any(char in name for char in "@[],/\\"):
+        raise ValueError(f"{shown} is not a host name or an address")
+    if (bracketed or ":" in name) and not _is_ipv6(name):
+        raise ValueError(f"{shown} is not a host name or an IPv6 address")
+    return name
+
+
+def check_port(port: object) -> int:
+    """A TCP port, given as an integer or as decimal digits.
+
+    Raises:
+        TypeError: anything else; out of 1 to 65535 too, as code for hussh 0.3.3 expects.
+    """
+    number = 0
+    if isinstance(port, str):
+        if port.isascii() and port.isdigit() and len(port) <= 8:
+            number = int(port)
+    elif isinstance(port, SupportsIndex) and not isinstance(port, bool):
+        number = operator.index(port)
+    if not 1 <= number <= 65535:
+        raise TypeError("port must be a valid integer between 1 and 65535")
+    return number
+
+
+def check_username(username: object) -> str:
+    """A user name that is safe to send and print; blanks within it are allowed.
+
+    Raises:
+        TypeError: it is not a string.
+        ValueError: it is empty or holds control characters.
+    """
+    if not isinstance(username, str):
+        raise TypeError(f"username must be a string, not {type(username).__name__}")
+    if not username:
+        raise ValueError("username is empty")
+    if not username.isprintable():
+        raise ValueError("username contains control characters")
+    return username
+
+
+def is_none(value: object) -> bool:
+    """None, or the word "none" in any case, which disables a proxy as it does in ssh_config(5)."""
+    return value is None or (isinstance(value, str) and value.lower() == "none")
+
+
+def check_exclusive(proxy_jump: object, proxy_command: object) -> None:
+    """There is one way to a target; ``None`` and ``"none"`` do not count as one.
+
+    Raises:
+        TypeError: both are given.
+    """
+    if not is_none(proxy_jump) and not is_none(proxy_command):
+        raise TypeError("proxy_jump and proxy_command are mutually exclusive")
+
+
+def parse_jump(
+    value: object, connection_type: type[C], noun: str = "a Connection"
+) -> list[HopSpec | C] | None:
+    """The jump hosts that `value` names, in the order of travel; None for no jump.
+
+    A string may be a chain with commas, a list is a chain of strings, tuples
+    and at most one connection.  That one must come first, for it has a way of
+    its own, which nothing before it would change.  An empty list is no jump.
+
+    Raises:
+        TypeError: `value` is of another kind, or a port is not one.
+        ValueError: a host or user is not acceptable.
+    """
+    if is_none(value):
+        return None
+    items = value if isinstance(value, list) else [value]
+    hops: list[HopSpec | C] = []
+    for item in items:
+        if isinstance(item, connection_type):
+            if hops:
+                raise ValueError(
+                    f"{noun} can only be the first in a proxy_jump chain: "
+                    "it has been given its own way there"
+                )
+            hops.append(item)
+        elif isinstance(item, str):
+            hops += [_parse_one(text) for text in item.split(",")]
+        elif isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+            username, host = _split_user(item[0])
+            hops.append(HopSpec(check_host(host), check_port(item[1]), username))
+        else:
+            raise TypeError(f"proxy_jump must be {noun}, (host, port) tuple, or string")
+    return hops or None
+
+
+def resolve(hops: Iterable[HopSpec | C], username: str) -> list[HopSpec | C]:
+    """The hops with `username`, that of the target, wherever none was given."""
+    return [
+        replace(hop, username=username) if isinstance(hop, HopSpec) and not hop.username else hop
+        for hop in hops
+    ]
+
+
+def check_route(
+    hops: Iterable[HopSpec | C],
+    target: HopSpec,
+    describe: Callable[[C], Iterable[HopSpec]] | None = None,
+) -> None:
+    """Refuse a way that is too long or passes the same server twice.
+
+    `describe` gives the whole way of a connection: its own jump hosts in the
+    order of travel, then itself.
+
+    Raises:
+        ValueError: more than `MAX_JUMPS` jump hosts, or a cycle.
+    """
+    way: list[HopSpec] = []
+    for hop in hops:
+        if isinstance(hop, HopSpec):
+            way.append(hop)
+        elif describe is not None:
+            way += describe(hop)
+    if len(way) > MAX_JUMPS:
+        raise ValueError(f"{len(way)} jump hosts; more than {MAX_JUMPS} are not allowed")
+    seen = set()
+    for spec in (*way, target):
+        username = spec.username or target.username
+        place = (username, spec.host.lower(), spec.port)
+        if place in seen:
+            at = format_hop(username, spec.host, spec.port)
+            raise ValueError(f"the way to {target.host} goes through {at} twice")
+        seen.add(place)
+
+
+def format_hop(username: str | None, host: str, port: int) -> str:
+    """``user@host:22``, ``user@[::1]:22``; without a user, ``host:22``."""
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{username}@{place}" if username else place
+
+
+def expand_proxy_command(
+    command: str | Sequence[str | os.PathLike[str]],
+    host: str,
+    port: int,
+    user: str,
+    original_host: str | None = None,
+) -> list[str]:
+    """The argv of a proxy command, with ``%h %p %r %n %%`` replaced in one pass.
+
+    A string goes to ``/bin/sh -c "exec ..."``, so what replaces a token must
+    be plain there; a sequence is an argv, run without a shell.
+
+    Args:
+        original_host: for ``%n``, the name as the user gave it; default `host`.
+
+    Raises:
+        TypeError: `command` is neither a string nor a sequence of them.
+        ValueError: it is empty, or has an unknown token or a lone ``%`` at the
+            end, or a value to put in could be taken for something else.
+    """
+    values = {"%": "%", "h": host, "p": str(port), "r": user, "n": original_host or host}
+    if isinstance(command, str):
+        if not command.strip():
+            raise ValueError("proxy_command is empty")
+        return ["/bin/sh", "-c", "exec " + _expand(command, values, in_shell=True)]
+    if isinstance(command, bytes) or not isinstance(command, Sequence):
+        raise TypeError("proxy_command must be a string or a list of strings")
+    arguments = [os.fspath(argument) for argument in command]
+    if not all(isinstance(argument, str) for argument in arguments):
+        raise TypeError("proxy_command must be a string or a list of strings")
+    if not arguments or not arguments[0]:
+        raise ValueError("proxy_command is empty")
+    return [_expand(argument, values, in_shell=False) for argument in arguments]
+
+
+def _expand(text: str, values: dict[str, str], *, in_shell: bool) -> str:
+    if "\0" in text:
+        raise ValueError("proxy_command contains a NUL character")
+
+    def value_of(match: re.Match[str]) -> str:
+        letter = match[1]
+        value = values.get(letter)
+        if value is None:
+            raise ValueError(
+                f"unknown token {match[0]!r} in proxy_command"
+                if letter
+                else "proxy_command ends with a lone '%'; write '%%'"
+            )
+        if letter != "%":
+            _check_value(value, match[0], in_shell)
+        return value
+
+    return _TOKEN.sub(value_of, text)
+
+
+def _check_value(value: str, token: str, in_shell: bool) -> None:
+    if in_shell and not _PLAIN.fullmatch(value):
+        raise ValueError(
+            f"{token} in proxy_command stands for {value!r}, which is not plain text to a shell; "
+            "give proxy_command as a list to run it without one"
+        )
+    if not value or value.startswith("-") or not value.isprintable():
+        raise ValueError(f"{token} in proxy_command stands for {value!r}, which is not safe")
+
+
+def _is_ipv6(text: str) -> bool:
+    # Imported late: most names have no colon, and the import costs milliseconds.
+    from ipaddress import IPv6Address
+
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_one(text: str) -> HopSpec:
+    """``[user@]host[:port]`` or an ``ssh://`` URL of the same."""
+    if is_none(text):
+        raise ValueError("'none' cannot be part of a proxy_jump chain")
+    is_url = _URL.match(text) is not None
+    if is_url:
+        text = text[len("ssh://") :].removesuffix("/")
+        if any(char in text for char in "/?#;"):
+            raise ValueError("an ssh:// URL in proxy_jump takes only a user, a host and a port")
+    elif "://" in text:
+        raise ValueError("proxy_jump takes ssh:// URLs only")
+    username, place = _split_user(text, is_url)
+    host, port = _split_port(place)
+    if is_url:
+        host = _decode(host)
+    return HopSpec(check_host(host), port, username)
+
+
+def _split_user(text: str, is_url: bool = False) -> tuple[str | None, str]:
+    # Split at the last "@": some bastions take users such as "me@target".
+    username, at, rest = text.rpartition("@")
+    if not at:
+        return None, rest
+    if ":" in username:
+        raise ValueError(
+            "proxy_jump takes no password; "
+            "pass a connection made with password=... as proxy_jump instead"
+        )
+    return check_username(_decode(username) if is_url else username), rest
+
+
+def _split_port(place: str) -> tuple[str, int]:
+    if place.startswith("["):
+        host, bracket, rest = place.partition("]")
+        if bracket and not rest:
+            return place, DEFAULT_PORT
+        if rest.startswith(":"):
+            return host + bracket, check_port(rest[1:])
+        raise ValueError("an IPv6 address in proxy_jump is written [address] or [address]:port")
+    # An address without brackets can have no port, for that could not be told from its end.
+    if place.count(":") > 1:
+        return place, DEFAULT_PORT
+    host, colon, port = place.rpartition(":")
+    return (host, check_port(port)) if colon else (place, DEFAULT_PORT)
+
+
+def _decode(text: str) -> str:
+    if _BAD_PERCENT.search(text):
+        raise ValueError("an ssh:// URL in proxy_jump has a '%' without two hexadecimal digits")
+    try:
+        return unquote_to_bytes(text).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("an ssh:// URL in proxy_jump is not UTF-8") from None

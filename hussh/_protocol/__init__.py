@@ -1,0 +1,1 @@
+"""Operations of the protocol as generators: no I/O, no clock, no event loop."""

@@ -1,0 +1,341 @@
+"""User authentication (RFC 4252, 4256), message by message.
+
+The order of attempts is api.md's: an explicit key and then what the server asks
+for besides; or the password; or the agent's keys and the default key files.  A
+private key of a file is offered together with its signature, so an explicit key
+costs the server exactly one attempt and one round trip; keys of the agent are
+offered first without, because signing there may need a touch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from enum import Enum
+from functools import partial
+from typing import Protocol
+
+from .._native.link import Death, Link
+from .._policy.keys import (
+    PrivateKey,
+    PublicKey,
+    default_key_paths,
+    load_private_key,
+    signature_algorithm,
+)
+from .._policy.options import Options, Prompt, PromptCallback, PromptRequest
+from .._policy.wire import Reader, boolean, string, uint32
+from ..errors import (
+    AuthenticationError,
+    KeyFileError,
+    KeyRefused,
+    PassphraseRequired,
+    ProtocolError,
+)
+from . import agent
+from .core import Blocking, Op, Progress
+
+__all__ = ["AskAgent", "authenticate"]
+
+REQUEST, FAILURE, SUCCESS, BANNER = 50, 51, 52, 53
+INFO_REQUEST = PK_OK = PASSWORD_CHANGE = 60  # what 60 means depends on the method
+INFO_RESPONSE = 61
+#: One below sshd's default MaxAuthTries, which counts them all.
+AGENT_KEYS_MAX = 5
+ROUNDS_MAX = 20
+BOTH_FAILED = "Failed to authenticate with ssh-agent and default SSH keys"
+
+
+class AskAgent(Protocol):
+    """Sends one framed request to the agent at a socket path, returns its framed answer."""
+
+    def __call__(self, path: str, request: bytes, seconds_left: float | None) -> bytes: ...
+
+
+class _Outcome(Enum):
+    SUCCESS = "success"
+    PARTIAL = "accepted, but the server wants more"
+    FAILURE = "refused"
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text).strip()[:200]
+
+
+class _Login:
+    """One authentication: what was tried, and what the server last said."""
+
+    def __init__(self, link: Link, options: Options, hop: str, ask_agent: AskAgent) -> None:
+        self.link = link
+        self.options = options
+        self.hop = hop
+        self.ask_agent = ask_agent
+        self.methods_left: tuple[str, ...] | None = None
+        self.tried: list[str] = []
+        self.offered: set[bytes] = set()
+        self.partial = False
+        self.banner = ""
+        self.unanswered = ""  # the prompt for which there was no answer
+
+    # -- messages
+
+    def request(self, method: str, extra: bytes = b"") -> bytes:
+        user = string(self.options.username.encode())
+        return (
+            bytes((REQUEST,)) + user + string(b"ssh-connection") + string(method.encode()) + extra
+        )
+
+    def reply(self) -> Op[Reader]:
+        """The next message that is no banner; its type is still to be read."""
+        while True:
+            message = self.link.message()
+            if message is None:
+                if self.link.dead:
+                    raise self.death()
+                yield Progress(self.link)
+            elif message[0] == BANNER:
+                self.banner += Reader(message, 1).text()[: 8192 - len(self.banner)]
+            else:
+                return Reader(message)
+
+    def outcome(self, reader: Reader) -> _Outcome:
+        """What a final answer means; keeps the methods that the server would still take."""
+        kind = reader.byte()
+        if kind == SUCCESS:
+            return _Outcome.SUCCESS
+        if kind != FAILURE:
+            raise ProtocolError(f"unexpected message {kind} during authentication")
+        self.methods_left = reader.name_list()
+        if reader.boolean():
+            self.partial = True
+            return _Outcome.PARTIAL
+        return _Outcome.FAILURE
+
+    def death(self) -> Exception:
+        state = self.link.look()
+        # 2 (protocol error) and 14 (no more methods) are what servers give for too many attempts.
+        if state.death is Death.PEER and state.code in (2, 14) and self.tried:
+            return self.error(f"the server ended the authentication: {state.text}")
+        return self.link.death()
+
+    def error(
+        self, text: str, cls: type[AuthenticationError] = AuthenticationError
+    ) -> AuthenticationError:
+        tried = f"; tried: {', '.join(self.tried)}" if self.tried else ""
+        left = f"; the server accepts: {', '.join(self.methods_left)}" if self.methods_left else ""
+        asked = f"; it asked {self.unanswered!r}, for which prompt= gave no answer"
+        return cls(
+            text + tried + left + (asked if self.unanswered else ""),
+            methods_left=self.methods_left or (),
+            tried=tuple(self.tried),
+        )
+
+    def takes(self, method: str) -> bool:
+        """Whether the method is worth an attempt, as far as the server has said."""
+        return self.methods_left is None or method in self.methods_left
+
+    # -- methods
+
+    def none(self) -> Op[_Outcome]:
+        """RFC 4252 section 5.2: a server may let anybody in, or else says what it takes."""
+        self.link.send(self.request("none"))
+        return self.outcome((yield from self.reply()))
+
+    def key(self, key: PrivateKey, name: str) -> Op[_Outcome]:
+        """RFC 4252 section 7, with the signature at once."""
+        public = key.public
+        algorithm = signature_algorithm(public.algorithm, self.link.signature_algorithms)
+        self.tried.append(f"key {name} ({public.fingerprint})")
+        self.offered.add(public.blob)
+        if algorithm is None:
+            return _Outcome.FAILURE
+        request = self.key_request(algorithm, public)
+        signed = string(self.link.session_id) + request
+        signature = yield Blocking(lambda _: key.sign(signed, algorithm))
+        self.link.send(request + string(signature))
+        return self.outcome((yield from self.reply()))
+
+    def key_request(self, algorithm: str, public: PublicKey, *, signed: bool = True) -> bytes:
+        extra = boolean(signed) + string(algorithm.encode()) + string(public.blob)
+        return self.request("publickey", extra)
+
+    def agent_key(self, path: str, public: PublicKey) -> Op[_Outcome]:
+        """RFC 4252 section 7, asking first whether a signature is worth making."""
+        algorithm = signature_algorithm(public.algorithm, self.link.signature_algorithms)
+        self.tried.append(f"agent key {_printable(public.comment)} ({public.fingerprint})")
+        self.offered.add(public.blob)
+        if algorithm is None:
+            return _Outcome.FAILURE
+        self.link.send(self.key_request(algorithm, public, signed=False))
+        reader = yield from self.reply()
+        kind = reader.rest[:1]
+        if kind != bytes((PK_OK,)):
+            return self.outcome(reader)
+        request = self.key_request(algorithm, public)
+        question = agent.sign_request(
+            public.blob, string(self.link.session_id) + request, agent.sign_flags(algorithm)
+        )
+        answer = yield Blocking(lambda left: self.ask_agent(path, question, left))
+        try:
+            signature = agent.parse_signature(answer, algorithm)
+        except AuthenticationError as error:
+            self.tried.append(str(error))
+            return _Outcome.FAILURE
+        self.link.send(request + string(signature))
+        return self.outcome((yield from self.reply()))
+
+    def password(self, password: str) -> Op[_Outcome]:
+        """RFC 4252 section 8."""
+        self.tried.append("password")
+        self.link.send(self.request("password", boolean(False) + string(password.encode())))
+        reader = yield from self.reply()
+        if reader.rest[:1] == bytes((PASSWORD_CHANGE,)):
+            raise self.error("the password has expired and must be changed on the server")
+        return self.outcome(reader)
+
+    def interactive(self, password: str | None) -> Op[_Outcome]:
+        """RFC 4256: the password answers the first hidden prompt, prompt= the rest."""
+        self.tried.append("keyboard-interactive")
+        self.link.send(self.request("keyboard-interactive", string(b"") + string(b"")))
+        for _ in range(ROUNDS_MAX):
+            reader = yield from self.reply()
+            if reader.rest[:1] != bytes((INFO_REQUEST,)):
+                return self.outcome(reader)
+            reader.byte()
+            name, instruction, _language = (_printable(reader.text()) for _ in range(3))
+            prompts = tuple(
+                Prompt(_printable(reader.text()), reader.boolean())
+                for _ in range(min(reader.uint32(), 100))
+            )
+            answers: list[str]
+            if not prompts:
+                answers = []
+            elif len(prompts) == 1 and not prompts[0].echo and password is not None:
+                answers, password = [password], None
+            elif self.options.prompt is not None:
+                asked = PromptRequest(self.hop, name, instruction, prompts)
+                answers = yield Blocking(partial(_ask_user, self.options.prompt, asked))
+            else:
+                self.unanswered = prompts[0].text
+                return _Outcome.FAILURE
+            encoded = b"".join(string(answer.encode()) for answer in answers)
+            self.link.send(bytes((INFO_RESPONSE,)) + uint32(len(answers)) + encoded)
+        raise self.error(f"the server asked more than {ROUNDS_MAX} times")
+
+
+def _ask_user(
+    callback: PromptCallback, asked: PromptRequest, _seconds_left: float | None
+) -> list[str]:
+    answers = list(callback(asked))
+    count = len(asked.prompts)
+    if len(answers) != count or not all(isinstance(answer, str) for answer in answers):
+        raise ValueError(f"prompt= must return {count} strings, one for each prompt")
+    return answers
+
+
+def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) -> Op[None]:
+    """Log in, or raise AuthenticationError (KeyFileError and KeyRefused among its kinds)."""
+    login = _Login(link, options, hop, ask_agent)
+    if options.private_key:
+        done = yield from _with_key(login)
+    elif options.password is not None or options.prompt is not None:
+        done = yield from _with_password(login, options.password)
+    else:
+        done = yield from _with_defaults(login)
+        if not done:
+            raise login.error(BOTH_FAILED)
+    if not done:
+        raise login.error("the server refused every credential that was given")
+
+
+def _load(path: str | os.PathLike[str], passphrase: str | None) -> tuple[PrivateKey, bool]:
+    """The key, and whether the passphrase was needed for it."""
+    try:
+        return load_private_key(path, None), False
+    except PassphraseRequired:
+        if not passphrase:
+            raise
+        return load_private_key(path, passphrase), True
+
+
+def _load_default(path: os.PathLike[str], _seconds_left: float | None) -> PrivateKey:
+    return load_private_key(path, None)
+
+
+def _with_key(login: _Login) -> Op[bool]:
+    options = login.options
+    path, secret = str(options.private_key), options.password
+    key, is_passphrase = yield Blocking(lambda _: _load(path, secret))
+    outcome = yield from login.key(key, path)
+    if outcome is _Outcome.SUCCESS:
+        return True
+    # A passphrase goes to the server only where it took the key and asks for a second factor.
+    password = None if is_passphrase and outcome is not _Outcome.PARTIAL else secret
+    if password is not None or options.prompt is not None:
+        done = yield from _with_password(login, password)
+        if done:
+            return True
+    if outcome is _Outcome.PARTIAL:
+        return (yield from _with_defaults(login))
+    raise login.error(f"the server refused the key {path}", KeyRefused)
+
+
+def _with_password(login: _Login, password: str | None) -> Op[bool]:
+    refused = False
+    if password is not None and login.takes("password"):
+        outcome = yield from login.password(password)
+        if outcome is _Outcome.SUCCESS:
+            return True
+        refused = outcome is _Outcome.FAILURE and login.takes("password")
+    if login.takes("keyboard-interactive") and not (refused and login.options.prompt is None):
+        # A password that was refused as such is not sent again under another name.
+        outcome = yield from login.interactive(None if refused else password)
+        if outcome is _Outcome.SUCCESS:
+            return True
+        if outcome is _Outcome.PARTIAL and password is not None and login.takes("password"):
+            outcome = yield from login.password(password)
+            return outcome is _Outcome.SUCCESS
+    return False
+
+
+def _with_defaults(login: _Login) -> Op[bool]:
+    """The agent's keys, then the default files; `False` when nothing was accepted."""
+    path = agent.socket_path(login.options.agent, os.environ)
+    if path and login.takes("publickey"):
+        try:
+            answer = yield Blocking(
+                lambda left: login.ask_agent(path, agent.request_identities(), left)
+            )
+            identities = agent.filter_identities(agent.parse_identities(answer), AGENT_KEYS_MAX)
+        except (OSError, AuthenticationError) as error:
+            login.tried.append(f"ssh-agent ({_printable(str(error))})")
+            identities = []
+        for public in identities:
+            if public.blob in login.offered or not login.takes("publickey"):
+                continue
+            outcome = yield from login.agent_key(path, public)
+            if outcome is _Outcome.SUCCESS:
+                return True
+    for file in _existing_defaults():
+        if not login.takes("publickey"):
+            break
+        try:
+            key = yield Blocking(partial(_load_default, file))
+        except KeyFileError as error:
+            login.tried.append(f"key {file} ({type(error).__name__})")
+            continue
+        if key.public.blob in login.offered:
+            continue
+        outcome = yield from login.key(key, str(file))
+        if outcome is _Outcome.SUCCESS:
+            return True
+    if login.methods_left is None:
+        outcome = yield from login.none()
+        return outcome is _Outcome.SUCCESS
+    return False
+
+
+def _existing_defaults() -> Iterator[os.PathLike[str]]:
+    for path in default_key_paths(os.path.expanduser("~")):
+        if path.exists():
+            yield path

@@ -1,0 +1,85 @@
+"""Opening channels: `session` for commands, `direct-tcpip` for the way to the next hop."""
+
+from __future__ import annotations
+
+from .._native.link import Channel, ChannelState, Link
+from .._policy.wire import string, uint32
+from ..errors import ChannelRefused, JumpRefused
+from .core import Op, Progress
+
+__all__ = ["open_direct", "open_session"]
+
+SESSION_WINDOW = 2 * 1024 * 1024
+#: A link over a channel keeps its window open for all of its own channels.
+JUMP_WINDOW = 8 * 1024 * 1024
+
+#: RFC 4254 section 5.1, with what a user can do about it on a bastion.
+REASONS = {
+    1: "administratively prohibited",
+    2: "connect failed",
+    3: "unknown channel type",
+    4: "resource shortage",
+}
+HINTS = {
+    1: "its sshd does not permit this forwarding: see AllowTcpForwarding and PermitOpen there",
+    2: "it cannot reach that address: check the name, the route and the port from there",
+    3: "it is no server that can forward connections",
+    4: "it is out of channels or sockets: use fewer at once",
+}
+
+
+def _open(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
+    link.check()
+    channel = link.open(kind, extra, window)
+    try:
+        while channel.look().state == ChannelState.OPENING:
+            yield Progress(channel)
+        if channel.look().state == ChannelState.DEAD:
+            raise link.death()
+    except BaseException:
+        channel.free()
+        raise
+    return channel
+
+
+def open_session(link: Link) -> Op[Channel]:
+    """A channel for one command (RFC 4254 section 6.1).
+
+    Raises ChannelRefused, with the server's reason; the connection stays usable.
+    """
+    channel = yield from _open(link, b"session", b"", SESSION_WINDOW)
+    info = channel.look()
+    if info.state == ChannelState.REFUSED:
+        code, text = int(info.reason), channel.text
+        channel.free()
+        raise ChannelRefused(
+            f"the server refused a session: {REASONS.get(code, 'unknown reason')}"
+            + (f" ({text})" if text else ""),
+            reason_code=code,
+            reason_text=text,
+        )
+    return channel
+
+
+def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:
+    """A channel that the server connects to host:port (RFC 4254 section 7.2).
+
+    The name travels as it is and is resolved at the other end.  Raises
+    JumpRefused, naming the bastion, its reason and a way out.
+    """
+    extra = string(host.encode()) + uint32(port) + string(b"127.0.0.1") + uint32(0)
+    channel = yield from _open(link, b"direct-tcpip", extra, JUMP_WINDOW)
+    info = channel.look()
+    if info.state == ChannelState.REFUSED:
+        code, text = int(info.reason), channel.text
+        channel.free()
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise JumpRefused(
+            f"{bastion} refused the way to {target}: {REASONS.get(code, 'unknown reason')}"
+            + (f" ({text})" if text else "")
+            + f"; {HINTS.get(code, 'see its log')}",
+            target=target,
+            reason_code=code,
+            reason_text=text,
+        )
+    return channel

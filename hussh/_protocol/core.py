@@ -1,0 +1,54 @@
+"""What an operation is: a generator that steps without waiting and yields what it waits for.
+
+Theory of operation.  An operation (`Op`) looks at its link or channel; if what
+it wants is not there yet it yields `Progress(thing)` and is resumed after
+something happened to that thing.  It then looks again: a resumption promises
+nothing, so every wait stands in a loop.  Work that may block (an agent's
+socket, a slow key, the user's prompt) is yielded as `Blocking(call)`, and its
+result comes back from the yield.  The driver holds the tree's lock while an
+operation runs and lets it go while the operation waits, so between a look and
+the wait after it nothing can be missed.
+
+Deadlines, Ctrl-C and cancellation reach an operation as an exception at the
+yield.  It may catch it to clean up and to add what it knows, but must not wait
+again except for `Blocking` of its own making: clean-up is only queueing.
+
+Operations know no threads, clocks or event loops; a test steps them by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .._native.link import Channel, Link
+
+__all__ = ["Blocking", "DeadlineExceeded", "Need", "Op", "Progress"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Resume me after something happened to this link or channel."""
+
+    of: Link | Channel
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """Call this where blocking harms nobody; its result or exception is the yield's.
+
+    `seconds_left` tells the call its time limit, None for no limit.
+    """
+
+    call: Callable[[float | None], Any]
+
+
+Need = Progress | Blocking
+Op = Generator[Need, Any, T]
+
+
+class DeadlineExceeded(Exception):
+    """Thrown into an operation by its driver when its time is over; never leaves hussh."""

@@ -1,0 +1,126 @@
+"""Running one command on a channel of its own (RFC 4254 sections 6.5 to 6.10)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from .._native.link import Channel, Link
+from .._policy.result import SSHResult
+from .._policy.wire import string
+from ..errors import (
+    ChannelError,
+    CommandTimeout,
+    HusshError,
+    OutputLimitExceeded,
+)
+from .channel import open_session
+from .core import DeadlineExceeded, Op, Progress
+
+__all__ = ["execute"]
+
+READ_SIZE = 1 << 20
+
+
+class _Output:
+    """Collects both streams of a channel, exactly, up to a limit of bytes in all."""
+
+    def __init__(self, channel: Channel, limit: int | None) -> None:
+        self.channel = channel
+        self.parts: tuple[list[bytearray], list[bytearray]] = ([], [])
+        self.room = limit
+        self.cut = False
+
+    def take(self) -> None:
+        while not self.cut:
+            info = self.channel.look()
+            sizes = (int(info.out), int(info.err))
+            if not any(sizes):
+                return
+            for stream, size in enumerate(sizes):
+                if self.room is not None and size > self.room:
+                    size, self.cut = self.room, True
+                if size:
+                    part = self.channel.read(stream, min(size, READ_SIZE))
+                    self.parts[stream].append(part)
+                    if self.room is not None:
+                        self.room -= len(part)
+
+    def result(self, *, finished: bool) -> SSHResult:
+        info = self.channel.look()
+        status, signal = -1, None
+        if finished and info.exit_known == 1:
+            status = int(info.exit_status)
+        elif finished and info.exit_known == 2:
+            signal = self.channel.text
+        stdout, stderr = (b"".join(parts) for parts in self.parts)
+        return SSHResult(stdout, stderr, status, signal)
+
+
+def execute(
+    link: Link,
+    command: bytes,
+    *,
+    stdin: bytes = b"",
+    max_output: int | None = None,
+    wait: Literal["eof", "exit"] = "eof",
+    time_limit: str = "",
+) -> Op[SSHResult]:
+    """Run a command; its exit status and all of its output.
+
+    A command that was ended by a signal, or whose channel closed without a
+    status, has status -1: never a false 0.  With wait="exit" the result is
+    there as soon as the command itself ended, though its children may still
+    hold the streams open.  When we stop waiting (deadline, Ctrl-C, too much
+    output) the command is sent SIGKILL and its channel closed; the output so
+    far goes with the error.  `time_limit` is how the error words the limit.
+    """
+    channel = yield from open_session(link)
+    output = _Output(channel, max_output)
+    started = False
+    try:
+        channel.request(b"exec", string(command), want_reply=True)
+        started = True
+        unsent = memoryview(stdin)
+        unsent = unsent[channel.write(unsent) :] if unsent else unsent
+        if not unsent:
+            channel.eof()
+        while True:
+            output.take()
+            if output.cut:
+                raise OutputLimitExceeded(
+                    f"the command wrote more than max_output={max_output} bytes",
+                    result=output.result(finished=False),
+                )
+            info = channel.look()
+            if info.replies and info.failures & 1:
+                raise ChannelError("the server refused to run a command (exec request denied)")
+            link.check()
+            if info.closed or (wait == "exit" and info.exit_known):
+                return output.result(finished=True)
+            if unsent:
+                unsent = unsent[channel.write(unsent) :]
+                if not unsent:
+                    channel.eof()
+            yield Progress(channel)
+    except DeadlineExceeded:
+        output.take()
+        raise CommandTimeout(
+            f"Command timed out{time_limit}; it was told to stop",
+            result=output.result(finished=False),
+        ) from None
+    except HusshError as error:
+        if link.dead and getattr(error, "result", None) is None:
+            output.take()
+            error.result = output.result(finished=False)  # type: ignore[attr-defined]
+        raise
+    finally:
+        if started and not link.dead and not channel.look().exit_known:
+            _stop(channel)
+        channel.free()
+
+
+def _stop(channel: Channel) -> None:
+    """Tell the server to kill the command (RFC 4254 section 6.9); it need not obey."""
+    info = channel.look()
+    if not info.closed:
+        channel.request(b"signal", string(b"KILL"))

@@ -1,0 +1,142 @@
+"""Bringing one hop up: key exchange, host key check, authentication.
+
+`Place` tells, at any moment, which hop and phase an operation is in, so that a
+time-out or a lost connection can say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._native.link import KEX_FAILURES, Death, Link, Method, Phase
+from .._policy.known_hosts import KnownHosts, algorithms_for, host_key_error, record
+from .._policy.options import Options
+from .._policy.wire import Reader
+from ..errors import ConnectionLost, HusshError, NegotiationError, ProtocolError
+from .auth import AskAgent, authenticate
+from .core import Blocking, Op, Progress
+
+__all__ = ["Place", "establish"]
+
+_KINDS = ("key exchange", "host key", "cipher", "cipher", "MAC", "MAC", "compression")
+
+
+@dataclass
+class Place:
+    """Where on the way to the target an operation is.
+
+    Attributes:
+        hop: ``user@host:port``.
+        index: its place in the order of travel, from 0.
+        phase: see `hussh.errors`.
+    """
+
+    hop: str
+    index: int
+    phase: str = "connect"
+
+    def mark(self, error: HusshError) -> HusshError:
+        return error.at(self.hop, self.index, self.phase)
+
+
+def establish(link: Link, options: Options, place: Place, ask_agent: AskAgent) -> Op[None]:
+    """From a fresh link to an authenticated one.
+
+    Raises NegotiationError, HostKeyError, AuthenticationError, ConnectionLost,
+    ProtocolError; all know hop and phase.
+    """
+    try:
+        known = yield Blocking(lambda _: KnownHosts.load(options.known_hosts))
+        _prefer(link, options, known)
+        place.phase = "banner"
+        yield from _exchange_keys(link, options, place)
+        place.phase = "hostkey"
+        yield from _check_host_key(link, options, known)
+        place.phase = "auth"
+        while link.phase < Phase.AUTH:
+            link.check()
+            yield Progress(link)
+        yield from authenticate(link, options, place.hop, ask_agent)
+        while link.phase < Phase.OPEN:
+            link.check()
+            yield Progress(link)
+    except HusshError as error:
+        raise place.mark(error) from error.__cause__
+
+
+def _prefer(link: Link, options: Options, known: KnownHosts) -> None:
+    wanted = options.algorithms
+    host_keys = wanted.host_keys
+    if options.host_key_policy != "ignore":
+        types = known.key_types(options.host, options.port)
+        host_keys = tuple(algorithms_for(types, host_keys))
+    link.prefer(Method.KEX, ",".join(wanted.key_exchange))
+    link.prefer(Method.HOSTKEY, ",".join(host_keys))
+    # The same both ways: libssh2 mixes up two different ciphers.
+    for kind in (Method.CRYPT_CS, Method.CRYPT_SC):
+        link.prefer(kind, ",".join(wanted.ciphers))
+    for kind in (Method.MAC_CS, Method.MAC_SC):
+        link.prefer(kind, ",".join(wanted.macs))
+    if wanted.compression:
+        link.compress()
+
+
+def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
+    while (phase := link.phase) < Phase.HOSTKEY:
+        if phase >= Phase.KEX:
+            place.phase = "kex"
+        if link.dead:
+            raise _handshake_error(link, options)
+        yield Progress(link)
+    place.phase = "kex"
+
+
+def _handshake_error(link: Link, options: Options) -> HusshError:
+    state = link.look()
+    if state.death is Death.EOF and state.phase == Phase.BANNER:
+        said = "".join(
+            char if char.isprintable() else " " for char in link.preamble.decode("utf-8", "replace")
+        ).strip()
+        return ConnectionLost(
+            "the server closed the connection before its SSH banner"
+            + (f"; it said: {said}" if said else "; is it an SSH server, and not too busy?")
+        )
+    if state.death is Death.PROTOCOL and state.code in KEX_FAILURES:
+        return _negotiation_error(link, options, state.text)
+    return link.death()
+
+
+def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
+    wanted = options.algorithms
+    ours = (wanted.key_exchange, wanted.host_keys, wanted.ciphers, wanted.ciphers,
+            wanted.macs, wanted.macs, ("none",))  # fmt: skip
+    try:
+        reader = Reader(link.peer_kexinit, 17)
+        theirs = [reader.name_list() for _ in _KINDS]
+    except ProtocolError:
+        return ProtocolError(f"key exchange failed: {text}")
+    missing = [
+        (kind, ours[i], theirs[i])
+        for i, kind in enumerate(_KINDS)
+        if theirs[i] and not set(ours[i]) & set(theirs[i])
+    ]
+    if not missing:
+        return ProtocolError(f"key exchange failed: {text}")
+    kind, us, them = missing[0]
+    return NegotiationError(
+        f"no common {kind} algorithm: the server offers {','.join(them)}; we offer {','.join(us)}. "
+        "key_exchange=, ciphers=, macs= and host_key_algorithms= change what we offer",
+        ours={kind: ",".join(us) for kind, us, _ in missing},
+        theirs={kind: ",".join(them) for kind, _, them in missing},
+    )
+
+
+def _check_host_key(link: Link, options: Options, known: KnownHosts) -> Op[None]:
+    blob = link.hostkey
+    verdict = known.check(options.host, options.port, blob, options.host_key_policy)
+    if verdict.must_record and options.known_hosts:
+        verdict = yield Blocking(
+            lambda _: record(options.known_hosts[0], options.host, options.port, blob)
+        )
+    if verdict.refused:
+        raise host_key_error(verdict)

@@ -1,0 +1,269 @@
+"""Every exception that hussh raises, in one tree; this module imports nothing of hussh.
+
+All of them say *where* (`hop`, such as ``"user@bastion:22"``) and *when*
+(`phase`: dns, connect, proxy, banner, kex, hostkey, auth, channel, exec …)
+something failed.  Code written for hussh 0.3.3 caught ``OSError`` and
+``TimeoutError`` in the sync API and ``RuntimeError`` in the async one, so the
+classes inherit from both where such code must keep working.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "AuthenticationError",
+    "ChannelError",
+    "ChannelRefused",
+    "CommandTimeout",
+    "ConnectError",
+    "ConnectionClosed",
+    "ConnectionLost",
+    "ConnectTimeout",
+    "ForkedConnectionError",
+    "HostKeyError",
+    "HusshError",
+    "JumpRefused",
+    "KeyFileError",
+    "KeyRefused",
+    "KeyUnreadable",
+    "NegotiationError",
+    "OutputLimitExceeded",
+    "PassphraseRequired",
+    "ProtocolError",
+    "WrongPassphrase",
+]
+
+
+def _rebuild(cls: type[HusshError], text: str, state: dict[str, Any]) -> HusshError:
+    error = cls.__new__(cls, text)
+    Exception.__init__(error, text)
+    error.__dict__.update(state)
+    return error
+
+
+class HusshError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        hop: the hop that failed, as ``user@host:port``; None where no hop is meant.
+        hop_index: its place in the order of travel, counted from 0.
+        phase: what was being done, one of the words in the module docstring.
+    """
+
+    hop: str | None = None
+    hop_index: int | None = None
+    phase: str | None = None
+    default_phase: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        hop: str | None = None,
+        hop_index: int | None = None,
+        phase: str | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.text = text
+        self.hop = hop
+        self.hop_index = hop_index
+        self.phase = phase or self.default_phase
+
+    def at(self, hop: str, hop_index: int, phase: str | None = None) -> HusshError:
+        """Fill in the place where it is not known yet; returns the error itself."""
+        if self.hop is None:
+            self.hop, self.hop_index = hop, hop_index
+        if self.phase is None:
+            self.phase = phase
+        return self
+
+    def __str__(self) -> str:
+        where = f" [{self.hop}, {self.phase}]" if self.hop and self.phase else ""
+        return f"{self.text}{where}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.text, self.__dict__.copy())
+
+
+class ConnectError(HusshError, ConnectionError, RuntimeError):
+    """No byte stream to the host: the name did not resolve or nothing accepted the connection."""
+
+    default_phase = "connect"
+
+
+class ConnectionLost(HusshError, ConnectionError, RuntimeError):
+    """The world ended the connection: the peer closed it, or the stream under it died."""
+
+
+class ConnectionClosed(HusshError, ConnectionError, RuntimeError):
+    """You ended the connection, or closed the bastion that carried it."""
+
+
+class ForkedConnectionError(ConnectionClosed):
+    """The connection was opened before ``os.fork()`` and belongs to the parent process."""
+
+
+class ProtocolError(HusshError, OSError, RuntimeError):
+    """The peer broke the SSH protocol (RFC 4253, 4254); the connection is unusable."""
+
+
+class NegotiationError(ProtocolError):
+    """No common algorithm (RFC 4253 section 7.1).
+
+    Attributes:
+        ours: what we offered, by kind ("kex", "hostkey", "cipher", …).
+        theirs: what the server offered, by kind; empty where it is not known.
+    """
+
+    default_phase = "kex"
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        ours: dict[str, str] | None = None,
+        theirs: dict[str, str] | None = None,
+        **place: Any,
+    ) -> None:
+        super().__init__(text, **place)
+        self.ours = ours or {}
+        self.theirs = theirs or {}
+
+
+class HostKeyError(HusshError, OSError, RuntimeError):
+    """The host key of a hop is not acceptable under the policy.
+
+    Attributes:
+        host: the name looked up, ``[host]:port`` off port 22.
+        reason: "changed", "revoked" or "unknown".
+        fingerprint: of the key that the server showed, ``SHA256:…``.
+        recorded: fingerprints of the recorded keys for that name.
+    """
+
+    default_phase = "hostkey"
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        host: str = "",
+        reason: str = "unknown",
+        fingerprint: str = "",
+        recorded: tuple[str, ...] = (),
+        **place: Any,
+    ) -> None:
+        super().__init__(text, **place)
+        self.host = host
+        self.reason = reason
+        self.fingerprint = fingerprint
+        self.recorded = recorded
+
+
+class AuthenticationError(HusshError, RuntimeError):
+    """The server refused every credential that we were allowed to try (RFC 4252).
+
+    Attributes:
+        methods_left: what the server would still accept, as it said last.
+        tried: what was tried, in order; never a secret.
+    """
+
+    default_phase = "auth"
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        methods_left: tuple[str, ...] = (),
+        tried: tuple[str, ...] = (),
+        **place: Any,
+    ) -> None:
+        super().__init__(text, **place)
+        self.methods_left = methods_left
+        self.tried = tried
+
+
+class KeyFileError(AuthenticationError):
+    """A private key could not be used; the server was not asked."""
+
+
+class KeyUnreadable(KeyFileError):
+    """The key file is missing, may not be read, or holds no key of a kind that we know."""
+
+
+class PassphraseRequired(KeyFileError):
+    """The key is encrypted and no passphrase was given."""
+
+
+class WrongPassphrase(KeyFileError):
+    """The key is encrypted and the passphrase does not fit."""
+
+
+class KeyRefused(AuthenticationError):
+    """The server does not accept this key for this user."""
+
+
+class ChannelError(HusshError, OSError, RuntimeError):
+    """A channel request failed (RFC 4254); the connection stays usable."""
+
+    default_phase = "channel"
+
+
+class ChannelRefused(ChannelError):
+    """The server refused to open a channel (RFC 4254 section 5.1).
+
+    Attributes:
+        reason_code: 1 prohibited, 2 connect failed, 3 unknown type, 4 resource shortage.
+        reason_text: the server's own words.
+    """
+
+    def __init__(
+        self, text: str, *, reason_code: int = 0, reason_text: str = "", **place: Any
+    ) -> None:
+        super().__init__(text, **place)
+        self.reason_code = reason_code
+        self.reason_text = reason_text
+
+
+class JumpRefused(ChannelRefused):
+    """A bastion refused to open the way to the next hop.
+
+    Attributes:
+        target: ``host:port`` that the bastion was asked for.
+    """
+
+    def __init__(self, text: str, *, target: str = "", **more: Any) -> None:
+        super().__init__(text, **more)
+        self.target = target
+
+
+class ConnectTimeout(HusshError, TimeoutError, RuntimeError):
+    """The time allowed for connecting, over all hops and phases, ran out."""
+
+
+class CommandTimeout(HusshError, TimeoutError, RuntimeError):
+    """The time allowed for a command ran out; the connection stays usable.
+
+    Attributes:
+        result: an ``SSHResult`` with all output that had arrived and status -1.
+    """
+
+    default_phase = "exec"
+
+    def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
+        super().__init__(text, **place)
+        self.result = result
+
+
+class OutputLimitExceeded(HusshError, OSError, RuntimeError):
+    """A command wrote more than ``max_output``; it was told to stop.
+
+    Attributes:
+        result: an ``SSHResult`` with the output up to the limit and status -1.
+    """
+
+    default_phase = "exec"
+
+    def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
+        super().__init__(text, **place)
+        self.result = result

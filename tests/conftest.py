@@ -1,0 +1,208 @@
+"""Fixtures for every test: an isolated environment, real servers, and the search for leftovers.
+
+What they hand out lives in ``tests/support``. Everything is on loopback.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import leaks
+from tests.support.accounts import IS_ROOT, NEEDS_ROOT
+from tests.support.agent import SshAgent
+from tests.support.client import SshProgram
+from tests.support.keys import KINDS, Keys
+from tests.support.listeners import FullBacklog, MuteListener, SlowBanner
+from tests.support.netns import Network
+from tests.support.relay import Relay
+from tests.support.sshd import Sshd
+
+_watch_key = pytest.StashKey[leaks.Watch]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register our markers."""
+    config.addinivalue_line("markers", "needs_root: skipped unless the tests run as root")
+    config.addinivalue_line(
+        "markers", "leaves_behind: the test leaves something behind on purpose; not searched"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs root where we are not."""
+    if IS_ROOT:
+        return
+    for item in items:
+        if item.get_closest_marker("needs_root"):
+            item.add_marker(pytest.mark.skip(reason=NEEDS_ROOT))
+
+
+# Hooks and not a fixture: they surround every fixture of the test, whatever its scope or order.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Note what exists before the first fixture of the test runs."""
+    item.stash[_watch_key] = leaks.Watch(item.nodeid)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fail the test that left something behind, after its last fixture is gone."""
+    watch = item.stash[_watch_key]
+    try:
+        result = yield
+    except BaseException:
+        watch.settle()  # already failed: only clean up
+        raise
+    left = watch.settle()
+    if left and not item.get_closest_marker("leaves_behind"):
+        pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
+    return result
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test an empty HOME; return it. No agent, no display, no askpass program."""
+    directory = tmp_path / "home"
+    directory.mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(directory))
+    for name in ("SSH_AUTH_SOCK", "SSH_AGENT_PID", "SSH_ASKPASS", "DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """Return the session's key pairs, made when first asked for."""
+    return Keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture
+def sshd_factory(tmp_path: Path, keys: Keys) -> Iterator[Callable[..., Sshd]]:
+    """Start servers of the test's own: arguments are those of ``Sshd`` after ``keys``."""
+    with ExitStack() as servers:
+        count = 0
+
+        def start(**settings: Any) -> Sshd:
+            nonlocal count
+            count += 1
+            settings.setdefault("name", f"server{count}")
+            directory = tmp_path / f"sshd-{count}"
+            return servers.enter_context(Sshd(directory, keys, **settings))
+
+        yield start
+
+
+def _shared(name: str, directory: Path, keys: Keys) -> Iterator[Sshd]:
+    server = Sshd(directory / name, keys, name=name, host_keys=("ed25519", "ecdsa-256", "rsa"))
+    for kind in KINDS:
+        server.authorize(server.alice, keys.get(kind, name="alice"))
+    try:
+        with leaks.spared():
+            server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def _bastion_server(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Sshd]:
+    yield from _shared("bastion", tmp_path_factory.mktemp("shared"), keys)
+
+
+@pytest.fixture(scope="session")
+def _target_server(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Sshd]:
+    yield from _shared("target", tmp_path_factory.mktemp("shared"), keys)
+
+
+@pytest.fixture
+def bastion(_bastion_server: Sshd) -> Sshd:
+    """Return the shared bastion, idle, its log empty; alice may use a key of every kind."""
+    _bastion_server.settle()
+    return _bastion_server
+
+
+@pytest.fixture
+def target(_target_server: Sshd) -> Sshd:
+    """Return the shared target, idle, its log empty; alice may use a key of every kind."""
+    _target_server.settle()
+    return _target_server
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> SshProgram:
+    """Return OpenSSH's own client, cut off from any configuration."""
+    return SshProgram(tmp_path)
+
+
+@pytest.fixture
+def agent_factory() -> Iterator[Callable[[], SshAgent]]:
+    """Start ssh-agents that end with the test."""
+    with ExitStack() as agents:
+
+        def start() -> SshAgent:
+            # Not below tmp_path: with a long test name that path would not fit a socket.
+            directory = agents.enter_context(tempfile.TemporaryDirectory(prefix="agent-"))
+            return agents.enter_context(SshAgent(Path(directory)))
+
+        yield start
+
+
+@pytest.fixture
+def agent(agent_factory: Callable[[], SshAgent], monkeypatch: pytest.MonkeyPatch) -> SshAgent:
+    """Return an empty agent that SSH_AUTH_SOCK names."""
+    started = agent_factory()
+    monkeypatch.setenv("SSH_AUTH_SOCK", os.fspath(started.socket))
+    return started
+
+
+@pytest.fixture
+def relay_factory() -> Iterator[Callable[..., Relay]]:
+    """Start relays to a server: ``relay_factory(sshd, **settings of Relay)``."""
+    with ExitStack() as relays:
+
+        def start(server: Sshd | MuteListener, **settings: Any) -> Relay:
+            return relays.enter_context(Relay(server.host, server.port, **settings))
+
+        yield start
+
+
+@pytest.fixture
+def mute_listener() -> Iterator[MuteListener]:
+    """Return a peer that accepts and never speaks."""
+    with MuteListener() as listener:
+        yield listener
+
+
+@pytest.fixture
+def full_backlog() -> Iterator[FullBacklog]:
+    """Return an address where ``connect`` hangs."""
+    with FullBacklog() as listener:
+        yield listener
+
+
+@pytest.fixture
+def slow_banner() -> Iterator[Callable[..., SlowBanner]]:
+    """Start peers that send a banner byte by byte: arguments are those of ``SlowBanner``."""
+    with ExitStack() as peers:
+        yield lambda *given, **named: peers.enter_context(SlowBanner(*given, **named))
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """Return client, bastion and target places where only the bastion reaches the target."""
+    if not IS_ROOT:
+        pytest.skip("needs root: network namespaces")
+    with ExitStack() as stack:
+        try:
+            made = stack.enter_context(Network())
+        except OSError as error:
+            pytest.skip(f"no network namespaces here: {error}")
+        yield made

@@ -1,0 +1,7 @@
+"""Real OpenSSH servers, agents, keys and awkward peers for the tests.
+
+Imported by ``tests/conftest.py`` and by tests; never by the package itself. Nothing here imports
+``hussh``: what the tests compare against must not share code with what they test. Nothing here
+changes a file of the machine: servers that need accounts see generated ones in a mount namespace
+of their own.
+"""

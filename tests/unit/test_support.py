@@ -1,0 +1,504 @@
+"""The fixtures themselves: what the other tests rely on, checked with OpenSSH's own programs."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support import leaks
+from tests.support.agent import SshAgent
+from tests.support.client import SshProgram
+from tests.support.keys import FORMATS, KINDS, Keys
+from tests.support.listeners import FullBacklog, MuteListener, SlowBanner
+from tests.support.netns import ADDRESSES, Network
+from tests.support.processes import read_process, wait_gone
+from tests.support.relay import Faults, Relay
+from tests.support.sshd import Sshd
+
+SshdFactory = Callable[..., Sshd]
+RelayFactory = Callable[..., Relay]
+needs_root = pytest.mark.needs_root
+
+
+# -- servers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_login_with_every_kind_of_key(kind: str, target: Sshd, keys: Keys, ssh: SshProgram) -> None:
+    """Alice's key of each kind opens the shared target, and the log names the method."""
+    ran = ssh.run(target, target.alice, "echo $SERVER_NAME", key=keys.get(kind, name="alice"))
+    assert (ran.status, ran.stdout) == (0, "target\n"), ran.stderr
+    accepted = [each for each in target.authentications() if each.accepted]
+    assert [(each.user, each.method) for each in accepted] == [(target.alice.name, "publickey")]
+    assert keys.get(kind, name="alice").fingerprint in accepted[0].detail
+
+
+def test_refused_key_is_logged_as_failed(target: Sshd, keys: Keys, ssh: SshProgram) -> None:
+    """A key that nobody authorised fails, and the log says so."""
+    stranger = keys.get(name="stranger")
+    assert ssh.run(target, target.alice, key=stranger).status == 255
+    target.wait_for_log(r"^Failed publickey")
+    tried = [each for each in target.authentications() if each.method == "publickey"]
+    assert [each.outcome for each in tried] == ["failed"]
+    target.authorize(target.bob, stranger)
+    assert ssh.run(target, target.bob, key=stranger).status == 0
+
+
+@needs_root
+@pytest.mark.parametrize("pam", ["password", None])
+def test_login_with_password(pam: str | None, sshd_factory: SshdFactory, ssh: SshProgram) -> None:
+    """A right password logs in, through PAM or without it; a wrong one does not."""
+    server = sshd_factory(pam=pam)
+    alice = server.alice
+    ran = ssh.run(server, alice, "id -un; pwd", methods="password", answers=[alice.password])
+    assert (ran.status, ran.stdout) == (0, f"alice\n{alice.home}\n"), ran.stderr
+    wrong = ssh.run(server, alice, methods="password", answers=[server.bob.password])
+    assert wrong.status == 255
+    server.wait_for_log("^Failed password")
+    outcomes = [each.outcome for each in server.authentications() if each.method == "password"]
+    assert outcomes == ["accepted", "failed"]
+
+
+@needs_root
+def test_keyboard_interactive_in_two_rounds(sshd_factory: SshdFactory, ssh: SshProgram) -> None:
+    """The stack password+otp asks twice, wants both answers, and serves no plain password."""
+    server = sshd_factory(pam="password+otp", options={"PasswordAuthentication": "no"})
+    alice = server.alice
+    kbd = "keyboard-interactive"
+    ran = ssh.run(server, alice, methods=kbd, answers=[alice.password, alice.otp])
+    assert ran.status == 0, ran.stderr
+    assert len(ran.prompts) == 2
+    assert ran.prompts[0] != ran.prompts[1]
+    wrong = ssh.run(server, alice, methods=kbd, answers=[alice.password, server.bob.otp])
+    assert (wrong.status, len(wrong.prompts)) == (255, 2)
+    assert ssh.run(server, alice, methods="password", answers=[alice.password]).status == 255
+
+
+@needs_root
+def test_keyboard_interactive_with_a_text(sshd_factory: SshdFactory, ssh: SshProgram) -> None:
+    """A stack of the test's choice greets before it asks."""
+    server = sshd_factory(pam="text+password")
+    alice = server.alice
+    kbd = "keyboard-interactive"
+    ran = ssh.run(server, alice, methods=kbd, answers=[alice.password])
+    assert (ran.status, len(ran.prompts)) == (0, 1), ran.stderr
+    assert "Hello alice" in ran.stderr + ran.prompts[0]
+
+
+@needs_root
+def test_partial_success_is_logged(sshd_factory: SshdFactory, ssh: SshProgram) -> None:
+    """With two required methods the log tells of a partial success, then of the login."""
+    server = sshd_factory(options={"AuthenticationMethods": "publickey,keyboard-interactive"})
+    alice = server.alice
+    methods = "publickey,keyboard-interactive"
+    ran = ssh.run(server, alice, key=alice.key, methods=methods, answers=[alice.password])
+    assert ran.status == 0, ran.stderr
+    outcomes = [each.outcome for each in server.authentications() if each.outcome != "postponed"]
+    assert outcomes[-2:] == ["partial", "accepted"]
+
+
+@needs_root
+def test_login_as_root_stays_in_the_namespace(target: Sshd, ssh: SshProgram) -> None:
+    """Even root's files, as a session sees them, are the server's own."""
+    command = "cat /etc/passwd /etc/hosts; echo $HOME"
+    ran = ssh.run(target, target.accounts["root"], command, key=target.accounts["root"].key)
+    assert ran.stdout.endswith(target.accounts["root"].home + "\n"), ran.stderr
+    assert "alice:" in ran.stdout
+    assert "alice:" not in Path("/etc/passwd").read_text()
+
+
+@needs_root
+def test_names_that_only_the_server_knows(
+    sshd_factory: SshdFactory, target: Sshd, ssh: SshProgram
+) -> None:
+    """A host given to one server is resolved there, forwards are logged, nobody else knows it."""
+    gate = sshd_factory(hosts={"inner.invalid": target.host})
+    line = ssh.arguments(gate, gate.alice, key=gate.alice.key)
+    line[1:1] = ["-W", f"inner.invalid:{target.port}"]
+    banner = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+    assert banner.stdout.startswith(b"SSH-2.0-OpenSSH"), banner.stderr
+    assert [forward.target for forward in gate.forwards()] == [("inner.invalid", target.port)]
+    with pytest.raises(socket.gaierror):
+        socket.getaddrinfo("inner.invalid", target.port)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1"])
+def test_addresses_and_host_keys(address: str, sshd_factory: SshdFactory, ssh: SshProgram) -> None:
+    """A server listens where it is told and shows the host keys that it claims to have."""
+    server = sshd_factory(address=address, host_keys=("ecdsa-256", "rsa"))
+    assert set(server.host_public_keys) == {"ecdsa-sha2-nistp256", "ssh-rsa"}
+    assert ssh.run(server, server.alice, key=server.alice.key).status == 0
+    assert server.connections() == 1
+
+
+def test_options_replace_ours(sshd_factory: SshdFactory, ssh: SshProgram) -> None:
+    """An option given for one server wins over our default, however it is spelt."""
+    server = sshd_factory(options={"subsystem": "sftp /bin/false", "AcceptEnv": ["A", "B_*"]})
+    effective = server._config.joinpath("sshd_config").read_text()
+    assert "internal-sftp" not in effective
+    assert effective.count("AcceptEnv") == 2
+    assert ssh.run(server, server.alice, key=server.alice.key).status == 0
+
+
+def test_bad_option_is_an_error_with_the_log(sshd_factory: SshdFactory) -> None:
+    """A server that cannot start raises, and the error quotes what sshd said."""
+    with pytest.raises(OSError, match="NoSuchKeyword"):
+        sshd_factory(options={"NoSuchKeyword": "yes"})
+
+
+def test_stop_ends_sessions_and_their_orphans(sshd_factory: SshdFactory, ssh: SshProgram) -> None:
+    """After stop() nothing runs that a session started, not even in the background."""
+    server = sshd_factory()
+    command = "sleep 987 >/dev/null 2>&1 </dev/null & echo started"
+    assert ssh.run(server, server.alice, command, key=server.alice.key).stdout == "started\n"
+    running = [process for process in server.processes() if process.argv == ("sleep", "987")]
+    assert len(running) == 1
+    port = server.port
+    server.stop()
+    assert wait_gone([process.pid for process in running], 0.0) == []
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((server.host, port))
+    server.start()
+    server.restart()
+    assert ssh.run(server, server.alice, key=server.alice.key).status == 0
+
+
+def test_killed_sessions_leave_the_daemon(sshd_factory: SshdFactory, ssh: SshProgram) -> None:
+    """kill_sessions() cuts a running command off; the next login works."""
+    server = sshd_factory()
+    line = [*ssh.arguments(server, server.alice, key=server.alice.key), "echo up; exec cat"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"up\n"
+        server.kill_sessions()
+        assert running.wait(30) != 0
+    assert ssh.run(server, server.alice, key=server.alice.key).status == 0
+
+
+def test_two_servers_are_two_worlds(bastion: Sshd, target: Sshd) -> None:
+    """The shared servers differ in port, host key and the home of the same account."""
+    assert bastion.port != target.port
+    assert bastion.host_public_keys != target.host_public_keys
+    if os.geteuid() == 0:
+        assert bastion.alice.files != target.alice.files
+        assert bastion.alice.password != target.alice.password
+        assert bastion.alice.password not in repr(bastion.alice)
+
+
+@needs_root
+def test_only_the_bastion_reaches_the_target(
+    network: Network, sshd_factory: SshdFactory, ssh: SshProgram
+) -> None:
+    """The client cannot connect to the target; a forward of the bastion can."""
+    with network.enter("target"):
+        target = sshd_factory(address=ADDRESSES["target"])
+    with network.enter("bastion"):
+        bastion = sshd_factory(address=ADDRESSES["bastion"])
+    line = ssh.arguments(bastion, bastion.alice, key=bastion.alice.key)
+    line[1:1] = ["-W", f"{target.host}:{target.port}"]
+    with network.enter("client"):
+        with pytest.raises(OSError, match="unreachable"):
+            socket.create_connection((target.host, target.port), timeout=20)
+        banner = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+    assert banner.stdout.startswith(b"SSH-2.0-OpenSSH"), banner.stderr
+
+
+# -- keys and agents -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_key_files(kind: str, format: str, keys: Keys) -> None:
+    """Each variant is in the format that it names, and encrypted when it says so."""
+    if (kind, format) == ("ed25519", "PEM"):
+        with pytest.raises(ValueError, match="no PEM format"):
+            keys.get(kind, format=format)
+        return
+    plain = keys.get(kind, format=format)
+    locked = keys.get(kind, format=format, passphrase="correct horse")
+    assert plain.blob == locked.blob
+    heading = {"OpenSSH": "OPENSSH ", "PEM": r"(RSA|EC) ", "PKCS8": ""}[format]
+    assert re.match(rf"-----BEGIN {heading}PRIVATE KEY-----", plain.text)
+    assert plain.text != locked.text
+    assert "correct horse" not in repr(locked)
+    if (kind, format) != ("ed25519", "PKCS8"):  # ssh-keygen reads that from 9.6 on
+        told = subprocess.run(
+            ["ssh-keygen", "-y", "-P", "correct horse", "-f", str(locked.path)],
+            capture_output=True,
+            text=True,
+        )
+        assert told.stdout.split()[:2] == plain.public_line.split()[:2], told.stderr
+
+
+def test_agent(agent: SshAgent, keys: Keys, target: Sshd, ssh: SshProgram) -> None:
+    """A real agent takes plain and encrypted keys, lets us log in, forgets and locks."""
+    alice = keys.get("ed25519", name="alice", passphrase="open sesame")
+    other = keys.get("ecdsa-384", name="other")
+    agent.add(alice)
+    agent.add(other)
+    assert [line.split()[1] for line in agent.public_lines()] == [
+        each.public_line.split()[1] for each in (alice, other)
+    ]
+    line = ssh.arguments(target, target.alice)
+    line[1:1] = ["-o", "IdentitiesOnly=no", "-o", "BatchMode=yes"]
+    assert subprocess.run([*line, "true"], stdin=subprocess.DEVNULL).returncode == 0
+    agent.remove(other)
+    assert len(agent.public_lines()) == 1
+    agent.lock("secret")
+    assert agent.public_lines() == []
+
+
+def test_agent_refuses_a_wrong_passphrase(
+    agent_factory: Callable[[], SshAgent], keys: Keys, tmp_path: Path
+) -> None:
+    """Loading a key that cannot be read raises instead of leaving the agent empty unnoticed."""
+    broken = keys.get("ed25519", name="alice", passphrase="right")
+    wrong = type(broken)(broken.path, broken.kind, broken.format, "wrong", broken.public_line)
+    with pytest.raises(OSError, match="ssh-add"):
+        agent_factory().add(wrong)
+
+
+def test_environment_is_isolated(home: Path) -> None:
+    """A test sees an empty home directory of its own and nobody's agent."""
+    assert Path.home() == home
+    assert os.environ["HOME"] == str(home)
+    assert list(home.iterdir()) == []
+    assert "SSH_AUTH_SOCK" not in os.environ
+
+
+# -- relays ----------------------------------------------------------------------------------------
+
+
+def read_all(peer: socket.socket) -> bytes:
+    """Read until the other side closes."""
+    return b"".join(iter(lambda: peer.recv(65536), b""))
+
+
+def read_exactly(peer: socket.socket, count: int) -> bytes:
+    """Read ``count`` bytes, or what came before the end."""
+    data = b""
+    while len(data) < count and (more := peer.recv(count - len(data))):
+        data += more
+    return data
+
+
+@pytest.fixture
+def ends(
+    relay_factory: RelayFactory, mute_listener: MuteListener
+) -> Callable[..., tuple[Relay, socket.socket, socket.socket]]:
+    """Return relay, client end and server end of one relayed connection."""
+
+    def connect(**settings: object) -> tuple[Relay, socket.socket, socket.socket]:
+        relay = relay_factory(mute_listener, **settings)
+        client = socket.create_connection((relay.host, relay.port), timeout=20)
+        server = mute_listener.accept()
+        server.settimeout(20)
+        return relay, client, server
+
+    return connect
+
+
+Ends = Callable[..., tuple[Relay, socket.socket, socket.socket]]
+
+
+def test_relay_carries_a_login_and_records_it(
+    relay_factory: RelayFactory, sshd_factory: SshdFactory, ssh: SshProgram
+) -> None:
+    """A login works in chunks of a few bytes, and the record starts with both banners."""
+    server = sshd_factory()
+    relay = relay_factory(
+        server, record=True, to_server=Faults(chunks=[1, 7, 3]), to_client=Faults(chunks=[5])
+    )
+    options = [f"Port={relay.port}", f"HostKeyAlias=[{server.host}]:{server.port}"]
+    ran = ssh.run(server, server.alice, "echo hello", key=server.alice.key, options=options)
+    assert ran.stdout == "hello\n", ran.stderr
+    relay.wait_closed()
+    assert relay.recorded("to_server").startswith(b"SSH-2.0-")
+    assert relay.recorded("to_client").startswith(b"SSH-2.0-")
+    assert relay.connections()[0]["to_client"] == len(relay.recorded("to_client"))
+
+
+def test_relay_half_close(ends: Ends) -> None:
+    """The end of one direction is passed on while the other still carries bytes."""
+    relay, client, server = ends()
+    with client, server:
+        client.sendall(b"question")
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(server) == b"question"
+        server.sendall(b"answer" * 100_000)
+        server.shutdown(socket.SHUT_WR)
+        assert read_all(client) == b"answer" * 100_000
+    relay.wait_closed()
+
+
+def test_relay_cuts_after_a_byte_count(ends: Ends) -> None:
+    """The stream ends after exactly the given bytes, at both ends."""
+    _, client, server = ends(to_client=Faults(cut_after=5))
+    with client, server:
+        server.sendall(b"0123456789")
+        assert read_all(client) == b"01234"
+        assert read_all(server) == b""
+
+
+def test_relay_cuts_with_a_reset(ends: Ends) -> None:
+    """Cut with "reset", the ends see a reset connection and not an end of file."""
+    _, client, server = ends(to_client=Faults(cut_after=1, cut_with="reset"))
+    with client, server:
+        server.sendall(b"0")
+        with pytest.raises(ConnectionResetError):
+            read_all(server)
+
+
+def test_relay_flips_one_bit(ends: Ends) -> None:
+    """Exactly the bit that was asked for differs, wherever the stream was split."""
+    _, client, server = ends(to_server=Faults(flip=(3, 6), chunks=[1]))
+    with client, server:
+        client.sendall(b"\0" * 2)
+        client.sendall(b"\0" * 6)
+        assert read_exactly(server, 8) == b"\0\0\0\x40\0\0\0\0"
+
+
+def test_relay_freezes_and_thaws(ends: Ends) -> None:
+    """A frozen direction holds bytes back, the other goes on; thawed, nothing is lost."""
+    relay, client, server = ends(to_server=Faults(freeze_after=4))
+    with client, server:
+        client.sendall(b"abcdefgh")
+        assert read_exactly(server, 4) == b"abcd"
+        server.sendall(b"back")
+        assert read_exactly(client, 4) == b"back"
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.recv(1)
+        server.settimeout(20)
+        relay.thaw()
+        assert read_exactly(server, 4) == b"efgh"
+        relay.freeze("to_client")
+        server.sendall(b"more")
+        client.setblocking(False)
+        relay.connections()
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+
+
+def test_relay_delays(ends: Ends) -> None:
+    """A byte and its echo take no less than the round-trip time."""
+    _, client, server = ends(rtt=0.2)
+    with client, server:
+        start = time.monotonic()
+        client.sendall(b"x")
+        server.sendall(read_exactly(server, 1))
+        assert read_exactly(client, 1) == b"x"
+        assert time.monotonic() - start >= 0.2
+
+
+def test_relay_drops_and_refuses(ends: Ends) -> None:
+    """Open connections end when dropped, and new ones end at once when refused."""
+    relay, client, server = ends()
+    with client, server:
+        relay.drop()
+        assert read_all(client) == b""
+        relay.refuse()
+        with socket.create_connection((relay.host, relay.port), timeout=20) as refused:
+            assert read_all(refused) == b""
+
+
+# -- awkward peers ---------------------------------------------------------------------------------
+
+
+def test_full_backlog_makes_connect_hang(full_backlog: FullBacklog) -> None:
+    """A connection attempt is neither accepted nor refused."""
+    with pytest.raises(TimeoutError):
+        socket.create_connection((full_backlog.host, full_backlog.port), timeout=0.3)
+
+
+def test_mute_listener_accepts_and_says_nothing(mute_listener: MuteListener) -> None:
+    """The connection stands, the peer is silent, and the test can see what was sent."""
+    with socket.create_connection((mute_listener.host, mute_listener.port)) as client:
+        client.sendall(b"hello")
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+        with mute_listener.accept() as server:
+            assert read_exactly(server, 5) == b"hello"
+
+
+def test_slow_banner_sends_what_it_may(slow_banner: Callable[..., SlowBanner]) -> None:
+    """Bytes come one by one, as many as were released."""
+    peer = slow_banner()
+    with socket.create_connection((peer.host, peer.port), timeout=20) as client:
+        peer.release(4)
+        assert read_exactly(client, 4) == b"SSH-"
+        peer.wait_sent(4)
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+
+
+# -- leftovers -------------------------------------------------------------------------------------
+
+
+def test_leak_of_a_descriptor_is_seen() -> None:
+    """A listening socket that stays open is reported as one."""
+    watch = leaks.Watch("inner")
+    with socket.create_server(("127.0.0.1", 0)):
+        (line,) = watch.settle()
+    assert "listening socket ('127.0.0.1'" in line
+    assert leaks.Watch("inner").settle() == []
+
+
+def test_leak_of_a_thread_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that still runs is reported by name."""
+    monkeypatch.setattr(leaks, "GRACE", 0.01)
+    watch = leaks.Watch("inner")
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait, name="left-over")
+    thread.start()
+    try:
+        assert watch.settle() == ["thread: left-over"]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_leak_of_a_zombie_is_seen() -> None:
+    """A child that ended but was never waited for is reported, and then reaped."""
+    watch = leaks.Watch("inner")
+    child = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-c", ""], os.environ)
+    assert wait_gone([child], 20.0) == []
+    (line,) = watch.settle()
+    assert f"pid {child} (Z)" in line
+    assert read_process(child) is None
+
+
+def test_leak_of_an_orphan_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grandchild whose parent is gone is reported, and then ended."""
+    monkeypatch.setattr(leaks, "GRACE", 0.01)
+    watch = leaks.Watch("inner")
+    started = subprocess.run(
+        ["sh", "-c", "sleep 987 >/dev/null 2>&1 & echo $!"], stdout=subprocess.PIPE, text=True
+    )
+    orphan = int(started.stdout)
+    (line,) = watch.settle()
+    assert f"pid {orphan}" in line
+    assert "sleep 987" in line
+    assert wait_gone([orphan], 20.0) == []
+
+
+def test_spared_things_outlive_the_test() -> None:
+    """What starts inside spared() is nobody's leftover."""
+    watch = leaks.Watch("inner")
+    with leaks.spared():
+        server = socket.create_server(("127.0.0.1", 0))
+    try:
+        assert watch.settle() == []
+    finally:
+        server.close()
