@@ -38,7 +38,8 @@ static const char *hussh_openssl_version(void) { return OpenSSL_version(OPENSSL_
 def fetcher() -> ModuleType:
     """vendor/fetch.py, loaded by its path: vendor/ is no package."""
     spec = importlib.util.spec_from_file_location("hussh_vendor_fetch", TOP / "vendor/fetch.py")
-    assert spec is not None and spec.loader is not None  # noqa: S101
+    if spec is None or spec.loader is None:
+        raise ImportError("vendor/fetch.py cannot be loaded")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

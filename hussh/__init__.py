@@ -11,7 +11,53 @@ from ._api.build_info import build_info
 from ._api.connection import Connection
 from ._policy.options import Prompt, PromptRequest
 from ._policy.result import SSHResult
-from .errors import *  # noqa: F403
-from .errors import __all__ as _errors
+from .errors import (
+    AuthenticationError,
+    ChannelError,
+    ChannelRefused,
+    CommandTimeout,
+    ConnectError,
+    ConnectTimeout,
+    ConnectionClosed,
+    ConnectionLost,
+    ForkedConnectionError,
+    HostKeyError,
+    HusshError,
+    JumpRefused,
+    KeyFileError,
+    KeyRefused,
+    KeyUnreadable,
+    NegotiationError,
+    OutputLimitExceeded,
+    PassphraseRequired,
+    ProtocolError,
+    WrongPassphrase,
+)
 
-__all__ = ["Connection", "Prompt", "PromptRequest", "SSHResult", "build_info", *_errors]
+__all__ = [
+    "AuthenticationError",
+    "ChannelError",
+    "ChannelRefused",
+    "CommandTimeout",
+    "ConnectError",
+    "ConnectTimeout",
+    "Connection",
+    "ConnectionClosed",
+    "ConnectionLost",
+    "ForkedConnectionError",
+    "HostKeyError",
+    "HusshError",
+    "JumpRefused",
+    "KeyFileError",
+    "KeyRefused",
+    "KeyUnreadable",
+    "NegotiationError",
+    "OutputLimitExceeded",
+    "PassphraseRequired",
+    "Prompt",
+    "PromptRequest",
+    "ProtocolError",
+    "SSHResult",
+    "WrongPassphrase",
+    "build_info",
+]
