@@ -157,6 +157,7 @@ static void destroy(hussh_channel *channel) {
   queue_clear(&channel->err);
   queue_clear(&channel->in);
   free(channel);
+  link_count(-1);
 }
 
 /* An abandoned channel goes once neither side can speak of it any more. */
@@ -506,6 +507,7 @@ hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t typ
   link->channels[channel->local_id] = channel;
   link->channel_live++;
   link->waiting++;
+  link_count(1);
   link->nudges = 0;
   *p++ = CHANNEL_OPEN;
   p = put_u32(p, (uint32_t)type_len);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "session.h"
@@ -87,18 +88,23 @@ void link_fail_text(hussh_link *link, int dead, int code, const char *text) {
 /* ---- libssh2's callbacks ------------------------------------------------ */
 
 static LIBSSH2_ALLOC_FUNC(on_alloc) {
-  (void)abstract;
+  hussh_link *link = *abstract;
   /* Pages of the big struct that are never touched cost nothing. */
-  return count == sizeof(LIBSSH2_SESSION) ? calloc(1, count) : malloc(count ? count : 1);
+  void *made = count == sizeof(LIBSSH2_SESSION) ? calloc(1, count) : malloc(count ? count : 1);
+  link->blocks += made != NULL;
+  return made;
 }
 
 static LIBSSH2_REALLOC_FUNC(on_realloc) {
-  (void)abstract;
-  return realloc(ptr, count ? count : 1);
+  hussh_link *link = *abstract;
+  void *made = realloc(ptr, count ? count : 1);
+  link->blocks += made && !ptr;
+  return made;
 }
 
 static LIBSSH2_FREE_FUNC(on_free) {
-  (void)abstract;
+  hussh_link *link = *abstract;
+  link->blocks -= ptr != NULL;
   free(ptr);
 }
 
@@ -154,6 +160,16 @@ static LIBSSH2_DISCONNECT_FUNC(on_disconnect) {
 
 /* ---- making and ending -------------------------------------------------- */
 
+static atomic_size_t live;
+
+void link_count(ptrdiff_t objects) {
+  atomic_fetch_add_explicit(&live, (size_t)objects, memory_order_relaxed);
+}
+
+size_t hussh_live(void) {
+  return atomic_load_explicit(&live, memory_order_relaxed);
+}
+
 static hussh_link *link_new(enum source source, hussh_channel *outer) {
   hussh_link *link = calloc(1, sizeof(*link));
   if (!link)
@@ -191,6 +207,7 @@ static hussh_link *link_new(enum source source, hussh_channel *outer) {
   link->session->hussh_message = link_message_hook;
   if (link->parent)
     link->parent->refs++;
+  link_count(1);
   link_ready(link); /* the first pump sends our banner */
   return link;
 }
@@ -246,6 +263,7 @@ static void unref(hussh_link *link) {
     hussh_link *parent = link->parent;
     if (link->root == link)
       free(link->events);
+    link_count((ptrdiff_t)link->blocks - 1);
     free(link);
     link = parent;
   }

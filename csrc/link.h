@@ -63,6 +63,8 @@ hussh_link *hussh_link_over_memory(void);
 /* Frees the link and its channels without any I/O; links over its channels
  * are dead from then on, and may be freed before or after. */
 void hussh_link_free(hussh_link *link);
+/* For leak tests: links and channels that exist, and blocks that libssh2 leaked. */
+size_t hussh_live(void);
 /* From now on the link and all links over it neither send nor receive. */
 void hussh_link_kill(hussh_link *link);
 /* Queues SSH_MSG_DISCONNECT; text at most 200 bytes. */

@@ -25,6 +25,7 @@ struct hussh_link {
   hussh_queue messages;         /* kept authentication messages, length first */
   int message_count;
 
+  size_t blocks;                /* of memory that libssh2 holds */
   int refs;                     /* the owner's, and one for each link over a channel of ours */
   int phase, dead, code;
   int gate, dry, in_eof;        /* the recv callback: may it give; did it say EAGAIN */
@@ -85,6 +86,7 @@ struct hussh_channel {
 };
 
 /* link.c */
+void link_count(ptrdiff_t objects); /* for hussh_live */
 void link_changed(hussh_link *link);
 void link_fail_text(hussh_link *link, int dead, int code, const char *text);
 void link_fail(hussh_link *link, int dead, int code, const char *text, size_t text_len);

@@ -81,13 +81,16 @@ class Session:
         """Where a connection is lost because one that carries it is: that one's own error."""
         lost = None
         outer = self.outer
-        while outer is not None and not self.tree.forked:
-            if outer.link.dead:
-                lost = outer
-            outer = outer.outer
-        if lost is None or not isinstance(error, ConnectionError):
+        if outer is None or self.tree.forked or not isinstance(error, ConnectionError):
             return error.__cause__
-        return lost.link.death().at(lost.hop, lost.place.index, lost.place.phase)
+        with self.tree.locked():
+            while outer is not None:
+                if outer.link.dead and not outer.link.freed:
+                    lost = outer
+                outer = outer.outer
+            if lost is None:
+                return error.__cause__
+            return lost.link.death().at(lost.hop, lost.place.index, lost.place.phase)
 
     def close(self) -> None:
         """End this session and the bastions made for it; never waits, never raises."""

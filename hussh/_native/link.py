@@ -158,7 +158,10 @@ class Link:
     @classmethod
     def over_channel(cls, outer: Channel) -> Link:
         """Over an open channel that nobody reads from."""
-        return cls(lib.hussh_link_over_channel(outer.pointer), outer)
+        ptr = lib.hussh_link_over_channel(outer.pointer)
+        if not ptr:
+            outer.link.check()  # it may have died since the channel was opened
+        return cls(ptr, outer)
 
     @classmethod
     def over_memory(cls) -> Link:

@@ -5,6 +5,11 @@ for besides; or the password; or the agent's keys and the default key files.  A
 private key of a file is offered together with its signature, so an explicit key
 costs the server exactly one attempt and one round trip; keys of the agent are
 offered first without, because signing there may need a touch.
+
+The first request does not wait for the server's answer to our request for the
+ssh-userauth service: both are on the way at once, which saves a round trip.
+Only an RSA key has to wait, since the answer comes after the list of signature
+algorithms (RFC 8308) that decides how it signs.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from enum import Enum
 from functools import partial
 from typing import Protocol
 
-from .._native.link import Death, Link
+from .._native.link import Death, Link, Phase
 from .._policy.keys import (
     PrivateKey,
     PublicKey,
@@ -144,7 +149,7 @@ class _Login:
     def key(self, key: PrivateKey, name: str) -> Op[_Outcome]:
         """RFC 4252 section 7, with the signature at once."""
         public = key.public
-        algorithm = signature_algorithm(public.algorithm, self.link.signature_algorithms)
+        algorithm = yield from self.algorithm(public)
         self.tried.append(f"key {name} ({public.fingerprint})")
         self.offered.add(public.blob)
         if algorithm is None:
@@ -155,13 +160,21 @@ class _Login:
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
 
+    def algorithm(self, public: PublicKey) -> Op[str | None]:
+        """What to sign with; None: nothing that the server takes."""
+        while public.algorithm.startswith("ssh-rsa") and self.link.phase < Phase.AUTH:
+            if self.link.dead:
+                raise self.death()
+            yield Progress(self.link)
+        return signature_algorithm(public.algorithm, self.link.signature_algorithms)
+
     def key_request(self, algorithm: str, public: PublicKey, *, signed: bool = True) -> bytes:
         extra = boolean(signed) + string(algorithm.encode()) + string(public.blob)
         return self.request("publickey", extra)
 
     def agent_key(self, path: str, public: PublicKey) -> Op[_Outcome]:
         """RFC 4252 section 7, asking first whether a signature is worth making."""
-        algorithm = signature_algorithm(public.algorithm, self.link.signature_algorithms)
+        algorithm = yield from self.algorithm(public)
         self.tried.append(f"agent key {_printable(public.comment)} ({public.fingerprint})")
         self.offered.add(public.blob)
         if algorithm is None:

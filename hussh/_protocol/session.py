@@ -53,9 +53,6 @@ def establish(link: Link, options: Options, place: Place, ask_agent: AskAgent) -
         place.phase = "hostkey"
         yield from _check_host_key(link, options, known)
         place.phase = "auth"
-        while link.phase < Phase.AUTH:
-            link.check()
-            yield Progress(link)
         yield from authenticate(link, options, place.hop, ask_agent)
         while link.phase < Phase.OPEN:
             link.check()

@@ -1,0 +1,1 @@
+"""One file for each client; `worker.py` runs them, each in a process of its own."""

@@ -1,0 +1,63 @@
+"""The process around one client: runs a row when told, answers with what it cost.
+
+Reads JSON lines {"row": name} or {"setup": {...}} from stdin and answers each
+with one line.  Time is measured here, around the client's own call; CPU time is
+this process's and its finished children's, so that clients which start
+programs pay for them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def cpu_seconds() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def peak_mib() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return max(usage.ru_maxrss for usage in usages) / 1024
+
+
+def load(name: str) -> Any:
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Client
+
+
+def main() -> None:
+    client: Any = None
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer: dict[str, Any]
+        if "setup" in order:
+            client = load(sys.argv[1])(order["setup"])
+            rows = [name for name in dir(client) if name.startswith("row_")]
+            answer = {"rows": [name.removeprefix("row_") for name in rows]}
+        elif "row" in order:
+            prepared = getattr(client, f"before_{order['row']}", lambda: None)()
+            given = () if prepared is None else (prepared,)
+            cpu, start = cpu_seconds(), time.perf_counter()
+            left = getattr(client, f"row_{order['row']}")(*given)
+            elapsed = time.perf_counter() - start
+            getattr(client, f"after_{order['row']}", lambda _: None)(left)
+            answer = {"ms": elapsed * 1000, "cpu_ms": (cpu_seconds() - cpu) * 1000}
+        else:
+            client.end()
+            answer = {"peak_mib": peak_mib()}
+        print(json.dumps(answer), flush=True)
+
+
+main()
