@@ -192,12 +192,24 @@ void channels_link_died(hussh_link *link) {
   }
 }
 
+/* Nothing will ever pump these again, so they cannot find out by themselves. */
+static void cut_off(hussh_link *link) {
+  uint32_t i;
+  link_fail_text(link, HUSSH_DEAD_KILLED, 0, "closed");
+  for (i = 0; i < link->channel_slots; i++)
+    if (link->channels[i] && link->channels[i]->child)
+      cut_off(link->channels[i]->child);
+}
+
 void channels_free(hussh_link *link) {
   uint32_t i;
   for (i = 0; i < link->channel_slots; i++)
     if (link->channels[i]) {
-      if (link->channels[i]->child)
-        link->channels[i]->child->outer = NULL;
+      hussh_link *child = link->channels[i]->child;
+      if (child) {
+        cut_off(child);
+        child->outer = NULL;
+      }
       destroy(link->channels[i]);
     }
   free(link->channels);
@@ -246,11 +258,11 @@ static void on_confirmation(hussh_channel *channel, struct cursor *c) {
   channel->send_window = window;
   channel->send_packet = packet < MAX_PACKET ? packet : MAX_PACKET;
   channel->state = HUSSH_CH_OPEN;
+  changed(channel);
   if (channel->abandoned) {
     channel->close_sent = 1;
-    emit_number(channel, CHANNEL_CLOSE);
+    emit_number(channel, CHANNEL_CLOSE); /* last: if it fails, the channel is gone */
   }
-  changed(channel);
 }
 
 static void on_refusal(hussh_channel *channel, struct cursor *c) {
@@ -299,6 +311,8 @@ static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
     channel_credit(channel, len); /* nobody reads such a stream */
     return;
   }
+  if (channel->child && channel->child->dead)
+    return;
   to = channel->child ? &channel->child->in : stream ? &channel->err : &channel->out;
   if (queue_append(to, bytes, len)) {
     link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
@@ -381,7 +395,7 @@ void channels_message(hussh_link *link, const unsigned char *message, size_t len
         on_confirmation(channel, &c);
       else if (type == CHANNEL_OPEN_FAILURE)
         on_refusal(channel, &c);
-      else if (channel->state == HUSSH_CH_OPENING)
+      else if (channel->state != HUSSH_CH_OPEN)
         c.bad = 1;
       else if (type == CHANNEL_WINDOW_ADJUST)
         on_window(channel, &c);
@@ -555,7 +569,7 @@ int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_
   int rc = usable(channel);
   if (rc)
     return rc;
-  if (name_len > 64)
+  if (name_len > 64 || extra_len > HUSSH_REQUEST_MAX)
     return HUSSH_E_STATE;
   *p++ = CHANNEL_REQUEST;
   p = put_u32(p, channel->remote_id);
@@ -624,12 +638,13 @@ int hussh_channel_close(hussh_channel *channel) {
 }
 
 void hussh_channel_free(hussh_channel *channel) {
+  child_eof(channel);
   if (channel->child) {
     channel->child->outer = NULL;
     channel->child = NULL;
   }
-  channel->abandoned = 1;
   hussh_channel_close(channel);
+  channel->abandoned = 1; /* not before: a close that fails would free it */
   queue_clear(&channel->out);
   queue_clear(&channel->err);
   gone(channel);

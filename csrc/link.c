@@ -133,7 +133,10 @@ static LIBSSH2_RECV_FUNC(on_recv) {
     return -ECONNRESET;
   if (!link->gate || !link->in.len) {
     link->dry = 1;
-    return link->gate && link->in_eof ? 0 : -EAGAIN;
+    if (!link->gate || !link->in_eof)
+      return -EAGAIN;
+    link->ended = 1;
+    return 0;
   }
   n = queue_take(&link->in, buffer, length);
   if (link->preamble_len < sizeof(link->preamble)) {

@@ -22,6 +22,8 @@
 #define HUSSH_E_STATE (-3)  /* the call does not fit the state; nothing was done */
 #define HUSSH_E_AGAIN (-4)  /* nothing there now */
 
+#define HUSSH_REQUEST_MAX 32768 /* a packet, RFC 4253 section 6.1 */
+
 /* Phases of a link, in the order in which they are passed. */
 enum { HUSSH_BANNER, HUSSH_KEX, HUSSH_HOSTKEY, HUSSH_AUTH, HUSSH_OPEN };
 /* Why a link is dead, where it is not a (negative) error of libssh2. */
@@ -47,7 +49,7 @@ typedef struct {
 typedef struct {
   int state, reason;        /* reason: of the refusal, RFC 4254 section 5.1 */
   int eof, closed;          /* received from the peer */
-  int replies, failures;    /* answers to requests: how many; bit n set: answer n was no */
+  int replies, failures;    /* answers to requests: how many; bit n set: answer n < 31 was no */
   int exit_known, core;     /* 0 none, 1 exit-status, 2 exit-signal */
   uint32_t exit_status;
   size_t out, err;          /* bytes to read */
@@ -112,6 +114,7 @@ int hussh_link_rekey(hussh_link *link);
 hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t type_len,
                                   const void *extra, size_t extra_len, uint32_t window);
 void hussh_channel_look(const hussh_channel *channel, hussh_channel_info *info);
+/* name at most 64 bytes, extra at most HUSSH_REQUEST_MAX, else HUSSH_E_STATE. */
 int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_len,
                           int want_reply, const void *extra, size_t extra_len);
 ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size_t size);

@@ -28,8 +28,9 @@ struct hussh_link {
   size_t blocks;                /* of memory that libssh2 holds */
   int refs;                     /* the owner's, and one for each link over a channel of ours */
   int phase, dead, code;
-  int gate, dry, in_eof;        /* the recv callback: may it give; did it say EAGAIN */
+  int gate, dry, in_eof, ended; /* the recv callback: may it give; did it say EAGAIN; EOF */
   int shaken, authenticated, auth_asked, kex_packets, rekeys, was_rekeying;
+  uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new */
   int globals_asked, global_replies;
   uint64_t received, sent;
   char text[256];

@@ -138,6 +138,8 @@ int link_message_hook(LIBSSH2_SESSION *session, const unsigned char *message, si
     auth_message(link, message, len);
   else if (link->authenticated)
     channels_message(link, message, len);
+  else
+    link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "a channel message before the login");
   return 1;
 }
 

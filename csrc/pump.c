@@ -43,7 +43,7 @@
 #define NUDGE_BULK ((size_t)16 << 10)
 /* Before this many packets in one direction new keys are needed: the nonce of
  * chacha20-poly1305 is the 32-bit sequence number (RFC 4344 section 3.1). */
-#define REKEY_SEQNO 0x80000000u
+#define REKEY_PACKETS 0x80000000u
 
 /* ---- processing --------------------------------------------------------- */
 
@@ -65,7 +65,7 @@ static void transport_failed(hussh_link *link, int rc) {
   int len = 0, code = libssh2_session_last_error(link->session, &text, &len, 0);
   if (link->dead)
     return;
-  if (rc == LIBSSH2_ERROR_SOCKET_RECV && link->in_eof) {
+  if (link->ended) { /* rc only says in the middle of what */
     link_fail_text(link, HUSSH_DEAD_EOF, 0, "the connection was closed by the other side");
     return;
   }
@@ -123,6 +123,8 @@ static void process(hussh_link *link) {
       link->was_rekeying = 0;
       link->kex_packets = 0;
       link->rekeys++;
+      link->keyed_local = link->session->local.seqno;
+      link->keyed_remote = link->session->remote.seqno;
       queue_clear(&link->peer_kexinit);
     }
     if (link_in_kex(link))
@@ -145,8 +147,9 @@ static void process(hussh_link *link) {
   if (link->authenticated && link->shaken)
     set_phase(link, HUSSH_OPEN);
   link_send_pending(link);
-  if (!link_in_kex(link) && (link->session->local.seqno > REKEY_SEQNO ||
-                             link->session->remote.seqno > REKEY_SEQNO))
+  if (!link_in_kex(link) &&
+      (link->session->local.seqno - link->keyed_local > REKEY_PACKETS ||
+       link->session->remote.seqno - link->keyed_remote > REKEY_PACKETS))
     hussh_link_rekey(link);
   if (link->blocked && !link_in_kex(link))
     channels_unblock(link);

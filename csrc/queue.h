@@ -30,7 +30,7 @@ static inline unsigned char *queue_room(hussh_queue *q, size_t n) {
     } else {
       size_t size = q->size ? q->size : 512;
       unsigned char *bytes;
-      while (size < need)
+      while (size < need + need / 2) /* else a full queue moves at every turn */
         size *= 2;
       bytes = malloc(size);
       if (!bytes)

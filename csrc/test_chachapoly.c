@@ -1,21 +1,14 @@
 /* test_chachapoly.c - chachapoly.c against published vectors and libssh2's C.
  *
- * Run under ASan and UBSan; prints "ok" and exits 0, or says what differs.
- * The reference is libssh2's own cipher, compiled from the fetched source
- * under other names.  From the top of the repository:
+ * scripts/check-c builds and runs it, under ASan and UBSan; it prints "ok"
+ * and exits 0, or says what differs.  An argument, such as 2000, adds a
+ * measurement over that many MB.  The reference is libssh2's own cipher,
+ * compiled under other names:
  *
- *   S=$(python3 vendor/fetch.py) && D=$(mktemp -d) &&
- *   I="-DHAVE_CONFIG_H -Icsrc -I$S/src -I$S/include" &&
- *   cc -g -O1 -fsanitize=address $I -c -o $D/ref.o \
- *     -Dchachapoly_ctx=ref_chachapoly_ctx -Dchachapoly_init=ref_init \
- *     -Dchachapoly_crypt=ref_crypt -Dchachapoly_get_length=ref_get_length \
- *     $S/src/cipher-chachapoly.c &&
- *   cc -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
- *     -Wall -Wextra -Werror -ffunction-sections -Wl,--gc-sections $I \
- *     -o $D/test csrc/test_chachapoly.c csrc/chachapoly.c $D/ref.o \
- *     $S/src/chacha.c $S/src/poly1305.c $S/src/misc.c -lcrypto && $D/test
- *
- * An argument ("$D/test 2000") adds a measurement over that many MB.
+ * build: chachapoly.c libssh2:chacha.c libssh2:poly1305.c libssh2:misc.c
+ * build: libssh2:cipher-chachapoly.c
+ *     -Dchachapoly_ctx=ref_chachapoly_ctx -Dchachapoly_init=ref_init
+ *     -Dchachapoly_crypt=ref_crypt -Dchachapoly_get_length=ref_get_length
  */
 #include "libssh2_priv.h"
 #include "chachapoly.h"

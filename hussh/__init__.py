@@ -31,6 +31,7 @@ from .errors import (
     OutputLimitExceeded,
     PassphraseRequired,
     ProtocolError,
+    ProxyCommandError,
     WrongPassphrase,
 )
 
@@ -57,6 +58,7 @@ __all__ = [
     "Prompt",
     "PromptRequest",
     "ProtocolError",
+    "ProxyCommandError",
     "SSHResult",
     "WrongPassphrase",
     "build_info",

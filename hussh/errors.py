@@ -31,6 +31,7 @@ __all__ = [
     "OutputLimitExceeded",
     "PassphraseRequired",
     "ProtocolError",
+    "ProxyCommandError",
     "WrongPassphrase",
 ]
 
@@ -94,6 +95,24 @@ class ConnectError(HusshError, ConnectionError, RuntimeError):
 
 class ConnectionLost(HusshError, ConnectionError, RuntimeError):
     """The world ended the connection: the peer closed it, or the stream under it died."""
+
+
+class ProxyCommandError(ConnectionLost):
+    """The proxy command could not be started, or ended while it was needed.
+
+    Attributes:
+        exit_code: its exit status; negative: the signal that killed it; None: it still ran.
+        stderr_tail: the last 4 KiB of what it wrote to stderr.
+    """
+
+    default_phase = "proxy"
+
+    def __init__(
+        self, text: str, *, exit_code: int | None = None, stderr_tail: str = "", **place: Any
+    ) -> None:
+        super().__init__(text, **place)
+        self.exit_code = exit_code
+        self.stderr_tail = stderr_tail
 
 
 class ConnectionClosed(HusshError, ConnectionError, RuntimeError):

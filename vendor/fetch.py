@@ -124,7 +124,7 @@ def describe(path: Path) -> dict[str, Any]:
 def _from_debian(lock: dict[str, Any], patches: list[Path]) -> Path:
     cache = _cache()
     # Two levels, so that a changed patch of ours costs no second download.
-    pristine = cache / f"debian-{_digest(LOCK)[:20]}"
+    pristine = cache / _pristine_name(lock)
     done = cache / f"libssh2-{_digest(LOCK, *patches)[:20]}"
     if (done / OUR_RECORD).is_file():
         return done
@@ -168,6 +168,11 @@ def _from_folder(given: Path, lock: dict[str, Any], patches: list[Path]) -> Path
             _apply_ours(staging.path, patches)
             staging.publish(done)
     return done
+
+
+def _pristine_name(lock: dict[str, Any]) -> str:
+    pins = json.dumps([lock["upstream"], lock["debian"]], sort_keys=True)
+    return f"debian-{hashlib.sha256(pins.encode()).hexdigest()[:20]}"
 
 
 class _Staging:
@@ -226,6 +231,7 @@ Dir::State::lists "{apt}/lists";
 Dir::State::status "{apt}/state/status";
 Dir::Cache "{apt}/cache";
 APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
 APT::Get::AllowUnauthenticated "false";
 APT::Get::Download-Only "true";
 APT::Architecture "amd64";
@@ -238,7 +244,7 @@ Acquire::https::Timeout "20";
 """
         )
         options = ["-q", "-c", str(apt / "apt.conf")]
-        _apt(["apt-get", *options, "--error-on=any", "update"], apt)
+        _apt(["apt-get", *options, "update"], apt)
         shown = _apt(["apt-cache", *options, "showsrc", "--only-source", "libssh2"], apt)
         revision = _choose(re.findall(r"^Version: (\S+)$", shown, re.MULTILINE), lock)
         _apt(["apt-get", *options, "source", f"libssh2={revision}"], apt)
@@ -320,6 +326,8 @@ def _apt(command: list[str], folder: Path) -> str:
     reason = errors[0] if errors else f"{command[0]} exit status {done.returncode}"
     # A mirror's address may carry a password.
     reason = re.sub(r"(://)[^/\s@]*@", r"\1", reason)
+    if "No space left" in reason:
+        raise FetchError(f"the disk is full ({folder}); make room or point HUSSH_CACHE elsewhere")
     raise FetchError(
         f"apt cannot get the libssh2 source ({reason.rstrip('.')}); check the network and the"
         " mirror in /etc/apt, or set HUSSH_LIBSSH2_SOURCE to an unpacked source"

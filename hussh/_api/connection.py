@@ -30,6 +30,7 @@ from .._policy.route import (
     check_port,
     check_route,
     check_username,
+    expand_proxy_command,
     is_none,
     parse_jump,
     resolve,
@@ -56,7 +57,10 @@ class Connection:
             IPv6 in brackets, ``ssh://`` URLs and comma-separated chains), a
             ``(host, port)`` tuple, or a list of these in the order of travel;
             ``"none"`` and None: no bastion.
-        proxy_command: not available yet.
+        proxy_command: a program whose stdin and stdout are the byte stream to
+            the target, such as ``"nc %h %p"``: a string is run by
+            ``/bin/sh -c "exec …"``, a list is an argv without a shell.  Tokens:
+            ``%h`` host, ``%p`` port, ``%r`` user, ``%n`` host as given, ``%%``.
         timeout: **milliseconds** for connecting, over all hops and phases, and
             for each later call; 0 or None: no limit.
         known_hosts: path or paths of known_hosts files.
@@ -72,8 +76,8 @@ class Connection:
 
     Raises:
         AuthenticationError, HostKeyError, ConnectError, JumpRefused,
-        ConnectTimeout (a TimeoutError), ConnectionLost, NegotiationError: see
-            `hussh.errors`; each knows its `.hop` and `.phase`.
+        ConnectTimeout (a TimeoutError), ConnectionLost, ProxyCommandError,
+        NegotiationError: see `hussh.errors`; each knows its `.hop` and `.phase`.
         TypeError, ValueError: an argument is not usable; nothing was opened.
     """
 
@@ -100,8 +104,6 @@ class Connection:
     ) -> None:
         self._session: Session | None = None
         check_exclusive(proxy_jump, proxy_command)
-        if not is_none(proxy_command):
-            raise NotImplementedError("proxy_command is not available yet; use proxy_jump")
         if host_key_policy not in POLICIES:
             raise ValueError(f"host_key_policy must be one of {', '.join(POLICIES)}")
         if password is not None and not isinstance(password, str):
@@ -124,6 +126,12 @@ class Connection:
                 compression,
             ),
         )  # fmt: skip
+        self._proxy_command = None if is_none(proxy_command) else proxy_command
+        if self._proxy_command is not None:
+            argv = expand_proxy_command(
+                self._proxy_command, target.host, target.port, target.username
+            )
+            target = replace(target, proxy_command=tuple(argv))
         self._options = target
         self._timeout = _milliseconds(timeout) or 0
         hops = resolve(parse_jump(proxy_jump, Connection) or [], target.username)
@@ -171,8 +179,9 @@ class Connection:
         return self._timeout
 
     @property
-    def proxy_command(self) -> str | None:
-        return None
+    def proxy_command(self) -> str | Sequence[str] | None:
+        """As given."""
+        return self._proxy_command
 
     def __repr__(self) -> str:
         return (

@@ -19,6 +19,7 @@ from .._protocol.session import Place, establish
 from ..errors import ConnectionClosed, ConnectTimeout, HusshError
 from .ask_agent import ask_agent
 from .dial import dial
+from .proxy import start_proxy
 from .sync import Tree
 
 __all__ = ["Session", "connect"]
@@ -28,6 +29,7 @@ T = TypeVar("T")
 PHASES = {
     "dns": "resolving the name of",
     "connect": "connecting to",
+    "proxy": "waiting for the proxy command of",
     "channel": "waiting for a bastion to connect to",
     "banner": "waiting for the SSH banner of",
     "kex": "exchanging keys with",
@@ -64,9 +66,21 @@ class Session:
             self.check_open()
             return self.tree.run(op, deadline)
         except HusshError as error:
+            if self.outer is None:
+                error = self._explained(error)
             raise error.at(self.hop, self.place.index, phase) from self._cause(error)
         finally:
             op.close()
+
+    def _explained(self, error: HusshError) -> HusshError:
+        """The same, in the words of the stream that carries us; keeps partial output."""
+        before = self.place.phase in ("proxy", "banner")
+        better = self.tree.explain(error, before_banner=before)
+        if better is not error:
+            better.__dict__.update(
+                {k: v for k, v in error.__dict__.items() if k not in better.__dict__}
+            )
+        return better
 
     def check_open(self) -> None:
         if self.closed:
@@ -152,7 +166,11 @@ def _next(
     outer: Session | None, owned: bool, options: Options, place: Place, deadline: float | None
 ) -> Session:
     if outer is None:
-        tree = Tree(dial(options.host, options.port, deadline))
+        if options.proxy_command is None:
+            tree = Tree(dial(options.host, options.port, deadline))
+        else:
+            place.phase = "proxy"
+            tree = Tree(start_proxy(options.proxy_command))
         session = Session(tree, tree.root, place, None, owned=False)
     else:
         place.phase = "channel"
@@ -165,6 +183,11 @@ def _next(
         session = Session(outer.tree, link, place, outer, owned=owned)
     try:
         session.tree.run(establish(session.link, options, place, ask_agent), deadline)
+    except HusshError as error:
+        better = session._explained(error) if outer is None else error
+        session.owned = False
+        session.close()
+        raise better from error.__cause__
     except BaseException:
         session.owned = False  # the caller ends what lies below
         session.close()

@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any
 
 from .._protocol.core import DeadlineExceeded
-from ..errors import ConnectError
+from ..errors import ConnectError, HusshError
 
 __all__ = ["SocketStream", "dial"]
 
@@ -36,6 +36,18 @@ class SocketStream:
 
     def fds(self) -> tuple[int, int]:
         return self._fd, self._fd
+
+    def side_fds(self) -> tuple[int, ...]:
+        return ()
+
+    def read_side(self) -> None:
+        return
+
+    def explain(self, error: HusshError, *, before_banner: bool) -> HusshError:
+        return error
+
+    def abandon(self) -> None:
+        self.close()
 
     def shutdown(self) -> None:
         with contextlib.suppress(OSError):  # the peer may have gone first

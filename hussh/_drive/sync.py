@@ -7,14 +7,20 @@ while the operation steps.  When the operation waits, the thread registers a
 
 * leads, if nobody does: it pumps, hands every event to the waiters registered
   for it, and polls the root's fd with the lock let go;
-* or writes, if output is stuck and the leader polls for input only;
 * or sleeps on a lock of its own until somebody wakes it.
 
 A wake-up is never missed: events are handed out and waiters registered under
-the lock, with no gap between an operation's look and its registration.  A
-leader whose own wait ends wakes one other waiter to lead in its place, so
-leadership never lapses while somebody waits.  Only waiters whose link or
-channel progressed are woken, whatever the number of links in the tree.
+the lock, with no gap between an operation's look and its registration.  Others
+than the leader may pump, too; what they find for the leader, or leave it to do
+(output that is stuck), they tell it through a bell that it polls.  A leader
+whose own wait ends wakes one other waiter to lead in its place, so leadership
+never lapses while somebody waits.  Only waiters whose link or channel
+progressed are woken, whatever the number of links in the tree.
+
+A signal handler or a finalizer may run between any two steps.  What it closes
+is closed at once if the lock is free, and else when its holder lets go.  A
+handler may also run an operation while its thread is in `poll` or asleep: then
+it leads itself, since the leader may be the very thread that it interrupted.
 """
 
 from __future__ import annotations
@@ -30,7 +36,8 @@ from typing import Any, Protocol, TypeVar
 
 from .._native.link import EVENTS, MORE, WANT_WRITE, Link
 from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
-from ..errors import ForkedConnectionError
+from ..errors import ForkedConnectionError, HusshError
+from .bell import Bell
 from .lock import TreeLock
 
 __all__ = ["Stream", "Tree"]
@@ -40,12 +47,27 @@ T = TypeVar("T")
 #: Bytes of the root that one pump may read before others get the lock.
 BUDGET = 1 << 20
 
+#: Seconds that the system calls take at once; whoever has more left waits again.
+LONGEST_WAIT = 86_400.0
+
 
 class Stream(Protocol):
     """What carries a root link: a socket, or the pipes of a child process."""
 
     def fds(self) -> tuple[int, int]:
         """The fd to read from and the one to write to, both non-blocking."""
+
+    def side_fds(self) -> tuple[int, ...]:
+        """More fds to poll for input while waiting; `read_side` deals with them."""
+
+    def read_side(self) -> None:
+        """Take what the side fds have, without waiting."""
+
+    def explain(self, error: HusshError, *, before_banner: bool) -> HusshError:
+        """What the stream knows of why its link died with this error."""
+
+    def abandon(self) -> None:
+        """`close` in a forked child: nothing may reach the parent's peer."""
 
     def shutdown(self) -> None:
         """End both directions, so that whoever polls wakes up."""
@@ -57,10 +79,11 @@ class Stream(Protocol):
 class _Waiter:
     """One waiting operation; `alarm` is a lock that is free once somebody woke it."""
 
-    __slots__ = ("woken", "alarm")
+    __slots__ = ("woken", "alarm", "thread")
 
     def __init__(self) -> None:
         self.woken = False
+        self.thread = threading.get_ident()
         self.alarm = threading.Lock()
         self.alarm.acquire()
 
@@ -77,8 +100,9 @@ class Tree:
         self._stream = stream
         self._waiters: dict[int, list[_Waiter]] = {}
         self._leader: _Waiter | None = None
-        self._writer: _Waiter | None = None
-        self._polls = 0
+        self._bell = Bell()
+        self._polls = 0  # threads in poll: the leader, and those that a signal handler put on top
+        self._polled_events = 0
         self.forked = False
         self.closed = False
         self.root = Link.over_fds(*stream.fds())
@@ -92,8 +116,11 @@ class Tree:
             self._lock.acquire()
             yield self.root
         finally:
-            self._lock.release()
-            self.root.trash.empty()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._lock.release()
+        self.root.trash.empty()  # what finalizers could not free while we had the lock
 
     # -- running operations
 
@@ -102,11 +129,16 @@ class Tree:
 
         `deadline` is a `time.monotonic()` value; when it passes, the operation
         gets a DeadlineExceeded.  KeyboardInterrupt reaches it at its next wait.
+
+        Raises RuntimeError where a signal handler or finalizer calls it in the
+        middle of a step of this thread's own on the same tree.
         """
         if self.forked:
             raise ForkedConnectionError(
                 "this connection belongs to the parent process; open a new one after fork"
             )
+        if self._lock.owned():
+            raise RuntimeError("this interrupted an operation that uses the same connection")
         try:
             self._lock.acquire()
             try:
@@ -117,8 +149,7 @@ class Tree:
                 if not self.root.freed:
                     self._settle()
         finally:
-            self._lock.release()
-            self.root.trash.empty()
+            self._let_go()
 
     def _run(self, op: Op[T], deadline: float | None) -> T:
         answer: Any = None
@@ -141,7 +172,7 @@ class Tree:
     def _block(self, need: Blocking, deadline: float | None) -> Any:
         """Make a call that may block, with everything so far on its way and the lock free."""
         self._settle()
-        self._lock.release()
+        self._let_go()
         try:
             left = None if deadline is None else deadline - monotonic()
             if left is not None and left <= 0:
@@ -155,6 +186,12 @@ class Tree:
         finally:
             self._lock.acquire()
 
+    def explain(self, error: HusshError, *, before_banner: bool) -> HusshError:
+        """What the stream knows of why the root died with this error."""
+        if self.closed or self.forked:
+            return error
+        return self._stream.explain(error, before_banner=before_banner)
+
     # -- waiting (the lock is held on entry and on return)
 
     def _wait(self, token: int, deadline: float | None) -> None:
@@ -164,21 +201,11 @@ class Tree:
             while not me.woken:
                 if deadline is not None and monotonic() >= deadline:
                     raise DeadlineExceeded
-                if self._leader is None:
+                if self._leader is None or self._leader.thread == me.thread:
                     self._lead(me, deadline)
                     continue
-                flags = self.root.flush()
-                if flags & MORE:
-                    flags = self.root.pump(BUDGET)
-                if flags & EVENTS:
-                    self._dispatch()
-                elif flags & WANT_WRITE and self._writer is None:
-                    try:
-                        self._writer = me
-                        self._poll(select.POLLOUT, deadline)
-                    finally:
-                        self._writer = None
-                else:
+                self._settle()
+                if not me.woken:
                     self._sleep(me, deadline)
         finally:
             waiting = self._waiters.get(token, [])
@@ -190,6 +217,7 @@ class Tree:
                 self._promote()
 
     def _lead(self, me: _Waiter, deadline: float | None) -> None:
+        interrupted = self._leader  # by the signal handler that we run in, or None
         try:
             self._leader = me
             flags = self.root.pump(BUDGET)
@@ -197,42 +225,51 @@ class Tree:
                 self._dispatch()
             if me.woken or flags & MORE:
                 return
-            events = select.POLLIN
-            if flags & WANT_WRITE:
-                events |= select.POLLOUT
-            self._poll(events, deadline)
+            self._poll(select.POLLIN | (select.POLLOUT if flags & WANT_WRITE else 0), deadline)
         finally:
-            self._leader = None
+            self._leader = interrupted
+            if interrupted is not None:
+                self._bell.ring()  # it polls, and we may have taken what it waits for
 
     def _poll(self, events: int, deadline: float | None) -> None:
-        """Wait for the root's fds with the lock free."""
+        """Wait for the root's fds or the bell with the lock free."""
         timeout = None
         if deadline is not None:
-            timeout = max(0.0, deadline - monotonic()) * 1000
+            timeout = min(max(0.0, deadline - monotonic()), LONGEST_WAIT) * 1000
         read_fd, write_fd = self._stream.fds()
         poll = select.poll()
+        side = self._stream.side_fds() if events & select.POLLIN else ()
+        for fd in side:
+            poll.register(fd, select.POLLIN)
+        poll.register(self._bell.fd, select.POLLIN)
         if read_fd == write_fd:
             poll.register(read_fd, events)
         else:
-            if events & select.POLLIN:
-                poll.register(read_fd, select.POLLIN)
+            poll.register(read_fd, select.POLLIN)
             if events & select.POLLOUT:
                 poll.register(write_fd, select.POLLOUT)
+        before, rung = self._polled_events, True
         try:
             self._polls += 1
-            self._lock.release()
-            poll.poll(timeout)
+            self._polled_events = events
+            self._let_go()
+            rung = any(fd == self._bell.fd for fd, _ in poll.poll(timeout))
         finally:
             try:
                 self._lock.acquire()
             finally:
                 self._polls -= 1
+                self._polled_events = before
+                if rung:
+                    self._bell.silence()
                 if self.closed and not self._polls:
-                    self._stream.close()  # left to us by end()
+                    self._close_fds()  # left to us by end()
 
     def _sleep(self, me: _Waiter, deadline: float | None) -> None:
-        timeout = -1.0 if deadline is None else max(0.0, deadline - monotonic())
-        self._lock.release()
+        timeout = -1.0
+        if deadline is not None:
+            timeout = min(max(0.0, deadline - monotonic()), LONGEST_WAIT)
+        self._let_go()
         try:
             me.alarm.acquire(timeout=timeout)
         finally:
@@ -243,6 +280,8 @@ class Tree:
             for waiter in self._waiters.get(token, ()):
                 waiter.woken = True
                 waiter.wake()
+                if waiter is self._leader and self._polls:
+                    self._bell.ring()
 
     def _promote(self) -> None:
         """Wake somebody who still waits: that one will lead."""
@@ -259,13 +298,9 @@ class Tree:
             flags = self.root.pump(0)
         if flags & EVENTS:
             self._dispatch()
-        if flags & WANT_WRITE and self._leader is not None and self._writer is None:
-            # The leader polls for input only: a sleeper must take the output over.
-            for waiters in self._waiters.values():
-                for waiter in waiters:
-                    if waiter is not self._leader and not waiter.woken:
-                        waiter.wake()
-                        return
+        stuck = flags & WANT_WRITE and not self._polled_events & select.POLLOUT
+        if self._polls and (stuck or flags & MORE):
+            self._bell.ring()
 
     # -- ending
 
@@ -274,7 +309,9 @@ class Tree:
 
         The stream goes with the root.  A second call does nothing.
         """
-        if not self.forked:
+        if self._lock.owned():
+            self.collect(link)  # a finalizer or signal handler, in the middle of something
+        elif not self.forked:
             with self.locked():
                 self._end(link)
 
@@ -297,7 +334,11 @@ class Tree:
             self.closed = True
             self._stream.shutdown()
             if not self._polls:  # else the fd number could be reused under a poll
-                self._stream.close()
+                self._close_fds()
+
+    def _close_fds(self) -> None:
+        self._stream.close()
+        self._bell.close()
 
     def abandon(self) -> None:
         """In a forked child: nothing of this tree is ours but our copies of the fds.
@@ -307,9 +348,8 @@ class Tree:
         """
         self.forked = True
         self.root.trash.lock = _NobodysLock()
-        if not self.closed:
-            self.closed = True
-            self._stream.close()
+        self.closed = True
+        self._close_fds()
 
 
 class _NobodysLock:

@@ -386,7 +386,12 @@ class Channel:
         return str(ffi.string(self._info.text).decode("utf-8", "replace"))
 
     def request(self, name: bytes, extra: bytes = b"", *, want_reply: bool = False) -> None:
-        """Queue a channel request (RFC 4254 section 5.4)."""
+        """Queue a channel request (RFC 4254 section 5.4); ChannelError if it is too long."""
+        if len(extra) > lib.HUSSH_REQUEST_MAX:
+            raise ChannelError(
+                f"a request of {len(extra)} bytes does not fit into a packet,"
+                f" which holds {lib.HUSSH_REQUEST_MAX}; long input belongs into stdin"
+            )
         self._check(
             lib.hussh_channel_request(self.pointer, name, len(name), want_reply, extra, len(extra))
         )

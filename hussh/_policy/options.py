@@ -93,6 +93,8 @@ class Options:
     known_hosts: tuple[str, ...] = ("~/.ssh/known_hosts",)
     host_key_policy: str = "accept-unknown"
     algorithms: Algorithms = field(default_factory=Algorithms)
+    #: The argv whose stdin and stdout reach this hop; only the first hop may have one.
+    proxy_command: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         return f"Options(host={self.host!r}, port={self.port}, username={self.username!r}, …)"

@@ -1,7 +1,8 @@
 """User authentication (RFC 4252, 4256), message by message.
 
-The order of attempts is api.md's: an explicit key and then what the server asks
-for besides; or the password; or the agent's keys and the default key files.  A
+The order of attempts: an explicit key and then what the server asks for
+besides; or the password; or the agent's keys, the default key files and, where
+there is a prompt=, what the user answers.  A
 private key of a file is offered together with its signature, so an explicit key
 costs the server exactly one attempt and one round trip; keys of the agent are
 offered first without, because signing there may need a touch.
@@ -49,6 +50,8 @@ INFO_RESPONSE = 61
 AGENT_KEYS_MAX = 5
 ROUNDS_MAX = 20
 BOTH_FAILED = "Failed to authenticate with ssh-agent and default SSH keys"
+ALL_REFUSED = "the server refused every credential that was given"
+ONE_OF_MANY = "the server took a first credential and wants another, which it did not get"
 
 
 class AskAgent(Protocol):
@@ -68,7 +71,13 @@ def _printable(text: str) -> str:
 
 
 class _Login:
-    """One authentication: what was tried, and what the server last said."""
+    """One authentication: what was tried, and what the server last said.
+
+    Attributes:
+        verdict, kind: text and class of the error, if the login fails now.
+        unanswered: the prompts for which there was no answer.
+        not_offered: how many keys of the agent were left out.
+    """
 
     def __init__(self, link: Link, options: Options, hop: str, ask_agent: AskAgent) -> None:
         self.link = link
@@ -78,9 +87,11 @@ class _Login:
         self.methods_left: tuple[str, ...] | None = None
         self.tried: list[str] = []
         self.offered: set[bytes] = set()
-        self.partial = False
         self.banner = ""
-        self.unanswered = ""  # the prompt for which there was no answer
+        self.verdict = ALL_REFUSED
+        self.kind: type[AuthenticationError] = AuthenticationError
+        self.unanswered = ""
+        self.not_offered = 0
 
     # -- messages
 
@@ -112,7 +123,7 @@ class _Login:
             raise ProtocolError(f"unexpected message {kind} during authentication")
         self.methods_left = reader.name_list()
         if reader.boolean():
-            self.partial = True
+            self.verdict, self.kind = ONE_OF_MANY, AuthenticationError
             return _Outcome.PARTIAL
         return _Outcome.FAILURE
 
@@ -120,20 +131,28 @@ class _Login:
         state = self.link.look()
         # 2 (protocol error) and 14 (no more methods) are what servers give for too many attempts.
         if state.death is Death.PEER and state.code in (2, 14) and self.tried:
-            return self.error(f"the server ended the authentication: {state.text}")
+            ended = f"the server ended the authentication ({_printable(state.text)})"
+            return self.error(f"{self.verdict}; {ended}")
         return self.link.death()
 
-    def error(
-        self, text: str, cls: type[AuthenticationError] = AuthenticationError
-    ) -> AuthenticationError:
-        tried = f"; tried: {', '.join(self.tried)}" if self.tried else ""
-        left = f"; the server accepts: {', '.join(self.methods_left)}" if self.methods_left else ""
-        asked = f"; it asked {self.unanswered!r}, for which prompt= gave no answer"
-        return cls(
-            text + tried + left + (asked if self.unanswered else ""),
-            methods_left=self.methods_left or (),
-            tried=tuple(self.tried),
-        )
+    def error(self, text: str | None = None) -> AuthenticationError:
+        methods = tuple(_printable(method) for method in self.methods_left or ())
+        parts = [text or self.verdict]
+        if self.tried:
+            parts.append(f"tried: {', '.join(self.tried)}")
+        if self.not_offered:
+            parts.append(
+                f"{self.not_offered} more keys of the agent were not offered, "
+                "because servers allow few attempts: private_key= names the one to use"
+            )
+        if methods:
+            parts.append(f"the server accepts: {', '.join(methods)}")
+        if self.unanswered:
+            parts.append(f"it asked {self.unanswered}, for which prompt= gave no answer")
+        elif self.options.password is None and self.options.prompt is None:
+            if "password" in methods or "keyboard-interactive" in methods:
+                parts.append("password= or prompt= can answer")
+        return self.kind("; ".join(parts), methods_left=methods, tried=tuple(self.tried))
 
     def takes(self, method: str) -> bool:
         """Whether the method is worth an attempt, as far as the server has said."""
@@ -188,11 +207,11 @@ class _Login:
         question = agent.sign_request(
             public.blob, string(self.link.session_id) + request, agent.sign_flags(algorithm)
         )
-        answer = yield Blocking(lambda left: self.ask_agent(path, question, left))
         try:
+            answer = yield Blocking(lambda left: self.ask_agent(path, question, left))
             signature = agent.parse_signature(answer, algorithm)
-        except AuthenticationError as error:
-            self.tried.append(str(error))
+        except (OSError, AuthenticationError) as error:
+            self.tried.append(f"ssh-agent ({_printable(str(error))})")
             return _Outcome.FAILURE
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
@@ -229,7 +248,7 @@ class _Login:
                 asked = PromptRequest(self.hop, name, instruction, prompts)
                 answers = yield Blocking(partial(_ask_user, self.options.prompt, asked))
             else:
-                self.unanswered = prompts[0].text
+                self.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)
                 return _Outcome.FAILURE
             encoded = b"".join(string(answer.encode()) for answer in answers)
             self.link.send(bytes((INFO_RESPONSE,)) + uint32(len(answers)) + encoded)
@@ -239,9 +258,10 @@ class _Login:
 def _ask_user(
     callback: PromptCallback, asked: PromptRequest, _seconds_left: float | None
 ) -> list[str]:
-    answers = list(callback(asked))
+    given = callback(asked)
+    answers = [] if isinstance(given, str) else list(given)  # a string is no list of its letters
     count = len(asked.prompts)
-    if len(answers) != count or not all(isinstance(answer, str) for answer in answers):
+    if len(answers) != count or not all(is_text(answer) for answer in answers):
         raise ValueError(f"prompt= must return {count} strings, one for each prompt")
     return answers
 
@@ -251,14 +271,15 @@ def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) ->
     login = _Login(link, options, hop, ask_agent)
     if options.private_key:
         done = yield from _with_key(login)
-    elif options.password is not None or options.prompt is not None:
+    elif options.password is not None:
         done = yield from _with_password(login, options.password)
     else:
+        login.verdict = BOTH_FAILED
         done = yield from _with_defaults(login)
-        if not done:
-            raise login.error(BOTH_FAILED)
+        if not done and options.prompt is not None:
+            done = yield from _with_password(login, None)
     if not done:
-        raise login.error("the server refused every credential that was given")
+        raise login.error()
 
 
 def _load(path: str | os.PathLike[str], passphrase: str | None) -> tuple[PrivateKey, bool]:
@@ -279,18 +300,22 @@ def _with_key(login: _Login) -> Op[bool]:
     options = login.options
     path, secret = str(options.private_key), options.password
     key, is_passphrase = yield Blocking(lambda _: _load(path, secret))
+    login.verdict, login.kind = f"the server refused the key {path}", KeyRefused
     outcome = yield from login.key(key, path)
     if outcome is _Outcome.SUCCESS:
         return True
-    # A passphrase goes to the server only where it took the key and asks for a second factor.
-    password = None if is_passphrase and outcome is not _Outcome.PARTIAL else secret
-    if password is not None or options.prompt is not None:
-        done = yield from _with_password(login, password)
+    asks_user = options.prompt is not None and login.takes("keyboard-interactive")
+    if is_passphrase and (outcome is not _Outcome.PARTIAL or asks_user):
+        # It goes to the server only where that took the key, wants a second factor, and
+        # there is nobody else to ask.
+        secret = None
+    if secret is not None or options.prompt is not None:
+        done = yield from _with_password(login, secret)
         if done:
             return True
     if outcome is _Outcome.PARTIAL:
         return (yield from _with_defaults(login))
-    raise login.error(f"the server refused the key {path}", KeyRefused)
+    return False
 
 
 def _with_password(login: _Login, password: str | None) -> Op[bool]:
@@ -319,11 +344,12 @@ def _with_defaults(login: _Login) -> Op[bool]:
             answer = yield Blocking(
                 lambda left: login.ask_agent(path, agent.request_identities(), left)
             )
-            identities = agent.filter_identities(agent.parse_identities(answer), AGENT_KEYS_MAX)
+            identities = agent.filter_identities(agent.parse_identities(answer))
+            login.not_offered = max(0, len(identities) - AGENT_KEYS_MAX)
         except (OSError, AuthenticationError) as error:
             login.tried.append(f"ssh-agent ({_printable(str(error))})")
             identities = []
-        for public in identities:
+        for public in identities[:AGENT_KEYS_MAX]:
             if public.blob in login.offered or not login.takes("publickey"):
                 continue
             outcome = yield from login.agent_key(path, public)

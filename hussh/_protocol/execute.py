@@ -19,6 +19,8 @@ from .core import DeadlineExceeded, Op, Progress
 __all__ = ["execute"]
 
 READ_SIZE = 1 << 20
+#: Most questions that `_Drain` asks; for each the server moves 16 KiB or more.
+DRAIN_ROUNDS = 200
 
 
 class _Output:
@@ -28,6 +30,7 @@ class _Output:
         self.channel = channel
         self.parts: tuple[list[bytearray], list[bytearray]] = ([], [])
         self.room = limit
+        self.size = 0
         self.cut = False
 
     def take(self) -> None:
@@ -42,6 +45,7 @@ class _Output:
                 if size:
                     part = self.channel.read(stream, min(size, READ_SIZE))
                     self.parts[stream].append(part)
+                    self.size += len(part)
                     if self.room is not None:
                         self.room -= len(part)
 
@@ -54,6 +58,37 @@ class _Output:
             signal = self.channel.text
         stdout, stderr = (b"".join(parts) for parts in self.parts)
         return SSHResult(stdout, stderr, status, signal)
+
+
+class _Drain:
+    """Finds out whether all that an ended command wrote has come.
+
+    A server may tell the status first and send afterwards what still lies in its
+    pipes (OpenSSH does, if the two coincide).  So the server is asked something
+    that it must answer (RFC 4254 section 5.4), until two answers in a row bring
+    no output with them: the first may overtake what the server reads in the
+    same turn, the second cannot.
+    """
+
+    def __init__(self, channel: Channel, output: _Output) -> None:
+        self.channel = channel
+        self.output = output
+        self.asked = self.quiet = self.rounds = 0
+        self.size = -1
+
+    def done(self) -> bool:
+        """Ask or look; to be called again after the channel progressed."""
+        answered = int(self.channel.look().replies)
+        if answered < self.asked:
+            return False
+        self.quiet = self.quiet + 1 if self.size == self.output.size else 0
+        if self.quiet == 2 or self.rounds == DRAIN_ROUNDS:
+            return True
+        self.size = self.output.size
+        self.asked = answered + 1
+        self.rounds += 1
+        self.channel.request(b"keepalive@openssh.com", want_reply=True)
+        return False
 
 
 def execute(
@@ -69,13 +104,15 @@ def execute(
 
     A command that was ended by a signal, or whose channel closed without a
     status, has status -1: never a false 0.  With wait="exit" the result is
-    there as soon as the command itself ended, though its children may still
-    hold the streams open.  When we stop waiting (deadline, Ctrl-C, too much
-    output) the command is sent SIGKILL and its channel closed; the output so
-    far goes with the error.  `time_limit` is how the error words the limit.
+    there as soon as the command itself ended and its own output has come, though
+    its children may still hold the streams open.  When we stop waiting (deadline,
+    Ctrl-C, too much output) the command is sent SIGKILL and its channel closed;
+    the output so far goes with the error.  `time_limit` is how the error words
+    the limit.
     """
     channel = yield from open_session(link)
     output = _Output(channel, max_output)
+    drain = _Drain(channel, output)
     started = False
     try:
         channel.request(b"exec", string(command), want_reply=True)
@@ -94,8 +131,10 @@ def execute(
             info = channel.look()
             if info.replies and info.failures & 1:
                 raise ChannelError("the server refused to run a command (exec request denied)")
+            if info.closed:  # complete, even if the connection has ended with it
+                return output.result(finished=True)
             link.check()
-            if info.closed or (wait == "exit" and info.exit_known):
+            if wait == "exit" and info.exit_known and drain.done():
                 return output.result(finished=True)
             if unsent:
                 unsent = unsent[channel.write(unsent) :]

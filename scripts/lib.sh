@@ -1,0 +1,172 @@
+# What the scripts share: getting what they need, a virtual environment, the build.
+# Sourced by scripts/demo, test, check and check-pythons; does nothing by itself.
+# shellcheck shell=sh
+#
+# Environment, all optional:
+#   HUSSH_PYTHON  the Python to use      (else Debian's own, else python3)
+#   HUSSH_VENV    the environment folder (else .venv here)
+#   HUSSH_CACHE   where vendor/fetch.py keeps its download (else ~/.cache/hussh)
+
+set -eu
+cd "$(dirname "$0")/.."
+TOP=$(pwd)
+VENV=${HUSSH_VENV:-$TOP/.venv}
+PATH=$PATH:/usr/sbin:/sbin # sshd and ip, for users who are not root
+export PATH
+
+PACKAGES="ca-certificates gcc iproute2 libc6-dev libssl-dev openssh-client openssh-server patch
+          python3 python3-dev python3-venv zlib1g-dev"
+POLICY=/usr/sbin/policy-rc.d
+
+say() { printf '%s: %s\n' "${0##*/}" "$*"; }
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# Run a command as root.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Print those of $PACKAGES that are not installed.
+missing_packages() {
+    for package in $PACKAGES; do
+        state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || state=
+        [ "$state" = installed ] || printf '%s ' "$package"
+    done
+}
+
+# Install what is missing, on Debian and its relatives.
+install_packages() {
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+        for tool in cc ip patch python3 ssh sshd; do
+            command -v "$tool" >/dev/null || die "$tool is missing, and so is apt-get: only Debian" \
+                "and its relatives are served; install $tool and the headers of Python, OpenSSL" \
+                "and zlib yourself, then try again"
+        done
+        return 0
+    fi
+    missing=$(missing_packages)
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+        die "missing: $missing- run me as root, or let root say: apt-get install $missing"
+    fi
+    say "installing $missing"
+    log=$(mktemp)
+    trap 'allow_daemons; rm -f "$log"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    forbid_daemons
+    # One list that cannot be had need not stop us: what counts is the installation.
+    apt update >"$log" 2>&1 || true
+    # shellcheck disable=SC2086 # a list
+    apt install --no-install-recommends $missing >>"$log" 2>&1 || {
+        grep '^[EW]:' "$log" >&2 || tail -n 20 "$log" >&2
+        die "apt-get could not install $missing"
+    }
+    case $missing in
+    *openssh-server*)
+        # The tests start servers of their own: also after a reboot nothing shall listen.
+        if command -v systemctl >/dev/null; then
+            as_root systemctl --quiet disable ssh.service ssh.socket >/dev/null 2>&1 || true
+        elif command -v update-rc.d >/dev/null; then
+            as_root update-rc.d ssh disable >/dev/null 2>&1 || true
+        fi
+        say "the ssh service of this machine is installed but switched off"
+        ;;
+    esac
+    allow_daemons
+    rm -f "$log"
+    trap - EXIT INT TERM
+}
+
+apt() {
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" </dev/null
+}
+
+# A package must not start its daemon just because tests want its files (policy-rc.d(8)).
+forbid_daemons() {
+    if as_root test -e $POLICY; then
+        as_root mv $POLICY $POLICY.hussh-saved
+    fi
+    printf '#!/bin/sh\nexit 101\n' | as_root tee $POLICY >/dev/null
+    as_root chmod 755 $POLICY
+    forbidden=yes
+}
+
+allow_daemons() {
+    [ "${forbidden:-no}" = yes ] || return 0
+    as_root rm -f $POLICY
+    if as_root test -e $POLICY.hussh-saved; then
+        as_root mv $POLICY.hussh-saved $POLICY
+    fi
+    forbidden=no
+}
+
+# Set PYTHON to the interpreter that the environment is made from.
+choose_python() {
+    PYTHON=${HUSSH_PYTHON:-}
+    # Debian's own is the one whose headers and venv module were just installed.
+    if [ -z "$PYTHON" ] && command -v dpkg-query >/dev/null && [ -x /usr/bin/python3 ]; then
+        PYTHON=/usr/bin/python3
+    fi
+    : "${PYTHON:=python3}"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null ||
+        die "$PYTHON is not Python 3.10 or later; name one in HUSSH_PYTHON"
+}
+
+# Make the environment, with what pyproject.toml asks for.
+make_venv() {
+    choose_python
+    want=$({ "$PYTHON" -VV && cat pyproject.toml scripts/requirements.py; } | sha256sum)
+    if [ "$(cat "$VENV/hussh-made-from" 2>/dev/null)" = "$want" ] && "$VENV/bin/python" -c ''; then
+        return 0
+    fi
+    say "making the Python environment $VENV"
+    if ! "$VENV/bin/python" -c '' 2>/dev/null ||
+        [ "$("$VENV/bin/python" -VV)" != "$("$PYTHON" -VV)" ]; then
+        "$PYTHON" -m venv --clear "$VENV"
+    fi
+    list=$("$VENV/bin/python" scripts/requirements.py test check)
+    # By file, because requirements contain characters that shells like.
+    printf '%s\n' "$list" >"$VENV/hussh-requirements.txt"
+    "$VENV/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+        --requirement "$VENV/hussh-requirements.txt" </dev/null ||
+        die "pip could not install what pyproject.toml asks for; is there a network?"
+    printf '%s\n' "$want" >"$VENV/hussh-made-from"
+}
+
+# Build the extension module, unless it is the one that these sources give.
+build_library() {
+    if [ -f build/built-from ] && [ "$(fingerprint)" = "$(cat build/built-from)" ]; then
+        return 0
+    fi
+    say "building the library"
+    scripts/build "$VENV/bin/python"
+    mkdir -p build
+    fingerprint >build/built-from
+}
+
+# Identify the sources, the compiler, and the module that came of them.
+fingerprint() {
+    {
+        cc --version
+        env | grep -E '^(CC|CFLAGS|CPPFLAGS|LDFLAGS|HUSSH_LIBSSH2_SOURCE)=' | sort
+        cat /usr/include/openssl/opensslv.h /usr/include/*/openssl/opensslv.h
+        # shellcheck disable=SC2046 # no blanks in these names
+        sha256sum build_ffi.py setup.py scripts/build \
+            $(find csrc vendor hussh/_native -type f ! -name '.*' ! -name 'test_*' \
+                \( -name '*.[ch]' -o -name '*.cdef' -o -name '*.patch' -o -name '*.so' \
+                -o -name '*.lock' -o -name fetch.py \) | sort)
+    } 2>/dev/null | sha256sum
+}
+
+# All of it.
+prepare() {
+    install_packages
+    make_venv
+    build_library
+}

@@ -1,0 +1,127 @@
+"""The APIs under test behind one asynchronous face, so that one test serves them all.
+
+For ``tests/conformance`` and ``tests/timeouts``. An `Api` makes connections and runs coroutines;
+times are seconds here, whatever the API's own unit is. The sync API's adapter never suspends, so
+`SyncApi.run` needs no event loop: one ``send(None)`` runs a test to its end. An adapter for
+asyncio or trio awaits the real thing and starts the loop in ``run``; tests do not change.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, Protocol, TypeVar
+
+from hussh import Connection, SSHResult
+
+__all__ = ["APIS", "Api", "Session", "SyncApi"]
+
+T = TypeVar("T")
+Job = Callable[[], Coroutine[Any, Any, T]]
+
+
+class Session(Protocol):
+    """One connection of the API under test."""
+
+    @property
+    def real(self) -> Any:
+        """The API's own object, which another connection takes as its ``proxy_jump``."""
+
+    async def execute(
+        self,
+        command: str,
+        *,
+        timeout: float | None = None,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+    ) -> SSHResult:
+        """Run a command; ``timeout`` in seconds, None for the connection's own."""
+
+    async def close(self) -> None:
+        """End the connection."""
+
+
+class Api(Protocol):
+    """One of hussh's APIs."""
+
+    name: str
+
+    def run(self, main: Job[None]) -> None:
+        """Run a coroutine function to its end."""
+
+    async def connect(
+        self, host: str, port: int, *, timeout: float | None = None, **options: Any
+    ) -> Session:
+        """Open a connection; a `Session` as ``proxy_jump`` stands for its real object."""
+
+    async def together(self, *jobs: Job[T]) -> list[T | BaseException]:
+        """Run jobs at once (threads or tasks); what each returned or raised, in order."""
+
+
+class SyncSession:
+    """A `Connection` behind coroutines that call it and never suspend."""
+
+    def __init__(self, real: Connection) -> None:
+        """Wrap a connection."""
+        self.real = real
+
+    async def execute(self, command: str, *, timeout: float | None = None, **more: Any) -> SSHResult:
+        """Call ``Connection.execute``, whose unit is milliseconds."""
+        milliseconds = None if timeout is None else round(timeout * 1000)
+        return self.real.execute(command, milliseconds, **more)
+
+    async def close(self) -> None:
+        """Call ``Connection.close``."""
+        self.real.close()
+
+
+class SyncApi:
+    """`hussh.Connection`."""
+
+    name = "sync"
+
+    def run(self, main: Job[None]) -> None:
+        """Run a coroutine function, which must not suspend."""
+        _drive(main())
+
+    async def connect(
+        self, host: str, port: int, *, timeout: float | None = None, **options: Any
+    ) -> Session:
+        """Make a ``Connection``."""
+        jump = options.get("proxy_jump")
+        if isinstance(jump, SyncSession):
+            options["proxy_jump"] = jump.real
+        limit = None if timeout is None else round(timeout * 1000)
+        return SyncSession(Connection(host, port, timeout=limit, **options))
+
+    async def together(self, *jobs: Job[T]) -> list[T | BaseException]:
+        """Run every job in a thread of its own."""
+        done: dict[int, T | BaseException] = {}
+
+        def work(number: int) -> None:
+            try:
+                done[number] = _drive(jobs[number]())
+            except BaseException as error:
+                done[number] = error
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(len(jobs))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [done[number] for number in range(len(jobs))]
+
+
+def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    coroutine.close()
+    raise RuntimeError("the sync API suspended")
+
+
+#: Every API that the suites run over; asyncio and trio join here.
+APIS: tuple[Api, ...] = (SyncApi(),)

@@ -1,0 +1,62 @@
+"""The conformance suite's columns: every test runs once for each.
+
+A test is a coroutine function with a ``client``; it knows neither the API nor the transport.
+A new API joins in ``apis.py``, a new transport in ``TRANSPORTS``; no test changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conformance.apis import APIS, Api
+from tests.conformance.client import Client, run_async_test
+from tests.support import leaks
+from tests.support.keys import Keys
+from tests.support.sshd import Sshd
+
+#: Name -> the servers between us and the target, by fixture, in the order of travel.
+TRANSPORTS: dict[str, tuple[str, ...]] = {
+    "socket": (),
+    "jump": ("bastion",),
+    "jump2": ("bastion", "middle"),
+}
+
+COLUMNS = [
+    pytest.param((api, transport), id=f"{api.name}-{transport}")
+    for api in APIS
+    for transport in TRANSPORTS
+]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run coroutine tests."""
+    return run_async_test(pyfuncitem)
+
+
+@pytest.fixture(scope="session")
+def _middle_server(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Sshd]:
+    server = Sshd(tmp_path_factory.mktemp("shared") / "middle", keys, name="middle")
+    try:
+        with leaks.spared():
+            server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def middle(_middle_server: Sshd) -> Sshd:
+    """Return the server between the bastion and the target, idle, its log empty."""
+    _middle_server.settle()
+    return _middle_server
+
+
+@pytest.fixture(params=COLUMNS)
+def client(request: pytest.FixtureRequest, target: Sshd) -> Client:
+    """Return the client of one column; connected when the test begins, closed after it."""
+    column: tuple[Api, str] = request.param
+    api, transport = column
+    return Client(api, [request.getfixturevalue(name) for name in TRANSPORTS[transport]], target)

@@ -1,0 +1,147 @@
+"""Output and input of commands: every byte, in any amount, in bounded memory."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+import random
+
+import pytest
+
+from hussh.errors import OutputLimitExceeded
+from tests.conformance.client import Client
+from tests.conformance.memory import peak_kib, reset_peak
+
+MIB = 1 << 20
+LONG = os.environ.get("HUSSH_LONG") == "1"
+
+
+def noise(size: int, seed: int) -> bytes:
+    """Return bytes that look random and are the same in every run."""
+    return random.Random(seed).randbytes(size)
+
+
+@pytest.mark.parametrize("stdin", [None, b"x" * 4096], ids=["no-stdin", "stdin"])
+async def test_large_stdout_and_stderr_alternately(client: Client, stdin: bytes | None) -> None:
+    """64 MiB on each stream in turns arrive exactly, in less than 2.5 times that memory."""
+    out, err = noise(MIB, 1), noise(MIB, 2)
+    (client.account.files / "out").write_bytes(out)
+    (client.account.files / "err").write_bytes(err)
+    names = client.account.path("out"), client.account.path("err")
+    read = "cat >/dev/null; " if stdin else ""
+    command = f"{read}i=0; while [ $i -lt 64 ]; do cat {names[0]}; cat {names[1]} >&2; i=$((i+1)); done"
+    await client.execute("true")
+    gc.collect()
+    reset_peak()
+    before, _ = peak_kib()
+    result = await client.execute(command, input=stdin)
+    _, peak = peak_kib()
+    assert result.status == 0
+    assert len(result.stdout_bytes) == len(result.stderr_bytes) == 64 * MIB
+    assert result.stdout_bytes == out * 64
+    assert result.stderr_bytes == err * 64
+    assert (peak - before) * 1024 < 2.5 * 128 * MIB
+
+
+async def test_random_bytes_round_trip(client: Client) -> None:
+    """Binary input comes back from `cat` byte for byte."""
+    data = os.urandom(3 * MIB + 17)
+    assert (await client.execute("cat", input=data)).stdout_bytes == data
+
+
+@pytest.mark.parametrize("size", [0, 1, 32767, 32768, 32769, 65536, 2 * MIB, 2 * MIB + 1])
+async def test_sizes_around_packets_and_windows(client: Client, size: int) -> None:
+    """Input and output of sizes at the edges of packets and windows are whole."""
+    data = noise(size, size)
+    result = await client.execute("cat; echo end >&2", input=data)
+    assert result.stdout_bytes == data
+    assert result.stderr == "end\n"
+
+
+async def test_huge_input_is_read_in_full(client: Client) -> None:
+    """64 MiB of input arrive exactly: the command's checksum of them is right."""
+    data = noise(MIB, 3) * 64
+    result = await client.execute("sha256sum", input=data)
+    assert result.stdout.split()[0] == hashlib.sha256(data).hexdigest()
+
+
+async def test_huge_input_that_nobody_reads(client: Client) -> None:
+    """A command that ends without reading its 64 MiB of input returns, with its status."""
+    result = await client.execute("exit 3", input=bytes(64 * MIB), timeout=60)
+    assert result.status == 3
+
+
+async def test_input_that_is_read_in_part(client: Client) -> None:
+    """A command may stop reading in the middle of its input and still be heard."""
+    result = await client.execute("head -c 5; echo; echo done", input=b"hello" * MIB, timeout=60)
+    assert result.stdout == "hello\ndone\n"
+
+
+async def test_input_may_be_text(client: Client) -> None:
+    """A str as input travels as UTF-8."""
+    assert (await client.execute("cat", input="grün €\n")).stdout_bytes == "grün €\n".encode()
+
+
+async def test_no_input_is_an_empty_stdin(client: Client) -> None:
+    """Without input a command reads end-of-file at once instead of waiting."""
+    assert (await client.execute("cat; echo done", timeout=60)).stdout == "done\n"
+
+
+async def test_characters_split_over_packets(client: Client) -> None:
+    """A multibyte character whose bytes travel in different packets decodes as one."""
+    text = "€" * 400_000  # 3 bytes each: packet and read sizes are no multiples of 3
+    result = await client.execute("cat", input=text)
+    assert result.stdout == text
+
+
+async def test_a_character_written_in_pieces(client: Client) -> None:
+    """A character whose bytes are written one at a time decodes as one."""
+    result = await client.execute(r"printf '\342'; sleep 0.02; printf '\202'; sleep 0.02; printf '\254'")
+    assert result.stdout == "€"
+
+
+async def test_invalid_utf8(client: Client) -> None:
+    """What is not UTF-8 is replaced in the str and exact in the bytes."""
+    result = await client.execute(r"printf 'a\377b'; printf '\303' >&2")
+    assert (result.stdout, result.stdout_bytes) == ("a\ufffdb", b"a\xffb")
+    assert (result.stderr, result.stderr_bytes) == ("\ufffd", b"\xc3")
+
+
+async def test_output_up_to_the_limit_is_no_error(client: Client) -> None:
+    """Exactly `max_output` bytes on both streams together are allowed."""
+    result = await client.execute("printf 12345; printf 67890 >&2", max_output=10)
+    assert result.stdout + result.stderr == "1234567890"
+
+
+async def test_too_much_output(client: Client) -> None:
+    """One byte beyond `max_output` is an error with the output so far; the command is killed."""
+    with pytest.raises(OutputLimitExceeded) as caught:
+        await client.execute("echo begin; exec yes", max_output=100_000, timeout=60)
+    result = caught.value.result
+    assert len(result.stdout_bytes) + len(result.stderr_bytes) == 100_000
+    assert result.stdout.startswith("begin\ny\n")
+    assert (result.status, caught.value.phase) == (-1, "exec")
+    assert caught.value.hop == f"{client.account.name}@{client.server.host}:{client.server.port}"
+    assert (await client.execute("echo still here")).stdout == "still here\n"
+
+
+async def test_a_long_command_line(client: Client) -> None:
+    """A command of 100 KB reaches the shell whole."""
+    word = "x" * 100_000
+    result = await client.execute(f"echo {word}; echo two >&2")
+    assert result.stdout == word + "\n"
+    assert result.stderr == "two\n"
+
+
+async def test_output_of_many_commands_at_once(client: Client) -> None:
+    """Commands that run at the same time on one connection get their own output each."""
+    count = 16 if LONG else 8
+
+    async def one(number: int) -> bool:
+        data = noise(200_000 + number, number)
+        result = await client.execute(f"cat; exit {number}", input=data)
+        return result.status == number and result.stdout_bytes == data
+
+    jobs = [lambda number=number: one(number) for number in range(count)]
+    assert await client.together(*jobs) == [True] * count

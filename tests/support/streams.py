@@ -1,0 +1,177 @@
+"""A driver that steps operations by hand over a memory link: no thread, no clock, no socket.
+
+For ``tests/streams`` and ``scripts/fuzz``. It wakes an operation only for an event of the link or
+channel that it waits for, so that an event that the code under test forgets shows as a hang: the
+tree has settled, the operation has not ended, and nothing more will come (``Hang``).
+
+Where the bytes come from and go to is the business of ``streams_peers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from hussh._drive.sync import BUDGET
+from hussh._native._libssh2 import lib
+from hussh._native.link import MORE, Link
+from hussh._policy.options import Options
+from hussh._policy.result import SSHResult
+from hussh._policy.route import format_hop
+from hussh._protocol.channel import open_direct
+from hussh._protocol.core import Blocking, Op, Progress
+from hussh._protocol.execute import execute
+from hussh._protocol.session import Place, establish
+
+__all__ = ["Command", "Hang", "Task", "Tree", "live_objects", "session"]
+
+T = TypeVar("T")
+
+
+class Hang(AssertionError):
+    """An operation waits for something that will never happen."""
+
+
+def live_objects() -> int:
+    """Links and channels that C holds in this process, and blocks that libssh2 leaked."""
+    return int(lib.hussh_live())
+
+
+class Task(Generic[T]):
+    """One running operation; `value` or `error` once it is `done`."""
+
+    def __init__(self, op: Op[T]) -> None:
+        self._op = op
+        self.token: int | None = None
+        self.done = False
+        self.value: T | None = None
+        self.error: BaseException | None = None
+        self.step()
+
+    def step(self) -> None:
+        """Run until the operation waits for a link or a channel, or ends."""
+        answer: Any = None
+        raised: BaseException | None = None
+        try:
+            while True:
+                need = self._op.send(answer) if raised is None else self._op.throw(raised)
+                if isinstance(need, Progress):
+                    self.token = need.of.token
+                    return
+                answer, raised = _call(need)
+        except StopIteration as done:
+            self.value = done.value
+        except BaseException as error:
+            self.error = error.with_traceback(None)  # frames would keep C objects alive
+        self.done = True
+
+    def drop(self) -> None:
+        """Cancel the operation if it still runs."""
+        self._op.close()
+
+    def outcome(self) -> T:
+        """The value, or the error raised; Hang if there is neither."""
+        if not self.done:
+            raise Hang("the operation waits, and nothing more will come")
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]
+
+
+def _call(need: Blocking) -> tuple[Any, BaseException | None]:
+    try:
+        return need.call(None), None
+    except Exception as error:
+        return None, error
+
+
+class Tree:
+    """A memory root, the links over it, and the operations that run on them."""
+
+    def __init__(self) -> None:
+        self.root = Link.over_memory()
+        self.links = [self.root]  # outer before inner
+        self._tasks: list[Task[Any]] = []
+
+    def start(self, op: Op[T]) -> Task[T]:
+        task = Task(op)
+        self._tasks.append(task)
+        return task
+
+    def settle(self) -> None:
+        """Pump and step until nothing moves any more."""
+        while True:
+            flags = self.root.pump(BUDGET)
+            awake = set(self.root.events())
+            ready = [task for task in self._tasks if not task.done and task.token in awake]
+            for task in ready:
+                task.step()
+            if not ready and not flags & MORE:
+                return
+
+    @property
+    def busy(self) -> bool:
+        return not all(task.done for task in self._tasks)
+
+    def disconnect(self) -> None:
+        """Say goodbye on every link, inside out, as a driver does."""
+        for link in reversed(self.links):
+            link.disconnect()
+            self.root.flush()
+            if link.outer is not None:
+                link.kill()
+                link.outer.free()
+        self.settle()
+
+    def close(self) -> None:
+        """Cancel what runs and free every C object now."""
+        for task in self._tasks:
+            task.drop()
+        for link in reversed(self.links):
+            link.free()
+            if link.outer is not None:
+                link.outer.free()
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(Exception) if error is not None else suppress():
+            self.close()
+
+
+Command = tuple[bytes, bytes]  # the command and its stdin
+
+
+def _no_agent(path: str, request: bytes, seconds_left: float | None) -> bytes:
+    raise OSError("these tests have no agent")
+
+
+def session(
+    tree: Tree, hops: Sequence[Options], commands: Sequence[Command], events: Any = None
+) -> Op[list[SSHResult]]:
+    """Connect hop by hop over the root, run commands one after the other on the last hop.
+
+    ``events`` is called with the hop's number before each hop starts.
+    """
+    link = tree.root
+    for index, options in enumerate(hops):
+        place = Place(format_hop(options.username, options.host, options.port), index)
+        if index:
+            channel = yield from open_direct(link, options.host, options.port, "the bastion")
+            link = Link.over_channel(channel)
+            tree.links.append(link)
+        if events is not None:
+            events(index)
+        yield from establish(link, options, place, _no_agent)
+    results = []
+    for command, stdin in commands:
+        results.append((yield from execute(link, command, stdin=stdin)))
+    return results

@@ -1,0 +1,176 @@
+"""The other end of a memory link: a live socket, or a recording of one.
+
+For ``tests/streams``. Bytes are handed over in chunks of given sizes, in a cycle; size 0 is a turn
+in which that direction would block. Nothing here decides what a result means.
+"""
+
+from __future__ import annotations
+
+import itertools
+import select
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from .streams import Hang, Tree
+
+PATIENCE = 30.0  # seconds without any byte from a live server that is a hang
+WHOLE = (1 << 16,)
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Sizes of successive chunks: of what the client gets, and of what it gets rid of."""
+
+    received: Sequence[int] = WHOLE
+    sent: Sequence[int] = WHOLE
+
+    def __post_init__(self) -> None:
+        if not any(self.received) or not any(self.sent):
+            raise ValueError("a direction that never moves")
+
+
+@dataclass
+class Recording:
+    """What a server sent; each piece with how much of the client's stream came before it."""
+
+    pieces: list[tuple[int, bytes]] = field(default_factory=list)
+    client: bytes = b""
+    ended: bool = False  # the server closed the stream
+
+    @property
+    def server(self) -> bytes:
+        return b"".join(data for _, data in self.pieces)
+
+    def flipped(self, offset: int, bit: int) -> Recording:
+        """The same with one bit of the server's stream inverted."""
+        pieces, start = [], 0
+        for needed, data in self.pieces:
+            at = offset - start
+            if 0 <= at < len(data):
+                data = data[:at] + bytes((data[at] ^ (1 << bit),)) + data[at + 1 :]
+            pieces.append((needed, data))
+            start += len(data)
+        return Recording(pieces, self.client, self.ended)
+
+    def cut(self, offset: int) -> Recording:
+        """The first ``offset`` bytes, then the end of the stream."""
+        pieces, start = [], 0
+        for needed, data in self.pieces:
+            if start < offset:
+                pieces.append((needed, data[: offset - start]))
+            start += len(data)
+        return Recording(pieces, self.client, True)
+
+
+def replay(
+    tree: Tree, recording: Recording, chunks: Chunks | None = None, *, eof_early: bool = False
+) -> bytes:
+    """Feed a recording; returns what the client sent. Ends when all is fed and has settled.
+
+    No piece is fed before the client said what the server had heard when it sent it (a client
+    that diverged may never: then the piece comes anyway, as a hostile server would do it). At the
+    end of a recording that did not end the stream, the stream ends once nothing else moves.
+    ``eof_early``: the end of an ended stream comes with the last bytes and not after them.
+    """
+    sent = bytearray()
+    sizes = _cycle(chunks.received) if chunks else itertools.repeat(1 << 30)
+    outs = _cycle(chunks.sent) if chunks else itertools.repeat(1 << 20)
+
+    def turn() -> int:
+        """Let the client work once and take a chunk of what it says."""
+        tree.settle()
+        size = next(outs)
+        out = tree.root.drain(size) if size else b""
+        sent.extend(out)
+        return len(out)
+
+    def quiet() -> None:
+        while turn() or tree.root.look().queued:
+            pass
+
+    last = len(recording.pieces) - 1
+    for index, (needed, data) in enumerate(recording.pieces):
+        while len(sent) < needed and (turn() or tree.root.look().queued):
+            pass
+        view = memoryview(data)
+        while view:
+            size = next(sizes)
+            if size:
+                tree.root.feed(view[:size])
+                view = view[size:]
+                if not view and index == last and recording.ended and eof_early:
+                    tree.root.feed(b"")
+            turn()
+    if recording.ended and not (eof_early and recording.pieces):
+        tree.root.feed(b"")
+    quiet()
+    if tree.busy:
+        tree.root.feed(b"")
+        quiet()
+    return bytes(sent)
+
+
+def _cycle(sizes: Sequence[int]) -> Iterator[int]:
+    return itertools.cycle(sizes)
+
+
+def converse(
+    tree: Tree,
+    sock: socket.socket,
+    chunks: Chunks | None = None,
+    recording: Recording | None = None,
+) -> None:
+    """Relay between the tree and a server until no operation runs, or the server has closed.
+
+    Raises Hang where the server is silent, nothing is to be sent, and operations still wait.
+    """
+    chunks = chunks or Chunks()
+    incoming, outgoing = _cycle(chunks.received), _cycle(chunks.sent)
+    sock.setblocking(False)
+    unsent, said = b"", 0
+    ended = False
+    tree.settle()
+    while tree.busy:
+        moved = False
+        size = next(outgoing)
+        if size and not unsent:
+            unsent = tree.root.drain(size)
+            if recording is not None:
+                recording.client += unsent
+        if unsent:
+            count = _send(sock, unsent)
+            unsent, said, moved = unsent[count:], said + count, count > 0
+        size = next(incoming)
+        data = _receive(sock, size) if size and not ended else None
+        if data is not None:
+            if data and recording is not None:
+                recording.pieces.append((said, data))
+            ended = not data
+            tree.root.feed(data)
+            moved = True
+        tree.settle()
+        if moved or unsent or tree.root.look().queued or not tree.busy:
+            continue
+        if ended:
+            raise Hang("the stream has ended, and operations still wait")
+        if not select.select([sock], [], [], PATIENCE)[0]:
+            raise Hang("the server is silent, and operations still wait")
+
+
+def _send(sock: socket.socket, data: bytes) -> int:
+    try:
+        return sock.send(data)
+    except BlockingIOError:
+        return 0
+    except ConnectionError:
+        return len(data)  # what the server still has to say is in the other direction
+
+
+def _receive(sock: socket.socket, size: int) -> bytes | None:
+    try:
+        return sock.recv(size)
+    except BlockingIOError:
+        return None
+    except ConnectionError:
+        return b""

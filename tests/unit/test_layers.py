@@ -1,0 +1,155 @@
+"""The architecture of the package, read from its source: who may import whom, and what.
+
+Looks at files of ``hussh/`` and at a fresh interpreter; needs no server.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "hussh"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+#: Which layers each layer may import, itself apart.
+BELOW = {
+    "_api": {"_drive", "_protocol", "_policy", "_native", "errors"},
+    "_drive": {"_protocol", "_policy", "_native", "errors"},
+    "_protocol": {"_policy", "_native", "errors"},
+    "_policy": {"errors"},
+    "_native": {"errors"},
+    "errors": set[str](),
+}
+#: Modules by which one waits: for the drivers only.
+WAITING = {
+    "anyio", "asyncio", "concurrent", "multiprocessing", "queue", "sched", "select", "selectors",
+    "signal", "socket", "socketserver", "ssl", "subprocess", "threading", "trio",
+}  # fmt: skip
+COMPILED = "hussh._native._libssh2"
+SEES_COMPILED = {"_native/link.py", "_api/build_info.py"}
+#: What only some users need, and what would make every program's start slow.
+LAZY = {"anyio", "asyncio", "bcrypt", "cryptography", "trio"}
+
+
+def short(path: Path) -> str:
+    """Return the name under which a module appears in the rules and in reports."""
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def layer(path: Path) -> str:
+    """Return the layer of a module; public modules beside the layers count as the top one."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return first if first in BELOW else "_api"
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and absolute dotted name of everything that a module imports, lazily or not.
+
+    ``from a import b`` gives ``a.b``: whether b is a module does not matter to the rules.
+    """
+    package = ["hussh", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(), short(path))):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield node.lineno, name.name
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            start = [*base, *(node.module.split(".") if node.module else [])]
+            for name in node.names:
+                yield node.lineno, ".".join([*start, name.name])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield node.lineno, ast.unparse(node.args[0]).strip("'\"")
+
+
+def in_layer(name: str) -> str | None:
+    """Return the layer that an imported name belongs to; None: not ours."""
+    parts = name.split(".")
+    if parts[0] != "hussh":
+        return None
+    second = parts[1] if len(parts) > 1 else ""
+    return second if second in BELOW else "_api"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=short)
+def test_imports_point_downward(path: Path) -> None:
+    """A module imports from its own layer and the layers below, never upward."""
+    own = layer(path)
+    allowed = BELOW[own] | {own, None}
+    wrong = [
+        f"line {line}: {name}" for line, name in imports(path) if in_layer(name) not in allowed
+    ]
+    assert not wrong, f"{short(path)} reaches up: {wrong}"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if layer(p) != "_drive"], ids=short)
+def test_only_the_drivers_wait(path: Path) -> None:
+    """Outside of _drive nothing is imported by which one could wait, start or listen."""
+    wrong = [f"line {at}: {name}" for at, name in imports(path) if name.split(".")[0] in WAITING]
+    assert not wrong, f"{short(path)} could wait: {wrong}"
+
+
+def test_only_the_owner_touches_the_compiled_module() -> None:
+    """The compiled module is imported by the module that owns its objects, and for its version."""
+    seen = {
+        short(path)
+        for path in MODULES
+        for _, name in imports(path)
+        if name == COMPILED or name.startswith(COMPILED + ".")
+    }
+    assert seen == SEES_COMPILED
+
+
+@pytest.mark.parametrize("path", MODULES, ids=short)
+def test_modules_say_what_they_are(path: Path) -> None:
+    """Every module begins with a docstring of a sentence at least."""
+    said = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert re.search(r"\w+ \w+ \w+.*\.|\w: \w", said, re.DOTALL), f"{short(path)}: {said!r}"
+
+
+def test_the_rules_see_a_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative, absolute, nested and dynamic imports are all found, under their full names."""
+    monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)
+    path = tmp_path / "_policy" / "sample.py"
+    path.parent.mkdir()
+    path.write_text(
+        "import importlib, socket as s\n"
+        "from .._drive.sync import Tree\n"
+        "from .. import _api\n"
+        "def late():\n    import hussh._native.link\n    importlib.import_module('trio.abc')\n"
+    )
+    found = {name for _, name in imports(path)}
+    assert found == {
+        "importlib", "socket", "hussh._drive.sync.Tree", "hussh._api", "hussh._native.link",
+        "trio.abc",
+    }  # fmt: skip
+    assert layer(path) == "_policy"
+    assert [in_layer(name) for name in ("hussh._drive.sync", "hussh.aio", "os")] == [
+        "_drive", "_api", None,
+    ]  # fmt: skip
+
+
+def test_importing_hussh_is_lean(record_property: Callable[[str, object], None]) -> None:
+    """`import hussh` leaves out event loops and cryptography; its time is recorded, not judged."""
+    code = (
+        "import sys, time; start = time.perf_counter(); import hussh;"
+        "print(time.perf_counter() - start, *{name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    seconds, *loaded = done.stdout.split()
+    record_property("import_ms", round(float(seconds) * 1000, 1))
+    print(f"import hussh: {float(seconds) * 1000:.0f} ms")
+    assert "hussh" in loaded
+    assert not LAZY & set(loaded)
