@@ -86,14 +86,15 @@ def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
             raise _handshake_error(link, options)
         yield Progress(link)
     place.phase = "kex"
+    banner = link.banner or ""
+    if not banner.startswith(("SSH-2.0-", "SSH-1.99-")):  # RFC 4253 section 5.1
+        raise ProtocolError(f"the server speaks no SSH 2: {_shown(banner)}")
 
 
 def _handshake_error(link: Link, options: Options) -> HusshError:
     state = link.look()
     if state.death is Death.EOF and state.phase == Phase.BANNER:
-        said = "".join(
-            char if char.isprintable() else " " for char in link.preamble.decode("utf-8", "replace")
-        ).strip()
+        said = _shown(link.preamble.decode("utf-8", "replace"))
         return ConnectionLost(
             "the server closed the connection before its SSH banner"
             + (f"; it said: {said}" if said else "; is it an SSH server, and not too busy?")
@@ -101,6 +102,11 @@ def _handshake_error(link: Link, options: Options) -> HusshError:
     if state.death is Death.PROTOCOL and state.code in KEX_FAILURES:
         return _negotiation_error(link, options, state.text)
     return link.death()
+
+
+def _shown(text: str) -> str:
+    """A server's words, fit for an error."""
+    return "".join(char if char.isprintable() else " " for char in text).strip()[:200]
 
 
 def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:

@@ -188,7 +188,7 @@ def test_two_servers_are_two_worlds(bastion: Sshd, target: Sshd) -> None:
     """The shared servers differ in port, host key and the home of the same account."""
     assert bastion.port != target.port
     assert bastion.host_public_keys != target.host_public_keys
-    if os.geteuid() == 0:
+    if IS_ROOT:
         assert bastion.alice.files != target.alice.files
         assert bastion.alice.password != target.alice.password
         assert bastion.alice.password not in repr(bastion.alice)
