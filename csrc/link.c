@@ -92,6 +92,7 @@ static LIBSSH2_ALLOC_FUNC(on_alloc) {
   /* Pages of the big struct that are never touched cost nothing. */
   void *made = count == sizeof(LIBSSH2_SESSION) ? calloc(1, count) : malloc(count ? count : 1);
   link->blocks += made != NULL;
+  link->starved |= !made;
   return made;
 }
 
@@ -99,6 +100,7 @@ static LIBSSH2_REALLOC_FUNC(on_realloc) {
   hussh_link *link = *abstract;
   void *made = realloc(ptr, count ? count : 1);
   link->blocks += made && !ptr;
+  link->starved |= !made;
   return made;
 }
 

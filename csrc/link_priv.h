@@ -26,6 +26,7 @@ struct hussh_link {
   int message_count;
 
   size_t blocks;                /* of memory that libssh2 holds */
+  int starved;                  /* it did not get some */
   int refs;                     /* the owner's, and one for each link over a channel of ours */
   int phase, dead, code;
   int gate, dry, in_eof, ended; /* the recv callback: may it give; did it say EAGAIN; EOF */

@@ -69,6 +69,10 @@ static void transport_failed(hussh_link *link, int rc) {
     link_fail_text(link, HUSSH_DEAD_EOF, 0, "the connection was closed by the other side");
     return;
   }
+  if (link->starved) {
+    link_fail_text(link, HUSSH_DEAD_MEMORY, 0, "out of memory");
+    return;
+  }
   if (code != rc && (rc != -1 || !code)) {
     text = NULL;
     len = 0;

@@ -9,8 +9,11 @@ print(target.execute("hostname").stdout)
 
 from ._api.build_info import build_info
 from ._api.connection import Connection
+from ._api.process import Process
+from ._api.shell import InteractiveShell
 from ._policy.options import Prompt, PromptRequest
 from ._policy.result import SSHResult
+from ._protocol.process import Pty
 from .errors import (
     AuthenticationError,
     ChannelError,
@@ -28,6 +31,7 @@ from .errors import (
     KeyRefused,
     KeyUnreadable,
     NegotiationError,
+    NotText,
     OutputLimitExceeded,
     PassphraseRequired,
     ProtocolError,
@@ -48,17 +52,21 @@ __all__ = [
     "ForkedConnectionError",
     "HostKeyError",
     "HusshError",
+    "InteractiveShell",
     "JumpRefused",
     "KeyFileError",
     "KeyRefused",
     "KeyUnreadable",
     "NegotiationError",
+    "NotText",
     "OutputLimitExceeded",
     "PassphraseRequired",
+    "Process",
     "Prompt",
     "PromptRequest",
     "ProtocolError",
     "ProxyCommandError",
+    "Pty",
     "SSHResult",
     "WrongPassphrase",
     "build_info",

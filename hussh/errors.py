@@ -28,6 +28,7 @@ __all__ = [
     "KeyRefused",
     "KeyUnreadable",
     "NegotiationError",
+    "NotText",
     "OutputLimitExceeded",
     "PassphraseRequired",
     "ProtocolError",
@@ -286,3 +287,7 @@ class OutputLimitExceeded(HusshError, OSError, RuntimeError):
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
         self.result = result
+
+
+class NotText(HusshError, ValueError, OSError, RuntimeError):
+    """A file's contents are not text in the encoding that was asked for."""

@@ -14,13 +14,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from tests.support import accounts, sshd  # noqa: E402 - needs the path
+from tests.support.accounts import IS_ROOT  # noqa: E402 - needs the path
 from tests.support.keys import Keys  # noqa: E402
 from tests.support.netns import ADDRESSES, Network  # noqa: E402
 from tests.support.sshd import Sshd  # noqa: E402
@@ -39,21 +38,19 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="hussh-demo-") as folder:
             path = Path(folder)
             path.chmod(0o711)
-            if os.geteuid() != 0:
-                print(
-                    "Not root: no networks of our own, all is on loopback (try sudo).", end="\n\n"
-                )
-                return on_loopback(path)
-            with contextlib.ExitStack() as stack:
-                try:
-                    network = stack.enter_context(Network())
-                except OSError as error:
-                    reason = str(error).splitlines()[-1]
-                    print(f"No namespaces here ({reason}): all is on loopback.", end="\n\n")
-                else:
-                    return in_namespaces(path, network)
-            with as_plain_process():
-                return on_loopback(path)
+            why = "not root (try sudo)"
+            if os.geteuid() == 0:
+                why = "this root may not make namespaces"
+            if IS_ROOT:
+                with contextlib.ExitStack() as stack:
+                    try:
+                        network = stack.enter_context(Network())
+                    except OSError as error:
+                        why = str(error).splitlines()[-1]
+                    else:
+                        return in_namespaces(path, network)
+            print(f"All is on loopback, with keys only: {why}.", end="\n\n")
+            return on_loopback(path)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
@@ -143,11 +140,13 @@ def play(prefix: list[str], home: Path, **environment: str) -> int:
 def report(bastion: Sshd, status: int) -> None:
     """Let the bastion tell its side."""
     if status:
-        print(bastion.log_text(), file=sys.stderr)
+        told = [line for line in bastion.log_text().splitlines() if not line.startswith("debug1:")]
+        print("the bastion's log:", *told, sep="\n  ", file=sys.stderr)
         return
     bastion.wait_for_log("^(Disconnected|Connection closed)")
-    asked = ", ".join(f"{forward.host}:{forward.port}" for forward in bastion.forwards())
-    print(f"\nThe bastion's log: {bastion.connections()} connection, forwarded to {asked}.")
+    logins = sum(login.accepted for login in bastion.authentications())
+    asked = ", ".join(f"{host}:{port}" for _, (host, port) in bastion.forwards())
+    print(f"The bastion's log: {logins} login, forwarded to {asked}.")
 
 
 def make(folder: Path) -> Path:
@@ -162,21 +161,6 @@ def make_home(path: Path, known_hosts: str) -> Path:
     make(home / ".ssh")
     (home / ".ssh/known_hosts").write_text(known_hosts)
     return home
-
-
-@contextlib.contextmanager
-def as_plain_process() -> Iterator[None]:
-    """Let root's servers run as those of other users do: without namespaces, with keys only."""
-    accounts.IS_ROOT = sshd.IS_ROOT = False
-    separation = Path("/run/sshd")  # root's sshd insists on it
-    made = not separation.exists()
-    if made:
-        separation.mkdir(mode=0o755, parents=True)
-    try:
-        yield
-    finally:
-        if made:
-            separation.rmdir()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def timed(what: str) -> Iterator[None]:
     """Print how long the block took."""
     start = perf_counter()
     yield
-    print(f"  {what:40} {(perf_counter() - start) * 1000:6.1f} ms", flush=True)
+    print(f"  {what:48} {(perf_counter() - start) * 1000:6.1f} ms", flush=True)
 
 
 def main() -> int:

@@ -14,8 +14,8 @@ VENV=${HUSSH_VENV:-$TOP/.venv}
 PATH=$PATH:/usr/sbin:/sbin # sshd and ip, for users who are not root
 export PATH
 
-PACKAGES="ca-certificates gcc iproute2 libc6-dev libssl-dev openssh-client openssh-server patch
-          python3 python3-dev python3-venv zlib1g-dev"
+PACKAGES="ca-certificates gcc iproute2 libc6-dev libssl-dev netbase openssh-client openssh-server
+          patch python3 python3-dev python3-venv zlib1g-dev"
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }
@@ -133,7 +133,7 @@ make_venv() {
     list=$("$VENV/bin/python" scripts/requirements.py test check)
     # By file, because requirements contain characters that shells like.
     printf '%s\n' "$list" >"$VENV/hussh-requirements.txt"
-    "$VENV/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+    "$VENV/bin/python" -m pip install -qq --no-input --disable-pip-version-check \
         --requirement "$VENV/hussh-requirements.txt" </dev/null ||
         die "pip could not install what pyproject.toml asks for; is there a network?"
     printf '%s\n' "$want" >"$VENV/hussh-made-from"

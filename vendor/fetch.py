@@ -218,7 +218,9 @@ def _download(lock: dict[str, Any], staging: _Staging) -> None:
             f"deb-src [signed-by={keyring}] {_mirror()} {suite} main\n"
         )
         # Given by -c, this is read after the machine's own configuration: proxies and
-        # credentials set there stay, hooks and weaker signature rules do not.
+        # credentials set there stay, hooks and weaker signature rules do not.  An index
+        # past its date, from a slow mirror or under a wrong clock, is good for half a
+        # year: it can withhold a revision, but none older than the lock's is taken.
         (apt / "apt.conf").write_text(
             f"""#clear APT::Update;
 #clear DPkg;
@@ -237,6 +239,7 @@ APT::Get::Download-Only "true";
 APT::Architecture "amd64";
 Acquire::AllowInsecureRepositories "false";
 Acquire::AllowWeakRepositories "false";
+Acquire::Min-ValidTime "15552000";
 Acquire::Languages "none";
 Acquire::Retries "2";
 Acquire::http::Timeout "20";

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal
 
 from .._drive.connect import Session, connect
-from .._policy.known_hosts import POLICIES
 from .._policy.options import (
     CIPHERS,
     HOST_KEYS,
     KEY_EXCHANGE,
     MACS,
-    Algorithms,
     Options,
     Paths,
     PromptCallback,
@@ -36,6 +34,20 @@ from .._policy.route import (
     resolve,
 )
 from .._protocol.execute import execute
+from .._protocol.process import Pty, start
+from . import scp
+from .arguments import (
+    check_agent,
+    check_algorithms,
+    check_key_path,
+    check_known_hosts,
+    check_number,
+    check_password,
+    check_policy,
+    check_prompt,
+)
+from .process import Process
+from .shell import InteractiveShell
 
 __all__ = ["Connection"]
 
@@ -104,28 +116,20 @@ class Connection:
     ) -> None:
         self._session: Session | None = None
         check_exclusive(proxy_jump, proxy_command)
-        if host_key_policy not in POLICIES:
-            raise ValueError(f"host_key_policy must be one of {', '.join(POLICIES)}")
-        if password is not None and not isinstance(password, str):
-            raise TypeError("password must be a string")
-        if prompt is not None and not callable(prompt):
-            raise TypeError("prompt must be callable")
-        paths = [known_hosts] if isinstance(known_hosts, str | os.PathLike) else list(known_hosts)
         target = Options(
             host=check_host(host),
             port=check_port(port),
             username=check_username(username or "root"),
-            password=password or None,
-            private_key=os.fspath(private_key) if private_key else None,
-            agent=agent,
-            prompt=prompt,
-            known_hosts=tuple(os.fspath(path) for path in paths),
-            host_key_policy=host_key_policy,
-            algorithms=Algorithms(
-                tuple(key_exchange), tuple(host_key_algorithms), tuple(ciphers), tuple(macs),
-                compression,
+            password=check_password(password),
+            private_key=check_key_path(private_key),
+            agent=check_agent(agent),
+            prompt=check_prompt(prompt),
+            host_key_policy=check_policy(host_key_policy),
+            known_hosts=check_known_hosts(known_hosts, host_key_policy),
+            algorithms=check_algorithms(
+                key_exchange, host_key_algorithms, ciphers, macs, compression
             ),
-        )  # fmt: skip
+        )
         self._proxy_command = None if is_none(proxy_command) else proxy_command
         if self._proxy_command is not None:
             argv = expand_proxy_command(
@@ -227,13 +231,11 @@ class Connection:
         session = self._live()
         if wait not in ("eof", "exit"):
             raise ValueError('wait must be "eof" or "exit"')
-        if not isinstance(command, str):
-            raise TypeError("command must be a string")
         milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
         data = b"" if input is None else input.encode() if isinstance(input, str) else bytes(input)
         op = execute(
             session.link,
-            command.encode("utf-8", "surrogateescape"),
+            _command(command),
             stdin=data,
             max_output=max_output,
             wait=wait,
@@ -241,6 +243,74 @@ class Connection:
         )
         deadline = monotonic() + milliseconds / 1000 if milliseconds else None
         return session.run(op, deadline, "exec")
+
+    def popen(
+        self,
+        command: str,
+        *,
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start a command and talk with it while it runs, like `subprocess.Popen`.
+
+        Args:
+            command: for the user's login shell on the server.
+            pty: True or a `Pty`: with a terminal; stderr then comes with stdout.
+            env: variables to set, as far as the server accepts them.
+
+        Returns:
+            A `Process`, best used in a ``with`` block.
+
+        Raises:
+            ChannelRefused, ChannelError: the server does not run it.
+        """
+        session = self._live()
+        op = start(session.link, _command(command), pty=_pty(pty), env=env)
+        return Process(session, session.call(op, self._seconds, "exec"), self._seconds)
+
+    def shell(
+        self, pty: bool | Pty | None = None, *, env: Mapping[str, str] | None = None
+    ) -> InteractiveShell:
+        """Start a login shell; a context manager, see `InteractiveShell`.
+
+        Raises:
+            ChannelRefused, ChannelError: the server gives no shell.
+        """
+        session = self._live()
+        terminal = _pty(pty)
+        channel = session.call(
+            start(session.link, None, pty=terminal, env=env), self._seconds, "shell"
+        )
+        return InteractiveShell(session, channel, terminal, self._seconds)
+
+    # -- scp
+
+    def scp_read(
+        self,
+        remote_path: str,
+        local_path: str | os.PathLike[str] | None = None,
+        *,
+        encoding: str | None = "utf-8",
+    ) -> str | bytes:
+        """Fetch a file with the server's scp.
+
+        Returns:
+            Its contents as str (bytes with ``encoding=None``); with `local_path`
+            they go to that file, and the result is ``"Ok"``.
+
+        Raises:
+            OSError: missing, a directory, not permitted, or no scp on the server.
+            NotText: the contents are not text in that encoding.
+        """
+        return scp.read(self._live(), remote_path, local_path, encoding, self._seconds)
+
+    def scp_write(self, local_path: str | os.PathLike[str], remote_path: str) -> None:
+        """Store a local file, with its permission bits; OSError as for `scp_read`."""
+        scp.write(self._live(), local_path, remote_path, self._seconds)
+
+    def scp_write_data(self, data: str | bytes, remote_path: str) -> None:
+        """Store `data` as a file (mode 644); OSError as for `scp_read`."""
+        scp.write_data(self._live(), data, remote_path, self._seconds)
 
     # -- ending
 
@@ -270,20 +340,29 @@ class Connection:
             with contextlib.suppress(Exception):  # a finalizer has nobody to tell
                 session.collect()
 
+    @property
+    def _seconds(self) -> float | None:
+        return self._timeout / 1000 or None
+
     def _live(self) -> Session:
         if self._session is None:
             raise RuntimeError("the connection was never opened")
         return self._session
 
 
+def _command(command: str) -> bytes:
+    if not isinstance(command, str):
+        raise TypeError("command must be a string")
+    return command.encode("utf-8", "surrogateescape")
+
+
+def _pty(pty: bool | Pty | None) -> Pty | None:
+    return Pty() if pty is True else pty or None
+
+
 def _milliseconds(value: int | None) -> int:
-    if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("timeout must be a number of milliseconds")
-    if value < 0:
-        raise ValueError("timeout must not be negative")
-    return int(value) if value == int(value) or value >= 1 else 1
+    number = check_number(value, "milliseconds")
+    return int(number) if number == int(number) or number >= 1 else 1
 
 
 def _for_hop(target: Options, hop: HopSpec) -> Options:

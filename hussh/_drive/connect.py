@@ -15,8 +15,8 @@ from .._policy.options import Options
 from .._policy.route import format_hop
 from .._protocol.channel import open_direct
 from .._protocol.core import DeadlineExceeded, Op
-from .._protocol.session import Place, establish
-from ..errors import ConnectionClosed, ConnectTimeout, HusshError
+from .._protocol.session import Place, establish, load_known_hosts, prepare
+from ..errors import CommandTimeout, ConnectionClosed, ConnectTimeout, HusshError
 from .ask_agent import ask_agent
 from .dial import dial
 from .proxy import start_proxy
@@ -72,6 +72,14 @@ class Session:
         finally:
             op.close()
 
+    def call(self, op: Op[T], seconds: float | None, phase: str) -> T:
+        """`run` within a time limit; raises CommandTimeout when that is over."""
+        try:
+            return self.run(op, None if seconds is None else monotonic() + seconds, phase)
+        except DeadlineExceeded:
+            late = CommandTimeout(f"timed out after {round((seconds or 0) * 1000)} ms", phase=phase)
+            raise late.at(self.hop, self.place.index) from None
+
     def _explained(self, error: HusshError) -> HusshError:
         """The same, in the words of the stream that carries us; keeps partial output."""
         before = self.place.phase in ("proxy", "banner")
@@ -104,7 +112,10 @@ class Session:
                 outer = outer.outer
             if lost is None:
                 return error.__cause__
-            return lost.link.death().at(lost.hop, lost.place.index, lost.place.phase)
+            death = lost.link.death()
+        if lost.outer is None:
+            death = lost._explained(death)
+        return death.at(lost.hop, lost.place.index, lost.place.phase)
 
     def close(self) -> None:
         """End this session and the bastions made for it; never waits, never raises."""
@@ -154,6 +165,7 @@ def connect(
             session.close()
             session = session.outer
         if isinstance(error, DeadlineExceeded):
+            place.phase = error.phase or place.phase
             doing = PHASES.get(place.phase, f"in phase {place.phase} with")
             late = ConnectTimeout(f"Connection timed out{time_limit} while {doing} {place.hop}")
             raise place.mark(late) from None
@@ -165,29 +177,30 @@ def connect(
 def _next(
     outer: Session | None, owned: bool, options: Options, place: Place, deadline: float | None
 ) -> Session:
+    known = load_known_hosts(options)  # before there is a link: others pump those over a bastion
     if outer is None:
         if options.proxy_command is None:
             tree = Tree(dial(options.host, options.port, deadline))
         else:
             place.phase = "proxy"
             tree = Tree(start_proxy(options.proxy_command))
+        prepare(tree.root, options, known)
         session = Session(tree, tree.root, place, None, owned=False)
     else:
         place.phase = "channel"
-        outer.check_open()
-        channel = outer.tree.run(
-            open_direct(outer.link, options.host, options.port, outer.hop), deadline
-        )
+        way = open_direct(outer.link, options.host, options.port, outer.hop)
+        channel = outer.run(way, deadline, "channel")  # a refusal is the bastion's
         with outer.tree.locked():
             link = Link.over_channel(channel)
+            prepare(link, options, known)
         session = Session(outer.tree, link, place, outer, owned=owned)
     try:
-        session.tree.run(establish(session.link, options, place, ask_agent), deadline)
+        session.tree.run(establish(session.link, options, place, ask_agent, known), deadline)
     except HusshError as error:
         better = session._explained(error) if outer is None else error
         session.owned = False
         session.close()
-        raise better from error.__cause__
+        raise better from session._cause(error)
     except BaseException:
         session.owned = False  # the caller ends what lies below
         session.close()

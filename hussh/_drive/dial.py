@@ -91,7 +91,7 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
         thread.start()
         thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
         if thread.is_alive():
-            raise DeadlineExceeded from None
+            raise DeadlineExceeded("dns") from None
     else:
         ask()
     if isinstance(found[0], Exception):

@@ -111,12 +111,14 @@ class Tree:
 
     @contextmanager
     def locked(self) -> Iterator[Link]:
-        """Hold the tree's lock; for short, non-blocking calls."""
+        """Hold the tree's lock; for short, non-blocking calls; may be nested (finalizers)."""
+        nested = self._lock.owned()
         try:
             self._lock.acquire()
             yield self.root
         finally:
-            self._let_go()
+            if not nested:
+                self._let_go()
 
     def _let_go(self) -> None:
         self._lock.release()
@@ -142,6 +144,7 @@ class Tree:
         try:
             self._lock.acquire()
             try:
+                self._look()
                 return self._run(op, deadline)
             finally:
                 # Also on the way out of an error: CLOSE messages and the like must leave.
@@ -178,11 +181,14 @@ class Tree:
             if left is not None and left <= 0:
                 raise DeadlineExceeded
             try:
-                return need.call(left)
+                answer = need.call(left)
             except TimeoutError:
                 if deadline is not None and monotonic() >= deadline:
                     raise DeadlineExceeded from None
                 raise
+            if deadline is not None and monotonic() >= deadline:
+                raise DeadlineExceeded  # a late answer, such as a one-time code, is not spent
+            return answer
         finally:
             self._lock.acquire()
 
@@ -290,6 +296,11 @@ class Tree:
                 if not waiter.woken:
                     waiter.wake()
                     return
+
+    def _look(self) -> None:
+        """Take in what has arrived while nobody waited, so that no operation starts out blind."""
+        if self._leader is None and not self.root.freed and self.root.pump(0) & EVENTS:
+            self._dispatch()
 
     def _settle(self) -> None:
         """Send what can be sent, and let waiters know what that brought."""

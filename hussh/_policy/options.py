@@ -40,6 +40,22 @@ class PromptRequest:
 
 PromptCallback = Callable[[PromptRequest], Sequence[str]]
 
+
+def is_secret(value: object) -> bool:
+    """Whether it can be sent as a password or an answer (RFC 4252 section 8: UTF-8).
+
+    A NUL would end it early in servers written in C.  The codec's own error is
+    never raised: it carries the text.
+    """
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 #: Elliptic curves only: quick, and every server of the last ten years has one of them.
 KEY_EXCHANGE = (
     "curve25519-sha256",

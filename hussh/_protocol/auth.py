@@ -4,8 +4,9 @@ The order of attempts: an explicit key and then what the server asks for
 besides; or the password; or the agent's keys, the default key files and, where
 there is a prompt=, what the user answers.  A
 private key of a file is offered together with its signature, so an explicit key
-costs the server exactly one attempt and one round trip; keys of the agent are
-offered first without, because signing there may need a touch.
+costs the server exactly one attempt and one round trip (a refused one, if it is
+RSA, a second: see `algorithm`); keys of the agent are offered first without,
+because signing there may need a touch.
 
 The first request does not wait for the server's answer to our request for the
 ssh-userauth service: both are on the way at once, which saves a round trip.
@@ -16,7 +17,7 @@ algorithms (RFC 8308) that decides how it signs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import partial
 from typing import Protocol
@@ -27,9 +28,9 @@ from .._policy.keys import (
     PublicKey,
     default_key_paths,
     load_private_key,
-    signature_algorithm,
+    signature_algorithms,
 )
-from .._policy.options import Options, Prompt, PromptCallback, PromptRequest
+from .._policy.options import Options, Prompt, PromptCallback, PromptRequest, is_secret
 from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import (
     AuthenticationError,
@@ -47,7 +48,7 @@ REQUEST, FAILURE, SUCCESS, BANNER = 50, 51, 52, 53
 INFO_REQUEST = PK_OK = PASSWORD_CHANGE = 60  # what 60 means depends on the method
 INFO_RESPONSE = 61
 #: One below sshd's default MaxAuthTries, which counts them all.
-AGENT_KEYS_MAX = 5
+ATTEMPTS_MAX = 5
 ROUNDS_MAX = 20
 BOTH_FAILED = "Failed to authenticate with ssh-agent and default SSH keys"
 ALL_REFUSED = "the server refused every credential that was given"
@@ -86,6 +87,7 @@ class _Login:
         self.ask_agent = ask_agent
         self.methods_left: tuple[str, ...] | None = None
         self.tried: list[str] = []
+        self.failures = 0
         self.offered: set[bytes] = set()
         self.banner = ""
         self.verdict = ALL_REFUSED
@@ -125,6 +127,7 @@ class _Login:
         if reader.boolean():
             self.verdict, self.kind = ONE_OF_MANY, AuthenticationError
             return _Outcome.PARTIAL
+        self.failures += 1
         return _Outcome.FAILURE
 
     def death(self) -> Exception:
@@ -149,10 +152,13 @@ class _Login:
             parts.append(f"the server accepts: {', '.join(methods)}")
         if self.unanswered:
             parts.append(f"it asked {self.unanswered}, for which prompt= gave no answer")
-        elif self.options.password is None and self.options.prompt is None:
-            if "password" in methods or "keyboard-interactive" in methods:
-                parts.append("password= or prompt= can answer")
+        elif self.can_ask(methods) and self.options.password is None and not self.options.prompt:
+            parts.append("password= or prompt= can answer")
         return self.kind("; ".join(parts), methods_left=methods, tried=tuple(self.tried))
+
+    @staticmethod
+    def can_ask(methods: tuple[str, ...]) -> bool:
+        return not {"password", "keyboard-interactive"}.isdisjoint(methods)
 
     def takes(self, method: str) -> bool:
         """Whether the method is worth an attempt, as far as the server has said."""
@@ -165,12 +171,10 @@ class _Login:
         self.link.send(self.request("none"))
         return self.outcome((yield from self.reply()))
 
-    def key(self, key: PrivateKey, name: str) -> Op[_Outcome]:
+    def key(self, key: PrivateKey, name: str, choice: int = 0) -> Op[_Outcome]:
         """RFC 4252 section 7, with the signature at once."""
         public = key.public
-        algorithm = yield from self.algorithm(public)
-        self.tried.append(f"key {name} ({public.fingerprint})")
-        self.offered.add(public.blob)
+        algorithm = yield from self.algorithm(public, f"key {name}", choice)
         if algorithm is None:
             return _Outcome.FAILURE
         request = self.key_request(algorithm, public)
@@ -179,23 +183,32 @@ class _Login:
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
 
-    def algorithm(self, public: PublicKey) -> Op[str | None]:
-        """What to sign with; None: nothing that the server takes."""
+    def algorithm(self, public: PublicKey, name: str, choice: int) -> Op[str | None]:
+        """What to sign with, best (0) or second best (1); None: there is nothing of that kind.
+
+        Only RSA has two, and servers that list both may take one of them only: what
+        OpenSSH lists is what it knows, whatever PubkeyAcceptedAlgorithms says.
+        """
         while public.algorithm.startswith("ssh-rsa") and self.link.phase < Phase.AUTH:
             if self.link.dead:
                 raise self.death()
             yield Progress(self.link)
-        return signature_algorithm(public.algorithm, self.link.signature_algorithms)
+        takes = self.link.signature_algorithms
+        names = signature_algorithms(public.algorithm, takes)
+        if choice == 0:
+            self.offered.add(public.blob)
+            lacks = "" if names else f", with which the server takes only {_printable(str(takes))}"
+            self.tried.append(f"{name} ({public.fingerprint}){lacks}")
+        return names[choice] if choice < len(names) else None
 
     def key_request(self, algorithm: str, public: PublicKey, *, signed: bool = True) -> bytes:
         extra = boolean(signed) + string(algorithm.encode()) + string(public.blob)
         return self.request("publickey", extra)
 
-    def agent_key(self, path: str, public: PublicKey) -> Op[_Outcome]:
+    def agent_key(self, path: str, public: PublicKey, choice: int = 0) -> Op[_Outcome]:
         """RFC 4252 section 7, asking first whether a signature is worth making."""
-        algorithm = yield from self.algorithm(public)
-        self.tried.append(f"agent key {_printable(public.comment)} ({public.fingerprint})")
-        self.offered.add(public.blob)
+        name = f"agent key {_printable(public.comment)}".rstrip()
+        algorithm = yield from self.algorithm(public, name, choice)
         if algorithm is None:
             return _Outcome.FAILURE
         self.link.send(self.key_request(algorithm, public, signed=False))
@@ -261,8 +274,8 @@ def _ask_user(
     given = callback(asked)
     answers = [] if isinstance(given, str) else list(given)  # a string is no list of its letters
     count = len(asked.prompts)
-    if len(answers) != count or not all(is_text(answer) for answer in answers):
-        raise ValueError(f"prompt= must return {count} strings, one for each prompt")
+    if len(answers) != count or not all(is_secret(answer) for answer in answers):
+        raise ValueError(f"prompt= must return {count} strings of plain text, one for each prompt")
     return answers
 
 
@@ -302,6 +315,8 @@ def _with_key(login: _Login) -> Op[bool]:
     key, is_passphrase = yield Blocking(lambda _: _load(path, secret))
     login.verdict, login.kind = f"the server refused the key {path}", KeyRefused
     outcome = yield from login.key(key, path)
+    if outcome is _Outcome.FAILURE and login.takes("publickey"):
+        outcome = yield from login.key(key, path, choice=1)
     if outcome is _Outcome.SUCCESS:
         return True
     asks_user = options.prompt is not None and login.takes("keyboard-interactive")
@@ -338,6 +353,7 @@ def _with_password(login: _Login, password: str | None) -> Op[bool]:
 
 def _with_defaults(login: _Login) -> Op[bool]:
     """The agent's keys, then the default files; `False` when nothing was accepted."""
+    again: list[Callable[[], Op[_Outcome]]] = []
     path = agent.socket_path(login.options.agent, os.environ)
     if path and login.takes("publickey"):
         try:
@@ -345,16 +361,20 @@ def _with_defaults(login: _Login) -> Op[bool]:
                 lambda left: login.ask_agent(path, agent.request_identities(), left)
             )
             identities = agent.filter_identities(agent.parse_identities(answer))
-            login.not_offered = max(0, len(identities) - AGENT_KEYS_MAX)
+            login.not_offered = len(identities)
         except (OSError, AuthenticationError) as error:
             login.tried.append(f"ssh-agent ({_printable(str(error))})")
             identities = []
-        for public in identities[:AGENT_KEYS_MAX]:
-            if public.blob in login.offered or not login.takes("publickey"):
+        for public in identities:
+            if login.failures >= ATTEMPTS_MAX or not login.takes("publickey"):
+                break
+            login.not_offered -= 1
+            if public.blob in login.offered:
                 continue
             outcome = yield from login.agent_key(path, public)
             if outcome is _Outcome.SUCCESS:
                 return True
+            again.append(partial(login.agent_key, path, public, 1))
     for file in _existing_defaults():
         if not login.takes("publickey"):
             break
@@ -366,6 +386,13 @@ def _with_defaults(login: _Login) -> Op[bool]:
         if key.public.blob in login.offered:
             continue
         outcome = yield from login.key(key, str(file))
+        if outcome is _Outcome.SUCCESS:
+            return True
+        again.append(partial(login.key, key, str(file), 1))
+    for attempt in again:
+        if login.failures >= ATTEMPTS_MAX or not login.takes("publickey"):
+            break
+        outcome = yield from attempt()
         if outcome is _Outcome.SUCCESS:
             return True
     if login.methods_left is None:

@@ -51,4 +51,11 @@ Op = Generator[Need, Any, T]
 
 
 class DeadlineExceeded(Exception):
-    """Thrown into an operation by its driver when its time is over; never leaves hussh."""
+    """Thrown into an operation by its driver when its time is over; never leaves hussh.
+
+    `phase` is what took too long, where only the raiser knows.
+    """
+
+    def __init__(self, phase: str | None = None) -> None:
+        super().__init__(phase)
+        self.phase = phase

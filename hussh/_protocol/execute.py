@@ -110,7 +110,13 @@ def execute(
     the output so far goes with the error.  `time_limit` is how the error words
     the limit.
     """
-    channel = yield from open_session(link)
+    try:
+        channel = yield from open_session(link)
+    except DeadlineExceeded:
+        raise CommandTimeout(
+            f"Command timed out{time_limit}; the server had not accepted it yet",
+            result=SSHResult(b"", b"", -1, None),
+        ) from None
     output = _Output(channel, max_output)
     drain = _Drain(channel, output)
     started = False

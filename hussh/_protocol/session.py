@@ -16,9 +16,13 @@ from ..errors import ConnectionLost, HusshError, NegotiationError, ProtocolError
 from .auth import AskAgent, authenticate
 from .core import Blocking, Op, Progress
 
-__all__ = ["Place", "establish"]
+__all__ = ["Place", "establish", "load_known_hosts", "prepare"]
 
-_KINDS = ("key exchange", "host key", "cipher", "cipher", "MAC", "MAC", "compression")
+#: The lists of SSH_MSG_KEXINIT, each with the argument that changes ours.
+_KINDS = (("kex", "key exchange", "key_exchange="), ("hostkey", "host key", "host_key_algorithms="),
+          ("cipher", "cipher", "ciphers="), ("cipher", "cipher", "ciphers="),
+          ("mac", "MAC", "macs="), ("mac", "MAC", "macs="),
+          ("compression", "compression", "compression="))  # fmt: skip
 
 
 @dataclass
@@ -39,15 +43,32 @@ class Place:
         return error.at(self.hop, self.index, self.phase)
 
 
-def establish(link: Link, options: Options, place: Place, ask_agent: AskAgent) -> Op[None]:
+def load_known_hosts(options: Options) -> KnownHosts:
+    """What is recorded; reads files.  Raises HostKeyError: one of them cannot be read."""
+    return KnownHosts.load(() if options.host_key_policy == "ignore" else options.known_hosts)
+
+
+def establish(
+    link: Link,
+    options: Options,
+    place: Place,
+    ask_agent: AskAgent,
+    known: KnownHosts | None = None,
+) -> Op[None]:
     """From a fresh link to an authenticated one.
+
+    Args:
+        link: passed to `prepare` before, if `known` is given.
+        known: from `load_known_hosts`; None: do both here, before the first wait.  That is
+            only for a link that nobody else can pump.
 
     Raises NegotiationError, HostKeyError, AuthenticationError, ConnectionLost,
     ProtocolError; all know hop and phase.
     """
     try:
-        known = yield Blocking(lambda _: KnownHosts.load(options.known_hosts))
-        _prefer(link, options, known)
+        if known is None:
+            known = load_known_hosts(options)
+            prepare(link, options, known)
         place.phase = "banner"
         yield from _exchange_keys(link, options, place)
         place.phase = "hostkey"
@@ -61,7 +82,8 @@ def establish(link: Link, options: Options, place: Place, ask_agent: AskAgent) -
         raise place.mark(error) from error.__cause__
 
 
-def _prefer(link: Link, options: Options, known: KnownHosts) -> None:
+def prepare(link: Link, options: Options, known: KnownHosts) -> None:
+    """Say what to offer.  Before the first pump, by anybody: that may begin the key exchange."""
     wanted = options.algorithms
     host_keys = wanted.host_keys
     if options.host_key_policy != "ignore":
@@ -125,12 +147,12 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
     ]
     if not missing:
         return ProtocolError(f"key exchange failed: {text}")
-    kind, us, them = missing[0]
+    (_, name, argument), us, them = missing[0]
     return NegotiationError(
-        f"no common {kind} algorithm: the server offers {','.join(them)}; we offer {','.join(us)}. "
-        "key_exchange=, ciphers=, macs= and host_key_algorithms= change what we offer",
-        ours={kind: ",".join(us) for kind, us, _ in missing},
-        theirs={kind: ",".join(them) for kind, _, them in missing},
+        f"no common {name} algorithm: the server offers {','.join(them)}; "
+        f"we offer {','.join(us)}. {argument} changes what we offer",
+        ours={kind[0]: ",".join(us) for kind, us, _ in missing},
+        theirs={kind[0]: ",".join(them) for kind, _, them in missing},
     )
 
 

@@ -66,7 +66,9 @@ class SyncSession:
         """Wrap a connection."""
         self.real = real
 
-    async def execute(self, command: str, *, timeout: float | None = None, **more: Any) -> SSHResult:
+    async def execute(
+        self, command: str, *, timeout: float | None = None, **more: Any
+    ) -> SSHResult:
         """Call ``Connection.execute``, whose unit is milliseconds."""
         milliseconds = None if timeout is None else round(timeout * 1000)
         return self.real.execute(command, milliseconds, **more)

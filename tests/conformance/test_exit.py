@@ -6,7 +6,7 @@ from time import monotonic
 
 import pytest
 
-from hussh.errors import ChannelError, CommandTimeout
+from hussh.errors import CommandTimeout
 from tests.conformance.client import Client
 from tests.support.hostile import Channel, HostileServer, Running, polite
 from tests.support.processes import wait_gone
@@ -133,24 +133,6 @@ async def test_odd_signal_names(client: Client, text: bytes) -> None:
         result = await session.execute("x")
         assert result.status == -1
         assert isinstance(result.signal, str)
-        await session.close()
-
-
-async def test_refused_exec(client: Client) -> None:
-    """A refused exec request is an error of this call only."""
-    agreed: list[bool] = [False, True]
-
-    def requested(request: object) -> bool | None:
-        return None if agreed.pop(0) else False
-
-    from tests.support.hostile import Services
-
-    with HostileServer(polite(services=Services(requested=requested))) as server:
-        session = await client.connect(*server.address, username="u", password="p")
-        with pytest.raises(ChannelError, match="refused to run a command") as caught:
-            await session.execute("echo no")
-        assert caught.value.hop == f"u@{server.host}:{server.port}"
-        assert (await session.execute("echo yes")).stdout == "yes\n"
         await session.close()
 
 

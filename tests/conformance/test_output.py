@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from hussh.errors import OutputLimitExceeded
+from hussh.errors import ChannelError, OutputLimitExceeded
 from tests.conformance.client import Client
 from tests.conformance.memory import peak_kib, reset_peak
 
@@ -30,7 +30,9 @@ async def test_large_stdout_and_stderr_alternately(client: Client, stdin: bytes 
     (client.account.files / "err").write_bytes(err)
     names = client.account.path("out"), client.account.path("err")
     read = "cat >/dev/null; " if stdin else ""
-    command = f"{read}i=0; while [ $i -lt 64 ]; do cat {names[0]}; cat {names[1]} >&2; i=$((i+1)); done"
+    command = (
+        f"{read}i=0; while [ $i -lt 64 ]; do cat {names[0]}; cat {names[1]} >&2; i=$((i+1)); done"
+    )
     await client.execute("true")
     gc.collect()
     reset_peak()
@@ -97,7 +99,9 @@ async def test_characters_split_over_packets(client: Client) -> None:
 
 async def test_a_character_written_in_pieces(client: Client) -> None:
     """A character whose bytes are written one at a time decodes as one."""
-    result = await client.execute(r"printf '\342'; sleep 0.02; printf '\202'; sleep 0.02; printf '\254'")
+    result = await client.execute(
+        r"printf '\342'; sleep 0.02; printf '\202'; sleep 0.02; printf '\254'"
+    )
     assert result.stdout == "€"
 
 
@@ -127,11 +131,18 @@ async def test_too_much_output(client: Client) -> None:
 
 
 async def test_a_long_command_line(client: Client) -> None:
-    """A command of 100 KB reaches the shell whole."""
-    word = "x" * 100_000
+    """A command of 32,000 bytes reaches the shell whole."""
+    word = "x" * 32_000
     result = await client.execute(f"echo {word}; echo two >&2")
     assert result.stdout == word + "\n"
     assert result.stderr == "two\n"
+
+
+async def test_a_command_line_that_is_too_long(client: Client) -> None:
+    """A command that no packet holds (RFC 4253 section 6.1) is refused by us, harming nothing."""
+    with pytest.raises(ChannelError, match="long input belongs into stdin"):
+        await client.execute("echo " + "x" * 100_000)
+    assert (await client.execute("cat | wc -c", input="x" * 100_000)).stdout.strip() == "100000"
 
 
 async def test_output_of_many_commands_at_once(client: Client) -> None:

@@ -23,7 +23,6 @@ import pytest
 from .keys import Key
 
 
-
 def _is_able_root() -> bool:
     # Root of a container often lacks the right to make namespaces.
     command = ["unshare", "--mount", "--pid", "--fork", "--", "mount", "-t", "tmpfs", "x", "/run"]

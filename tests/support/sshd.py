@@ -7,13 +7,14 @@ How it works. As root, ``unshare`` gives each server a mount namespace, in which
 (passwd, shadow, PAM stack, hosts …) are bind-mounted over the machine's, and a pid namespace, of
 which sshd is process 1: ending that process makes the kernel end everything that any session ever
 started, orphans included. Everything the server reads lies under its private /run, because the
-tests' own directories are closed to the accounts. Without root, or where root may not make
-namespaces, sshd runs as the user who runs the
-tests, with keys only, and its descendants are ended one by one.
+tests' own directories are closed to the accounts. Without root, and where root may not make
+namespaces, sshd runs as the user who runs the tests, with keys only, and its descendants are ended
+one by one.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
@@ -40,7 +41,6 @@ from .watch import WriterEnded, wait_for_text
 START_TIMEOUT = 20.0  # seconds; a start takes about 0.05
 _PORT_ATTEMPTS = 10
 _SESSION_END = 2.0  # seconds that sshd gets to end a session whose client has gone
-_SEPARATION = Path("/run/sshd")  # a root's sshd insists on it; empty
 Options = Mapping[str, "str | int | Sequence[str | int]"]
 
 # Shell, not Python: it runs between unshare and sshd and becomes sshd. $1 is the server's
@@ -102,7 +102,6 @@ class Sshd:
         self._daemon: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
         self._lasting: set[int] = set()  # sessions that settle() stopped waiting for
-        self._made_run = False
         self._directory = directory
         self._config = directory / "config"
         for part in ("config", "home", "run"):
@@ -217,8 +216,6 @@ class Sshd:
             kill_all([daemon.pid, *members])
             wait_gone(members, START_TIMEOUT)
         daemon.wait(START_TIMEOUT)
-        if self._made_run:
-            _SEPARATION.rmdir()
         self._pid = None
         self._lasting.clear()
 
@@ -361,9 +358,7 @@ class Sshd:
         # However the tests end, their servers end with them.
         command = ["setpriv", "--pdeathsig", "KILL", "--"]
         if not IS_ROOT:
-            self._made_run = os.geteuid() == 0 and not _SEPARATION.exists()
-            if self._made_run:
-                _SEPARATION.mkdir(mode=0o755)
+            _make_separation_directory()
             command += [_sshd_path(), "-D", "-e", "-f", config]
         else:
             # fmt: off
@@ -417,6 +412,15 @@ def _sshd_path() -> str:
     if path is None:
         raise FileNotFoundError("no sshd: install openssh-server")
     return path
+
+
+@cache
+def _make_separation_directory() -> None:
+    # Root's sshd insists on it, and on machines where none was ever started it is missing.
+    path = Path("/run/sshd")
+    if os.geteuid() == 0 and not path.exists():
+        path.mkdir(mode=0o755)
+        atexit.register(path.rmdir)
 
 
 def _free_port(address: str) -> int:

@@ -1,4 +1,4 @@
-"""A driver that steps operations by hand over a memory link: no thread, no clock, no socket.
+"""A driver that steps operations by hand: no thread, no clock, and over memory no socket either.
 
 For ``tests/streams`` and ``scripts/fuzz``. It wakes an operation only for an event of the link or
 channel that it waits for, so that an event that the code under test forgets shows as a hang: the
@@ -9,10 +9,14 @@ Where the bytes come from and go to is the business of ``streams_peers``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+import fcntl
+import os
+import socket
+import struct
+import termios
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from hussh._drive.sync import BUDGET
 from hussh._native._libssh2 import lib
@@ -25,7 +29,18 @@ from hussh._protocol.core import Blocking, Op, Progress
 from hussh._protocol.execute import execute
 from hussh._protocol.session import Place, establish
 
-__all__ = ["Command", "Hang", "Task", "Tree", "live_objects", "session"]
+__all__ = [
+    "Command",
+    "Hang",
+    "Memory",
+    "Pipes",
+    "SocketPair",
+    "Task",
+    "Tree",
+    "Wire",
+    "live_objects",
+    "session",
+]
 
 T = TypeVar("T")
 
@@ -87,11 +102,119 @@ def _call(need: Blocking) -> tuple[Any, BaseException | None]:
         return None, error
 
 
-class Tree:
-    """A memory root, the links over it, and the operations that run on them."""
+class Wire(Protocol):
+    """What carries a root link, seen from the peer's end; nothing here ever blocks."""
+
+    root: Link
+
+    def feed(self, data: bytes | memoryview) -> int:
+        """Give bytes to the client; returns how many went in. None at all: end of stream."""
+
+    def drain(self, size: int) -> bytes:
+        """Take at most size bytes of what the client said."""
+
+    def pending(self) -> bool:
+        """Whether the client said more than was taken."""
+
+    def close(self) -> None:
+        """Let go of what is not the link's own."""
+
+
+class Memory:
+    """A memory link."""
 
     def __init__(self) -> None:
         self.root = Link.over_memory()
+
+    def feed(self, data: bytes | memoryview) -> int:
+        self.root.feed(data)
+        return len(data)
+
+    def drain(self, size: int) -> bytes:
+        return self.root.drain(size) if size else b""
+
+    def pending(self) -> bool:
+        return bool(self.root.look().queued)
+
+    def close(self) -> None:
+        return
+
+
+class _Descriptors:
+    """A link over file descriptors, the other ends held here."""
+
+    root: Link
+
+    def __init__(self, read_fd: int, write_fd: int, peer_read: int, peer_write: int) -> None:
+        for fd in (read_fd, write_fd, peer_read, peer_write):
+            os.set_blocking(fd, False)
+        self._peer_read, self._peer_write = peer_read, peer_write
+        self.root = Link.over_fds(read_fd, write_fd)
+
+    def feed(self, data: bytes | memoryview) -> int:
+        try:
+            return os.write(self._peer_write, data)
+        except BlockingIOError:
+            return 0
+
+    def drain(self, size: int) -> bytes:
+        try:
+            return os.read(self._peer_read, size) if size else b""
+        except BlockingIOError:
+            return b""
+
+    def pending(self) -> bool:
+        (waiting,) = struct.unpack("i", fcntl.ioctl(self._peer_read, termios.FIONREAD, b"\0" * 4))
+        return bool(waiting) or bool(self.root.look().queued)
+
+
+class SocketPair(_Descriptors):
+    """A link over a socket with the smallest buffer there is: most writes are short."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        ours, theirs = self._ours.fileno(), self._theirs.fileno()
+        super().__init__(ours, ours, theirs, theirs)
+
+    def feed(self, data: bytes | memoryview) -> int:
+        if len(data):
+            return super().feed(data)
+        self._theirs.shutdown(socket.SHUT_WR)
+        return 0
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+
+class Pipes(_Descriptors):
+    """A link over two pipes of one page each."""
+
+    def __init__(self) -> None:
+        self._in, self._out = os.pipe(), os.pipe()
+        fcntl.fcntl(self._out[1], fcntl.F_SETPIPE_SZ, 4096)
+        self._open = {*self._in, *self._out}
+        super().__init__(self._in[0], self._out[1], self._out[0], self._in[1])
+
+    def feed(self, data: bytes | memoryview) -> int:
+        if len(data):
+            return super().feed(data)
+        self._open.discard(self._in[1])
+        os.close(self._in[1])
+        return 0
+
+    def close(self) -> None:
+        while self._open:
+            os.close(self._open.pop())
+
+
+class Tree:
+    """A root link, the links over it, and the operations that run on them."""
+
+    def __init__(self, wire: Callable[[], Wire] = Memory) -> None:
+        self.wire = wire()
+        self.root = self.wire.root
         self.links = [self.root]  # outer before inner
         self._tasks: list[Task[Any]] = []
 
@@ -133,6 +256,7 @@ class Tree:
             link.free()
             if link.outer is not None:
                 link.outer.free()
+        self.wire.close()
 
     def __enter__(self) -> Tree:
         return self
@@ -143,8 +267,7 @@ class Tree:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with suppress(Exception) if error is not None else suppress():
-            self.close()
+        self.close()
 
 
 Command = tuple[bytes, bytes]  # the command and its stdin
@@ -155,11 +278,14 @@ def _no_agent(path: str, request: bytes, seconds_left: float | None) -> bytes:
 
 
 def session(
-    tree: Tree, hops: Sequence[Options], commands: Sequence[Command], events: Any = None
+    tree: Tree,
+    hops: Sequence[Options],
+    commands: Sequence[Command],
+    before_hop: Callable[[int], None] | None = None,
 ) -> Op[list[SSHResult]]:
     """Connect hop by hop over the root, run commands one after the other on the last hop.
 
-    ``events`` is called with the hop's number before each hop starts.
+    ``before_hop`` is called with the hop's number before its link speaks.
     """
     link = tree.root
     for index, options in enumerate(hops):
@@ -168,8 +294,8 @@ def session(
             channel = yield from open_direct(link, options.host, options.port, "the bastion")
             link = Link.over_channel(channel)
             tree.links.append(link)
-        if events is not None:
-            events(index)
+        if before_hop is not None:
+            before_hop(index)
         yield from establish(link, options, place, _no_agent)
     results = []
     for command, stdin in commands:

@@ -74,40 +74,35 @@ def replay(
     ``eof_early``: the end of an ended stream comes with the last bytes and not after them.
     """
     sent = bytearray()
-    sizes = _cycle(chunks.received) if chunks else itertools.repeat(1 << 30)
-    outs = _cycle(chunks.sent) if chunks else itertools.repeat(1 << 20)
+    wire = tree.wire
+    sizes = _cycle(chunks.received if chunks else WHOLE)
+    outs = _cycle(chunks.sent if chunks else WHOLE)
 
-    def turn() -> int:
-        """Let the client work once and take a chunk of what it says."""
+    def turn() -> bool:
+        """Let the client work once and take a chunk of what it says; whether there is more."""
         tree.settle()
-        size = next(outs)
-        out = tree.root.drain(size) if size else b""
-        sent.extend(out)
-        return len(out)
-
-    def quiet() -> None:
-        while turn() or tree.root.look().queued:
-            pass
+        sent.extend(wire.drain(next(outs)))
+        return wire.pending()
 
     last = len(recording.pieces) - 1
     for index, (needed, data) in enumerate(recording.pieces):
-        while len(sent) < needed and (turn() or tree.root.look().queued):
+        while turn() and len(sent) < needed:
             pass
         view = memoryview(data)
         while view:
             size = next(sizes)
-            if size:
-                tree.root.feed(view[:size])
-                view = view[size:]
-                if not view and index == last and recording.ended and eof_early:
-                    tree.root.feed(b"")
+            view = view[wire.feed(view[:size]) if size else 0 :]
+            if not view and index == last and recording.ended and eof_early:
+                wire.feed(b"")
             turn()
     if recording.ended and not (eof_early and recording.pieces):
-        tree.root.feed(b"")
-    quiet()
-    if tree.busy:
-        tree.root.feed(b"")
-        quiet()
+        wire.feed(b"")
+    while turn():
+        pass
+    if tree.busy and not recording.ended:
+        wire.feed(b"")
+        while turn():
+            pass
     return bytes(sent)
 
 
@@ -126,36 +121,41 @@ def converse(
     Raises Hang where the server is silent, nothing is to be sent, and operations still wait.
     """
     chunks = chunks or Chunks()
+    wire = tree.wire
     incoming, outgoing = _cycle(chunks.received), _cycle(chunks.sent)
     sock.setblocking(False)
-    unsent, said = b"", 0
+    unsent, unfed, said = b"", b"", 0
     ended = False
     tree.settle()
     while tree.busy:
         moved = False
-        size = next(outgoing)
-        if size and not unsent:
-            unsent = tree.root.drain(size)
+        if not unsent:
+            unsent = wire.drain(next(outgoing))
             if recording is not None:
                 recording.client += unsent
         if unsent:
             count = _send(sock, unsent)
             unsent, said, moved = unsent[count:], said + count, count > 0
         size = next(incoming)
-        data = _receive(sock, size) if size and not ended else None
+        data = _receive(sock, size) if size and not ended and not unfed else None
         if data is not None:
             if data and recording is not None:
                 recording.pieces.append((said, data))
-            ended = not data
-            tree.root.feed(data)
-            moved = True
+            ended, moved, unfed = not data, True, data
+            if ended:
+                wire.feed(b"")
+        if unfed:
+            unfed = unfed[wire.feed(unfed) :]
         tree.settle()
-        if moved or unsent or tree.root.look().queued or not tree.busy:
+        if moved or unsent or unfed or wire.pending() or not tree.busy:
             continue
         if ended:
             raise Hang("the stream has ended, and operations still wait")
         if not select.select([sock], [], [], PATIENCE)[0]:
             raise Hang("the server is silent, and operations still wait")
+    while recording is not None and wire.pending():
+        recording.client += wire.drain(1 << 16)
+        tree.settle()
 
 
 def _send(sock: socket.socket, data: bytes) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import leaks
+from tests.support.accounts import IS_ROOT
 from tests.support.agent import SshAgent
 from tests.support.client import SshProgram
 from tests.support.keys import FORMATS, KINDS, Keys

@@ -1,0 +1,153 @@
+"""Checks of arguments that the facades share, made before anything is opened.
+
+The facades import it.  Hosts, ports, users and ways are checked by
+`_policy.route`; here is the rest.  No error repeats a value that could be a
+secret.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from .._native.link import Link, Method
+from .._policy.known_hosts import POLICIES
+from .._policy.options import (
+    CIPHERS,
+    HOST_KEYS,
+    KEY_EXCHANGE,
+    MACS,
+    Algorithms,
+    Paths,
+    PromptCallback,
+    is_secret,
+)
+
+__all__ = [
+    "check_agent",
+    "check_algorithms",
+    "check_key_path",
+    "check_known_hosts",
+    "check_number",
+    "check_password",
+    "check_policy",
+    "check_prompt",
+]
+
+#: In libssh2's lists, but no algorithms; and host certificates, which it cannot verify.
+_SIGNALS = ("ext-info-", "kex-strict-")
+_CERTIFICATE = "-cert-v01@openssh.com"
+
+
+def check_password(password: object) -> str | None:
+    """None where it is not given; an empty one counts as that."""
+    if password is None or password == "":
+        return None
+    if not isinstance(password, str):
+        raise TypeError(f"password must be a string, not {type(password).__name__}")
+    if not is_secret(password):
+        raise ValueError("password holds a NUL or what is not valid text")
+    return password
+
+
+def check_key_path(private_key: str | bytes | os.PathLike[str] | None) -> str | None:
+    """None where it is not given; an empty one counts as that."""
+    return os.fsdecode(private_key) if private_key else None
+
+
+def check_policy(policy: object) -> str:
+    if not isinstance(policy, str) or policy not in POLICIES:
+        raise ValueError(f"host_key_policy must be one of {', '.join(POLICIES)}")
+    return policy
+
+
+def check_known_hosts(paths: Paths, policy: str) -> tuple[str, ...]:
+    single = isinstance(paths, str | bytes | os.PathLike)
+    items: Iterable[str | os.PathLike[str]] = [paths] if single else paths  # type: ignore[list-item, assignment]
+    files = tuple(os.fsdecode(path) for path in items)
+    if any("\0" in file for file in files):
+        raise ValueError("a path in known_hosts contains a NUL character")
+    if policy == "accept-new" and not files:
+        raise ValueError('host_key_policy="accept-new" needs a known_hosts file to record keys in')
+    return files
+
+
+def check_agent(
+    agent: bool | str | os.PathLike[str] | None,
+) -> bool | str | os.PathLike[str] | None:
+    if agent is None or isinstance(agent, bool):
+        return agent
+    if isinstance(agent, str | os.PathLike) and isinstance(os.fspath(agent), str):
+        if "\0" in os.fspath(agent):
+            raise ValueError("the path of the agent's socket contains a NUL character")
+        return agent
+    raise TypeError("agent must be None, a bool or the path of the agent's socket")
+
+
+def check_prompt(prompt: PromptCallback | None) -> PromptCallback | None:
+    if prompt is not None and not callable(prompt):
+        raise TypeError("prompt must be callable")
+    return prompt
+
+
+def check_number(value: object, what: str) -> int | float:
+    """A finite number that is not negative; None counts as 0."""
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"timeout must be a number of {what}")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError("timeout must be finite and not negative")
+    return value
+
+
+def check_algorithms(
+    key_exchange: Sequence[str],
+    host_key_algorithms: Sequence[str],
+    ciphers: Sequence[str],
+    macs: Sequence[str],
+    compression: bool,
+) -> Algorithms:
+    """Only names that can be offered; a typing error must not weaken or widen the choice.
+
+    Raises:
+        TypeError: no list of strings.
+        ValueError: empty, or an unknown name.
+    """
+    return Algorithms(
+        _names("key_exchange", Method.KEX, key_exchange, KEY_EXCHANGE),
+        _names("host_key_algorithms", Method.HOSTKEY, host_key_algorithms, HOST_KEYS),
+        _names("ciphers", Method.CRYPT_CS, ciphers, CIPHERS),
+        _names("macs", Method.MAC_CS, macs, MACS),
+        bool(compression),
+    )
+
+
+def _names(
+    argument: str, kind: Method, names: Sequence[str], default: tuple[str, ...]
+) -> tuple[str, ...]:
+    if names is default:
+        return default
+    if isinstance(names, str | bytes):
+        raise TypeError(f"{argument} must be a list of names, not one string")
+    given = tuple(names)
+    if not all(isinstance(name, str) for name in given):
+        raise TypeError(f"{argument} must be a list of names")
+    if not given:
+        raise ValueError(f"{argument} is empty")
+    known = _supported(kind)
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ValueError(f"{argument}: {unknown[0]!r} is not one of {', '.join(known)}")
+    return given
+
+
+@cache
+def _supported(kind: Method) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name in Link.over_memory().supported(kind)
+        if not name.startswith(_SIGNALS) and not name.endswith(_CERTIFICATE)
+    )

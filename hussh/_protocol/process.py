@@ -1,0 +1,147 @@
+"""A running command or shell, step by step (RFC 4254 section 6); `execute` is the short way.
+
+Every operation may be run by another thread or task: reading one stream,
+writing, and waiting for the end do not disturb each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .._native.link import Channel, Link
+from .._policy.wire import string, uint32
+from ..errors import ChannelError
+from .channel import open_session
+from .core import Op, Progress
+
+__all__ = ["Exit", "Pty", "exit_of", "read", "read_any", "start", "wait", "write"]
+
+READ_SIZE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Pty:
+    """A terminal to ask the server for (RFC 4254 section 6.2); sizes in characters."""
+
+    term: str = "xterm"
+    columns: int = 80
+    rows: int = 24
+
+    def request(self) -> bytes:
+        sizes = uint32(self.columns) + uint32(self.rows) + uint32(0) + uint32(0)
+        return string(self.term.encode()) + sizes + string(b"\0")  # no terminal modes
+
+    def window_change(self) -> bytes:
+        return uint32(self.columns) + uint32(self.rows) + uint32(0) + uint32(0)
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a command ended: `status` is -1 for a signal and where the server did not say."""
+
+    status: int
+    signal: str | None
+
+
+def start(
+    link: Link,
+    command: bytes | None,
+    *,
+    pty: Pty | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Op[Channel]:
+    """Start a command, or the login shell for None, on a channel of its own.
+
+    Variables of `env` that the server does not accept (AcceptEnv) are left out
+    by it without a word.  Raises ChannelRefused, ChannelError; on any error the
+    channel is closed.
+    """
+    channel = yield from open_session(link)
+    try:
+        for name, value in (env or {}).items():
+            channel.request(b"env", string(name.encode()) + string(value.encode()))
+        wanted = []
+        if pty is not None:
+            wanted.append("a terminal")
+            channel.request(b"pty-req", pty.request(), want_reply=True)
+        if command is None:
+            wanted.append("a shell")
+            channel.request(b"shell", want_reply=True)
+        else:
+            wanted.append("a command")
+            channel.request(b"exec", string(command), want_reply=True)
+        while (info := channel.look()).replies < len(wanted) and not info.closed:
+            link.check()
+            yield Progress(channel)
+        for number, what in enumerate(wanted):
+            if info.failures >> number & 1 or info.replies <= number:
+                raise ChannelError(f"the server refused {what} (request denied)")
+    except BaseException:
+        channel.free()
+        raise
+    return channel
+
+
+def read(channel: Channel, stream: int, size: int) -> Op[bytearray]:
+    """What is there of stdout (0) or stderr (1), at least one byte; empty at its end."""
+    while True:
+        info = channel.look()
+        available = int(info.err if stream else info.out)
+        if available:
+            return channel.read(stream, min(size, available, READ_SIZE))
+        if info.eof or info.closed:
+            return bytearray()
+        channel.link.check()
+        yield Progress(channel)
+
+
+def read_any(channel: Channel, out: bytearray, err: bytearray) -> Op[int]:
+    """Append what is there of both streams, at least one byte; 0 at the end of both."""
+    while True:
+        info = channel.look()
+        sizes = int(info.out), int(info.err)
+        if any(sizes):
+            for stream, (size, to) in enumerate(zip(sizes, (out, err), strict=True)):
+                if size:
+                    to += channel.read(stream, size)
+            return sum(sizes)
+        if info.eof or info.closed:
+            return 0
+        channel.link.check()
+        yield Progress(channel)
+
+
+def write(channel: Channel, data: bytes | bytearray | memoryview) -> Op[int]:
+    """Hand over all of `data`; returns its length.
+
+    Raises ChannelError when the command has ended and reads no more.
+    """
+    unsent = memoryview(data)
+    while True:
+        unsent = unsent[channel.write(unsent) :]
+        if not unsent:
+            return len(data)
+        yield Progress(channel)
+
+
+def exit_of(channel: Channel) -> Exit | None:
+    """How the command ended; None: it runs, as far as we know."""
+    info = channel.look()
+    if info.exit_known == 1:
+        return Exit(int(info.exit_status), None)
+    if info.exit_known == 2:
+        return Exit(-1, channel.text)
+    if info.closed:
+        return Exit(-1, None)
+    return None
+
+
+def wait(channel: Channel) -> Op[Exit]:
+    """Until the command has ended; its output may still be read afterwards."""
+    while True:
+        ended = exit_of(channel)
+        if ended is not None:
+            return ended
+        channel.link.check()
+        yield Progress(channel)

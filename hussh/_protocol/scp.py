@@ -1,0 +1,170 @@
+"""The scp protocol over an exec channel: ``scp -f`` sends to us, ``scp -t`` takes from us.
+
+It has no RFC; it is what OpenSSH's scp.c speaks.  Only single files: we never
+ask for a directory, and the server's idea of a file's name is ignored, so it
+cannot write another.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import shlex
+from collections.abc import Callable
+from functools import partial
+
+from .._native.link import Channel, Link
+from ..errors import ProtocolError
+from .core import Blocking, Op
+from .process import Exit, read, start, wait, write
+
+__all__ = ["receive", "send"]
+
+LINE_MAX = 8192
+CHUNK = 1 << 20
+#: The name in the header counts only where the target is a directory.  We mean
+#: the target itself, so there it shall fail: no file system takes such a name.
+NO_NAME = b"x" * 300
+_HEADER = re.compile(rb"C[0-7]{4} ([0-9]{1,18}) .*", re.DOTALL)
+
+
+class _Peer:
+    """The other scp: lines and bytes from its stdout, its words on stderr."""
+
+    def __init__(self, channel: Channel, path: str) -> None:
+        self.channel = channel
+        self.path = path
+        self.buffer = bytearray()
+
+    def fill(self) -> Op[None]:
+        part = yield from read(self.channel, 0, CHUNK)
+        if not part:
+            raise (yield from self.failure())
+        self.buffer += part
+
+    def line(self) -> Op[bytes]:
+        """Up to a newline, which is taken off."""
+        while (end := self.buffer.find(b"\n")) < 0:
+            if len(self.buffer) > LINE_MAX:
+                raise ProtocolError("the server's scp sent an endless line", phase="scp")
+            yield from self.fill()
+        line = bytes(self.buffer[:end])
+        del self.buffer[: end + 1]
+        return line
+
+    def byte(self) -> Op[int]:
+        while not self.buffer:
+            yield from self.fill()
+        value = self.buffer[0]
+        del self.buffer[:1]
+        return value
+
+    def take(self, most: int) -> bytearray:
+        """What is there, at most `most` bytes, without a copy where that is all."""
+        part, self.buffer = self.buffer, bytearray()
+        if len(part) > most:
+            self.buffer = part[most:]
+            del part[most:]
+        return part
+
+    def accepted(self) -> Op[None]:
+        """An answer of one byte: 0 is yes, 1 and 2 come with a line that says why not."""
+        code = yield from self.byte()
+        if code != 0:
+            text = yield from self.line()
+            raise self.error(text)
+
+    def failure(self) -> Op[Exception]:
+        """It ended early: what it said, or how it ended."""
+        ended: Exit = yield from wait(self.channel)
+        said = bytearray()
+        while len(said) < LINE_MAX and (part := (yield from read(self.channel, 1, LINE_MAX))):
+            said += part
+        if ended.status == 127:
+            return OSError(errno.ENOSYS, "the server has no scp program; use sftp", self.path)
+        return self.error(bytes(said) or f"scp ended with status {ended.status}".encode())
+
+    def error(self, said: bytes) -> OSError:
+        """An OSError of the fitting kind, as far as the words tell."""
+        text = said.decode("utf-8", "replace").strip().removeprefix("scp: ")
+        text = text.removeprefix(f"{self.path}: ")
+        text = "".join(char if char.isprintable() else " " for char in text)[:500]
+        kinds = {
+            "File name too long": errno.EISDIR,  # see NO_NAME
+            "No such file": errno.ENOENT,
+            "Permission denied": errno.EACCES,
+            "not a regular file": errno.EISDIR,
+            "s a directory": errno.EISDIR,
+            "No space left": errno.ENOSPC,
+            "Read-only": errno.EROFS,
+        }
+        code = next((code for words, code in kinds.items() if words in text), errno.EIO)
+        if code == errno.EISDIR:
+            text = "it is a directory"
+        return OSError(code, text, self.path)
+
+
+def receive(link: Link, path: str, sink: Callable[[bytes | bytearray], object]) -> Op[int]:
+    """Fetch one file; `sink` gets its bytes, piece by piece.  Returns its size.
+
+    Raises OSError with the server's words: missing, not permitted, a directory.
+    """
+    command = f"scp -f -- {shlex.quote(path)}".encode("utf-8", "surrogateescape")
+    channel = yield from start(link, command)
+    try:
+        peer = _Peer(channel, path)
+        yield from write(channel, b"\0")
+        line = yield from peer.line()
+        if line[:1] in (b"\1", b"\2"):
+            raise peer.error(line[1:])
+        header = _HEADER.fullmatch(line)
+        if header is None:
+            raise ProtocolError("the server's scp sent no file header", phase="scp")
+        yield from write(channel, b"\0")
+        size = left = int(header[1])
+        while left:
+            if not peer.buffer:
+                yield from peer.fill()
+            part = peer.take(left)
+            left -= len(part)
+            yield Blocking(partial(_give, sink, part))
+        yield from peer.accepted()
+        yield from write(channel, b"\0")
+        return size
+    finally:
+        channel.free()
+
+
+def _give(sink: Callable[[bytes | bytearray], object], part: bytearray, _left: object) -> None:
+    sink(part)
+
+
+def send(link: Link, path: str, mode: int, size: int, source: Callable[[int], bytes]) -> Op[None]:
+    """Store one file of exactly `size` bytes; `source(n)` gives at most n of them.
+
+    Raises OSError with the server's words; EISDIR where `path` is a directory.
+    """
+    command = f"scp -t -- {shlex.quote(path)}".encode("utf-8", "surrogateescape")
+    channel = yield from start(link, command)
+    try:
+        peer = _Peer(channel, path)
+        yield from peer.accepted()
+        yield from write(channel, b"C%04o %d %b\n" % (mode & 0o7777, size, NO_NAME))
+        yield from peer.accepted()
+        left = size
+        while left:
+            part = yield Blocking(partial(_take, source, min(left, CHUNK)))
+            if not part:
+                raise OSError(errno.EIO, f"the source ended {left} bytes early", path)
+            left -= len(part)
+            yield from write(channel, part)
+        yield from write(channel, b"\0")
+        yield from peer.accepted()
+        channel.eof()
+        yield from wait(channel)
+    finally:
+        channel.free()
+
+
+def _take(source: Callable[[int], bytes], count: int, _left: object) -> bytes:
+    return source(count)

@@ -1,0 +1,99 @@
+"""Servers and recordings that all tests of the stream share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from hussh._policy.options import Options
+from tests.support import leaks
+from tests.support.keys import Keys
+from tests.support.sshd import Sshd
+from tests.support.streams_random import available
+from tests.support.streams_scenes import LARGE, PARALLEL, SHORT, Recorded, Scene, record
+
+
+@pytest.fixture(scope="session")
+def stream_servers(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[list[Sshd]]:
+    """A target and a bastion with one host key each, so that recordings stay short."""
+    folder = tmp_path_factory.mktemp("streams")
+    kinds = {"stream-target": ("ed25519", "ecdsa-256"), "stream-bastion": ("ed25519",)}
+    servers = [
+        Sshd(folder / name, keys, name=name, host_keys=hosts) for name, hosts in kinds.items()
+    ]
+    try:
+        with leaks.spared():
+            for server in servers:
+                server.start()
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def hop_options(
+    stream_servers: list[Sshd], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Options]:
+    """Return what a client needs for the target (0) or the bastion (1), host keys known."""
+    known_hosts = tmp_path_factory.mktemp("streams-known") / "known_hosts"
+    known_hosts.write_text("".join(server.known_hosts_line() for server in stream_servers))
+
+    def options(index: int) -> Options:
+        server = stream_servers[index]
+        return Options(
+            host=server.host,
+            port=server.port,
+            username=server.alice.name,
+            private_key=str(server.alice.key.path),
+            agent=False,
+            known_hosts=(str(known_hosts),),
+            host_key_policy="strict",
+        )
+
+    return options
+
+
+@pytest.fixture(scope="session")
+def scenes(hop_options: Callable[[int], Options], keys: Keys) -> dict[str, Scene]:
+    """Every scene by name; ``small`` is the one that is searched byte by byte."""
+    target, bastion = hop_options(0), hop_options(1)
+    small = Scene((target,), (SHORT,))
+    stranger = replace(target, private_key=str(keys.get("ed25519", name="stranger").path))
+    ctr = {"ciphers": ("aes256-ctr",), "macs": ("hmac-sha2-256",)}
+    return {
+        "small": small,
+        "gcm": small.with_algorithms(ciphers=("aes128-gcm@openssh.com",)),
+        "ctr": small.with_algorithms(**ctr),
+        "zlib": small.with_algorithms(compression=True),
+        "nist": small.with_algorithms(
+            key_exchange=("ecdh-sha2-nistp256",), host_keys=("ecdsa-sha2-nistp256",)
+        ),
+        "refused": Scene((stranger,), (SHORT,)),
+        "nested": Scene((bastion, target), (SHORT,)),
+        "large": Scene((target,), LARGE),
+        "parallel": Scene((target,), (SHORT,), PARALLEL),
+        "nested-parallel": Scene((bastion, target), (), PARALLEL),
+    }
+
+
+@pytest.fixture(scope="session")
+def recorded(
+    scenes: dict[str, Scene], stream_servers: list[Sshd]
+) -> Callable[[str], Recorded]:
+    """Record a scene when it is first asked for; return it by its name."""
+    if not available():
+        pytest.skip("the extension's OpenSSL is not one whose randomness can be replaced")
+    made: dict[str, Recorded] = {}
+
+    def get(name: str) -> Recorded:
+        if name not in made:
+            scene = scenes[name]
+            first = scene.hops[0]
+            outcome, recording = record(scene, (first.host, first.port))
+            made[name] = Recorded(scene, recording, outcome)
+        return made[name]
+
+    return get

@@ -1,0 +1,166 @@
+"""Sessions that were recorded once with a real server, to be replayed in many ways.
+
+For ``tests/streams``. A scene is what the client does; ``record`` lets it happen over a real
+connection, ``play`` replays it, and an ``Outcome`` is all that a caller can see of a run.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hussh._policy.options import Options
+from hussh._policy.result import SSHResult
+from hussh._protocol.core import Op
+from hussh._protocol.execute import execute
+from hussh.errors import HusshError
+
+from .streams import Command, Hang, Memory, Task, Tree, Wire, live_objects, session
+from .streams_peers import Chunks, Recording, converse, replay
+from .streams_random import repeatable, reseed
+
+SEED = "recorded"
+
+SHORT = (b"echo out; echo err >&2; exit 3", b"")
+LARGE = (
+    (b"head -c 150000 /dev/zero | tr '\\0' x; head -c 3000 /dev/zero | tr '\\0' e >&2", b""),
+    (b"cat; exit 9", bytes(range(256)) * 300),
+    (b"kill -TERM $$", b""),
+)
+PARALLEL = (
+    (b"echo one; exit 1", b""),
+    (b"cat >&2; exit 2", b"two"),
+    (b"head -c 40000 /dev/zero; exit 3", b""),
+)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Hops to go through; commands to run one after the other, then some at once."""
+
+    hops: tuple[Options, ...]
+    commands: tuple[Command, ...] = ()
+    parallel: tuple[Command, ...] = ()
+
+    def with_algorithms(self, **changes: Any) -> Scene:
+        """The same, with other fields of ``Algorithms`` on every hop."""
+        hops = (replace(hop, algorithms=replace(hop.algorithms, **changes)) for hop in self.hops)
+        return replace(self, hops=tuple(hops))
+
+    def start(self, tree: Tree) -> Task[list[Task[SSHResult]]]:
+        return tree.start(self._run(tree))
+
+    def _run(self, tree: Tree) -> Op[list[Task[SSHResult]]]:
+        results = yield from session(tree, self.hops, self.commands, _fresh_keys)
+        tasks = [tree.start(_done(result)) for result in results]
+        link = tree.links[-1]
+        tasks += [tree.start(execute(link, text, stdin=stdin)) for text, stdin in self.parallel]
+        return tasks
+
+
+def _done(result: SSHResult) -> Op[SSHResult]:
+    yield from ()
+    return result
+
+
+def _fresh_keys(hop: int) -> None:
+    # An inner hop's keys must not depend on how often the outer one drew.
+    reseed(f"{SEED} {hop}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, and what the client said on the wire.
+
+    Attributes:
+        results: of every command, in order; None if there is an error.
+        error: the first one that was raised; not compared, its class and text are.
+        left: C objects that existed after the run and not before it.
+    """
+
+    results: tuple[SSHResult, ...] | None
+    error: BaseException | None
+    sent: bytes
+    left: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What must not depend on how the bytes came; the bytes sent are judged apart."""
+        return self.results, type(self.error), str(self.error)
+
+    @property
+    def partial(self) -> SSHResult | None:
+        """The output that came before the error."""
+        result: SSHResult | None = getattr(self.error, "result", None)
+        return result
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A scene, what a real server sent in it, and how it ended."""
+
+    scene: Scene
+    recording: Recording
+    outcome: Outcome
+
+
+def _finish(tree: Tree, task: Task[list[Task[SSHResult]]]) -> tuple[Any, BaseException | None]:
+    try:
+        return tuple(one.outcome() for one in task.outcome()), None
+    except Hang:
+        raise
+    except BaseException as error:
+        return None, error.with_traceback(None)
+
+
+def record(
+    scene: Scene, address: tuple[str, int], chunks: Chunks | None = None
+) -> tuple[Outcome, Recording]:
+    """Run a scene against a live server; its outcome, and what the server sent."""
+    recording = Recording()
+    before = live_objects()
+    with repeatable(SEED), Tree() as tree, socket.create_connection(address) as sock:
+        task = scene.start(tree)
+        converse(tree, sock, chunks, recording)
+        results, error = _finish(tree, task)
+        tree.disconnect()
+        recording.client += tree.root.drain()
+    return Outcome(results, error, recording.client, live_objects() - before), recording
+
+
+def live(scene: Scene, address: tuple[str, int], chunks: Chunks, wire: Callable[[], Wire]) -> Any:
+    """Run a scene against a live server without keeping its bytes; its ``Outcome.key``."""
+    with Tree(wire) as tree, socket.create_connection(address) as sock:
+        task = scene.start(tree)
+        converse(tree, sock, chunks)
+        results, error = _finish(tree, task)
+        tree.disconnect()
+    return Outcome(results, error, b"", 0).key
+
+
+def play(
+    scene: Scene,
+    recording: Recording,
+    chunks: Chunks | None = None,
+    *,
+    wire: Callable[[], Wire] = Memory,
+    eof_early: bool = False,
+) -> Outcome:
+    """Replay a recording to a fresh client. Raises Hang if it then still waits."""
+    before = live_objects()
+    with repeatable(SEED), Tree(wire) as tree:
+        task = scene.start(tree)
+        sent = replay(tree, recording, chunks, eof_early=eof_early)
+        results, error = _finish(tree, task)
+        tree.disconnect()
+        while more := tree.wire.drain(1 << 16):
+            sent += more
+            tree.settle()
+    return Outcome(results, error, sent, live_objects() - before)
+
+
+def is_typed(error: BaseException | None) -> bool:
+    """Whether it is one of hussh's own errors."""
+    return isinstance(error, HusshError)
