@@ -296,6 +296,16 @@ void hussh_link_kill(hussh_link *link) {
   queue_clear(&link->out);
 }
 
+void hussh_link_lose(hussh_link *link, int code, const char *text) {
+  link_fail_text(link, HUSSH_DEAD_OS, code, text);
+  queue_clear(&link->in);
+  queue_clear(&link->out);
+}
+
+void hussh_link_poke(hussh_link *link) {
+  link_changed(link);
+}
+
 int hussh_link_disconnect(hussh_link *link, int reason, const char *text) {
   if (link->dead)
     return HUSSH_E_DEAD;

@@ -69,6 +69,8 @@ void hussh_link_free(hussh_link *link);
 size_t hussh_live(void);
 /* From now on the link and all links over it neither send nor receive. */
 void hussh_link_kill(hussh_link *link);
+/* The same where the world ended it: code is an errno, text says what happened. */
+void hussh_link_lose(hussh_link *link, int code, const char *text);
 /* Queues SSH_MSG_DISCONNECT; text at most 200 bytes. */
 int hussh_link_disconnect(hussh_link *link, int reason, const char *text);
 
@@ -85,6 +87,8 @@ int hussh_pump(hussh_link *root, size_t budget);
 int hussh_flush(hussh_link *root);
 /* Takes up to max tokens of links and channels that something happened to. */
 size_t hussh_events(hussh_link *root, uint64_t *tokens, size_t max);
+/* Makes an event for the link: something that waits for it should look again. */
+void hussh_link_poke(hussh_link *link);
 uint64_t hussh_link_token(const hussh_link *link);
 uint64_t hussh_channel_token(const hussh_channel *channel);
 

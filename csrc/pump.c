@@ -30,6 +30,8 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -155,10 +157,10 @@ static void process(hussh_link *link) {
       (link->session->local.seqno - link->keyed_local > REKEY_PACKETS ||
        link->session->remote.seqno - link->keyed_remote > REKEY_PACKETS))
     hussh_link_rekey(link);
-  if (link->blocked && !link_in_kex(link))
-    channels_unblock(link);
   if (link->out.len >= OUT_FLOOD)
-    link->blocked = 1; /* comes back through the flush */
+    link->blocked = 1; /* comes back through the flush, not before: it would spin */
+  else if (link->blocked && !link_in_kex(link))
+    channels_unblock(link);
   if (!link->touched) {
     link->touched = 1;
     link->next_touched = link->root->touched_head;
@@ -234,11 +236,36 @@ static void flush_channels(hussh_link *root) {
   }
 }
 
+/* write() that fails with EPIPE and nothing else where nobody reads the pipe any
+ * more, also in a program that wants SIGPIPE.  One that was pending stays so. */
+static ssize_t write_quietly(int fd, const void *bytes, size_t len) {
+  sigset_t pipe_only, before, pending;
+  int failed, waiting, signal_number;
+  ssize_t n;
+  sigemptyset(&pipe_only);
+  sigaddset(&pipe_only, SIGPIPE);
+  sigemptyset(&pending);
+  if (pthread_sigmask(SIG_BLOCK, &pipe_only, &before))
+    return write(fd, bytes, len);
+  sigpending(&pending);
+  waiting = sigismember(&pending, SIGPIPE);
+  n = write(fd, bytes, len);
+  failed = errno;
+  if (n < 0 && failed == EPIPE && !waiting) {
+    sigpending(&pending); /* else sigwait would wait for the next one */
+    if (sigismember(&pending, SIGPIPE))
+      sigwait(&pipe_only, &signal_number);
+  }
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  errno = failed;
+  return n;
+}
+
 static void write_out(hussh_link *root) {
   while (root->out.len && !root->dead) {
     ssize_t n = root->tcp
                     ? send(root->write_fd, queue_head(&root->out), root->out.len, MSG_NOSIGNAL)
-                    : write(root->write_fd, queue_head(&root->out), root->out.len);
+                    : write_quietly(root->write_fd, queue_head(&root->out), root->out.len);
     if (n > 0) {
       root->sent += (uint64_t)n;
       queue_drop(&root->out, (size_t)n);
@@ -260,7 +287,8 @@ static void flush(hussh_link *root) {
     flush_channels(root);
     if (root->source == SOURCE_FDS)
       write_out(root);
-    if (root->blocked && root->out.len < OUT_LOW && !root->dead && !link_in_kex(root)) {
+    if (root->blocked && root->out.len < OUT_LOW && !root->dead && !link_in_kex(root) &&
+        !root->pending.len) {
       channels_unblock(root);
       if (root->in.len)
         link_ready(root);
@@ -315,6 +343,11 @@ static void process_ready(hussh_link *root) {
   }
 }
 
+/* A pipe nobody reads ends the link, but nothing to read would ever tell: read once more. */
+static int must_read(const hussh_link *root) {
+  return root->write_failed && !root->in_eof && !root->dead;
+}
+
 int hussh_pump(hussh_link *root, size_t budget) {
   size_t done = 0, n = 0;
   flush(root);
@@ -327,14 +360,14 @@ int hussh_pump(hussh_link *root, size_t budget) {
     done += n;
   } while (done < budget && (root->ready_head || n == READ_CHUNK));
   return (root->out.len ? HUSSH_WANT_WRITE : 0) |
-         (root->ready_head || n == READ_CHUNK ? HUSSH_MORE : 0) |
+         (root->ready_head || n == READ_CHUNK || must_read(root) ? HUSSH_MORE : 0) |
          (root->event_count ? HUSSH_EVENTS : 0);
 }
 
 int hussh_flush(hussh_link *root) {
   flush(root);
-  return (root->out.len ? HUSSH_WANT_WRITE : 0) | (root->ready_head ? HUSSH_MORE : 0) |
-         (root->event_count ? HUSSH_EVENTS : 0);
+  return (root->out.len ? HUSSH_WANT_WRITE : 0) |
+         (root->ready_head || must_read(root) ? HUSSH_MORE : 0) | (root->event_count ? HUSSH_EVENTS : 0);
 }
 
 int hussh_feed(hussh_link *link, const void *bytes, size_t len) {

@@ -7,8 +7,6 @@
  */
 #include "testing.h"
 
-static unsigned char bulk[70000];
-
 static void test_open_and_refuse(void) {
   hussh_link *link = ready_link();
   hussh_channel *one = opening(link, 1000), *two = opening(link, 1000), *three = opening(link, 5);

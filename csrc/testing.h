@@ -98,6 +98,7 @@ static inline void compose(struct message *m, const char *format, va_list values
   }
 }
 
+static unsigned char bulk[70000]; /* any bytes */
 static struct message said, heard;
 
 /* The peer says this. */
@@ -154,6 +155,10 @@ static inline void make_ready(hussh_link *link) {
   link->phase = HUSSH_OPEN;
   link->session->state = LIBSSH2_STATE_AUTHENTICATED;
   link->session->socket_state = LIBSSH2_SOCKET_CONNECTED;
+  if (!link->session->remote.banner)
+    link->session->remote.banner = LIBSSH2_ALLOC(link->session, 1);
+  if (link->session->remote.banner)
+    *link->session->remote.banner = 0;
 }
 
 /* As if a key exchange ran, whose packets are handled by somebody else. */
@@ -202,6 +207,34 @@ static inline uint32_t random_number(void) {
   static uint64_t state = 20240607;
   state = state * 6364136223846793005u + 1442695040888963407u;
   return (uint32_t)(state >> 33);
+}
+
+/* ---- a server that begins ---------------------------------------------- */
+
+static struct message hello; /* what a server says first: lines, its version, KEXINIT */
+
+static inline void make_hello(void) {
+  static const char *const lists[] = {"curve25519-sha256", "ssh-ed25519", "aes256-ctr",
+                                      "aes256-ctr", "hmac-sha2-256", "hmac-sha2-256", "none",
+                                      "none", "", ""};
+  struct message kexinit = {.len = 0};
+  unsigned char number[5] = {20};
+  size_t i, padding;
+  put(&hello, "a line before\r\nSSH-2.0-Test_1\r\n", 31);
+  put(&kexinit, number, 1);
+  put(&kexinit, bulk, 16);
+  for (i = 0; i < 10; i++) {
+    put_u32(number, (uint32_t)strlen(lists[i]));
+    put(&kexinit, number, 4);
+    put(&kexinit, lists[i], strlen(lists[i]));
+  }
+  put(&kexinit, bulk, 5);
+  padding = 8 - (5 + kexinit.len) % 8 + 8;
+  put_u32(number, (uint32_t)(1 + kexinit.len + padding));
+  number[4] = (unsigned char)padding;
+  put(&hello, number, 5);
+  put(&hello, kexinit.bytes, kexinit.len);
+  put(&hello, bulk, padding);
 }
 
 #endif

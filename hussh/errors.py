@@ -33,6 +33,14 @@ __all__ = [
     "PassphraseRequired",
     "ProtocolError",
     "ProxyCommandError",
+    "SFTPError",
+    "SFTPExistsError",
+    "SFTPIsDirectoryError",
+    "SFTPNotDirectoryError",
+    "SFTPNotFoundError",
+    "SFTPPermissionError",
+    "SFTPTimeout",
+    "SFTPUnavailable",
     "WrongPassphrase",
 ]
 
@@ -40,7 +48,8 @@ __all__ = [
 def _rebuild(cls: type[HusshError], text: str, state: dict[str, Any]) -> HusshError:
     error = cls.__new__(cls, text)
     Exception.__init__(error, text)
-    error.__dict__.update(state)
+    for name, value in state.items():
+        setattr(error, name, value)
     return error
 
 
@@ -291,3 +300,73 @@ class OutputLimitExceeded(HusshError, OSError, RuntimeError):
 
 class NotText(HusshError, ValueError, OSError, RuntimeError):
     """A file's contents are not text in the encoding that was asked for."""
+
+
+class SFTPError(HusshError, OSError, RuntimeError):
+    """Something about a file failed, on the server or here; the connection stays usable.
+
+    Where Python has a class for the `errno`, the error is of that class, too:
+    a missing file is a FileNotFoundError.
+
+    Attributes:
+        errno: as in any OSError; EIO where the server gives no reason.
+        filename, filename2: the path; of a transfer or renaming, source and destination.
+        status: the server's SSH_FX_* number, None where the failure was not the server's.
+        transferred: bytes that a failed transfer had written, which are kept; else None.
+    """
+
+    default_phase = "sftp"
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        errno: int | None = None,
+        filename: str | None = None,
+        filename2: str | None = None,
+        status: int | None = None,
+        transferred: int | None = None,
+        **place: Any,
+    ) -> None:
+        super().__init__(text, **place)
+        self.errno = errno
+        self.strerror = text
+        if filename is not None:
+            self.filename = filename
+        if filename2 is not None:
+            self.filename2 = filename2
+        self.status = status
+        self.transferred = transferred
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        names = ("errno", "strerror", "filename", "filename2")
+        kept = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return _rebuild, (type(self), self.text, self.__dict__ | kept)
+
+
+class SFTPNotFoundError(SFTPError, FileNotFoundError):
+    """There is no such file or directory."""
+
+
+class SFTPPermissionError(SFTPError, PermissionError):
+    """The server, or this machine, does not allow it."""
+
+
+class SFTPExistsError(SFTPError, FileExistsError):
+    """There already is something of that name."""
+
+
+class SFTPIsDirectoryError(SFTPError, IsADirectoryError):
+    """It is a directory where a file is needed."""
+
+
+class SFTPNotDirectoryError(SFTPError, NotADirectoryError):
+    """It is no directory where one is needed."""
+
+
+class SFTPTimeout(SFTPError, TimeoutError):
+    """The time allowed for a file operation ran out; the connection stays usable."""
+
+
+class SFTPUnavailable(SFTPError):
+    """The server offers no SFTP, or one that cannot be used."""

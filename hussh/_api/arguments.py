@@ -28,6 +28,7 @@ from .._policy.options import (
 __all__ = [
     "check_agent",
     "check_algorithms",
+    "check_interval",
     "check_key_path",
     "check_known_hosts",
     "check_number",
@@ -101,6 +102,17 @@ def check_number(value: object, what: str) -> int | float:
     if not math.isfinite(value) or value < 0:
         raise ValueError("timeout must be finite and not negative")
     return value
+
+
+def check_interval(keepalive_interval: float | None) -> float:
+    """Seconds between keepalives; None counts as 0."""
+    if keepalive_interval is None:
+        return 0
+    if isinstance(keepalive_interval, bool) or not isinstance(keepalive_interval, int | float):
+        raise TypeError("keepalive_interval must be a number of seconds")
+    if not math.isfinite(keepalive_interval) or keepalive_interval < 0:
+        raise ValueError("keepalive_interval must be finite and not negative")
+    return keepalive_interval
 
 
 def check_algorithms(

@@ -39,6 +39,7 @@ from . import scp
 from .arguments import (
     check_agent,
     check_algorithms,
+    check_interval,
     check_key_path,
     check_known_hosts,
     check_number,
@@ -82,6 +83,8 @@ class Connection:
         agent: False: never ask the ssh-agent; a path: that agent's socket.
         prompt: called with a `PromptRequest` for questions of the server that
             `password` does not answer; returns one string for each prompt.
+        keepalive_interval: **seconds** between probes of every hop; after three
+            without any sign of life the connection is lost.  0: no probes.
         compression: zlib, from after the login on.
         ciphers, key_exchange, macs, host_key_algorithms: names to offer, best
             first, instead of the defaults.
@@ -108,6 +111,7 @@ class Connection:
         host_key_policy: str = "accept-unknown",
         agent: bool | str | os.PathLike[str] | None = None,
         prompt: PromptCallback | None = None,
+        keepalive_interval: float = 0,
         compression: bool = False,
         ciphers: Sequence[str] = CIPHERS,
         key_exchange: Sequence[str] = KEY_EXCHANGE,
@@ -126,6 +130,7 @@ class Connection:
             prompt=check_prompt(prompt),
             host_key_policy=check_policy(host_key_policy),
             known_hosts=check_known_hosts(known_hosts, host_key_policy),
+            keepalive_interval=check_interval(keepalive_interval),
             algorithms=check_algorithms(
                 key_exchange, host_key_algorithms, ciphers, macs, compression
             ),

@@ -11,7 +11,7 @@ from .._native.link import Channel
 from .._policy.wire import string
 from .._protocol import process as ops
 from .._protocol.core import Op
-from ..errors import ConnectionClosed
+from ..errors import ConnectionClosed, HusshError
 
 if TYPE_CHECKING:
     from .._drive.connect import Session
@@ -137,7 +137,7 @@ class Process:
 
     def close(self) -> None:
         """Kill the command if it still runs, and close its channel; idempotent."""
-        with contextlib.suppress(ConnectionClosed):
+        with contextlib.suppress(HusshError):  # there may be no connection any more
             if self.poll() is None:
                 self.kill()
         for stream in (self.stdin, self.stdout, self.stderr):

@@ -19,8 +19,9 @@ from .._protocol.session import Place, establish, load_known_hosts, prepare
 from ..errors import CommandTimeout, ConnectionClosed, ConnectTimeout, HusshError
 from .ask_agent import ask_agent
 from .dial import dial
+from .keepalive import Keepalive, ended, tend
 from .proxy import start_proxy
-from .sync import Tree
+from .sync import Stream, Tree
 
 __all__ = ["Session", "connect"]
 
@@ -55,6 +56,7 @@ class Session:
         self.outer = outer
         self.owned = owned
         self.closed = False
+        self.keepalive = False
 
     @property
     def hop(self) -> str:
@@ -82,8 +84,7 @@ class Session:
 
     def _explained(self, error: HusshError) -> HusshError:
         """The same, in the words of the stream that carries us; keeps partial output."""
-        before = self.place.phase in ("proxy", "banner")
-        better = self.tree.explain(error, before_banner=before)
+        better = self.tree.explain(error)
         if better is not error:
             better.__dict__.update(
                 {k: v for k, v in error.__dict__.items() if k not in better.__dict__}
@@ -117,12 +118,22 @@ class Session:
             death = lost._explained(death)
         return death.at(lost.hop, lost.place.index, lost.place.phase)
 
+    def probe(self, keepalive: Keepalive) -> bool:
+        """One beat of the keepalive thread."""
+        if self.closed or self.tree.forked:
+            return False
+        with self.tree.fresh():
+            alive = not self.link.freed and keepalive.probe(self.link)
+        return alive
+
     def close(self) -> None:
         """End this session and the bastions made for it; never waits, never raises."""
         if self.closed:
             return
         self.closed = True
         self.tree.end(self.link)
+        if self.keepalive:
+            ended()
         if self.outer is not None and self.owned:
             self.outer.close()
 
@@ -167,7 +178,10 @@ def connect(
         if isinstance(error, DeadlineExceeded):
             place.phase = error.phase or place.phase
             doing = PHASES.get(place.phase, f"in phase {place.phase} with")
-            late = ConnectTimeout(f"Connection timed out{time_limit} while {doing} {place.hop}")
+            said = f"; the proxy command's stderr: {error.said}" if error.said else ""
+            late = ConnectTimeout(
+                f"Connection timed out{time_limit} while {doing} {place.hop}{said}"
+            )
             raise place.mark(late) from None
         if isinstance(error, HusshError):
             place.mark(error)
@@ -180,11 +194,16 @@ def _next(
     known = load_known_hosts(options)  # before there is a link: others pump those over a bastion
     if outer is None:
         if options.proxy_command is None:
-            tree = Tree(dial(options.host, options.port, deadline))
+            stream: Stream = dial(options.host, options.port, deadline)
         else:
             place.phase = "proxy"
-            tree = Tree(start_proxy(options.proxy_command))
-        prepare(tree.root, options, known)
+            stream = start_proxy(options.proxy_command)
+        try:
+            tree = Tree(stream)
+            prepare(tree.root, options, known)
+        except BaseException:
+            stream.close()
+            raise
         session = Session(tree, tree.root, place, None, owned=False)
     else:
         place.phase = "channel"
@@ -201,8 +220,13 @@ def _next(
         session.owned = False
         session.close()
         raise better from session._cause(error)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, DeadlineExceeded) and outer is None:
+            error.said = session.tree.said()
         session.owned = False  # the caller ends what lies below
         session.close()
         raise
+    if options.keepalive_interval:
+        session.keepalive = True
+        tend(session, options.keepalive_interval)
     return session

@@ -43,7 +43,10 @@ class SocketStream:
     def read_side(self) -> None:
         return
 
-    def explain(self, error: HusshError, *, before_banner: bool) -> HusshError:
+    def said(self) -> str:
+        return ""
+
+    def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
         return error
 
     def abandon(self) -> None:

@@ -1,9 +1,9 @@
 """The lock of a tree, safe against exceptions from signal handlers.
 
 A KeyboardInterrupt can arrive between any two steps of Python, also right
-before or after a lock changes hands.  So nobody counts on having it: `acquire`
-ends with the lock held or raises with it held, `release` lets go only what this
-thread holds, and both may be repeated.
+before or after a lock changes hands, and on the way into `acquire` or `release`.
+So where they raise, nobody counts on what they did: both may be repeated, and
+`release` lets go only what this thread holds.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ class TreeLock:
 
     def acquire(self) -> None:
         interrupt: BaseException | None = None
-        while not self.owned():
+        while True:
             try:
+                if self._lock._is_owned():  # type: ignore[attr-defined]
+                    break
                 self._lock.acquire()
             except BaseException as error:
                 interrupt = error
@@ -36,8 +38,10 @@ class TreeLock:
             raise interrupt
 
     def release(self) -> None:
-        if self.owned():
+        try:  # nothing that takes time, and can be interrupted, before the call
             self._lock.release()
+        except RuntimeError:
+            return  # it is not ours
 
     def try_acquire(self) -> bool:
         """Take it if nobody has it, this thread included."""

@@ -1,28 +1,42 @@
 """A ProxyCommand: a child process whose stdin and stdout carry a root link.
 
-The child leads a session of its own, so that the terminal's Ctrl-C does not
-reach it before our clean-up, and so that one signal reaches whatever it started.
 Its stderr never touches the stream: whoever waits for the link also empties
-that pipe, and the last 4 KiB are kept for the error.
+that pipe.  The last 4 KiB are kept for the error, and each line goes to the
+logger ``hussh.proxy`` at level DEBUG.
+
+The stream ends with the process: should it fail while something that it left
+behind still holds the pipes, that is killed, so that the failure is noticed at
+once.  The other way round, a process that ends with status 0 may leave the
+stream to its heirs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import select
 import signal
 import subprocess
+import threading
 from collections.abc import Sequence
+from time import monotonic
 
 from ..errors import ConnectionLost, HusshError, ProxyCommandError
+from .child import Child
+from .log import logger
 
 __all__ = ["ProxyStream", "start_proxy"]
 
 TAIL = 4096
-PIPE_SIZE = 1 << 20  # bytes; the default of 64 KiB costs a wake-up for every packet or two
-TERM_SECONDS = 1.0  # between SIGTERM and SIGKILL
+LINE = 1024  # bytes of a line for the log; longer ones are cut into several
+PIPE_SIZE = 1 << 18  # bytes; the default of 64 KiB costs a wake-up for every packet or two
+PART = 65536
+PARTS_AT_ONCE = 16  # so that one who writes faster than we read does not keep us
+PATIENCE = 0.5  # seconds between the end of its stdout and its own, for an error that says more
+
+_log = logger.getChild("proxy")
 
 
 def start_proxy(argv: Sequence[str]) -> ProxyStream:
@@ -32,35 +46,25 @@ def start_proxy(argv: Sequence[str]) -> ProxyStream:
         ProxyCommandError: it cannot be started at all.
     """
     try:
-        child = subprocess.Popen(  # noqa: S603  (never a shell with untrusted text: see route.py)
-            list(argv),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+        return ProxyStream(Child(argv))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise ProxyCommandError(f"Failed to start proxy command: {error}") from error
-    return ProxyStream(child)
 
 
 class ProxyStream:
     """The stream of a running proxy command."""
 
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+    def __init__(self, child: Child) -> None:
         self._child = child
-        self._stdin, self._stdout, self._stderr = child.stdin, child.stdout, child.stderr
-        assert self._stdin is not None  # noqa: S101  (all three were asked for)
-        assert self._stdout is not None  # noqa: S101
-        assert self._stderr is not None  # noqa: S101
-        self._fds = (self._stdout.fileno(), self._stdin.fileno())
-        self._stderr_fd: int | None = self._stderr.fileno()
+        self._fds = (child.stdout, child.stdin)
+        self._stderr_open = True
+        self._exit_noted = child.pidfd < 0  # without one its end is not watched
+        self._closed = False
         self._tail = b""
-        self._forked = False
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        for fd in (*self._fds, self._stderr_fd):
-            os.set_blocking(fd, False)
+        self._line = b""
+        self._patience = PATIENCE
+        # For what several threads may do at once: read stderr, ask why it ended, close.
+        self._lock = threading.RLock()
         for fd in self._fds:
             with contextlib.suppress(OSError):  # over the user's limit: slower, not wrong
                 fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", 1031), PIPE_SIZE)
@@ -69,108 +73,123 @@ class ProxyStream:
         return self._fds
 
     def side_fds(self) -> tuple[int, ...]:
-        """What to poll besides: the pipe of its stderr, and what `shutdown` wakes."""
-        return (self._wake,) if self._stderr_fd is None else (self._wake, self._stderr_fd)
+        """What to poll besides: the pipe of its stderr, and the end of the process."""
+        stderr = (self._child.stderr,) if self._stderr_open else ()
+        return stderr if self._exit_noted else (*stderr, self._child.pidfd)
 
     def read_side(self) -> None:
-        """Empty the stderr pipe, keeping the tail."""
-        while self._stderr_fd is not None:
-            try:
-                part = os.read(self._stderr_fd, 65536)
-            except BlockingIOError:
+        """Take what stderr has, and note the end of the process."""
+        with self._lock:
+            if self._closed:
                 return
-            except OSError:
-                part = b""
-            if not part:
-                self._close_stderr()
-                return
-            self._tail = (self._tail + part)[-TAIL:]
+            lines = self._read_stderr()
+            if not self._exit_noted and self._child.wait(0):
+                self._exit_noted = True
+                if self._child.exit_code():
+                    self._child.signal(signal.SIGKILL)
+        _write_log(self._child.pid, lines)
 
-    def explain(self, error: HusshError, *, before_banner: bool) -> HusshError:
-        """A better error for a link that died with this stream."""
-        if not isinstance(error, ConnectionLost):
-            return error
-        # Its stdout is at its end; a moment later, as a rule, so is the process.
-        self._wait(0.5)
+    def said(self) -> str:
+        """The end of what it wrote to stderr, fit for an error; maybe empty."""
         self.read_side()
-        code = self._exit_code()
-        tail = "".join(
+        text = "".join(
             char if char.isprintable() or char == "\n" else " "
             for char in self._tail.decode("utf-8", "replace")
-        ).strip()
+        )
+        return text.strip()
+
+    def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
+        if not isinstance(error, ConnectionLost):
+            return error
+        with self._lock:
+            ended = self._await_end()
+            code = self._child.exit_code()
+        tail = self.said()
         if code is None:
-            how = "closed its output"
+            how = "ended" if ended else "closed its output"
         elif code < 0:
             how = f"killed by {_signal_name(-code)}"
         else:
             how = f"exited with exit status: {code}"
         what = "Failed to start proxy command" if before_banner else "the proxy command ended"
-        return ProxyCommandError(
-            f"{what} ({how}): {tail or 'nothing on its stderr'}",
-            exit_code=code,
-            stderr_tail=tail,
-        )
+        known = [tail, error.text if heard else ""] if tail or heard else ["nothing on its stderr"]
+        text = f"{what} ({how}): {'; '.join(filter(None, known))}"
+        better = ProxyCommandError(text, exit_code=code, stderr_tail=tail)
+        if not before_banner:
+            better.phase = error.phase
+        return better
 
     def shutdown(self) -> None:
-        """Ask it to end, and wake whoever polls, should it refuse."""
-        self._signal(signal.SIGTERM)
-        os.eventfd_write(self._wake, 1)
+        """Ask it to end."""
+        self._child.signal(signal.SIGTERM)
 
     def close(self) -> None:
         """Close the pipes, end the process and what it started, reap it.
 
         Takes at most about a second, if the command ignores SIGTERM.
         """
-        for pipe in (self._stdin, self._stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        self._close_stderr()
-        os.close(self._wake)
-        if self._forked:
-            self._child.returncode = 0  # the parent's child: not ours to wait for
-            return
-        self._signal(signal.SIGTERM)
-        self._wait(TERM_SECONDS)
-        self._signal(signal.SIGKILL)
-        self._child.wait()
+        with self._lock:
+            self._closed = True
+            self._child.close()
 
     def abandon(self) -> None:
         """In a forked child: the command is not ours, only copies of the pipes are."""
-        self._forked = True
-        self.close()
+        self._lock = threading.RLock()  # one of the parent's threads may have held the old one
+        self._closed = True
+        self._child.close()
 
-    def _close_stderr(self) -> None:
-        if self._stderr_fd is not None:
-            self._stderr_fd = None
-            assert self._stderr is not None  # noqa: S101
-            self._stderr.close()
+    def _await_end(self) -> bool:
+        """Wait for the process, whose stdout is at its end: a moment later it ends, too."""
+        end = monotonic() + self._patience
+        while not self._child.wait(0):
+            left = end - monotonic()
+            if left <= 0 or self._closed:
+                self._patience = 0.0  # it will not; others who ask need not wait again
+                return False
+            fds = [self._child.stderr] if self._stderr_open else []
+            if self._child.pidfd >= 0:
+                poll = select.poll()
+                for fd in (*fds, self._child.pidfd):
+                    poll.register(fd, select.POLLIN)
+                poll.poll(left * 1000)
+            else:
+                self._child.wait(min(left, 0.05))
+            self.read_side()
+        return True
 
-    def _signal(self, number: int) -> None:
-        # Not reaped, the leader keeps the group's number from being another's, also when dead.
-        if self._child.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._child.pid, number)
+    def _read_stderr(self) -> list[bytes]:
+        """Empty the pipe, keeping the tail; returns the lines for the log."""
+        lines: list[bytes] = []
+        for _ in range(PARTS_AT_ONCE):
+            if not self._stderr_open:
+                break
+            try:
+                part = os.read(self._child.stderr, PART)
+            except BlockingIOError:
+                break
+            except OSError:
+                part = b""
+            if not part:
+                self._stderr_open = False
+                self._child.close_stderr()
+                lines += [self._line] if self._line else []
+                break
+            self._tail = (self._tail + part)[-TAIL:]
+            if _log.isEnabledFor(logging.DEBUG):
+                *whole, self._line = (self._line + part).split(b"\n")
+                lines += whole
+                while len(self._line) > LINE:
+                    lines.append(self._line[:LINE])
+                    self._line = self._line[LINE:]
+        return lines
 
-    def _exit_code(self) -> int | None:
-        """As `Popen.returncode`, but the process stays to be reaped; None: it runs."""
-        how = os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if how is None:
-            return None
-        return how.si_status if how.si_code == os.CLD_EXITED else -how.si_status
 
-    def _wait(self, seconds: float) -> None:
-        """Wait for the process to end, without reaping it, so that its group can be signalled."""
-        try:
-            pidfd = os.pidfd_open(self._child.pid)
-        except OSError:
-            return
-        try:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            poll.poll(seconds * 1000)
-        finally:
-            os.close(pidfd)
+def _write_log(pid: int, lines: list[bytes]) -> None:
+    # Never under a lock of the tree: a handler may be anything.
+    for line in lines:
+        text = line.decode("utf-8", "replace").rstrip()
+        shown = "".join(char if char.isprintable() else " " for char in text)
+        _log.debug("[%d] %s", pid, shown)
 
 
 def _signal_name(number: int) -> str:

@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from .._native.link import EVENTS, MORE, WANT_WRITE, Link
+from .._native.link import EVENTS, MORE, WANT_WRITE, Death, Link, Phase
 from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import ForkedConnectionError, HusshError
 from .bell import Bell
@@ -63,8 +63,14 @@ class Stream(Protocol):
     def read_side(self) -> None:
         """Take what the side fds have, without waiting."""
 
-    def explain(self, error: HusshError, *, before_banner: bool) -> HusshError:
-        """What the stream knows of why its link died with this error."""
+    def said(self) -> str:
+        """What the peer's program said besides the stream; maybe empty."""
+
+    def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
+        """What the stream knows of why it ended and its link died with this error.
+
+        `heard`: some bytes had come.
+        """
 
     def abandon(self) -> None:
         """`close` in a forked child: nothing may reach the parent's peer."""
@@ -118,7 +124,22 @@ class Tree:
             yield self.root
         finally:
             if not nested:
-                self._let_go()
+                try:
+                    self._let_go()
+                except BaseException:  # interrupted, maybe before it began
+                    self._let_go()
+                    raise
+
+    @contextmanager
+    def fresh(self) -> Iterator[Link]:
+        """`locked`, with everything taken in before and everything sent after."""
+        with self.locked() as root:
+            self._look()
+            yield root
+            if not root.freed:
+                self.root.pump(0)
+                self._settle()
+                self._dispatch()
 
     def _let_go(self) -> None:
         self._lock.release()
@@ -143,16 +164,29 @@ class Tree:
             raise RuntimeError("this interrupted an operation that uses the same connection")
         try:
             self._lock.acquire()
-            try:
-                self._look()
-                return self._run(op, deadline)
-            finally:
-                # Also on the way out of an error: CLOSE messages and the like must leave.
-                op.close()
-                if not self.root.freed:
-                    self._settle()
-        finally:
-            self._let_go()
+            self._look()
+            value = self._run(op, deadline)
+            self._finish(op)
+            return value
+        except BaseException as error:
+            calm = isinstance(error, HusshError | DeadlineExceeded)
+            for _ in (1, 2):  # an interrupt may hit this, too; all of it can be repeated
+                try:
+                    self._lock.acquire()
+                    if not calm:
+                        self._wake_all()
+                    self._finish(op)
+                    break
+                except BaseException:
+                    calm = False
+            raise
+
+    def _finish(self, op: Op[T]) -> None:
+        # Also on the way out of an error: CLOSE messages and the like must leave.
+        op.close()
+        if not self.root.freed:
+            self._settle()
+        self._let_go()
 
     def _run(self, op: Op[T], deadline: float | None) -> T:
         answer: Any = None
@@ -192,11 +226,23 @@ class Tree:
         finally:
             self._lock.acquire()
 
-    def explain(self, error: HusshError, *, before_banner: bool) -> HusshError:
-        """What the stream knows of why the root died with this error."""
-        if self.closed or self.forked:
+    def said(self) -> str:
+        """What the stream's program said besides; maybe empty."""
+        return "" if self.closed or self.forked else self._stream.said()
+
+    def explain(self, error: HusshError) -> HusshError:
+        """The same error, or what the stream knows better of why the root died."""
+        if self.closed or self.forked or self._lock.owned():
             return error
-        return self._stream.explain(error, before_banner=before_banner)
+        with self.locked() as root:
+            if root.freed:
+                return error
+            state = root.look()
+        if state.death not in (Death.EOF, Death.OS):
+            return error  # the server told why
+        return self._stream.explain(
+            error, before_banner=state.phase == Phase.BANNER, heard=state.received > 0
+        )
 
     # -- waiting (the lock is held on entry and on return)
 
@@ -214,6 +260,7 @@ class Tree:
                 if not me.woken:
                     self._sleep(me, deadline)
         finally:
+            self._lock.acquire()
             waiting = self._waiters.get(token, [])
             if me in waiting:
                 waiting.remove(me)
@@ -244,7 +291,7 @@ class Tree:
             timeout = min(max(0.0, deadline - monotonic()), LONGEST_WAIT) * 1000
         read_fd, write_fd = self._stream.fds()
         poll = select.poll()
-        side = self._stream.side_fds() if events & select.POLLIN else ()
+        side = self._stream.side_fds()
         for fd in side:
             poll.register(fd, select.POLLIN)
         poll.register(self._bell.fd, select.POLLIN)
@@ -259,7 +306,10 @@ class Tree:
             self._polls += 1
             self._polled_events = events
             self._let_go()
-            rung = any(fd == self._bell.fd for fd, _ in poll.poll(timeout))
+            ready = poll.poll(timeout)
+            rung = any(fd == self._bell.fd for fd, _ in ready)
+            if side and any(fd in side for fd, _ in ready):
+                self._stream.read_side()
         finally:
             try:
                 self._lock.acquire()
@@ -301,6 +351,20 @@ class Tree:
         """Take in what has arrived while nobody waited, so that no operation starts out blind."""
         if self._leader is None and not self.root.freed and self.root.pump(0) & EVENTS:
             self._dispatch()
+
+    def _wake_all(self) -> None:
+        """Let every waiter look for itself.
+
+        An interrupt can hit where events are taken out and not handed on yet, or
+        where a waiter deregisters: whatever got lost there, nobody needs it then.
+        """
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.woken = True
+                waiter.wake()
+        self._waiters.clear()
+        if self._polls:
+            self._bell.ring()
 
     def _settle(self) -> None:
         """Send what can be sent, and let waiters know what that brought."""
@@ -344,12 +408,16 @@ class Tree:
         if link is self.root:
             self.closed = True
             self._stream.shutdown()
-            if not self._polls:  # else the fd number could be reused under a poll
+            if self._polls:  # they close the fds, whose numbers could be reused under a poll
+                self._bell.ring()
+            else:
                 self._close_fds()
 
     def _close_fds(self) -> None:
-        self._stream.close()
-        self._bell.close()
+        try:
+            self._stream.close()
+        finally:
+            self._bell.close()
 
     def abandon(self) -> None:
         """In a forked child: nothing of this tree is ours but our copies of the fds.
@@ -360,7 +428,8 @@ class Tree:
         self.forked = True
         self.root.trash.lock = _NobodysLock()
         self.closed = True
-        self._close_fds()
+        self._stream.abandon()
+        self._bell.close()
 
 
 class _NobodysLock:

@@ -137,7 +137,8 @@ class LinkState:
 class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
-    __slots__ = ("_ptr", "_info", "_tokens", "outer", "root", "token", "trash", "__weakref__")
+    __slots__ = ("_ptr", "_info", "_tokens", "outer", "root", "token", "trash",
+                 "sessions", "session_limit", "__weakref__")  # fmt: skip
 
     def __init__(self, ptr: Any, outer: Channel | None) -> None:
         if not ptr:
@@ -149,6 +150,10 @@ class Link:
         self.trash: Trash = self.root.trash if outer is not None else Trash()
         self._tokens = ffi.new("uint64_t[]", EVENTS_AT_ONCE) if outer is None else None
         self.token = int(lib.hussh_link_token(ptr))
+        #: Session channels that will end by themselves, and how many of them the
+        #: server was seen to allow; see `hussh._protocol.channel`.
+        self.sessions = 0
+        self.session_limit: int | None = None
 
     @classmethod
     def over_fds(cls, read_fd: int, write_fd: int) -> Link:
@@ -338,6 +343,16 @@ class Link:
         if self._ptr:
             lib.hussh_link_kill(self._ptr)
 
+    def lose(self, code: int, text: str) -> None:
+        """Declare the link dead for an outside reason: an errno, and words for it."""
+        lib.hussh_link_lose(self.pointer, code, text.encode("utf-8", "replace"))
+
+    def release_session(self) -> None:
+        """One of `sessions` has ended; whoever waits for the link shall look again."""
+        self.sessions -= 1
+        if self._ptr:
+            lib.hussh_link_poke(self._ptr)
+
     def open(self, kind: bytes, extra: bytes, window: int) -> Channel:
         """Ask for a channel (RFC 4254 section 5.1)."""
         ptr = lib.hussh_channel_open(self.pointer, kind, len(kind), extra, len(extra), window)
@@ -350,10 +365,11 @@ class Link:
 class Channel:
     """One channel; read its `state` and the other fields after `look()`."""
 
-    __slots__ = ("_ptr", "_info", "link", "token")
+    __slots__ = ("_ptr", "_info", "link", "token", "counted")
 
     def __init__(self, ptr: Any, link: Link) -> None:
         self._ptr = ptr
+        self.counted = False  # among the link's `sessions`
         self._info = ffi.new("hussh_channel_info *")
         self.link = link
         self.token = int(lib.hussh_channel_token(ptr))
@@ -361,13 +377,13 @@ class Channel:
     def __del__(self) -> None:
         if getattr(self, "_ptr", None) is not None:
             # The owner goes along: whether its link still exists is known only then.
-            self.link.trash.add(_free_collected, (self.link, self._ptr))
+            self.link.trash.add(_free_collected, (self.link, self._ptr, self.counted))
 
     def free(self) -> None:
         """Close the channel and forget it; a second call does nothing."""
         ptr, self._ptr = self._ptr, None
-        if ptr is not None and not self.link.freed:
-            lib.hussh_channel_free(ptr)
+        if ptr is not None:
+            _free_collected((self.link, ptr, self.counted))
 
     @property
     def pointer(self) -> Any:
@@ -425,7 +441,9 @@ class Channel:
         return code
 
 
-def _free_collected(owner: tuple[Link, Any]) -> None:
-    link, ptr = owner
+def _free_collected(owner: tuple[Link, Any, bool]) -> None:
+    link, ptr, counted = owner
     if not link.freed:
         lib.hussh_channel_free(ptr)
+        if counted:
+            link.release_session()

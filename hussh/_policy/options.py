@@ -109,6 +109,8 @@ class Options:
     known_hosts: tuple[str, ...] = ("~/.ssh/known_hosts",)
     host_key_policy: str = "accept-unknown"
     algorithms: Algorithms = field(default_factory=Algorithms)
+    #: Seconds between keepalives; 0: none.
+    keepalive_interval: float = 0
     #: The argv whose stdin and stdout reach this hop; only the first hop may have one.
     proxy_command: tuple[str, ...] | None = None
 

@@ -13,6 +13,7 @@ SESSION_WINDOW = 2 * 1024 * 1024
 #: A link over a channel keeps its window open for all of its own channels.
 JUMP_WINDOW = 8 * 1024 * 1024
 
+PROHIBITED = 1
 #: RFC 4254 section 5.1, with what a user can do about it on a bastion.
 REASONS = {
     1: "administratively prohibited",
@@ -42,23 +43,46 @@ def _open(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
     return channel
 
 
-def open_session(link: Link) -> Op[Channel]:
-    """A channel for one command (RFC 4254 section 6.1).
+def open_session(
+    link: Link, *, ends_by_itself: bool = False, window: int = SESSION_WINDOW
+) -> Op[Channel]:
+    """A channel for one command, shell or subsystem (RFC 4254 section 6.1).
+
+    Servers limit how many they give at once (MaxSessions of sshd).  The limit
+    is learnt from refusals: while sessions that end by themselves
+    (`ends_by_itself`: those of `execute`) are under way, a refused one waits for
+    one of these and tries again.  For sessions that a user holds open nobody
+    waits, since that user may be the one who would have to close them.
 
     Raises ChannelRefused, with the server's reason; the connection stays usable.
     """
-    channel = yield from _open(link, b"session", b"", SESSION_WINDOW)
-    info = channel.look()
-    if info.state == ChannelState.REFUSED:
+    while True:
+        while link.session_limit is not None and link.sessions >= link.session_limit:
+            link.check()
+            yield Progress(link)
+        link.sessions += ends_by_itself
+        try:
+            channel = yield from _open(link, b"session", b"", window)
+        except BaseException:
+            if ends_by_itself:
+                link.release_session()
+            raise
+        channel.counted = ends_by_itself
+        info = channel.look()
+        if info.state != ChannelState.REFUSED:
+            return channel
         code, text = int(info.reason), channel.text
         channel.free()
+        if link.sessions and code != PROHIBITED:
+            link.session_limit = link.sessions
+            continue
         raise ChannelRefused(
             f"the server refused a session: {REASONS.get(code, 'unknown reason')}"
-            + (f" ({text})" if text else ""),
+            + (f" ({text})" if text else "")
+            + ("" if code == PROHIBITED else "; see MaxSessions there"),
             reason_code=code,
             reason_text=text,
         )
-    return channel
 
 
 def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:

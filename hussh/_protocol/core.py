@@ -53,8 +53,11 @@ Op = Generator[Need, Any, T]
 class DeadlineExceeded(Exception):
     """Thrown into an operation by its driver when its time is over; never leaves hussh.
 
-    `phase` is what took too long, where only the raiser knows.
+    `phase` is what took too long, where only the raiser knows; `said` is what the
+    stream's own program had to say until then.
     """
+
+    said = ""
 
     def __init__(self, phase: str | None = None) -> None:
         super().__init__(phase)

@@ -111,7 +111,7 @@ def execute(
     the limit.
     """
     try:
-        channel = yield from open_session(link)
+        channel = yield from open_session(link, ends_by_itself=True)
     except DeadlineExceeded:
         raise CommandTimeout(
             f"Command timed out{time_limit}; the server had not accepted it yet",

@@ -188,7 +188,7 @@ def test_refused_password_is_not_sent_under_another_name() -> None:
         (lambda _: {}["missing"], KeyError),
         (lambda _: (_ for _ in ()).throw(KeyboardInterrupt), KeyboardInterrupt),
     ],
-    ids="none two text number NUL surrogate None raises interrupt".split(),
+    ids=["none", "two", "text", "number", "NUL", "surrogate", "None", "raises", "interrupt"],
 )
 def test_prompt_that_misbehaves(
     answer: Callable[[PromptRequest], Any], error: type[BaseException]
@@ -232,13 +232,13 @@ def test_expired_password() -> None:
 
 def test_prompts_are_fit_for_a_terminal() -> None:
     """Control characters of a server reach neither the callback nor the error."""
-    one = Round([("Co\x1b[2Jde\r\n\0: ", False)], "\x1b]0;own\x07", "a\nb")
+    one = Round([("Co\x1b[2Jde\r\n\0: ", True)], "\x1b]0;own\x07", "a\nb")
     prompt = Answers(["x"])
     with HostileServer(polite(Interactive(one))) as server:
         Connection(*server.address, "alice", prompt=prompt).close()
     with HostileServer(polite(Interactive(one))) as server:
         with pytest.raises(AuthenticationError) as caught:
-            Connection(*server.address, "alice", password="", agent=False)
+            Connection(*server.address, "alice", "pw")
         server.wait()
     (asked,) = prompt.asked
     shown = asked.name + asked.instruction + asked.prompts[0].text + str(caught.value)
@@ -254,7 +254,6 @@ def test_server_that_hangs_up_during_the_login() -> None:
         conn.expect_service()
         conn.read_auth_request()
 
-    with HostileServer(script) as server:
-        with pytest.raises(ConnectionLost) as caught:
-            Connection(*server.address, "alice", "pw")
+    with HostileServer(script) as server, pytest.raises(ConnectionLost) as caught:
+        Connection(*server.address, "alice", "pw")
     assert (caught.value.hop_index, caught.value.phase) == (0, "auth")

@@ -5,6 +5,7 @@ For tests in this directory only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import threading
@@ -93,11 +94,15 @@ def descriptors() -> int:
 
 
 def listeners() -> set[str]:
-    """Return the local addresses on which this machine listens for TCP."""
+    """Return the local addresses on which this very process listens for TCP."""
+    held = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # other threads close theirs meanwhile
+            held.add(os.readlink(f"/proc/self/fd/{name}"))
     found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
         rows = [row.split() for row in Path(table).read_text().splitlines()[1:]]
-        found |= {row[1] for row in rows if row[3] == "0A"}
+        found |= {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held}
     return found
 
 

@@ -119,7 +119,7 @@ def test_refused_among_many(login: Login) -> None:
 
     def opened(request: object) -> Refuse | None:
         counter.append(None)
-        return Refuse(4, "no more") if len(counter) % 5 == 0 else None
+        return Refuse(1, "no more") if len(counter) % 5 == 0 else None
 
     counter: list[None] = []
     with HostileServer(polite(services=Services(opened=opened))) as server:  # type: ignore[arg-type]

@@ -9,7 +9,9 @@ Where the bytes come from and go to is the business of ``streams_peers``.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
+import gc
 import os
 import socket
 import struct
@@ -38,11 +40,34 @@ __all__ = [
     "Task",
     "Tree",
     "Wire",
+    "heap_in_use",
     "live_objects",
     "session",
 ]
 
 T = TypeVar("T")
+
+
+class _Mallinfo(ctypes.Structure):
+    """glibc's struct mallinfo2."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks used free keepcost".split()
+    )
+
+
+def heap_in_use() -> int:
+    """Bytes that malloc has given out in this process: OpenSSL's, libssh2's and ours.
+
+    Python's own small objects do not count. Always 0 where the C library cannot tell.
+    """
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo is None:
+        return 0
+    mallinfo.restype = _Mallinfo
+    gc.collect()
+    return int(mallinfo().used)
 
 
 class Hang(AssertionError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import select
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -42,11 +43,17 @@ class Recording:
     def server(self) -> bytes:
         return b"".join(data for _, data in self.pieces)
 
-    def flipped(self, offset: int, bit: int) -> Recording:
-        """The same with one bit of the server's stream inverted."""
+    def flipped(self, offset: int, bit: int, *, patient: bool = True) -> Recording:
+        """The same with one bit of the server's stream inverted.
+
+        Not `patient`: what comes after the bit does not wait for the client, who may be waiting
+        itself, for the rest of a packet that only the bit made long.
+        """
         pieces, start = [], 0
         for needed, data in self.pieces:
             at = offset - start
+            if at < 0 and not patient:
+                needed = 0
             if 0 <= at < len(data):
                 data = data[:at] + bytes((data[at] ^ (1 << bit),)) + data[at + 1 :]
             pieces.append((needed, data))
@@ -104,6 +111,61 @@ def replay(
         while turn():
             pass
     return bytes(sent)
+
+
+class ReplayServer:
+    """Plays a recording to one TCP client after the other, on a thread of its own.
+
+    Attributes:
+        recording: what the next client gets; set it before that client connects.
+        failures: what went wrong here, such as a client that neither spoke nor hung up.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(self) -> None:
+        self.recording = Recording()
+        self.failures: list[BaseException] = []
+
+    def __enter__(self) -> ReplayServer:
+        self._listener = socket.create_server((self.host, 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._thread = threading.Thread(target=self._run, name="replay-server", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(PATIENCE)
+        self._listener.close()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return  # __exit__
+            with client:
+                client.settimeout(PATIENCE)
+                try:
+                    self._serve(client, self.recording)
+                except ConnectionError:
+                    pass  # the client hung up, as it should
+                except Exception as error:
+                    self.failures.append(error)
+
+    def _serve(self, client: socket.socket, recording: Recording) -> None:
+        heard = 0
+        for needed, data in recording.pieces:
+            while heard < needed:
+                heard += (got := len(client.recv(1 << 16)))
+                if not got:
+                    return
+            client.sendall(data)
+        # Not closed before the client does: unread bytes would turn the end into a reset.
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(1 << 16):
+            pass
 
 
 def _cycle(sizes: Sequence[int]) -> Iterator[int]:

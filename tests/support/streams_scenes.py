@@ -15,7 +15,7 @@ from hussh._policy.options import Options
 from hussh._policy.result import SSHResult
 from hussh._protocol.core import Op
 from hussh._protocol.execute import execute
-from hussh.errors import HusshError
+from hussh.errors import ConnectionLost, ProtocolError
 
 from .streams import Command, Hang, Memory, Task, Tree, Wire, live_objects, session
 from .streams_peers import Chunks, Recording, converse, replay
@@ -105,6 +105,19 @@ class Recorded:
     recording: Recording
     outcome: Outcome
 
+    @property
+    def host_key_algorithms(self) -> list[str]:
+        """What the client offered, best first."""
+        said = self.outcome.sent
+        payload = said[plain_packets(said)[0].start + 5 :]
+        at = 1 + 16  # the number, the cookie
+        for index in range(2):
+            length = int.from_bytes(payload[at : at + 4], "big")
+            if index:
+                break
+            at += 4 + length
+        return payload[at + 4 : at + 4 + length].decode().split(",")
+
 
 def _finish(tree: Tree, task: Task[list[Task[SSHResult]]]) -> tuple[Any, BaseException | None]:
     try:
@@ -161,6 +174,67 @@ def play(
     return Outcome(results, error, sent, live_objects() - before)
 
 
-def is_typed(error: BaseException | None) -> bool:
-    """Whether it is one of hussh's own errors."""
-    return isinstance(error, HusshError)
+#: Any of these may follow from a damaged stream, no others.
+BROKEN = (ConnectionLost, ProtocolError)
+
+
+def first_complete(known: Recorded) -> int:
+    """How many bytes of the server's stream the client needs for its results."""
+    low, high = 0, len(known.recording.server)
+    while low < high:
+        middle = (low + high) // 2
+        if play(known.scene, known.recording.cut(middle)).results is None:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@dataclass(frozen=True)
+class PlainPacket:
+    """One unencrypted packet (RFC 4253 section 6) of a recorded stream, by its offsets."""
+
+    start: int
+    end: int
+    padding: int
+    number: int
+
+
+def plain_packets(stream: bytes) -> list[PlainPacket]:
+    """Everything after the banner up to the server's NEWKEYS."""
+    packets: list[PlainPacket] = []
+    at = stream.index(b"\n") + 1
+    while not packets or packets[-1].number != 21:
+        end = at + 4 + int.from_bytes(stream[at : at + 4], "big")
+        packets.append(PlainPacket(at, end, end - stream[at + 4], stream[at + 5]))
+        at = end
+    return packets
+
+
+def harmless_bits(stream: bytes) -> set[tuple[int, int]]:
+    """(offset, bit) of what a man in the middle may change without harm; all else is protected.
+
+    The padding of the unencrypted packets. Of the answer with the host key, the words around its
+    signature (algorithm name and lengths, which libssh2 steps over) and padding counted as
+    trailing payload; the same of NEWKEYS. The session is bound to none of these bytes: the
+    exchange hash is made of the fields, and it is what the signature covers.
+    """
+    bits: set[tuple[int, int]] = set()
+
+    def add(start: int, end: int) -> None:
+        bits.update((at, bit) for at in range(start, end) for bit in range(8))
+
+    for packet in plain_packets(stream):
+        add(packet.padding, packet.end)
+        if packet.number in (21, 31):
+            length = packet.end - packet.start - 4
+            padding = stream[packet.start + 4]
+            smaller = [bit for bit in range(8) if padding & 1 << bit and length > padding]
+            bits.update((packet.start + 4, bit) for bit in smaller)
+        if packet.number == 31:
+            at = packet.start + 6
+            for _ in range(2):  # the host key, the server's public value
+                at += 4 + int.from_bytes(stream[at : at + 4], "big")
+            name = at + 4  # the signature's length is not among them
+            add(name, name + 4 + int.from_bytes(stream[name : name + 4], "big") + 4)
+    return bits

@@ -38,8 +38,8 @@ def _jump(options: Options) -> Connection | None:
 def connect(options: Options) -> None:
     """Connect, be interrupted, and tell when; then show that the bastion still works."""
     bastion = _jump(options)
-    say("begin")
     try:
+        say("begin")
         Connection(**options, proxy_jump=bastion)
     except KeyboardInterrupt:
         say("interrupted", monotonic())
@@ -51,7 +51,8 @@ def connect(options: Options) -> None:
 
 def execute(options: Options) -> None:
     """Run a long command, be interrupted; the connection works in ``finally``."""
-    with Connection(**options, proxy_jump=_jump(options)) as connection:
+    bastion = _jump(options)
+    with Connection(**options, proxy_jump=bastion) as connection:
         try:
             say("begin")
             connection.execute("echo started; exec sleep 60")
@@ -59,6 +60,8 @@ def execute(options: Options) -> None:
             say("interrupted", monotonic())
         finally:
             say("alive", connection.execute("echo yes").stdout.strip())
+    if bastion is not None:
+        bastion.close()
     say("threads", threading.active_count())
 
 

@@ -41,6 +41,7 @@ class Program:
             start_new_session=True,
         )
         self._text = b""
+        self._error = ""
 
     def wait_for(self, word: str) -> str:
         """Return what the program says with this word; fails with its error output if it ends."""
@@ -68,10 +69,11 @@ class Program:
 
     def end(self) -> str:
         """End the program and return what it wrote to stderr."""
-        self.process.kill()
-        with self.process:
-            assert self.process.stderr is not None
-            return self.process.stderr.read().decode()
+        if self.process.stderr is not None and not self.process.stderr.closed:
+            self.process.kill()
+            with self.process:
+                self._error = self.process.stderr.read().decode()
+        return self._error
 
     def finish(self) -> None:
         """Wait until it has ended by itself, without an error or a warning."""
@@ -109,6 +111,12 @@ def stranger(host: str, port: int) -> dict[str, Any]:
     return {"host": host, "port": port, "username": "u", "password": "p"}
 
 
+def dialling(port: int) -> int:
+    """Return how many sockets of this machine wait for an answer from this port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "02" for row in rows)
+
+
 def check_interrupt(running: Program, sent: float) -> None:
     """The program noticed the interrupt promptly and left no thread behind."""
     assert float(running.wait_for("interrupted")) - sent < PROMPTLY
@@ -119,8 +127,12 @@ def test_while_dialling(
     program: Callable[..., Program], full_backlog: FullBacklog, group: bool
 ) -> None:
     """Ctrl-C ends the wait for an address that drops packets."""
+    waiting = dialling(full_backlog.port)
     running = program("connect", **stranger(full_backlog.host, full_backlog.port))
     running.wait_for("begin")
+    deadline = monotonic() + PATIENCE
+    while dialling(full_backlog.port) == waiting:
+        assert monotonic() < deadline
     check_interrupt(running, running.interrupt(group=group))
     assert running.wait_for("threads") == "1"
     running.finish()

@@ -1,0 +1,196 @@
+"""What SFTP replies mean for Python: errors by status and errno, attributes, path rules; pure.
+
+Used by the SFTP modules above.  It never speaks to a server and opens no file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..errors import (
+    SFTPError,
+    SFTPExistsError,
+    SFTPIsDirectoryError,
+    SFTPNotDirectoryError,
+    SFTPNotFoundError,
+    SFTPPermissionError,
+)
+
+__all__ = [
+    "FX_EOF",
+    "FX_FAILURE",
+    "FX_OK",
+    "AnyPath",
+    "FailedPath",
+    "SFTPAttributes",
+    "SFTPLimits",
+    "decode_path",
+    "encode_path",
+    "errno_of",
+    "file_error",
+    "status_error",
+]
+
+AnyPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+
+FX_OK, FX_EOF, FX_FAILURE = 0, 1, 4
+
+#: SSH_FX_* to errno: 0-8 are version 3 (draft-ietf-secsh-filexfer-02 section 7); servers also
+#: send the later ones, which say more.
+_ERRNO = {
+    1: errno.EIO, 2: errno.ENOENT, 3: errno.EACCES, 4: errno.EIO, 5: errno.EBADMSG,
+    6: errno.ENOTCONN, 7: errno.ECONNRESET, 8: errno.EOPNOTSUPP, 9: errno.EBADF,
+    10: errno.ENOENT, 11: errno.EEXIST, 12: errno.EROFS, 13: errno.ENODEV, 14: errno.ENOSPC,
+    15: errno.EDQUOT, 17: errno.EAGAIN, 18: errno.ENOTEMPTY, 19: errno.ENOTDIR,
+    20: errno.EINVAL, 21: errno.ELOOP, 22: errno.EACCES, 23: errno.EINVAL, 24: errno.EISDIR,
+    25: errno.EAGAIN, 27: errno.EPERM, 28: errno.EPERM,
+}  # fmt: skip
+_CLASSES: dict[int, type[SFTPError]] = {
+    errno.ENOENT: SFTPNotFoundError,
+    errno.EACCES: SFTPPermissionError,
+    errno.EPERM: SFTPPermissionError,
+    errno.EEXIST: SFTPExistsError,
+    errno.EISDIR: SFTPIsDirectoryError,
+    errno.ENOTDIR: SFTPNotDirectoryError,
+}
+
+
+def errno_of(status: int) -> int:
+    """The errno that says what an SSH_FX_* status says; EIO where it says little."""
+    return _ERRNO.get(status, errno.EIO)
+
+
+def file_error(
+    code: int,
+    doing: str,
+    path: AnyPath | None = None,
+    path2: AnyPath | None = None,
+    *,
+    said: str = "",
+    status: int | None = None,
+    transferred: int | None = None,
+) -> SFTPError:
+    """An error of the class that fits the errno, such as one that is a FileNotFoundError.
+
+    Args:
+        code: the errno.
+        doing: what failed, as a verb without its object: "open", "download".
+        path, path2: what it was done to, source first; also `filename` and `filename2`.
+        said: the server's own words; left out where they say no more than the errno.
+        status: the SSH_FX_* number, if the server sent one.
+        transferred: how many bytes had been transferred.
+    """
+    names = [decode_path(encode_path(p)) for p in (path, path2) if p is not None]
+    text = f"cannot {doing} {' to '.join(repr(name) for name in names)}".rstrip()
+    # EIO stands for the status that says nothing; strerror's "Input/output error" would mislead.
+    vague = code == errno.EIO and status is not None
+    reason = "the server gives no reason" if vague else os.strerror(code)
+    text += f": {reason}"
+    said = "".join(char if char.isprintable() else " " for char in said).strip()[:200]
+    if said and said.lower() not in (reason.lower(), "failure"):
+        text += f" ({said})"
+    if transferred is not None:
+        text += f"; {transferred} bytes had been transferred and are kept"
+    return _CLASSES.get(code, SFTPError)(
+        text,
+        errno=code,
+        filename=names[0] if names else None,
+        filename2=names[1] if len(names) > 1 else None,
+        status=status,
+        transferred=transferred,
+    )
+
+
+def status_error(
+    status: int,
+    said: str,
+    doing: str,
+    path: AnyPath | None = None,
+    path2: AnyPath | None = None,
+    transferred: int | None = None,
+) -> SFTPError:
+    """The error for a status reply; `file_error` explains the arguments."""
+    return file_error(
+        errno_of(status), doing, path, path2, said=said, status=status, transferred=transferred
+    )
+
+
+def encode_path(path: AnyPath) -> bytes:
+    """A path as it travels: bytes as they are, text as UTF-8.
+
+    Surrogates stand for bytes that are not UTF-8, as in `os.fsdecode`.  Raises
+    TypeError for what is no path, ValueError for a NUL.
+    """
+    name = os.fspath(path)
+    data = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else bytes(name)
+    if b"\0" in data:
+        raise ValueError("embedded null byte in a path")
+    return data
+
+
+def decode_path(path: bytes) -> str:
+    """A path as text, such that `encode_path` gives exactly these bytes back."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+@dataclass(slots=True)
+class SFTPAttributes:
+    """What a server tells of a file, under the names of `os.stat_result`.
+
+    Attributes:
+        st_mode: type and permissions; 0 where the server does not tell.
+        st_size: bytes, or None.
+        st_uid, st_gid, st_atime, st_mtime: numbers (times in seconds), or None.
+        extended: the server's own additions.
+    """
+
+    st_mode: int = 0
+    st_size: int | None = None
+    st_uid: int | None = None
+    st_gid: int | None = None
+    st_atime: int | None = None
+    st_mtime: int | None = None
+    extended: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass
+class SFTPLimits:
+    """How large messages may be, in bytes; the defaults suit servers that do not tell."""
+
+    read: int = 32 * 1024
+    write: int = 32 * 1024
+    open_handles: int = 64
+
+    #: Above this nothing gets faster, and a server's buffer must hold it.
+    MOST = 256 * 1024
+
+    def learn(self, packet: int, read: int, write: int, handles: int) -> None:
+        """Take over what limits@openssh.com says; 0 there means "not told"."""
+        room = packet - 1024 if packet > 2048 else self.MOST
+        if read:
+            self.read = max(512, min(read, self.MOST))
+        if write:
+            self.write = max(512, min(write, room, self.MOST))
+        if handles:
+            self.open_handles = max(1, min(handles, 1 << 16))
+
+
+class FailedPath(str):
+    """The path of a file that was not transferred; a str that knows why.
+
+    Attributes:
+        error: what went wrong.
+    """
+
+    __slots__ = ("error",)
+
+    error: OSError
+
+    @classmethod
+    def of(cls, path: bytes, error: OSError) -> FailedPath:
+        made = cls(decode_path(path))
+        made.error = error
+        return made

@@ -1,0 +1,325 @@
+"""The SFTP state machine: requests become bytes, bytes become replies; sans I/O.
+
+Theory of operation.  Requests may be made at any time and in any number; each
+has an id, and replies find their request by it, in whatever order they come.
+A reply is taken apart here and checked against what was asked, so a server that
+breaks the protocol is found out where its bytes are fed, by whoever feeds them
+(`Malformed`; the machine is of no use afterwards).  Who made a request looks at
+`done`, or gets it put into a `box` shared by several.
+
+Bytes come in by two calls, so that bulk data is copied once, to where it is
+wanted: `buffer()` tells where the next bytes belong, `received(n)` that n of
+them are there.  Bytes to go out stand in `out`; whoever moves them must not
+reorder or drop any.  A payload in `out` must not be changed while it is there.
+
+A request may be abandoned: its reply is thrown away when it comes, and a handle
+that it brings is closed.  Nothing here waits, and nothing knows files.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .._policy.sftp import FX_OK, SFTPLimits
+from . import sftp_wire as wire
+from .sftp_wire import HEAD, RANGE, U32, Malformed, string
+
+__all__ = ["Buffer", "Machine", "Request"]
+
+Buffer = bytes | bytearray | memoryview
+
+#: Longest message that is accepted: OpenSSH sends 256 KiB, and we ask for no more data than that.
+LONGEST = SFTPLimits.MOST + 64 * 1024
+STAGE = 32 * 1024
+
+_STATUS_ONLY = (wire.STATUS,)
+_REPLIES = {
+    wire.OPEN: wire.HANDLE, wire.OPENDIR: wire.HANDLE, wire.READ: wire.DATA,
+    wire.READDIR: wire.NAME, wire.REALPATH: wire.NAME, wire.READLINK: wire.NAME,
+    wire.STAT: wire.ATTRS, wire.LSTAT: wire.ATTRS, wire.FSTAT: wire.ATTRS,
+    wire.EXTENDED: wire.EXTENDED_REPLY,
+}  # fmt: skip
+
+
+class Request:
+    """One request and what became of it.
+
+    Attributes:
+        done: whether the reply has come.
+        status: its SSH_FX_* code; 0 where the reply brought a value.
+        text: what the server says to the status.
+        value: a handle, attributes, a list of `Name`, data (a memoryview), or the
+            body of an extended reply; None for a mere status.
+        tag: whatever its maker wants to remember.
+    """
+
+    __slots__ = ("kind", "id", "done", "status", "text", "value", "size", "pool", "box", "tag",
+                 "abandoned", "expects")  # fmt: skip
+
+    def __init__(
+        self, kind: int, number: int, box: deque[Request] | None, tag: Any, expects: bool
+    ) -> None:
+        self.kind = kind
+        self.id = number
+        self.done = False
+        self.status = FX_OK
+        self.text = ""
+        self.value: Any = None
+        self.size = 0
+        self.pool: list[bytearray] | None = None
+        self.box = box
+        self.tag = tag
+        self.abandoned = False
+        self.expects = expects
+
+
+class Machine:
+    """One SFTP session, from INIT on.
+
+    Attributes:
+        out: what is to be sent, in this order.
+        ready: whether the server has said which version it speaks.
+        extensions: what it offers beyond version 3, by name.
+        limits: how large requests may be.
+    """
+
+    def __init__(self) -> None:
+        self.out: deque[Buffer] = deque([U32.pack(5) + bytes([wire.INIT]) + U32.pack(3)])
+        self.ready = False
+        self.version = 0
+        self.extensions: dict[bytes, bytes] = {}
+        self.limits = SFTPLimits()
+        self._pending: dict[int, Request] = {}
+        self._next = 0
+        self._stage = bytearray(STAGE)
+        self._view = memoryview(self._stage)
+        self._have = 0
+        # What is filled directly when it is too large for the stage, and what to do then.
+        self._direct: memoryview | None = None
+        self._filled = 0
+        self._then: Callable[[memoryview], None] = self._message
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._pending)
+
+    # -- requests
+
+    def request(
+        self, kind: int, body: bytes, box: deque[Request] | None = None, tag: Any = None
+    ) -> Request:
+        """Queue a request.  With `box` it is also put there when it is done."""
+        request = self._new(kind, box, tag, kind in _REPLIES)
+        self.out.append(HEAD.pack(len(body) + 5, kind, request.id) + body)
+        return request
+
+    def extended(self, name: bytes, body: bytes, *, value: bool = True) -> Request:
+        """Queue a request of an extension; `value`: its success is more than a status."""
+        request = self._new(wire.EXTENDED, None, None, value)
+        body = string(name) + body
+        self.out.append(HEAD.pack(len(body) + 5, wire.EXTENDED, request.id) + body)
+        return request
+
+    def read(
+        self,
+        handle: bytes,
+        offset: int,
+        size: int,
+        box: deque[Request] | None = None,
+        tag: Any = None,
+        pool: list[bytearray] | None = None,
+    ) -> Request:
+        """Ask for `size` bytes; the data goes into a buffer of `pool` that is large enough.
+
+        The pool's buffers must have `size` bytes; an empty pool means a new buffer.
+        """
+        request = self._new(wire.READ, box, tag, True)
+        request.size = size
+        request.pool = pool
+        body = HEAD.pack(len(handle) + 21, wire.READ, request.id)
+        self.out.append(body + string(handle) + RANGE.pack(offset, size))
+        return request
+
+    def write(
+        self,
+        handle: bytes,
+        offset: int,
+        data: Buffer,
+        box: deque[Request] | None = None,
+        tag: Any = None,
+    ) -> Request:
+        """Write data, which is not copied: leave it alone while `out` is not empty."""
+        request = self._new(wire.WRITE, box, tag, False)
+        size = len(data)
+        request.size = size
+        head = HEAD.pack(len(handle) + 21 + size, wire.WRITE, request.id)
+        head += string(handle) + RANGE.pack(offset, size)
+        # In one step: an interrupt must not leave a head without its data.
+        self.out.extend((head, data))
+        return request
+
+    def close(self, handle: bytes, box: deque[Request] | None = None, tag: Any = None) -> Request:
+        return self.request(wire.CLOSE, string(handle), box, tag)
+
+    def abandon(self, request: Request) -> None:
+        """Nobody waits for it any more; a handle that it brought or will bring is closed."""
+        if request.abandoned:
+            return
+        request.abandoned = True
+        request.box = request.pool = None
+        if request.done and request.kind in (wire.OPEN, wire.OPENDIR) and request.value is not None:
+            self.forget(request.value)
+
+    def forget(self, handle: bytes) -> None:
+        """Close a handle; nobody cares when."""
+        self.close(handle).abandoned = True
+
+    def _new(self, kind: int, box: deque[Request] | None, tag: Any, expects: bool) -> Request:
+        number = self._next
+        while number in self._pending:  # after 2**32 of them
+            number = (number + 1) & 0xFFFFFFFF
+        self._next = (number + 1) & 0xFFFFFFFF
+        request = self._pending[number] = Request(kind, number, box, tag, expects)
+        return request
+
+    # -- bytes of the server
+
+    def buffer(self) -> memoryview:
+        """Where the next bytes belong; never empty."""
+        if self._direct is not None:
+            return self._direct[self._filled :]
+        return self._view[self._have :]
+
+    def received(self, count: int) -> None:
+        """The first `count` bytes of `buffer()` are there.  Raises Malformed."""
+        if self._direct is not None:
+            self._filled += count
+            if self._filled == len(self._direct):
+                body, self._direct = self._direct, None
+                self._then(body)
+            return
+        self._have += count
+        at = 0
+        while self._have - at >= 4:
+            (length,) = U32.unpack_from(self._stage, at)
+            if not 5 <= length <= LONGEST:
+                raise Malformed(f"a message of {length} bytes{self._heard()}")
+            end = at + 4 + length
+            if end <= self._have:
+                self._message(self._view[at + 4 : end])
+                at = end
+            elif length > STAGE - 4 and self._have - at >= 13:
+                self._begin(at, length)
+                return
+            else:
+                break
+        if at:
+            left = self._have - at
+            self._view[:left] = self._view[at : self._have]
+            self._have = left
+
+    def ended(self) -> None:
+        """No more bytes will come.  Raises Malformed if that is in the middle of a message."""
+        if self._direct is not None or self._have:
+            raise Malformed(f"the end of the stream within a message{self._heard()}")
+
+    def _heard(self) -> str:
+        """The first words of a server that may speak something else, such as a shell's greeting."""
+        if self.ready:
+            return ""
+        text = bytes(self._stage[: min(self._have, 200)]).decode("utf-8", "replace")
+        shown = "".join(char if char.isprintable() else " " for char in text).strip()
+        return f"; it says {shown!r} (do the login scripts there print something?)" if shown else ""
+
+    def _begin(self, at: int, length: int) -> None:
+        """A message that the stage cannot hold: the rest of it goes where it belongs."""
+        kind = self._stage[at + 4]
+        first = at + 4
+        self._then = self._message
+        target = None
+        if kind == wire.DATA:
+            (number,) = U32.unpack_from(self._stage, at + 5)
+            (size,) = U32.unpack_from(self._stage, at + 9)
+            request = self._pending.get(number)
+            fits = request is not None and request.kind == wire.READ and not request.abandoned
+            if request is not None and fits and size == length - 9 and size <= request.size:
+                target = self._room(request, size)
+                first = at + 13
+                self._then = lambda data: self._done(request, data)
+                del self._pending[number]
+        if target is None:
+            target = memoryview(bytearray(length))
+        part = self._have - first
+        target[:part] = self._view[first : self._have]
+        self._have = 0
+        self._direct = target
+        self._filled = part
+
+    def _room(self, request: Request, size: int) -> memoryview:
+        pool = request.pool
+        buffer = pool.pop() if pool else bytearray(request.size)
+        return memoryview(buffer)[:size]
+
+    def _message(self, message: memoryview) -> None:
+        kind = message[0]
+        if not self.ready:
+            self._greeting(kind, message)
+            return
+        (number,) = U32.unpack_from(message, 1)
+        request = self._pending.pop(number, None)
+        if request is None:
+            raise Malformed(f"a reply to request {number}, which is not open")
+        if kind == wire.STATUS:
+            request.status, request.text = wire.status(bytes(message[5:]))
+            if request.status == FX_OK and request.expects:
+                raise Malformed("success, but not what was asked for")
+            self._done(request, None)
+        elif kind != _REPLIES.get(request.kind) or not request.expects:
+            raise Malformed(f"a reply of type {kind} to a request of type {request.kind}")
+        elif kind == wire.DATA:
+            self._data(request, message)
+        else:
+            self._done(request, self._value(kind, bytes(message[5:])))
+
+    def _value(self, kind: int, body: bytes) -> Any:
+        if kind == wire.HANDLE:
+            handle, _ = wire.take_string(body, 0)
+            if len(handle) > 256:
+                raise Malformed(f"a handle of {len(handle)} bytes")
+            return handle
+        if kind == wire.NAME:
+            return wire.name_list(body)
+        if kind == wire.ATTRS:
+            return wire.attributes(body)[0]
+        return body
+
+    def _data(self, request: Request, message: memoryview) -> None:
+        size = U32.unpack_from(message, 5)[0] if len(message) >= 9 else -1
+        if not 0 <= size <= len(message) - 9:
+            raise Malformed("data that ends before its length")
+        if size > request.size:
+            raise Malformed(f"{size} bytes of data where {request.size} were asked for")
+        if request.abandoned:
+            return
+        room = self._room(request, size)
+        room[:] = message[9 : 9 + size]
+        self._done(request, room)
+
+    def _done(self, request: Request, value: Any) -> None:
+        request.value = value
+        request.done = True
+        if request.abandoned:
+            if request.kind in (wire.OPEN, wire.OPENDIR) and value is not None:
+                self.forget(value)
+        elif request.box is not None:
+            request.box.append(request)
+
+    def _greeting(self, kind: int, message: memoryview) -> None:
+        if kind != wire.VERSION:
+            raise Malformed(f"a message of type {kind} instead of its version{self._heard()}")
+        self.version, self.extensions = wire.version(bytes(message[1:]))
+        if self.version != 3:
+            raise Malformed(f"version {self.version} of the protocol, we speak 3")
+        self.ready = True

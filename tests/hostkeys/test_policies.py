@@ -1,0 +1,235 @@
+"""One server and its known_hosts file: the four policies, and how names may be written."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hussh import Connection, HostKeyError
+from tests.hostkeys.lines import found, line, name_of, write
+from tests.support.keys import Key, Keys
+from tests.support.sshd import Sshd
+
+POLICIES = ("accept-unknown", "accept-new", "strict", "ignore")
+
+
+def connect(server: Sshd, file: Path, policy: str = "strict", **options: Any) -> Connection:
+    """Log in as alice with her key."""
+    return Connection(
+        server.host,
+        server.port,
+        server.alice.name,
+        private_key=server.alice.key.path,
+        known_hosts=file,
+        host_key_policy=policy,
+        **options,
+    )
+
+
+def refused(server: Sshd, file: Path, policy: str = "strict", **options: Any) -> HostKeyError:
+    """Return the error of a connection whose host key is not acceptable."""
+    seen, logins = server.connections(), server.authentications()
+    with pytest.raises(HostKeyError) as caught:
+        connect(server, file, policy, **options)
+    server.wait_for_log(r"^(Connection closed by|Disconnected from)", count=seen + 1)
+    error = caught.value
+    assert (error.hop, error.hop_index, error.phase) == (
+        f"{server.alice.name}@{server.host}:{server.port}",
+        0,
+        "hostkey",
+    )
+    assert server.authentications() == logins  # nobody tried to log in
+    return error
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return where a known_hosts file may be."""
+    return tmp_path / "known hosts"
+
+
+@pytest.fixture
+def stranger(keys: Keys) -> Key:
+    """Return a host key that no server here has."""
+    return keys.get(name="other-host")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_recorded_key_is_accepted(policy: str, target: Sshd, file: Path) -> None:
+    """A recorded key connects under every policy, and the file stays as it was."""
+    text = write(file, target.known_hosts_line()).read_text()
+    connect(target, file, policy).close()
+    assert file.read_text() == text
+
+
+def test_unknown_host_is_accepted_and_not_recorded(target: Sshd, file: Path, home: Path) -> None:
+    """The default policy accepts an unknown host and writes nothing, anywhere."""
+    connect(target, file, "accept-unknown").close()
+    Connection(target.host, target.port, "alice", private_key=target.alice.key.path).close()
+    assert not file.exists()
+    assert list(home.iterdir()) == []
+
+
+def test_unknown_host_is_recorded(target: Sshd, home: Path) -> None:
+    """accept-new writes exactly one right line into a private file; strict accepts it then."""
+    path = home / ".ssh" / "known_hosts"
+    options: dict[str, Any] = {"private_key": target.alice.key.path}
+    where = (target.host, target.port, target.alice.name)
+    Connection(*where, **options, host_key_policy="accept-new").close()
+    key = target.host_keys["ed25519"]
+    assert path.read_text() == line(name_of(target), key)
+    assert found(path, name_of(target)) == [" ".join(key.public_line.split()[:2])]
+    assert found(path, target.host) == []
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    Connection(*where, **options, host_key_policy="accept-new").close()
+    Connection(*where, **options, host_key_policy="strict").close()
+    assert path.read_text() == line(name_of(target), key)
+
+
+def test_recording_keeps_what_is_there(target: Sshd, file: Path, stranger: Key) -> None:
+    """accept-new adds a line after the others, even after one without a newline."""
+    before = "# a comment\n" + line("other.example", stranger).rstrip("\n")
+    write(file, before)
+    connect(target, file, "accept-new").close()
+    key = target.host_keys["ed25519"]
+    assert file.read_text() == before + "\n" + line(name_of(target), key)
+
+
+def test_unknown_host_is_refused(target: Sshd, file: Path, stranger: Key) -> None:
+    """strict refuses a host that is not recorded, shows its fingerprint, and writes nothing."""
+    text = write(file, line("other.example", stranger)).read_text()
+    error = refused(target, file)
+    shown = target.host_keys["ed25519"].fingerprint
+    assert (error.reason, error.fingerprint, error.recorded) == ("unknown", shown, ())
+    assert error.host == name_of(target)
+    assert shown in str(error)
+    assert "accept-new" in str(error)
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+@pytest.mark.parametrize("policy", ["accept-unknown", "accept-new", "strict"])
+def test_changed_key_is_refused(
+    policy: str, hashed: bool, target: Sshd, file: Path, stranger: Key
+) -> None:
+    """Every policy but ignore refuses a changed key; the error has both fingerprints."""
+    text = write(file, line(name_of(target), stranger), hashed=hashed).read_text()
+    error = refused(target, file, policy)
+    shown = target.host_keys["ed25519"].fingerprint
+    assert (error.reason, error.fingerprint) == ("changed", shown)
+    assert error.recorded == (stranger.fingerprint,)
+    assert shown in str(error)
+    assert stranger.fingerprint in str(error)
+    assert f"{file}:1" in str(error)
+    assert "ssh-keygen -R" in str(error)
+    assert file.read_text() == text
+
+
+def test_ignore_looks_at_nothing(target: Sshd, file: Path, stranger: Key) -> None:
+    """ignore connects whatever is recorded, even to a revoked key or beside an unreadable file."""
+    key = target.host_keys["ed25519"]
+    write(file, line(name_of(target), stranger), line("*", key, "@revoked"))
+    connect(target, file, "ignore").close()
+    connect(target, file.parent, "ignore").close()
+
+
+@pytest.mark.parametrize("policy", ["accept-unknown", "accept-new", "strict"])
+def test_revoked_key_is_refused(policy: str, target: Sshd, file: Path) -> None:
+    """A revoked key is refused, even where it is recorded as well."""
+    key = target.host_keys["ed25519"]
+    write(file, target.known_hosts_line(), line("*", key, "@revoked"))
+    error = refused(target, file, policy)
+    assert (error.reason, error.fingerprint) == ("revoked", key.fingerprint)
+    assert f"{file}:4" in str(error)
+
+
+@pytest.mark.parametrize("policy", ["accept-unknown", "accept-new", "strict"])
+def test_file_that_cannot_be_read(policy: str, target: Sshd, file: Path) -> None:
+    """Where the file cannot be read no connection is opened, since it may hold a changed key."""
+    file.mkdir()
+    with pytest.raises(HostKeyError, match="cannot read the known hosts") as caught:
+        connect(target, file, policy)
+    assert (caught.value.hop_index, caught.value.phase) == (0, "hostkey")
+    assert str(file) in str(caught.value)
+    assert target.connections() == 0
+
+
+def test_file_that_cannot_be_written(target: Sshd, tmp_path: Path) -> None:
+    """accept-new that cannot record refuses: the caller counts on the line."""
+    (tmp_path / "file").touch()
+    error = refused(target, tmp_path / "file" / "known_hosts", "accept-new")
+    assert "cannot record the host key" in str(error)
+
+
+PATTERNS = [
+    ("{name}", True),
+    ("{name},other.example", True),
+    ("other.example,{name}", True),
+    ("[127.*]:{port}", True),
+    ("*", True),
+    ("[127.0.0.?]:*", True),
+    ("*,!other.example", True),
+    ("*,!{name}", True),  # "*" for the bare name, which then counts as for ssh(1)
+    ("*,!{name},!{host}", False),
+    ("!{name},{name}", False),
+    ("[127.0.0.2]:{port}", False),
+    ("[{host}]:1{port}", False),
+    ("localhost", False),
+    ("{host}", True),  # the bare name stands for all its ports
+]
+
+
+@pytest.mark.parametrize(("pattern", "matches"), PATTERNS)
+def test_patterns(pattern: str, matches: bool, target: Sshd, file: Path) -> None:
+    """Lists, wildcards, negation and ports name the server, or do not, as for ssh(1)."""
+    names = pattern.format(name=name_of(target), host=target.host, port=target.port)
+    write(file, line(names, target.host_keys["ed25519"]))
+    if matches:
+        connect(target, file).close()
+    else:
+        assert refused(target, file).reason == "unknown"
+
+
+def test_hashed_names(target: Sshd, file: Path) -> None:
+    """Names that ssh-keygen -H has hashed are found, among lines for others."""
+    key = target.host_keys["ed25519"]
+    others = [line(f"host{number}.example", key) for number in range(20)]
+    write(file, *others, line(name_of(target), key), hashed=True)
+    connect(target, file).close()
+    write(file, *others, line(target.host, key), hashed=True)
+    connect(target, file).close()
+    write(file, *others, hashed=True)
+    assert refused(target, file).reason == "unknown"
+
+
+def test_certificate_authority_vouches_for_no_plain_key(target: Sshd, file: Path) -> None:
+    """A @cert-authority line makes a plain key neither known nor changed."""
+    write(file, line("*", target.host_keys["ed25519"], "@cert-authority"))
+    error = refused(target, file)
+    assert error.reason == "unknown"
+    assert "@cert-authority" in str(error)
+    connect(target, file, "accept-unknown").close()
+
+
+def test_several_files(target: Sshd, tmp_path: Path, stranger: Key) -> None:
+    """A key may be in any of the files, and a revocation in any of them counts."""
+    key = target.host_keys["ed25519"]
+    first = write(tmp_path / "first", line("other.example", stranger))
+    second = write(tmp_path / "second", line(name_of(target), key))
+    third = write(tmp_path / "third", line(name_of(target), key, "@revoked"))
+    options: dict[str, Any] = {"private_key": target.alice.key.path, "host_key_policy": "strict"}
+    where = (target.host, target.port, target.alice.name)
+    Connection(*where, **options, known_hosts=[first, str(second)]).close()
+    with pytest.raises(HostKeyError) as caught:
+        Connection(*where, **options, known_hosts=[first, second, third])
+    assert caught.value.reason == "revoked"
+
+
+def test_broken_lines_are_passed_over(target: Sshd, file: Path) -> None:
+    """Garbage in the file neither matches nor hides the good line."""
+    garbage = f"{name_of(target)} ssh-ed25519 AAAA\n\0\xff\n@bad x y z\n|1|x|y ssh-rsa AA\n"
+    write(file, garbage, target.known_hosts_line())
+    connect(target, file).close()

@@ -1,0 +1,114 @@
+"""`keepalive_interval`: a dead peer is noticed, idle or not, and a living one is left alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hussh import Connection, ConnectionLost
+from tests.support.relay import Relay
+from tests.support.sshd import Sshd
+
+INTERVAL = 0.2  # seconds
+
+
+def connect(host: str, port: int, server: Sshd, **more: Any) -> Connection:
+    return Connection(
+        host,
+        port,
+        server.alice.name,
+        private_key=server.alice.key.path,
+        host_key_policy="ignore",
+        **{"keepalive_interval": INTERVAL, **more},
+    )
+
+
+def keepalive_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "hussh-keepalive"]
+
+
+def wait_for_no_thread() -> None:
+    for thread in keepalive_threads():
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_running_command_learns_of_a_dead_peer(
+    target: Sshd, relay_factory: Callable[..., Relay]
+) -> None:
+    """A frozen link ends a command that has no time limit, with its output so far."""
+    relay = relay_factory(target)
+    with (
+        connect(relay.host, relay.port, target) as connection,
+        connection.popen("echo before; exec sleep 1000") as process,
+    ):
+        assert process.stdout.readline() == b"before\n"
+        relay.freeze()
+        with pytest.raises(ConnectionLost, match=r"no answer to 3 keepalives in 0\.6 s") as lost:
+            process.wait()
+        assert lost.value.hop == f"{target.alice.name}@{relay.host}:{relay.port}"
+        with pytest.raises(ConnectionLost):
+            connection.execute("true")
+        relay.thaw()
+    wait_for_no_thread()
+
+
+def test_idle_connection_learns_of_a_dead_peer(
+    target: Sshd, relay_factory: Callable[..., Relay]
+) -> None:
+    """Without any call in progress a dead peer is noticed, and the next call says so at once."""
+    relay = relay_factory(target)
+    with connect(relay.host, relay.port, target) as connection:
+        relay.freeze()
+        wait_for_no_thread()  # it ends when there is nothing alive to tend
+        with pytest.raises(ConnectionLost, match="keepalives"):
+            connection.execute("true")
+        relay.thaw()
+
+
+def test_living_connection_stays(target: Sshd, relay_factory: Callable[..., Relay]) -> None:
+    """Many intervals of idleness do no harm, because the server's answers are taken in."""
+    relay = relay_factory(target)
+    with connect(relay.host, relay.port, target, keepalive_interval=0.02) as connection:
+        before = connection._live().link.look().replies
+        # 20 beats of the server's own answers: far more than the three that would end it
+        while connection._live().link.look().replies < before + 20:
+            relay.wait_for_bytes("to_client", 1)
+        assert connection.execute("echo alive").stdout == "alive\n"
+    wait_for_no_thread()
+
+
+def test_each_hop_is_probed(
+    bastion: Sshd, target: Sshd, relay_factory: Callable[..., Relay]
+) -> None:
+    """When only the way behind the bastion dies, the target is lost and the bastion is not."""
+    relay = relay_factory(target)
+    with connect(bastion.host, bastion.port, bastion) as first:
+        inner = connect(relay.host, relay.port, target, proxy_jump=first)
+        relay.freeze()
+        with pytest.raises(ConnectionLost, match="keepalives") as lost:
+            inner.execute("sleep 1000")
+        assert lost.value.hop_index == 1
+        assert first.execute("echo usable").stdout == "usable\n"
+        inner.close()
+        relay.thaw()
+    wait_for_no_thread()
+
+
+def test_one_thread_for_all(target: Sshd) -> None:
+    """Any number of connections share one thread, and it ends with the last of them."""
+    connections = [connect(target.host, target.port, target) for _ in range(5)]
+    assert len(keepalive_threads()) == 1
+    for connection in connections:
+        connection.close()
+    wait_for_no_thread()
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_bad_interval(value: float) -> None:
+    """An impossible interval is refused before anything is opened."""
+    with pytest.raises(ValueError, match="keepalive_interval"):
+        Connection("host.invalid", keepalive_interval=value)

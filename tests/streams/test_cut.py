@@ -1,0 +1,220 @@
+"""A stream that ends at any byte of handshake, authentication, exec and close: a typed error."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hussh
+from hussh._policy.result import SSHResult
+from tests.support.relay import Faults, Relay
+from tests.support.sshd import Sshd
+from tests.support.streams import Pipes, SocketPair, Wire, heap_in_use, live_objects
+from tests.support.streams_peers import ReplayServer
+from tests.support.streams_random import repeatable, reseed
+from tests.support.streams_scenes import BROKEN, SEED, SHORT, Outcome, Recorded, first_complete, play
+
+LONG = os.environ.get("HUSSH_LONG") == "1"
+EXPECTED = SSHResult(b"out\n", b"err\n", 3)
+#: Bytes by which malloc may grow over a search of thousands of offsets: caches, no leak per run.
+SLACK = 16384
+
+
+def some(count: int, of: int) -> list[int]:
+    """So many offsets, spread evenly; all of them in the long mode."""
+    return list(range(of)) if LONG else sorted({index * of // count for index in range(count)})
+
+
+def check_lost(outcome: Outcome, offset: int) -> None:
+    """A lost connection, nothing left over, and output only as far as it was sent."""
+    assert type(outcome.error) is hussh.ConnectionLost, (offset, outcome.error)
+    assert outcome.left == 0, offset
+    if outcome.partial is not None:
+        assert b"out\n".startswith(outcome.partial.stdout_bytes), offset
+        assert b"err\n".startswith(outcome.partial.stderr_bytes), offset
+        assert outcome.partial.status == -1, offset
+
+
+def test_every_cut_of_a_session_is_a_lost_connection(recorded: Callable[[str], Recorded]) -> None:
+    """At every offset of a whole session: ConnectionLost, no wrong data, no leak in C."""
+    known = recorded("small")
+    complete = first_complete(known)
+    used, files = 0, os.listdir("/proc/self/fd")
+    for offset in range(complete):
+        if offset == complete // 10:
+            used = heap_in_use()  # by now everything that is made once is made
+        check_lost(play(known.scene, known.recording.cut(offset)), offset)
+    assert heap_in_use() - used < SLACK
+    assert os.listdir("/proc/self/fd") == files
+    for offset in range(complete, len(known.recording.server) + 1):
+        assert play(known.scene, known.recording.cut(offset)).key == known.outcome.key
+
+
+@pytest.mark.parametrize("name", ["gcm", "ctr", "zlib", "nist", "refused", "nested"])
+def test_cuts_under_other_algorithms_and_through_a_bastion(
+    name: str, recorded: Callable[[str], Recorded]
+) -> None:
+    """Other ciphers, compression, a refused login and an inner hop: the same, for many offsets."""
+    known = recorded(name)
+    complete = first_complete(known) if known.outcome.results else len(known.recording.server)
+    end = complete - (0 if known.outcome.results else 60)  # the refusal is complete before that
+    for offset in some(150, end):
+        check_lost(play(known.scene, known.recording.cut(offset)), offset)
+
+
+@pytest.mark.parametrize("wire", [SocketPair, Pipes])
+def test_cuts_of_sockets_and_pipes(
+    wire: Callable[[], Wire], recorded: Callable[[str], Recorded]
+) -> None:
+    """An end of stream that the kernel tells is a lost connection, too."""
+    known = recorded("small")
+    for offset in some(150, first_complete(known)):
+        check_lost(play(known.scene, known.recording.cut(offset), wire=wire), offset)
+
+
+# -- the whole client, over TCP
+
+
+@pytest.fixture
+def replay_server() -> Iterator[ReplayServer]:
+    """A server that plays recordings."""
+    with ReplayServer() as server:
+        yield server
+    assert not server.failures
+
+
+Connect = Callable[..., hussh.Connection]
+
+
+@pytest.fixture
+def connect(stream_servers: list[Sshd], tmp_path: Path) -> Connect:
+    """Connects as alice to any address at which the target is known by its own keys."""
+    target, bastion = stream_servers
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_text(bastion.known_hosts_line())
+
+    def connect(host: str, port: int, server: Sshd = target, **more: Any) -> hussh.Connection:
+        line = server.known_hosts_line(host, port)
+        if line not in known_hosts.read_text():
+            known_hosts.write_text(known_hosts.read_text() + line)
+        return hussh.Connection(
+            host,
+            port,
+            server.alice.name,
+            private_key=server.alice.key.path,
+            agent=False,
+            known_hosts=known_hosts,
+            host_key_policy="strict",
+            timeout=30_000,
+            **more,
+        )
+
+    return connect
+
+
+def attempt(connect: Callable[[], hussh.Connection]) -> SSHResult | hussh.HusshError:
+    """Connect, run the command, close; the result or the error."""
+    try:
+        with connect() as connection:
+            return connection.execute(SHORT[0].decode())
+    except hussh.HusshError as error:
+        return error.with_traceback(None)
+
+
+def held() -> tuple[int, int]:
+    """How many files are open and how many threads run."""
+    return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+
+def test_cuts_of_a_tcp_connection(
+    recorded: Callable[[str], Recorded], replay_server: ReplayServer, connect: Connect
+) -> None:
+    """`Connection` over real sockets: a typed error with hop and phase, and no descriptor left."""
+    known = recorded("small")
+    complete = first_complete(known)
+    before, objects = held(), live_objects()
+    for offset in [*some(120, complete), complete, len(known.recording.server)]:
+        replay_server.recording = known.recording.cut(offset)
+        with repeatable(f"{SEED} 0"):
+            got = attempt(lambda: connect(replay_server.host, replay_server.port))
+        if offset >= complete:
+            assert got == EXPECTED
+            continue
+        assert type(got) is hussh.ConnectionLost, (offset, got)
+        assert got.hop_index == 0
+        assert got.phase in ("banner", "kex", "auth", "exec")
+        assert held()[1] == before[1]
+    gc.collect()
+    # The server's own end of the last connection may still be open.
+    assert held()[0] - before[0] <= 1
+    assert live_objects() == objects
+
+
+def test_cuts_of_an_inner_hop_leave_the_bastion_usable(
+    recorded: Callable[[str], Recorded],
+    replay_server: ReplayServer,
+    connect: Connect,
+    stream_servers: list[Sshd],
+) -> None:
+    """What is cut between bastion and target is that connection's loss alone."""
+    known = recorded("small")
+    complete = first_complete(known)
+    bastion, objects = stream_servers[1], live_objects()
+    with repeatable(SEED), connect(bastion.host, bastion.port, bastion) as jump:
+        for offset in some(80, complete):
+            replay_server.recording = known.recording.cut(offset)
+            reseed(f"{SEED} 0")
+            got = attempt(
+                lambda: connect(replay_server.host, replay_server.port, proxy_jump=jump)
+            )
+            assert type(got) is hussh.ConnectionLost, (offset, got)
+            assert got.hop_index == 1
+        assert jump.execute("echo still here").stdout == "still here\n"
+    del jump
+    gc.collect()
+    assert live_objects() == objects
+
+
+@pytest.mark.parametrize("direction", ["to_client", "to_server"])
+@pytest.mark.parametrize("cut_with", ["eof", "reset"])
+@pytest.mark.parametrize("place", ["target", "bastion", "inner"])
+def test_cuts_of_a_live_connection(
+    place: str,
+    cut_with: Any,
+    direction: str,
+    relay_factory: Callable[..., Relay],
+    connect: Connect,
+    stream_servers: list[Sshd],
+) -> None:
+    """A real server's connection cut in either direction, on each leg: a typed error."""
+    target, bastion = stream_servers
+    relay = relay_factory(bastion if place == "bastion" else target)
+    objects = live_objects()
+
+    def go() -> SSHResult | hussh.HusshError:
+        if place == "target":
+            return attempt(lambda: connect(relay.host, relay.port))
+        if place == "bastion":
+            with connect(relay.host, relay.port, bastion) as jump:
+                return attempt(lambda: connect(target.host, target.port, proxy_jump=jump))
+        with connect(bastion.host, bastion.port, bastion) as jump:
+            return attempt(lambda: connect(relay.host, relay.port, proxy_jump=jump))
+
+    relay.set()
+    assert go() == EXPECTED
+    whole = relay.connections()[0][direction]
+    for offset in some(5, whole - 150):  # the last bytes say goodbye
+        relay.set(**{direction: Faults(cut_after=offset + 1, cut_with=cut_with)})
+        try:
+            got = go()
+        except hussh.HusshError as error:
+            got = error.with_traceback(None)
+        assert isinstance(got, BROKEN), (offset, got)
+    gc.collect()
+    assert live_objects() == objects
