@@ -118,13 +118,15 @@ static void test_feeding_at_once_and_byte_by_byte(void) {
       hussh_link_look(link, &info);
       CHECK(info.received == i + n && !info.dead);
     }
-    CHECK(info.phase == HUSSH_KEX && info.rekeying && !strcmp(hussh_link_banner(link), "SSH-2.0-Test_1"));
+    CHECK(info.phase == HUSSH_KEX && info.rekeying);
+    CHECK(!strcmp(hussh_link_banner(link), "SSH-2.0-Test_1"));
     CHECK(link->preamble_len && !memcmp(link->preamble, "a line before", 13));
     hussh_link_peer_kexinit(link, &i);
     CHECK(i > 100 && (step == 0 || info.queued == said_by_us));
     said_by_us = info.queued;
     CHECK(hussh_link_disconnect(link, 11, "bye") == HUSSH_E_STATE);
-    CHECK(hussh_link_send(link, "\62", 1) == HUSSH_E_STATE && hussh_link_rekey(link) == HUSSH_E_STATE);
+    CHECK(hussh_link_send(link, "\62", 1) == HUSSH_E_STATE);
+    CHECK(hussh_link_rekey(link) == HUSSH_E_STATE);
     CHECK(!hussh_channel_open(link, "session", 7, NULL, 0, 1));
     CHECK(!hussh_feed(link, NULL, 0));
     hussh_pump(link, 1);
@@ -203,7 +205,8 @@ static void test_authentication_messages(void) {
       CHECK(hussh_link_message(link, buffer, 100) == HUSSH_E_AGAIN);
     }
   CHECK(hussh_link_send(link, "\117", 1) == 0 && hear(link));
-  CHECK(hussh_link_send(link, "\120", 1) == HUSSH_E_STATE && hussh_link_send(link, "", 0) == HUSSH_E_STATE);
+  CHECK(hussh_link_send(link, "\120", 1) == HUSSH_E_STATE); /* 80, before the login */
+  CHECK(hussh_link_send(link, "", 0) == HUSSH_E_STATE);
   CHECK(hussh_link_send(link, bulk, 1) == HUSSH_E_STATE);
   CHECK(!hussh_link_send(link, "\062x", 2) && hears(link, "br", 50, "x", (size_t)1));
   say(link, "bsb", 51, "password", 0);

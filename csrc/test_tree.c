@@ -29,7 +29,8 @@ static void tree(hussh_link *links[3], hussh_channel *channels[3], hussh_link *r
 }
 
 static void test_freeing_in_every_order(void) {
-  static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+  static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                   {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
   int variant, order, i;
   for (order = 0; order < 6; order++)
     for (variant = 0; variant < 64; variant++) {

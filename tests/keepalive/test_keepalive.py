@@ -41,10 +41,8 @@ def test_running_command_learns_of_a_dead_peer(
 ) -> None:
     """A frozen link ends a command that has no time limit, with its output so far."""
     relay = relay_factory(target)
-    with (
-        connect(relay.host, relay.port, target) as connection,
-        connection.popen("echo before; exec sleep 1000") as process,
-    ):
+    with connect(relay.host, relay.port, target) as connection:
+        process = connection.popen("echo before; exec sleep 1000")
         assert process.stdout.readline() == b"before\n"
         relay.freeze()
         with pytest.raises(ConnectionLost, match=r"no answer to 3 keepalives in 0\.6 s") as lost:
@@ -52,6 +50,7 @@ def test_running_command_learns_of_a_dead_peer(
         assert lost.value.hop == f"{target.alice.name}@{relay.host}:{relay.port}"
         with pytest.raises(ConnectionLost):
             connection.execute("true")
+        process.close()
         relay.thaw()
     wait_for_no_thread()
 
