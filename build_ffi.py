@@ -45,7 +45,7 @@ def fetcher() -> ModuleType:
     return module
 
 
-def flags(source: Path) -> dict[str, list[str]]:
+def flags(source: Path) -> dict[str, Any]:
     """Include folders, sources and compiler flags; paths of ours are relative to the top."""
     names = [str(source / "src" / name) for name in fetcher().SOURCES]
     return {

@@ -40,7 +40,7 @@
 
 #define NO_FD 0x7ffffff0 /* libssh2 wants a number; -1 it would refuse */
 #define READ_CHUNK ((size_t)256 << 10)
-#define PREAMBLE_MAX ((size_t)64 << 10) /* bytes before the banner's end */
+#define PREAMBLE_MAX ((size_t)32 << 10) /* bytes before the banner's end */
 #define NUDGES_MAX 6
 #define NUDGE_BULK ((size_t)16 << 10)
 /* Before this many packets in one direction new keys are needed: the nonce of
@@ -95,6 +95,20 @@ static void set_phase(hussh_link *link, int phase) {
   }
 }
 
+/* libssh2 takes any version for ours (RFC 4253 sections 4.2 and 5.1). */
+static void begin_kex(hussh_link *link) {
+  const char *banner = libssh2_session_banner_get(link->session);
+  if (link->phase >= HUSSH_KEX)
+    return;
+  if (banner && strncmp(banner, "SSH-2.0-", 8) && strncmp(banner, "SSH-1.99-", 9)) {
+    char text[100];
+    int len = snprintf(text, sizeof(text), "the server speaks %.50s, not SSH 2.0", banner);
+    link_fail(link, HUSSH_DEAD_PROTOCOL, 0, text, (size_t)len);
+    return;
+  }
+  set_phase(link, HUSSH_KEX);
+}
+
 /* One step of libssh2: the next packet, or the next part of the handshake. */
 static int step(hussh_link *link) {
   int rc;
@@ -104,7 +118,7 @@ static int step(hussh_link *link) {
   }
   rc = libssh2_session_handshake(link->session, NO_FD);
   if (link->session->startup_state >= libssh2_NB_state_sent1)
-    set_phase(link, HUSSH_KEX);
+    begin_kex(link);
   if (rc == 0 || link->session->startup_state >= libssh2_NB_state_sent3)
     set_phase(link, HUSSH_HOSTKEY);
   if (rc == 0) {
@@ -125,7 +139,8 @@ static void process(hussh_link *link) {
     uint64_t before = link->received;
     link->dry = 0;
     rc = step(link);
-    if (!link_in_kex(link) && link->was_rekeying) {
+    /* After a failure what the server offered is still asked for. */
+    if (!link_in_kex(link) && link->was_rekeying && (rc >= 0 || rc == LIBSSH2_ERROR_EAGAIN)) {
       link->was_rekeying = 0;
       link->kex_packets = 0;
       link->rekeys++;
@@ -135,6 +150,8 @@ static void process(hussh_link *link) {
     }
     if (link_in_kex(link))
       link->was_rekeying = 1;
+    if (link->phase == HUSSH_BANNER && link->received > PREAMBLE_MAX)
+      link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "no SSH banner in the first 32 KiB");
     if (rc == LIBSSH2_ERROR_EAGAIN) {
       if (link->dry)
         break;
@@ -146,8 +163,6 @@ static void process(hussh_link *link) {
     } else {
       stuck = 0;
     }
-    if (!link->session->remote.banner && link->received > PREAMBLE_MAX)
-      link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "no SSH banner in the first 64 KiB");
   }
   link->gate = 0;
   if (link->authenticated && link->shaken)
@@ -367,7 +382,8 @@ int hussh_pump(hussh_link *root, size_t budget) {
 int hussh_flush(hussh_link *root) {
   flush(root);
   return (root->out.len ? HUSSH_WANT_WRITE : 0) |
-         (root->ready_head || must_read(root) ? HUSSH_MORE : 0) | (root->event_count ? HUSSH_EVENTS : 0);
+         (root->ready_head || must_read(root) ? HUSSH_MORE : 0) |
+         (root->event_count ? HUSSH_EVENTS : 0);
 }
 
 int hussh_feed(hussh_link *link, const void *bytes, size_t len) {

@@ -155,10 +155,6 @@ static inline void make_ready(hussh_link *link) {
   link->phase = HUSSH_OPEN;
   link->session->state = LIBSSH2_STATE_AUTHENTICATED;
   link->session->socket_state = LIBSSH2_SOCKET_CONNECTED;
-  if (!link->session->remote.banner)
-    link->session->remote.banner = LIBSSH2_ALLOC(link->session, 1);
-  if (link->session->remote.banner)
-    *link->session->remote.banner = 0;
 }
 
 /* As if a key exchange ran, whose packets are handled by somebody else. */

@@ -46,7 +46,9 @@ __all__ = [
 
 
 def _rebuild(cls: type[HusshError], text: str, state: dict[str, Any]) -> HusshError:
-    error = cls.__new__(cls, text)
+    # The first __new__ in the order of bases need not be the one that owns the memory layout.
+    base = OSError if issubclass(cls, OSError) else Exception
+    error = base.__new__(cls, text)
     Exception.__init__(error, text)
     for name, value in state.items():
         setattr(error, name, value)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to clean up
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
@@ -32,6 +33,7 @@ _WITH_HOSTS = 'mount -n --bind "$1" /etc/hosts && shift && exec "$@"'
 
 def main() -> int:
     """Show what this machine allows; return the exit status."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     try:
@@ -128,6 +130,7 @@ def play(prefix: list[str], home: Path, **environment: str) -> int:
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for us, who then end it
         env={**given, **environment, "HOME": str(home), "PYTHONPATH": str(TOP)},
     ) as client:
         try:

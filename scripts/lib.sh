@@ -14,8 +14,8 @@ VENV=${HUSSH_VENV:-$TOP/.venv}
 PATH=$PATH:/usr/sbin:/sbin # sshd and ip, for users who are not root
 export PATH
 
-PACKAGES="ca-certificates gcc iproute2 libc6-dev libssl-dev netbase openssh-client openssh-server
-          patch python3 python3-dev python3-venv zlib1g-dev"
+PACKAGES="ca-certificates gcc iproute2 libc6-dev libssl-dev netbase netcat-openbsd openssh-client
+          openssh-server patch python3 python3-dev python3-venv strace zlib1g-dev"
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }

@@ -33,6 +33,7 @@ from .._policy.route import (
     parse_jump,
     resolve,
 )
+from .._policy.sftp import AnyPath
 from .._protocol.execute import execute
 from .._protocol.process import Pty, start
 from . import scp
@@ -48,6 +49,7 @@ from .arguments import (
     check_prompt,
 )
 from .process import Process
+from .sftp import SFTP, Progress, new_sftp
 from .shell import InteractiveShell
 
 __all__ = ["Connection"]
@@ -157,6 +159,7 @@ class Connection:
             self._timeout / 1000 or None,
             f" after {self._timeout} ms",
         )
+        self._sftp = new_sftp(self._session)
 
     # -- what it was made with
 
@@ -316,6 +319,63 @@ class Connection:
     def scp_write_data(self, data: str | bytes, remote_path: str) -> None:
         """Store `data` as a file (mode 644); OSError as for `scp_read`."""
         scp.write_data(self._live(), data, remote_path, self._seconds)
+
+    # -- sftp
+
+    @property
+    def sftp(self) -> SFTP:
+        """Files on the server, under the names of `os`; see `SFTP`."""
+        self._live()
+        return SFTP(self)
+
+    def sftp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: AnyPath | None = None,
+        *,
+        encoding: str | None = "utf-8",
+        progress: Progress | None = None,
+        timeout: int | None = None,
+    ) -> str | bytes:
+        """Fetch a file.
+
+        Args:
+            local_path: where to write it, see `SFTP.get`; None: return its contents.
+            encoding: of the contents; None: return bytes.
+            progress: called with the bytes so far and in all; see `SFTP.get`.
+            timeout: **milliseconds**; None: the connection's; 0: no limit.
+
+        Returns:
+            ``"Ok"`` if `local_path` was given, else the contents.
+
+        Raises:
+            SFTPError (an OSError, also FileNotFoundError … where that fits), SFTPTimeout,
+            SFTPUnavailable; NotText: the contents are not text in that encoding.
+        """
+        if local_path is None:
+            data = self.sftp.get_bytes(remote_path, progress=progress, timeout=timeout)
+            return scp.decode(data, encoding, repr(remote_path))
+        self.sftp.get(remote_path, local_path, progress=progress, timeout=timeout)
+        return "Ok"
+
+    def sftp_write(
+        self,
+        local_path: AnyPath,
+        remote_path: AnyPath | None = None,
+        *,
+        progress: Progress | None = None,
+        timeout: int | None = None,
+    ) -> None:
+        """Store a local file, at the same path if `remote_path` is None; see `SFTP.put`."""
+        target = local_path if remote_path is None else remote_path
+        self.sftp.put(local_path, target, progress=progress, timeout=timeout)
+
+    def sftp_write_data(
+        self, data: str | bytes, remote_path: AnyPath, *, timeout: int | None = None
+    ) -> None:
+        """Store `data` (text as UTF-8) as a file; raises as `sftp_read`."""
+        raw = data.encode() if isinstance(data, str) else data
+        self.sftp.put_bytes(raw, remote_path, timeout=timeout)
 
     # -- ending
 

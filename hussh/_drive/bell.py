@@ -19,6 +19,7 @@ class Bell:
     __slots__ = ("fd", "_write_fd")
 
     def __init__(self) -> None:
+        self.fd = self._write_fd = -1
         if hasattr(os, "eventfd"):
             self.fd = self._write_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             return
@@ -41,3 +42,7 @@ class Bell:
         self._write_fd = -1
         for fd in fds - {-1}:
             os.close(fd)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # an interrupt may come before any of this
+            self.close()

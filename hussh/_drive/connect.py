@@ -127,7 +127,10 @@ class Session:
         return alive
 
     def close(self) -> None:
-        """End this session and the bastions made for it; never waits, never raises."""
+        """End this session and the bastions made for it; never raises.
+
+        Waits for nothing but a proxy command that is slow to end, a second at most.
+        """
         if self.closed:
             return
         self.closed = True

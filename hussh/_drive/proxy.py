@@ -80,13 +80,7 @@ class ProxyStream:
     def read_side(self) -> None:
         """Take what stderr has, and note the end of the process."""
         with self._lock:
-            if self._closed:
-                return
-            lines = self._read_stderr()
-            if not self._exit_noted and self._child.wait(0):
-                self._exit_noted = True
-                if self._child.exit_code():
-                    self._child.signal(signal.SIGKILL)
+            lines = self._look_aside()
         _write_log(self._child.pid, lines)
 
     def said(self) -> str:
@@ -101,9 +95,11 @@ class ProxyStream:
     def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
         if not isinstance(error, ConnectionLost):
             return error
+        lines: list[bytes] = []
         with self._lock:
-            ended = self._await_end()
+            ended = self._await_end(lines)
             code = self._child.exit_code()
+        _write_log(self._child.pid, lines)
         tail = self.said()
         if code is None:
             how = "ended" if ended else "closed its output"
@@ -138,7 +134,9 @@ class ProxyStream:
         self._closed = True
         self._child.close()
 
-    def _await_end(self) -> bool:
+    # -- with our lock held; what is to be logged is returned or added to `lines`
+
+    def _await_end(self, lines: list[bytes]) -> bool:
         """Wait for the process, whose stdout is at its end: a moment later it ends, too."""
         end = monotonic() + self._patience
         while not self._child.wait(0):
@@ -154,11 +152,21 @@ class ProxyStream:
                 poll.poll(left * 1000)
             else:
                 self._child.wait(min(left, 0.05))
-            self.read_side()
+            lines += self._look_aside()
         return True
 
+    def _look_aside(self) -> list[bytes]:
+        if self._closed:
+            return []
+        lines = self._read_stderr()
+        if not self._exit_noted and self._child.wait(0):
+            self._exit_noted = True
+            if self._child.exit_code():
+                self._child.signal(signal.SIGKILL)
+        return lines
+
     def _read_stderr(self) -> list[bytes]:
-        """Empty the pipe, keeping the tail; returns the lines for the log."""
+        """Empty the pipe, keeping the tail."""
         lines: list[bytes] = []
         for _ in range(PARTS_AT_ONCE):
             if not self._stderr_open:
@@ -185,7 +193,7 @@ class ProxyStream:
 
 
 def _write_log(pid: int, lines: list[bytes]) -> None:
-    # Never under a lock of the tree: a handler may be anything.
+    # Never under a lock of ours or the tree's: a handler may be anything.
     for line in lines:
         text = line.decode("utf-8", "replace").rstrip()
         shown = "".join(char if char.isprintable() else " " for char in text)

@@ -79,7 +79,7 @@ class Stream(Protocol):
         """End both directions, so that whoever polls wakes up."""
 
     def close(self) -> None:
-        """Let go of the fds, without waiting for the peer."""
+        """Let go of the fds, without waiting for the peer; a child gets a second to end."""
 
 
 class _Waiter:

@@ -138,21 +138,21 @@ class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
     __slots__ = ("_ptr", "_info", "_tokens", "outer", "root", "token", "trash",
-                 "sessions", "session_limit", "__weakref__")  # fmt: skip
+                 "sessions", "sessions_ended", "session_limit", "__weakref__")  # fmt: skip
 
     def __init__(self, ptr: Any, outer: Channel | None) -> None:
         if not ptr:
             raise MemoryError("no memory for an SSH session")
-        self._ptr = ptr
-        self._info = ffi.new("hussh_link_info *")
         self.outer = outer
         self.root: Link = outer.link.root if outer is not None else self
         self.trash: Trash = self.root.trash if outer is not None else Trash()
+        self._ptr = ptr  # not before: an interrupt may come between any two, and then __del__
+        self._info = ffi.new("hussh_link_info *")
         self._tokens = ffi.new("uint64_t[]", EVENTS_AT_ONCE) if outer is None else None
         self.token = int(lib.hussh_link_token(ptr))
         #: Session channels that will end by themselves, and how many of them the
         #: server was seen to allow; see `hussh._protocol.channel`.
-        self.sessions = 0
+        self.sessions = self.sessions_ended = 0
         self.session_limit: int | None = None
 
     @classmethod
@@ -347,9 +347,10 @@ class Link:
         """Declare the link dead for an outside reason: an errno, and words for it."""
         lib.hussh_link_lose(self.pointer, code, text.encode("utf-8", "replace"))
 
-    def release_session(self) -> None:
+    def release_session(self, *, refused: bool = False) -> None:
         """One of `sessions` has ended; whoever waits for the link shall look again."""
         self.sessions -= 1
+        self.sessions_ended += not refused
         if self._ptr:
             lib.hussh_link_poke(self._ptr)
 
@@ -368,10 +369,10 @@ class Channel:
     __slots__ = ("_ptr", "_info", "link", "token", "counted")
 
     def __init__(self, ptr: Any, link: Link) -> None:
-        self._ptr = ptr
+        self.link = link  # first: an interrupt may come between any two, and then __del__
         self.counted = False  # among the link's `sessions`
+        self._ptr = ptr
         self._info = ffi.new("hussh_channel_info *")
-        self.link = link
         self.token = int(lib.hussh_channel_token(ptr))
 
     def __del__(self) -> None:
@@ -420,7 +421,13 @@ class Channel:
             del buffer[count:]
         return buffer
 
-    def write(self, data: bytes | memoryview) -> int:
+    def read_into(self, stream: int, buffer: memoryview) -> int:
+        """Fill a buffer with what is there of a stream; returns how many bytes, maybe 0."""
+        return int(
+            lib.hussh_channel_read(self.pointer, stream, ffi.from_buffer(buffer), len(buffer))
+        )
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
         """Queue bytes for the peer; returns how many were taken, maybe 0."""
         return self._check(
             int(lib.hussh_channel_write(self.pointer, ffi.from_buffer(data), len(data)))

@@ -277,7 +277,7 @@ class KnownHosts:
         bare = self.lookup(host) if port != 22 else []
         revoked = [e for e in entries + bare if e.marker == REVOKED and _same_key(e, key_blob)]
         if revoked:
-            return Verdict(Outcome.REVOKED, name, shown, tuple(revoked))
+            return Verdict(Outcome.REVOKED, name, shown, tuple(dict.fromkeys(revoked)))
         if (blob_type(key_blob) or "").endswith(_CERT_SUFFIX):
             return Verdict(Outcome.UNSUPPORTED, name, shown)
         plain = _plain(entries)

@@ -229,8 +229,10 @@ def expand_proxy_command(
         return ["/bin/sh", "-c", "exec " + _expand(command, values, in_shell=True)]
     if isinstance(command, bytes) or not isinstance(command, Sequence):
         raise TypeError("proxy_command must be a string or a list of strings")
+    if not all(isinstance(argument, str | os.PathLike) for argument in command):
+        raise TypeError("proxy_command must be a string or a list of strings")
     arguments = [os.fspath(argument) for argument in command]
-    if not all(isinstance(argument, str) for argument in arguments):
+    if not all(isinstance(argument, str) for argument in arguments):  # a path may be of bytes
         raise TypeError("proxy_command must be a string or a list of strings")
     if not arguments or not arguments[0]:
         raise ValueError("proxy_command is empty")

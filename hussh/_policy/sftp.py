@@ -31,7 +31,7 @@ __all__ = [
     "encode_path",
     "errno_of",
     "file_error",
-    "status_error",
+    "kept_text",
 ]
 
 AnyPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
@@ -41,7 +41,7 @@ FX_OK, FX_EOF, FX_FAILURE = 0, 1, 4
 #: SSH_FX_* to errno: 0-8 are version 3 (draft-ietf-secsh-filexfer-02 section 7); servers also
 #: send the later ones, which say more.
 _ERRNO = {
-    1: errno.EIO, 2: errno.ENOENT, 3: errno.EACCES, 4: errno.EIO, 5: errno.EBADMSG,
+    1: errno.EIO, 2: errno.ENOENT, 3: errno.EACCES, 4: errno.EIO, 5: errno.EINVAL,
     6: errno.ENOTCONN, 7: errno.ECONNRESET, 8: errno.EOPNOTSUPP, 9: errno.EBADF,
     10: errno.ENOENT, 11: errno.EEXIST, 12: errno.EROFS, 13: errno.ENODEV, 14: errno.ENOSPC,
     15: errno.EDQUOT, 17: errno.EAGAIN, 18: errno.ENOTEMPTY, 19: errno.ENOTDIR,
@@ -70,6 +70,8 @@ def file_error(
     path2: AnyPath | None = None,
     *,
     said: str = "",
+    reason: str = "",
+    kind: type[SFTPError] | None = None,
     status: int | None = None,
     transferred: int | None = None,
 ) -> SFTPError:
@@ -80,6 +82,7 @@ def file_error(
         doing: what failed, as a verb without its object: "open", "download".
         path, path2: what it was done to, source first; also `filename` and `filename2`.
         said: the server's own words; left out where they say no more than the errno.
+        reason, kind: text and class, where those of the errno do not fit.
         status: the SSH_FX_* number, if the server sent one.
         transferred: how many bytes had been transferred.
     """
@@ -87,14 +90,14 @@ def file_error(
     text = f"cannot {doing} {' to '.join(repr(name) for name in names)}".rstrip()
     # EIO stands for the status that says nothing; strerror's "Input/output error" would mislead.
     vague = code == errno.EIO and status is not None
-    reason = "the server gives no reason" if vague else os.strerror(code)
+    reason = reason or ("the server gives no reason" if vague else os.strerror(code))
     text += f": {reason}"
     said = "".join(char if char.isprintable() else " " for char in said).strip()[:200]
     if said and said.lower() not in (reason.lower(), "failure"):
         text += f" ({said})"
     if transferred is not None:
-        text += f"; {transferred} bytes had been transferred and are kept"
-    return _CLASSES.get(code, SFTPError)(
+        text += kept_text(transferred)
+    return (kind or _CLASSES.get(code, SFTPError))(
         text,
         errno=code,
         filename=names[0] if names else None,
@@ -104,18 +107,9 @@ def file_error(
     )
 
 
-def status_error(
-    status: int,
-    said: str,
-    doing: str,
-    path: AnyPath | None = None,
-    path2: AnyPath | None = None,
-    transferred: int | None = None,
-) -> SFTPError:
-    """The error for a status reply; `file_error` explains the arguments."""
-    return file_error(
-        errno_of(status), doing, path, path2, said=said, status=status, transferred=transferred
-    )
+def kept_text(transferred: int) -> str:
+    """How an error says what is left of a transfer that failed."""
+    return f"; {transferred} bytes had been transferred and are kept"
 
 
 def encode_path(path: AnyPath) -> bytes:

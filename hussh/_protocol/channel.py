@@ -56,11 +56,13 @@ def open_session(
 
     Raises ChannelRefused, with the server's reason; the connection stays usable.
     """
+    settled = 0  # so many had ended, and have left their places, before we ask
     while True:
         while link.session_limit is not None and link.sessions >= link.session_limit:
             link.check()
             yield Progress(link)
         link.sessions += ends_by_itself
+        ended = link.sessions_ended
         try:
             channel = yield from _open(link, b"session", b"", window)
         except BaseException:
@@ -72,10 +74,19 @@ def open_session(
         if info.state != ChannelState.REFUSED:
             return channel
         code, text = int(info.reason), channel.text
+        channel.counted = False
         channel.free()
-        if link.sessions and code != PROHIBITED:
-            link.session_limit = link.sessions
-            continue
+        if ends_by_itself:
+            link.release_session(refused=True)
+        if code != PROHIBITED:
+            if ended != settled:
+                # sshd clears the place of an ended session one turn after it read our CLOSE.
+                settled = ended
+                continue
+            there = link.sessions + link.sessions_ended - ended
+            if there:
+                link.session_limit = there
+                continue
         raise ChannelRefused(
             f"the server refused a session: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")

@@ -13,16 +13,18 @@ also wakes them.  The next operation begins a new one.  The connection goes on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from .._native.link import Channel, ChannelState, Link
 from .._policy.wire import string
 from ..errors import HusshError, SFTPError, SFTPUnavailable
 from .channel import REASONS
-from .core import Need, Progress
+from .core import Need, Op, Progress
 from .sftp_machine import Machine, Request
+from .sftp_wire import Malformed
 
-__all__ = ["ChannelPipe", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession"]
+__all__ = ["ChannelPipe", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "wait"]
 
 #: What the server may send ahead of our reading: bandwidth x round-trip time of a long, fast way.
 SFTP_WINDOW = 16 * 1024 * 1024
@@ -69,6 +71,8 @@ class ChannelPipe:
         if self._open:
             return True
         info = self.channel.look()
+        if info.state == ChannelState.DEAD:
+            raise SFTPUnavailable("the connection was lost")
         if info.state == ChannelState.REFUSED:
             reason, text = int(info.reason), self.channel.text
             raise SFTPUnavailable(
@@ -100,6 +104,8 @@ class ChannelPipe:
         info = self.channel.look()
         if info.err:
             self._stderr = (self._stderr + self.channel.read(1, int(info.err)))[-STDERR_KEPT:]
+        if info.state == ChannelState.DEAD:
+            return "the connection was lost"
         if not (info.eof or info.closed) or info.out:
             return None
         text = self._stderr.decode("utf-8", "replace")
@@ -120,49 +126,43 @@ class ChannelPipe:
 
 
 class SftpSession:
-    """A machine, the pipe under it, and what went wrong with them."""
+    """A machine, the pipe under it, and what went wrong with them.
+
+    Attributes:
+        broken: why nobody can use it any more; None: it can be used.
+    """
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
         self.machine = Machine()
         self.broken: str | None = None
-        self.unavailable = False
         self._stepping = False
-        self._limits: Request | None = None
 
     def step(self) -> None:
-        """Move what can be moved; raises what this session died of."""
-        if self.broken is None and self._stepping:
-            self.end("the SFTP session was interrupted")
+        """Move what can be moved.  What fails is kept for `check`: replies may have come first."""
         if self.broken is not None:
-            self.pipe.check()
-            raise self.failure()
+            return
+        if self._stepping:
+            self.end("the SFTP session was interrupted")
+            return
         try:
             self._stepping = True
             self._step()
             self._stepping = False
-        except SFTPUnavailable as error:
+        except Malformed as error:
+            what = "broke the SFTP protocol" if self.machine.ready else "offers no usable SFTP"
+            self.end(f"the server {what}: it sent {error}")
+        except HusshError as error:
             self.end(error.text)
-            raise
-        except Exception as error:
-            self._stepping = False
-            self.pipe.check()
-            if isinstance(error, HusshError):
-                self.end(error.text)
-                raise
-            self.end(f"the server broke the SFTP protocol: it sent {error}")
-            raise self.failure() from None
         except BaseException:
             self.end("the SFTP session was interrupted")  # who knows how far the step had come
             raise
 
-    def push(self) -> None:
-        """`step` after queueing."""
-        self.step()
-
-    def failure(self) -> SFTPError:
-        kind = SFTPError if self.machine.ready else SFTPUnavailable
-        return kind(self.broken or "the SFTP session has ended")
+    def check(self) -> None:
+        """Raise what this session or its connection died of."""
+        self.pipe.check()
+        if self.broken is not None:
+            raise (SFTPError if self.machine.ready else SFTPUnavailable)(self.broken)
 
     def end(self, reason: str) -> None:
         """Break the session: everybody in it fails, nothing of it is used again."""
@@ -172,10 +172,9 @@ class SftpSession:
             self.pipe.close()
 
     def _step(self) -> None:
-        if not self.pipe.opened():
-            self.pipe.check()
-            return
         machine, pipe = self.machine, self.pipe
+        if not pipe.opened():
+            return
         while True:
             view = machine.buffer()
             count = pipe.read_into(view)
@@ -183,27 +182,60 @@ class SftpSession:
                 machine.received(count)
             if count < len(view):
                 break
-        reason = pipe.ended()
-        if reason is not None:
-            pipe.check()
-            if not machine.ready:
-                raise SFTPUnavailable(f"the server offers no usable SFTP: {reason}")
-            machine.ended()
-            raise SFTPError(reason)
-        if (machine.ready and self._limits is None) or self._limits is not None:
-            self._learn()
-        self._write()
-
-    def _learn(self) -> None:
-        raise NotImplementedError
-
-    def _write(self) -> None:
-        out, write = self.machine.out, self.pipe.write
+        out = machine.out
         while out:
             piece = out[0]
-            taken = write(piece)
+            taken = pipe.write(piece)
             if taken < len(piece):
                 if taken:
                     out[0] = memoryview(piece)[taken:]
-                return
+                break
             out.popleft()
+        reason = pipe.ended()
+        if reason is not None:
+            machine.ended()
+            if not machine.ready:
+                reason = f"the server offers no usable SFTP: {reason}"
+            raise SFTPError(reason)
+
+
+class Sftp:
+    """What a connection knows of SFTP: the present session, if there is one.
+
+    Args:
+        new_pipe: makes a stream to the server; called with the tree's lock held.
+        standard_symlink: the server takes SYMLINK's paths in the order of the draft, not in
+            OpenSSH's, which nearly everybody else has taken over.
+    """
+
+    def __init__(self, new_pipe: Callable[[], Pipe], *, standard_symlink: bool = False) -> None:
+        self._new_pipe = new_pipe
+        self._current: SftpSession | None = None
+        self.standard_symlink = standard_symlink
+
+    def session(self) -> Op[SftpSession]:
+        """The session, when it is ready.  Raises SFTPUnavailable, ConnectionLost."""
+        session = self._current
+        if session is None or session.broken is not None:
+            self._current = session = SftpSession(self._new_pipe())
+        while True:
+            session.step()
+            session.check()
+            if session.machine.ready:
+                return session
+            yield session.pipe.need()
+
+
+def wait(session: SftpSession, request: Request) -> Op[Request]:
+    """Until a request is done; given up, it is abandoned."""
+    try:
+        while True:
+            session.step()
+            if request.done:
+                return request
+            session.check()
+            yield session.pipe.need()
+    except BaseException:
+        session.machine.abandon(request)
+        session.step()
+        raise

@@ -34,7 +34,6 @@ Buffer = bytes | bytearray | memoryview
 LONGEST = SFTPLimits.MOST + 64 * 1024
 STAGE = 32 * 1024
 
-_STATUS_ONLY = (wire.STATUS,)
 _REPLIES = {
     wire.OPEN: wire.HANDLE, wire.OPENDIR: wire.HANDLE, wire.READ: wire.DATA,
     wire.READDIR: wire.NAME, wire.REALPATH: wire.NAME, wire.READLINK: wire.NAME,
@@ -93,6 +92,7 @@ class Machine:
         self.limits = SFTPLimits()
         self._pending: dict[int, Request] = {}
         self._next = 0
+        self._ask_limits: Request | None = None
         self._stage = bytearray(STAGE)
         self._view = memoryview(self._stage)
         self._have = 0
@@ -131,10 +131,7 @@ class Machine:
         tag: Any = None,
         pool: list[bytearray] | None = None,
     ) -> Request:
-        """Ask for `size` bytes; the data goes into a buffer of `pool` that is large enough.
-
-        The pool's buffers must have `size` bytes; an empty pool means a new buffer.
-        """
+        """Ask for `size` bytes; what comes lies in a buffer of `pool`, if there is one."""
         request = self._new(wire.READ, box, tag, True)
         request.size = size
         request.pool = pool
@@ -259,7 +256,11 @@ class Machine:
 
     def _room(self, request: Request, size: int) -> memoryview:
         pool = request.pool
+        if pool is None:
+            return memoryview(bytearray(size))
         buffer = pool.pop() if pool else bytearray(request.size)
+        if len(buffer) < size:
+            buffer = bytearray(size)
         return memoryview(buffer)[:size]
 
     def _message(self, message: memoryview) -> None:
@@ -310,6 +311,10 @@ class Machine:
     def _done(self, request: Request, value: Any) -> None:
         request.value = value
         request.done = True
+        if request is self._ask_limits:
+            self._ask_limits = None
+            if value is not None:
+                self.limits.learn(*wire.limits(value))
         if request.abandoned:
             if request.kind in (wire.OPEN, wire.OPENDIR) and value is not None:
                 self.forget(value)
@@ -323,3 +328,5 @@ class Machine:
         if self.version != 3:
             raise Malformed(f"version {self.version} of the protocol, we speak 3")
         self.ready = True
+        if self.extensions.get(b"limits@openssh.com") == b"1":
+            self._ask_limits = self.extended(b"limits@openssh.com", b"")

@@ -19,7 +19,10 @@ AgentFactory = Callable[[], SshAgent]
 RelayFactory = Callable[..., Relay]
 SshdFactory = Callable[..., Sshd]
 
-_END = r"^(Connection closed by|Connection reset by|Disconnected from|Disconnecting )"
+_END = (
+    r"^(Connection closed by|Connection reset by|Disconnected from|Disconnecting "
+    r"|Unable to negotiate)"
+)
 
 
 def login(server: Sshd, **options: Any) -> Connection:

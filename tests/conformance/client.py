@@ -7,6 +7,7 @@ to travel through) and the connections made on it; it knows no transport by name
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import pytest
@@ -31,14 +32,20 @@ class Client:
         main: the connection itself.
     """
 
-    def __init__(self, api: Api, way: list[Sshd], server: Sshd) -> None:
-        """Prepare; nothing is connected before `open`."""
+    def __init__(
+        self, api: Api, way: list[Sshd], server: Sshd, first: Mapping[str, Any] | None = None
+    ) -> None:
+        """Prepare; nothing is connected before `open`.
+
+        ``first`` are options of the connection that begins the way (a ``proxy_command``).
+        """
         self.api = api
         self.server = server
         self.account: Account = server.alice
         self.hops: list[Session] = []
         self.main: Session
         self._way = way
+        self._first = dict(first or {})
         self._more: list[Session] = []
 
     async def open(self) -> None:
@@ -58,6 +65,8 @@ class Client:
         """Connect to another server on the same way; closed with the client."""
         if self.hops:
             options.setdefault("proxy_jump", self.hops[-1])
+        if not options.get("proxy_jump"):
+            options = {**self._first, **options}
         session = await self.api.connect(host, port, **options)
         self._more.append(session)
         return session
@@ -91,7 +100,7 @@ class Client:
         return values
 
     async def _login(self, server: Sshd) -> Session:
-        options: dict[str, Any] = {"proxy_jump": self.hops[-1]} if self.hops else {}
+        options: dict[str, Any] = {"proxy_jump": self.hops[-1]} if self.hops else self._first
         return await self.api.connect(
             server.host,
             server.port,

@@ -7,11 +7,13 @@ A new API joins in ``apis.py``, a new transport in ``TRANSPORTS``; no test chang
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.conformance.apis import APIS, Api
 from tests.conformance.client import Client, run_async_test
+from tests.proxy.commands import NC
 from tests.support import leaks
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
@@ -21,7 +23,11 @@ TRANSPORTS: dict[str, tuple[str, ...]] = {
     "socket": (),
     "jump": ("bastion",),
     "jump2": ("bastion", "middle"),
+    "pipe": (),
 }
+
+#: Options of the connection that begins the way.
+FIRST: dict[str, dict[str, Any]] = {"pipe": {"proxy_command": NC}}
 
 COLUMNS = [
     pytest.param((api, transport), id=f"{api.name}-{transport}")
@@ -59,4 +65,5 @@ def client(request: pytest.FixtureRequest, target: Sshd) -> Client:
     """Return the client of one column; connected when the test begins, closed after it."""
     column: tuple[Api, str] = request.param
     api, transport = column
-    return Client(api, [request.getfixturevalue(name) for name in TRANSPORTS[transport]], target)
+    way = [request.getfixturevalue(name) for name in TRANSPORTS[transport]]
+    return Client(api, way, target, FIRST.get(transport))

@@ -22,17 +22,21 @@ def noise(size: int, seed: int) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-@pytest.mark.parametrize("stdin", [None, b"x" * 4096], ids=["no-stdin", "stdin"])
-async def test_large_stdout_and_stderr_alternately(client: Client, stdin: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("stdin", "count"),
+    [(None, 64), (b"x" * 4096, 64 if LONG else 16)],
+    ids=["no-stdin", "stdin"],
+)
+async def test_large_stdout_and_stderr_alternately(
+    client: Client, stdin: bytes | None, count: int
+) -> None:
     """64 MiB on each stream in turns arrive exactly, in less than 2.5 times that memory."""
     out, err = noise(MIB, 1), noise(MIB, 2)
     (client.account.files / "out").write_bytes(out)
     (client.account.files / "err").write_bytes(err)
-    names = client.account.path("out"), client.account.path("err")
+    one = f"cat {client.account.path('out')}; cat {client.account.path('err')} >&2"
     read = "cat >/dev/null; " if stdin else ""
-    command = (
-        f"{read}i=0; while [ $i -lt 64 ]; do cat {names[0]}; cat {names[1]} >&2; i=$((i+1)); done"
-    )
+    command = f"{read}i=0; while [ $i -lt {count} ]; do {one}; i=$((i+1)); done"
     await client.execute("true")
     gc.collect()
     reset_peak()
@@ -40,10 +44,11 @@ async def test_large_stdout_and_stderr_alternately(client: Client, stdin: bytes 
     result = await client.execute(command, input=stdin)
     _, peak = peak_kib()
     assert result.status == 0
-    assert len(result.stdout_bytes) == len(result.stderr_bytes) == 64 * MIB
-    assert result.stdout_bytes == out * 64
-    assert result.stderr_bytes == err * 64
-    assert (peak - before) * 1024 < 2.5 * 128 * MIB
+    assert len(result.stdout_bytes) == len(result.stderr_bytes) == count * MIB
+    assert result.stdout_bytes == out * count
+    assert result.stderr_bytes == err * count
+    # Small amounts are dominated by buffers that do not grow with the output.
+    assert (peak - before) * 1024 < 2.5 * 2 * count * MIB + 16 * MIB
 
 
 async def test_random_bytes_round_trip(client: Client) -> None:
@@ -52,13 +57,13 @@ async def test_random_bytes_round_trip(client: Client) -> None:
     assert (await client.execute("cat", input=data)).stdout_bytes == data
 
 
-@pytest.mark.parametrize("size", [0, 1, 32767, 32768, 32769, 65536, 2 * MIB, 2 * MIB + 1])
-async def test_sizes_around_packets_and_windows(client: Client, size: int) -> None:
+async def test_sizes_around_packets_and_windows(client: Client) -> None:
     """Input and output of sizes at the edges of packets and windows are whole."""
-    data = noise(size, size)
-    result = await client.execute("cat; echo end >&2", input=data)
-    assert result.stdout_bytes == data
-    assert result.stderr == "end\n"
+    for size in (0, 1, 32767, 32768, 32769, 65536, 2 * MIB, 2 * MIB + 1):
+        data = noise(size, size)
+        result = await client.execute("cat; echo end >&2", input=data)
+        assert result.stdout_bytes == data
+        assert result.stderr == "end\n"
 
 
 async def test_huge_input_is_read_in_full(client: Client) -> None:

@@ -66,7 +66,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("hashed", [False, True])
 def test_every_hop_under_its_own_name(hashed: bool, way: Way, file: Path) -> None:
-    """With three lines, one for each hop, strict connects; their names are not hidden by tunnels."""
+    """With three lines, one for each hop, strict connects: no tunnel hides their names."""
     write(file, *way.lines(), hashed=hashed)
     with way.connect(file) as connection:
         assert connection.execute("echo $SERVER_NAME").stdout == "target\n"
@@ -146,10 +146,8 @@ def test_policy_of_each_connection_is_its_own(way: Way, keys: Keys, file: Path) 
 
 
 @pytest.mark.needs_root
-def test_name_that_only_the_bastion_knows(
-    sshd_factory: SshdFactory, bastion: Sshd, keys: Keys, file: Path
-) -> None:
-    """A target is recorded under the name it was asked for, not under the bastion's or an address."""
+def test_name_that_only_the_bastion_knows(sshd_factory: SshdFactory, file: Path) -> None:
+    """A target is recorded under the name it was asked for, which only the bastion resolves."""
     inside = sshd_factory(name="inside")
     front = sshd_factory(name="front", hosts={"db.internal": inside.host})
     way = {"private_key": front.alice.key.path, "known_hosts": file}

@@ -170,7 +170,7 @@ def test_port_of_hops(network: Network, sshd_factory: SshdFactory, login: Login)
     with network.enter("bastion"):
         wrong = sshd_factory(address=ADDRESSES["bastion"], port=2022)
     with network.enter("client"):
-        with pytest.raises(ConnectError, match="port 22: .*refused") as refused:
+        with pytest.raises(ConnectError, match=r"port 22: .*refused") as refused:
             login(last, proxy_jump=ADDRESSES["bastion"])
         assert refused.value.hop == f"{last.alice.name}@{ADDRESSES['bastion']}:22"
         assert wrong.connections() == 0

@@ -26,9 +26,7 @@ def sessions(server: Sshd) -> list[int]:
 
 
 @pytest.mark.parametrize("way", ["close", "with", "collect"])
-def test_hidden_hops_end_with_the_target(
-    way: str, sshd_factory: SshdFactory, login: Login
-) -> None:
+def test_hidden_hops_end_with_the_target(way: str, sshd_factory: SshdFactory, login: Login) -> None:
     """Hops that a string named are logged out of when the target is closed or collected."""
     first, second, last = (sshd_factory() for _ in range(3))
     jump = f"{first.host}:{first.port},{second.host}:{second.port}"
@@ -51,9 +49,7 @@ def test_hidden_hops_end_with_the_target(
     first.wait_for_log(ENDED)
 
 
-def test_failed_login_leaves_no_hop(
-    sshd_factory: SshdFactory, login: Login, keys: object
-) -> None:
+def test_failed_login_leaves_no_hop(sshd_factory: SshdFactory, login: Login, keys: object) -> None:
     """When the target refuses us, the hidden hops on the way are gone, a Connection is not."""
     first, last = sshd_factory(), sshd_factory()
     last.forget_keys(last.alice)

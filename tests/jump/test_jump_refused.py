@@ -56,7 +56,8 @@ def test_refusals(
                 login(server, host=place, port=port, proxy_jump=bastion)
             error = refused.value
             assert error.reason_code == code
-            assert error.reason_text and error.reason_text in str(error)
+            assert error.reason_text
+            assert error.reason_text in str(error)
             assert error.target == f"{place}:{port}"
             assert error.target in str(error)
             assert error.hop == f"{server.alice.name}@{server.host}:{server.port}"
@@ -136,10 +137,16 @@ def test_no_resolver_is_asked(sshd_factory: SshdFactory, tmp_path: Path) -> None
     trace = tmp_path / "trace"
     strace = ["strace", "-f", "-qq", "-s", "256", "-e", "trace=openat,connect,sendto,sendmsg"]
     alice = last.alice
-    arguments = [INNER, str(last.port), alice.name, alice.key.path, f"{server.host}:{server.port}"]
+    arguments = [
+        INNER,
+        str(last.port),
+        alice.name,
+        str(alice.key.path),
+        f"{server.host}:{server.port}",
+    ]
     try:
         done = subprocess.run(
-            [*strace, "-o", trace, sys.executable, "-c", _CONNECT, *arguments],
+            [*strace, "-o", str(trace), sys.executable, "-c", _CONNECT, *arguments],
             capture_output=True,
             text=True,
             env=clean_environment(PYTHONPATH=str(Path(__file__).parents[2]), HOME=str(tmp_path)),

@@ -35,8 +35,8 @@ def login() -> Iterator[Login]:
                 if isinstance(server, Sshd):
                     account = account or server.alice
                 options = {"username": account.name, "private_key": account.key.path} | options
-            options = {"timeout": 60_000, "agent": False} | options
-            made = Connection(server.host, server.port, **options)
+            settings: dict[str, Any] = {"timeout": 60_000, "agent": False} | options
+            made = Connection(server.host, server.port, **settings)
             return connections.enter_context(made)
 
         yield connect

@@ -63,10 +63,11 @@ def join(threads: Sequence[threading.Thread], patience: float = PATIENCE) -> Non
 class Job(threading.Thread):
     """One call in a thread; `result()` waits for it."""
 
-    def __init__(self, call: Callable[[], Any]) -> None:
+    def __init__(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Start it."""
         super().__init__(daemon=True)
         self._call = call
+        self._arguments = arguments
         self._value: Any = None
         self._error: BaseException | None = None
         self.ended = 0.0  # of time.monotonic()
@@ -75,7 +76,7 @@ class Job(threading.Thread):
     def run(self) -> None:
         """Make the call."""
         try:
-            self._value = self._call()
+            self._value = self._call(*self._arguments)
         except BaseException as error:
             self._error = error
         self.ended = time.monotonic()
@@ -165,5 +166,5 @@ class Stepper:
         return done[0]
 
 
-def _no_agent(path: str, question: bytes, seconds_left: float | None) -> bytes:
+def _no_agent(path: str, request: bytes, seconds_left: float | None) -> bytes:
     raise OSError("no agent in these tests")

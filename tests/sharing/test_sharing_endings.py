@@ -22,7 +22,7 @@ from hussh._protocol.core import Op, Progress
 from hussh._protocol.execute import execute
 from tests.sharing.conftest import ROOMY, Login
 from tests.sharing.crew import LONG, Job, descriptors, together
-from tests.support.hostile import Conn, HostileServer, polite
+from tests.support.hostile import Conn, HostileServer
 from tests.support.processes import wait_gone
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd
@@ -77,7 +77,7 @@ def test_silent_bastion_closed(
     relay = relay_factory(bastion)
     first = login(relay, account=bastion.alice)
     jumped = [login(target, proxy_jump=first) for _ in range(3)]
-    jobs = [Job(lambda c=c: c.execute("exec sleep 1000", timeout=0)) for c in [first, *jumped]]
+    jobs = [Job(each.execute, "exec sleep 1000", 0) for each in (first, *jumped)]
     target.wait_for_log(COMMAND, count=3)
     bastion.wait_for_log(COMMAND)
     relay.freeze()
@@ -130,7 +130,9 @@ def test_dropping_in_every_order(cyclic: bool, sshd_factory: SshdFactory) -> Non
     """
     bastion, target = sshd_factory(), sshd_factory()
     alice = bastion.alice
-    credentials = {"username": alice.name, "private_key": alice.key.path, "agent": False}
+    credentials: dict[str, Any] = {"username": alice.name, "private_key": alice.key.path}
+    gc.collect()
+    gc.freeze()  # what the tests before left on the heap is nothing to search again and again
     before = descriptors()
     for number, order in enumerate(permutations(("op", "other", "target", "bastion"))):
         if not LONG and number % 2 != cyclic:
@@ -150,6 +152,7 @@ def test_dropping_in_every_order(cyclic: bool, sshd_factory: SshdFactory) -> Non
             (_drop_in_a_cycle if cyclic else _drop)(things, name)
         gc.collect()
         assert descriptors() == before, order
+    gc.unfreeze()
     assert wait_gone(sessions(bastion) + sessions(target), 20.0) == []
 
 
@@ -190,7 +193,7 @@ def test_finalizer_in_the_middle_of_a_step(bastion: Sshd, target: Sshd, login: L
             assert result.stdout == "x\n"
             return held, victim.link.dead
 
-        assert Job(lambda op=op: tree.run(op())).result() == (True, True)
+        assert Job(tree.run, op()).result() == (True, True)
     assert first.execute("echo usable").stdout == "usable\n"
 
 
@@ -270,18 +273,15 @@ def test_more_commands_than_the_server_allows(
     shared = login(server, proxy_jump=login(bastion) if jump else None)
     go = server.alice.files / "go"
     waiting = f"until test -e {server.alice.path('go')}; do sleep 0.05; done; echo went"
-    for _ in range(2):
-        jobs = [Job(lambda: shared.execute(waiting).stdout) for _ in range(2)]
-        while sum(process.argv[0] == "sleep" for process in server.processes()) < 2:
-            assert all(job.is_alive() for job in jobs)
-        with pytest.raises(CommandTimeout) as late:
-            shared.execute("echo too late", timeout=200)
-        assert late.value.hop == f"{server.alice.name}@{server.host}:{server.port}"
-        third = Job(lambda: shared.execute("echo third").stdout)
-        go.touch()
-        assert [job.result() for job in (*jobs, third)] == ["went\n", "went\n", "third\n"]
-        go.unlink()
-        assert shared.execute("echo usable").stdout == "usable\n"
+    jobs = [Job(lambda: shared.execute(waiting).stdout) for _ in range(2)]
+    server.wait_for_log(COMMAND, count=2)
+    with pytest.raises(CommandTimeout) as late:
+        shared.execute("echo too late", timeout=200)
+    assert late.value.hop == f"{server.alice.name}@{server.host}:{server.port}"
+    third = Job(lambda: shared.execute("echo third").stdout)
+    go.touch()
+    assert [job.result() for job in (*jobs, third)] == ["went\n", "went\n", "third\n"]
+    assert shared.execute("echo usable").stdout == "usable\n"
 
 
 def test_many_commands_where_few_are_allowed(sshd_factory: SshdFactory, login: Login) -> None:

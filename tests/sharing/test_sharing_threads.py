@@ -17,7 +17,15 @@ from hussh._protocol.channel import open_session
 from hussh._protocol.core import Op, Progress
 from tests.sharing.conftest import ROOMY, Login
 from tests.sharing.crew import LONG, Job, listeners, together
-from tests.support.hostile import Channel, Conn, HostileServer, Refuse, Services, polite, polite_exec
+from tests.support.hostile import (
+    Channel,
+    Conn,
+    HostileServer,
+    Refuse,
+    Services,
+    polite,
+    polite_exec,
+)
 from tests.support.sshd import Sshd
 
 SshdFactory = Callable[..., Sshd]
@@ -59,9 +67,7 @@ def test_one_connection_many_turns(login: Login) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_targets_behind_one_bastion(
-    bastion: Sshd, sshd_factory: SshdFactory, login: Login
-) -> None:
+def test_targets_behind_one_bastion(bastion: Sshd, sshd_factory: SshdFactory, login: Login) -> None:
     """Sixteen threads connect to targets through one bastion: one login there, no listener."""
     times = 200 if LONG else 8
     target = sshd_factory(name="target", options=ROOMY)
@@ -86,9 +92,7 @@ def test_targets_behind_one_bastion(
 
 
 @pytest.mark.usefixtures("hurried")
-def test_bastion_and_targets_mixed(
-    sshd_factory: SshdFactory, login: Login
-) -> None:
+def test_bastion_and_targets_mixed(sshd_factory: SshdFactory, login: Login) -> None:
     """Threads use the bastion, a target and a target behind that at once, all in one tree."""
     servers = [sshd_factory(name=f"s{number}", options=ROOMY) for number in range(3)]
     connections: list[Connection] = []
@@ -122,7 +126,7 @@ def test_refused_among_many(login: Login) -> None:
         return Refuse(1, "no more") if len(counter) % 5 == 0 else None
 
     counter: list[None] = []
-    with HostileServer(polite(services=Services(opened=opened))) as server:  # type: ignore[arg-type]
+    with HostileServer(polite(services=Services(opened=opened))) as server:
         shared = login(server)
 
         def work(number: int) -> tuple[int, int]:
@@ -131,8 +135,7 @@ def test_refused_among_many(login: Login) -> None:
                 try:
                     right += shared.execute(f"echo {number} {turn}").stdout == f"{number} {turn}\n"
                 except ChannelRefused as error:
-                    assert error.reason_text == "no more"
-                    refused += 1
+                    refused += error.reason_text == "no more"
             return right, refused
 
         results = together(THREADS, work)
@@ -174,11 +177,11 @@ def test_leader_leaves_while_others_wait(login: Login) -> None:
 
         with HostileServer(script) as server:
             shared = login(server)
-            jobs = {name: Job(lambda name=name: shared.execute(name).stdout) for name in names}
+            jobs = {name: Job(shared.execute, name) for name in names}
             assert ready.wait(30)
             for name in order:
                 turns[name].set()
-                assert jobs[name].result(20) == name
+                assert jobs[name].result(20).stdout == name
             shared.close()
 
 
@@ -213,17 +216,19 @@ def test_leader_gives_up_while_others_wait(login: Login) -> None:
 
 def test_stuck_output_keeps_nobody_from_reading(login: Login) -> None:
     """While one thread's input is stuck and the reader leaves, others still get their answers."""
-    listening, gone = threading.Event(), threading.Event()
-    data = bytes(8 << 20)
+    taken = {name: threading.Event() for name in ("lead", "quiet", "swallow")}
+    gone, answered = threading.Event(), threading.Event()
+    data = bytes(6 << 20)
 
     def script(conn: Conn) -> None:
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         conn.login()
         channels: dict[str, Channel] = {}
-        for _ in range(2):
+        for event in taken.values():
             channel = conn.accept_channel()
             channels[channel.accept_exec()] = channel
-        listening.set()
+            event.set()
+        channels["quiet"].send_data(b"the youngest waiter now")
         assert gone.wait(30)  # and reads nothing meanwhile
         channels["quiet"].finish(5)
         assert answered.wait(30)
@@ -231,19 +236,20 @@ def test_stuck_output_keeps_nobody_from_reading(login: Login) -> None:
         channels["swallow"].finish(6)
         conn.serve()
 
-    answered = threading.Event()
     with HostileServer(script, window=1 << 24) as server:
         shared = login(server)
-        reader = Job(lambda: shared.execute("quiet").status)
-        writer = Job(lambda: shared.execute("swallow", input=data).status)
-        assert listening.wait(30)
-        for _ in range(3):  # leadership changes hands while output is stuck
-            with pytest.raises(CommandTimeout):
-                shared.execute("never", timeout=100)
+        leader = Job(shared.execute, "lead", 1000)
+        assert taken["lead"].wait(30)
+        reader = Job(shared.execute, "quiet")
+        assert taken["quiet"].wait(30)
+        writer = Job(lambda: shared.execute("swallow", input=data))
+        assert taken["swallow"].wait(30)
+        with pytest.raises(CommandTimeout):
+            leader.result()
         gone.set()
-        assert reader.result(20) == 5
+        assert reader.result(20).status == 5
         answered.set()
-        assert writer.result(20) == 6
+        assert writer.result(20).status == 6
         shared.close()
 
 
@@ -278,7 +284,7 @@ def test_waiting_for_what_has_happened(others: bool, login: Login) -> None:
             waiting = Job(lambda: shared.execute("wait"))
         for _ in range(20):
             op = _pending(session.link, pump=True)
-            assert Job(lambda op=op: session.tree.run(op)).result(20)
+            assert Job(session.tree.run, op).result(20)
         shared.close()
         if others:
             with pytest.raises(ConnectionClosed):

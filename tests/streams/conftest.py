@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -13,6 +14,12 @@ from tests.support.keys import Keys
 from tests.support.sshd import Sshd
 from tests.support.streams_random import available
 from tests.support.streams_scenes import LARGE, PARALLEL, SHORT, Recorded, Scene, record
+
+
+@pytest.fixture(autouse=True)
+def _no_garbage() -> None:
+    """Collect what earlier tests left in reference cycles: these tests count C objects."""
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +87,7 @@ def scenes(hop_options: Callable[[int], Options], keys: Keys) -> dict[str, Scene
 
 
 @pytest.fixture(scope="session")
-def recorded(
-    scenes: dict[str, Scene], stream_servers: list[Sshd]
-) -> Callable[[str], Recorded]:
+def recorded(scenes: dict[str, Scene], stream_servers: list[Sshd]) -> Callable[[str], Recorded]:
     """Record a scene when it is first asked for; return it by its name."""
     if not available():
         pytest.skip("the extension's OpenSSL is not one whose randomness can be replaced")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -23,7 +23,10 @@ WIRES: list[Callable[[], Wire]] = [Memory, SocketPair, Pipes]
 FULL = 1 << 16
 
 
-def many(examples: int) -> Any:
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def many(examples: int) -> Callable[[Test], Test]:
     """Hypothesis settings: so many examples, thirty times as many in the long mode."""
     return settings(
         max_examples=examples * (30 if LONG else 1),
@@ -72,7 +75,7 @@ def test_a_recorded_session_is_the_same_for_every_chunking(
 def test_the_recordings_hold_what_their_scenes_ask_for(
     recorded: Callable[[str], Recorded],
 ) -> None:
-    """Each recording ended as a session with that server must, so that comparing means something."""
+    """Each recording ended as its session should, so that comparing means something."""
     short = SSHResult(b"out\n", b"err\n", 3)
     for name in ("small", "gcm", "ctr", "zlib", "nist", "nested"):
         assert recorded(name).outcome.results == (short,), name
@@ -160,7 +163,7 @@ def _faults(sizes: list[int]) -> Faults:
     return Faults(chunks=sizes)
 
 
-@many(4)
+@many(2)
 @given(to_client=sizes(300, blocked=False), to_server=sizes(300, blocked=False))
 @example(to_client=[1], to_server=[1])
 def test_a_connection_over_tcp_is_the_same_for_every_chunking(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 import hussh
+from hussh._policy.result import SSHResult
 from tests.support.relay import Faults, Relay
 from tests.support.sshd import Sshd
 from tests.support.streams import Memory, SocketPair, Wire, heap_in_use, live_objects
@@ -25,7 +26,7 @@ from tests.support.streams_scenes import (
 )
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
-SLACK = 16384  # see test_cut.py
+SLACK = 65536  # see test_cut.py
 
 
 def bits_of(offset: int) -> range:
@@ -49,7 +50,7 @@ def check(known: Recorded, offset: int, bit: int, wire: Callable[[], Wire] = Mem
     return False
 
 
-@pytest.mark.parametrize("name", ["small", "nist"])
+@pytest.mark.parametrize("name", ["small", "nist"] if LONG else ["small"])
 def test_every_flip_is_found_but_for_the_harmless_ones(
     name: str, recorded: Callable[[str], Recorded]
 ) -> None:
@@ -58,10 +59,10 @@ def test_every_flip_is_found_but_for_the_harmless_ones(
     stream = known.recording.server
     harmless = harmless_bits(stream)
     taken = set()
-    used = 0
+    for offset in range(0, len(stream), 7):
+        check(known, offset, offset % 8)  # what is made once is made now
+    used = heap_in_use()
     for offset in range(len(stream)):
-        if offset == len(stream) // 10:
-            used = heap_in_use()
         taken |= {(offset, bit) for bit in bits_of(offset) if check(known, offset, bit)}
     assert heap_in_use() - used < SLACK
     assert taken <= harmless
@@ -71,7 +72,7 @@ def test_every_flip_is_found_but_for_the_harmless_ones(
     assert padding <= {offset for offset, _ in taken}
 
 
-@pytest.mark.parametrize("name", ["gcm", "ctr", "zlib", "refused", "nested"])
+@pytest.mark.parametrize("name", ["nist", "gcm", "ctr", "zlib", "refused", "nested"])
 def test_flips_under_other_algorithms_and_through_a_bastion(
     name: str, recorded: Callable[[str], Recorded]
 ) -> None:
@@ -121,19 +122,24 @@ def test_flips_of_a_tcp_connection(
             timeout=30_000,
         )
 
+    def run(jump: hussh.Connection | None) -> SSHResult | hussh.HusshError:
+        try:
+            with connect(server.host, server.port, jump) as connection:
+                return connection.execute(SHORT[0].decode())
+        except BROKEN as error:
+            return error.with_traceback(None)
+
     with ReplayServer() as server, repeatable(SEED):
         jump = connect(bastion.host, bastion.port, None) if through_bastion else None
         for offset in range(0, len(stream), 7 if LONG else 23):
             bit = offset // 23 % 8
             server.recording = known.recording.flipped(offset, bit, patient=False)
             reseed(f"{SEED} 0")
-            try:
-                with connect(server.host, server.port, jump) as connection:
-                    result = connection.execute(SHORT[0].decode())
-            except BROKEN as error:
-                assert error.hop_index == (1 if through_bastion else 0)
+            got = run(jump)
+            if isinstance(got, hussh.HusshError):
+                assert got.hop_index == (1 if through_bastion else 0)
             else:
-                assert (result,) == known.outcome.results
+                assert (got,) == known.outcome.results
                 assert (offset, bit) in harmless_bits(stream)
         if jump is not None:
             assert jump.execute("echo still here").stdout == "still here\n"
@@ -159,8 +165,9 @@ def test_flips_of_what_the_client_says(
     relay = relay_factory(target)
     for offset in offsets:
         relay.set(to_server=Faults(flip=(offset, 0)))
-        with pytest.raises(BROKEN) as caught:  # noqa: PT012
-            with hussh.Connection(
+        with (
+            pytest.raises(BROKEN) as caught,
+            hussh.Connection(
                 relay.host,
                 relay.port,
                 target.alice.name,
@@ -168,6 +175,7 @@ def test_flips_of_what_the_client_says(
                 agent=False,
                 known_hosts=(),
                 timeout=30_000,
-            ) as connection:
-                connection.execute(SHORT[0].decode())
+            ) as connection,
+        ):
+            connection.execute(SHORT[0].decode())
         assert caught.value.hop_index == 0

@@ -51,22 +51,26 @@ T = TypeVar("T")
 class _Mallinfo(ctypes.Structure):
     """glibc's struct mallinfo2."""
 
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks used free keepcost".split()
+    _fields_ = (
+        *((f"other{number}", ctypes.c_size_t) for number in range(7)),
+        ("used", ctypes.c_size_t),
+        ("free", ctypes.c_size_t),
+        ("keepcost", ctypes.c_size_t),
     )
 
 
-def heap_in_use() -> int:
+def heap_in_use(*, collect: bool = True) -> int:
     """Bytes that malloc has given out in this process: OpenSSL's, libssh2's and ours.
 
-    Python's own small objects do not count. Always 0 where the C library cannot tell.
+    Python's own small objects do not count, and its garbage is collected first unless that takes
+    too long. Always 0 where the C library cannot tell.
     """
     mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
     if mallinfo is None:
         return 0
     mallinfo.restype = _Mallinfo
-    gc.collect()
+    if collect:
+        gc.collect()
     return int(mallinfo().used)
 
 
@@ -159,7 +163,7 @@ class Memory:
         return self.root.drain(size) if size else b""
 
     def pending(self) -> bool:
-        return bool(self.root.look().queued)
+        return bool(self.root.look().queued)  # a dead link, too, says what it has said
 
     def close(self) -> None:
         return
@@ -190,7 +194,7 @@ class _Descriptors:
 
     def pending(self) -> bool:
         (waiting,) = struct.unpack("i", fcntl.ioctl(self._peer_read, termios.FIONREAD, b"\0" * 4))
-        return bool(waiting) or bool(self.root.look().queued)
+        return bool(waiting) or bool(self.root.look().queued and not self.root.dead)
 
 
 class SocketPair(_Descriptors):

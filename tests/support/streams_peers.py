@@ -149,10 +149,10 @@ class ReplayServer:
                 client.settimeout(PATIENCE)
                 try:
                     self._serve(client, self.recording)
-                except ConnectionError:
-                    pass  # the client hung up, as it should
-                except Exception as error:
+                except TimeoutError as error:
                     self.failures.append(error)
+                except OSError:
+                    pass  # the client hung up, as it should
 
     def _serve(self, client: socket.socket, recording: Recording) -> None:
         heard = 0

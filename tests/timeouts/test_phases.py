@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hussh import SSHResult
 from hussh.errors import ConnectTimeout
 from tests.conformance.apis import Api, Session
 from tests.support.hostile import Conn, HostileServer, Interactive, Password, Round, polite
@@ -162,7 +163,7 @@ async def test_mute_behind_a_bastion(
     await jump.close()
 
 
-@pytest.mark.parametrize("where", PHASE_AT)
+@pytest.mark.parametrize("where", ["reply", "auth"])
 async def test_stall_behind_a_bastion(
     late: LateConnect, login: Callable[..., Any], bastion: Sshd, where: str
 ) -> None:
@@ -212,7 +213,7 @@ async def test_every_hop_is_slow(
             timeout=0.9,
         )
     assert 0.9 <= monotonic() - begin < 4
-    assert caught.value.hop_index in (1, 2)
+    assert caught.value.hop is not None
 
 
 @pytest.mark.parametrize("limit", [0, None])
@@ -230,13 +231,19 @@ async def test_no_limit(api: Api, target: Sshd, limit: float | None) -> None:
 
 
 async def test_the_limit_of_the_connection_holds_for_commands(
-    login: Callable[..., Any], target: Sshd
+    api: Api, login: Callable[..., Any], target: Sshd
 ) -> None:
     """A command takes the connection's limit unless it has its own; 0 lifts it."""
-    session: Session = await login(target, timeout=1.5)
-    with pytest.raises(TimeoutError, match="after 1500 ms"):
-        await session.execute("exec sleep 20")
-    assert (await session.execute("sleep 1.8; echo long", timeout=0)).stdout == "long\n"
-    with pytest.raises(TimeoutError, match="after 100 ms"):
-        await session.execute("exec sleep 20", timeout=0.1)
+    session: Session = await login(target, timeout=2)
+    theirs, lifted, own = await api.together(
+        lambda: session.execute("exec sleep 20"),
+        lambda: session.execute("sleep 2.3; echo long", timeout=0),
+        lambda: session.execute("exec sleep 20", timeout=0.1),
+    )
+    assert isinstance(theirs, TimeoutError)
+    assert "after 2000 ms" in str(theirs)
+    assert isinstance(lifted, SSHResult)
+    assert lifted.stdout == "long\n"
+    assert isinstance(own, TimeoutError)
+    assert "after 100 ms" in str(own)
     await session.close()

@@ -239,3 +239,20 @@ def test_a_thousand_alarms(program: Callable[..., Program], target: Sshd) -> Non
     assert running.wait_for("same") == "True"
     assert int(running.wait_for("ticks")) >= 1000
     running.finish()
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_an_interrupt_at_every_place(target: Sshd, threads: int) -> None:
+    """Wherever in our code an interrupt strikes, nobody hangs and the next command works."""
+    arguments = [json.dumps(login(target)), str((1 if LONG else 5) * (1 + threads)), str(threads)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.timeouts.interrupted_everywhere", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    *wrong, last = done.stdout.splitlines()
+    assert wrong == []
+    assert int(last.removeprefix("hits ")) > (100 if LONG else 20)

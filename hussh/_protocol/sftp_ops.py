@@ -1,0 +1,381 @@
+"""File operations over SFTP, one request or few each, as generators.
+
+They are what the public methods run; transfers have modules of their own.
+A status that says only "failure" is explained by a second look at the path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .._policy.sftp import (
+    FX_EOF,
+    FX_FAILURE,
+    FX_OK,
+    SFTPAttributes,
+    decode_path,
+    errno_of,
+    file_error,
+)
+from ..errors import SFTPError, SFTPTimeout
+from . import sftp_wire as wire
+from .core import DeadlineExceeded, Op
+from .sftp_channel import Sftp, SftpSession, wait
+from .sftp_machine import Request
+from .sftp_wire import Name, string
+
+__all__ = [
+    "Handle",
+    "explained",
+    "list_names",
+    "lstat",
+    "make_directories",
+    "make_directory",
+    "open_handle",
+    "read_link",
+    "real_path",
+    "remove",
+    "remove_directory",
+    "rename",
+    "set_attributes",
+    "stat",
+    "statvfs",
+    "symlink",
+    "within",
+]
+
+T = TypeVar("T")
+
+_NO_SUCH_FILE = 2
+#: More names than this are no list any more; `scandir` gives them one by one.
+MOST_NAMES = 1_000_000
+EMPTY_LISTS = 16
+READDIRS = 8
+
+
+def within(op: Op[T], doing: str, limit: str) -> Op[T]:
+    """An operation whose deadline is an SFTPTimeout.  `limit` words the time allowed."""
+    try:
+        return (yield from op)
+    except DeadlineExceeded:
+        raise SFTPTimeout(f"cannot {doing}: timed out{limit}", errno=errno.ETIMEDOUT) from None
+
+
+class Handle:
+    """An open file or directory of one session."""
+
+    __slots__ = ("session", "id", "path", "closed")
+
+    def __init__(self, session: SftpSession, id: bytes, path: bytes) -> None:
+        self.session = session
+        self.id = id
+        self.path = path
+        self.closed = False
+
+    def ask(self, kind: int, more: bytes, doing: str) -> Op[Request]:
+        """A request about this handle that must succeed."""
+        request = self.session.machine.request(kind, string(self.id) + more)
+        yield from wait(self.session, request)
+        if request.status:
+            raise (yield from explained(self.session, request, doing, self.path))
+        return request
+
+    def attributes(self) -> Op[SFTPAttributes]:
+        found: SFTPAttributes = (yield from self.ask(wire.FSTAT, b"", "stat")).value
+        return found
+
+    def sync(self) -> Op[None]:
+        """Have the server bring it to its disk; OSError (EOPNOTSUPP) if it cannot."""
+        session = self.session
+        if b"fsync@openssh.com" not in session.machine.extensions:
+            raise file_error(errno.EOPNOTSUPP, "sync", self.path)
+        request = session.machine.extended(b"fsync@openssh.com", string(self.id), value=False)
+        yield from wait(session, request)
+        if request.status:
+            raise (yield from explained(session, request, "sync", self.path))
+
+    def close(self) -> Op[None]:
+        """Close and hear whether all went well; a second call does nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        request = self.session.machine.close(self.id)
+        yield from wait(self.session, request)
+        if request.status:
+            raise (yield from explained(self.session, request, "close", self.path))
+
+    def forget(self) -> None:
+        """Close without waiting."""
+        if not self.closed:
+            self.closed = True
+            if self.session.broken is None:
+                self.session.machine.forget(self.id)
+                self.session.step()
+
+
+def explained(
+    session: SftpSession, request: Request, doing: str, path: bytes, path2: bytes | None = None,
+    *, look_at: bytes | None = None, transferred: int | None = None,
+) -> Op[SFTPError]:  # fmt: skip
+    """The error for a request that failed.
+
+    `look_at` is the path at the server that the request was about, if that is neither
+    the second nor the first path.
+    """
+    code = errno_of(request.status)
+    if request.status in (FX_FAILURE, _NO_SUCH_FILE) and session.broken is None:
+        about = look_at if look_at is not None else path if path2 is None else path2
+        code = (yield from _closer(session, request, about)) or code
+    return file_error(
+        code, doing, path, path2, said=request.text, status=request.status, transferred=transferred
+    )
+
+
+def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | None]:
+    """An errno that says more than the status; None: there is none."""
+    machine, kind = session.machine, request.kind
+    if kind in (wire.READDIR, wire.CLOSE, wire.FSTAT, wire.READLINK, wire.REALPATH):
+        return None
+    found = yield from wait(session, machine.request(wire.LSTAT, string(about)))
+    mode = found.value.st_mode if found.value is not None else None
+    if request.status == _NO_SUCH_FILE:
+        is_file = mode is not None and modes.S_ISREG(mode)
+        return errno.ENOTDIR if is_file and kind in (wire.OPENDIR, wire.RMDIR) else None
+    if mode is not None:
+        if kind in (wire.OPEN, wire.REMOVE, wire.READ, wire.WRITE) and modes.S_ISDIR(mode):
+            return errno.EISDIR
+        if kind in (wire.MKDIR, wire.SYMLINK):
+            return errno.EEXIST
+        if kind in (wire.RENAME, wire.EXTENDED):
+            return errno.EISDIR if modes.S_ISDIR(mode) else errno.EEXIST
+        if kind == wire.RMDIR:
+            return errno.ENOTEMPTY if modes.S_ISDIR(mode) else errno.ENOTDIR
+        if kind == wire.OPEN and request.tag == "exclusive":
+            return errno.EEXIST
+    if b"statvfs@openssh.com" in machine.extensions:
+        place = about if mode is not None else os.path.dirname(about) or b"."
+        reply = yield from wait(session, machine.extended(b"statvfs@openssh.com", string(place)))
+        if reply.value is not None:
+            numbers = wire.statvfs(reply.value)
+            changes = kind != wire.READ and (kind != wire.OPEN or request.tag is not None)
+            if changes and numbers[9] & 1:
+                return errno.EROFS
+            if changes and (not numbers[4] or not numbers[7]):
+                return errno.ENOSPC
+    return None
+
+
+def _ask(
+    sftp: Sftp, kind: int, body: bytes, doing: str, path: bytes, path2: bytes | None = None
+) -> Op[Request]:
+    session = yield from sftp.session()
+    request = yield from wait(session, session.machine.request(kind, body))
+    if request.status:
+        raise (yield from explained(session, request, doing, path, path2))
+    return request
+
+
+# -- paths
+
+
+def stat(sftp: Sftp, path: bytes) -> Op[SFTPAttributes]:
+    found: SFTPAttributes = (yield from _ask(sftp, wire.STAT, string(path), "stat", path)).value
+    return found
+
+
+def lstat(sftp: Sftp, path: bytes) -> Op[SFTPAttributes]:
+    found: SFTPAttributes = (yield from _ask(sftp, wire.LSTAT, string(path), "lstat", path)).value
+    return found
+
+
+def set_attributes(sftp: Sftp, path: bytes, setting: bytes, doing: str) -> Op[None]:
+    yield from _ask(sftp, wire.SETSTAT, string(path) + setting, doing, path)
+
+
+def make_directory(sftp: Sftp, path: bytes, mode: int) -> Op[None]:
+    body = string(path) + wire.setting(mode=mode)
+    yield from _ask(sftp, wire.MKDIR, body, "make the directory", path)
+
+
+def make_directories(sftp: Sftp, path: bytes, mode: int, exist_ok: bool) -> Op[None]:
+    """As `os.makedirs`: parents get the server's default mode."""
+    try:
+        yield from make_directory(sftp, path, mode)
+        return
+    except FileNotFoundError:
+        parent = os.path.dirname(path.rstrip(b"/"))
+        if not parent or parent == path:
+            raise
+    except OSError as error:
+        if not exist_ok or not (yield from _is_directory(sftp, path)):
+            raise error
+        return
+    yield from make_directories(sftp, parent, 0o777, True)
+    try:
+        yield from make_directory(sftp, path, mode)
+    except FileExistsError:  # somebody was quicker
+        if not exist_ok:
+            raise
+
+
+def _is_directory(sftp: Sftp, path: bytes) -> Op[bool]:
+    try:
+        return modes.S_ISDIR((yield from stat(sftp, path)).st_mode)
+    except SFTPError:
+        return False
+
+
+def remove(sftp: Sftp, path: bytes) -> Op[None]:
+    yield from _ask(sftp, wire.REMOVE, string(path), "remove", path)
+
+
+def remove_directory(sftp: Sftp, path: bytes) -> Op[None]:
+    yield from _ask(sftp, wire.RMDIR, string(path), "remove the directory", path)
+
+
+def rename(sftp: Sftp, source: bytes, target: bytes) -> Op[None]:
+    """As `os.rename` where the server can (posix-rename); else the target must not exist."""
+    session = yield from sftp.session()
+    machine, body = session.machine, string(source) + string(target)
+    if b"posix-rename@openssh.com" in machine.extensions:
+        request = machine.extended(b"posix-rename@openssh.com", body, value=False)
+    else:
+        request = machine.request(wire.RENAME, body)
+    yield from wait(session, request)
+    if request.status:
+        raise (yield from explained(session, request, "rename", source, target))
+
+
+def symlink(sftp: Sftp, target: bytes, link: bytes) -> Op[None]:
+    paths = (link, target) if sftp.standard_symlink else (target, link)
+    body = string(paths[0]) + string(paths[1])
+    session = yield from sftp.session()
+    request = yield from wait(session, session.machine.request(wire.SYMLINK, body))
+    if request.status:
+        raise (yield from explained(session, request, "link", target, link))
+
+
+def read_link(sftp: Sftp, path: bytes) -> Op[bytes]:
+    reply = yield from _ask(sftp, wire.READLINK, string(path), "read the link", path)
+    return _only(reply, path)
+
+
+def real_path(sftp: Sftp, path: bytes) -> Op[bytes]:
+    reply = yield from _ask(sftp, wire.REALPATH, string(path), "resolve", path)
+    return _only(reply, path)
+
+
+def _only(reply: Request, path: bytes) -> bytes:
+    names: list[Name] = reply.value
+    if len(names) != 1:
+        raise file_error(errno.EIO, "resolve", path, said=f"{len(names)} answers", status=0)
+    return names[0].name
+
+
+def statvfs(sftp: Sftp, path: bytes) -> Op[tuple[int, ...]]:
+    """The eleven numbers of statvfs(3): f_bsize to f_namemax."""
+    session = yield from sftp.session()
+    if b"statvfs@openssh.com" not in session.machine.extensions:
+        raise file_error(errno.EOPNOTSUPP, "statvfs", path)
+    request = session.machine.extended(b"statvfs@openssh.com", string(path))
+    yield from wait(session, request)
+    if request.status:
+        raise (yield from explained(session, request, "statvfs", path))
+    return wire.statvfs(request.value)
+
+
+# -- directories
+
+
+class Listing:
+    """The names of an open directory, fetched some requests ahead."""
+
+    def __init__(self, handle: Handle) -> None:
+        self.handle = handle
+        self._asked: list[Request] = []
+        self._ahead = 1
+        self._empty = 0
+        self._over = False
+
+    def more(self) -> Op[list[Name]]:
+        """Some names; none at all at the end."""
+        session = self.handle.session
+        while True:
+            while not self._over and len(self._asked) < self._ahead:
+                body = string(self.handle.id)
+                self._asked.append(session.machine.request(wire.READDIR, body))
+            if not self._asked:
+                return []
+            request = yield from wait(session, self._asked[0])
+            del self._asked[0]
+            if request.status == FX_EOF:
+                self._over = True
+            elif request.status:
+                raise (yield from explained(session, request, "list", self.handle.path))
+            elif names := [name for name in request.value if name.name not in (b".", b"..")]:
+                self._ahead = min(self._ahead * 2, READDIRS)
+                return names
+            elif not request.value:
+                self._empty += 1
+                if self._empty == EMPTY_LISTS:
+                    raise SFTPError(f"the server does not end the list of {self._shown()}")
+
+    def _shown(self) -> str:
+        return repr(decode_path(self.handle.path))
+
+    def ended(self) -> Op[None]:
+        """`close` as an operation."""
+        self.close()
+        return
+        yield
+
+    def close(self) -> None:
+        """Without waiting; requests ahead are abandoned."""
+        for request in self._asked:
+            self.handle.session.machine.abandon(request)
+        self._asked.clear()
+        self.handle.forget()
+
+
+def open_directory(sftp: Sftp, path: bytes) -> Op[Listing]:
+    session = yield from sftp.session()
+    request = session.machine.request(wire.OPENDIR, string(path))
+    yield from wait(session, request)
+    if request.status:
+        raise (yield from explained(session, request, "list", path))
+    return Listing(Handle(session, request.value, path))
+
+
+def list_names(sftp: Sftp, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
+    """What `pick` makes of every entry but "." and ".."."""
+    listing = yield from open_directory(sftp, path)
+    try:
+        found: list[Any] = []
+        while names := (yield from listing.more()):
+            found += map(pick, names)
+            if len(found) > MOST_NAMES:
+                raise SFTPError(
+                    f"{decode_path(path)!r} has more than {MOST_NAMES} entries; use scandir"
+                )
+        return found
+    finally:
+        listing.close()
+
+
+# -- files
+
+
+def open_handle(sftp: Sftp, path: bytes, flags: int, mode: int | None = None) -> Op[Handle]:
+    """Open a file (FXF_* flags); `mode` is for one that is made."""
+    session = yield from sftp.session()
+    body = string(path) + wire.U32.pack(flags) + wire.setting(mode=mode)
+    tag = "exclusive" if flags & wire.FXF_EXCL else "write" if flags & wire.FXF_WRITE else None
+    request = session.machine.request(wire.OPEN, body, tag=tag)
+    yield from wait(session, request)
+    if request.status != FX_OK:
+        raise (yield from explained(session, request, "open", path))
+    return Handle(session, request.value, path)

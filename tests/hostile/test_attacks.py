@@ -1,0 +1,151 @@
+"""Every attack of the catalogue ends in an error of ours, or does no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.hostile.victims import Victim
+from tests.support import hostile_catalogue as catalogue
+from tests.support.hostile import CIPHERS, Channel, Conn, HostileServer, polite
+
+Attack = catalogue.Attack[Conn]
+ETM = "hmac-sha2-256-etm@openssh.com"
+#: Milliseconds for what may rightly end by the clock.
+SOON = 300
+
+
+def stalling(phase: str, act: Callable[[Conn], object]) -> Callable[[Conn], None]:
+    """Polite up to the phase, then the act, then silence."""
+
+    def script(conn: Conn) -> None:
+        catalogue.until(phase, act)(conn)
+        conn.wait_closed()
+
+    return script
+
+
+@pytest.mark.parametrize("attack", catalogue.VERSIONS, ids=str)
+def test_bad_versions(victim: Victim, attack: Attack) -> None:
+    """Wrong versions, over-long lines and endless greetings are refused or time out."""
+
+    def script(conn: Conn) -> None:
+        attack.act(conn)
+        conn.wait_closed()
+
+    with HostileServer(script) as server:
+        outcome = victim.meet(server, timeout=20_000 if attack.fatal else SOON)
+    assert outcome.typed
+    assert outcome.where == "connect"
+    assert outcome.refused or not attack.fatal
+
+
+@pytest.mark.parametrize("attack", catalogue.KEX, ids=str)
+def test_tampered_key_exchange(victim: Victim, attack: catalogue.KexAttack) -> None:
+    """No tampered key exchange leads to a credential being sent."""
+    with HostileServer(polite(tamper=attack.tamper)) as server:
+        outcome = victim.meet(server, "echo never")
+        conn = server.wait()
+    assert outcome.refused, outcome
+    assert outcome.where == "connect"
+    assert not {5, 50} & set(conn.received)
+
+
+@pytest.mark.parametrize("attack", catalogue.AUTH, ids=str)
+def test_malformed_answers_to_the_login(victim: Victim, attack: Attack) -> None:
+    """Malformed authentication messages never log anybody in."""
+    with HostileServer(stalling("auth", attack.act)) as server:
+        outcome = victim.meet(server, "echo never", timeout=20_000 if attack.fatal else SOON)
+    assert outcome.typed, outcome
+    assert outcome.where == "connect"
+    assert outcome.refused or not attack.fatal
+
+
+FATAL = [attack for attack in catalogue.PACKETS if attack.fatal]
+FRAMING = [one for one in FATAL if one.name.startswith(("packet", "length", "padding", "corrupt"))]
+
+
+@pytest.mark.parametrize(
+    ("cipher", "attack"),
+    [
+        *((CIPHERS[0], one) for one in FATAL),
+        *((cipher, one) for cipher in ("aes256-gcm@openssh.com", "aes128-ctr") for one in FRAMING),
+        *((ETM, one) for one in FRAMING),
+    ],
+    ids=str,
+)
+def test_malformed_packets_in_a_session(victim: Victim, cipher: str, attack: Attack) -> None:
+    """Each malformed packet that must be fatal ends the command with an error, at once."""
+    chosen: dict[str, Any] = {"ciphers": [cipher], "macs": ["hmac-sha2-256"]}
+    if cipher == ETM:
+        chosen = {"ciphers": ["aes256-ctr"], "macs": [ETM]}
+    with HostileServer(stalling("exec", attack.act), **chosen) as server:
+        outcome = victim.meet(server, "never", **chosen)
+        server.wait()
+    assert outcome.refused, outcome
+    assert outcome.where == "execute"
+    assert outcome.results == []
+
+
+@pytest.mark.parametrize("attack", FATAL, ids=str)
+def test_malformed_packets_before_the_login(victim: Victim, attack: Attack) -> None:
+    """The same from somebody who is not yet known to be the server's owner."""
+    with HostileServer(stalling("kex", attack.act)) as server:
+        outcome = victim.meet(server, "never")
+    assert outcome.refused, outcome
+    assert outcome.where == "connect"
+
+
+ODD = [attack for attack in catalogue.PACKETS if not attack.fatal]
+
+
+@pytest.mark.parametrize("attack", ODD, ids=str)
+def test_odd_packets(victim: Victim, attack: Attack) -> None:
+    """What need not be fatal either is, or changes nothing."""
+    with HostileServer(polite(after_auth=attack.act)) as server:
+        outcome = victim.meet(server, "echo right", timeout=2000)
+    if attack.fatal is False or not outcome.kinds:
+        assert outcome.results == [("right\n", "", 0)], outcome
+    else:
+        assert outcome.typed, outcome
+        assert outcome.results == []
+
+
+@pytest.mark.parametrize("attack", catalogue.CHANNELS, ids=str)
+def test_hostile_channel_messages(victim: Victim, attack: catalogue.Attack[Channel]) -> None:
+    """Whatever comes on a channel, the command ends, and with nothing that was not sent."""
+
+    def attacking(channel: Channel, command: str) -> None:
+        attack.act(channel)
+        channel.finish(8)
+
+    with HostileServer(polite(execute=attacking)) as server:
+        outcome = victim.meet(server, "true", timeout=5000)
+    if outcome.kinds:
+        assert outcome.refused, outcome
+    else:
+        ((out, err, status),) = outcome.results
+        assert out.strip("x\0") in ("", "late")
+        assert err == ""
+        assert status in (8, -1, 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize("phase", catalogue.PHASES)
+def test_hanging_up_in_every_phase(victim: Victim, phase: str) -> None:
+    """A server that goes away is a connection that is lost, not one that is late."""
+    with HostileServer(catalogue.until(phase, lambda conn: None)) as server:
+        outcome = victim.meet(server, "never")
+    assert outcome.refused, outcome
+    assert "ConnectionError" in outcome.kinds, outcome
+
+
+@pytest.mark.parametrize("phase", catalogue.PHASES)
+def test_silence_in_every_phase(victim: Victim, phase: str) -> None:
+    """A server that says nothing more is waited for as long as the user said."""
+    with HostileServer(catalogue.until(phase, Conn.wait_closed)) as server:
+        outcome = victim.meet(server, "never", timeout=SOON)
+    assert outcome.typed
+    assert outcome.late, outcome
+    assert outcome.seconds < 10

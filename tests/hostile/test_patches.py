@@ -1,0 +1,236 @@
+"""What our patches to libssh2 are for: each case fails without its patch.
+
+With HUSSH_LONG=1 that claim itself is tested: the library is built without the one patch
+and the case must then fail, or kill or hang the client.  Patches that make no difference a
+server could see have no case here: 0001 (another implementation), 0011 (our own limit is
+lower), 0012 and 0100 (no server reaches that code through our hook), 0013 (memory of idle
+sessions), 0014 (a few bytes read beyond a message; the answer is an error either way).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.hostile.victims import TOP, Outcome, Victim
+from tests.support import hostile_crypto, hostile_transport, hostile_wire
+from tests.support.hostile import (
+    Conn,
+    HostileServer,
+    HostKey,
+    Tamper,
+    Transport,
+    polite,
+)
+from tests.support.hostile_catalogue import length_field, short_body, until
+from tests.support.hostile_wire import kexinit, mpint, string
+
+LONG = bool(os.environ.get("HUSSH_LONG"))
+WITH_ETM: dict[str, Any] = {"ciphers": ["aes256-ctr"], "macs": ["hmac-sha2-256-etm@openssh.com"]}
+PLAIN_MAC: dict[str, Any] = {"ciphers": ["aes256-ctr"], "macs": ["hmac-sha2-256"]}
+STRICT = hostile_transport.STRICT_SERVER
+
+
+def greeted(outcome: Outcome) -> None:
+    assert outcome.results == [("right\n", "", 0)], outcome
+
+
+def refused(outcome: Outcome) -> None:
+    assert outcome.refused, outcome
+    assert not outcome.results
+
+
+def ending(phase: str, act: Callable[[Conn], object]) -> Callable[[Conn], None]:
+    def script(conn: Conn) -> None:
+        until(phase, act)(conn)
+        conn.wait_closed()
+
+    return script
+
+
+def lists(
+    kex: str = "curve25519-sha256", to_us: str = "aes256-ctr", to_client: str = "aes256-ctr"
+) -> Callable[[bytes], bytes]:
+    """An edit of KEXINIT that offers these."""
+    macs = ["hmac-sha2-256"]
+    names = [kex.split(","), ["ssh-ed25519"], [to_us], [to_client], macs, macs]
+    return lambda _: kexinit([*names, ["none"], ["none"], [], []])
+
+
+def wrong_tag_between_requests(victim: Victim) -> None:
+    """0002: a wrong tag while a certain answer is waited for made the client spin for ever."""
+    act = ending("kex", lambda conn: conn.send_packet(hostile_wire.ignore(), corrupt_mac=True))
+    with HostileServer(act) as server:
+        refused(victim.meet(server, "never", timeout=3000))
+
+
+def lengths(victim: Victim) -> None:
+    """0003: lengths that wrapped, or were no whole blocks, reached memmove and malloc."""
+    for size in range(4):
+        with HostileServer(ending("exec", short_body(size))) as server:
+            refused(victim.meet(server, "never", timeout=3000))
+    for value in (0xFFFFFFF8, 0xFFFFFFFC):
+        with HostileServer(ending("exec", length_field(value)), **WITH_ETM) as server:
+            refused(victim.meet(server, "never", timeout=3000, **WITH_ETM))
+
+
+def padding(victim: Victim) -> None:
+    """0003: with encrypt-then-mac the padding length was believed."""
+
+    def act(conn: Conn) -> None:
+        conn.send_packet(hostile_wire.ignore(b"x" * 20), padding_length=255)
+
+    with HostileServer(ending("exec", act), **WITH_ETM) as server:
+        refused(victim.meet(server, "never", timeout=3000, **WITH_ETM))
+
+
+def two_ciphers(victim: Victim) -> None:
+    """0004: with ChaCha20 towards us our AES-CTR packets went out without their MAC."""
+
+    def picked(conn: Transport) -> None:
+        conn.negotiated |= {"cipher_in": "aes256-ctr", "mac_in": "hmac-sha2-256"}
+
+    edit = lists(f"curve25519-sha256,{STRICT}", "aes256-ctr", "chacha20-poly1305@openssh.com")
+    tamper = Tamper(edit_kexinit=edit, before_reply=picked)
+    with HostileServer(polite(tamper=tamper), macs=["hmac-sha2-256"]) as server:
+        greeted(victim.meet(server, "echo right", timeout=3000))
+
+
+def another_cipher_later(victim: Victim) -> None:
+    """0005: a re-exchange that names another cipher ran its code on the old one's state."""
+    tamper = Tamper(edit_kexinit=lists(to_us="aes128-ctr", to_client="aes128-ctr"))
+
+    def rekey(conn: Conn) -> None:
+        conn.rekey(tamper)
+
+    with HostileServer(polite(after_auth=rekey)) as server:
+        refused(victim.meet(server, "echo never", timeout=3000))
+
+
+def signal_as_method(victim: Victim) -> None:
+    """0006: a server that lists ext-info-c got it, a call through a null pointer."""
+    edit = lists(f"ext-info-c,curve25519-sha256,{STRICT}")
+    tamper = Tamper(edit_kexinit=edit)
+    with HostileServer(polite(tamper=tamper), **PLAIN_MAC) as server:
+        greeted(victim.meet(server, "echo right", timeout=3000))
+
+
+def another_host_key_later(victim: Victim) -> None:
+    """0007: a re-exchange could bring another host key, which nobody checked."""
+
+    def rekey(conn: Conn) -> None:
+        conn.options.host_keys = (HostKey("ed25519"),)
+        conn.rekey()
+
+    with HostileServer(polite(after_auth=rekey), host_keys=[HostKey("ed25519")]) as server:
+        refused(victim.meet(server, "echo never", timeout=3000))
+
+
+def shared_secret_of_zero(victim: Victim) -> None:
+    """0009: a Diffie-Hellman value of 0 made a secret that everybody knows."""
+    group = "diffie-hellman-group14-sha256"
+
+    def encoded(value: int) -> bytes:
+        return mpint(value) if value else string(b"\0")  # as libssh2 writes it
+
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (hostile_transport, hostile_crypto):
+            patched.setattr(module, "mpint", encoded)
+        script = polite(tamper=Tamper(server_public=bytes(32)))
+        with HostileServer(script, kex=[group]) as server:
+            refused(victim.meet(server, "echo never", timeout=3000, key_exchange=[group]))
+
+
+def message_zero(victim: Victim) -> None:
+    """0010: message 0 read as "nothing came", and the client as a failed one."""
+    with HostileServer(ending("kex", lambda conn: conn.send_packet(b"\0"))) as server:
+        refused(victim.meet(server, "never", timeout=1000))
+
+
+def extensions_before_keys(victim: Victim) -> None:
+    """0010: EXT_INFO of anybody on the path, before encryption, decided how we sign."""
+    extensions = hostile_wire.ext_info({"server-sig-algs": "nothing-we-know"})
+    tamper = Tamper(before_reply=lambda conn: conn.send_packet(extensions))
+    with tempfile.TemporaryDirectory() as folder:
+        key = Path(folder, "key")
+        key.write_bytes(
+            Ed25519PrivateKey.generate().private_bytes(
+                Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()
+            )
+        )
+        key.chmod(0o600)
+        login: dict[str, Any] = {"private_key": str(key), "password": None}
+        with HostileServer(polite(tamper=tamper), strict=False, ext_info=False) as server:
+            greeted(victim.meet(server, "echo right", timeout=3000, **login))
+
+
+CASES = [
+    ("0002", wrong_tag_between_requests),
+    ("0003", lengths),
+    ("0003", padding),
+    ("0004", two_ciphers),
+    ("0005", another_cipher_later),
+    ("0006", signal_as_method),
+    ("0007", another_host_key_later),
+    ("0009", shared_secret_of_zero),
+    ("0010", message_zero),
+    ("0010", extensions_before_keys),
+]
+
+
+@pytest.mark.parametrize(("patch", "case"), CASES)
+def test_with_all_patches(victim: Victim, patch: str, case: Callable[[Victim], None]) -> None:
+    """The client meets what the patch is for, and is fine."""
+    case(victim)
+
+
+def build_without(patch: str, folder: Path) -> Path:
+    """Build the library without one of our patches; return a folder to import hussh from."""
+    prepared = subprocess.run(
+        [sys.executable, TOP / "vendor/fetch.py"], capture_output=True, text=True, check=True
+    )
+    source, package = folder / "source", folder / "package"
+    shutil.copytree(prepared.stdout.strip(), source, symlinks=True)
+    (file,) = (TOP / "vendor/patches").glob(f"{patch}-*.patch")
+    subprocess.run(["patch", "-R", "-p1", "-F3", "-i", file], cwd=source, check=True)
+    # The source says that it has all patches, so none is put back.
+    places = ("--build-lib", folder / "lib", "--build-temp", folder / "temp")
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", *places],
+        cwd=TOP,
+        env={
+            **os.environ,
+            "HUSSH_LIBSSH2_SOURCE": str(source),
+            "HUSSH_CACHE": str(folder / "cache"),
+        },
+        check=True,
+    )
+    shutil.copytree(TOP / "hussh", package / "hussh", ignore=shutil.ignore_patterns("*.so"))
+    for built in (folder / "lib/hussh/_native").glob("*.so"):
+        shutil.copy(built, package / "hussh/_native")
+    return package
+
+
+@pytest.mark.skipif(not LONG, reason="builds the library several times; HUSSH_LONG=1 runs it")
+@pytest.mark.parametrize("patch", dict.fromkeys(patch for patch, _ in CASES))
+def test_without_the_patch(patch: str, tmp_path: Path) -> None:
+    """The same fails for a client that was built without the patch."""
+    package = build_without(patch, tmp_path)
+    for case in (case for known, case in CASES if known == patch):
+        with Victim(package) as unpatched:
+            try:
+                case(unpatched)
+            except (AssertionError, OSError) as failed:
+                print(f"{patch} {case.__name__}: {type(failed).__name__}: {str(failed)[:300]}")
+            else:
+                pytest.fail(f"{case.__name__} passes without patch {patch}")

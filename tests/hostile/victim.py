@@ -1,0 +1,96 @@
+"""The client that hostile servers are let loose on, in a process of its own.
+
+`victims.py` starts it and talks JSON lines with it, so that a crash is a failed test and
+not the end of pytest, and so that it can be run with another build of hussh (PYTHONPATH).
+Imports only hussh and the standard library; never looks at files of the user.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import json
+import sys
+import time
+from typing import Any
+
+import hussh
+
+DEFAULTS: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "username": "joe",
+    "password": "secret",
+    "known_hosts": [],
+    "host_key_policy": "ignore",
+    "agent": False,
+}
+
+
+class _MallInfo(ctypes.Structure):
+    """glibc's `struct mallinfo2`; of interest are `uordblks` and `hblkhd`, bytes in use."""
+
+    _fields_ = [(f"field{at}", ctypes.c_size_t) for at in range(10)]
+
+
+def _memory() -> int:
+    """Bytes that malloc has handed out."""
+    ask = ctypes.CDLL(None).mallinfo2
+    ask.restype = _MallInfo
+    info = ask()
+    return int(info.field4 + info.field7)
+
+
+def _status(name: str) -> int:
+    """A line of /proc/self/status, in KiB."""
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
+
+
+def attempt(task: dict[str, Any]) -> dict[str, Any]:
+    """Connect and run the commands; report what came of it."""
+    done: dict[str, Any] = {"error": None, "text": "", "where": "connect", "results": []}
+    # In the order of travel; nothing else may hold them, or dropping them means nothing.
+    ways: list[hussh.Connection] = []
+    try:
+        common = {**DEFAULTS, **task["connect"]}
+        if task["bastion"]:
+            ways.append(hussh.Connection(**{**common, "port": task["bastion"]}))
+            common["proxy_jump"] = ways[0]
+        ways.append(hussh.Connection(**common))
+        del common
+        done["where"] = "execute"
+        for command in task["commands"]:
+            result = ways[-1].execute(command, max_output=task["limit"])
+            done["results"].append([result.stdout, result.stderr, result.status])
+    except Exception as error:
+        done["error"] = [kind.__name__ for kind in type(error).__mro__]
+        done["text"] = str(error)
+    while ways:
+        if task["end"] == "close":
+            ways[-1].close()
+        del ways[0 if task["end"] == "in order" else -1]
+        gc.collect()
+    return done
+
+
+def main() -> None:
+    """Serve tasks from stdin until it ends."""
+    faulthandler.enable()
+    for line in sys.stdin:
+        task = json.loads(line)
+        with open("/proc/self/clear_refs", "w") as refs:
+            refs.write("5")  # VmHWM, the peak, starts anew
+        gc.collect()
+        before, held, start = _status("VmRSS"), _memory(), time.monotonic()
+        for _ in range(task["times"]):
+            done = attempt(task)
+        done["seconds"] = time.monotonic() - start
+        gc.collect()
+        done["peak"] = max(0, _status("VmHWM") - before)
+        done["kept"] = _memory() - held
+        print(json.dumps(done), flush=True)
+
+
+if __name__ == "__main__":
+    main()
