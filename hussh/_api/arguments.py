@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import Literal
 
 from .._native.link import Link, Method
 from .._policy.known_hosts import POLICIES
@@ -24,8 +25,13 @@ from .._policy.options import (
     PromptCallback,
     is_secret,
 )
+from .._protocol.process import Pty
 
 __all__ = [
+    "check_command",
+    "check_pty",
+    "check_wait",
+    "input_bytes",
     "check_agent",
     "check_algorithms",
     "check_interval",
@@ -56,6 +62,27 @@ def check_password(password: object) -> str | None:
 def check_key_path(private_key: str | bytes | os.PathLike[str] | None) -> str | None:
     """None where it is not given; an empty one counts as that."""
     return os.fsdecode(private_key) if private_key else None
+
+
+def check_command(command: object) -> bytes:
+    if not isinstance(command, str):
+        raise TypeError("command must be a string")
+    return command.encode("utf-8", "surrogateescape")
+
+
+def check_wait(wait: Literal["eof", "exit"]) -> Literal["eof", "exit"]:
+    if wait not in ("eof", "exit"):
+        raise ValueError('wait must be "eof" or "exit"')
+    return wait
+
+
+def check_pty(pty: bool | Pty | None) -> Pty | None:
+    return Pty() if pty is True else pty or None
+
+
+def input_bytes(data: str | bytes | None) -> bytes:
+    """What goes to stdin; text as UTF-8."""
+    return b"" if data is None else data.encode() if isinstance(data, str) else bytes(data)
 
 
 def check_policy(policy: object) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal
@@ -16,38 +15,16 @@ from .._policy.options import (
     HOST_KEYS,
     KEY_EXCHANGE,
     MACS,
-    Options,
     Paths,
     PromptCallback,
 )
 from .._policy.result import SSHResult
-from .._policy.route import (
-    HopSpec,
-    check_exclusive,
-    check_host,
-    check_port,
-    check_route,
-    check_username,
-    expand_proxy_command,
-    is_none,
-    parse_jump,
-    resolve,
-)
 from .._policy.sftp import AnyPath
 from .._protocol.execute import execute
 from .._protocol.process import Pty, start
 from . import scp
-from .arguments import (
-    check_agent,
-    check_algorithms,
-    check_interval,
-    check_key_path,
-    check_known_hosts,
-    check_number,
-    check_password,
-    check_policy,
-    check_prompt,
-)
+from .arguments import check_command, check_number, check_pty, check_wait, input_bytes
+from .plan import make_plan
 from .process import Process
 from .sftp import SFTP, Progress, new_sftp
 from .shell import InteractiveShell
@@ -121,40 +98,32 @@ class Connection:
         host_key_algorithms: Sequence[str] = HOST_KEYS,
     ) -> None:
         self._session: Session | None = None
-        check_exclusive(proxy_jump, proxy_command)
-        target = Options(
-            host=check_host(host),
-            port=check_port(port),
-            username=check_username(username or "root"),
-            password=check_password(password),
-            private_key=check_key_path(private_key),
-            agent=check_agent(agent),
-            prompt=check_prompt(prompt),
-            host_key_policy=check_policy(host_key_policy),
-            known_hosts=check_known_hosts(known_hosts, host_key_policy),
-            keepalive_interval=check_interval(keepalive_interval),
-            algorithms=check_algorithms(
-                key_exchange, host_key_algorithms, ciphers, macs, compression
-            ),
+        self._plan = make_plan(
+            Connection,
+            "a Connection",
+            host=host,
+            port=port,
+            username=username,
+            password=password,
+            private_key=private_key,
+            proxy_jump=proxy_jump,
+            proxy_command=proxy_command,
+            known_hosts=known_hosts,
+            host_key_policy=host_key_policy,
+            agent=agent,
+            prompt=prompt,
+            keepalive_interval=keepalive_interval,
+            compression=compression,
+            ciphers=ciphers,
+            key_exchange=key_exchange,
+            macs=macs,
+            host_key_algorithms=host_key_algorithms,
         )
-        self._proxy_command = None if is_none(proxy_command) else proxy_command
-        if self._proxy_command is not None:
-            argv = expand_proxy_command(
-                self._proxy_command, target.host, target.port, target.username
-            )
-            target = replace(target, proxy_command=tuple(argv))
-        self._options = target
+        self._options = self._plan.target
         self._timeout = _milliseconds(timeout) or 0
-        hops = resolve(parse_jump(proxy_jump, Connection) or [], target.username)
-        spec = HopSpec(target.host, target.port, target.username)
-        check_route(hops, spec, lambda connection: connection._route)
-        bastion = next((hop for hop in hops if isinstance(hop, Connection)), None)
-        named = [hop for hop in hops if isinstance(hop, HopSpec)]
-        way = [_for_hop(target, hop) for hop in named]
-        self._route: list[HopSpec] = [*(bastion._route if bastion else ()), *named, spec]
-        self._bastion = bastion  # alive as long as we are
+        bastion = self._plan.bastion  # alive as long as we are
         self._session = connect(
-            [*way, target],
+            self._plan.hops,
             bastion._live() if bastion is not None else None,
             self._timeout / 1000 or None,
             f" after {self._timeout} ms",
@@ -193,7 +162,7 @@ class Connection:
     @property
     def proxy_command(self) -> str | Sequence[str] | None:
         """As given."""
-        return self._proxy_command
+        return self._plan.proxy_command
 
     def __repr__(self) -> str:
         return (
@@ -237,16 +206,13 @@ class Connection:
                 has the output so far.
         """
         session = self._live()
-        if wait not in ("eof", "exit"):
-            raise ValueError('wait must be "eof" or "exit"')
         milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
-        data = b"" if input is None else input.encode() if isinstance(input, str) else bytes(input)
         op = execute(
             session.link,
-            _command(command),
-            stdin=data,
+            check_command(command),
+            stdin=input_bytes(input),
             max_output=max_output,
-            wait=wait,
+            wait=check_wait(wait),
             time_limit=f" after {milliseconds} ms",
         )
         deadline = monotonic() + milliseconds / 1000 if milliseconds else None
@@ -273,7 +239,7 @@ class Connection:
             ChannelRefused, ChannelError: the server does not run it.
         """
         session = self._live()
-        op = start(session.link, _command(command), pty=_pty(pty), env=env)
+        op = start(session.link, check_command(command), pty=check_pty(pty), env=env)
         return Process(session, session.call(op, self._seconds, "exec"), self._seconds)
 
     def shell(
@@ -285,7 +251,7 @@ class Connection:
             ChannelRefused, ChannelError: the server gives no shell.
         """
         session = self._live()
-        terminal = _pty(pty)
+        terminal = check_pty(pty)
         channel = session.call(
             start(session.link, None, pty=terminal, env=env), self._seconds, "shell"
         )
@@ -415,22 +381,6 @@ class Connection:
         return self._session
 
 
-def _command(command: str) -> bytes:
-    if not isinstance(command, str):
-        raise TypeError("command must be a string")
-    return command.encode("utf-8", "surrogateescape")
-
-
-def _pty(pty: bool | Pty | None) -> Pty | None:
-    return Pty() if pty is True else pty or None
-
-
 def _milliseconds(value: int | None) -> int:
     number = check_number(value, "milliseconds")
     return int(number) if number == int(number) or number >= 1 else 1
-
-
-def _for_hop(target: Options, hop: HopSpec) -> Options:
-    """A jump host that was given by name: the target's credentials and policies."""
-
-    return replace(target, host=hop.host, port=hop.port, username=hop.username or target.username)

@@ -13,6 +13,7 @@ import os
 import select
 import socket
 import threading
+from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 from time import monotonic
 from typing import Any
@@ -20,7 +21,8 @@ from typing import Any
 from .._protocol.core import DeadlineExceeded
 from ..errors import ConnectError, HusshError
 
-__all__ = ["SocketStream", "dial"]
+__all__ = ["ATTEMPT_DELAY", "Address", "SocketStream", "begin", "dial", "in_turns", "unreachable",
+           "unresolved"]  # fmt: skip
 
 ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 section 5
 
@@ -29,6 +31,8 @@ Address = tuple[socket.AddressFamily, Any]
 
 class SocketStream:
     """A connected, non-blocking socket as the stream under a root link."""
+
+    slow = False
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -98,9 +102,26 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
     else:
         ask()
     if isinstance(found[0], Exception):
-        raise ConnectError(f"cannot resolve {host}: {found[0]}", phase="dns") from found[0]
+        raise unresolved(host, found[0])
+    return in_turns(found[0])
+
+
+def unresolved(host: str, error: Exception) -> ConnectError:
+    """The error for a name that did not resolve, with its cause."""
+    failure = ConnectError(f"cannot resolve {host}: {error}", phase="dns")
+    failure.__cause__ = error
+    return failure
+
+
+def unreachable(host: str, port: int, failures: Sequence[str]) -> ConnectError:
+    """The error for a host none of whose addresses took the connection."""
+    return ConnectError(f"cannot connect to {host} port {port}: {'; '.join(failures)}")
+
+
+def in_turns(found: Iterable[Any]) -> list[Address]:
+    """What `getaddrinfo` found, families alternating (RFC 8305 section 4)."""
     by_family: dict[socket.AddressFamily, list[Address]] = {}
-    for family, _, _, _, place in found[0]:
+    for family, _, _, _, place in found:
         by_family.setdefault(family, []).append((family, place))
     turns = chain.from_iterable(zip_longest(*by_family.values()))
     return [address for address in turns if address is not None]
@@ -145,7 +166,7 @@ def _connect(
     finally:
         for sock, _ in pending.values():
             sock.close()
-    raise ConnectError(f"cannot connect to {host} port {port}: {'; '.join(failures)}")
+    raise unreachable(host, port, failures)
 
 
 def _start(
@@ -154,18 +175,25 @@ def _start(
     poll: select.poll,
     failures: list[str],
 ) -> None:
+    sock = begin(address, failures)
+    if sock is not None:
+        # A connection that is there at once polls as writable, like any other.
+        pending[sock.fileno()] = (sock, address)
+        poll.register(sock, select.POLLOUT)
+
+
+def begin(address: Address, failures: list[str]) -> socket.socket | None:
+    """A socket that is connecting, or is connected; None: it failed, for the reason added."""
     family, place = address
     try:
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     except OSError as error:
         failures.append(f"{place[0]}: {error.strerror}")
-        return
+        return None
     sock.setblocking(False)
     code = sock.connect_ex(place)
     if code in (0, errno.EINPROGRESS):
-        # A connection that is there at once polls as writable, like any other.
-        pending[sock.fileno()] = (sock, address)
-        poll.register(sock, select.POLLOUT)
-        return
+        return sock
     sock.close()
     failures.append(f"{place[0]}: {os.strerror(code)}")
+    return None

@@ -54,6 +54,8 @@ def start_proxy(argv: Sequence[str]) -> ProxyStream:
 class ProxyStream:
     """The stream of a running proxy command."""
 
+    slow = True
+
     def __init__(self, child: Child) -> None:
         self._child = child
         self._fds = (child.stdout, child.stdin)

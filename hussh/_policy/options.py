@@ -6,7 +6,7 @@ Secrets live only here; nothing in this module puts them into a repr.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 __all__ = ["Algorithms", "Options", "Prompt", "PromptRequest"]
@@ -38,7 +38,11 @@ class PromptRequest:
     prompts: tuple[Prompt, ...]
 
 
-PromptCallback = Callable[[PromptRequest], Sequence[str]]
+#: A coroutine function is for the async API.
+PromptCallback = Callable[[PromptRequest], "Sequence[str] | Awaitable[Sequence[str]]"]
+
+#: The error where no credential was given and nothing else works.
+DEFAULTS_FAILED = "Failed to authenticate with ssh-agent and default SSH keys"
 
 
 def is_secret(value: object) -> bool:
@@ -113,6 +117,8 @@ class Options:
     keepalive_interval: float = 0
     #: The argv whose stdin and stdout reach this hop; only the first hop may have one.
     proxy_command: tuple[str, ...] | None = None
+    #: How an error says that; the two APIs of 0.3.3 worded it differently.
+    defaults_failed: str = DEFAULTS_FAILED
 
     def __repr__(self) -> str:
         return f"Options(host={self.host!r}, port={self.port}, username={self.username!r}, …)"

@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Iterator
 from enum import Enum
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from .._native.link import Death, Link, Phase
 from .._policy.keys import (
@@ -50,7 +50,6 @@ INFO_RESPONSE = 61
 #: One below sshd's default MaxAuthTries, which counts them all.
 ATTEMPTS_MAX = 5
 ROUNDS_MAX = 20
-BOTH_FAILED = "Failed to authenticate with ssh-agent and default SSH keys"
 ALL_REFUSED = "the server refused every credential that was given"
 ONE_OF_MANY = "the server took a first credential and wants another, which it did not get"
 
@@ -259,7 +258,8 @@ class _Login:
                 answers, password = [password], None
             elif self.options.prompt is not None:
                 asked = PromptRequest(self.hop, name, instruction, prompts)
-                answers = yield Blocking(partial(_ask_user, self.options.prompt, asked))
+                given = yield Blocking(partial(_ask_user, self.options.prompt, asked))
+                answers = _check_answers(asked, given)
             else:
                 self.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)
                 return _Outcome.FAILURE
@@ -270,8 +270,11 @@ class _Login:
 
 def _ask_user(
     callback: PromptCallback, asked: PromptRequest, _seconds_left: float | None
-) -> list[str]:
-    given = callback(asked)
+) -> object:
+    return callback(asked)  # what comes of a coroutine function, the driver awaits
+
+
+def _check_answers(asked: PromptRequest, given: Any) -> list[str]:
     answers = [] if isinstance(given, str) else list(given)  # a string is no list of its letters
     count = len(asked.prompts)
     if len(answers) != count or not all(is_secret(answer) for answer in answers):
@@ -287,7 +290,7 @@ def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) ->
     elif options.password is not None:
         done = yield from _with_password(login, options.password)
     else:
-        login.verdict = BOTH_FAILED
+        login.verdict = options.defaults_failed
         done = yield from _with_defaults(login)
         if not done and options.prompt is not None:
             done = yield from _with_password(login, None)

@@ -8,13 +8,17 @@ asyncio or trio awaits the real thing and starts the loop in ``run``; tests do n
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, Protocol, TypeVar
 
-from hussh import Connection, SSHResult
+import anyio
 
-__all__ = ["APIS", "Api", "Session", "SyncApi"]
+from hussh import Connection, SSHResult
+from hussh.aio import AsyncConnection
+
+__all__ = ["APIS", "Api", "LoopApi", "Session", "SyncApi"]
 
 T = TypeVar("T")
 Job = Callable[[], Coroutine[Any, Any, T]]
@@ -115,6 +119,64 @@ class SyncApi:
         return [done[number] for number in range(len(jobs))]
 
 
+class LoopSession:
+    """An `AsyncConnection`."""
+
+    def __init__(self, real: AsyncConnection) -> None:
+        """Wrap a connection."""
+        self.real = real
+
+    async def execute(
+        self, command: str, *, timeout: float | None = None, **more: Any
+    ) -> SSHResult:
+        """Await ``AsyncConnection.execute``, whose unit is seconds."""
+        return await self.real.execute(command, timeout, **more)
+
+    async def close(self) -> None:
+        """Await ``AsyncConnection.close``."""
+        await self.real.close()
+
+
+class LoopApi:
+    """`hussh.aio.AsyncConnection` on one kind of event loop."""
+
+    def __init__(self, name: str) -> None:
+        """Choose the loop: "asyncio" or "trio"."""
+        self.name = name
+
+    def run(self, main: Job[None]) -> None:
+        """Run a coroutine function in a loop of its own."""
+        # In debug mode asyncio reports what was forgotten: tasks, exceptions, slow steps.
+        options: dict[str, Any] = {"debug": True} if self.name == "asyncio" else {}
+        if self.name == "asyncio" and sys.gettrace() is not None:
+            options["debug"] = False
+        anyio.run(main, backend=self.name, backend_options=options)
+
+    async def connect(
+        self, host: str, port: int, *, timeout: float | None = None, **options: Any
+    ) -> Session:
+        """Await an ``AsyncConnection``."""
+        jump = options.get("proxy_jump")
+        if isinstance(jump, LoopSession):
+            options["proxy_jump"] = jump.real
+        return LoopSession(await AsyncConnection(host, port=port, timeout=timeout, **options))
+
+    async def together(self, *jobs: Job[T]) -> list[T | BaseException]:
+        """Run every job in a task of its own."""
+        done: dict[int, T | BaseException] = {}
+
+        async def work(number: int) -> None:
+            try:
+                done[number] = await jobs[number]()
+            except Exception as error:
+                done[number] = error
+
+        async with anyio.create_task_group() as group:
+            for number in range(len(jobs)):
+                group.start_soon(work, number)
+        return [done[number] for number in range(len(jobs))]
+
+
 def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         coroutine.send(None)
@@ -125,5 +187,5 @@ def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("the sync API suspended")
 
 
-#: Every API that the suites run over; asyncio and trio join here.
-APIS: tuple[Api, ...] = (SyncApi(),)
+#: Every API that the suites run over.
+APIS: tuple[Api, ...] = (SyncApi(), LoopApi("asyncio"), LoopApi("trio"))

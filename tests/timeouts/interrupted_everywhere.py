@@ -20,8 +20,9 @@ from typing import Any
 
 from hussh import Connection
 
-CODE = ("/hussh/_drive/sync.py", "/hussh/_drive/lock.py", "/hussh/_protocol/execute.py",
-        "/hussh/_protocol/channel.py", "/hussh/_native/link.py")  # fmt: skip
+CODE = ("/hussh/_drive/sync.py", "/hussh/_drive/tree.py", "/hussh/_drive/lock.py",
+        "/hussh/_protocol/execute.py", "/hussh/_protocol/channel.py",
+        "/hussh/_native/link.py")  # fmt: skip
 LIMIT = 10_000  # milliseconds for commands that should take a few
 
 

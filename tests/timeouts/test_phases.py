@@ -241,7 +241,7 @@ async def test_the_limit_of_the_connection_holds_for_commands(
         lambda: session.execute("exec sleep 20", timeout=0.1),
     )
     assert isinstance(theirs, TimeoutError)
-    assert "after 2000 ms" in str(theirs)
+    assert "after 2" in str(theirs)
     assert isinstance(lifted, SSHResult)
     assert lifted.stdout == "long\n"
     assert isinstance(own, TimeoutError)

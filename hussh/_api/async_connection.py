@@ -1,0 +1,284 @@
+"""`AsyncConnection`: an SSH connection for tasks of asyncio or trio."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Generator, Sequence
+from time import monotonic
+from types import TracebackType
+from typing import Any, Literal
+
+from .._drive.loop_connect import AsyncSession
+from .._drive.shared import Limit, Shared
+from .._policy.options import (
+    CIPHERS,
+    HOST_KEYS,
+    KEY_EXCHANGE,
+    MACS,
+    Paths,
+    PromptCallback,
+)
+from .._policy.result import SSHResult
+from .._policy.route import format_hop
+from .._protocol.execute import execute
+from .._protocol.session import Place
+from ..errors import ConnectionClosed
+from .arguments import check_command, check_number, check_wait, input_bytes
+from .plan import make_plan
+
+__all__ = ["AsyncConnection"]
+
+DEFAULTS_FAILED = "Failed to authenticate with default SSH keys, nor with ssh-agent"
+
+
+class AsyncConnection:
+    """An authenticated SSH connection for tasks of one event loop, asyncio's or trio's.
+
+    The constructor opens nothing.  ``await connection``, ``await connection.connect()``
+    and ``async with connection`` connect, check the host keys of all hops and log in.
+    One connection may be used by any number of tasks at once, and as `proxy_jump` of
+    any number of others.  It belongs to the event loop that opened it.
+
+    Args:
+        host: name or address; behind a bastion the last bastion resolves it.
+        username: on the target, and on jump hosts that name none; None: ``root``.
+        password: login password; with `private_key`, the key's passphrase.
+        key_path, private_key: path of a key file; `~` expands.  One is the other's alias.
+        proxy_jump: the way there: an `AsyncConnection`, ``"user@host:port"`` (also
+            IPv6 in brackets, ``ssh://`` URLs and comma-separated chains), a
+            ``(host, port)`` tuple, or a list of these in the order of travel;
+            ``"none"`` and None: no bastion.  An `AsyncConnection` that is not
+            connected is connected by the first that needs it, and closed after
+            the last that uses it; one that you connected stays open.
+        proxy_command: a program whose stdin and stdout are the byte stream to
+            the target, such as ``"nc %h %p"``: a string is run by
+            ``/bin/sh -c "exec …"``, a list is an argv without a shell.  Tokens:
+            ``%h`` host, ``%p`` port, ``%r`` user, ``%n`` host as given, ``%%``.
+        port: of the target.
+        keepalive_interval: **seconds** between probes of every hop; after three
+            without any sign of life the connection is lost.  0: no probes.
+        timeout: **seconds** for connecting, over all hops and phases, and for
+            each later call; 0 or None: no limit.
+        known_hosts: path or paths of known_hosts files.
+        host_key_policy: ``"accept-unknown"`` (an unknown host is accepted, a
+            changed or revoked key never), ``"accept-new"`` (the same, and the
+            key is recorded), ``"strict"``, ``"ignore"``; holds for every hop.
+        agent: False: never ask the ssh-agent; a path: that agent's socket.
+        prompt: called with a `PromptRequest` for questions of the server that
+            `password` does not answer; returns one string for each prompt.  A
+            coroutine function is awaited; any other is called in a thread.
+        compression: zlib, from after the login on.
+        ciphers, key_exchange, macs, host_key_algorithms: names to offer, best
+            first, instead of the defaults.
+
+    Raises (on connecting):
+        AuthenticationError, HostKeyError, ConnectError, JumpRefused,
+        ConnectTimeout (a TimeoutError), ConnectionLost, ProxyCommandError,
+        NegotiationError: see `hussh.errors`; each knows its `.hop` and `.phase`.
+    Raises (at once):
+        TypeError, ValueError: an argument is not usable.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        username: str | None = None,
+        password: str | None = None,
+        key_path: str | os.PathLike[str] | None = None,
+        private_key: str | os.PathLike[str] | None = None,
+        proxy_jump: Any = None,
+        proxy_command: str | Sequence[str] | None = None,
+        port: int = 22,
+        keepalive_interval: float = 0,
+        timeout: float | None = 0,
+        *,
+        known_hosts: Paths = "~/.ssh/known_hosts",
+        host_key_policy: str = "accept-unknown",
+        agent: bool | str | os.PathLike[str] | None = None,
+        prompt: PromptCallback | None = None,
+        compression: bool = False,
+        ciphers: Sequence[str] = CIPHERS,
+        key_exchange: Sequence[str] = KEY_EXCHANGE,
+        macs: Sequence[str] = MACS,
+        host_key_algorithms: Sequence[str] = HOST_KEYS,
+    ) -> None:
+        if key_path is not None and private_key is not None:
+            raise TypeError("key_path and private_key are aliases; provide only one")
+        self._plan = make_plan(
+            AsyncConnection,
+            "an AsyncConnection",
+            host=host,
+            port=port,
+            username=username,
+            password=password,
+            private_key=private_key if key_path is None else key_path,
+            proxy_jump=proxy_jump,
+            proxy_command=proxy_command,
+            known_hosts=known_hosts,
+            host_key_policy=host_key_policy,
+            agent=agent,
+            prompt=prompt,
+            keepalive_interval=keepalive_interval,
+            compression=compression,
+            ciphers=ciphers,
+            key_exchange=key_exchange,
+            macs=macs,
+            host_key_algorithms=host_key_algorithms,
+            defaults_failed=DEFAULTS_FAILED,
+        )
+        self._options = target = self._plan.target
+        self._timeout = check_number(timeout, "seconds")
+        bastion = self._plan.bastion  # alive as long as we are
+        self._shared: Shared = Shared(
+            self._plan.hops,
+            bastion._shared if bastion is not None else None,
+            Place(format_hop(target.username, target.host, target.port), len(self._plan.route) - 1),
+            self._timeout,
+        )
+
+    # -- what it was made with
+
+    @property
+    def host(self) -> str:
+        return self._options.host
+
+    @property
+    def port(self) -> int:
+        return self._options.port
+
+    @property
+    def username(self) -> str:
+        return self._options.username
+
+    @property
+    def password(self) -> str:
+        """As given; "" if it was not."""
+        return self._options.password or ""
+
+    @property
+    def private_key(self) -> str:
+        """As given; "" if it was not."""
+        return self._options.private_key or ""
+
+    key_path = private_key
+
+    @property
+    def timeout(self) -> float:
+        """Seconds; 0: no limit."""
+        return self._timeout
+
+    @property
+    def proxy_command(self) -> str | Sequence[str] | None:
+        """As given."""
+        return self._plan.proxy_command
+
+    def __repr__(self) -> str:
+        return (
+            f"AsyncConnection(host={self.host}, port={self.port}, "
+            f"username={self.username}, password=*****)"
+        )
+
+    # -- connecting
+
+    async def connect(self, timeout: float | None = None) -> None:
+        """Connect, unless it is connected; after `close` it may be connected again.
+
+        Args:
+            timeout: **seconds** for all hops and phases; None: the connection's; 0: no limit.
+
+        Raises: see the class.
+        """
+        seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
+        await self._shared.connect(Limit.after(seconds))
+
+    def __await__(self) -> Generator[Any, Any, AsyncConnection]:
+        return self._connected().__await__()
+
+    async def _connected(self) -> AsyncConnection:
+        await self.connect()
+        return self
+
+    # -- work
+
+    async def execute(
+        self,
+        command: str,
+        timeout: float | None = None,
+        *,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+    ) -> SSHResult:
+        """Run a command on a channel of its own and wait for it.
+
+        Args:
+            command: for the user's login shell on the server.
+            timeout: **seconds**; None: the connection's; 0: no limit.
+            input: what the command reads from its stdin; None: nothing.
+            max_output: most bytes of stdout and stderr together.
+            wait: "eof": until all output has come and the channel is closed;
+                "exit": until the command itself ended, though processes that it
+                left behind may still write.
+
+        Returns:
+            Its output and exit status; a command killed by a signal has status
+            -1 and its `signal`.
+
+        Raises:
+            CommandTimeout (a TimeoutError): time is over; `.result` has the
+                output so far.  The command was sent SIGKILL, and the connection
+                stays usable.
+            OutputLimitExceeded: the same for `max_output`.
+            ChannelRefused, ChannelError: the server does not run it.
+            ConnectionLost, ConnectionClosed: the connection ended; `.result`
+                has the output so far.
+        """
+        session = self._live()
+        seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
+        op = execute(
+            session.link,
+            check_command(command),
+            stdin=input_bytes(input),
+            max_output=max_output,
+            wait=check_wait(wait),
+            time_limit=f" after {seconds:g} s",
+        )
+        return await session.run(op, monotonic() + seconds if seconds else None, "exec")
+
+    # -- ending
+
+    async def close(self) -> None:
+        """End the connection and the jump hosts that it opened itself; idempotent.
+
+        Connections that use this one as their `proxy_jump` fail with
+        ConnectionLost or ConnectionClosed.
+        """
+        await self._shared.close()
+
+    async def __aenter__(self) -> AsyncConnection:
+        return await self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        shared = getattr(self, "_shared", None)
+        if shared is None or not shared.is_open:
+            return
+        with contextlib.suppress(Exception):  # a finalizer has nobody to tell
+            shared.collect()
+        if shared.kept:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
+    def _live(self) -> AsyncSession:
+        session = self._shared.session
+        if session is None:
+            raise ConnectionClosed("not connected: await the connection, or its connect(), first")
+        return session

@@ -1,0 +1,129 @@
+"""From the arguments of a constructor to what connecting needs; opens nothing.
+
+The facades import it: both take the same options, and mean the same by them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from .._policy.options import DEFAULTS_FAILED, Options, Paths, PromptCallback
+from .._policy.route import (
+    HopSpec,
+    check_exclusive,
+    check_host,
+    check_port,
+    check_route,
+    check_username,
+    expand_proxy_command,
+    is_none,
+    parse_jump,
+    resolve,
+)
+from .arguments import (
+    check_agent,
+    check_algorithms,
+    check_interval,
+    check_key_path,
+    check_known_hosts,
+    check_password,
+    check_policy,
+    check_prompt,
+)
+
+__all__ = ["Plan", "make_plan"]
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, repr=False)
+class Plan(Generic[C]):
+    """One connection that is to be made.
+
+    Attributes:
+        target: what its last hop needs.
+        hops: the same for every hop to be opened for it, the target last.
+        route: the whole way, with that of `bastion`, the target last.
+        bastion: the connection that carries the first of `hops`, or None.
+        proxy_command: as given; None where it is disabled.
+    """
+
+    target: Options
+    hops: tuple[Options, ...]
+    route: tuple[HopSpec, ...]
+    bastion: C | None
+    proxy_command: str | Sequence[str] | None
+
+
+def make_plan(
+    connection_type: type[C],
+    noun: str,
+    *,
+    host: str,
+    port: int,
+    username: str | None,
+    password: str | None,
+    private_key: str | os.PathLike[str] | None,
+    proxy_jump: Any,
+    proxy_command: str | Sequence[str] | None,
+    known_hosts: Paths,
+    host_key_policy: str,
+    agent: bool | str | os.PathLike[str] | None,
+    prompt: PromptCallback | None,
+    keepalive_interval: float,
+    compression: bool,
+    ciphers: Sequence[str],
+    key_exchange: Sequence[str],
+    macs: Sequence[str],
+    host_key_algorithms: Sequence[str],
+    defaults_failed: str = DEFAULTS_FAILED,
+) -> Plan[C]:
+    """Check all arguments.
+
+    Args:
+        connection_type: the facade's class, which `proxy_jump` may be; it has a `_plan`.
+        noun: how an error calls it, with its article.
+
+    Raises:
+        TypeError, ValueError: an argument is not usable.
+    """
+    check_exclusive(proxy_jump, proxy_command)
+    target = Options(
+        host=check_host(host),
+        port=check_port(port),
+        username=check_username(username or "root"),
+        password=check_password(password),
+        private_key=check_key_path(private_key),
+        agent=check_agent(agent),
+        prompt=check_prompt(prompt),
+        host_key_policy=check_policy(host_key_policy),
+        known_hosts=check_known_hosts(known_hosts, host_key_policy),
+        keepalive_interval=check_interval(keepalive_interval),
+        algorithms=check_algorithms(key_exchange, host_key_algorithms, ciphers, macs, compression),
+        defaults_failed=defaults_failed,
+    )
+    command = None if is_none(proxy_command) else proxy_command
+    if command is not None:
+        argv = expand_proxy_command(command, target.host, target.port, target.username)
+        target = replace(target, proxy_command=tuple(argv))
+    jumps = resolve(parse_jump(proxy_jump, connection_type, noun) or [], target.username)
+    spec = HopSpec(target.host, target.port, target.username)
+    check_route(jumps, spec, _route_of)
+    bastion = next((hop for hop in jumps if isinstance(hop, connection_type)), None)
+    named = [hop for hop in jumps if isinstance(hop, HopSpec)]
+    route = (*(() if bastion is None else _route_of(bastion)), *named, spec)
+    hops = (*(_for_hop(target, hop) for hop in named), target)
+    return Plan(target, hops, route, bastion, command)
+
+
+def _route_of(connection: Any) -> tuple[HopSpec, ...]:
+    plan: Plan[Any] = connection._plan
+    return plan.route
+
+
+def _for_hop(target: Options, hop: HopSpec) -> Options:
+    """A jump host that was given by name: the target's credentials and policies."""
+    return replace(target, host=hop.host, port=hop.port, username=hop.username or target.username)

@@ -1,0 +1,128 @@
+"""Connecting, for the async driver: the way from a route to an authenticated session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from .._policy.options import Options
+from .._protocol.core import DeadlineExceeded, Op
+from .._protocol.way import Stage
+from ..errors import HusshError
+from .event_loop import Tree
+from .loop import until
+from .loop_dial import dial
+from .proxy import start_proxy
+from .session import Hop, Way
+from .tree import Stream
+
+__all__ = ["AsyncSession", "connect"]
+
+T = TypeVar("T")
+
+
+class AsyncSession(Hop[Tree]):
+    """One hop, from when its byte stream exists, for tasks of one event loop."""
+
+    async def run(self, op: Op[T], deadline: float | None, phase: str) -> T:
+        """Run an operation; its errors say on which hop, and in which phase if they do not know."""
+        try:
+            self.check_open()
+            return await self.tree.run(op, deadline)
+        except HusshError as error:
+            told = await _ask(self.tree, error, partial(self.failed, error, phase))
+            raise told from told.__cause__
+        finally:
+            op.close()
+
+    async def call(self, op: Op[T], seconds: float | None, phase: str) -> T:
+        """`run` within a time limit; raises CommandTimeout when that is over."""
+        try:
+            return await self.run(op, None if seconds is None else monotonic() + seconds, phase)
+        except DeadlineExceeded:
+            raise self.late(f"{seconds or 0:g} s", phase) from None
+
+    async def close(self) -> None:
+        """End this session and the bastions made for it; never raises.
+
+        Waits, even when cancelled, for a proxy command to end: a second at most.
+        """
+        self.end()
+        await self.tree.gone()
+
+
+async def connect(
+    hops: Sequence[Options],
+    bastion: AsyncSession | None,
+    deadline: float | None,
+    time_limit: str,
+) -> AsyncSession:
+    """Connect hop by hop; the last one's session is the result.
+
+    Args:
+        hops: what each hop needs, in the order of travel, the target last.
+        bastion: a session that carries the first of them, or None to dial it.
+        deadline: of `time.monotonic()`, for everything together; None: no limit.
+        time_limit: how an error words that limit.
+
+    Raises:
+        ConnectTimeout, and whatever `dial`, `start_proxy` and `bring_up` raise.
+    """
+    way: Way[AsyncSession, Tree] = Way(AsyncSession, hops, bastion)
+    try:
+        with until(deadline):
+            await anyio.to_thread.run_sync(way.load, abandon_on_cancel=True)
+        if bastion is None:
+            await _take_root(way, await _open_stream(way.stages[0], deadline))
+        assert way.tree is not None  # noqa: S101  (of the bastion, or grown just now)
+        way.tree.check_loop()
+        await way.tree.run(way.bring_up(), deadline)
+        return way.arrived()
+    except BaseException as error:
+        told = error
+        try:
+            if isinstance(error, HusshError | DeadlineExceeded):
+                told = await _ask(way.tree, error, partial(way.failed, error, time_limit))
+        finally:
+            way.undo()
+            if way.tree is not None and way.tree.closed:
+                await way.tree.gone()
+        if isinstance(error, DeadlineExceeded):
+            raise told from None
+        if isinstance(error, HusshError):
+            raise told from told.__cause__
+        raise
+
+
+async def _open_stream(stage: Stage, deadline: float | None) -> Stream:
+    options = stage.options
+    if options.proxy_command is None:
+        return await dial(options.host, options.port, deadline)
+    stage.place.phase = "proxy"
+    return start_proxy(options.proxy_command)
+
+
+async def _take_root(way: Way[AsyncSession, Tree], stream: Stream) -> None:
+    try:
+        way.grow(Tree(stream))
+    except BaseException:
+        if way.stages[0].link is None:  # else `undo` closes it
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(stream.close)
+        raise
+
+
+async def _ask(
+    tree: Tree | None,
+    error: HusshError | DeadlineExceeded,
+    tell: Callable[[], HusshError],
+) -> HusshError:
+    """Make an error tell more; in a thread where a proxy command may take its time for that."""
+    if tree is None or not tree.slow or not isinstance(error, ConnectionError):
+        return tell()
+    return await anyio.to_thread.run_sync(tell, abandon_on_cancel=True)

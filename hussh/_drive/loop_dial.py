@@ -1,0 +1,87 @@
+"""Opening a TCP connection in an event loop; what `dial` says of addresses holds here, too."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import partial
+
+import anyio
+import anyio.to_thread
+
+from .dial import ATTEMPT_DELAY, Address, SocketStream, begin, in_turns, unreachable, unresolved
+from .loop import until
+
+__all__ = ["dial"]
+
+
+async def dial(host: str, port: int, deadline: float | None) -> SocketStream:
+    """Connect to a host; the same errors as the sync driver's `dial`."""
+    with until(deadline, "dns"):
+        addresses = await _resolve(host, port)
+    attempts = _Attempts()
+    try:
+        with until(deadline):
+            await attempts.run(addresses)
+    except BaseException:
+        if attempts.won is not None:
+            attempts.won.close()
+        raise
+    if attempts.won is None:
+        raise unreachable(host, port, attempts.failures)
+    return SocketStream(attempts.won)
+
+
+async def _resolve(host: str, port: int) -> list[Address]:
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    try:
+        try:
+            found = ask(flags=socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            # A resolver cannot be interrupted: its thread may outlive us.
+            found = await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
+    except (OSError, UnicodeError) as error:
+        raise unresolved(host, error) from error
+    return in_turns(found)
+
+
+class _Attempts:
+    """Connecting to several addresses in turns (RFC 8305 section 5); the first one wins."""
+
+    def __init__(self) -> None:
+        self.won: socket.socket | None = None
+        self.failures: list[str] = []
+
+    async def run(self, addresses: list[Address]) -> None:
+        if len(addresses) == 1:
+            await self._try(addresses[0])
+            return
+        async with anyio.create_task_group() as group:
+            for address in addresses:
+                failed = anyio.Event()
+                group.start_soon(self._compete, address, failed, group.cancel_scope)
+                with anyio.move_on_after(ATTEMPT_DELAY):
+                    await failed.wait()
+
+    async def _compete(
+        self, address: Address, failed: anyio.Event, race: anyio.CancelScope
+    ) -> None:
+        await self._try(address)
+        if self.won is not None:
+            race.cancel()
+        failed.set()
+
+    async def _try(self, address: Address) -> None:
+        sock = begin(address, self.failures)
+        if sock is None:
+            return
+        try:
+            await anyio.wait_writable(sock)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                self.failures.append(f"{address[1][0]}: {os.strerror(code)}")
+            elif self.won is None:
+                self.won = sock
+        finally:
+            if self.won is not sock:
+                sock.close()

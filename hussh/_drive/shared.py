@@ -1,0 +1,168 @@
+"""One connection's session for several users: opened by the first, closed after the last.
+
+The users are the caller, who connects it by hand, and the connections that it
+carries.  Of the Python side the async facade imports it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import anyio
+
+from .._policy.options import Options
+from .._protocol.core import DeadlineExceeded
+from .._protocol.session import Place
+from ..errors import ConnectionClosed, ConnectTimeout, HusshError
+from .loop import until
+from .loop_connect import AsyncSession, connect
+
+__all__ = ["Limit", "Shared"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """When connecting must have ended (of `time.monotonic()`; None: never), and after how long."""
+
+    deadline: float | None
+    seconds: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Limit:
+        """So many seconds from now; 0: no limit."""
+        return cls(monotonic() + seconds if seconds else None, seconds)
+
+    def earlier(self, other: Limit) -> Limit:
+        if other.deadline is None or (self.deadline is not None and self.deadline < other.deadline):
+            return self
+        return other
+
+    def __str__(self) -> str:
+        return f" after {self.seconds:g} s"
+
+
+class _Attempt:
+    """Opening that is under way; who else needs the session waits for `over`."""
+
+    def __init__(self) -> None:
+        self.over = anyio.Event()
+        self.error: HusshError | None = None
+        self.given_up = False
+
+
+class Shared:
+    """A session that does not exist yet, exists, or has been closed and may exist again.
+
+    Attributes:
+        session: the present or last one; None: there never was one.
+        kept: the caller connected it, and will close it.
+    """
+
+    def __init__(
+        self, hops: Sequence[Options], bastion: Shared | None, place: Place, seconds: float
+    ) -> None:
+        self._hops = hops
+        self._bastion = bastion
+        self._place = place
+        self._seconds = seconds
+        self.session: AsyncSession | None = None
+        self.kept = False
+        self._carried = False  # by the bastion, of which we are a user
+        self._users = 0
+        self._attempt: _Attempt | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.session is not None and not self.session.closed
+
+    async def connect(self, limit: Limit) -> None:
+        """Open it for the caller, unless it is open."""
+        await self._get(limit)
+        self.kept = True
+
+    async def lease(self, limit: Limit) -> AsyncSession:
+        """Use it, opening it first if it is not open; each success needs a `give_back`."""
+        self._users += 1
+        try:
+            return await self._get(limit.earlier(Limit.after(self._seconds)))
+        except BaseException:
+            await self.give_back()
+            raise
+
+    async def give_back(self) -> None:
+        """One user less; the last one closes what no caller has opened."""
+        self._users -= 1
+        if not self._users and not self.kept:
+            await self._close()
+
+    async def close(self) -> None:
+        """Close it, whoever uses it."""
+        self.kept = False
+        if self._attempt is not None:
+            self._attempt.given_up = True
+        await self._close()
+
+    def collect(self) -> None:
+        """`close` for finalizers: waits for nothing."""
+        if self.session is not None:
+            self.session.collect()
+        bastion = self._bastion
+        if bastion is not None and self._carried:
+            self._carried = False
+            bastion._users -= 1
+            if not bastion._users and not bastion.kept:
+                bastion.collect()
+
+    async def _close(self) -> None:
+        try:
+            if self.session is not None:
+                await self.session.close()
+        finally:
+            if self._bastion is not None and self._carried:
+                self._carried = False
+                await self._bastion.give_back()
+
+    async def _get(self, limit: Limit) -> AsyncSession:
+        while True:
+            if self.session is not None and not self.session.closed:
+                self.session.tree.check_loop()
+                return self.session
+            attempt = self._attempt
+            if attempt is None:
+                return await self._open(limit)
+            try:
+                with until(limit.deadline):
+                    await attempt.over.wait()
+            except DeadlineExceeded:
+                late = ConnectTimeout(f"Connection timed out{limit} while another task connects")
+                raise self._place.mark(late) from None
+            # Another's cancellation or time limit is not ours: we try ourselves.
+            if attempt.error is not None and not isinstance(attempt.error, ConnectTimeout):
+                raise copy.copy(attempt.error) from attempt.error.__cause__
+
+    async def _open(self, limit: Limit) -> AsyncSession:
+        attempt = self._attempt = _Attempt()
+        try:
+            outer = None
+            if self._bastion is not None:
+                outer = await self._bastion.lease(limit)
+                self._carried = True
+            try:
+                session = await connect(self._hops, outer, limit.deadline, str(limit))
+            except BaseException:
+                await self._close()
+                raise
+            self.session = session
+            if attempt.given_up:
+                await self._close()
+                raise ConnectionClosed("the connection was closed while it was being opened")
+            return session
+        except HusshError as error:
+            attempt.error = error
+            raise
+        finally:
+            self._attempt = None
+            attempt.over.set()

@@ -1,0 +1,313 @@
+"""A tree of links that share a root, and who waits for what: all but the waiting itself.
+
+The drivers (`sync` for threads, `event_loop` for tasks) import it and add how one
+waits.  The theory of operation is the same for both:
+
+All sessions that share a root (a socket to the first hop) form a tree with one
+lock.  Whoever runs an operation holds the lock while the operation steps.  When
+the operation waits, a `Waiter` is registered under the token of what it waits
+for, and then its owner
+
+* leads, if nobody does: it pumps, hands every event to the waiters registered
+  for it, and waits for the root's fds with the lock let go;
+* or sleeps until somebody wakes it.
+
+A wake-up is never missed: events are handed out and waiters registered under
+the lock, with no gap between an operation's look and its registration.  Others
+than the leader may pump, too; what they find for the leader, or leave it to do
+(output that is stuck), they tell it through `_ring`.  A leader whose own wait
+ends wakes one other waiter to lead in its place, so leadership never lapses
+while somebody waits.  Only waiters whose link or channel progressed are woken,
+whatever the number of links in the tree.
+
+Finalizers may run anywhere.  What they close is closed at once if the lock is
+free, and else when its holder lets go.  Nothing here waits, except for the lock.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, Protocol, TypeVar
+
+from .._native.link import EVENTS, MORE, WANT_WRITE, Death, Link, Phase
+from ..errors import ForkedConnectionError, HusshError
+from .lock import TreeLock
+
+__all__ = ["BUDGET", "LONGEST_WAIT", "BaseTree", "Stream", "Waiter"]
+
+#: Bytes of the root that one pump may read before others get the lock.
+BUDGET = 1 << 20
+
+#: Seconds that the system calls take at once; whoever has more left waits again.
+LONGEST_WAIT = 86_400.0
+
+
+class Stream(Protocol):
+    """What carries a root link: a socket, or the pipes of a child process."""
+
+    #: Whether `explain` and `close` may take a second, as those of a child process do.
+    slow: bool
+
+    def fds(self) -> tuple[int, int]:
+        """The fd to read from and the one to write to, both non-blocking."""
+
+    def side_fds(self) -> tuple[int, ...]:
+        """More fds to poll for input while waiting; `read_side` deals with them."""
+
+    def read_side(self) -> None:
+        """Take what the side fds have, without waiting."""
+
+    def said(self) -> str:
+        """What the peer's program said besides the stream; maybe empty."""
+
+    def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
+        """What the stream knows of why it ended and its link died with this error.
+
+        `heard`: some bytes had come.
+        """
+
+    def abandon(self) -> None:
+        """`close` in a forked child: nothing may reach the parent's peer."""
+
+    def shutdown(self) -> None:
+        """End both directions, so that whoever polls wakes up."""
+
+    def close(self) -> None:
+        """Let go of the fds, without waiting for the peer; a child gets a second to end."""
+
+
+class Waiter(Protocol):
+    """One waiting operation; `woken` says that what it waits for progressed."""
+
+    woken: bool
+
+    def wake(self) -> None:
+        """Let its owner go on, to look or to lead; may come more than once."""
+
+
+W = TypeVar("W", bound=Waiter)
+
+
+class BaseTree(Generic[W]):
+    """A root link, the links over it, and those who wait for them."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._lock = TreeLock()
+        self._stream = stream
+        self._waiters: dict[int, list[W]] = {}
+        self._leader: W | None = None
+        self._polls = 0  # who waits for the fds: the leader, and for threads those on top of it
+        self._polled_events = 0
+        self.forked = False
+        self.closed = False
+        self.root = Link.over_fds(*stream.fds())
+        self.root.trash.lock = self._lock
+        _trees.add(self)
+
+    # -- what a driver adds
+
+    def _ring(self) -> None:
+        """Let whoever waits for the fds look again; from any thread."""
+        raise NotImplementedError
+
+    def _release(self) -> None:
+        """Close the stream's fds, and what the driver has besides; nobody waits for them."""
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        """In a forked child: close what the driver has besides the stream."""
+
+    # -- the lock
+
+    @contextmanager
+    def locked(self) -> Iterator[Link]:
+        """Hold the tree's lock; for short, non-blocking calls; may be nested (finalizers)."""
+        nested = self._lock.owned()
+        try:
+            self._lock.acquire()
+            yield self.root
+        finally:
+            if not nested:
+                try:
+                    self._let_go()
+                except BaseException:  # interrupted, maybe before it began
+                    self._let_go()
+                    raise
+
+    @contextmanager
+    def fresh(self) -> Iterator[Link]:
+        """`locked`, with everything taken in before and everything sent after."""
+        with self.locked() as root:
+            self._look()
+            yield root
+            if not root.freed:
+                self.root.pump(0)
+                self._settle()
+                self._dispatch()
+
+    def _let_go(self) -> None:
+        self._lock.release()
+        self.root.trash.empty()  # what finalizers could not free while we had the lock
+
+    def check_process(self) -> None:
+        """Raises ForkedConnectionError in a child of the process that opened it."""
+        if self.forked:
+            raise ForkedConnectionError(
+                "this connection belongs to the parent process; open a new one after fork"
+            )
+
+    # -- what the stream knows
+
+    @property
+    def slow(self) -> bool:
+        """Whether `explain` may take half a second."""
+        return self._stream.slow and not self.closed
+
+    def said(self) -> str:
+        """What the stream's program said besides; maybe empty."""
+        return "" if self.closed or self.forked else self._stream.said()
+
+    def explain(self, error: HusshError) -> HusshError:
+        """The same error, or what the stream knows better of why the root died."""
+        if self.closed or self.forked or self._lock.owned():
+            return error
+        with self.locked() as root:
+            if root.freed:
+                return error
+            state = root.look()
+        if state.death not in (Death.EOF, Death.OS):
+            return error  # the server told why
+        return self._stream.explain(
+            error, before_banner=state.phase == Phase.BANNER, heard=state.received > 0
+        )
+
+    # -- handing out events (with the lock held)
+
+    def _dispatch(self) -> None:
+        for token in self.root.events():
+            for waiter in self._waiters.get(token, ()):
+                waiter.woken = True
+                waiter.wake()
+                if waiter is self._leader and self._polls:
+                    self._ring()
+
+    def _forget_waiter(self, me: W, token: int) -> None:
+        """It does not wait any more; if it led, somebody else shall."""
+        waiting = self._waiters.get(token, [])
+        if me in waiting:
+            waiting.remove(me)
+        if not waiting:
+            self._waiters.pop(token, None)
+        if self._leader is None:
+            self._promote()
+
+    def _promote(self) -> None:
+        """Wake somebody who still waits: that one will lead."""
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if not waiter.woken:
+                    waiter.wake()
+                    return
+
+    def _look(self) -> None:
+        """Take in what has arrived while nobody waited, so that no operation starts out blind."""
+        if self._leader is None and not self.root.freed and self.root.pump(0) & EVENTS:
+            self._dispatch()
+
+    def _wake_all(self) -> None:
+        """Let every waiter look for itself.
+
+        An interrupt can hit where events are taken out and not handed on yet, or
+        where a waiter deregisters: whatever got lost there, nobody needs it then.
+        """
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.woken = True
+                waiter.wake()
+        self._waiters.clear()
+        if self._polls:
+            self._ring()
+
+    def _settle(self) -> None:
+        """Send what can be sent, and let waiters know what that brought."""
+        flags = self.root.flush()
+        if flags & MORE:
+            flags = self.root.pump(0)
+        if flags & EVENTS:
+            self._dispatch()
+        stuck = flags & WANT_WRITE and not self._polled_events & select.POLLOUT
+        if self._polls and (stuck or flags & MORE):
+            self._ring()
+
+    # -- ending
+
+    def end(self, link: Link) -> None:
+        """Disconnect a link and fail everything over it, without waiting.
+
+        The stream goes with the root.  A second call does nothing.
+        """
+        if self._lock.owned():
+            self.collect(link)  # a finalizer or signal handler, in the middle of something
+        elif not self.forked:
+            with self.locked():
+                self._end(link)
+
+    def collect(self, link: Link) -> None:
+        """`end` for finalizers: where the lock is taken, its holder does it."""
+        if not self.forked:
+            self.root.trash.add(self._end, link)
+
+    def _end(self, link: Link) -> None:
+        if self.closed or link.freed:
+            return
+        link.disconnect()
+        self.root.flush()
+        link.kill()
+        if link.outer is not None:
+            link.outer.free()
+        self.root.pump(0)
+        self._dispatch()
+        if link is self.root:
+            self.closed = True
+            self._stream.shutdown()
+            if self._polls:  # they close the fds, whose numbers could be reused under a poll
+                self._ring()
+            else:
+                self._release()
+
+    def abandon(self) -> None:
+        """In a forked child: nothing of this tree is ours but our copies of the fds.
+
+        Another thread of the parent may have been within C code, so C is not
+        touched any more, not even to free.
+        """
+        self.forked = True
+        self.root.trash.lock = _NobodysLock()
+        self.closed = True
+        self._stream.abandon()
+        self._forget()
+
+
+class _NobodysLock:
+    """Never free: what falls into the trash stays there."""
+
+    def try_acquire(self) -> bool:
+        return False
+
+    def release(self) -> None:
+        return
+
+
+_trees: weakref.WeakSet[BaseTree[Any]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for tree in list(_trees):
+        tree.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,12 @@
+"""SSH for hosts that you cannot reach directly, for asyncio and trio.
+
+from hussh.aio import AsyncConnection
+
+async with AsyncConnection("bastion", "u", "…") as bastion:
+    async with AsyncConnection("target.internal", "u", proxy_jump=bastion) as target:
+        print((await target.execute("hostname")).stdout)
+"""
+
+from ._api.async_connection import AsyncConnection
+
+__all__ = ["AsyncConnection"]

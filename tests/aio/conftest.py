@@ -1,0 +1,84 @@
+"""Fixtures of the async API's tests: each coroutine test runs once per kind of event loop.
+
+A test with the fixture ``loop`` runs inside of it. asyncio's debug mode is on, and what it reports
+(a task nobody awaited, an exception nobody saw) fails the test, since warnings are errors and the
+logger is watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+import trio
+
+from hussh.aio import AsyncConnection
+from tests.support.sshd import Sshd
+
+Make = Callable[..., AsyncConnection]
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def loop(request: pytest.FixtureRequest) -> str:
+    """Return the kind of event loop that the test runs in."""
+    name: str = request.param
+    return name
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run coroutine tests in their loop; no task may be left when they end."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    name = str(pyfuncitem.funcargs["loop"])
+
+    async def main() -> None:
+        before = tasks(name)
+        await pyfuncitem.obj(**arguments)
+        await anyio.lowlevel.checkpoint()
+        assert tasks(name) == before, "tasks are left"
+
+    options = {"debug": True} if name == "asyncio" else {}
+    complaints: list[str] = []
+
+    class Complaints(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "took" not in record.getMessage():  # slow steps are measured elsewhere
+                complaints.append(record.getMessage())
+
+    handler = Complaints(logging.WARNING)
+    logging.getLogger("asyncio").addHandler(handler)
+    try:
+        anyio.run(main, backend=name, backend_options=options)
+    finally:
+        logging.getLogger("asyncio").removeHandler(handler)
+    assert complaints == []
+    return True
+
+
+def tasks(name: str) -> int:
+    """Return how many tasks the running loop has."""
+    if name == "asyncio":
+        return len(asyncio.all_tasks())
+    return trio.lowlevel.current_statistics().tasks_living
+
+
+@pytest.fixture
+def make() -> Make:
+    """Make a connection to a server, as alice with her key; it is not connected."""
+
+    def connection(server: Sshd, **options: Any) -> AsyncConnection:
+        options.setdefault("username", server.alice.name)
+        if "password" not in options and "key_path" not in options:
+            options.setdefault("private_key", server.alice.key.path)
+        options.setdefault("timeout", 60)
+        return AsyncConnection(server.host, port=server.port, **options)
+
+    return connection
