@@ -377,6 +377,40 @@ class Connection:
         raw = data.encode() if isinstance(data, str) else data
         self.sftp.put_bytes(raw, remote_path, timeout=timeout)
 
+    def sftp_put_dir(
+        self,
+        local_path: AnyPath,
+        remote_path: AnyPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        timeout: int | None = None,
+    ) -> tuple[list[str], list[str]]:
+        """Store a directory; returns source paths (transferred, failed); see `SFTP.put_dir`."""
+        return self.sftp.put_dir(
+            local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
+            preserve_times=preserve_times, timeout=timeout,
+        )  # fmt: skip
+
+    def sftp_get_dir(
+        self,
+        remote_path: AnyPath,
+        local_path: AnyPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        timeout: int | None = None,
+    ) -> tuple[list[str], list[str]]:
+        """Fetch a directory; returns source paths (transferred, failed); see `SFTP.get_dir`."""
+        return self.sftp.get_dir(
+            remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
+            preserve_times=preserve_times, timeout=timeout,
+        )  # fmt: skip
+
     # -- ending
 
     def close(self) -> None:

@@ -161,7 +161,8 @@ def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | No
         reply = yield from wait(session, machine.extended(b"statvfs@openssh.com", string(place)))
         if reply.value is not None:
             numbers = wire.statvfs(reply.value)
-            changes = kind != wire.READ and (kind != wire.OPEN or request.tag is not None)
+            opens_to_write = request.tag in ("write", "exclusive")
+            changes = kind != wire.READ and (kind != wire.OPEN or opens_to_write)
             if changes and numbers[9] & 1:
                 return errno.EROFS
             if changes and (not numbers[4] or not numbers[7]):

@@ -136,6 +136,17 @@ def another_host_key_later(victim: Victim) -> None:
         refused(victim.meet(server, "echo never", timeout=3000))
 
 
+def nothing_left_of_failures(victim: Victim) -> None:
+    """0008: a wrong signature left the server's parsed key behind."""
+    tamper = Tamper(edit_signature=lambda good: good[:-1] + bytes([good[-1] ^ 1]))
+    with HostileServer(polite(tamper=tamper)) as server:
+        victim.meet(server, times=5)
+        outcome = victim.meet(server, times=60)
+    refused(outcome)
+    print("kept", outcome.kept)
+    assert outcome.kept < 20_000
+
+
 def shared_secret_of_zero(victim: Victim) -> None:
     """0009: a Diffie-Hellman value of 0 made a secret that everybody knows."""
     group = "diffie-hellman-group14-sha256"
@@ -182,6 +193,7 @@ CASES = [
     ("0005", another_cipher_later),
     ("0006", signal_as_method),
     ("0007", another_host_key_later),
+    ("0008", nothing_left_of_failures),
     ("0009", shared_secret_of_zero),
     ("0010", message_zero),
     ("0010", extensions_before_keys),

@@ -10,6 +10,7 @@ import itertools
 import select
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -91,17 +92,18 @@ def replay(
         sent.extend(wire.drain(next(outs)))
         return wire.pending()
 
-    last = len(recording.pieces) - 1
-    for index, (needed, data) in enumerate(recording.pieces):
-        while turn() and len(sent) < needed:
+    waiting = deque(recording.pieces)
+    unfed = b""
+    while unfed or waiting:
+        while turn() and not unfed and len(sent) < waiting[0][0]:
             pass
-        view = memoryview(data)
-        while view:
-            size = next(sizes)
-            view = view[wire.feed(view[:size]) if size else 0 :]
-            if not view and index == last and recording.ended and eof_early:
-                wire.feed(b"")
-            turn()
+        # As far as it has heard the client, a server may say several things in one breath.
+        while waiting and (not unfed or len(sent) >= waiting[0][0]):
+            unfed += waiting.popleft()[1]
+        size = next(sizes)
+        unfed = unfed[wire.feed(unfed[:size]) if size else 0 :]
+        if not unfed and not waiting and recording.ended and eof_early:
+            wire.feed(b"")
     if recording.ended and not (eof_early and recording.pieces):
         wire.feed(b"")
     while turn():
