@@ -49,8 +49,9 @@ from .arguments import (
     check_prompt,
 )
 from .process import Process
-from .sftp import SFTP, Progress, new_sftp
+from .sftp import SFTP, Progress, copy, new_sftp
 from .shell import InteractiveShell
+from .tail import FileTailer
 
 __all__ = ["Connection"]
 
@@ -410,6 +411,26 @@ class Connection:
             remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
             preserve_times=preserve_times, timeout=timeout,
         )  # fmt: skip
+
+    def remote_copy(
+        self, source_path: AnyPath, dest_conn: Connection, dest_path: AnyPath | None = None
+    ) -> None:
+        """Copy a file from this server to another, with bounded memory.
+
+        Args:
+            dest_conn: a connection to the other server; bastions of their own are fine.
+            dest_path: None: the same path there.
+
+        Raises:
+            SFTPError of the side that failed, with its path; see `SFTP`.
+        """
+        copy(
+            self.sftp, source_path, dest_conn.sftp, source_path if dest_path is None else dest_path
+        )
+
+    def tail(self, remote_file: AnyPath) -> FileTailer:
+        """Follow what is added to a file; a context manager, see `FileTailer`."""
+        return FileTailer(self.sftp, remote_file)
 
     # -- ending
 

@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from .._drive.connect import Session
     from .connection import Connection
 
-__all__ = ["SFTP", "new_sftp"]
+__all__ = ["SFTP", "copy", "new_sftp"]
 
 T = TypeVar("T")
 Progress = Callable[[int, "int | None"], object]
+
+#: Bytes that a copy from server to server holds at once.
+COPY_BUFFER = 1 << 20
 
 
 def new_sftp(session: Session) -> Sftp:
@@ -350,6 +353,17 @@ class SFTP:
         way = Way("write" if local is None else "upload", local, path, self._limit(timeout)[1])
         op = upload(self._sftp, source, path, way, monotonic, _callback(progress))
         return self._run(op, "upload", timeout)
+
+
+def copy(source: SFTP, source_path: AnyPath, dest: SFTP, dest_path: AnyPath) -> None:
+    """From server to server: read ahead on one side, written behind on the other."""
+    buffer = memoryview(bytearray(COPY_BUFFER))
+    with (
+        source.open(source_path, "rb", buffering=0) as reader,
+        dest.open(dest_path, "wb", buffering=0) as writer,
+    ):
+        while count := reader.readinto(buffer):  # type: ignore[attr-defined]
+            writer.write(buffer[:count])
 
 
 def _callback(progress: Progress | None) -> Progress | None:

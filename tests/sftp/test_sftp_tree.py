@@ -118,7 +118,7 @@ def test_loops_end(conn: Connection, there: Path, tmp_path: Path) -> None:
 
 
 def test_modes_and_times(conn: Connection, there: Path, tmp_path: Path) -> None:
-    """Modes are kept unless not wanted, times if wanted; also of folders that may not be written."""
+    """Modes are kept unless not wanted, times if wanted; those of read-only folders, too."""
     top = tmp_path / "s"
     (top / "ro").mkdir(parents=True)
     (top / "ro/x").touch()
@@ -170,7 +170,7 @@ def test_failures_are_per_file(conn: Connection, there: Path, tmp_path: Path) ->
     sent, failed = conn.sftp_put_dir(source, "tree")
     assert sent == []
     assert sorted(failed) == [f"{source}/file", f"{source}/pipe", f"{source}/taken"]
-    with pytest.raises(SFTPError, match="neither a file|Permission denied|File exists"):
+    with pytest.raises(SFTPError, match=r"neither a file|denied|File exists"):
         conn.sftp_put_dir(source, "tree", fail_fast=True)
     with pytest.raises(PermissionError) as caught:
         conn.sftp_get_dir("tree/closed", tmp_path / "e", fail_fast=True)
@@ -243,15 +243,15 @@ def test_a_link_and_a_folder_of_one_name(tmp_path: Path) -> None:
     """A server that lists a name as a link first and as a folder then does not get out."""
     outside = tmp_path / "outside"
     outside.mkdir()
-    server = FakeServer(
-        folders={
-            b"top": [(b"x", LINK), (b"x", FOLDER)],
-            b"top/x": [(b"new", FILE)],
-        },
-        files={b"top/x/new": bytearray(b"x")},
-        links={b"top/x": os.fsencode(outside)},
-    )
     for turn in range(2):  # whichever job is first, the second round meets the link
+        server = FakeServer(
+            folders={
+                b"top": [(b"x", LINK), (b"x", FOLDER)],
+                b"top/x": [(b"new", FILE)],
+            },
+            files={b"top/x/new": bytearray(b"x")},
+            links={b"top/x": os.fsencode(outside)},
+        )
         bench = Bench(server)
         options = TreeOptions(False, True, True, False, "", monotonic)
         bench.run(get_tree(bench.sftp, b"top", os.fsencode(tmp_path / "d"), options))

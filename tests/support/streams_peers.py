@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from .streams import Hang, Tree
 
 PATIENCE = 30.0  # seconds without any byte from a live server that is a hang
+SILENCE = 0.01
 WHOLE = (1 << 16,)
 
 
@@ -193,7 +194,9 @@ def converse(
     tree.settle()
     while tree.busy:
         moved = False
-        if not unsent:
+        # A recording shall not make the server's words wait for ours where they need not: a
+        # moment's silence first. It decides how much may be coalesced later, nothing else.
+        if not unsent and not (recording is not None and _readable(sock, SILENCE)):
             unsent = wire.drain(next(outgoing))
             if recording is not None:
                 recording.client += unsent
@@ -215,11 +218,15 @@ def converse(
             continue
         if ended:
             raise Hang("the stream has ended, and operations still wait")
-        if not select.select([sock], [], [], PATIENCE)[0]:
+        if not _readable(sock, PATIENCE):
             raise Hang("the server is silent, and operations still wait")
     while recording is not None and wire.pending():
         recording.client += wire.drain(1 << 16)
         tree.settle()
+
+
+def _readable(sock: socket.socket, seconds: float) -> bool:
+    return bool(select.select([sock], [], [], seconds)[0])
 
 
 def _send(sock: socket.socket, data: bytes) -> int:
