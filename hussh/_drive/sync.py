@@ -182,11 +182,13 @@ class Tree:
             raise
 
     def _finish(self, op: Op[T]) -> None:
-        # Also on the way out of an error: CLOSE messages and the like must leave.
-        op.close()
-        if not self.root.freed:
-            self._settle()
-        self._let_go()
+        try:
+            # Also on the way out of an error: CLOSE messages and the like must leave.
+            op.close()
+            if not self.root.freed:
+                self._settle()
+        finally:
+            self._let_go()
 
     def _run(self, op: Op[T], deadline: float | None) -> T:
         answer: Any = None

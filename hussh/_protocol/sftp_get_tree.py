@@ -178,10 +178,13 @@ class _GetTree(Tree):
             self.refuse(path, target, reply, path)
             return
         leads_to = reply.value[0].name
+        if b"\0" in leads_to or not leads_to:
+            self.fail(path, target, errno.EINVAL, "the server's answer is no path")
+            return
         try:
             yield Local(lambda: self.beneath.make_link(parts, leads_to))
-        except (OSError, ValueError) as error:
-            self.fail(path, target, error if isinstance(error, OSError) else errno.EINVAL)
+        except OSError as error:
+            self.fail(path, target, error)
             return
         self.done(path)
 

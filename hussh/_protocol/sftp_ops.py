@@ -320,7 +320,7 @@ class Listing:
             elif names := [name for name in request.value if name.name not in (b".", b"..")]:
                 self._ahead = min(self._ahead * 2, READDIRS)
                 return names
-            elif not request.value:
+            else:
                 self._empty += 1
                 if self._empty == EMPTY_LISTS:
                     raise SFTPError(f"the server does not end the list of {self._shown()}")

@@ -82,8 +82,8 @@ def survive(name: str, bench: Bench) -> None:
     """Run an operation: it ends, with a result or with an OSError, and lets go of its requests."""
     try:
         bench.run(OPERATIONS[name](bench), steps=20_000)
-    except OSError as error:
-        assert isinstance(error, SFTPError), error
+    except SFTPError:
+        pass
     except Stuck:
         # A server that owes an answer is waited for: that is what time limits are for.
         assert any(pipe.server.silent for pipe in bench.pipes)  # type: ignore[attr-defined]
@@ -192,8 +192,8 @@ def test_any_bytes(data: bytes, size: int, greeted: bool) -> None:
             view[:count] = piece
             machine.received(count)
         machine.ended()
-    except Malformed as error:
-        assert str(error)
+    except Malformed:
+        pass
     assert machine._direct is None or len(machine._direct) <= LONGEST
     assert len(machine._stage) == STAGE
     assert all(request.value is None or request.done for request in requests)
@@ -255,8 +255,8 @@ def test_trees_of_a_hostile_server(
     options = TreeOptions(follow, True, True, False, "", monotonic)
     try:
         bench.run(get_tree(bench.sftp, b"top", os.fsencode(top / "in"), options), steps=20_000)
-    except OSError as error:
-        assert isinstance(error, SFTPError)
+    except SFTPError:
+        pass
     assert sorted(os.listdir(top)) in (["in", "outside"], ["outside"])
     assert os.listdir(top / "outside") == []
     for at, _, _ in os.walk(os.fsencode(top / "in")):
@@ -322,7 +322,7 @@ def test_a_listing_without_end(
         fake.names(request[:4], entries) if kind == wire.READDIR else reply
     )
     bench = Bench(fake)
-    with pytest.raises(SFTPError, match="does not end|more than"):
+    with pytest.raises(SFTPError, match=r"does not end|more than"):
         bench.run(ops.list_names(bench.sftp, b"d", lambda name: name))
 
 

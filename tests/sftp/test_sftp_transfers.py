@@ -7,6 +7,7 @@ import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 
@@ -53,7 +54,7 @@ class Reports:
         assert list(done) == sorted(done)
         assert done[-1] == size
         assert set(totals) == {size}
-        gaps = [b - a for a, b in zip(times[:-1], times[1:-1], strict=False)]
+        gaps = [after - before for before, after in pairwise(times[:-1])]
         assert all(gap >= 0.099 for gap in gaps)
 
 
@@ -91,11 +92,10 @@ def test_progress_that_raises(
     """What a callback raises ends the transfer at once and comes out as it is."""
     for up in (False, True):
         reports = Reports(fail=error)
+        copy = conn.sftp.put if up else conn.sftp.get
+        source, place = (huge, "part") if up else ("huge", tmp_path / "part")
         with pytest.raises(type(error)) as caught:
-            if up:
-                conn.sftp_write(huge, "part", progress=reports)
-            else:
-                conn.sftp_read("huge", tmp_path / "part", progress=reports)
+            copy(source, place, progress=reports)  # type: ignore[operator]
         assert monotonic() - reports.calls[0][0] < 2.0
         assert caught.value is error
         assert len(reports.calls) == 1
