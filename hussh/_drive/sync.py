@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from .._native.link import EVENTS, MORE, WANT_WRITE, Death, Link, Phase
+from .._native.link import EVENTS, FULL, MORE, WANT_WRITE, Death, Link, Phase
 from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import ForkedConnectionError, HusshError
 from .bell import Bell
@@ -280,7 +280,8 @@ class Tree:
                 self._dispatch()
             if me.woken or flags & MORE:
                 return
-            self._poll(select.POLLIN | (select.POLLOUT if flags & WANT_WRITE else 0), deadline)
+            events = 0 if flags & FULL else select.POLLIN  # what is not read would only spin
+            self._poll(events | (select.POLLOUT if flags & WANT_WRITE else 0), deadline)
         finally:
             self._leader = interrupted
             if interrupted is not None:
@@ -300,7 +301,7 @@ class Tree:
         if read_fd == write_fd:
             poll.register(read_fd, events)
         else:
-            poll.register(read_fd, select.POLLIN)
+            poll.register(read_fd, events & select.POLLIN)
             if events & select.POLLOUT:
                 poll.register(write_fd, select.POLLOUT)
         before, rung = self._polled_events, True
