@@ -16,7 +16,7 @@ export PATH
 
 PACKAGES="ca-certificates gcc iproute2 libc6-dev libssl-dev netbase openssh-client openssh-server
           patch python3 python3-dev python3-venv zlib1g-dev"
-EXTRA_PACKAGES="netcat-openbsd strace" # without them a few tests are skipped or use a stand-in
+EXTRA_PACKAGES="dropbear-bin netcat-openbsd socat strace" # without them a few tests are skipped or use a stand-in
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }
