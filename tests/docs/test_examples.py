@@ -62,7 +62,7 @@ def test_page(
     monkeypatch.chdir(workplace)
     _teach_names(monkeypatch)
 
-    code = [block for block in BLOCK.findall(page.read_text())]
+    code: list[str] = BLOCK.findall(page.read_text())
     said = io.StringIO()
     names: dict[str, Any] = {"__name__": "example"}
     with network.enter("client"), contextlib.redirect_stdout(said):
