@@ -134,7 +134,11 @@ def goals(workers: list[Worker]) -> list[str]:
         rows += [
             ("connect, of asyncssh's", ratio("connect", peer.median("connect")), "≤ 1"),
             ("direct exec, of asyncssh's", ratio("exec", peer.median("exec")), "≤ 1"),
-            ("the cold jump, of asyncssh's", ratio("cold_jump", peer.median("cold_jump")), "≤ 0.45"),
+            (
+                "the cold jump, of asyncssh's",
+                ratio("cold_jump", peer.median("cold_jump")),
+                "≤ 0.45",
+            ),
         ]
     old = by_name.get("hussh 0.3.3")
     if old:
@@ -189,7 +193,10 @@ def main() -> None:
     clients = [(OURS, sys.executable, "hussh_ours")]
     if arguments.python_033:
         clients.append(("hussh 0.3.3", arguments.python_033, "hussh_033"))
-    clients += [("asyncssh", sys.executable, "asyncssh_client"), ("OpenSSH", sys.executable, "openssh")]
+    clients += [
+        ("asyncssh", sys.executable, "asyncssh_client"),
+        ("OpenSSH", sys.executable, "openssh"),
+    ]
     if arguments.only:
         clients = [client for client in clients if client[0] in arguments.only.split(",")]
     with tempfile.TemporaryDirectory(prefix="hussh-bench-") as folder:

@@ -14,7 +14,9 @@
 #include <limits.h>
 
 #define CHANNELS_MAX 65536u
-#define WRITE_MAX ((size_t)1 << 20) /* most bytes that a channel queues for sending */
+#define WRITE_MAX ((size_t)1 << 20)   /* most bytes that a channel queues for sending ... */
+#define WRITE_LOW ((size_t)256 << 10) /* ... and its owner hears of room when so few are left */
+#define WRITE_BULK ((size_t)64 << 10) /* from this size on bytes are sent without being queued */
 
 enum {
   GLOBAL_REQUEST = 80, REQUEST_SUCCESS, REQUEST_FAILURE,
@@ -439,19 +441,14 @@ void channel_credit(hussh_channel *channel, size_t consumed) {
   link_emit(channel->link, message, sizeof(message), NULL, 0);
 }
 
-/* Sends what the window, a key exchange and the link's own backlog allow. */
-void channel_flush(hussh_channel *channel) {
+/* Sends of these bytes what the window, a key exchange and the link's own
+ * backlog allow; returns how many. */
+static size_t send_data(hussh_channel *channel, const unsigned char *bytes, size_t len) {
   hussh_link *link = channel->link;
-  hussh_queue *from = channel->child ? &channel->child->out : &channel->in;
-  size_t before = from->len;
-  if (channel->state != HUSSH_CH_OPEN || channel->close_sent || link->dead) {
-    if (channel->child && (channel->close_sent || link->dead))
-      queue_clear(from);
-    return;
-  }
-  while (from->len && channel->send_window) {
+  size_t sent = 0;
+  while (sent < len && channel->send_window) {
     unsigned char head[9];
-    size_t n = from->len;
+    size_t n = len - sent;
     if (link_in_kex(link) || link->pending.len || link->out.len >= OUT_HIGH) {
       link->blocked = 1;
       link->root->blocked = 1;
@@ -463,14 +460,31 @@ void channel_flush(hussh_channel *channel) {
       n = channel->send_packet;
     head[0] = CHANNEL_DATA;
     put_u32(put_u32(head + 1, channel->remote_id), (uint32_t)n);
-    if (link_emit(link, head, sizeof(head), queue_head(from), n))
-      return;
+    if (link_emit(link, head, sizeof(head), bytes + sent, n))
+      break;
     channel->send_window -= (uint32_t)n;
-    if (channel->child)
-      channel->child->sent += n;
-    queue_drop(from, n);
+    sent += n;
   }
+  return sent;
+}
+
+/* Sends what is queued. */
+void channel_flush(hussh_channel *channel) {
+  hussh_link *link = channel->link;
+  hussh_queue *from = channel->child ? &channel->child->out : &channel->in;
+  size_t sent;
+  if (channel->state != HUSSH_CH_OPEN || channel->close_sent || link->dead) {
+    if (channel->child && (channel->close_sent || link->dead))
+      queue_clear(from);
+    return;
+  }
+  sent = from->len ? send_data(channel, queue_head(from), from->len) : 0;
+  if (link->dead)
+    return;
+  if (sent)
+    queue_drop(from, sent);
   if (channel->child) {
+    channel->child->sent += sent;
     if (channel->child->blocked && channel->child->out.len < OUT_LOW)
       channels_unblock(channel->child);
     return;
@@ -479,7 +493,7 @@ void channel_flush(hussh_channel *channel) {
     channel->eof_sent = 1;
     emit_number(channel, CHANNEL_EOF);
   }
-  if (channel->want_room && from->len < before) {
+  if (channel->want_room && sent && from->len <= WRITE_LOW) {
     channel->want_room = 0;
     changed(channel);
   }
@@ -597,22 +611,48 @@ ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size
   return (ssize_t)n;
 }
 
+static int keep(hussh_channel *channel, const unsigned char *bytes, size_t len) {
+  if (!queue_append(&channel->in, bytes, len))
+    return 0;
+  link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
+  return HUSSH_E_MEMORY;
+}
+
 ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t len) {
+  const unsigned char *from = bytes;
   int rc = usable(channel);
-  size_t room;
+  size_t left = len, room;
   if (rc)
     return rc;
   if (channel->eof_wanted || channel->child)
     return HUSSH_E_STATE;
+  if (len >= WRITE_BULK && channel->in.len < channel->send_packet) {
+    /* Bulk goes in full packets, straight from the caller's memory; what is
+     * queued becomes the head of the first one. */
+    if (channel->in.len) {
+      size_t fill = channel->send_packet - channel->in.len;
+      if (keep(channel, from, fill))
+        return HUSSH_E_MEMORY;
+      from += fill;
+      left -= fill;
+      channel_flush(channel);
+    }
+    if (!channel->in.len && !channel->link->dead) {
+      size_t sent = send_data(channel, from, left - left % channel->send_packet);
+      from += sent;
+      left -= sent;
+    }
+    if (channel->link->dead)
+      return HUSSH_E_DEAD;
+  }
   room = channel->in.len < WRITE_MAX ? WRITE_MAX - channel->in.len : 0;
-  if (len > room) {
-    len = room;
+  if (left > room) {
+    len -= left - room;
+    left = room;
     channel->want_room = 1;
   }
-  if (queue_append(&channel->in, bytes, len)) {
-    link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
+  if (keep(channel, from, left))
     return HUSSH_E_MEMORY;
-  }
   channel_dirty(channel);
   return (ssize_t)len;
 }

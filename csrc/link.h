@@ -31,8 +31,8 @@ enum { HUSSH_DEAD_NOT, HUSSH_DEAD_EOF, HUSSH_DEAD_OS, HUSSH_DEAD_PEER, HUSSH_DEA
        HUSSH_DEAD_MEMORY, HUSSH_DEAD_KILLED };
 /* States of a channel. */
 enum { HUSSH_CH_OPENING, HUSSH_CH_OPEN, HUSSH_CH_REFUSED, HUSSH_CH_DEAD };
-/* What hussh_pump returns, as bits. */
-enum { HUSSH_WANT_WRITE = 1, HUSSH_MORE = 2, HUSSH_EVENTS = 4 };
+/* What hussh_pump returns, as bits; full: no more is read until more is written. */
+enum { HUSSH_WANT_WRITE = 1, HUSSH_MORE = 2, HUSSH_EVENTS = 4, HUSSH_FULL = 8 };
 
 typedef struct hussh_link hussh_link;
 typedef struct hussh_channel hussh_channel;

@@ -363,6 +363,11 @@ static int must_read(const hussh_link *root) {
   return root->write_failed && !root->in_eof && !root->dead;
 }
 
+static int bits(const hussh_link *root, int more) {
+  return (root->out.len ? HUSSH_WANT_WRITE : 0) | (more ? HUSSH_MORE : 0) |
+         (root->event_count ? HUSSH_EVENTS : 0) | (root->out.len >= OUT_FLOOD ? HUSSH_FULL : 0);
+}
+
 int hussh_pump(hussh_link *root, size_t budget) {
   size_t done = 0, n = 0;
   flush(root);
@@ -374,16 +379,12 @@ int hussh_pump(hussh_link *root, size_t budget) {
     flush(root);
     done += n;
   } while (done < budget && (root->ready_head || n == READ_CHUNK));
-  return (root->out.len ? HUSSH_WANT_WRITE : 0) |
-         (root->ready_head || n == READ_CHUNK || must_read(root) ? HUSSH_MORE : 0) |
-         (root->event_count ? HUSSH_EVENTS : 0);
+  return bits(root, root->ready_head || n == READ_CHUNK || must_read(root));
 }
 
 int hussh_flush(hussh_link *root) {
   flush(root);
-  return (root->out.len ? HUSSH_WANT_WRITE : 0) |
-         (root->ready_head || must_read(root) ? HUSSH_MORE : 0) |
-         (root->event_count ? HUSSH_EVENTS : 0);
+  return bits(root, root->ready_head || must_read(root));
 }
 
 int hussh_feed(hussh_link *link, const void *bytes, size_t len) {

@@ -121,9 +121,46 @@ static void test_writer_that_is_too_fast(void) {
   CHECK(n == 0 && all == 1 << 20 && count_events(link) == 0);
   say(link, "buu", 93, 0, 100);
   hussh_flush(link);
-  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)100) && count_events(link) == 1);
+  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)100) && count_events(link) == 0);
+  say(link, "buu", 93, 0, (768 << 10) - 101); /* a quarter and a byte: still no room */
+  hussh_flush(link);
+  while (hear(link))
+    continue;
+  CHECK(channel->in.len == (256 << 10) + 1 && count_events(link) == 0);
+  say(link, "buu", 93, 0, 1);
+  hussh_flush(link);
+  CHECK(hear(link) && count_events(link) == 1);
   hussh_channel_free(channel); /* what is queued is dropped */
   CHECK(hears(link, "bu", 97, 1000) && !hear(link));
+  hussh_link_free(link);
+}
+
+static void test_bulk(void) {
+  static unsigned char many[100000];
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1 << 20, 0);
+  size_t i;
+  for (i = 0; i < sizeof(many); i++)
+    many[i] = (unsigned char)(i * 7 + i / 256);
+  /* A head waits for what follows; then packets are full, and the rest waits. */
+  CHECK(hussh_channel_write(channel, many, 30) == 30 && !hear(link));
+  CHECK(hussh_channel_write(channel, many, 3 * MAX_PACKET) == 3 * MAX_PACKET);
+  CHECK(hear(link));
+  CHECK(hears(link, "bud", 94, 1000, many + MAX_PACKET - 30, (size_t)MAX_PACKET));
+  CHECK(hears(link, "bud", 94, 1000, many + 2 * MAX_PACKET - 30, (size_t)MAX_PACKET));
+  CHECK(!hear(link) && channel->in.len == 30);
+  hussh_flush(link);
+  CHECK(hears(link, "bud", 94, 1000, many + 3 * MAX_PACKET - 30, (size_t)30) && !hear(link));
+  CHECK(channel->send_window == (1 << 20) - 3 * MAX_PACKET - 30);
+  hussh_link_free(link);
+  /* The window ends in the middle. */
+  link = ready_link();
+  channel = opened(link, 40000, 0);
+  CHECK(hussh_channel_write(channel, many, 100000) == 100000);
+  CHECK(channel->send_window == 0 && channel->in.len == 60000);
+  CHECK(hears(link, "bud", 94, 1000, many, (size_t)MAX_PACKET));
+  CHECK(hears(link, "bud", 94, 1000, many + MAX_PACKET, (size_t)40000 - MAX_PACKET));
+  CHECK(!hear(link));
   hussh_link_free(link);
 }
 
@@ -378,6 +415,7 @@ int main(void) {
   test_receive_window();
   test_send_window();
   test_writer_that_is_too_fast();
+  test_bulk();
   test_requests();
   test_what_a_peer_may_ask();
   test_cut_messages();

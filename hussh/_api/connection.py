@@ -26,8 +26,9 @@ from . import scp
 from .arguments import check_command, check_number, check_pty, check_wait, input_bytes
 from .plan import make_plan
 from .process import Process
-from .sftp import SFTP, Progress, new_sftp
+from .sftp import SFTP, Progress, copy, new_sftp
 from .shell import InteractiveShell
+from .tail import FileTailer
 
 __all__ = ["Connection"]
 
@@ -342,6 +343,60 @@ class Connection:
         """Store `data` (text as UTF-8) as a file; raises as `sftp_read`."""
         raw = data.encode() if isinstance(data, str) else data
         self.sftp.put_bytes(raw, remote_path, timeout=timeout)
+
+    def sftp_put_dir(
+        self,
+        local_path: AnyPath,
+        remote_path: AnyPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        timeout: int | None = None,
+    ) -> tuple[list[str], list[str]]:
+        """Store a directory; returns source paths (transferred, failed); see `SFTP.put_dir`."""
+        return self.sftp.put_dir(
+            local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
+            preserve_times=preserve_times, timeout=timeout,
+        )  # fmt: skip
+
+    def sftp_get_dir(
+        self,
+        remote_path: AnyPath,
+        local_path: AnyPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        timeout: int | None = None,
+    ) -> tuple[list[str], list[str]]:
+        """Fetch a directory; returns source paths (transferred, failed); see `SFTP.get_dir`."""
+        return self.sftp.get_dir(
+            remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
+            preserve_times=preserve_times, timeout=timeout,
+        )  # fmt: skip
+
+    def remote_copy(
+        self, source_path: AnyPath, dest_conn: Connection, dest_path: AnyPath | None = None
+    ) -> None:
+        """Copy a file from this server to another, with bounded memory.
+
+        Args:
+            dest_conn: a connection to the other server; bastions of their own are fine.
+            dest_path: None: the same path there.
+
+        Raises:
+            SFTPError of the side that failed, with its path; see `SFTP`.
+        """
+        copy(
+            self.sftp, source_path, dest_conn.sftp, source_path if dest_path is None else dest_path
+        )
+
+    def tail(self, remote_file: AnyPath) -> FileTailer:
+        """Follow what is added to a file; a context manager, see `FileTailer`."""
+        return FileTailer(self.sftp, remote_file)
 
     # -- ending
 

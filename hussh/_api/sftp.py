@@ -16,8 +16,11 @@ from .._policy.sftp import AnyPath, SFTPAttributes, decode_path, encode_path, fi
 from .._protocol import sftp_ops as ops
 from .._protocol.core import Op
 from .._protocol.sftp_channel import ChannelPipe, Sftp
+from .._protocol.sftp_get_tree import get_tree
 from .._protocol.sftp_local import FileSink, FileSource, MemorySink, MemorySource
+from .._protocol.sftp_put_tree import put_tree
 from .._protocol.sftp_transfer import Way, download, upload
+from .._protocol.sftp_tree import TreeOptions
 from .._protocol.sftp_wire import Name, setting
 from .arguments import check_number
 from .sftp_file import ScandirIterator, open_file
@@ -26,10 +29,13 @@ if TYPE_CHECKING:
     from .._drive.connect import Session
     from .connection import Connection
 
-__all__ = ["SFTP", "new_sftp"]
+__all__ = ["SFTP", "copy", "new_sftp"]
 
 T = TypeVar("T")
 Progress = Callable[[int, "int | None"], object]
+
+#: Bytes that a copy from server to server holds at once.
+COPY_BUFFER = 1 << 20
 
 
 def new_sftp(session: Session) -> Sftp:
@@ -257,6 +263,72 @@ class SFTP:
         """Write a remote file; returns its size in bytes."""
         return self._upload(lambda: MemorySource(data), None, remote, progress, timeout)
 
+    def put_dir(
+        self,
+        local: AnyPath,
+        remote: AnyPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        timeout: int | None = None,
+    ) -> tuple[list[str], list[str]]:
+        """Copy what lies in a local directory into a remote one, made with its parents if need be.
+
+        Args:
+            follow_symlinks: copy what links lead to; False: make the same links there.
+            preserve_permissions: give files and new directories the permissions of their source.
+            fail_fast: raise the first error instead of going on.
+            preserve_times: give them its times, in whole seconds.
+
+        Returns:
+            Source paths of the files and links that were copied, and of what was not; each of
+            the latter is a str with an attribute `error`.
+
+        Raises:
+            OSError: there is no such directory, or the other cannot be made; with `fail_fast`,
+                what failed first.  Errors that end it all, such as ConnectionLost, have both
+                lists so far as `.result`.
+        """
+        return self._tree(
+            put_tree, _local(local), encode_path(remote), "upload",
+            (follow_symlinks, preserve_permissions, preserve_times, fail_fast), timeout,
+        )  # fmt: skip
+
+    def get_dir(
+        self,
+        remote: AnyPath,
+        local: AnyPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        timeout: int | None = None,
+    ) -> tuple[list[str], list[str]]:
+        """Copy what lies in a remote directory into a local one; as `put_dir`.
+
+        Nothing is written outside of the local directory: links below it are not followed,
+        and names with a slash are refused.
+        """
+        return self._tree(
+            get_tree, encode_path(remote), _local(local), "download",
+            (follow_symlinks, preserve_permissions, preserve_times, fail_fast), timeout,
+        )  # fmt: skip
+
+    def _tree(
+        self,
+        copy: Callable[[Sftp, bytes, bytes, TreeOptions], Op[tuple[list[str], list[str]]]],
+        source: bytes,
+        target: bytes,
+        doing: str,
+        options: tuple[bool, bool, bool, bool],
+        timeout: int | None,
+    ) -> tuple[list[str], list[str]]:
+        asked = TreeOptions(*options, self._limit(timeout)[1], monotonic)
+        return self._run(copy(self._sftp, source, target, asked), doing, timeout)
+
     def _download(
         self,
         remote: bytes,
@@ -281,6 +353,17 @@ class SFTP:
         way = Way("write" if local is None else "upload", local, path, self._limit(timeout)[1])
         op = upload(self._sftp, source, path, way, monotonic, _callback(progress))
         return self._run(op, "upload", timeout)
+
+
+def copy(source: SFTP, source_path: AnyPath, dest: SFTP, dest_path: AnyPath) -> None:
+    """From server to server: read ahead on one side, written behind on the other."""
+    buffer = memoryview(bytearray(COPY_BUFFER))
+    with (
+        source.open(source_path, "rb", buffering=0) as reader,
+        dest.open(dest_path, "wb", buffering=0) as writer,
+    ):
+        while count := reader.readinto(buffer):  # type: ignore[attr-defined]
+            writer.write(buffer[:count])
 
 
 def _callback(progress: Progress | None) -> Progress | None:

@@ -28,7 +28,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from .._native.link import EVENTS, MORE, WANT_WRITE, Link
+from .._native.link import EVENTS, FULL, MORE, WANT_WRITE, Link
 from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import HusshError
 from .loop import Loop, scope_until, until
@@ -213,9 +213,9 @@ class Tree(BaseTree[_Waiter]):
                         return suspended
                     if not flags & MORE:
                         self._polls = 1
-                        self._polled_events = select.POLLIN | (
-                            select.POLLOUT if flags & WANT_WRITE else 0
-                        )
+                        events = 0 if flags & FULL else select.POLLIN
+                        events |= select.POLLOUT if flags & WANT_WRITE else 0
+                        self._polled_events = events
                         scope = self._scope = scope_until(deadline)
                 suspended = True
                 if flags & MORE:
@@ -223,7 +223,7 @@ class Tree(BaseTree[_Waiter]):
                     continue
                 try:
                     with scope:
-                        await self._ready(bool(flags & WANT_WRITE))
+                        await self._ready(events)
                 finally:
                     with self._step():
                         self._scope = None
@@ -235,18 +235,21 @@ class Tree(BaseTree[_Waiter]):
         finally:
             self._leader = None
 
-    async def _ready(self, want_write: bool) -> None:
+    async def _ready(self, events: int) -> None:
         """Wait until one of the fds is."""
         read_fd, write_fd = self._stream.fds()
         side = self._stream.side_fds()
-        if not side and not want_write:
+        if events == select.POLLIN and not side:
             await anyio.wait_readable(read_fd)
             return
+        reads = (read_fd, *side) if events & select.POLLIN else side
         async with anyio.create_task_group() as group:
-            for fd in (read_fd, *side):
+            for fd in reads:
                 group.start_soon(_await_one, anyio.wait_readable, fd, group.cancel_scope)
-            if want_write:
+            if events & select.POLLOUT:
                 group.start_soon(_await_one, anyio.wait_writable, write_fd, group.cancel_scope)
+            if not reads and not events:  # until somebody reads what is there already
+                await anyio.sleep_forever()
         if side:
             self._stream.read_side()
 

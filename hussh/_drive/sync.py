@@ -17,7 +17,7 @@ import threading
 from time import monotonic
 from typing import Any, TypeVar
 
-from .._native.link import EVENTS, MORE, WANT_WRITE
+from .._native.link import EVENTS, FULL, MORE, WANT_WRITE
 from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import HusshError
 from .bell import Bell
@@ -97,11 +97,13 @@ class Tree(BaseTree[_Waiter]):
             raise
 
     def _finish(self, op: Op[T]) -> None:
-        # Also on the way out of an error: CLOSE messages and the like must leave.
-        op.close()
-        if not self.root.freed:
-            self._settle()
-        self._let_go()
+        try:
+            # Also on the way out of an error: CLOSE messages and the like must leave.
+            op.close()
+            if not self.root.freed:
+                self._settle()
+        finally:
+            self._let_go()
 
     def _run(self, op: Op[T], deadline: float | None) -> T:
         answer: Any = None
@@ -169,7 +171,8 @@ class Tree(BaseTree[_Waiter]):
                 self._dispatch()
             if me.woken or flags & MORE:
                 return
-            self._poll(select.POLLIN | (select.POLLOUT if flags & WANT_WRITE else 0), deadline)
+            events = 0 if flags & FULL else select.POLLIN  # what is not read would only spin
+            self._poll(events | (select.POLLOUT if flags & WANT_WRITE else 0), deadline)
         finally:
             self._leader = interrupted
             if interrupted is not None:
@@ -189,7 +192,7 @@ class Tree(BaseTree[_Waiter]):
         if read_fd == write_fd:
             poll.register(read_fd, events)
         else:
-            poll.register(read_fd, select.POLLIN)
+            poll.register(read_fd, events & select.POLLIN)
             if events & select.POLLOUT:
                 poll.register(write_fd, select.POLLOUT)
         before, rung = self._polled_events, True

@@ -73,6 +73,7 @@ KEX_FAILURES = (lib.LIBSSH2_ERROR_KEX_FAILURE, lib.LIBSSH2_ERROR_KEY_EXCHANGE_FA
 WANT_WRITE: int = lib.HUSSH_WANT_WRITE
 MORE: int = lib.HUSSH_MORE
 EVENTS: int = lib.HUSSH_EVENTS
+FULL: int = lib.HUSSH_FULL
 
 
 class TryLock(Protocol):
@@ -197,7 +198,7 @@ class Link:
     # -- the pump (roots only)
 
     def pump(self, budget: int) -> int:
-        """Move what can move; returns WANT_WRITE, MORE and EVENTS as bits."""
+        """Move what can move; returns WANT_WRITE, MORE, EVENTS and FULL as bits."""
         return int(lib.hussh_pump(self.pointer, budget))
 
     def flush(self) -> int:

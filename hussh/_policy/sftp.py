@@ -86,7 +86,8 @@ def file_error(
         status: the SSH_FX_* number, if the server sent one.
         transferred: how many bytes had been transferred.
     """
-    names = [decode_path(encode_path(p)) for p in (path, path2) if p is not None]
+    given = [os.fspath(p) for p in (path, path2) if p is not None]
+    names = [decode_path(name) if isinstance(name, bytes) else name for name in given]
     text = f"cannot {doing} {' to '.join(repr(name) for name in names)}".rstrip()
     # EIO stands for the status that says nothing; strerror's "Input/output error" would mislead.
     vague = code == errno.EIO and status is not None

@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from .._native.link import Death, Link, Phase
+from .._policy.certificates import certificate_for, plain
 from .._policy.keys import (
     PrivateKey,
     PublicKey,
@@ -170,15 +171,17 @@ class _Login:
         self.link.send(self.request("none"))
         return self.outcome((yield from self.reply()))
 
-    def key(self, key: PrivateKey, name: str, choice: int = 0) -> Op[_Outcome]:
-        """RFC 4252 section 7, with the signature at once."""
-        public = key.public
+    def key(
+        self, key: PrivateKey, name: str, choice: int = 0, certificate: PublicKey | None = None
+    ) -> Op[_Outcome]:
+        """RFC 4252 section 7, with the signature at once; in the certificate's name if given."""
+        public = certificate or key.public
         algorithm = yield from self.algorithm(public, f"key {name}", choice)
         if algorithm is None:
             return _Outcome.FAILURE
         request = self.key_request(algorithm, public)
         signed = string(self.link.session_id) + request
-        signature = yield Blocking(lambda _: key.sign(signed, algorithm))
+        signature = yield Blocking(lambda _: key.sign(signed, plain(algorithm)))
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
 
@@ -298,26 +301,30 @@ def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) ->
         raise login.error()
 
 
-def _load(path: str | os.PathLike[str], passphrase: str | None) -> tuple[PrivateKey, bool]:
-    """The key, and whether the passphrase was needed for it."""
+def _load(
+    path: str | os.PathLike[str], passphrase: str | None, _seconds_left: float | None
+) -> tuple[PrivateKey, PublicKey | None, bool]:
+    """The key, its certificate if there is one, and whether the passphrase was needed."""
+    needed = False
     try:
-        return load_private_key(path, None), False
+        key = load_private_key(path, None)
     except PassphraseRequired:
         if not passphrase:
             raise
-        return load_private_key(path, passphrase), True
-
-
-def _load_default(path: os.PathLike[str], _seconds_left: float | None) -> PrivateKey:
-    return load_private_key(path, None)
+        key, needed = load_private_key(path, passphrase), True
+    return key, certificate_for(path, key.public), needed
 
 
 def _with_key(login: _Login) -> Op[bool]:
     options = login.options
     path, secret = str(options.private_key), options.password
-    key, is_passphrase = yield Blocking(lambda _: _load(path, secret))
+    key, certificate, is_passphrase = yield Blocking(partial(_load, path, secret))
     login.verdict, login.kind = f"the server refused the key {path}", KeyRefused
-    outcome = yield from login.key(key, path)
+    outcome = _Outcome.FAILURE
+    if certificate is not None:
+        outcome = yield from login.key(key, f"{path}-cert.pub", certificate=certificate)
+    if outcome is _Outcome.FAILURE and login.takes("publickey"):
+        outcome = yield from login.key(key, path)
     if outcome is _Outcome.FAILURE and login.takes("publickey"):
         outcome = yield from login.key(key, path, choice=1)
     if outcome is _Outcome.SUCCESS:
@@ -382,11 +389,16 @@ def _with_defaults(login: _Login) -> Op[bool]:
         if not login.takes("publickey"):
             break
         try:
-            key = yield Blocking(partial(_load_default, file))
+            key, certificate, _ = yield Blocking(partial(_load, file, None))
         except KeyFileError as error:
             login.tried.append(f"key {file} ({type(error).__name__})")
             continue
-        if key.public.blob in login.offered:
+        if certificate is not None and certificate.blob not in login.offered:
+            name = f"{file}-cert.pub"
+            outcome = yield from login.key(key, name, certificate=certificate)
+            if outcome is _Outcome.SUCCESS:
+                return True
+        if key.public.blob in login.offered or not login.takes("publickey"):
             continue
         outcome = yield from login.key(key, str(file))
         if outcome is _Outcome.SUCCESS:

@@ -13,6 +13,10 @@ SESSION_WINDOW = 2 * 1024 * 1024
 #: A link over a channel keeps its window open for all of its own channels.
 JUMP_WINDOW = 8 * 1024 * 1024
 
+#: A server may close a session in the same breath in which it opened it (dropbear
+#: 2022.83 does, when it has just reaped the command of another).  Nothing was asked
+#: of that one, so another takes its place, so many times.
+STILLBORN_MAX = 3
 PROHIBITED = 1
 #: RFC 4254 section 5.1, with what a user can do about it on a bastion.
 REASONS = {
@@ -57,6 +61,7 @@ def open_session(
     Raises ChannelRefused, with the server's reason; the connection stays usable.
     """
     settled = 0  # so many had ended, and have left their places, before we ask
+    stillborn = 0
     while True:
         while link.session_limit is not None and link.sessions >= link.session_limit:
             link.check()
@@ -71,6 +76,10 @@ def open_session(
             raise
         channel.counted = ends_by_itself
         info = channel.look()
+        if info.closed and stillborn < STILLBORN_MAX:
+            stillborn += 1
+            channel.free()
+            continue
         if info.state != ChannelState.REFUSED:
             return channel
         code, text = int(info.reason), channel.text

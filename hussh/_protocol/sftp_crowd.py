@@ -9,7 +9,8 @@ calls of all jobs that stand at one are made together, in one `Blocking`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 from .core import Blocking, Op
@@ -49,6 +50,7 @@ class Crowd:
         self._waiting: deque[Callable[[], Job]] = deque()
         self._running: dict[Job, None] = {}
         self.current: Job | None = None
+        self.stopped = False  # a job may set it: the others are given up, `run` returns
 
     def add(self, start: Callable[[], Job], *, soon: bool = False) -> None:
         """Begin a job when there is room; `soon`: before the others."""
@@ -76,7 +78,7 @@ class Crowd:
                 while box:
                     request = box.popleft()
                     ready.append((request.tag, request, None))
-                room = not session.machine.out or len(session.machine.out) < BACKLOG
+                room = len(session.machine.out) < BACKLOG
                 while room and self._waiting and len(self._running) < most:
                     job = self._waiting.popleft()()
                     self._running[job] = None
@@ -86,8 +88,10 @@ class Crowd:
                         self._resume(*ready.popleft(), calls)
                     if calls:
                         now, calls = calls, []
-                        answers = yield Blocking(lambda _, now=now: list(_call_all(now)))
+                        answers = yield Blocking(partial(_call_all, now))
                         ready.extend(answers)
+                    if self.stopped:
+                        return
                     continue
                 if not self._running and not self._waiting:
                     return
@@ -118,10 +122,12 @@ class Crowd:
 
 
 def _call_all(
-    calls: list[tuple[Job, Callable[[], Any]]],
-) -> Iterator[tuple[Job, Any, BaseException | None]]:
+    calls: list[tuple[Job, Callable[[], Any]]], _: float | None
+) -> list[tuple[Job, Any, BaseException | None]]:
+    answers: list[tuple[Job, Any, BaseException | None]] = []
     for job, call in calls:
         try:
-            yield job, call(), None
+            answers.append((job, call(), None))
         except OSError as error:
-            yield job, None, error
+            answers.append((job, None, error))
+    return answers

@@ -49,13 +49,13 @@ class Request:
         done: whether the reply has come.
         status: its SSH_FX_* code; 0 where the reply brought a value.
         text: what the server says to the status.
-        value: a handle, attributes, a list of `Name`, data (a memoryview), or the
-            body of an extended reply; None for a mere status.
+        value: a handle, attributes, a list of `Name`, data (a memoryview), or what
+            `parse` made of an extended reply; None for a mere status.
         tag: whatever its maker wants to remember.
     """
 
     __slots__ = ("kind", "id", "done", "status", "text", "value", "size", "pool", "box", "tag",
-                 "abandoned", "expects")  # fmt: skip
+                 "abandoned", "expects", "parse")  # fmt: skip
 
     def __init__(
         self, kind: int, number: int, box: deque[Request] | None, tag: Any, expects: bool
@@ -72,6 +72,7 @@ class Request:
         self.tag = tag
         self.abandoned = False
         self.expects = expects
+        self.parse: Callable[[bytes], Any] | None = None
 
 
 class Machine:
@@ -115,9 +116,12 @@ class Machine:
         self.out.append(HEAD.pack(len(body) + 5, kind, request.id) + body)
         return request
 
-    def extended(self, name: bytes, body: bytes, *, value: bool = True) -> Request:
-        """Queue a request of an extension; `value`: its success is more than a status."""
-        request = self._new(wire.EXTENDED, None, None, value)
+    def extended(
+        self, name: bytes, body: bytes, parse: Callable[[bytes], Any] | None = None
+    ) -> Request:
+        """Queue a request of an extension; `parse` makes its value, None: a status is all."""
+        request = self._new(wire.EXTENDED, None, None, parse is not None)
+        request.parse = parse
         body = string(name) + body
         self.out.append(HEAD.pack(len(body) + 5, wire.EXTENDED, request.id) + body)
         return request
@@ -282,9 +286,9 @@ class Machine:
         elif kind == wire.DATA:
             self._data(request, message)
         else:
-            self._done(request, self._value(kind, bytes(message[5:])))
+            self._done(request, self._value(request, kind, bytes(message[5:])))
 
-    def _value(self, kind: int, body: bytes) -> Any:
+    def _value(self, request: Request, kind: int, body: bytes) -> Any:
         if kind == wire.HANDLE:
             handle, _ = wire.take_string(body, 0)
             if len(handle) > 256:
@@ -294,7 +298,7 @@ class Machine:
             return wire.name_list(body)
         if kind == wire.ATTRS:
             return wire.attributes(body)[0]
-        return body
+        return request.parse(body) if request.parse is not None else body
 
     def _data(self, request: Request, message: memoryview) -> None:
         size = U32.unpack_from(message, 5)[0] if len(message) >= 9 else -1
@@ -314,7 +318,7 @@ class Machine:
         if request is self._ask_limits:
             self._ask_limits = None
             if value is not None:
-                self.limits.learn(*wire.limits(value))
+                self.limits.learn(*value)
         if request.abandoned:
             if request.kind in (wire.OPEN, wire.OPENDIR) and value is not None:
                 self.forget(value)
@@ -329,4 +333,4 @@ class Machine:
             raise Malformed(f"version {self.version} of the protocol, we speak 3")
         self.ready = True
         if self.extensions.get(b"limits@openssh.com") == b"1":
-            self._ask_limits = self.extended(b"limits@openssh.com", b"")
+            self._ask_limits = self.extended(b"limits@openssh.com", b"", wire.limits)

@@ -93,7 +93,7 @@ class Handle:
         session = self.session
         if b"fsync@openssh.com" not in session.machine.extensions:
             raise file_error(errno.EOPNOTSUPP, "sync", self.path)
-        request = session.machine.extended(b"fsync@openssh.com", string(self.id), value=False)
+        request = session.machine.extended(b"fsync@openssh.com", string(self.id))
         yield from wait(session, request)
         if request.status:
             raise (yield from explained(session, request, "sync", self.path))
@@ -158,10 +158,12 @@ def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | No
             return errno.EEXIST
     if b"statvfs@openssh.com" in machine.extensions:
         place = about if mode is not None else os.path.dirname(about) or b"."
-        reply = yield from wait(session, machine.extended(b"statvfs@openssh.com", string(place)))
+        asked = machine.extended(b"statvfs@openssh.com", string(place), wire.statvfs)
+        reply = yield from wait(session, asked)
         if reply.value is not None:
-            numbers = wire.statvfs(reply.value)
-            changes = kind != wire.READ and (kind != wire.OPEN or request.tag is not None)
+            numbers: tuple[int, ...] = reply.value
+            opens_to_write = request.tag in ("write", "exclusive")
+            changes = kind != wire.READ and (kind != wire.OPEN or opens_to_write)
             if changes and numbers[9] & 1:
                 return errno.EROFS
             if changes and (not numbers[4] or not numbers[7]):
@@ -242,7 +244,7 @@ def rename(sftp: Sftp, source: bytes, target: bytes) -> Op[None]:
     session = yield from sftp.session()
     machine, body = session.machine, string(source) + string(target)
     if b"posix-rename@openssh.com" in machine.extensions:
-        request = machine.extended(b"posix-rename@openssh.com", body, value=False)
+        request = machine.extended(b"posix-rename@openssh.com", body)
     else:
         request = machine.request(wire.RENAME, body)
     yield from wait(session, request)
@@ -281,11 +283,12 @@ def statvfs(sftp: Sftp, path: bytes) -> Op[tuple[int, ...]]:
     session = yield from sftp.session()
     if b"statvfs@openssh.com" not in session.machine.extensions:
         raise file_error(errno.EOPNOTSUPP, "statvfs", path)
-    request = session.machine.extended(b"statvfs@openssh.com", string(path))
+    request = session.machine.extended(b"statvfs@openssh.com", string(path), wire.statvfs)
     yield from wait(session, request)
     if request.status:
         raise (yield from explained(session, request, "statvfs", path))
-    return wire.statvfs(request.value)
+    numbers: tuple[int, ...] = request.value
+    return numbers
 
 
 # -- directories
@@ -319,7 +322,7 @@ class Listing:
             elif names := [name for name in request.value if name.name not in (b".", b"..")]:
                 self._ahead = min(self._ahead * 2, READDIRS)
                 return names
-            elif not request.value:
+            else:
                 self._empty += 1
                 if self._empty == EMPTY_LISTS:
                     raise SFTPError(f"the server does not end the list of {self._shown()}")

@@ -80,10 +80,8 @@ class Meter:
         callback = self._callback
         if callback is None:
             return
-        now = self._clock()
-        if not final and now - self._last < self._every:
+        if not final and self._clock() - self._last < self._every:
             return
-        self._last = now
         total = self.total
         if final or (total is not None and total < done):
             total = done
@@ -92,6 +90,7 @@ class Meter:
         except BaseException as error:
             self.raised = error
             raise
+        self._last = self._clock()
 
 
 class Way:

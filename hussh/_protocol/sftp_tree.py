@@ -74,6 +74,9 @@ class Tree:
             )
             self.fail(path, target, error)
 
+        if self.options.fail_fast:
+            self.large.clear()
+            self.crowd.stopped = True
         self.large.append(look)
 
     def run(self) -> Op[None]:

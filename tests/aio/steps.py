@@ -38,7 +38,7 @@ class Stepped(Generic[T]):
         while True:
             begin = time.thread_time()
             try:
-                trap = steps.send(answer) if error is None else steps.throw(error)  # type: ignore[attr-defined]
+                trap = steps.send(answer) if error is None else steps.throw(error)
             except StopIteration as done:
                 value: T = done.value
                 return value

@@ -114,6 +114,7 @@ def test_nothing_works(target: Sshd, keys: Keys, agent: SshAgent, home: Path) ->
 def test_nothing_there(target: Sshd) -> None:
     """With neither agent nor files the server is asked what it takes, and the error tells that."""
     error = refused(target)
+    assert isinstance(error, AuthenticationError)
     assert str(error).startswith(NOTHING_WORKS)
     assert error.methods_left == ("publickey", "password", "keyboard-interactive")
     assert [outcome for method, outcome in attempts(target) if method == "publickey"] == []
@@ -188,6 +189,7 @@ def test_agent_that_is_gone(target: Sshd, keys: Keys, agent: SshAgent, home: Pat
     """A dead socket costs nothing but a word in the error; the default files are still tried."""
     agent.stop()
     error = refused(target)
+    assert isinstance(error, AuthenticationError)
     assert str(error).startswith(NOTHING_WORKS)
     assert error.tried[0].startswith("ssh-agent (")
     install(keys.get(name="alice"), home, "id_ed25519")

@@ -185,7 +185,7 @@ def test_refused_password_is_not_sent_under_another_name() -> None:
         (lambda _: ["se\0cret"], ValueError),
         (lambda _: ["secret\ud800"], ValueError),
         (lambda _: None, TypeError),
-        (lambda _: {}["missing"], KeyError),
+        (lambda _: dict[str, str]()["missing"], KeyError),
         (lambda _: (_ for _ in ()).throw(KeyboardInterrupt), KeyboardInterrupt),
     ],
     ids=["none", "two", "text", "number", "NUL", "surrogate", "None", "raises", "interrupt"],

@@ -117,7 +117,8 @@ def run_async_test(item: pytest.Function) -> bool | None:
         return None
     names = item._fixtureinfo.argnames
     arguments = {name: item.funcargs[name] for name in names}
-    client = item.funcargs.get("client")
+    fixtures: dict[str, Any] = item.funcargs
+    client: Client | None = fixtures.get("client")
 
     async def main() -> None:
         if client is None:
@@ -129,6 +130,6 @@ def run_async_test(item: pytest.Function) -> bool | None:
         finally:
             await client.close()
 
-    api: Api = item.funcargs["api"] if client is None else client.api
+    api: Api = fixtures["api"] if client is None else client.api
     api.run(main)
     return True

@@ -93,6 +93,7 @@ def _silent_end(channel: Channel, command: str) -> Running:
     if command == "eof":
         channel.send_eof()
     channel.send_close()
+    return None
 
 
 async def test_no_status_is_never_success(client: Client) -> None:
@@ -109,7 +110,7 @@ async def test_no_status_is_never_success(client: Client) -> None:
 def _silent_eof(channel: Channel, command: str) -> Running:
     channel.exit_status(0)
     channel.send_eof()
-    channel.conn.tag = channel
+    return None
 
 
 async def test_eof_and_status_without_close(client: Client) -> None:

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.hostile.victims import TOP, Outcome, Victim
-from tests.support import hostile_crypto, hostile_transport, hostile_wire
+from tests.support import hostile_transport, hostile_wire
 from tests.support.hostile import (
     Conn,
     HostileServer,
@@ -33,7 +33,7 @@ from tests.support.hostile import (
     polite,
 )
 from tests.support.hostile_catalogue import length_field, short_body, until
-from tests.support.hostile_wire import kexinit, mpint, string
+from tests.support.hostile_wire import kexinit
 
 LONG = bool(os.environ.get("HUSSH_LONG"))
 WITH_ETM: dict[str, Any] = {"ciphers": ["aes256-ctr"], "macs": ["hmac-sha2-256-etm@openssh.com"]}
@@ -136,25 +136,45 @@ def another_host_key_later(victim: Victim) -> None:
         refused(victim.meet(server, "echo never", timeout=3000))
 
 
-def shared_secret_of_zero(victim: Victim) -> None:
-    """0009: a Diffie-Hellman value of 0 made a secret that everybody knows."""
+def nothing_left_of_failures(victim: Victim) -> None:
+    """0008: a wrong signature left the server's parsed key behind."""
+    tamper = Tamper(edit_signature=lambda good: good[:-1] + bytes([good[-1] ^ 1]))
+    with HostileServer(polite(tamper=tamper)) as server:
+        victim.meet(server, times=5)
+        outcome = victim.meet(server, times=60)
+    refused(outcome)
+    assert outcome.kept < 12_000
+
+
+class OneForAll:
+    """In place of the server's half of the exchange: the value 1, and so the secret 1."""
+
+    @classmethod
+    def generate(cls) -> OneForAll:
+        return cls()
+
+    @classmethod
+    def from_public_bytes(cls, data: bytes) -> OneForAll:
+        return cls()
+
+    def public_key(self) -> OneForAll:
+        return self
+
+    def public_bytes_raw(self) -> bytes:
+        return b"\1"
+
+    def exchange(self, peer: OneForAll) -> bytes:
+        return b"\1"
+
+
+def secret_known_to_all(victim: Victim) -> None:
+    """0009: a Diffie-Hellman value of 1 made a secret that everybody knows."""
     group = "diffie-hellman-group14-sha256"
-
-    def encoded(value: int) -> bytes:
-        return mpint(value) if value else string(b"\0")  # as libssh2 writes it
-
     with pytest.MonkeyPatch.context() as patched:
-        for module in (hostile_transport, hostile_crypto):
-            patched.setattr(module, "mpint", encoded)
-        script = polite(tamper=Tamper(server_public=bytes(32)))
-        with HostileServer(script, kex=[group]) as server:
+        patched.setattr(hostile_transport, "X25519PrivateKey", OneForAll)
+        patched.setattr(hostile_transport, "X25519PublicKey", OneForAll)
+        with HostileServer(kex=[group]) as server:
             refused(victim.meet(server, "echo never", timeout=3000, key_exchange=[group]))
-
-
-def message_zero(victim: Victim) -> None:
-    """0010: message 0 read as "nothing came", and the client as a failed one."""
-    with HostileServer(ending("kex", lambda conn: conn.send_packet(b"\0"))) as server:
-        refused(victim.meet(server, "never", timeout=1000))
 
 
 def extensions_before_keys(victim: Victim) -> None:
@@ -164,7 +184,7 @@ def extensions_before_keys(victim: Victim) -> None:
     with tempfile.TemporaryDirectory() as folder:
         key = Path(folder, "key")
         key.write_bytes(
-            Ed25519PrivateKey.generate().private_bytes(
+            generate_private_key(65537, 2048).private_bytes(  # only RSA has a choice
                 Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()
             )
         )
@@ -182,8 +202,8 @@ CASES = [
     ("0005", another_cipher_later),
     ("0006", signal_as_method),
     ("0007", another_host_key_later),
-    ("0009", shared_secret_of_zero),
-    ("0010", message_zero),
+    ("0008", nothing_left_of_failures),
+    ("0009", secret_known_to_all),
     ("0010", extensions_before_keys),
 ]
 

@@ -150,7 +150,7 @@ def test_name_that_only_the_bastion_knows(sshd_factory: SshdFactory, file: Path)
     """A target is recorded under the name it was asked for, which only the bastion resolves."""
     inside = sshd_factory(name="inside")
     front = sshd_factory(name="front", hosts={"db.internal": inside.host})
-    way = {"private_key": front.alice.key.path, "known_hosts": file}
+    way: dict[str, Any] = {"private_key": front.alice.key.path, "known_hosts": file}
     for policy in ("accept-new", "strict"):
         with (
             Connection(

@@ -47,6 +47,8 @@ class FakeServer:
     """A server and what it gets wrong; `twist` may change or replace any reply it would give."""
 
     files: dict[bytes, bytearray] = field(default_factory=dict)
+    folders: dict[bytes, list[tuple[bytes, int]]] = field(default_factory=dict)  # names, modes
+    links: dict[bytes, bytes] = field(default_factory=dict)
     extensions: dict[bytes, bytes] = field(default_factory=lambda: dict(OPENSSH))
     most: int = 1 << 30  # bytes that one READ gives
     shuffle: random.Random | None = None  # replies in any order
@@ -57,6 +59,7 @@ class FakeServer:
     waiting: list[bytes] = field(default_factory=list)
     handles: dict[bytes, bytes] = field(default_factory=dict)
     seen: list[tuple[int, bytes]] = field(default_factory=list)
+    listed: set[bytes] = field(default_factory=set)  # handles of which all names were given
     opened: int = 0
 
     def feed(self, data: bytes) -> None:
@@ -119,6 +122,22 @@ class FakeServer:
             data[len(data) :] = bytes(max(0, offset + size - len(data)))
             data[offset : offset + size] = rest[at + 12 :]
             return self.status(number, 0)
+        if kind == wire.OPENDIR and first not in self.folders:
+            return self.status(number, 2)
+        if kind == wire.OPENDIR:
+            self.opened += 1
+            handle = b"d%d" % self.opened
+            self.handles[handle] = first
+            return packet(wire.HANDLE, number, text(handle))
+        if kind == wire.READDIR:
+            entries, self.listed = self.folders[self.handles[first]], self.listed ^ {first}
+            if first not in self.listed:
+                return self.status(number, 1)
+            return self.names(number, entries)
+        if kind in (wire.READLINK, wire.REALPATH):
+            return self.names(number, [(self.links.get(first, first), 0)])
+        if kind in (wire.STAT, wire.LSTAT) and first in self.folders:
+            return packet(wire.ATTRS, number, wire.setting(mode=stat.S_IFDIR | 0o755))
         if kind in (wire.STAT, wire.LSTAT, wire.FSTAT):
             name = self.handles.get(first, first) if kind == wire.FSTAT else first
             if name not in self.files:
@@ -126,6 +145,14 @@ class FakeServer:
             mode = stat.S_IFREG | 0o644
             return packet(wire.ATTRS, number, wire.setting(size=len(self.files[name]), mode=mode))
         return self.status(number, 0)
+
+    def names(self, number: bytes, entries: list[tuple[bytes, int]]) -> bytes:
+        """Return a NAME reply; files are said to have one byte."""
+        parts = [
+            text(name) + text(b"") + wire.setting(size=1, mode=mode or None)
+            for name, mode in entries
+        ]
+        return packet(wire.NAME, number, pack(">I", len(parts)), *parts)
 
     def status(self, number: bytes, code: int) -> bytes:
         """Return a STATUS reply."""
@@ -140,7 +167,7 @@ class FakePipe:
         self.server = server
         self.limit = limit
         self.incoming = bytearray()
-        self.eof = False
+        self.eof = self.told = False
         self.closed = False
 
     def opened(self) -> bool:
@@ -222,7 +249,9 @@ class Bench:
                     error = raised
             elif not self.pipes[-1].move():
                 if self.pipes[-1].eof:
-                    error = Stuck("waits after the end")
+                    if self.pipes[-1].told:
+                        error = Stuck("waits after the end")
+                    self.pipes[-1].told = True
                 else:
                     # One more look: what it waits for may be room for its own bytes.
                     before = len(self.server.seen), len(self.server.inbox)

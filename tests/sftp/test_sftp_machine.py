@@ -15,7 +15,7 @@ from hussh._protocol.sftp_local import MemorySink, MemorySource
 from hussh._protocol.sftp_machine import Machine
 from hussh._protocol.sftp_transfer import MOST_FLIGHT, Flight, Way, download, upload
 from hussh.errors import SFTPError, SFTPTimeout
-from tests.sftp.fake import Bench, FakeServer, packet, text
+from tests.sftp.fake import Bench, FakePipe, FakeServer, packet, text
 
 KIB = 1024
 
@@ -155,9 +155,9 @@ def test_a_deadline_in_mid_transfer() -> None:
         bench = Bench(FakeServer(files={b"f": bytearray(3_000_000)}), 50_000)
         way = Way("read", b"f", None, " after 5 ms")
         op = download(bench.sftp, b"f", MemorySink(), way, bench.clock, None)
-        need = next(op)
+        need: object = next(op)
         for _ in range(stop):
-            assert need is bench.pipes[-1]
+            assert isinstance(need, FakePipe)
             bench.pipes[-1].move()
             need = next(op)
         with pytest.raises(SFTPTimeout, match="timed out after 5 ms"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -12,9 +14,12 @@ from hypothesis import strategies as st
 
 import hussh
 from hussh._policy.result import SSHResult
+from hussh._protocol.channel import SESSION_WINDOW
+from tests.support.hostile_wire import Msg, channel_data, message, u32
 from tests.support.relay import Faults, Relay
 from tests.support.sshd import Sshd
-from tests.support.streams import Memory, Pipes, SocketPair, Wire
+from tests.support.streams import Memory, Pipes, SocketPair, Tree, Wire, session
+from tests.support.streams_fuzz import Inside
 from tests.support.streams_peers import Chunks, Recording
 from tests.support.streams_scenes import LARGE, SHORT, Recorded, Scene, live, play
 
@@ -52,6 +57,7 @@ def chunks(smallest: int = 1) -> st.SearchStrategy[Chunks]:
     return st.builds(Chunks, sizes(smallest), sizes(smallest))
 
 
+CONFIRMATION = message(Msg.CHANNEL_OPEN_CONFIRMATION, u32(0), u32(0), u32(1 << 20), u32(32768))
 ONE_BYTE = Chunks([1], [1])
 BLOCKING = Chunks([0, 0, 1, 0, 5], [0, 3, 0, 0])
 
@@ -161,6 +167,36 @@ def test_a_live_session_through_a_bastion_is_the_same_for_every_chunking(
 
 def _faults(sizes: list[int]) -> Faults:
     return Faults(chunks=sizes)
+
+
+@many(3)
+@given(pieces=chunks(smallest=20000))
+def test_output_beyond_the_window_arrives_in_any_chunks(
+    pieces: Chunks, scenes: dict[str, Scene], stream_servers: list[Sshd]
+) -> None:
+    """More than one window of output keeps flowing, whatever the chunks."""
+    size = 3 * SESSION_WINDOW
+    command = b"head -c %d /dev/zero" % size
+    scene = Scene(scenes["small"].hops, ((command, b""),))
+    address = stream_servers[0].host, stream_servers[0].port
+    (result,), _, _ = live(scene, address, pieces, Memory)
+    assert result == SSHResult(bytes(size), b"", 0)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_inner_banner_may_come_with_the_channel(
+    together: bool, recorded: Callable[[str], Recorded]
+) -> None:
+    """What a target says before the inner link exists is not lost."""
+    hop = replace(recorded("small").scene.hops[0], host_key_policy="ignore")
+    with Tree() as tree, Inside(tree) as server:
+        tree.start(session(tree, [hop, hop], []))
+        server.greet()
+        server.log_in()
+        with server.held_back() if together else nullcontext():
+            server.send_packet(CONFIRMATION)
+            server.send_packet(channel_data(0, b"SSH-2.0-Inner\r\n"))
+        assert tree.links[1].banner == "SSH-2.0-Inner"
 
 
 @many(2)

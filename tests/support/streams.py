@@ -13,6 +13,7 @@ import ctypes
 import fcntl
 import gc
 import os
+import select
 import socket
 import struct
 import termios
@@ -145,6 +146,9 @@ class Wire(Protocol):
     def pending(self) -> bool:
         """Whether the client said more than was taken."""
 
+    def arrived(self) -> bool:
+        """Whether the kernel holds bytes for the client, or the end of the stream."""
+
     def close(self) -> None:
         """Let go of what is not the link's own."""
 
@@ -165,6 +169,9 @@ class Memory:
     def pending(self) -> bool:
         return bool(self.root.look().queued)  # a dead link, too, says what it has said
 
+    def arrived(self) -> bool:
+        return False
+
     def close(self) -> None:
         return
 
@@ -179,6 +186,8 @@ class _Descriptors:
             os.set_blocking(fd, False)
         self._peer_read, self._peer_write = peer_read, peer_write
         self.root = Link.over_fds(read_fd, write_fd)
+        self._poll = select.poll()
+        self._poll.register(read_fd, select.POLLIN)
 
     def feed(self, data: bytes | memoryview) -> int:
         try:
@@ -195,6 +204,9 @@ class _Descriptors:
     def pending(self) -> bool:
         (waiting,) = struct.unpack("i", fcntl.ioctl(self._peer_read, termios.FIONREAD, b"\0" * 4))
         return bool(waiting) or bool(self.root.look().queued and not self.root.dead)
+
+    def arrived(self) -> bool:
+        return not self.root.dead and bool(self._poll.poll(0))
 
 
 class SocketPair(_Descriptors):
@@ -260,7 +272,7 @@ class Tree:
             ready = [task for task in self._tasks if not task.done and task.token in awake]
             for task in ready:
                 task.step()
-            if not ready and not flags & MORE:
+            if not ready and not flags & MORE and not self.wire.arrived():
                 return
 
     @property

@@ -7,6 +7,8 @@ keys: whatever it sends is encrypted well, so that the client's parsers see it.
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hypothesis import strategies as st
@@ -120,10 +122,14 @@ class Inside(Conn):
     def __init__(self, tree: Tree, **options: Any) -> None:
         self._tree = tree
         self._heard = bytearray()
+        self._held: bytearray | None = None
         self._socket = socket.socket(socket.AF_UNIX)  # never connected: only its family counts
         super().__init__(self._socket, Options(lifetime=1e9, **options))
 
     def send_raw(self, data: bytes) -> None:
+        if self._held is not None:
+            self._held += data
+            return
         if data:
             self._tree.wire.feed(data)
         self._tree.settle()
@@ -136,6 +142,16 @@ class Inside(Conn):
         data = bytes(self._heard[:count])
         del self._heard[:count]
         return data
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """What is sent in the block reaches the client in one piece, when the block ends."""
+        self._held = bytearray()
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            self.send_raw(bytes(held))
 
     def greet(self) -> None:
         """Version and first key exchange."""

@@ -10,12 +10,14 @@ import itertools
 import select
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .streams import Hang, Tree
 
 PATIENCE = 30.0  # seconds without any byte from a live server that is a hang
+SILENCE = 0.01
 WHOLE = (1 << 16,)
 
 
@@ -91,17 +93,18 @@ def replay(
         sent.extend(wire.drain(next(outs)))
         return wire.pending()
 
-    last = len(recording.pieces) - 1
-    for index, (needed, data) in enumerate(recording.pieces):
-        while turn() and len(sent) < needed:
+    waiting = deque(recording.pieces)
+    unfed = b""
+    while unfed or waiting:
+        while turn() and not unfed and len(sent) < waiting[0][0]:
             pass
-        view = memoryview(data)
-        while view:
-            size = next(sizes)
-            view = view[wire.feed(view[:size]) if size else 0 :]
-            if not view and index == last and recording.ended and eof_early:
-                wire.feed(b"")
-            turn()
+        # As far as it has heard the client, a server may say several things in one breath.
+        while waiting and (not unfed or len(sent) >= waiting[0][0]):
+            unfed += waiting.popleft()[1]
+        size = next(sizes)
+        unfed = unfed[wire.feed(unfed[:size]) if size else 0 :]
+        if not unfed and not waiting and recording.ended and eof_early:
+            wire.feed(b"")
     if recording.ended and not (eof_early and recording.pieces):
         wire.feed(b"")
     while turn():
@@ -191,7 +194,9 @@ def converse(
     tree.settle()
     while tree.busy:
         moved = False
-        if not unsent:
+        # A recording shall not make the server's words wait for ours where they need not: a
+        # moment's silence first. It decides how much may be coalesced later, nothing else.
+        if not unsent and not (recording is not None and _readable(sock, SILENCE)):
             unsent = wire.drain(next(outgoing))
             if recording is not None:
                 recording.client += unsent
@@ -213,11 +218,15 @@ def converse(
             continue
         if ended:
             raise Hang("the stream has ended, and operations still wait")
-        if not select.select([sock], [], [], PATIENCE)[0]:
+        if not _readable(sock, PATIENCE):
             raise Hang("the server is silent, and operations still wait")
     while recording is not None and wire.pending():
         recording.client += wire.drain(1 << 16)
         tree.settle()
+
+
+def _readable(sock: socket.socket, seconds: float) -> bool:
+    return bool(select.select([sock], [], [], seconds)[0])
 
 
 def _send(sock: socket.socket, data: bytes) -> int:

@@ -229,7 +229,7 @@ def test_a_storm_of_interrupts(program: Callable[..., Program], target: Sshd) ->
         running.interrupt()
     assert running.wait_for("alive") == "yes"
     assert json.loads(running.wait_for("wrong")) == []
-    assert int(running.wait_for("calls")) >= rounds
+    assert int(running.wait_for("calls")) > rounds // 2
     running.finish()
 
 

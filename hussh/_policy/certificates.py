@@ -1,0 +1,47 @@
+"""User certificates beside key files: ``KEY-cert.pub``, as ssh(1) finds them; pure but for reading.
+
+The format is OpenSSH's (PROTOCOL.certkeys): the type, a nonce, then the fields
+of the plain public key, then what a server wants to know of it.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import b64decode
+
+from ..errors import ProtocolError
+from .keys import PublicKey
+from .wire import Reader
+
+__all__ = ["SUFFIX", "certificate_for", "plain"]
+
+SUFFIX = "-cert-v01@openssh.com"
+MAX_FILE = 1 << 20
+
+
+def plain(algorithm: str) -> str:
+    """The algorithm that a signature names, also where the key is a certificate."""
+    return algorithm.removesuffix(SUFFIX)
+
+
+def certificate_for(path: str | os.PathLike[str], public: PublicKey) -> PublicKey | None:
+    """The certificate of the key at `path`, from ``path-cert.pub``.
+
+    None where there is no such file, or it is no certificate of this key: a
+    stale certificate must not keep a good key from being used.
+    """
+    try:
+        with open(os.path.expanduser(os.fspath(path)) + "-cert.pub", "rb") as file:
+            words = file.read(MAX_FILE).split(None, 2)
+        blob = b64decode(words[1], validate=True)
+        reader = Reader(blob)
+        kind = reader.text()
+        reader.string()  # the nonce
+    except (OSError, ValueError, IndexError, ProtocolError):
+        return None
+    own = Reader(public.blob)
+    own.string()
+    if kind != public.algorithm + SUFFIX or not reader.rest.startswith(own.rest):
+        return None
+    comment = words[2].decode("utf-8", "replace").strip() if len(words) > 2 else ""
+    return PublicKey(kind, blob, comment)

@@ -1,0 +1,95 @@
+"""The examples of docs/ run as they are printed, in networks made for them (root only).
+
+All Python blocks of a page run in one namespace, one after another. What they print must be what
+their ``# =>`` comments say, line by line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.netns import ADDRESSES, BASTION_INSIDE, Network
+from tests.support.sshd import Sshd
+
+TOP = Path(__file__).resolve().parents[2]
+PAGES = sorted(page for page in (TOP / "docs").glob("*.md") if "```python" in page.read_text())
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+EXPECTED = re.compile(r"# =>(?: (.*))?$", re.MULTILINE)
+RELAY = TOP / "tests/proxy/relay.py"
+
+
+def expected(code: str) -> list[str]:
+    return [(text or "").rstrip() for text in EXPECTED.findall(code)]
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_page(
+    page: Path,
+    network: Network,
+    sshd_factory: Callable[..., Sshd],
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every example of the page works and prints what the page says."""
+    with network.enter("bastion"):
+        bastion = sshd_factory(
+            name="bastion",
+            address=ADDRESSES["bastion"],
+            port=22,
+            hosts={"target.internal": ADDRESSES["target"]},
+        )
+    with network.enter("target"):
+        target = sshd_factory(name="target", address=ADDRESSES["target"], port=22)
+    with network.enter("bastion"):  # the third of the chain is the bastion's inner side
+        sshd_factory(name="third", address=BASTION_INSIDE, port=22)
+    (home / ".ssh").mkdir(mode=0o700)
+    key = home / ".ssh/id_ed25519"
+    key.write_text(target.alice.key.text)
+    key.chmod(0o600)
+    workplace = tmp_path / "workplace"
+    workplace.mkdir()
+    (workplace / "relay.py").write_text(RELAY.read_text())
+    monkeypatch.chdir(workplace)
+    _teach_names(monkeypatch)
+
+    code: list[str] = BLOCK.findall(page.read_text())
+    said = io.StringIO()
+    names: dict[str, Any] = {"__name__": "example"}
+    with network.enter("client"), contextlib.redirect_stdout(said):
+        for block in code:
+            text = block.replace('"secret"', repr(bastion.alice.password))
+            exec(compile(text, str(page), "exec"), names)
+    names.clear()
+    lines = [line.rstrip() for line in said.getvalue().splitlines()]
+    assert lines == [line for block in code for line in expected(block)]
+
+
+def _teach_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the client know the bastion's name, and no other."""
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *rest: Any, **more: Any) -> Any:
+        if host == "bastion" and not more.get("flags"):
+            return look_up(ADDRESSES["bastion"], *rest, **more)
+        return look_up(host, *rest, **{**more, "flags": socket.AI_NUMERICHOST})
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def test_every_page_is_linked() -> None:
+    """README names every page of docs/."""
+    readme = (TOP / "README.md").read_text()
+    missing = [
+        page.name for page in (TOP / "docs").glob("*.md") if f"docs/{page.name}" not in readme
+    ]
+    assert missing == []

@@ -1,0 +1,86 @@
+"""Other servers than OpenSSH, in the private mount namespace of one of our sshds (root only)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.accounts import IS_ROOT, NEEDS_ROOT
+from tests.support.sshd import Sshd
+from tests.support.watch import wait_for_text
+
+
+def program(name: str) -> str:
+    """Return the path of a program, or skip the test where it is not installed."""
+    path = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+@pytest.fixture
+def surroundings(sshd_factory: Callable[..., Sshd]) -> Sshd:
+    """Start an sshd whose namespace has the accounts; let alice's key in where others look."""
+    if not IS_ROOT:
+        pytest.skip(NEEDS_ROOT)
+    server = sshd_factory()
+    folder = server.alice.files / ".ssh"
+    folder.mkdir(mode=0o700)
+    authorized = folder / "authorized_keys"
+    authorized.write_text(server.alice.key.public_line + "\n")
+    authorized.chmod(0o600)
+    for path in (folder, authorized):
+        os.chown(path, server.alice.uid, server.alice.gid)
+    server.alice.files.chmod(0o700)
+    return server
+
+
+def inside(server: Sshd, *command: str) -> list[str]:
+    """Return the command that runs another where the server's accounts are."""
+    return ["nsenter", f"--mount=/proc/{server._pid}/ns/mnt", "--", *command]
+
+
+@pytest.fixture
+def dropbear(surroundings: Sshd, tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """Start dropbear on a free port; yield its address."""
+    path = program("dropbear")
+    key = surroundings.alice.files / "dropbear-key"
+    subprocess.run(
+        [program("dropbearkey"), "-t", "ed25519", "-f", key], check=True, capture_output=True
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path / "dropbear.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            inside(
+                surroundings, path, "-F", "-E", "-p", f"127.0.0.1:{port}",
+                "-r", surroundings.alice.path("dropbear-key"),
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_for_text(log, lambda text: "Not backgrounding" in text, timeout=20, writer=process.pid)
+        yield "127.0.0.1", port
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(10)
+
+
+@pytest.fixture
+def tinyssh(surroundings: Sshd) -> list[str]:
+    """Return the command of a tinysshd that speaks over stdin and stdout."""
+    path = program("tinysshd")
+    keys = surroundings.alice.files / "tinyssh-keys"
+    subprocess.run([program("tinysshd-makekey"), "-q", keys], check=True)
+    return inside(surroundings, path, "-v", surroundings.alice.path("tinyssh-keys"))

@@ -1,0 +1,87 @@
+"""dropbear as target: another server's reading of the protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+import pytest
+
+from hussh import AuthenticationError, Connection, SFTPUnavailable
+from tests.support.sshd import Sshd
+
+
+def connect(address: tuple[str, int], server: Sshd, **more: Any) -> Connection:
+    credentials: dict[str, Any] = {"private_key": server.alice.key.path}
+    return Connection(
+        *address,
+        server.alice.name,
+        host_key_policy="ignore",
+        timeout=60_000,
+        **{**credentials, **more},
+    )
+
+
+def test_commands(dropbear: tuple[str, int], surroundings: Sshd) -> None:
+    """Output, both streams, exit statuses."""
+    with connect(dropbear, surroundings) as connection:
+        result = connection.execute("echo out; echo err >&2; exit 3")
+        assert (result.stdout, result.stderr, result.status) == ("out\n", "err\n", 3)
+        assert [connection.execute(f"exit {n}").status for n in range(10)] == list(range(10))
+
+
+def test_password(dropbear: tuple[str, int], surroundings: Sshd) -> None:
+    """A right password lets in, a wrong one does not."""
+    alice = surroundings.alice
+    with connect(dropbear, surroundings, private_key=None, password=alice.password) as connection:
+        assert connection.execute("echo in").stdout == "in\n"
+    with pytest.raises(AuthenticationError):
+        connect(dropbear, surroundings, private_key=None, password="wrong")
+
+
+def test_bulk_both_ways(dropbear: tuple[str, int], surroundings: Sshd) -> None:
+    """Megabytes in and out arrive unchanged; dropbear's windows are small."""
+    data = os.urandom(16 << 20)
+    with connect(dropbear, surroundings) as connection:
+        result = connection.execute("cat", input=data)
+    assert hashlib.sha256(result.stdout_bytes).digest() == hashlib.sha256(data).digest()
+    assert result.status == 0
+
+
+def test_signal_and_limit(dropbear: tuple[str, int], surroundings: Sshd) -> None:
+    """A command that takes too long is stopped, and the connection goes on."""
+    with connect(dropbear, surroundings) as connection:
+        with pytest.raises(TimeoutError) as late:
+            connection.execute("echo before; exec sleep 1000", timeout=1000)
+        assert late.value.result.stdout == "before\n"  # type: ignore[attr-defined]
+        assert connection.execute("kill -TERM $$").signal == "TERM"
+
+
+def test_as_a_bastion(dropbear: tuple[str, int], surroundings: Sshd, target: Sshd) -> None:
+    """dropbear forwards to an OpenSSH behind it."""
+    with (
+        connect(dropbear, surroundings) as bastion,
+        Connection(
+            target.host,
+            target.port,
+            target.alice.name,
+            private_key=target.alice.key.path,
+            host_key_policy="ignore",
+            proxy_jump=bastion,
+            timeout=60_000,
+        ) as connection,
+    ):
+        assert connection.execute("echo $SERVER_NAME").stdout == "target\n"
+
+
+def test_no_sftp(dropbear: tuple[str, int], surroundings: Sshd) -> None:
+    """Without an sftp-server beside it dropbear has no SFTP: a clear error, or it works."""
+    with connect(dropbear, surroundings) as connection:
+        has_server = connection.execute("test -x /usr/lib/sftp-server").status == 0
+        if has_server:
+            assert connection.sftp.listdir(".")
+        else:
+            with pytest.raises(SFTPUnavailable):
+                connection.sftp.listdir(".")
+        assert connection.execute("echo usable").stdout == "usable\n"
