@@ -26,6 +26,7 @@ from .._protocol.execute import execute
 from .._protocol.session import Place
 from ..errors import ConnectionClosed
 from .arguments import check_command, check_number, check_wait, input_bytes
+from .async_files import AsyncFiles
 from .plan import make_plan
 
 __all__ = ["AsyncConnection"]
@@ -33,7 +34,7 @@ __all__ = ["AsyncConnection"]
 DEFAULTS_FAILED = "Failed to authenticate with default SSH keys, nor with ssh-agent"
 
 
-class AsyncConnection:
+class AsyncConnection(AsyncFiles):
     """An authenticated SSH connection for tasks of one event loop, asyncio's or trio's.
 
     The constructor opens nothing.  ``await connection``, ``await connection.connect()``
@@ -129,7 +130,7 @@ class AsyncConnection:
             defaults_failed=DEFAULTS_FAILED,
         )
         self._options = target = self._plan.target
-        self._timeout = check_number(timeout, "seconds")
+        self._timeout: float = check_number(timeout, "seconds")
         bastion = self._plan.bastion  # alive as long as we are
         self._shared: Shared = Shared(
             self._plan.hops,

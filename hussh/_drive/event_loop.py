@@ -16,6 +16,7 @@ waiting gives the others a turn every few milliseconds.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import select
 import threading
@@ -156,10 +157,7 @@ class Tree(BaseTree[_Waiter]):
             raise DeadlineExceeded
         try:
             with until(deadline):
-                # In a tuple, since trio takes a coroutine that a thread returns for a mistake.
-                (answer,) = await anyio.to_thread.run_sync(
-                    lambda: (need.call(left),), abandon_on_cancel=True
-                )
+                answer = await _Call(need, left).result()
                 if inspect.isawaitable(answer):  # of a callback that is a coroutine function
                     answer = await answer
         except TimeoutError:
@@ -277,6 +275,36 @@ class Tree(BaseTree[_Waiter]):
                 await anyio.lowlevel.checkpoint()  # the leader is on its way out
             if self._closer is not None:
                 await anyio.to_thread.run_sync(self._closer.join)
+
+
+class _Call:
+    """A call in a thread that may be given up; nobody else closes then what it returns."""
+
+    def __init__(self, need: Blocking, left: float | None) -> None:
+        self._need = need
+        self._left = left
+        self._given_up = False
+        # Not returned by the thread: trio takes a coroutine for a mistake.
+        self._results: list[Any] = []
+
+    async def result(self) -> Any:
+        try:
+            await anyio.to_thread.run_sync(self._make, abandon_on_cancel=True)
+        except BaseException:
+            self._given_up = True
+            self._discard()
+            raise
+        return self._results.pop()
+
+    def _make(self) -> None:
+        self._results.append(self._need.call(self._left))
+        if self._given_up:
+            self._discard()
+
+    def _discard(self) -> None:
+        """Close a file that was opened, or a coroutine that was made; both threads may try."""
+        with contextlib.suppress(IndexError, AttributeError):
+            self._results.pop().close()
 
 
 def _cancelled() -> type[BaseException]:
