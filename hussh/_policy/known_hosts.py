@@ -25,6 +25,7 @@ from enum import Enum
 from hashlib import sha256
 
 from ..errors import HostKeyError, ProtocolError
+from .patterns import matches_list
 from .wire import Reader
 
 DEFAULT_FILE = "~/.ssh/known_hosts"
