@@ -25,7 +25,8 @@ static inline unsigned char *queue_head(const hussh_queue *q) {
 static inline unsigned char *queue_room(hussh_queue *q, size_t n) {
   size_t need = q->len + n;
   if (q->head + need > q->size) {
-    if (need <= q->size && q->head >= q->size / 2) {
+    /* In place, if that will not have to be done again soon. */
+    if (need <= q->size && (q->head >= q->size / 2 || need + need / 2 <= q->size)) {
       memmove(q->bytes, q->bytes + q->head, q->len);
     } else {
       size_t size = q->size ? q->size : 512;

@@ -138,7 +138,7 @@ static void test_writer_that_is_too_fast(void) {
 static void test_bulk(void) {
   static unsigned char many[100000];
   hussh_link *link = ready_link();
-  hussh_channel *channel = opened(link, 1 << 20, 0);
+  hussh_channel *channel = opened(link, 1000, 1 << 20);
   size_t i;
   for (i = 0; i < sizeof(many); i++)
     many[i] = (unsigned char)(i * 7 + i / 256);
@@ -155,7 +155,7 @@ static void test_bulk(void) {
   hussh_link_free(link);
   /* The window ends in the middle. */
   link = ready_link();
-  channel = opened(link, 40000, 0);
+  channel = opened(link, 1000, 40000);
   CHECK(hussh_channel_write(channel, many, 100000) == 100000);
   CHECK(channel->send_window == 0 && channel->in.len == 60000);
   CHECK(hears(link, "bud", 94, 1000, many, (size_t)MAX_PACKET));

@@ -37,24 +37,33 @@ class Child:
         """Start it.  Raises OSError, ValueError or SubprocessError."""
         self.pidfd = -1
         self._owner = os.getpid()
-        # Our other descriptors do not reach it (close_fds), nor does the terminal's Ctrl-C.
-        self._process = subprocess.Popen(  # noqa: S603  (no untrusted text: see route.py)
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+        # Pipes of our own: some CPythons (3.11.2) lose those of Popen when descriptors run out.
+        ours: list[int] = []
+        theirs: list[int] = []
+        try:
+            for write in (True, False, False):
+                ends = os.pipe()
+                ours.append(ends[write])
+                theirs.append(ends[not write])
+            # Our other descriptors do not reach it (close_fds), nor does the terminal's Ctrl-C.
+            self._process = subprocess.Popen(  # noqa: S603  (no untrusted text: see route.py)
+                argv,
+                stdin=theirs[0],
+                stdout=theirs[1],
+                stderr=theirs[2],
+                start_new_session=True,
+            )
+        except BaseException:
+            for fd in ours:
+                os.close(fd)
+            raise
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        self.stdin, self.stdout, self.stderr = self._pipes = ours
         _live.add(self)
         try:
-            assert self._process.stdin is not None  # noqa: S101  (all three were asked for)
-            assert self._process.stdout is not None  # noqa: S101
-            assert self._process.stderr is not None  # noqa: S101
-            self.stdin = self._process.stdin.fileno()
-            self.stdout = self._process.stdout.fileno()
-            self.stderr = self._process.stderr.fileno()
-            for fd in (self.stdin, self.stdout, self.stderr):
+            for fd in ours:
                 os.set_blocking(fd, False)
             self.pidfd = _open_pidfd(self._process.pid)
         except BaseException:
@@ -66,8 +75,12 @@ class Child:
         return self._process.pid
 
     def close_stderr(self) -> None:
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self._close_pipe(self.stderr)
+
+    def _close_pipe(self, fd: int) -> None:
+        if fd in self._pipes:
+            self._pipes.remove(fd)
+            os.close(fd)
 
     def exit_code(self) -> int | None:
         """As `subprocess.Popen.returncode`, but a zombie stays one; None: it runs, or nobody
@@ -114,10 +127,8 @@ class Child:
         a forked child only its copies of the pipes are closed.
         """
         try:
-            for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
+            for fd in list(self._pipes):
+                self._close_pipe(fd)
             if self._is_ours():
                 self.signal(signal.SIGTERM)
                 self.wait(GRACE)

@@ -25,6 +25,7 @@ from enum import Enum
 from hashlib import sha256
 
 from ..errors import HostKeyError, ProtocolError
+from .patterns import matches_list
 from .wire import Reader
 
 DEFAULT_FILE = "~/.ssh/known_hosts"
@@ -239,7 +240,7 @@ class KnownHosts:
             for index, salt, digest in self._hashed
             if hmac.digest(salt, raw, "sha1") == digest
         ]
-        found += [index for index in self._wild if _matches_list(raw, self._lines[index].names)]
+        found += [index for index in self._wild if matches_list(raw, self._lines[index].names)]
         entries = (self._lines[index].entry() for index in sorted(found))
         return [entry for entry in entries if entry is not None]
 
@@ -527,50 +528,3 @@ def _parse_hash(names: bytes) -> tuple[bytes, bytes] | None:
     if salt is None or digest is None or not len(salt) == len(digest) == _SHA1_SIZE:
         return None
     return salt, digest
-
-
-def _matches_list(name: bytes, patterns: bytes) -> bool:
-    """One negated pattern that matches outweighs all others (ssh_config(5), PATTERNS)."""
-    matched = False
-    for pattern in patterns.lower().split(b","):
-        if pattern.startswith(b"!"):
-            if _matches(name, pattern[1:]):
-                return False
-        elif not matched:
-            matched = _matches(name, pattern)
-    return matched
-
-
-def _matches(name: bytes, pattern: bytes) -> bool:
-    """``*`` and ``?`` without backtracking: between stars, the leftmost place is the best one."""
-    head, *rest = pattern.split(b"*")
-    if not rest:
-        return len(name) == len(head) and _find_part(name, head, 0, len(name)) == 0
-    *middle, tail = rest
-    start, end = len(head), len(name) - len(tail)
-    if start > end or _find_part(name, head, 0, start) != 0:
-        return False
-    if _find_part(name, tail, end, len(name)) != end:
-        return False
-    for part in middle:
-        at = _find_part(name, part, start, end)
-        if at < 0:
-            return False
-        start = at + len(part)
-    return True
-
-
-def _find_part(name: bytes, part: bytes, start: int, end: int) -> int:
-    """Leftmost place of a pattern without stars in ``name[start:end]``; -1 if there is none."""
-    if b"?" not in part:
-        return name.find(part, start, end)
-    pieces = part.split(b"?")
-    for found in range(start, end - len(part) + 1):
-        at = found
-        for piece in pieces:
-            if not name.startswith(piece, at):
-                break
-            at += len(piece) + 1
-        else:
-            return found
-    return -1

@@ -169,7 +169,7 @@ class Closer:
 
 def test_finalizer_in_the_middle_of_a_step(bastion: Sshd, target: Sshd, login: Login) -> None:
     """A finalizer that closes a target while its thread holds the tree's lock neither hangs
-    nor lets the lock go; the target is closed when the thread waits next."""
+    nor lets the lock go; the target is closed when the thread lets it go."""
     first = login(bastion)
     session = first._session
     assert session is not None
@@ -185,15 +185,16 @@ def test_finalizer_in_the_middle_of_a_step(bastion: Sshd, target: Sshd, login: L
         cell.append(cell)
         del jumped, cell
 
-        def op(victim: Any = victim) -> Op[tuple[bool, bool]]:
+        def op() -> Op[bool]:
             gc.collect()
             held = tree._lock.owned()
             running = execute(session.link, b"echo x")
             result = yield from running
             assert result.stdout == "x\n"
-            return held, victim.link.dead
+            return held
 
-        assert Job(tree.run, op()).result() == (True, True)
+        assert Job(tree.run, op()).result()
+        assert victim.link.dead  # at the latest when the lock was let go
     assert first.execute("echo usable").stdout == "usable\n"
 
 

@@ -1,0 +1,52 @@
+"""Patterns of host names, as ssh_config(5) defines them; linear in time, whatever the pattern."""
+
+from __future__ import annotations
+
+__all__ = ["matches", "matches_list"]
+
+
+def matches_list(name: bytes, patterns: bytes) -> bool:
+    """One negated pattern that matches outweighs all others (ssh_config(5), PATTERNS)."""
+    matched = False
+    for pattern in patterns.lower().split(b","):
+        if pattern.startswith(b"!"):
+            if matches(name, pattern[1:]):
+                return False
+        elif not matched:
+            matched = matches(name, pattern)
+    return matched
+
+
+def matches(name: bytes, pattern: bytes) -> bool:
+    """``*`` and ``?`` without backtracking: between stars, the leftmost place is the best one."""
+    head, *rest = pattern.split(b"*")
+    if not rest:
+        return len(name) == len(head) and _find_part(name, head, 0, len(name)) == 0
+    *middle, tail = rest
+    start, end = len(head), len(name) - len(tail)
+    if start > end or _find_part(name, head, 0, start) != 0:
+        return False
+    if _find_part(name, tail, end, len(name)) != end:
+        return False
+    for part in middle:
+        at = _find_part(name, part, start, end)
+        if at < 0:
+            return False
+        start = at + len(part)
+    return True
+
+
+def _find_part(name: bytes, part: bytes, start: int, end: int) -> int:
+    """Leftmost place of a pattern without stars in ``name[start:end]``; -1 if there is none."""
+    if b"?" not in part:
+        return name.find(part, start, end)
+    pieces = part.split(b"?")
+    for found in range(start, end - len(part) + 1):
+        at = found
+        for piece in pieces:
+            if not name.startswith(piece, at):
+                break
+            at += len(piece) + 1
+        else:
+            return found
+    return -1
