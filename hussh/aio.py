@@ -8,5 +8,6 @@ async with AsyncConnection("bastion", "u", "…") as bastion:
 """
 
 from ._api.async_connection import AsyncConnection
+from ._api.async_process import AsyncProcess, AsyncShell
 
-__all__ = ["AsyncConnection"]
+__all__ = ["AsyncConnection", "AsyncProcess", "AsyncShell"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Any, Literal
@@ -23,10 +23,12 @@ from .._policy.options import (
 from .._policy.result import SSHResult
 from .._policy.route import format_hop
 from .._protocol.execute import execute
+from .._protocol.process import Pty, start
 from .._protocol.session import Place
 from ..errors import ConnectionClosed
-from .arguments import check_command, check_number, check_wait, input_bytes
+from .arguments import check_command, check_number, check_pty, check_wait, input_bytes
 from .async_files import AsyncFiles
+from .async_process import AsyncProcess, AsyncShell
 from .plan import make_plan
 
 __all__ = ["AsyncConnection"]
@@ -247,6 +249,45 @@ class AsyncConnection(AsyncFiles):
             time_limit=f" after {seconds:g} s",
         )
         return await session.run(op, monotonic() + seconds if seconds else None, "exec")
+
+    async def popen(
+        self,
+        command: str,
+        *,
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> AsyncProcess:
+        """Start a command and talk with it while it runs, like `subprocess.Popen`.
+
+        Args:
+            command: for the user's login shell on the server.
+            pty: True or a `Pty`: with a terminal; stderr then comes with stdout.
+            env: variables to set, as far as the server accepts them.
+
+        Returns:
+            An `AsyncProcess`, best used in an ``async with`` block.
+
+        Raises:
+            ChannelRefused, ChannelError: the server does not run it.
+        """
+        session = self._live()
+        op = start(session.link, check_command(command), pty=check_pty(pty), env=env)
+        channel = await session.call(op, self._timeout or None, "exec")
+        return AsyncProcess(session, channel, self._timeout)
+
+    async def shell(
+        self, pty: bool | Pty | None = None, *, env: Mapping[str, str] | None = None
+    ) -> AsyncShell:
+        """Start a login shell; a context manager, see `AsyncShell`.
+
+        Raises:
+            ChannelRefused, ChannelError: the server gives no shell.
+        """
+        session = self._live()
+        terminal = check_pty(pty)
+        op = start(session.link, None, pty=terminal, env=env)
+        channel = await session.call(op, self._timeout or None, "shell")
+        return AsyncShell(session, channel, terminal, self._timeout)
 
     # -- ending
 

@@ -27,6 +27,9 @@ def parameters(member: Any) -> list[tuple[str, Any, Any]]:
 def words(member: Any) -> list[str]:
     """Return a docstring's words without what the APIs differ in: units and the kind of loop."""
     text = (inspect.getdoc(member) or "").replace("milliseconds", "seconds").replace("Seconds", "…")
+    for loop, sync in (("An `Async", "A `"), ("an ``async with``", "a ``with``"),
+                       ("`AsyncShell`", "`InteractiveShell`")):  # fmt: skip
+        text = text.replace(loop, sync)
     return text.replace("Milliseconds", "…").split()
 
 
