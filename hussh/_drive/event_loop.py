@@ -1,8 +1,9 @@
 """The driver for event loops: runs operations in tasks of asyncio or trio.
 
 Theory of operation.  `tree` says who waits for what, who leads and who is woken.
-Here a waiter is a task: the leader awaits the root's fds, in a cancel scope of
-its own, the others await an event of their own each.  A leader that shall look
+Here a waiter is a task: the leader awaits the root's fds (or a selector's, which
+stands for all of them), in a cancel scope of its own, the others await an event
+of their own each.  A leader that shall look
 again has that scope cancelled.  The tree's lock is held around each step and
 each call of C, never across an await: the loop has one thread, but finalizers
 and keepalives run in others.  What these have for a task goes through the
@@ -19,8 +20,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import select
+import selectors
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, TypeVar
@@ -59,6 +61,33 @@ class _Waiter:
             self._tree.in_loop(event.set)
 
 
+class _Several:
+    """Several fds that are awaited as one: that of a selector of their own.
+
+    Waiting for each in a task would cost three times as much.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wanted: dict[int, int] = {}
+
+    def fd_for(self, wanted: dict[int, int]) -> int:
+        """The fd that is readable while one of these is ready for what is wanted of it."""
+        for fd in self._wanted.keys() - wanted.keys():
+            self._selector.unregister(fd)  # maybe closed already, which is no error
+        for fd, events in wanted.items():
+            if fd not in self._wanted:
+                self._selector.register(fd, events)
+            elif self._wanted[fd] != events:
+                self._selector.modify(fd, events)
+        self._wanted = wanted
+        fd = self._selector.fileno()
+        return int(fd)
+
+    def close(self) -> None:
+        self._selector.close()
+
+
 class Tree(BaseTree[_Waiter]):
     """A root link, the links over it, and the tasks that wait for them."""
 
@@ -66,6 +95,7 @@ class Tree(BaseTree[_Waiter]):
         self._loop = Loop()
         self._stepping = False  # the loop's thread is in a step, not in a finalizer
         self._scope: anyio.CancelScope | None = None  # of the leader, while it awaits the fds
+        self._several: _Several | None = None
         self._closer: threading.Thread | None = None
         super().__init__(stream)
 
@@ -240,14 +270,14 @@ class Tree(BaseTree[_Waiter]):
         if events == select.POLLIN and not side:
             await anyio.wait_readable(read_fd)
             return
-        reads = (read_fd, *side) if events & select.POLLIN else side
-        async with anyio.create_task_group() as group:
-            for fd in reads:
-                group.start_soon(_await_one, anyio.wait_readable, fd, group.cancel_scope)
-            if events & select.POLLOUT:
-                group.start_soon(_await_one, anyio.wait_writable, write_fd, group.cancel_scope)
-            if not reads and not events:  # until somebody reads what is there already
-                await anyio.sleep_forever()
+        wanted = dict.fromkeys(side, selectors.EVENT_READ)
+        if events & select.POLLIN:
+            wanted[read_fd] = selectors.EVENT_READ
+        if events & select.POLLOUT:
+            wanted[write_fd] = wanted.get(write_fd, 0) | selectors.EVENT_WRITE
+        if self._several is None:
+            self._several = _Several()
+        await anyio.wait_readable(self._several.fd_for(wanted))
         if side:
             self._stream.read_side()
 
@@ -259,11 +289,17 @@ class Tree(BaseTree[_Waiter]):
     # -- ending
 
     def _release(self) -> None:
+        self._forget()
         if not self._stream.slow:
             self._stream.close()
         elif self._closer is None:
             self._closer = threading.Thread(target=self._stream.close, name="hussh-close")
             self._closer.start()
+
+    def _forget(self) -> None:
+        several, self._several = self._several, None
+        if several is not None:
+            several.close()
 
     async def gone(self) -> None:
         """Wait, even when cancelled, until the fds of a closed tree are closed.
@@ -309,10 +345,3 @@ class _Call:
 
 def _cancelled() -> type[BaseException]:
     return anyio.get_cancelled_exc_class()
-
-
-async def _await_one(
-    wait: Callable[[int], Awaitable[None]], fd: int, scope: anyio.CancelScope
-) -> None:
-    await wait(fd)
-    scope.cancel()

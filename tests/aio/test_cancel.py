@@ -93,7 +93,7 @@ async def test_execute(loop: str, jump: bool, bastion: Sshd, target: Sshd, make:
             group.start_soon(neighbour)
             count = await cancel_everywhere(lambda: connection.execute("cat", input=text))
             done.set()
-        assert count >= 2
+        assert count >= 1
         assert wrong == []
         session: Any = connection._shared.session
         assert session.link.sessions == 0
