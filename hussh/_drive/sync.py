@@ -39,6 +39,7 @@ from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import ForkedConnectionError, HusshError
 from .bell import Bell
 from .lock import TreeLock
+from .patience import patience
 
 __all__ = ["Stream", "Tree"]
 
@@ -46,9 +47,6 @@ T = TypeVar("T")
 
 #: Bytes of the root that one pump may read before others get the lock.
 BUDGET = 1 << 20
-
-#: Seconds that the system calls take at once; whoever has more left waits again.
-LONGEST_WAIT = 86_400.0
 
 
 class Stream(Protocol):
@@ -289,9 +287,6 @@ class Tree:
 
     def _poll(self, events: int, deadline: float | None) -> None:
         """Wait for the root's fds or the bell with the lock free."""
-        timeout = None
-        if deadline is not None:
-            timeout = min(max(0.0, deadline - monotonic()), LONGEST_WAIT) * 1000
         read_fd, write_fd = self._stream.fds()
         poll = select.poll()
         side = self._stream.side_fds()
@@ -309,7 +304,7 @@ class Tree:
             self._polls += 1
             self._polled_events = events
             self._let_go()
-            ready = poll.poll(timeout)
+            ready = poll.poll(patience(deadline) * 1000)
             rung = any(fd == self._bell.fd for fd, _ in ready)
             if side and any(fd in side for fd, _ in ready):
                 self._stream.read_side()
@@ -325,12 +320,9 @@ class Tree:
                     self._close_fds()  # left to us by end()
 
     def _sleep(self, me: _Waiter, deadline: float | None) -> None:
-        timeout = -1.0
-        if deadline is not None:
-            timeout = min(max(0.0, deadline - monotonic()), LONGEST_WAIT)
         self._let_go()
         try:
-            me.alarm.acquire(timeout=timeout)
+            me.alarm.acquire(timeout=patience(deadline))
         finally:
             self._lock.acquire()
 
