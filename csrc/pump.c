@@ -188,6 +188,14 @@ static void process(hussh_link *link) {
  * acknowledged, and the bastion delays that acknowledgement by 40 ms unless it
  * has something to send.  So where an answer is pending and we got bytes but
  * send none ourselves, a 5-byte SSH_MSG_IGNORE travels down to carry the ACK. */
+static int expects(const hussh_link *link) {
+  if (link->authenticated)
+    return link->phase == HUSSH_OPEN && link->waiting;
+  /* The login: its first request travels with that for the service, so that two
+   * answers come apart.  Before the keys are exchanged nothing may be sent. */
+  return link->phase >= HUSSH_HOSTKEY && link->auth_asked;
+}
+
 static void nudge(hussh_link *root) {
   hussh_link *link = root->touched_head;
   static const unsigned char ignore[5] = {2, 0, 0, 0, 0};
@@ -195,8 +203,8 @@ static void nudge(hussh_link *root) {
   while (link) { /* children first: they were touched after their parents */
     hussh_link *next = link->next_touched;
     link->touched = 0;
-    if (link->outer && link->got && !link->queued_since && link->phase == HUSSH_OPEN &&
-        link->waiting && link->got < NUDGE_BULK && link->nudges < NUDGES_MAX &&
+    if (link->outer && link->got && !link->queued_since && expects(link) &&
+        link->got < NUDGE_BULK && link->nudges < NUDGES_MAX &&
         !link_in_kex(link) && !link->pending.len) {
       link->nudges++;
       link_emit(link, ignore, sizeof(ignore), NULL, 0);

@@ -17,7 +17,7 @@ from .._policy.sftp import AnyPath, decode_path, encode_path
 from .._protocol import scp as scp_ops
 from .._protocol import sftp_ops as ops
 from .._protocol.core import Blocking, Op
-from .._protocol.sftp_channel import ChannelPipe, Sftp
+from .._protocol.sftp_channel import LinkOpener, Sftp
 from .._protocol.sftp_get_tree import get_tree
 from .._protocol.sftp_local import FileSink, FileSource, MemorySink, MemorySource
 from .._protocol.sftp_put_tree import put_tree
@@ -183,7 +183,7 @@ class AsyncFiles:
         """What this session keeps of SFTP; opens nothing yet."""
         session = self._live()
         if self._sftp is None or self._sftp[0] is not session:
-            self._sftp = session, Sftp(lambda: ChannelPipe(session.link))
+            self._sftp = session, Sftp(LinkOpener(session.link))
         return self._sftp[1]
 
     def _limit(self, timeout: float | None) -> tuple[float, str]:

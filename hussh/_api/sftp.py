@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
 from .._policy.sftp import AnyPath, SFTPAttributes, decode_path, encode_path, file_error
 from .._protocol import sftp_ops as ops
 from .._protocol.core import Op
-from .._protocol.sftp_channel import ChannelPipe, Sftp
+from .._protocol.sftp_channel import LinkOpener, Sftp
 from .._protocol.sftp_get_tree import get_tree
 from .._protocol.sftp_local import FileSink, FileSource, MemorySink, MemorySource
 from .._protocol.sftp_put_tree import put_tree
@@ -40,8 +40,7 @@ COPY_BUFFER = 1 << 20
 
 def new_sftp(session: Session) -> Sftp:
     """What a connection keeps of SFTP; opens nothing yet."""
-    link = session.link
-    return Sftp(lambda: ChannelPipe(link))
+    return Sftp(LinkOpener(session.link))
 
 
 class SFTP:

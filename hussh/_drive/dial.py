@@ -20,6 +20,7 @@ from typing import Any
 
 from .._protocol.core import DeadlineExceeded
 from ..errors import ConnectError, HusshError
+from .patience import patience
 
 __all__ = ["ATTEMPT_DELAY", "Address", "SocketStream", "begin", "dial", "in_turns", "unreachable",
            "unresolved"]  # fmt: skip
@@ -96,9 +97,10 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
         # A resolver knows no deadline: a thread that may outlive ours does the asking.
         thread = threading.Thread(target=ask, name="hussh-resolve", daemon=True)
         thread.start()
-        thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
-        if thread.is_alive():
-            raise DeadlineExceeded("dns") from None
+        while thread.is_alive():
+            if deadline is not None and monotonic() >= deadline:
+                raise DeadlineExceeded("dns") from None
+            thread.join(patience(deadline))
     else:
         ask()
     if isinstance(found[0], Exception):
@@ -156,8 +158,7 @@ def _connect(
                 _start(address, pending, poll, failures)
                 continue
             ends = [end for end in (deadline, next_start if queue else None) if end is not None]
-            timeout = max(0.0, min(ends) - now) * 1000 if ends else None
-            for fd, _ in poll.poll(timeout):
+            for fd, _ in poll.poll(patience(min(ends) if ends else None) * 1000):
                 code = pending[fd][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 sock = settle(fd, code)
                 if sock is not None:

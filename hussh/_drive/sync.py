@@ -21,7 +21,8 @@ from .._native.link import EVENTS, FULL, MORE, WANT_WRITE
 from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import HusshError
 from .bell import Bell
-from .tree import BUDGET, LONGEST_WAIT, BaseTree, Stream
+from .patience import patience
+from .tree import BUDGET, BaseTree, Stream
 
 __all__ = ["BUDGET", "Stream", "Tree"]
 
@@ -180,9 +181,6 @@ class Tree(BaseTree[_Waiter]):
 
     def _poll(self, events: int, deadline: float | None) -> None:
         """Wait for the root's fds or the bell with the lock free."""
-        timeout = None
-        if deadline is not None:
-            timeout = min(max(0.0, deadline - monotonic()), LONGEST_WAIT) * 1000
         read_fd, write_fd = self._stream.fds()
         poll = select.poll()
         side = self._stream.side_fds()
@@ -200,7 +198,7 @@ class Tree(BaseTree[_Waiter]):
             self._polls += 1
             self._polled_events = events
             self._let_go()
-            ready = poll.poll(timeout)
+            ready = poll.poll(patience(deadline) * 1000)
             rung = any(fd == self._bell.fd for fd, _ in ready)
             if side and any(fd in side for fd, _ in ready):
                 self._stream.read_side()
@@ -216,11 +214,8 @@ class Tree(BaseTree[_Waiter]):
                     self._release()  # left to us by end()
 
     def _sleep(self, me: _Waiter, deadline: float | None) -> None:
-        timeout = -1.0
-        if deadline is not None:
-            timeout = min(max(0.0, deadline - monotonic()), LONGEST_WAIT)
         self._let_go()
         try:
-            me.alarm.acquire(timeout=timeout)
+            me.alarm.acquire(timeout=patience(deadline))
         finally:
             self._lock.acquire()

@@ -37,13 +37,10 @@ from .._native.link import EVENTS, MORE, WANT_WRITE, Death, Link, Phase
 from ..errors import ForkedConnectionError, HusshError
 from .lock import TreeLock
 
-__all__ = ["BUDGET", "LONGEST_WAIT", "BaseTree", "Stream", "Waiter"]
+__all__ = ["BUDGET", "BaseTree", "Stream", "Waiter"]
 
 #: Bytes of the root that one pump may read before others get the lock.
 BUDGET = 1 << 20
-
-#: Seconds that the system calls take at once; whoever has more left waits again.
-LONGEST_WAIT = 86_400.0
 
 
 class Stream(Protocol):

@@ -352,6 +352,10 @@ class Link:
         """One of `sessions` has ended; whoever waits for the link shall look again."""
         self.sessions -= 1
         self.sessions_ended += not refused
+        self.poke()
+
+    def poke(self) -> None:
+        """Let whoever waits for the link look again."""
         if self._ptr:
             lib.hussh_link_poke(self._ptr)
 

@@ -18,6 +18,9 @@ from .core import Blocking, Op, Progress
 
 __all__ = ["Place", "establish", "load_known_hosts", "prepare"]
 
+#: libssh2 does not tell a forged host key signature from other failures of an exchange.
+FORGED = " (a forged host key signature looks like this, too)"
+
 #: The lists of SSH_MSG_KEXINIT, each with the argument that changes ours.
 _KINDS = (("kex", "key exchange", "key_exchange="), ("hostkey", "host key", "host_key_algorithms="),
           ("cipher", "cipher", "ciphers="), ("cipher", "cipher", "ciphers="),
@@ -139,14 +142,14 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
         reader = Reader(link.peer_kexinit, 17)
         theirs = [reader.name_list() for _ in _KINDS]
     except ProtocolError:
-        return ProtocolError(f"key exchange failed: {text}")
+        return ProtocolError(f"key exchange failed: {text}{FORGED}")
     missing = [
         (kind, ours[i], theirs[i])
         for i, kind in enumerate(_KINDS)
         if theirs[i] and not set(ours[i]) & set(theirs[i])
     ]
     if not missing:
-        return ProtocolError(f"key exchange failed: {text}")
+        return ProtocolError(f"key exchange failed: {text}{FORGED}")
     (_, name, argument), us, them = missing[0]
     return NegotiationError(
         f"no common {name} algorithm: the server offers {','.join(them)}; "

@@ -1,10 +1,11 @@
 """The SFTP session of a connection: opened when first needed, shared by all, replaced when broken.
 
 Theory of operation.  `SftpSession.step` moves what can be moved without waiting:
-it opens the channel, starts the subsystem, feeds what arrived into the machine
-and sends what the machine queued.  Every operation calls it before it looks for
-its reply and before it waits, so whoever runs serves all, nobody owns the
-opening, and an operation that is given up leaves the others nothing to repair.
+it starts the subsystem, feeds what arrived into the machine and sends what the
+machine queued.  Every operation calls it before it looks for its reply and
+before it waits, so whoever runs serves all, and an operation that is given up
+leaves the others nothing to repair.  Only the channel is opened by one, who may
+have to wait for a place (`open_session`); the others wait for him.
 
 A session that broke (protocol violation, end of the stream, an interrupt in the
 middle of a step) fails everybody who waits in it; the channel is closed, which
@@ -13,18 +14,17 @@ also wakes them.  The next operation begins a new one.  The connection goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from .._native.link import Channel, ChannelState, Link
 from .._policy.wire import string
-from ..errors import HusshError, SFTPError, SFTPUnavailable
-from .channel import REASONS
+from ..errors import ChannelRefused, HusshError, SFTPError, SFTPUnavailable
+from .channel import open_session
 from .core import Need, Op, Progress
 from .sftp_machine import Machine, Request
 from .sftp_wire import Malformed
 
-__all__ = ["ChannelPipe", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "wait"]
+__all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "wait"]
 
 #: What the server may send ahead of our reading: bandwidth x round-trip time of a long, fast way.
 SFTP_WINDOW = 16 * 1024 * 1024
@@ -56,14 +56,46 @@ class Pipe(Protocol):
         """End the stream; `need` is met soon."""
 
 
+class Opener(Protocol):
+    """Opens pipes to one server."""
+
+    def open(self) -> Op[Pipe]:
+        """A new pipe.  Raises SFTPUnavailable."""
+
+    def need(self) -> Need:
+        """What to wait for while somebody else opens one."""
+
+    def poke(self) -> None:
+        """Let those look again."""
+
+
+class LinkOpener:
+    """Opens session channels on a link."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def open(self) -> Op[Pipe]:
+        try:
+            channel = yield from open_session(self.link, window=SFTP_WINDOW)
+        except ChannelRefused as error:
+            raise SFTPUnavailable(f"no session for SFTP: {error.text}") from error
+        return ChannelPipe(channel)
+
+    def need(self) -> Need:
+        return Progress(self.link)
+
+    def poke(self) -> None:
+        self.link.poke()
+
+
 class ChannelPipe:
     """The SFTP subsystem on a session channel (RFC 4254 section 6.5)."""
 
-    def __init__(self, link: Link) -> None:
-        link.check()
-        self.link = link
-        self.channel: Channel = link.open(b"session", b"", SFTP_WINDOW)
-        self._need = Progress(self.channel)
+    def __init__(self, channel: Channel) -> None:
+        self.link = channel.link
+        self.channel = channel
+        self._need = Progress(channel)
         self._asked = self._open = False
         self._stderr = b""
 
@@ -73,15 +105,7 @@ class ChannelPipe:
         info = self.channel.look()
         if info.state == ChannelState.DEAD:
             raise SFTPUnavailable("the connection was lost")
-        if info.state == ChannelState.REFUSED:
-            reason, text = int(info.reason), self.channel.text
-            raise SFTPUnavailable(
-                f"the server refused a session for SFTP: {REASONS.get(reason, 'unknown reason')}"
-                + (f" ({text})" if text else "")
-            )
-        if info.state != ChannelState.OPEN:
-            return False
-        if not self._asked:
+        if not self._asked and not info.closed:
             self.channel.request(b"subsystem", string(b"sftp"), want_reply=True)
             self._asked = True
         # Some servers end the whole connection for data before this answer.
@@ -203,21 +227,32 @@ class Sftp:
     """What a connection knows of SFTP: the present session, if there is one.
 
     Args:
-        new_pipe: makes a stream to the server; called with the tree's lock held.
+        opener: makes the streams to the server.
         standard_symlink: the server takes SYMLINK's paths in the order of the draft, not in
             OpenSSH's, which nearly everybody else has taken over.
     """
 
-    def __init__(self, new_pipe: Callable[[], Pipe], *, standard_symlink: bool = False) -> None:
-        self._new_pipe = new_pipe
+    def __init__(self, opener: Opener, *, standard_symlink: bool = False) -> None:
+        self._opener = opener
+        self._opening = False  # somebody does; he may wait for others to leave room
         self._current: SftpSession | None = None
         self.standard_symlink = standard_symlink
 
     def session(self) -> Op[SftpSession]:
         """The session, when it is ready.  Raises SFTPUnavailable, ConnectionLost."""
         session = self._current
-        if session is None or session.broken is not None:
-            self._current = session = SftpSession(self._new_pipe())
+        while session is None or session.broken is not None:
+            if self._opening:
+                yield self._opener.need()
+            else:
+                try:
+                    self._opening = True
+                    session = SftpSession((yield from self._opener.open()))
+                    self._current = session
+                finally:
+                    self._opening = False
+                    self._opener.poke()
+            session = self._current
         while True:
             session.step()
             session.check()

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from hussh._protocol import sftp_wire as wire
 from hussh._protocol.core import Blocking, Need, Op
-from hussh._protocol.sftp_channel import Sftp
+from hussh._protocol.sftp_channel import Pipe, Sftp
 
 T = TypeVar("T")
 OPENSSH = {
@@ -220,11 +220,21 @@ class Bench:
         self.pipes: list[FakePipe] = []
         self.now = 0.0
 
-        def pipe() -> FakePipe:
-            self.pipes.append(FakePipe(server, limit))
-            return self.pipes[-1]
+        self.limit = limit
+        self.sftp = Sftp(self)
 
-        self.sftp = Sftp(pipe)
+    def open(self) -> Op[Pipe]:
+        """Open another pipe, at once."""
+        self.pipes.append(FakePipe(self.server, self.limit))
+        return self.pipes[-1]
+        yield
+
+    def need(self) -> Need:
+        """Nobody else opens one."""
+        raise Stuck("waits for another's opening")
+
+    def poke(self) -> None:
+        """Nobody waits."""
 
     def clock(self) -> float:
         """Return a time that passes a little with every look."""

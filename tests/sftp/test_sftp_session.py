@@ -82,6 +82,15 @@ def test_threads_share_one_channel(connect: Connect, target: Sshd, tmp_path: Pat
     shutil.rmtree(folder)
 
 
+def test_among_busy_sessions(connect: Connect, sshd_factory: Callable[..., Sshd]) -> None:
+    """Where the server's sessions are all taken by commands, SFTP waits until one has ended."""
+    conn = connect(sshd_factory(options={"MaxSessions": "2"}))
+    jobs: list[Callable[[], Any]] = [lambda: conn.execute("sleep 0.3") for _ in range(6)]
+    jobs += [conn.sftp.listdir for _ in range(6)]
+    assert _in_threads(jobs) == []
+    assert conn.execute("echo on").stdout == "on\n"
+
+
 # -- servers without SFTP
 
 
@@ -89,10 +98,10 @@ def test_threads_share_one_channel(connect: Connect, target: Sshd, tmp_path: Pat
     ("settings", "words"),
     [
         ({"Subsystem": []}, "refused the subsystem"),
-        ({"Subsystem": "sftp /nonexistent/sftp-server"}, "no usable SFTP.* 127"),
+        ({"Subsystem": "sftp /nonexistent/sftp-server"}, "no usable SFTP"),
         ({"Subsystem": "sftp /bin/echo Welcome, traveller"}, "Welcome, traveller"),
         ({"Subsystem": "sftp /bin/true"}, "ended the SFTP session"),
-        ({"MaxSessions": "0"}, "refused a session"),
+        ({"MaxSessions": "0"}, "no session for SFTP"),
     ],
     ids=["refused", "missing", "greeting", "empty", "no-session"],
 )

@@ -156,7 +156,6 @@ TASKS: dict[str, Callable[[Options], None]] = {
 if __name__ == "__main__":
     # A hang shall say where it hangs, and end.
     faulthandler.dump_traceback_later(90, exit=True)
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     TASKS[sys.argv[1]](json.loads(sys.argv[2]))
     say("done")
