@@ -7,6 +7,7 @@ cannot write another.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import shlex
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .._native.link import Channel, Link
-from ..errors import ProtocolError
+from ..errors import ChannelError, ProtocolError
 from .core import Blocking, Op
 from .process import Exit, read, start, wait, write
 
@@ -129,7 +130,8 @@ def receive(link: Link, path: str, sink: Callable[[bytes | bytearray], object]) 
             left -= len(part)
             yield Blocking(partial(_give, sink, part))
         yield from peer.accepted()
-        yield from write(channel, b"\0")
+        with contextlib.suppress(ChannelError):  # all is here; it need not wait for our word
+            yield from write(channel, b"\0")
         return size
     finally:
         channel.free()
