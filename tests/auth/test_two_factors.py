@@ -74,6 +74,7 @@ def test_two_keys(sshd_factory: SshdFactory, keys: Keys, agent: SshAgent) -> Non
     agent.add(server.alice.key)
     agent.add(second)
     login(server, private_key=server.alice.key.path).close()
+    server.wait_for_log(r"^Accepted publickey")  # the server tells us before it tells its log
     outcomes = [outcome for _, outcome in attempts(server)]
     assert outcomes == ["partial", "postponed", "accepted"]
 

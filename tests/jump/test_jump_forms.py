@@ -159,6 +159,7 @@ def test_password_of_hops(sshd_factory: SshdFactory, login: Login) -> None:
     bastion = login(first, password=first.alice.password)
     login(last, password=last.alice.password, proxy_jump=bastion)
     assert [method for _, method in accepted(first)] == ["password"]
+    last.wait_for_log(r"^Accepted password")  # the server tells us before it tells its log
     assert [method for _, method in accepted(last)] == ["password"]
 
 
