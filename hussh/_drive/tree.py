@@ -302,9 +302,43 @@ class _NobodysLock:
 _trees: weakref.WeakSet[BaseTree[Any]] = weakref.WeakSet()
 
 
-def _after_fork() -> None:
-    for tree in list(_trees):
+_held: list[BaseTree[Any]] = []
+
+
+def _before_fork() -> None:
+    """Let no other thread be within C code while this one forks.
+
+    The child gets a copy of every lock as it is, also of those in OpenSSL: one
+    that another thread holds (the random generator's, for each packet) would
+    stay locked there for ever, and the first connection of the child would hang.
+    """
+    for tree in _all_trees():
+        if not tree._lock.owned():
+            _held.append(tree)
+            tree._lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop()._let_go()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
+    for tree in _all_trees():
         tree.abandon()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+def _all_trees() -> list[BaseTree[Any]]:
+    while True:
+        try:
+            return list(_trees)
+        except RuntimeError:  # another thread adds one
+            continue
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)
