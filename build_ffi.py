@@ -19,7 +19,8 @@ TOP = Path(__file__).resolve().parent
 CSRC = TOP / "csrc"
 MODULE = "hussh._native._libssh2"
 CDEFS = ("libssh2.cdef", "link.cdef", "channels.cdef")
-OURS = ("link.c", "pump.c", "messages.c", "channels.c", "chachapoly.c", "stubs.c")
+OURS = ("link.c", "pump.c", "messages.c", "arrivals.c", "channels.c", "chachapoly.c",
+        "stubs.c")  # fmt: skip
 DEFINES = ("HAVE_CONFIG_H", "NDEBUG", "LIBSSH2_NO_DEPRECATED", "_GNU_SOURCE")
 COMPILE = ("-std=gnu11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections",
            "-fdata-sections", "-g1")  # fmt: skip

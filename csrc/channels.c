@@ -8,85 +8,23 @@
  * Windows (section 5.2): the peer gets credit for what was *taken*, not for
  * what arrived, so a reader that stops stops the sender.  Of a channel that
  * carries a link, "taken" is what that link's session has read.
+ *
+ * What the peer says is in arrivals.c; here is the life of channels, what
+ * leaves, and the owner's calls.
  */
 #include "link_priv.h"
-
-#include <limits.h>
 
 #define CHANNELS_MAX 65536u
 #define WRITE_MAX ((size_t)1 << 20)   /* most bytes that a channel queues for sending ... */
 #define WRITE_LOW ((size_t)256 << 10) /* ... and its owner hears of room when so few are left */
 #define WRITE_BULK ((size_t)64 << 10) /* from this size on bytes are sent without being queued */
 
-enum {
-  GLOBAL_REQUEST = 80, REQUEST_SUCCESS, REQUEST_FAILURE,
-  CHANNEL_OPEN = 90, CHANNEL_OPEN_CONFIRMATION, CHANNEL_OPEN_FAILURE, CHANNEL_WINDOW_ADJUST,
-  CHANNEL_DATA, CHANNEL_EXTENDED_DATA, CHANNEL_EOF, CHANNEL_CLOSE, CHANNEL_REQUEST,
-  CHANNEL_SUCCESS, CHANNEL_FAILURE
-};
-
-struct cursor {
-  const unsigned char *at;
-  size_t left;
-  int bad;
-};
-
-static uint32_t take_u32(struct cursor *c) {
-  uint32_t value;
-  if (c->left < 4) {
-    c->bad = 1;
-    return 0;
-  }
-  value = get_u32(c->at);
-  c->at += 4;
-  c->left -= 4;
-  return value;
-}
-
-static unsigned take_byte(struct cursor *c) {
-  if (!c->left) {
-    c->bad = 1;
-    return 0;
-  }
-  c->left--;
-  return *c->at++;
-}
-
-static const unsigned char *take_string(struct cursor *c, size_t *len) {
-  const unsigned char *string;
-  *len = take_u32(c);
-  if (c->bad || *len > c->left) {
-    c->bad = 1;
-    *len = 0;
-    return c->at;
-  }
-  string = c->at;
-  c->at += *len;
-  c->left -= *len;
-  return string;
-}
-
-static void broken(hussh_link *link, const char *text) {
-  link_fail(link, HUSSH_DEAD_PROTOCOL, 0, text, strlen(text));
-}
-
-static void changed(hussh_channel *channel) {
+void channel_changed(hussh_channel *channel) {
   if (!channel->abandoned)
     link_event(channel->link, channel->token, &channel->signalled);
 }
 
-static void set_text(char *to, size_t size, const unsigned char *text, size_t len) {
-  size_t i;
-  if (len >= size)
-    len = size - 1;
-  memcpy(to, text, len);
-  to[len] = '\0';
-  for (i = 0; i < len; i++)
-    if ((unsigned char)to[i] < ' ' || to[i] == 0x7f)
-      to[i] = ' ';
-}
-
-static void emit_number(hussh_channel *channel, unsigned char type) {
+void channel_emit(hussh_channel *channel, unsigned char type) {
   unsigned char message[5];
   message[0] = type;
   put_u32(message + 1, channel->remote_id);
@@ -95,7 +33,7 @@ static void emit_number(hussh_channel *channel, unsigned char type) {
 
 /* ---- life --------------------------------------------------------------- */
 
-static hussh_channel *find(hussh_link *link, uint32_t id) {
+hussh_channel *channel_find(hussh_link *link, uint32_t id) {
   return id < link->channel_slots ? link->channels[id] : NULL;
 }
 
@@ -137,7 +75,7 @@ static void unlist(hussh_channel *channel) {
     root->dirty_tail = before;
 }
 
-static void stop_waiting(hussh_channel *channel) {
+void channel_stop_waiting(hussh_channel *channel) {
   hussh_link *link = channel->link;
   int answers = channel->requests - channel->replies;
   link->waiting -= (uint32_t)((channel->state == HUSSH_CH_OPENING) + (answers > 0 ? answers : 0) +
@@ -148,7 +86,7 @@ static void stop_waiting(hussh_channel *channel) {
 
 static void destroy(hussh_channel *channel) {
   hussh_link *link = channel->link;
-  stop_waiting(channel);
+  channel_stop_waiting(channel);
   unlist(channel);
   link_forget_event(link, channel->token);
   link->channels[channel->local_id] = NULL;
@@ -163,7 +101,7 @@ static void destroy(hussh_channel *channel) {
 }
 
 /* An abandoned channel goes once neither side can speak of it any more. */
-static int gone(hussh_channel *channel) {
+int channel_gone(hussh_channel *channel) {
   if (channel->abandoned &&
       (channel->state == HUSSH_CH_REFUSED || channel->state == HUSSH_CH_DEAD ||
        (channel->closed && channel->close_sent))) {
@@ -173,7 +111,7 @@ static int gone(hussh_channel *channel) {
   return 0;
 }
 
-static void child_eof(hussh_channel *channel) {
+void channel_child_eof(hussh_channel *channel) {
   if (channel->child && !channel->child->in_eof) {
     channel->child->in_eof = 1;
     link_ready(channel->child);
@@ -186,11 +124,11 @@ void channels_link_died(hussh_link *link) {
     hussh_channel *channel = link->channels[i];
     if (!channel)
       continue;
-    stop_waiting(channel);
+    channel_stop_waiting(channel);
     channel->state = HUSSH_CH_DEAD;
-    child_eof(channel);
-    changed(channel);
-    gone(channel);
+    channel_child_eof(channel);
+    channel_changed(channel);
+    channel_gone(channel);
   }
 }
 
@@ -221,209 +159,6 @@ void channels_free(hussh_link *link) {
 
 void channel_detach(hussh_channel *channel) {
   channel->child = NULL;
-}
-
-/* ---- what arrives ------------------------------------------------------- */
-
-static void on_open(hussh_link *link, struct cursor *c) {
-  /* We offer no forwarding, so nothing may be opened towards us. */
-  unsigned char refusal[17];
-  size_t len;
-  uint32_t sender;
-  take_string(c, &len);
-  sender = take_u32(c);
-  if (c->bad)
-    return;
-  refusal[0] = CHANNEL_OPEN_FAILURE;
-  put_u32(put_u32(put_u32(put_u32(refusal + 1, sender), 1), 0), 0);
-  link_emit(link, refusal, sizeof(refusal), NULL, 0);
-}
-
-static void on_global_request(hussh_link *link, struct cursor *c) {
-  static const unsigned char failure = REQUEST_FAILURE;
-  size_t len;
-  unsigned want_reply;
-  take_string(c, &len);
-  want_reply = take_byte(c);
-  if (!c->bad && want_reply)
-    link_emit(link, &failure, 1, NULL, 0);
-}
-
-static void on_confirmation(hussh_channel *channel, struct cursor *c) {
-  uint32_t id = take_u32(c), window = take_u32(c), packet = take_u32(c);
-  if (c->bad || channel->state != HUSSH_CH_OPENING || !packet) {
-    c->bad = 1;
-    return;
-  }
-  channel->link->waiting--;
-  channel->remote_id = id;
-  channel->send_window = window;
-  channel->send_packet = packet < MAX_PACKET ? packet : MAX_PACKET;
-  channel->state = HUSSH_CH_OPEN;
-  changed(channel);
-  if (channel->abandoned) {
-    channel->close_sent = 1;
-    emit_number(channel, CHANNEL_CLOSE); /* last: if it fails, the channel is gone */
-  }
-}
-
-static void on_refusal(hussh_channel *channel, struct cursor *c) {
-  size_t len;
-  const unsigned char *text;
-  uint32_t reason = take_u32(c);
-  if (c->bad || channel->state != HUSSH_CH_OPENING) {
-    c->bad = 1;
-    return;
-  }
-  text = take_string(c, &len); /* some servers leave the texts out */
-  c->bad = 0;
-  stop_waiting(channel);
-  set_text(channel->text, sizeof(channel->text), text, len);
-  channel->reason = reason > INT_MAX ? INT_MAX : (int)reason;
-  channel->state = HUSSH_CH_REFUSED;
-  changed(channel);
-  gone(channel);
-}
-
-static void on_window(hussh_channel *channel, struct cursor *c) {
-  uint32_t add = take_u32(c);
-  if (c->bad || add > UINT32_MAX - channel->send_window) {
-    c->bad = 1;
-    return;
-  }
-  channel->send_window += add;
-  channel_dirty(channel);
-}
-
-static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
-  uint32_t stream = extended ? take_u32(c) : 0;
-  size_t len;
-  const unsigned char *bytes = take_string(c, &len);
-  hussh_queue *to;
-  if (c->bad)
-    return;
-  if (len > channel->recv_window) {
-    broken(channel->link, "the peer sent more channel data than its window allows");
-    return;
-  }
-  channel->recv_window -= (uint32_t)len;
-  if (channel->close_sent || channel->abandoned)
-    return;
-  if (stream > 1 || (extended && (stream == 0 || channel->child))) {
-    channel_credit(channel, len); /* nobody reads such a stream */
-    return;
-  }
-  if (channel->child && channel->child->dead)
-    return;
-  to = channel->child ? &channel->child->in : stream ? &channel->err : &channel->out;
-  if (queue_append(to, bytes, len)) {
-    link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
-    return;
-  }
-  if (channel->child)
-    link_ready(channel->child);
-  else
-    changed(channel);
-}
-
-static void on_close(hussh_channel *channel) {
-  channel->closed = 1;
-  channel->eof = 1;
-  stop_waiting(channel);
-  queue_clear(&channel->in);
-  if (!channel->close_sent) {
-    channel->close_sent = 1;
-    emit_number(channel, CHANNEL_CLOSE);
-  }
-  child_eof(channel);
-  changed(channel);
-  gone(channel);
-}
-
-static void on_request(hussh_channel *channel, struct cursor *c) {
-  size_t len;
-  const unsigned char *name = take_string(c, &len);
-  unsigned want_reply = take_byte(c);
-  if (c->bad)
-    return;
-  if (len == 11 && !memcmp(name, "exit-status", 11)) {
-    uint32_t status = take_u32(c);
-    if (c->bad)
-      return;
-    channel->exit_status = status;
-    channel->exit_known = 1;
-    changed(channel);
-  } else if (len == 11 && !memcmp(name, "exit-signal", 11)) {
-    const unsigned char *signal = take_string(c, &len);
-    unsigned core = take_byte(c);
-    if (c->bad)
-      return;
-    set_text(channel->text, sizeof(channel->text), signal, len);
-    channel->core = core != 0;
-    channel->exit_known = 2;
-    changed(channel);
-  }
-  if (want_reply && !channel->close_sent)
-    emit_number(channel, CHANNEL_FAILURE);
-}
-
-static void on_answer(hussh_channel *channel, int failure) {
-  if (channel->replies == channel->requests)
-    return; /* to nothing that we asked */
-  if (failure && channel->replies < 31)
-    channel->failures |= 1 << channel->replies;
-  channel->replies++;
-  channel->link->waiting--;
-  changed(channel);
-}
-
-void channels_message(hussh_link *link, const unsigned char *message, size_t len) {
-  struct cursor c = {message + 1, len - 1, 0};
-  unsigned type = message[0];
-  if (type == GLOBAL_REQUEST) {
-    on_global_request(link, &c);
-  } else if (type == REQUEST_SUCCESS || type == REQUEST_FAILURE) {
-    if (link->globals_asked > link->global_replies) {
-      link->global_replies++;
-      link_event(link, link->token, &link->signalled);
-    }
-  } else if (type == CHANNEL_OPEN) {
-    on_open(link, &c);
-  } else if (type >= CHANNEL_OPEN_CONFIRMATION && type <= CHANNEL_FAILURE) {
-    hussh_channel *channel = find(link, take_u32(&c));
-    /* Unknown numbers and messages after CLOSE are late, not hostile. */
-    if (channel && !channel->closed) {
-      if (type == CHANNEL_OPEN_CONFIRMATION)
-        on_confirmation(channel, &c);
-      else if (type == CHANNEL_OPEN_FAILURE)
-        on_refusal(channel, &c);
-      else if (channel->state != HUSSH_CH_OPEN)
-        c.bad = 1;
-      else if (type == CHANNEL_WINDOW_ADJUST)
-        on_window(channel, &c);
-      else if (type == CHANNEL_DATA)
-        on_data(channel, &c, 0);
-      else if (type == CHANNEL_EXTENDED_DATA)
-        on_data(channel, &c, 1);
-      else if (type == CHANNEL_EOF) {
-        channel->eof = 1;
-        child_eof(channel);
-        changed(channel);
-      } else if (type == CHANNEL_CLOSE)
-        on_close(channel);
-      else if (type == CHANNEL_REQUEST)
-        on_request(channel, &c);
-      else
-        on_answer(channel, type == CHANNEL_FAILURE);
-    }
-  } else {
-    unsigned char reply[5];
-    reply[0] = 3; /* SSH_MSG_UNIMPLEMENTED */
-    put_u32(reply + 1, link->session->remote.seqno - 1);
-    link_emit(link, reply, sizeof(reply), NULL, 0);
-  }
-  if (c.bad)
-    broken(link, "malformed connection-protocol message");
 }
 
 /* ---- what leaves -------------------------------------------------------- */
@@ -491,11 +226,11 @@ void channel_flush(hussh_channel *channel) {
   }
   if (!from->len && channel->eof_wanted && !channel->eof_sent) {
     channel->eof_sent = 1;
-    emit_number(channel, CHANNEL_EOF);
+    channel_emit(channel, CHANNEL_EOF);
   }
   if (channel->want_room && sent && from->len <= WRITE_LOW) {
     channel->want_room = 0;
-    changed(channel);
+    channel_changed(channel);
   }
 }
 
@@ -671,14 +406,14 @@ int hussh_channel_close(hussh_channel *channel) {
   if (rc)
     return rc;
   queue_clear(&channel->in);
-  stop_waiting(channel);
+  channel_stop_waiting(channel);
   channel->close_sent = 1;
-  emit_number(channel, CHANNEL_CLOSE);
+  channel_emit(channel, CHANNEL_CLOSE);
   return 0;
 }
 
 void hussh_channel_free(hussh_channel *channel) {
-  child_eof(channel);
+  channel_child_eof(channel);
   if (channel->child) {
     channel->child->outer = NULL;
     channel->child = NULL;
@@ -687,5 +422,5 @@ void hussh_channel_free(hussh_channel *channel) {
   channel->abandoned = 1; /* not before: a close that fails would free it */
   queue_clear(&channel->out);
   queue_clear(&channel->err);
-  gone(channel);
+  channel_gone(channel);
 }

@@ -109,8 +109,25 @@ int link_emit(hussh_link *link, const void *head, size_t head_len, const void *b
               size_t body_len);
 int link_in_kex(const hussh_link *link);
 
-/* channels.c */
+/* Messages of the connection protocol (RFC 4254 section 9). */
+enum {
+  GLOBAL_REQUEST = 80, REQUEST_SUCCESS, REQUEST_FAILURE,
+  CHANNEL_OPEN = 90, CHANNEL_OPEN_CONFIRMATION, CHANNEL_OPEN_FAILURE, CHANNEL_WINDOW_ADJUST,
+  CHANNEL_DATA, CHANNEL_EXTENDED_DATA, CHANNEL_EOF, CHANNEL_CLOSE, CHANNEL_REQUEST,
+  CHANNEL_SUCCESS, CHANNEL_FAILURE
+};
+
+/* arrivals.c */
 void channels_message(hussh_link *link, const unsigned char *message, size_t len);
+
+/* channels.c */
+hussh_channel *channel_find(hussh_link *link, uint32_t id);
+void channel_changed(hussh_channel *channel);
+void channel_emit(hussh_channel *channel, unsigned char type); /* a message of its number only */
+void channel_stop_waiting(hussh_channel *channel);
+void channel_child_eof(hussh_channel *channel);
+/* Frees a channel that its owner let go once neither side can speak of it; 1: it is gone. */
+int channel_gone(hussh_channel *channel);
 void channels_link_died(hussh_link *link);
 void channels_unblock(hussh_link *link);
 void channels_free(hussh_link *link);

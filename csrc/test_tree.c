@@ -2,7 +2,7 @@
  *
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
- * build: link.c pump.c messages.c channels.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
+ * build: link.c pump.c messages.c arrivals.c channels.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
  * build: chachapoly.c stubs.c libssh2
  */
 #include "testing.h"
