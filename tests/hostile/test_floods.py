@@ -194,7 +194,8 @@ def test_failed_connections(victim: Victim) -> None:
         return outcome.kept
 
     meet(3)
-    assert meet(20) < 10_000
+    # A leak shows every time, what an allocator or a library keeps shows once.
+    assert min(meet(20) for _ in range(3)) < 10_000
 
 
 def test_a_server_that_asks_and_does_not_read(victim: Victim) -> None:

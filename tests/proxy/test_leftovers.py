@@ -266,7 +266,7 @@ for ending in ("_exit", "exit", "close", "collect"):
             gc.collect()
         os._exit(0) if ending == "_exit" else sys.exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    print(ending, connection.execute("echo hi").stdout.strip(), end=";")
+    print(ending, connection.execute("echo hi").stdout.strip(), end=";", flush=True)
 connection.close()
 try:
     os.kill(pid, 0)

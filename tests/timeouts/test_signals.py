@@ -255,4 +255,5 @@ def test_an_interrupt_at_every_place(target: Sshd, threads: int) -> None:
     assert (done.stderr, done.returncode) == ("", 0)
     *wrong, last = done.stdout.splitlines()
     assert wrong == []
-    assert int(last.removeprefix("hits ")) > (100 if LONG else 20)
+    # How many there are depends on how often a neighbour does the waiting for us.
+    assert int(last.removeprefix("hits ")) > (20 if LONG else 5)
