@@ -111,9 +111,6 @@ def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
             raise _handshake_error(link, options)
         yield Progress(link)
     place.phase = "kex"
-    banner = link.banner or ""
-    if not banner.startswith(("SSH-2.0-", "SSH-1.99-")):  # RFC 4253 section 5.1
-        raise ProtocolError(f"the server speaks no SSH 2: {_shown(banner)}")
 
 
 def _handshake_error(link: Link, options: Options) -> HusshError:
