@@ -340,7 +340,11 @@ class MultiConnection:
         self._crew.close()
 
     def __enter__(self) -> MultiConnection:
-        self.connect()
+        try:
+            self.connect()
+        except BaseException:  # no block is entered whose end would close it
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -357,9 +361,7 @@ class MultiConnection:
         return self._connected().__await__()
 
     async def _connected(self) -> AsyncMultiConnection:
-        twin = AsyncMultiConnection(self._crew, self._progress)
-        await twin.connect()
-        return twin
+        return await AsyncMultiConnection(self._crew, self._progress).__aenter__()
 
     async def __aenter__(self) -> AsyncMultiConnection:
         return await self

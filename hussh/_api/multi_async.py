@@ -165,7 +165,11 @@ class AsyncMultiConnection:
         await self._crew.close_here()
 
     async def __aenter__(self) -> AsyncMultiConnection:
-        await self.connect()
+        try:
+            await self.connect()
+        except BaseException:  # no block is entered whose end would close it
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
