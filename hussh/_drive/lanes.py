@@ -121,8 +121,10 @@ class Lanes:
         self._users = []
 
     def abandon(self) -> None:
-        """In a forked child: another thread may have held the lock."""
+        """In a forked child: another thread may have held the lock; nothing is ours to close."""
         self._lock = threading.Lock()
+        for user in self._users:
+            user.kept = False
 
     def collect(self) -> Loops | None:
         """For finalizers and the interpreter's exit: let all connections go, without waiting."""

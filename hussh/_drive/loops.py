@@ -69,6 +69,7 @@ class LoopThread:
         self._workers = workers
         self._selector = selectors.DefaultSelector()
         self._loop = _Loop(self._selector)
+        self._loop.set_debug(False)  # its slow steps are ours, and no news to the user
         self._lock = threading.Lock()
         self._stopping = False
         self._news = asyncio.Event()
