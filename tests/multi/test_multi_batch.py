@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import anyio
 import pytest
 
-from hussh._drive.batch import Here, HereDrain, drain
+from hussh._drive.batch import Here, HereDrain, Lane, drain
 from hussh._drive.loops import Loops, how_many
 
 Do = Callable[[int], Awaitable[int]]
@@ -147,7 +147,7 @@ def test_loops_that_end_in_between(loops: Loops) -> None:
 async def test_with_a_lane_of_this_loop(loop: str, loops: Loops, limit: int) -> None:
     """Items of the caller's own loop and of others are one batch, in either kind of loop."""
     here = Here()
-    lanes = [here, *loops.threads]
+    lanes: list[Lane] = [here, *loops.threads]
     busy = Busy()
     items = [(lanes[n % 4], n) for n in range(40)]
     async with HereDrain(busy, items, limit, here) as drained:

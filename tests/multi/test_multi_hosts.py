@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_the_twins_have_the_same_methods() -> None:
 
 def test_a_host_of_its_own() -> None:
     """A mapping changes any option for that host; the others keep the common one."""
-    hosts = ["a", {"host": "b", "username": "admin", "port": 2222, "timeout": 5}, "a"]
+    hosts: list[Any] = ["a", {"host": "b", "username": "admin", "port": 2222, "timeout": 5}, "a"]
     a, b, again = connections(SHARED(hosts, username="u", port=22, timeout=9))
     assert [(c.host, c.username, c.port, c.timeout) for c in (a, b, again)] == [
         ("a", "u", 22, 9), ("b", "admin", 2222, 5), ("a", "u", 22, 9),
@@ -86,7 +87,11 @@ def test_a_key_of_its_own(common: str, own: str) -> None:
 
 def test_another_way_for_one_host() -> None:
     """A host may have its own bastion, none, or a proxy command."""
-    hosts = ["a", {"host": "b", "proxy_jump": "other"}, {"host": "c", "proxy_jump": None}]
+    hosts: list[Any] = [
+        "a",
+        {"host": "b", "proxy_jump": "other"},
+        {"host": "c", "proxy_jump": None},
+    ]
     a, b, c = connections(SHARED(hosts, proxy_jump="way", username="u"))
     assert [[hop.host for hop in one._plan.route] for one in (a, b, c)] == [
         ["way", "a"], ["other", "b"], ["c"],
@@ -95,7 +100,13 @@ def test_another_way_for_one_host() -> None:
 
 def test_bastions_by_name_are_shared_by_equal_credentials() -> None:
     """Hosts that reach a bastion as the same user share it; others have one of their own."""
-    hosts = ["a", "b", {"host": "c", "username": "v"}, {"host": "d", "password": "else"}, "e"]
+    hosts: list[Any] = [
+        "a",
+        "b",
+        {"host": "c", "username": "v"},
+        {"host": "d", "password": "else"},
+        "e",
+    ]
     a, b, c, d, e = connections(SHARED(hosts, "u", "secret", proxy_jump="x:1,y"))
     way = a._plan.bastion
     assert way is not None
