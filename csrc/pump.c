@@ -190,7 +190,8 @@ static void process(hussh_link *link) {
  * send none ourselves, a 5-byte SSH_MSG_IGNORE travels down to carry the ACK. */
 static int expects(const hussh_link *link) {
   if (link->authenticated)
-    return link->phase == HUSSH_OPEN && link->waiting;
+    return link->phase == HUSSH_OPEN &&
+           (link->waiting || link->globals_asked > link->global_replies);
   /* The login: its first request travels with that for the service, so that two
    * answers come apart.  Before the keys are exchanged nothing may be sent. */
   return link->phase >= HUSSH_HOSTKEY && link->auth_asked;

@@ -360,6 +360,18 @@ static void test_nudge(void) {
   say(inner, "bu", 97, 0);
   hussh_pump(root, 1);
   CHECK(hears_within(root, 97) && inner->waiting == 0 && root->waiting == 0);
+  say_within(root, outer, 1);
+  hussh_pump(root, 1);
+  CHECK(!hear(root));
+  CHECK(hussh_link_send(inner, "P\0\0\0\1k\1", 7) >= 0); /* a global request, answered, too */
+  hussh_pump(root, 1);
+  CHECK(hears_within(root, 80) && !hear(root));
+  say_within(root, outer, 1);
+  hussh_pump(root, 1);
+  CHECK(hears_within(root, 2));
+  say(inner, "b", 82);
+  hussh_pump(root, 1);
+  CHECK(inner->global_replies == 1 && !hear(root));
   hussh_link_free(inner);
   hussh_link_free(root);
 }

@@ -23,7 +23,7 @@ import threading
 from collections.abc import Sequence
 from time import monotonic
 
-from ..errors import ConnectionLost, HusshError, ProxyCommandError
+from ..errors import ConnectionLost, HusshError, ProxyCommandError, ServerBusy
 from .child import Child
 from .log import logger
 
@@ -95,7 +95,7 @@ class ProxyStream:
         return text.strip()
 
     def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
-        if not isinstance(error, ConnectionLost):
+        if not isinstance(error, ConnectionLost) or isinstance(error, ServerBusy):
             return error
         lines: list[bytes] = []
         with self._lock:
