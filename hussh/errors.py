@@ -1,7 +1,7 @@
 """Every exception that hussh raises, in one tree; this module imports nothing of hussh.
 
 All of them say *where* (`hop`, such as ``"user@bastion:22"``) and *when*
-(`phase`: dns, connect, proxy, banner, kex, hostkey, auth, channel, exec …)
+(`phase`: queue, dns, connect, proxy, banner, kex, hostkey, auth, channel, exec …)
 something failed.  Code written for hussh 0.3.3 caught ``OSError`` and
 ``TimeoutError`` in the sync API and ``RuntimeError`` in the async one, so the
 classes inherit from both where such code must keep working.

@@ -15,7 +15,7 @@ from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.session import confirm
 from .._protocol.way import Stage
-from ..errors import HusshError, ServerBusy
+from ..errors import HusshError, ProxyCommandError, ServerBusy
 from .event_loop import Tree
 from .loop import until
 from .loop_dial import dial
@@ -125,13 +125,28 @@ async def _bring_up_one(
     way: Way[AsyncSession, Tree], index: int, deadline: float | None, turn: Turn
 ) -> None:
     tree = await _tree_of(way, deadline)
-    await tree.run(way.bring_up_one(index), deadline)
+    try:
+        await tree.run(way.bring_up_one(index), deadline)
+    except ServerBusy as error:
+        if not index and way.stages[0].options.proxy_command and not error.server_text:
+            told = await _ask(tree, error, partial(tree.explain, error))
+            if not (turn.refused_before and _ended_well(told)):
+                raise told from told.__cause__
+        raise
     link = way.stages[index].link
     if link is not None and not turn.alone:
         end = monotonic() + CONFIRM
         # It is up, answer or not; what happens to it from now on its user will be told.
         with contextlib.suppress(HusshError, DeadlineExceeded):
             await tree.run(confirm(link), end if deadline is None else min(end, deadline))
+
+
+def _ended_well(error: HusshError) -> bool:
+    """Whether a proxy command ended as if it had done its work.
+
+    Of a server that hangs up some, netcat among them, lose the last words, but not always.
+    """
+    return isinstance(error, ProxyCommandError) and error.exit_code == 0 and not error.stderr_tail
 
 
 async def _take_back(way: Way[AsyncSession, Tree], index: int) -> None:

@@ -44,8 +44,9 @@ HANDSHAKES = 8
 TRIES = 8
 #: Seconds of the first and of the longest pause after refusals.
 PAUSE = (0.1, 10.0)
-#: The same where the server may have banned our address for a time (PerSourcePenalties).
-BAN_PAUSE = (2.0, 60.0)
+#: The same where the server may have banned our address for a time (PerSourcePenalties, by
+#: default for 15 s or more); it may also be somebody else who keeps it busy for a moment.
+BAN_PAUSE = (0.5, 60.0)
 #: So many rounds of successes and a limit that was too much once is tried again.
 PROBE_ROUNDS = 16
 
@@ -153,6 +154,11 @@ class Turn:
     def refusing(self) -> str | None:
         """What the server said when it refused; None: it took a handshake since, or all."""
         return self._state.text if self._state.bursts else None
+
+    @property
+    def refused_before(self) -> bool:
+        """Whether the server has refused any turn."""
+        return self._state.refused > 0
 
     def succeeded(self) -> None:
         """The hop is authenticated: the turn is over."""

@@ -95,8 +95,10 @@ class ProxyStream:
         return text.strip()
 
     def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
-        if not isinstance(error, ConnectionLost) or isinstance(error, ServerBusy):
+        if not isinstance(error, ConnectionLost):
             return error
+        if isinstance(error, ServerBusy) and error.server_text:
+            return error  # it is not the command's fault
         lines: list[bytes] = []
         with self._lock:
             ended = self._await_end(lines)

@@ -126,7 +126,7 @@ def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
 def _handshake_error(link: Link, options: Options) -> HusshError:
     state = link.look()
     if state.death is Death.EOF and state.phase == Phase.BANNER:
-        return _no_banner(link, options)
+        return _no_banner(link)
     if state.death is Death.PEER and state.code == TOO_MANY_CONNECTIONS:
         return ServerBusy(
             f"the server has too many connections: {state.text or 'no reason'}",
@@ -137,16 +137,17 @@ def _handshake_error(link: Link, options: Options) -> HusshError:
     return link.death()
 
 
-def _no_banner(link: Link, options: Options) -> HusshError:
-    """The error for an end before the banner; a reset counts as an end."""
+def _no_banner(link: Link) -> HusshError:
+    """The error for an end before the banner; a reset counts as an end.
+
+    Where the stream is a proxy command's, that knows better of an end without words.
+    """
     if _carrier_died(link):
         return link.death()
     said = _shown(link.preamble.decode("utf-8", "replace"))
     text = "the server closed the connection before its SSH banner"
     if not said:
-        text += "; is it an SSH server, and not too busy?"
-        # A proxy command can have reasons of its own.
-        return ConnectionLost(text) if options.proxy_command else ServerBusy(text)
+        return ServerBusy(f"{text}; is it an SSH server, and not too busy?")
     text += f"; it said: {said}"
     if not BUSY.search(said):
         return ConnectionLost(text)

@@ -6,16 +6,25 @@ import contextlib
 import re
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from hussh import AuthenticationError, Connection, ConnectTimeout, HostKeyError, ServerBusy
+from hussh import (
+    AuthenticationError,
+    Connection,
+    ConnectTimeout,
+    HostKeyError,
+    ProxyCommandError,
+    ServerBusy,
+)
 from hussh._drive import pacing as pacing_module
 from hussh._drive.pacing import HANDSHAKES, Pacer, Statistics
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
+from tests.proxy.commands import RELAY
 from tests.support.hostile import Conn, HostileServer, Password, polite
 from tests.support.listeners import MuteListener
 from tests.support.sshd import Sshd, openssh_version
@@ -69,6 +78,13 @@ def occupied(server: Sshd, count: int = 3) -> Iterator[None]:
             sock = held.enter_context(socket.create_connection((server.host, server.port)))
             assert sock.recv(4) == b"SSH-"  # it has been counted
         yield
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make pauses short."""
+    for name in ("PAUSE", "BAN_PAUSE"):
+        monkeypatch.setattr(pacing_module, name, (0.05, 0.2))
 
 
 @pytest.fixture
@@ -187,7 +203,7 @@ async def test_a_refused_login_is_not_repeated(
 
 
 async def test_a_shared_bastion_is_retried_once_for_all(
-    loop: str, sshd_factory: Start, target: Sshd, paced: Paced
+    loop: str, sshd_factory: Start, target: Sshd, paced: Paced, brief: None
 ) -> None:
     """While a bastion is busy one attempt after the other is made, not one per target."""
     bastion = sshd_factory(options=TIGHT)
@@ -214,7 +230,7 @@ async def test_a_shared_bastion_is_retried_once_for_all(
 
 
 async def test_all_targets_are_told_that_the_bastion_is_busy(
-    loop: str, sshd_factory: Start, target: Sshd, paced: Paced
+    loop: str, sshd_factory: Start, target: Sshd, paced: Paced, brief: None
 ) -> None:
     """When time is over, each target of a busy bastion has an error that says so, and where."""
     bastion = sshd_factory(options=TIGHT)
@@ -232,7 +248,9 @@ async def test_all_targets_are_told_that_the_bastion_is_busy(
     assert at(pacer, bastion)[1:3] == (0, 0)
 
 
-async def test_busy_until_time_is_over(loop: str, sshd_factory: Start, paced: Paced) -> None:
+async def test_busy_until_time_is_over(
+    loop: str, sshd_factory: Start, paced: Paced, brief: None
+) -> None:
     """A server that stays busy is tried until time is over, and the error says how often."""
     server = sshd_factory(options=TIGHT)
     pacer = Pacer()
@@ -255,6 +273,38 @@ async def test_without_a_pacer(loop: str, sshd_factory: Start, make: Make) -> No
             Connection(server.host, server.port, "alice", private_key=server.alice.key.path)
     text = "Not allowed at this time" if openssh_version() >= (9, 8) else "Exceeded MaxStartups"
     assert caught.value.server_text == text
+
+
+async def test_through_a_proxy_command(
+    loop: str, target: Sshd, paced: Paced, brief: None, tmp_path: Path
+) -> None:
+    """What a busy server says through a proxy command counts, and later its silence, too."""
+    runs = tmp_path / "runs"
+    script = f"""
+        echo >> {runs}
+        case $(wc -l < {runs}) in 1) echo "Exceeded MaxStartups";; 2) ;; *) exec "$@" ;; esac
+    """
+    pacer = Pacer()
+    command = ["sh", "-c", script, "sh", *RELAY]
+    async with paced(target, pacer, proxy_command=command) as connection:
+        assert (await connection.execute("echo in")).stdout == "in\n"
+    (seen,) = pacer.statistics().values()
+    assert (seen.refused, seen.authenticated, runs.read_text()) == (2, 1, "\n" * 3)
+
+
+@pytest.mark.parametrize("end", ["exit 0", "exit 3", "echo no >&2; exit 0"])
+async def test_a_proxy_command_that_fails(
+    loop: str, end: str, target: Sshd, paced: Paced, tmp_path: Path
+) -> None:
+    """A proxy command that ends without the server's words is run once, and its error told."""
+    runs = tmp_path / "runs"
+    pacer = Pacer()
+    command = ["sh", "-c", f"echo >> {runs}; {end}"]
+    with pytest.raises(ProxyCommandError, match=r"Failed to start proxy command \(exited with"):
+        await paced(target, pacer, proxy_command=command).connect()
+    assert runs.read_text() == "\n"
+    (seen,) = pacer.statistics().values()
+    assert seen[1:3] == (0, 0)
 
 
 @pytest.mark.parametrize("seconds", [20, 0])
