@@ -59,10 +59,13 @@ class AsyncSession(Hop[Tree]):
             raise self.late(f"{seconds or 0:g} s", phase) from None
 
     async def close(self) -> None:
-        """End this session and the bastions made for it; never raises.
+        """End this session and the bastions made for it.
 
         Waits, even when cancelled, for a proxy command to end: a second at most.
+        Raises RuntimeError in another loop than its own, unless that has ended.
         """
+        if not self.closed:
+            self.tree.check_closable()
         self.end()
         await self.tree.gone()
 

@@ -79,6 +79,7 @@ def make() -> Make:
         if "password" not in options and "key_path" not in options:
             options.setdefault("private_key", server.alice.key.path)
         options.setdefault("timeout", 60)
-        return AsyncConnection(server.host, port=server.port, **options)
+        options = {"host": server.host, "port": server.port, **options}
+        return AsyncConnection(**options)
 
     return connection
