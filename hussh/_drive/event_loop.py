@@ -23,6 +23,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from sys import is_finalizing
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -246,11 +247,13 @@ class Tree(BaseTree[Any]):
 
     def _release(self) -> None:
         self._forget()
-        if not self._stream.slow:
+        if self._stream.slow and self._closer is None and not is_finalizing():
+            closer = threading.Thread(target=self._stream.close, name="hussh-close")
+            with contextlib.suppress(RuntimeError):  # too late for a thread
+                closer.start()
+                self._closer = closer
+        if self._closer is None:
             self._stream.close()
-        elif self._closer is None:
-            self._closer = threading.Thread(target=self._stream.close, name="hussh-close")
-            self._closer.start()
 
     def _forget(self) -> None:
         several, self._several = self._several, None
