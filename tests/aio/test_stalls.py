@@ -12,15 +12,18 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import anyio
 import pytest
 from anyio.abc import SocketStream
 
 from hussh import AuthenticationError
+from hussh._protocol.execute import _Output
 from tests.aio.conftest import Make
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
@@ -87,6 +90,32 @@ async def test_large_results(loop: str, target: Sshd, make: Make) -> None:
         )
         assert len(result.stdout_bytes) == 64 * MIB
         assert longest < STALL
+
+
+def test_results_are_not_copied() -> None:
+    """However large an output is, its result is made without a second copy, so in no time."""
+
+    class Endless:
+        """A channel that always has another MiB."""
+
+        def look(self) -> Any:
+            return SimpleNamespace(out=MIB, err=0, exit_known=1, exit_status=0)
+
+        def read(self, stream: int, size: int) -> bytearray:
+            return bytearray(size)
+
+    output = _Output(cast(Any, Endless()), 32 * MIB)
+    tracemalloc.start()
+    try:
+        output.take()
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        result = output.result(finished=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.stdout_bytes == bytes(32 * MIB)
+    assert peak - before < MIB
 
 
 async def test_files(loop: str, target: Sshd, make: Make, tmp_path: Path) -> None:
