@@ -26,7 +26,7 @@ from tests.aio.test_cancel import SOON, cancel_everywhere
 from tests.proxy.commands import NC
 from tests.support.sshd import Sshd
 
-LONG = bool(os.environ.get("HUSSH_LONG"))
+LONG = os.environ.get("HUSSH_LONG") == "1"
 Begin = Callable[[], Awaitable[Any]]
 TEXT = "x" * 100_000
 
