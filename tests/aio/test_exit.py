@@ -78,10 +78,10 @@ loop.close()
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_exit(ending: str, loop: str, target: Sshd, home: Path) -> None:
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_exit(ending: str, backend: str, target: Sshd, home: Path) -> None:
     """The interpreter ends with status 0, without a word, while connections are open."""
-    if ending == "a loop that is dropped" and loop == "trio":
+    if ending == "a loop that is dropped" and backend == "trio":
         pytest.skip("a loop of trio's cannot be dropped")
     values = {
         "top": str(TOP),
@@ -89,7 +89,7 @@ def test_exit(ending: str, loop: str, target: Sshd, home: Path) -> None:
         "port": target.port,
         "user": target.alice.name,
         "key": str(target.alice.key.path),
-        "loop": loop,
+        "loop": backend,
     }
     script = (BEGIN + ENDINGS[ending]).format(**values)
     done = subprocess.run(

@@ -19,6 +19,7 @@ from tests.aio.conftest import Make
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd
 
+ON_UVLOOP = True
 INTERVAL = 0.1  # seconds
 RelayFactory = Callable[..., Relay]
 

@@ -20,9 +20,11 @@ from hussh import (
 )
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
+from tests.conformance.apis import LOOPS, run_in
 from tests.support.listeners import MuteListener
 from tests.support.sshd import Sshd
 
+ON_UVLOOP = True
 ROOMY = {"MaxSessions": 100, "MaxStartups": "200:30:200"}
 
 
@@ -188,7 +190,7 @@ async def test_closing_under_a_command(loop: str, target: Sshd, make: Make) -> N
     assert len(ended) == 3
 
 
-@pytest.mark.parametrize("other", ["asyncio", "trio"])
+@pytest.mark.parametrize("other", LOOPS)
 async def test_another_loop(loop: str, other: str, target: Sshd, make: Make) -> None:
     """Every method of a connection and of its streams is refused in a loop that is not its own."""
     async with make(target) as connection:
@@ -233,7 +235,7 @@ async def test_another_loop(loop: str, other: str, target: Sshd, make: Make) -> 
                 else:
                     refused.append(f"{call} was allowed")
 
-        thread = threading.Thread(target=lambda: anyio.run(main, backend=other))
+        thread = threading.Thread(target=lambda: run_in(other, main))
         thread.start()
         thread.join()
         belongs = "this connection belongs to another event loop, the one that opened it"

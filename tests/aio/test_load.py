@@ -17,6 +17,7 @@ from tests.support.listeners import MuteListener
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd
 
+ON_UVLOOP = True
 #: Servers need most of the time for each; HUSSH_LONG=1 makes more of them.
 TARGETS = 200 if os.environ.get("HUSSH_LONG") == "1" else 60
 

@@ -6,12 +6,13 @@ A new API joins in ``apis.py``, a new transport in ``TRANSPORTS``; no test chang
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.conformance.apis import APIS, Api
+from tests.conformance.apis import APIS, UVLOOP, Api
 from tests.conformance.client import Client, run_async_test
 from tests.proxy.commands import NC
 from tests.support import leaks
@@ -34,6 +35,10 @@ COLUMNS = [
     for api in APIS
     for transport in TRANSPORTS
 ]
+if UVLOOP is not None:
+    # What differs from asyncio's own loop shows in one of them.
+    names = ("socket", "jump") if os.environ.get("HUSSH_LONG") == "1" else ("jump",)
+    COLUMNS += [pytest.param((UVLOOP, name), id=f"uvloop-{name}") for name in names]
 
 
 @pytest.hookimpl(tryfirst=True)
