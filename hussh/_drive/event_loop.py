@@ -328,6 +328,8 @@ class _Call:
             await anyio.to_thread.run_sync(self._make, abandon_on_cancel=True)
         except BaseException:
             self._given_up = True
+            if self._need.abort is not None:
+                self._need.abort()
             self._discard()
             raise
         return self._results.pop()
