@@ -9,7 +9,7 @@ from typing import TypeVar
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.way import Stage
-from ..errors import HusshError
+from ..errors import ConnectError, HusshError
 from .dial import dial
 from .keepalive import ended, tend
 from .proxy import start_proxy
@@ -104,7 +104,12 @@ def _open_stream(stage: Stage, deadline: float | None) -> Stream:
 def _take_root(way: Way[Session, Tree], stream: Stream) -> None:
     try:
         way.grow(Tree(stream))
-    except BaseException:
+    except BaseException as error:
         if way.stages[0].link is None:  # else `undo` closes it
             stream.close()
+        if isinstance(error, OSError):  # the bell needs a descriptor
+            options = way.stages[0].options
+            raise ConnectError(
+                f"cannot use the connection to {options.host} port {options.port}: {error.strerror}"
+            ) from error
         raise

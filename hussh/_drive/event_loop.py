@@ -299,6 +299,8 @@ class _Call:
             await anyio.to_thread.run_sync(self._make, abandon_on_cancel=True)
         except BaseException:
             self._given_up = True
+            if self._need.abort is not None:
+                self._need.abort()
             if self._begun and not self._over and not self._need.patient:
                 with anyio.move_on_after(LAST_MOMENT, shield=True):
                     await self._ended.wait()

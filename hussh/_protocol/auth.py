@@ -41,7 +41,7 @@ from ..errors import (
     ProtocolError,
 )
 from . import agent
-from .core import Blocking, Op, Progress
+from .core import Blocking, DeadlineExceeded, Op, Progress
 
 __all__ = ["AskAgent", "authenticate"]
 
@@ -56,9 +56,13 @@ ONE_OF_MANY = "the server took a first credential and wants another, which it di
 
 
 class AskAgent(Protocol):
-    """Sends one framed request to the agent at a socket path, returns its framed answer."""
+    """Makes the call that sends the agent at a socket path one framed request.
 
-    def __call__(self, path: str, request: bytes, seconds_left: float | None) -> bytes: ...
+    Its result is the framed answer.  `note` is for the log: what is asked; `touch`:
+    whether the agent may have to wait for a touch.
+    """
+
+    def __call__(self, path: str, request: bytes, note: str, touch: bool = False) -> Blocking: ...
 
 
 class _Outcome(Enum):
@@ -222,9 +226,14 @@ class _Login:
         question = agent.sign_request(
             public.blob, string(self.link.session_id) + request, agent.sign_flags(algorithm)
         )
+        touch = public.algorithm.startswith("sk-")
+        asked = f"ssh-agent to sign with {name} ({public.fingerprint})"
         try:
-            answer = yield Blocking(lambda left: self.ask_agent(path, question, left), patient=True)
+            answer = yield self.ask_agent(path, question, f"[{self.hop}] asking {asked}", touch)
             signature = agent.parse_signature(answer, algorithm)
+        except DeadlineExceeded as late:
+            late.waiting = asked + (" and the user to touch the security key" if touch else "")
+            raise
         except (OSError, AuthenticationError) as error:
             self.tried.append(f"ssh-agent ({_printable(str(error))})")
             return _Outcome.FAILURE
@@ -367,11 +376,14 @@ def _with_defaults(login: _Login) -> Op[bool]:
     path = agent.socket_path(login.options.agent, os.environ)
     if path and login.takes("publickey"):
         try:
-            answer = yield Blocking(
-                lambda left: login.ask_agent(path, agent.request_identities(), left), patient=True
+            answer = yield login.ask_agent(
+                path, agent.request_identities(), f"[{login.hop}] asking ssh-agent to list its keys"
             )
             identities = agent.filter_identities(agent.parse_identities(answer))
             login.not_offered = len(identities)
+        except DeadlineExceeded as late:
+            late.waiting = "ssh-agent to list its keys"
+            raise
         except (OSError, AuthenticationError) as error:
             login.tried.append(f"ssh-agent ({_printable(str(error))})")
             identities = []

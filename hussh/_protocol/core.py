@@ -40,7 +40,8 @@ class Progress:
 class Blocking:
     """Call this where blocking harms nobody; its result or exception is the yield's.
 
-    `seconds_left` tells the call its time limit, None for no limit.
+    `seconds_left` tells the call its time limit, None for no limit.  A driver that
+    gives up a call which runs in another thread calls `abort`, to end it soon.
 
     A call that runs on while its operation is cancelled may use what that one's
     clean-up closes, so a moment is spent to let it end first, but for those that
@@ -49,6 +50,7 @@ class Blocking:
 
     call: Callable[[float | None], Any]
     patient: bool = False
+    abort: Callable[[], None] | None = None
 
 
 Need = Progress | Blocking
@@ -59,10 +61,11 @@ class DeadlineExceeded(Exception):
     """Thrown into an operation by its driver when its time is over; never leaves hussh.
 
     `phase` is what took too long, where only the raiser knows; `said` is what the
-    stream's own program had to say until then.
+    stream's own program had to say until then; `waiting` is who else kept us
+    waiting, where it was not the peer.
     """
 
-    said = ""
+    said = waiting = ""
 
     def __init__(self, phase: str | None = None) -> None:
         super().__init__(phase)
