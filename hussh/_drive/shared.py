@@ -7,7 +7,7 @@ carries.  Of the Python side the async facade imports it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -78,6 +78,22 @@ class Shared:
     @property
     def is_open(self) -> bool:
         return self.session is not None and not self.session.closed
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is open for all that the caller did, but its link is dead."""
+        session = self.session
+        if session is None or session.closed or session.tree.forked:
+            return False
+        with session.tree.locked():
+            return session.link.dead
+
+    def way(self) -> Iterator[Shared]:
+        """This one, and those that carry it; the last is what others may share a tree with."""
+        on_the_way: Shared | None = self
+        while on_the_way is not None:
+            yield on_the_way
+            on_the_way = on_the_way._bastion
 
     async def connect(self, limit: Limit) -> None:
         """Open it for the caller, unless it is open."""
