@@ -41,7 +41,7 @@ from ..errors import (
     ProtocolError,
 )
 from . import agent
-from .core import Blocking, Op, Progress
+from .core import Blocking, DeadlineExceeded, Op, Progress
 
 __all__ = ["AskAgent", "authenticate"]
 
@@ -56,9 +56,13 @@ ONE_OF_MANY = "the server took a first credential and wants another, which it di
 
 
 class AskAgent(Protocol):
-    """Sends one framed request to the agent at a socket path, returns its framed answer."""
+    """Makes the call that sends the agent at a socket path one framed request.
 
-    def __call__(self, path: str, request: bytes, seconds_left: float | None) -> bytes: ...
+    Its result is the framed answer.  `note` is for the log: what is asked; `touch`:
+    whether the agent may have to wait for a touch.
+    """
+
+    def __call__(self, path: str, request: bytes, note: str, touch: bool = False) -> Blocking: ...
 
 
 class _Outcome(Enum):
@@ -181,7 +185,7 @@ class _Login:
             return _Outcome.FAILURE
         request = self.key_request(algorithm, public)
         signed = string(self.link.session_id) + request
-        signature = yield Blocking(lambda _: key.sign(signed, plain(algorithm)))
+        signature = yield Blocking(lambda _: key.sign(signed, plain(algorithm)), patient=True)
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
 
@@ -222,9 +226,14 @@ class _Login:
         question = agent.sign_request(
             public.blob, string(self.link.session_id) + request, agent.sign_flags(algorithm)
         )
+        touch = public.algorithm.startswith("sk-")
+        asked = f"ssh-agent to sign with {name} ({public.fingerprint})"
         try:
-            answer = yield Blocking(lambda left: self.ask_agent(path, question, left))
+            answer = yield self.ask_agent(path, question, f"[{self.hop}] asking {asked}", touch)
             signature = agent.parse_signature(answer, algorithm)
+        except DeadlineExceeded as late:
+            late.waiting = asked + (" and the user to touch the security key" if touch else "")
+            raise
         except (OSError, AuthenticationError) as error:
             self.tried.append(f"ssh-agent ({_printable(str(error))})")
             return _Outcome.FAILURE
@@ -261,7 +270,7 @@ class _Login:
                 answers, password = [password], None
             elif self.options.prompt is not None:
                 asked = PromptRequest(self.hop, name, instruction, prompts)
-                given = yield Blocking(partial(_ask_user, self.options.prompt, asked))
+                given = yield Blocking(partial(_ask_user, self.options.prompt, asked), patient=True)
                 answers = _check_answers(asked, given)
             else:
                 self.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)
@@ -318,7 +327,7 @@ def _load(
 def _with_key(login: _Login) -> Op[bool]:
     options = login.options
     path, secret = str(options.private_key), options.password
-    key, certificate, is_passphrase = yield Blocking(partial(_load, path, secret))
+    key, certificate, is_passphrase = yield Blocking(partial(_load, path, secret), patient=True)
     login.verdict, login.kind = f"the server refused the key {path}", KeyRefused
     outcome = _Outcome.FAILURE
     if certificate is not None:
@@ -367,11 +376,14 @@ def _with_defaults(login: _Login) -> Op[bool]:
     path = agent.socket_path(login.options.agent, os.environ)
     if path and login.takes("publickey"):
         try:
-            answer = yield Blocking(
-                lambda left: login.ask_agent(path, agent.request_identities(), left)
+            answer = yield login.ask_agent(
+                path, agent.request_identities(), f"[{login.hop}] asking ssh-agent to list its keys"
             )
             identities = agent.filter_identities(agent.parse_identities(answer))
             login.not_offered = len(identities)
+        except DeadlineExceeded as late:
+            late.waiting = "ssh-agent to list its keys"
+            raise
         except (OSError, AuthenticationError) as error:
             login.tried.append(f"ssh-agent ({_printable(str(error))})")
             identities = []
@@ -389,7 +401,7 @@ def _with_defaults(login: _Login) -> Op[bool]:
         if not login.takes("publickey"):
             break
         try:
-            key, certificate, _ = yield Blocking(partial(_load, file, None))
+            key, certificate, _ = yield Blocking(partial(_load, file, None), patient=True)
         except KeyFileError as error:
             login.tried.append(f"key {file} ({type(error).__name__})")
             continue

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from hussh.multi_conn import MultiConnection
-from tests.aio.conftest import loop, pytest_pyfunc_call
+from tests.aio.conftest import pytest_generate_tests, pytest_pyfunc_call
 from tests.support import leaks
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
 
-__all__ = ["loop", "pytest_pyfunc_call"]
+__all__ = ["pytest_generate_tests", "pytest_pyfunc_call"]
 
 #: Loopback addresses of the one server (it takes 16); each is a host of its own to its clients.
 HOSTS = [f"127.0.0.{number}" for number in range(1, 17)]

@@ -166,5 +166,5 @@ class Stepper:
         return done[0]
 
 
-def _no_agent(path: str, request: bytes, seconds_left: float | None) -> bytes:
+def _no_agent(path: str, request: bytes, note: str, touch: bool = False) -> Blocking:
     raise OSError("no agent in these tests")
