@@ -31,7 +31,8 @@ struct hussh_link {
   int phase, dead, code;
   int gate, dry, in_eof, ended; /* the recv callback: may it give; did it say EAGAIN; EOF */
   int shaken, authenticated, auth_asked, kex_packets, rekeys, was_rekeying;
-  uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new */
+  uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new ... */
+  uint64_t keyed_sent, keyed_received; /* ... and bytes */
   int globals_asked, global_replies;
   uint64_t received, sent;
   char text[256];

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from ..errors import ChannelError, ConnectionClosed, ConnectionLost, HusshError, ProtocolError
 from ._libssh2 import ffi, lib
 
-__all__ = ["Channel", "ChannelState", "Death", "Link", "Method", "Phase", "Trash"]
+__all__ = ["FAST_AES", "Channel", "ChannelState", "Death", "Link", "Method", "Phase", "Trash"]
 
 lib.libssh2_init(0)  # once, before threads: its counters are not atomic
 
@@ -70,6 +70,8 @@ class Method(IntEnum):
 
 
 KEX_FAILURES = (lib.LIBSSH2_ERROR_KEX_FAILURE, lib.LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE)
+#: Whether this processor has instructions for AES-GCM.
+FAST_AES = bool(lib.hussh_fast_aes())
 WANT_WRITE: int = lib.HUSSH_WANT_WRITE
 MORE: int = lib.HUSSH_MORE
 EVENTS: int = lib.HUSSH_EVENTS
