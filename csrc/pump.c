@@ -395,7 +395,9 @@ int hussh_pump(hussh_link *root, size_t budget) {
     nudge(root);
     flush(root);
     done += n;
-  } while (done < budget && (root->ready_head || n == READ_CHUNK));
+    /* While nobody has to hear of anything, what came meanwhile is taken, too. */
+  } while (done < budget &&
+           (root->ready_head || n == READ_CHUNK || (n && !root->event_count)));
   return bits(root, root->ready_head || n == READ_CHUNK || must_read(root));
 }
 

@@ -434,6 +434,15 @@ class Channel:
             lib.hussh_channel_read(self.pointer, stream, ffi.from_buffer(buffer), len(buffer))
         )
 
+    def await_message(self, rest: int, longest: int) -> None:
+        """Until the next read stdout makes an event only when a message is complete.
+
+        Messages have a 32-bit length in front; one beyond `longest` is reported at
+        once.  `rest` is how many bytes are missing of a message that was read in
+        part; 0: the next byte begins one.
+        """
+        lib.hussh_channel_await_message(self.pointer, rest, longest)
+
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Queue bytes for the peer; returns how many were taken, maybe 0."""
         return self._check(
