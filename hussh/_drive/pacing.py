@@ -51,6 +51,10 @@ BAN_PAUSE = (0.5, 60.0)
 PROBE_ROUNDS = 16
 
 
+#: Seconds for which a login may go on counting as unauthenticated with the server, see `confirm`.
+LAG = 0.05
+
+
 class Server(NamedTuple):
     """Whom a handshake is with: the same address over another way is another server.
 
@@ -116,13 +120,14 @@ class Turn:
         granted: the handshake may begin, once `pause` is 0.
         wake: called, from any thread, when it is granted; set by whoever waits, who then
             looks at `granted` once more.
+        confirmed: the server has answered something after the login; set by whoever saw it.
     """
 
-    __slots__ = ("granted", "wake", "_epoch", "_holds", "_jitter", "_number", "_pacer", "_state",
-                 "_wants")  # fmt: skip
+    __slots__ = ("confirmed", "granted", "wake", "_epoch", "_holds", "_jitter", "_number",
+                 "_pacer", "_state", "_wants")  # fmt: skip
 
     def __init__(self, pacer: Pacer, state: _State, number: int) -> None:
-        self.granted = False
+        self.granted = self.confirmed = False
         self.wake: Callable[[], object] | None = None
         self._pacer = pacer
         self._state = state
@@ -284,6 +289,8 @@ def _succeeded(turn: Turn) -> None:
     _give_back(turn)
     state.authenticated += 1
     state.bursts = 0
+    if not turn.confirmed:
+        state.not_before = max(state.not_before, turn._pacer._clock() + LAG)
     most = turn._pacer._handshakes
     if state.limit >= most:
         return

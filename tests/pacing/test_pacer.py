@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hussh._drive.pacing import (
     BAN_PAUSE,
     HANDSHAKES,
+    LAG,
     PAUSE,
     PROBE_ROUNDS,
     Pacer,
@@ -227,6 +228,20 @@ def test_longer_pauses_for_what_may_be_a_ban() -> None:
         turn = burst(pacer, taken, taken + 1, BANNED)[-1]
         turn.ask()
         assert turn.pause() == pytest.approx(bounds[0])
+
+
+def test_a_login_counts_for_a_moment_longer() -> None:
+    """Who comes right after a login that was not seen to be over for the server waits a little."""
+    clock = Clock()
+    pacer = paced(3, clock)
+    pacer.turn(BASTION).succeeded()
+    turn = pacer.turn(BASTION)
+    assert turn.pause() == pytest.approx(LAG)
+    clock.now += LAG
+    assert turn.pause() == 0
+    turn.confirmed = True
+    turn.succeeded()
+    assert pacer.turn(BASTION).pause() == 0
 
 
 def test_refusing() -> None:

@@ -48,6 +48,7 @@ class Hop:
     async def run(self) -> None:
         async def attempt(turn: Turn) -> None:
             self.attempts += 1
+            turn.confirmed = True
             self.place.phase = "banner"
             await self.attempt()
 
@@ -119,7 +120,7 @@ async def test_without_a_limit_of_time(loop: str, brief: None) -> None:
 
 async def test_when_time_is_over(loop: str) -> None:
     """A time-out while the server refuses is a ServerBusy with its tries, because of a time-out."""
-    hop = Hop(Pacer(1), failing(busy()), 0.2)
+    hop = Hop(Pacer(1), failing(busy()), 0.4)
     with pytest.raises(ServerBusy) as caught:
         await hop.run()
     error = caught.value
