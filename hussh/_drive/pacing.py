@@ -40,7 +40,8 @@ __all__ = ["HANDSHAKES", "TRIES", "Pacer", "Server", "Statistics", "Turn", "serv
 
 #: Fits OpenSSH's default of MaxStartups 10:30:100, and leaves others a little.
 HANDSHAKES = 8
-#: So often a handshake without a time limit is tried.
+#: So often a handshake without a time limit is tried, and so many bursts of refusals in a row
+#: are enough for all that wait for that server without one.
 TRIES = 8
 #: Seconds of the first and of the longest pause after refusals.
 PAUSE = (0.1, 10.0)
@@ -156,9 +157,19 @@ class Turn:
         return self._state.granted + self._state.waiting <= 1
 
     @property
-    def refusing(self) -> str | None:
-        """What the server said when it refused; None: it took a handshake since, or all."""
-        return self._state.text if self._state.bursts else None
+    def refusing(self) -> bool:
+        """Whether the server has refused, and let nobody in since."""
+        return self._state.bursts > 0
+
+    @property
+    def server_text(self) -> str:
+        """What it said when it refused last; maybe nothing."""
+        return self._state.text
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the server has just refused so much that none need wait without a limit."""
+        return self._state.bursts >= TRIES and self.pause() > 0
 
     @property
     def refused_before(self) -> bool:
