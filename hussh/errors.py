@@ -30,6 +30,7 @@ __all__ = [
     "NegotiationError",
     "NotText",
     "OutputLimitExceeded",
+    "PartialFailureException",
     "PassphraseRequired",
     "ProtocolError",
     "ProxyCommandError",
@@ -298,6 +299,21 @@ class OutputLimitExceeded(HusshError, OSError, RuntimeError):
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
         self.result = result
+
+
+class PartialFailureException(HusshError, RuntimeError):
+    """Something failed on some hosts, or on all.
+
+    Attributes:
+        succeeded, failed: the two halves of the ``MultiResult``; None where one is empty.
+    """
+
+    def __init__(
+        self, text: str, *, succeeded: Any = None, failed: Any = None, **place: Any
+    ) -> None:
+        super().__init__(text, **place)
+        self.succeeded = succeeded
+        self.failed = failed
 
 
 class NotText(HusshError, ValueError, OSError, RuntimeError):

@@ -11,6 +11,7 @@ from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.way import Stage
 from ..errors import ConnectError, HusshError
 from .dial import dial
+from .keepalive import ended, tend
 from .proxy import start_proxy
 from .session import Hop, Way
 from .sync import Stream, Tree
@@ -22,6 +23,12 @@ T = TypeVar("T")
 
 class Session(Hop[Tree]):
     """One hop, from when its byte stream exists, for threads."""
+
+    def tend(self, interval: float) -> None:
+        tend(self, interval)
+
+    def untend(self) -> None:
+        ended()
 
     def run(self, op: Op[T], deadline: float | None, phase: str) -> T:
         """Run an operation; its errors say on which hop, and in which phase if they do not know."""

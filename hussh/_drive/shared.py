@@ -7,7 +7,7 @@ carries.  Of the Python side the async facade imports it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -17,7 +17,7 @@ from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded
 from .._protocol.session import Place
 from ..errors import ConnectionClosed, ConnectTimeout, HusshError
-from .loop import until
+from .loop import Loop, until
 from .loop_connect import AsyncSession, connect
 
 __all__ = ["Limit", "Shared"]
@@ -48,6 +48,7 @@ class _Attempt:
     """Opening that is under way; who else needs the session waits for `over`."""
 
     def __init__(self) -> None:
+        self.loop = Loop()
         self.over = anyio.Event()
         self.error: HusshError | None = None
         self.given_up = False
@@ -78,6 +79,22 @@ class Shared:
     def is_open(self) -> bool:
         return self.session is not None and not self.session.closed
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is open for all that the caller did, but its link is dead."""
+        session = self.session
+        if session is None or session.closed or session.tree.forked:
+            return False
+        with session.tree.locked():
+            return session.link.dead
+
+    def way(self) -> Iterator[Shared]:
+        """This one, and those that carry it; the last is what others may share a tree with."""
+        on_the_way: Shared | None = self
+        while on_the_way is not None:
+            yield on_the_way
+            on_the_way = on_the_way._bastion
+
     async def connect(self, limit: Limit) -> None:
         """Open it for the caller, unless it is open."""
         await self._get(limit)
@@ -99,7 +116,8 @@ class Shared:
             await self._close()
 
     async def close(self) -> None:
-        """Close it, whoever uses it."""
+        """Close it, whoever uses it; RuntimeError in another loop, unless its own has ended."""
+        self._check_closable()
         self.kept = False
         if self._attempt is not None:
             self._attempt.given_up = True
@@ -115,6 +133,12 @@ class Shared:
             bastion._users -= 1
             if not bastion._users and not bastion.kept:
                 bastion.collect()
+
+    def _check_closable(self) -> None:
+        if self._attempt is not None and not self._attempt.loop.ended:
+            self._attempt.loop.check()
+        if self.is_open and self.session is not None:
+            self.session.tree.check_closable()
 
     async def _close(self) -> None:
         try:
@@ -133,6 +157,7 @@ class Shared:
             attempt = self._attempt
             if attempt is None:
                 return await self._open(limit)
+            attempt.loop.check()
             try:
                 with until(limit.deadline):
                     await attempt.over.wait()

@@ -185,7 +185,7 @@ class _Login:
             return _Outcome.FAILURE
         request = self.key_request(algorithm, public)
         signed = string(self.link.session_id) + request
-        signature = yield Blocking(lambda _: key.sign(signed, plain(algorithm)))
+        signature = yield Blocking(lambda _: key.sign(signed, plain(algorithm)), patient=True)
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
 
@@ -270,7 +270,7 @@ class _Login:
                 answers, password = [password], None
             elif self.options.prompt is not None:
                 asked = PromptRequest(self.hop, name, instruction, prompts)
-                given = yield Blocking(partial(_ask_user, self.options.prompt, asked))
+                given = yield Blocking(partial(_ask_user, self.options.prompt, asked), patient=True)
                 answers = _check_answers(asked, given)
             else:
                 self.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)
@@ -327,7 +327,7 @@ def _load(
 def _with_key(login: _Login) -> Op[bool]:
     options = login.options
     path, secret = str(options.private_key), options.password
-    key, certificate, is_passphrase = yield Blocking(partial(_load, path, secret))
+    key, certificate, is_passphrase = yield Blocking(partial(_load, path, secret), patient=True)
     login.verdict, login.kind = f"the server refused the key {path}", KeyRefused
     outcome = _Outcome.FAILURE
     if certificate is not None:
@@ -401,7 +401,7 @@ def _with_defaults(login: _Login) -> Op[bool]:
         if not login.takes("publickey"):
             break
         try:
-            key, certificate, _ = yield Blocking(partial(_load, file, None))
+            key, certificate, _ = yield Blocking(partial(_load, file, None), patient=True)
         except KeyFileError as error:
             login.tried.append(f"key {file} ({type(error).__name__})")
             continue

@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .._native.link import Channel, Link
+from .._native.link import Channel, Link, Ticket
 
 __all__ = ["Blocking", "DeadlineExceeded", "Need", "Op", "Progress"]
 
@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """Resume me after something happened to this link or channel."""
+    """Resume me after something happened to this link or channel, or my turn has come."""
 
-    of: Link | Channel
+    of: Link | Channel | Ticket
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,14 @@ class Blocking:
 
     `seconds_left` tells the call its time limit, None for no limit.  A driver that
     gives up a call which runs in another thread calls `abort`, to end it soon.
+
+    A call that runs on while its operation is cancelled may use what that one's
+    clean-up closes, so a moment is spent to let it end first, but for those that
+    wait for others, `patient` ones.
     """
 
     call: Callable[[float | None], Any]
+    patient: bool = False
     abort: Callable[[], None] | None = None
 
 

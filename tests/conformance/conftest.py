@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.apis import APIS, Api
+from tests.conformance.apis import APIS, UVLOOP, Api
 from tests.conformance.client import Client, run_async_test
 from tests.proxy.commands import NC
 from tests.support import leaks
@@ -46,6 +46,12 @@ FULL_COLUMNS = [
     for transport in TRANSPORTS
     if LONG or (api.name, transport) in FULL
 ]
+if UVLOOP is not None:
+    # What differs from asyncio's own loop shows in one of them.
+    COLUMNS += [
+        pytest.param((UVLOOP, name), id=f"uvloop-{name}")
+        for name in (("socket", "jump") if LONG else ("jump",))
+    ]
 
 
 @pytest.hookimpl(tryfirst=True)
