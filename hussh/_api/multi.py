@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
+from .._drive.pacing import HANDSHAKES
 from .._policy.multi_result import HostResult, MultiResult
 from .._policy.options import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS, Paths, PromptCallback
 from .._policy.sftp import AnyPath
@@ -52,6 +53,10 @@ class MultiConnection:
             0: no limit.
         loops: how many event loops, each in a thread of its own; None: as many as suit
             the number of hosts and this machine's cores.
+        handshakes: how many logins one server gets at once; the default suits OpenSSH's
+            own limit (``MaxStartups 10:30:100``).  A server that refuses some all the
+            same gets fewer, and these are tried again until the time-out is over;
+            what then fails has a `ServerBusy` error.
         progress: show how far an operation is, if stderr is a terminal; needs `rich`
             (``pip install 'hussh[progress]'``).
 
@@ -67,11 +72,18 @@ class MultiConnection:
         timeout: float | None = None,
         *,
         loops: int | None = None,
+        handshakes: int = HANDSHAKES,
         progress: bool = False,
     ) -> None:
-        self._given = batch_size, timeout, loops, progress
+        self._given = {
+            "batch_size": batch_size,
+            "timeout": timeout,
+            "loops": loops,
+            "handshakes": handshakes,
+            "progress": progress,
+        }
         self._progress = check_progress(progress)
-        self._crew = Crew(connections, batch_size, timeout, loops)
+        self._crew = Crew(connections, batch_size, timeout, loops, handshakes)
 
     @classmethod
     def from_connections(
@@ -81,10 +93,18 @@ class MultiConnection:
         timeout: float | None = None,
         *,
         loops: int | None = None,
+        handshakes: int = HANDSHAKES,
         progress: bool = False,
     ) -> MultiConnection:
         """The constructor, under the name that 0.3.3 had for `Connection` objects."""
-        return cls(connections, batch_size, timeout, loops=loops, progress=progress)
+        return cls(
+            connections,
+            batch_size,
+            timeout,
+            loops=loops,
+            handshakes=handshakes,
+            progress=progress,
+        )
 
     @classmethod
     def from_shared_auth(
@@ -111,6 +131,7 @@ class MultiConnection:
         macs: Sequence[str] = MACS,
         host_key_algorithms: Sequence[str] = HOST_KEYS,
         loops: int | None = None,
+        handshakes: int = HANDSHAKES,
         progress: bool = False,
     ) -> MultiConnection:
         """Hosts that are reached with the same options, but for what one has of its own.
@@ -124,7 +145,7 @@ class MultiConnection:
             proxy_jump: as for `AsyncConnection`.  The hosts share the bastion, and one
                 login on it, also where it is given by name, as long as it is reached
                 in the same way with the same credentials.
-            batch_size, loops, progress: see the class.
+            batch_size, loops, handshakes, progress: see the class.
 
         The other arguments are those of `AsyncConnection`.
         """
@@ -148,7 +169,13 @@ class MultiConnection:
             "macs": macs,
             "host_key_algorithms": host_key_algorithms,
         }
-        return cls(shared_auth(hosts, options), batch_size, loops=loops, progress=progress)
+        return cls(
+            shared_auth(hosts, options),
+            batch_size,
+            loops=loops,
+            handshakes=handshakes,
+            progress=progress,
+        )
 
     # -- what it was made with
 
@@ -400,9 +427,6 @@ class MultiConnection:
 
 
 def _rebuild(
-    kind: type[MultiConnection],
-    connections: list[AsyncConnection],
-    given: tuple[int | None, float | None, int | None, bool],
+    kind: type[MultiConnection], connections: list[AsyncConnection], given: dict[str, Any]
 ) -> MultiConnection:
-    batch_size, timeout, loops, progress = given
-    return kind(connections, batch_size, timeout, loops=loops, progress=progress)
+    return kind(connections, **given)

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from .._drive.batch import Here, HereDrain, Lane, drain
 from .._drive.lanes import Lanes
+from .._drive.pacing import Pacer
 from .._policy.multi_result import HostResult
 from .._policy.route import format_hop
 from .._protocol.execute import execute
@@ -78,6 +79,7 @@ class Crew:
         batch_size: int | None,
         timeout: float | None,
         loops: int | None,
+        handshakes: int,
     ) -> None:
         known: dict[int, AsyncConnection] = {}
         self.members = [Member(as_async(connection, known)) for connection in connections]
@@ -87,6 +89,11 @@ class Crew:
         self.timeout = None if timeout is None else check_number(timeout, "seconds")
         self.loops = None if loops is None else check_limit("loops", loops)
         self.lanes = Lanes(self.loops, self.batch_size)
+        pacer = Pacer(check_limit("handshakes", handshakes))
+        for member in self.members:
+            for shared in member.connection._shared.way():
+                if not shared.is_open:
+                    shared.pacer = pacer
 
     @property
     def hosts(self) -> list[str]:

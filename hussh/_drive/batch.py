@@ -92,8 +92,7 @@ class Batch(Generic[I, R]):
             slots -= part.grants
             left -= count
         for part in parts:
-            if not part.lane.start(part.run):
-                self.ended(part)
+            self._begin(part)
 
     def take(self) -> tuple[int, R] | None:
         """A result with its item's index, as they come; None: there is none now."""
@@ -121,6 +120,12 @@ class Batch(Generic[I, R]):
             parts = list(self._active)
         for part in parts:
             part.lane.soon(part.cancel)
+            # An interrupt may have come before it was begun; so it is, and ends at once.
+            self._begin(part)
+
+    def _begin(self, part: _Part[I, R]) -> None:
+        if not part.begun and not part.lane.start(part.run):
+            self.ended(part)
 
     # -- for the parts
 
@@ -162,7 +167,8 @@ class Batch(Generic[I, R]):
 
     def ended(self, part: _Part[I, R]) -> None:
         with self._lock:
-            self._active.remove(part)
+            if part in self._active:
+                self._active.remove(part)
         self.wake()
 
     def _pass_on(self) -> None:
@@ -180,6 +186,7 @@ class _Part(Generic[I, R]):
         self.lane = lane
         self.pending: deque[int] = deque()
         self.grants = 0  # slots that came and have no worker yet
+        self.begun = False
         self._batch = batch
         self._group: anyio.abc.TaskGroup | None = None
         self._news: anyio.Event | None = None
@@ -195,6 +202,9 @@ class _Part(Generic[I, R]):
             self._group.cancel_scope.cancel()
 
     async def run(self) -> None:
+        if self.begun:
+            return
+        self.begun = True
         try:
             async with anyio.create_task_group() as self._group:
                 while True:

@@ -79,23 +79,29 @@ class Lanes:
                     "'async with MultiConnection(…)' in that loop, or close it first"
                 )
             mine = [key for key in trees if key not in set(there)]
-            self._lanes = dict.fromkeys(there)
-            self._spread(trees, mine)
+            # Only what is complete is taken over: an interrupt may come anywhere.
+            loops, spread = self._spread(trees, mine)
+            self._lanes = {**dict.fromkeys(there), **spread}
             self._users = list(users)
             self.closed = False
+            self._loops = loops
             return True
 
-    def _spread(self, trees: dict[int, list[Shared]], mine: list[int]) -> None:
+    def _spread(
+        self, trees: dict[int, list[Shared]], mine: list[int]
+    ) -> tuple[Loops, dict[int, LoopThread]]:
         hosts = sum(len(trees[key]) for key in mine)
         count = how_many(hosts, len(mine)) if self._count is None else self._count
-        count = min(count, max(1, len(mine)), self._most) if mine else 0
-        self._loops = Loops(count, self._most)
+        count = min(count, len(mine), self._most)
+        loops = Loops(count, self._most)
         loads = [0] * count
+        spread = {}
         # The largest first, each to the loop that has the least.
         for key in sorted(mine, key=lambda key: -len(trees[key])):
             lane = loads.index(min(loads))
             loads[lane] += len(trees[key])
-            self._lanes[key] = self._loops.threads[lane]
+            spread[key] = loops.threads[lane]
+        return loops, spread
 
     def of(self, user: Shared) -> LoopThread | None:
         """The loop of a connection; None: the caller's own."""

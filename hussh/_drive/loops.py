@@ -62,19 +62,24 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 class LoopThread:
-    """One event loop in a thread of its own, running until it is stopped."""
+    """One event loop in a thread of its own, running until it is stopped.
+
+    The thread itself makes the loop, because a signal handler that raises can lose
+    what the main thread is about to make.
+    """
 
     def __init__(self, name: str, workers: int) -> None:
         """`workers`: how many calls that block may be under way at once."""
         self._workers = workers
-        self._selector = selectors.DefaultSelector()
-        self._loop = _Loop(self._selector)
-        self._loop.set_debug(False)  # its slow steps are ours, and no news to the user
         self._lock = threading.Lock()
         self._stopping = False
-        self._news = asyncio.Event()
         self._given: deque[Callable[[], Coroutine[Any, Any, object]]] = deque()
+        self._news = asyncio.Event()
+        self._selector: selectors.BaseSelector | None = None
+        self._loop: _Loop | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def launch(self) -> None:
         self._thread.start()
 
     def start(self, main: Callable[[], Coroutine[Any, Any, object]]) -> bool:
@@ -83,34 +88,39 @@ class LoopThread:
             if self._stopping:
                 return False
             self._given.append(main)
-            self._loop.call_soon_threadsafe(self._news.set)
+            self.soon(self._news.set)
             return True
 
     def soon(self, call: Callable[[], object]) -> None:
-        """Make a call in the loop, from any thread; never, if the loop has ended."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(call)
+        """Make a call in the loop, from any thread; never, if the loop does not run."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(call)
 
     def stop(self) -> None:
         """Cancel every task and end; waits for nothing."""
         with self._lock:
-            if not self._stopping:
-                self._stopping = True
-                self._loop.call_soon_threadsafe(self._news.set)
+            self._stopping = True
+            self.soon(self._news.set)
 
     def join(self, seconds: float | None = None) -> None:
-        self._thread.join(seconds)
+        if self._thread.ident is not None:  # else it never ran, or is about to and ends at once
+            self._thread.join(seconds)
 
     def abandon(self) -> None:
         """In a forked child: the thread is not here."""
-        self._loop.abandoned = True
-        self._selector.close()
+        if self._loop is not None and self._selector is not None:
+            self._loop.abandoned = True
+            self._selector.close()
 
     def _run(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        loop = self._loop = _Loop(self._selector)
+        loop.set_debug(False)  # its slow steps are ours, and no news to the user
         try:
-            self._loop.run_until_complete(self._serve())
+            loop.run_until_complete(self._serve())
         finally:
-            self._loop.close()
+            loop.close()
 
     async def _serve(self) -> None:
         # Names that do not resolve each hold a thread until their time is over; with few threads
@@ -136,6 +146,7 @@ class Loops:
         try:
             for number in range(1, count + 1):
                 self.threads.append(LoopThread(f"hussh-loop-{number}", workers))
+                self.threads[-1].launch()
         except BaseException:  # no more threads
             self.close()
             raise
@@ -174,6 +185,9 @@ class Loops:
     def abandon(self) -> None:
         for thread in self.threads:
             thread.abandon()
+
+    def __del__(self) -> None:
+        self.stop()
 
 
 class Crowd(Protocol):

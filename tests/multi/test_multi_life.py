@@ -98,6 +98,36 @@ def test_ctrl_c(multi: Multi) -> None:
         assert connected.execute(found, timeout=20).values()[0].stdout == "gone\n"
 
 
+class Now(Exception):
+    """Raised by the signal handler."""
+
+
+def test_interrupts_anywhere(multi: Multi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception out of a signal handler, at whatever moment, leaves nothing stuck."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Now
+
+    old = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        interrupted = 0
+        for microseconds in range(1, 24_000, 1_000):
+            connection = multi(3, loops=2)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
+                connection.execute("true")
+                connection.execute("true")
+            except Now:
+                interrupted += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            assert [one.stdout for one in connection.execute("echo x").values()] == ["x\n"] * 3
+            connection.close()
+    finally:
+        signal.signal(signal.SIGALRM, old)
+    assert interrupted
+
+
 BEGIN = """
 import gc, os, sys, threading, warnings
 warnings.simplefilter("error")

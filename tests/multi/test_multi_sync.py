@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hussh import Connection
+from hussh._drive.pacing import Pacer
 from hussh.aio import AsyncConnection
 from hussh.errors import (
     CommandTimeout,
@@ -304,6 +305,35 @@ def test_one_login_on_a_shared_bastion(multi: Multi, bastion: Sshd, many: Sshd) 
     assert len([a for a in bastion.authentications() if a.accepted]) == 1
 
 
+def test_a_server_that_takes_few_at_once(sshd_factory: Callable[..., Sshd], bastion: Sshd) -> None:
+    """With MaxStartups 3:100:3 all of 30 logins succeed, direct and behind a bastion."""
+    target = sshd_factory(options={"MaxStartups": "3:100:3"})
+    for way in (None, f"{bastion.host}:{bastion.port}"):
+        with MultiConnection.from_shared_auth(
+            [target.host] * 30,
+            "alice",
+            key_path=target.alice.key.path,
+            port=target.port,
+            timeout=60,
+            proxy_jump=way,
+        ) as connected:
+            assert connected.execute("true").failed is None
+
+
+def test_so_many_handshakes_at_once(multi: Multi) -> None:
+    """`handshakes` bounds the logins in flight on each server, whatever the number of loops."""
+    with multi([HOSTS[0]] * 12, handshakes=2, loops=3) as connected:
+        assert connected.connect().failed is None
+        (server,) = _pacer(connected).statistics().values()
+    assert (server.peak, server.authenticated) == (2, 12)
+
+
+def _pacer(connected: MultiConnection) -> Pacer:
+    pacer = connected._crew.members[0].connection._shared.pacer
+    assert pacer is not None
+    return pacer
+
+
 def test_a_lost_bastion_and_back(multi: Multi, bastion: Sshd) -> None:
     """When the bastion goes, all its hosts fail with values; `connect` brings them back."""
     with multi(3, proxy_jump=f"{bastion.host}:{bastion.port}") as connected:
@@ -366,6 +396,7 @@ EMPTY: Any = MultiConnection([])
         (lambda: MAKE([], batch_size="9"), TypeError, "batch_size must be an int"),
         (lambda: MAKE([], timeout=-1), ValueError, "timeout"),
         (lambda: MAKE([], loops=0), ValueError, "loops"),
+        (lambda: MAKE([], handshakes=0), ValueError, "handshakes must be at least 1"),
         (lambda: MAKE.from_shared_auth("host"), TypeError, "not one string"),
         (lambda: MAKE.from_shared_auth([3]), TypeError, r"hosts\[0\] must be a name"),
         (lambda: MAKE.from_shared_auth([{}]), TypeError, r'hosts\[0\] has no "host"'),
