@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.aio.conftest import loop, make, pytest_pyfunc_call
+from tests.aio.conftest import make, pytest_generate_tests, pytest_pyfunc_call
 
-__all__ = ["loop", "make", "pytest_pyfunc_call"]
+__all__ = ["make", "pytest_generate_tests", "pytest_pyfunc_call"]
