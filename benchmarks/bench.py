@@ -246,6 +246,7 @@ def main() -> None:
         (home / ".ssh").mkdir(parents=True, mode=0o700)
         key = keys.get("ed25519", name="bench")
         servers = {}
+        workers: list[Worker] = []
         try:
             for name in ("bastion", "middle", "target"):
                 options = {"LogLevel": "INFO", "MaxSessions": 200, "MaxStartups": "300:30:300"}
@@ -261,11 +262,14 @@ def main() -> None:
                 "home": str(home),
                 **{name: [server.host, server.port] for name, server in servers.items()},
             }
-            workers = [Worker(name, python, module, bed) for name, python, module in clients]
+            for name, python, module in clients:
+                workers.append(Worker(name, os.path.abspath(python), module, bed))
             measure(workers, rows, arguments.repetitions)
             for worker in workers:
                 worker.end()
         finally:
+            for worker in workers:
+                worker.process.kill()
             for server in servers.values():
                 server.stop()
     arguments.output.parent.mkdir(exist_ok=True)
