@@ -173,8 +173,10 @@ class Tree(BaseTree[Any]):
                 try:
                     if me is None:
                         assert isinstance(need, Blocking)  # noqa: S101  (there are two needs)
-                        # A cancelled operation may still want to close a file.
-                        with anyio.CancelScope(shield=cancelled):
+                        if cancelled:  # it may still want to close a file
+                            with anyio.CancelScope(shield=True):
+                                answer = await self._block(need, deadline)
+                        else:
                             answer = await self._block(need, deadline)
                         turn = monotonic() + TURN
                     elif await self._wait(me, token, deadline):
@@ -290,7 +292,7 @@ class _Call:
         self._left = left
         self._loop = loop
         self._given_up = self._begun = self._over = False
-        self._ended = anyio.Event()
+        self._ended: anyio.Event | None = None  # exists before `_given_up` is set
         # Not returned by the thread: trio takes a coroutine for a mistake.
         self._results: list[Any] = []
 
@@ -298,12 +300,13 @@ class _Call:
         try:
             await anyio.to_thread.run_sync(self._make, abandon_on_cancel=True)
         except BaseException:
+            ended = self._ended = anyio.Event()
             self._given_up = True
             if self._need.abort is not None:
                 self._need.abort()
             if self._begun and not self._over and not self._need.patient:
                 with anyio.move_on_after(LAST_MOMENT, shield=True):
-                    await self._ended.wait()
+                    await ended.wait()
             self._discard()
             raise
         return self._results.pop()
@@ -318,7 +321,8 @@ class _Call:
             self._over = True
             if self._given_up:
                 self._discard()
-                self._loop.soon(self._ended.set)
+                if self._ended is not None:
+                    self._loop.soon(self._ended.set)
 
     def _discard(self) -> None:
         """Close a file that was opened, or a coroutine that was made; both threads may try."""
