@@ -33,7 +33,7 @@ struct hussh_link {
   int shaken, authenticated, auth_asked, kex_packets, rekeys, was_rekeying;
   uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new */
   int globals_asked, global_replies;
-  uint64_t received, sent;
+  uint64_t received, sent, packets;
   char text[256];
   unsigned char preamble[256];
   size_t preamble_len;

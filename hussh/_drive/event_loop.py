@@ -24,6 +24,7 @@ import selectors
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import HusshError
 from .loop import Loop, scope_until, until
 from .tree import BUDGET, BaseTree, Stream
+from .turns import in_turn
 
 __all__ = ["Tree"]
 
@@ -333,7 +335,8 @@ class _Call:
         return self._results.pop()
 
     def _make(self) -> None:
-        self._results.append(self._need.call(self._left))
+        need, left = self._need, self._left
+        self._results.append(in_turn(need.turn, partial(need.call, left), left))
         if self._given_up:
             self._discard()
 

@@ -75,8 +75,9 @@ async def connect(
     """
     way: Way[AsyncSession, Tree] = Way(AsyncSession, hops, bastion)
     try:
-        with until(deadline):
-            await anyio.to_thread.run_sync(way.load, abandon_on_cancel=True)
+        if not way.is_loaded():
+            with until(deadline):
+                await anyio.to_thread.run_sync(way.load, abandon_on_cancel=True)
         if bastion is None:
             await _take_root(way, await _open_stream(way.stages[0], deadline))
         assert way.tree is not None  # noqa: S101  (of the bastion, or grown just now)

@@ -120,7 +120,7 @@ class LinkState:
     """A snapshot of what the C side knows of a link."""
 
     __slots__ = ("phase", "death", "code", "text", "messages", "replies", "rekeys", "queued",
-                 "received", "sent")  # fmt: skip
+                 "received", "sent", "packets")  # fmt: skip
 
     def __init__(self, info: Any) -> None:
         self.phase = Phase(info.phase)
@@ -133,13 +133,14 @@ class LinkState:
         self.queued = int(info.queued)
         self.received = int(info.received)
         self.sent = int(info.sent)
+        self.packets = int(info.packets)
 
 
 class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
     __slots__ = ("_ptr", "_info", "_tokens", "outer", "root", "token", "trash",
-                 "sessions", "sessions_ended", "session_limit", "__weakref__")  # fmt: skip
+                 "sessions", "sessions_ended", "session_limit", "kept", "__weakref__")  # fmt: skip
 
     def __init__(self, ptr: Any, outer: Channel | None) -> None:
         if not ptr:
@@ -155,6 +156,8 @@ class Link:
         #: server was seen to allow; see `hussh._protocol.channel`.
         self.sessions = self.sessions_ended = 0
         self.session_limit: int | None = None
+        #: What lives as long as the link, so that others can share it.
+        self.kept: tuple[object, ...] = ()
 
     @classmethod
     def over_fds(cls, read_fd: int, write_fd: int) -> Link:

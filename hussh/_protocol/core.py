@@ -40,10 +40,12 @@ class Progress:
 class Blocking:
     """Call this where blocking harms nobody; its result or exception is the yield's.
 
-    `seconds_left` tells the call its time limit, None for no limit.
+    `seconds_left` tells the call its time limit, None for no limit.  Calls with the same
+    `turn` (by identity) are made one after another, where several threads would make them.
     """
 
     call: Callable[[float | None], Any]
+    turn: object | None = None
 
 
 Need = Progress | Blocking
