@@ -232,4 +232,5 @@ def main() -> None:
     print(arguments.output.read_text())
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,7 @@ struct hussh_link {
 
   /* the nudge (see nudge() in link.c) */
   size_t got;                   /* bytes taken in this pump */
-  int queued_since, nudges;
+  int queued_since, nudges, unnudged;
   uint32_t waiting;             /* opens and requests without an answer, and running commands */
   hussh_link *next_touched;
   int touched;

@@ -106,6 +106,7 @@ static void begin_kex(hussh_link *link) {
     link_fail(link, HUSSH_DEAD_PROTOCOL, 0, text, (size_t)len);
     return;
   }
+  link->unnudged = banner && !strncmp(banner, "SSH-2.0-tinyssh", 15);
   set_phase(link, HUSSH_KEX);
 }
 
@@ -187,7 +188,9 @@ static void process(hussh_link *link) {
  * small writes; Nagle's algorithm holds each back until the one before is
  * acknowledged, and the bastion delays that acknowledgement by 40 ms unless it
  * has something to send.  So where an answer is pending and we got bytes but
- * send none ourselves, a 5-byte SSH_MSG_IGNORE travels down to carry the ACK. */
+ * send none ourselves, a 5-byte SSH_MSG_IGNORE travels down to carry the ACK.
+ * tinyssh gets none: after an SSH_MSG_IGNORE it leaves what else it has read
+ * alone until more arrives, and both sides would wait for ever. */
 static int expects(const hussh_link *link) {
   if (link->authenticated)
     return link->phase == HUSSH_OPEN && link->waiting;
@@ -203,7 +206,7 @@ static void nudge(hussh_link *root) {
   while (link) { /* children first: they were touched after their parents */
     hussh_link *next = link->next_touched;
     link->touched = 0;
-    if (link->outer && link->got && !link->queued_since && expects(link) &&
+    if (link->outer && link->got && !link->queued_since && expects(link) && !link->unnudged &&
         link->got < NUDGE_BULK && link->nudges < NUDGES_MAX &&
         !link_in_kex(link) && !link->pending.len) {
       link->nudges++;

@@ -357,6 +357,10 @@ static void test_nudge(void) {
   say_within(root, outer, 1);
   hussh_pump(root, 1);
   CHECK(hears_within(root, 2));
+  inner->unnudged = 1;
+  say_within(root, outer, 1);
+  hussh_pump(root, 1);
+  CHECK(!hear(root)); /* not for servers that it would stop */
   say(inner, "bu", 97, 0);
   hussh_pump(root, 1);
   CHECK(hears_within(root, 97) && inner->waiting == 0 && root->waiting == 0);

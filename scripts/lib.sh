@@ -16,7 +16,7 @@ export PATH
 
 PACKAGES="ca-certificates gcc iproute2 libc6-dev libssl-dev netbase openssh-client openssh-server
           patch python3 python3-dev python3-venv zlib1g-dev"
-EXTRA_PACKAGES="dropbear-bin netcat-openbsd socat strace" # without them a few tests are skipped or use a stand-in
+EXTRA_PACKAGES="dropbear-bin netcat-openbsd socat strace tinysshd" # without them a few tests are skipped or use a stand-in
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }
@@ -82,6 +82,13 @@ install_packages() {
             as_root update-rc.d ssh disable >/dev/null 2>&1 || true
         fi
         say "the ssh service of this machine is installed but switched off"
+        ;;
+    esac
+    case $missing in
+    *tinysshd*)
+        if command -v systemctl >/dev/null; then
+            as_root systemctl --quiet disable tinysshd.socket >/dev/null 2>&1 || true
+        fi
         ;;
     esac
     allow_daemons

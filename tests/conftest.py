@@ -18,6 +18,7 @@ from tests.support import leaks
 from tests.support.accounts import IS_ROOT, NEEDS_ROOT
 from tests.support.agent import SshAgent
 from tests.support.client import SshProgram
+from tests.support.fido import FidoAgent, FidoKey
 from tests.support.keys import KINDS, Keys
 from tests.support.listeners import FullBacklog, MuteListener, SlowBanner
 from tests.support.netns import Network
@@ -161,6 +162,21 @@ def agent(agent_factory: Callable[[], SshAgent], monkeypatch: pytest.MonkeyPatch
     started = agent_factory()
     monkeypatch.setenv("SSH_AUTH_SOCK", os.fspath(started.socket))
     return started
+
+
+@pytest.fixture
+def fido_factory() -> Iterator[Callable[..., FidoAgent]]:
+    """Start agents that hold these FIDO keys, each touched already unless ``touched=False``."""
+    with ExitStack() as agents:
+
+        def start(*keys: FidoKey, touched: bool = True) -> FidoAgent:
+            directory = agents.enter_context(tempfile.TemporaryDirectory(prefix="agent-"))
+            agent = FidoAgent(Path(directory), list(keys))
+            if touched:
+                agent.touch.set()
+            return agents.enter_context(agent)
+
+        yield start
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from hussh._drive.event_loop import _Waiter
 from hussh._native.link import Link
 from hussh.aio import AsyncConnection
 
@@ -49,19 +48,19 @@ class CountingSelector(selectors.DefaultSelector):  # type: ignore[misc,valid-ty
         return ready
 
 
-def count_calls() -> None:
-    pump, wake = Link.pump, _Waiter.wake
+def count_calls(tree: Any) -> None:
+    pump, wait = Link.pump, tree._wait
 
     def counted_pump(self: Link, budget: int) -> int:
         Counts.pumps += 1
         return pump(self, budget)
 
-    def counted_wake(self: _Waiter) -> None:
-        Counts.wakes += 1
-        wake(self)
+    def counted_wait(self: Any, *arguments: Any) -> Any:
+        Counts.wakes += 1  # each wait ends with one
+        return wait(self, *arguments)
 
     Link.pump = counted_pump  # type: ignore[method-assign]
-    _Waiter.wake = counted_wake  # type: ignore[method-assign]
+    tree._wait = counted_wait
 
 
 def resident() -> int:
@@ -147,6 +146,7 @@ class Client:
         addresses = [(host, port) for host, port in self.orders["targets"]]
         for bastion in self.bastions:
             await bastion.connect()
+        count_calls(type(self.bastions[0]._live().tree))
         warm_up = self.target(0, *addresses[0])
         await warm_up.connect()
         await self.execute(warm_up)
@@ -173,7 +173,6 @@ class Client:
 
 def main() -> None:
     orders = json.loads(sys.stdin.readline())
-    count_calls()
     loop = asyncio.SelectorEventLoop(CountingSelector())
     try:
         figures = loop.run_until_complete(Client(orders).run())

@@ -67,6 +67,8 @@ def check_key_path(private_key: str | bytes | os.PathLike[str] | None) -> str | 
 def check_command(command: object) -> bytes:
     if not isinstance(command, str):
         raise TypeError("command must be a string")
+    if "\0" in command:  # sshd takes it for an attack and ends the connection
+        raise ValueError("command contains a NUL character")
     return command.encode("utf-8", "surrogateescape")
 
 
@@ -77,12 +79,20 @@ def check_wait(wait: Literal["eof", "exit"]) -> Literal["eof", "exit"]:
 
 
 def check_pty(pty: bool | Pty | None) -> Pty | None:
-    return Pty() if pty is True else pty or None
+    if pty is None or isinstance(pty, bool):
+        return Pty() if pty else None
+    if not isinstance(pty, Pty):
+        raise TypeError("pty must be a bool or a Pty")
+    return pty
 
 
 def input_bytes(data: str | bytes | None) -> bytes:
-    """What goes to stdin; text as UTF-8."""
-    return b"" if data is None else data.encode() if isinstance(data, str) else bytes(data)
+    """What goes to stdin or into a file; text as UTF-8."""
+    if data is None:
+        return b""
+    if isinstance(data, str):
+        return data.encode()
+    return bytes(memoryview(data))  # not bytes(data): that makes a number that many NULs
 
 
 def check_policy(policy: object) -> str:

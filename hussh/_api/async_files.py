@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import stat
 from collections.abc import Callable
-from functools import partial
 from time import monotonic
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from .._drive.loop_connect import AsyncSession
-from .._native.link import Link
 from .._policy.sftp import AnyPath, decode_path, encode_path
 from .._protocol import scp as scp_ops
 from .._protocol import sftp_ops as ops
-from .._protocol.core import Blocking, Op
+from .._protocol.core import Op
 from .._protocol.sftp_channel import LinkOpener, Sftp
 from .._protocol.sftp_get_tree import get_tree
 from .._protocol.sftp_local import FileSink, FileSource, MemorySink, MemorySource
@@ -24,8 +19,8 @@ from .._protocol.sftp_put_tree import put_tree
 from .._protocol.sftp_transfer import Way, download, upload
 from .._protocol.sftp_tree import TreeOptions
 from .._protocol.sftp_wire import Name
-from .arguments import check_number
-from .scp import decode
+from .arguments import check_number, input_bytes
+from .scp import decode, local_name, remote_name
 from .sftp import Progress, _callback, _local
 
 __all__ = ["AsyncFiles"]
@@ -48,8 +43,8 @@ class AsyncFiles:
 
     async def scp_read(
         self,
-        remote_path: str,
-        local_path: str | os.PathLike[str] | None = None,
+        remote_path: AnyPath,
+        local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
     ) -> str | bytes:
@@ -63,23 +58,24 @@ class AsyncFiles:
             OSError: missing, a directory, not permitted, or no scp on the server.
             NotText: the contents are not text in that encoding.
         """
-        session = self._live()
+        link, remote = self._live().link, remote_name(remote_path)
         if local_path is not None:
-            await self._scp(_scp_to_file(session.link, remote_path, local_path))
+            await self._scp(scp_ops.fetch(link, remote, local_name(local_path)))
             return "Ok"
         memory = io.BytesIO()
-        await self._scp(scp_ops.receive(session.link, remote_path, memory.write))
-        return decode(memory.getvalue(), encoding, remote_path)
+        await self._scp(scp_ops.receive(link, remote, memory.write))
+        return decode(memory.getvalue(), encoding, remote)
 
-    async def scp_write(self, local_path: str | os.PathLike[str], remote_path: str) -> None:
+    async def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
         """Store a local file, with its permission bits; OSError as for `scp_read`."""
-        await self._scp(_scp_from_file(self._live().link, local_path, remote_path))
+        local, remote = local_name(local_path), remote_name(remote_path)
+        await self._scp(scp_ops.store(self._live().link, local, remote))
 
-    async def scp_write_data(self, data: str | bytes, remote_path: str) -> None:
+    async def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
         """Store `data` as a file (mode 644); OSError as for `scp_read`."""
-        raw = data.encode() if isinstance(data, str) else bytes(data)
+        raw, remote = input_bytes(data), remote_name(remote_path)
         source = io.BytesIO(raw).read
-        await self._scp(scp_ops.send(self._live().link, remote_path, 0o644, len(raw), source))
+        await self._scp(scp_ops.send(self._live().link, remote, 0o644, len(raw), source))
 
     async def _scp(self, op: Op[T]) -> T:
         return await self._live().call(op, self._timeout or None, "scp")
@@ -224,25 +220,3 @@ class AsyncFiles:
 
 def _text(name: Name) -> str:
     return decode_path(name.name)
-
-
-def _open(path: str, mode: str, _seconds_left: float | None) -> IO[bytes]:
-    file: IO[bytes] = open(path, mode)  # noqa: SIM115  (its user closes it)
-    return file
-
-
-def _scp_to_file(link: Link, remote: str, local: str | os.PathLike[str]) -> Op[None]:
-    target = os.path.expanduser(os.fspath(local))
-    file: IO[bytes] = yield Blocking(partial(_open, target, "wb"))
-    with file:
-        yield from scp_ops.receive(link, remote, file.write)
-
-
-def _scp_from_file(link: Link, local: str | os.PathLike[str], remote: str) -> Op[None]:
-    source = os.path.expanduser(os.fspath(local))
-    file: IO[bytes] = yield Blocking(partial(_open, source, "rb"))
-    with file:
-        info = os.fstat(file.fileno())
-        if not stat.S_ISREG(info.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", source)
-        yield from scp_ops.send(link, remote, info.st_mode, info.st_size, file.read)

@@ -42,14 +42,14 @@ class _Running:
     def _end_input(self) -> None:
         if not self._input_ended:
             self._input_ended = True
-            with self._session.tree.locked() as root:
+            with self._session.tree.mine() as root:
                 if not root.freed and not self._channel.link.dead:
                     if not self._channel.look().closed:
                         self._channel.eof()
                     root.flush()
 
     def _free(self) -> None:
-        with self._session.tree.locked() as root:
+        with self._session.tree.mine() as root:
             self._channel.free()
             if not root.freed:
                 root.flush()
@@ -150,7 +150,7 @@ class AsyncProcess(_Running):
     def poll(self) -> int | None:
         """The exit status if the command has ended, as far as its messages were read."""
         if self.returncode is None:
-            with self._session.tree.fresh():
+            with self._session.tree.my_fresh():
                 self._note(ops.exit_of(self._channel))
         return self.returncode
 
@@ -171,7 +171,7 @@ class AsyncProcess(_Running):
 
     def send_signal(self, name: str) -> None:
         """Ask the server to send a signal, named without "SIG" (RFC 4254 section 6.9)."""
-        with self._session.tree.locked() as root:
+        with self._session.tree.mine() as root:
             if ops.exit_of(self._channel) is None:
                 self._channel.request(b"signal", string(name.removeprefix("SIG").encode()))
                 root.flush()
@@ -242,7 +242,7 @@ class AsyncShell(_Running):
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell the terminal its new size, in characters (RFC 4254 section 6.7)."""
-        with self._session.tree.locked() as root:
+        with self._session.tree.mine() as root:
             self._channel.request(b"window-change", ops.Pty("", columns, rows).window_change())
             root.flush()
 

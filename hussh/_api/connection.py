@@ -262,8 +262,8 @@ class Connection:
 
     def scp_read(
         self,
-        remote_path: str,
-        local_path: str | os.PathLike[str] | None = None,
+        remote_path: AnyPath,
+        local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
     ) -> str | bytes:
@@ -279,11 +279,11 @@ class Connection:
         """
         return scp.read(self._live(), remote_path, local_path, encoding, self._seconds)
 
-    def scp_write(self, local_path: str | os.PathLike[str], remote_path: str) -> None:
+    def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
         """Store a local file, with its permission bits; OSError as for `scp_read`."""
         scp.write(self._live(), local_path, remote_path, self._seconds)
 
-    def scp_write_data(self, data: str | bytes, remote_path: str) -> None:
+    def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
         """Store `data` as a file (mode 644); OSError as for `scp_read`."""
         scp.write_data(self._live(), data, remote_path, self._seconds)
 
@@ -389,7 +389,10 @@ class Connection:
 
         Raises:
             SFTPError of the side that failed, with its path; see `SFTP`.
+            shutil.SameFileError: both are one file; it is left as it is.
         """
+        if not isinstance(dest_conn, Connection):
+            raise TypeError("dest_conn must be a Connection")
         copy(
             self.sftp, source_path, dest_conn.sftp, source_path if dest_path is None else dest_path
         )

@@ -2,55 +2,58 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
-import stat
 from typing import TYPE_CHECKING
 
+from .._policy.sftp import AnyPath, decode_path, encode_path
 from .._protocol import scp as ops
 from ..errors import NotText
+from .arguments import input_bytes
 
 if TYPE_CHECKING:
     from .._drive.connect import Session
 
-__all__ = ["read", "write", "write_data"]
+__all__ = ["decode", "local_name", "read", "remote_name", "write", "write_data"]
 
-LocalPath = str | os.PathLike[str]
+
+def remote_name(path: AnyPath) -> str:
+    """As text with surrogates; TypeError for what is no path, ValueError for a NUL."""
+    return decode_path(encode_path(path))
+
+
+def local_name(path: AnyPath) -> str:
+    return os.path.expanduser(os.fsdecode(path))
 
 
 def read(
     session: Session,
-    remote_path: str,
-    local_path: LocalPath | None,
+    remote_path: AnyPath,
+    local_path: AnyPath | None,
     encoding: str | None,
     seconds: float | None,
 ) -> str | bytes:
+    remote = remote_name(remote_path)
     if local_path is None:
         memory = io.BytesIO()
-        session.call(ops.receive(session.link, remote_path, memory.write), seconds, "scp")
-        return decode(memory.getvalue(), encoding, remote_path)
-    target = os.path.expanduser(os.fspath(local_path))
-    with open(target, "wb") as file:
-        session.call(ops.receive(session.link, remote_path, file.write), seconds, "scp")
+        session.call(ops.receive(session.link, remote, memory.write), seconds, "scp")
+        return decode(memory.getvalue(), encoding, remote)
+    session.call(ops.fetch(session.link, remote, local_name(local_path)), seconds, "scp")
     return "Ok"
 
 
-def write(session: Session, local_path: LocalPath, remote_path: str, seconds: float | None) -> None:
-    source = os.path.expanduser(os.fspath(local_path))
-    with open(source, "rb") as file:
-        info = os.fstat(file.fileno())
-        if not stat.S_ISREG(info.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", source)
-        op = ops.send(session.link, remote_path, info.st_mode, info.st_size, file.read)
-        session.call(op, seconds, "scp")
+def write(
+    session: Session, local_path: AnyPath, remote_path: AnyPath, seconds: float | None
+) -> None:
+    op = ops.store(session.link, local_name(local_path), remote_name(remote_path))
+    session.call(op, seconds, "scp")
 
 
 def write_data(
-    session: Session, data: str | bytes, remote_path: str, seconds: float | None
+    session: Session, data: str | bytes, remote_path: AnyPath, seconds: float | None
 ) -> None:
-    raw = data.encode() if isinstance(data, str) else bytes(data)
-    op = ops.send(session.link, remote_path, 0o644, len(raw), io.BytesIO(raw).read)
+    raw, remote = input_bytes(data), remote_name(remote_path)
+    op = ops.send(session.link, remote, 0o644, len(raw), io.BytesIO(raw).read)
     session.call(op, seconds, "scp")
 
 

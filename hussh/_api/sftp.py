@@ -9,6 +9,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator
+from shutil import SameFileError
 from time import monotonic, time
 from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
 
@@ -22,6 +23,7 @@ from .._protocol.sftp_put_tree import put_tree
 from .._protocol.sftp_transfer import Way, download, upload
 from .._protocol.sftp_tree import TreeOptions
 from .._protocol.sftp_wire import Name, setting
+from ..errors import SFTPError
 from .arguments import check_number
 from .sftp_file import ScandirIterator, open_file
 
@@ -356,6 +358,8 @@ class SFTP:
 
 def copy(source: SFTP, source_path: AnyPath, dest: SFTP, dest_path: AnyPath) -> None:
     """From server to server: read ahead on one side, written behind on the other."""
+    if _one_server(source._connection, dest._connection):
+        _check_distinct(source, source_path, dest, dest_path)
     buffer = memoryview(bytearray(COPY_BUFFER))
     with (
         source.open(source_path, "rb", buffering=0) as reader,
@@ -363,6 +367,26 @@ def copy(source: SFTP, source_path: AnyPath, dest: SFTP, dest_path: AnyPath) -> 
     ):
         while count := reader.readinto(buffer):  # type: ignore[attr-defined]
             writer.write(buffer[:count])
+
+
+def _one_server(one: Connection, other: Connection) -> bool:
+    """Whether these certainly lead to one server; the same address elsewhere may be another."""
+    if one is other:
+        return True
+    ways = [[(hop.host, hop.port) for hop in each._plan.route] for each in (one, other)]
+    return ways[0] == ways[1] and one.proxy_command is other.proxy_command is None
+
+
+def _check_distinct(source: SFTP, source_path: AnyPath, dest: SFTP, dest_path: AnyPath) -> None:
+    """Opening the destination would empty the source, were it the same file."""
+    try:
+        same = source.realpath(os.fsencode(source_path)) == dest.realpath(os.fsencode(dest_path))
+    except SFTPError:
+        return  # one of them is not there, or the server cannot tell
+    if same:
+        raise SameFileError(
+            errno.EINVAL, "source and destination are the same file", source_path, None, dest_path
+        )
 
 
 def _callback(progress: Progress | None) -> Progress | None:

@@ -9,8 +9,9 @@ from typing import TypeVar
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.way import Stage
-from ..errors import HusshError
+from ..errors import ConnectError, HusshError
 from .dial import dial
+from .keepalive import ended, tend
 from .proxy import start_proxy
 from .session import Hop, Way
 from .sync import Stream, Tree
@@ -22,6 +23,12 @@ T = TypeVar("T")
 
 class Session(Hop[Tree]):
     """One hop, from when its byte stream exists, for threads."""
+
+    def tend(self, interval: float) -> None:
+        tend(self, interval)
+
+    def untend(self) -> None:
+        ended()
 
     def run(self, op: Op[T], deadline: float | None, phase: str) -> T:
         """Run an operation; its errors say on which hop, and in which phase if they do not know."""
@@ -97,7 +104,12 @@ def _open_stream(stage: Stage, deadline: float | None) -> Stream:
 def _take_root(way: Way[Session, Tree], stream: Stream) -> None:
     try:
         way.grow(Tree(stream))
-    except BaseException:
+    except BaseException as error:
         if way.stages[0].link is None:  # else `undo` closes it
             stream.close()
+        if isinstance(error, OSError):  # the bell needs a descriptor
+            options = way.stages[0].options
+            raise ConnectError(
+                f"cannot use the connection to {options.host} port {options.port}: {error.strerror}"
+            ) from error
         raise

@@ -1,30 +1,30 @@
 """The driver for event loops: runs operations in tasks of asyncio or trio.
 
 Theory of operation.  `tree` says who waits for what, who leads and who is woken.
-Here a waiter is a task: the leader awaits the root's fds (or a selector's, which
-stands for all of them), in a cancel scope of its own, the others await an event
-of their own each.  A leader that shall look
-again has that scope cancelled.  The tree's lock is held around each step and
-each call of C, never across an await: the loop has one thread, but finalizers
-and keepalives run in others.  What these have for a task goes through the
-loop's thread-safe call.
+Here a waiter is a task.  What asyncio and trio have in common stands in this
+file; how a task waits, and who moves the bytes meanwhile, in `loop_asyncio` and
+`loop_trio`.  The tree's lock is held around each step and each call of C, never
+across an await: the loop has one thread, but finalizers run in others, too.
+What these have for a task goes through the loop's thread-safe call.
 
 Cancellation is thrown into the operation where it waits.  Its clean-up only
 queues; what is queued is sent as far as the socket takes it, and the
 cancellation goes on.  An operation that finds everything it wants without
 waiting gives the others a turn every few milliseconds.
+
+Keepalives need no task that waits for them: each tree has one timer, for the
+link that is due next.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-import select
-import selectors
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from sys import is_finalizing
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -32,78 +32,83 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from .._native.link import EVENTS, FULL, MORE, WANT_WRITE, Link
+from .._native.link import Link
 from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import HusshError
-from .loop import Loop, scope_until, until
-from .tree import BUDGET, BaseTree, Stream
+from .keepalive import Rounds, Tended
+from .loop import Loop, until
+from .several import Several
+from .tree import BaseTree, Stream, Waiter
 from .turns import in_turn
 
-__all__ = ["Tree"]
+__all__ = ["Tree", "grow"]
 
 T = TypeVar("T")
 
 #: Seconds that an operation may go on without giving other tasks a turn.
 TURN = 0.005
+#: Seconds that a cancelled operation lets its call in a thread end; files are faster.
+LAST_MOMENT = 0.5
 
 
-class _Waiter:
-    """One waiting operation; `event` exists while its task sleeps."""
+def grow(stream: Stream) -> Tree:
+    """A tree for the loop that runs."""
+    loop = Loop()
+    if loop.is_trio:
+        from .loop_trio import TrioTree
 
-    __slots__ = ("woken", "event", "_tree")
+        return TrioTree(stream, loop)
+    from .loop_asyncio import AsyncioTree
 
-    def __init__(self, tree: Tree) -> None:
-        self.woken = False
-        self.event: anyio.Event | None = None
-        self._tree = tree
-
-    def wake(self) -> None:
-        event = self.event
-        if event is not None:
-            self._tree.in_loop(event.set)
+    return AsyncioTree(stream, loop)
 
 
-class _Several:
-    """Several fds that are awaited as one: that of a selector of their own.
-
-    Waiting for each in a task would cost three times as much.
-    """
-
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._wanted: dict[int, int] = {}
-
-    def fd_for(self, wanted: dict[int, int]) -> int:
-        """The fd that is readable while one of these is ready for what is wanted of it."""
-        for fd in self._wanted.keys() - wanted.keys():
-            self._selector.unregister(fd)  # maybe closed already, which is no error
-        for fd, events in wanted.items():
-            if fd not in self._wanted:
-                self._selector.register(fd, events)
-            elif self._wanted[fd] != events:
-                self._selector.modify(fd, events)
-        self._wanted = wanted
-        fd = self._selector.fileno()
-        return int(fd)
-
-    def close(self) -> None:
-        self._selector.close()
-
-
-class Tree(BaseTree[_Waiter]):
+class Tree(BaseTree[Any]):
     """A root link, the links over it, and the tasks that wait for them."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._loop = Loop()
+    def __init__(self, stream: Stream, loop: Loop) -> None:
+        self._loop = loop
         self._stepping = False  # the loop's thread is in a step, not in a finalizer
-        self._scope: anyio.CancelScope | None = None  # of the leader, while it awaits the fds
-        self._several: _Several | None = None
+        self._several: Several | None = None
         self._closer: threading.Thread | None = None
+        self._rounds = Rounds()
         super().__init__(stream)
+
+    # -- what asyncio and trio add
+
+    def _waiter(self) -> Waiter:
+        raise NotImplementedError
+
+    async def _wait(self, me: Any, token: int, deadline: float | None) -> bool:
+        """Wait for what `me` is registered for; returns whether other tasks had a turn."""
+        raise NotImplementedError
+
+    def _rest(self) -> None:
+        """An operation has ended, within its last step."""
+
+    def _set_timer(self, when: float | None) -> None:
+        """Call `_beat` at this time of `time.monotonic()`, and at no other time."""
+        raise NotImplementedError
+
+    # -- the loop
 
     def check_loop(self) -> None:
         """Raises RuntimeError outside of the loop that this tree belongs to."""
         self._loop.check()
+
+    @contextmanager
+    def mine(self) -> Iterator[Link]:
+        """`locked`, for calls of the user's that do not wait; RuntimeError in another loop."""
+        self.check_loop()
+        with self._step() as root:
+            yield root
+
+    @contextmanager
+    def my_fresh(self) -> Iterator[Link]:
+        """`fresh`, for the same."""
+        self.check_loop()
+        with self.fresh() as root:
+            yield root
 
     def in_loop(self, call: Callable[[], object]) -> None:
         """Make a call that only the loop's own steps may make: now, or soon."""
@@ -114,12 +119,24 @@ class Tree(BaseTree[_Waiter]):
 
     @contextmanager
     def _step(self) -> Iterator[Link]:
-        before, self._stepping = self._stepping, True
+        before = self._stepping
         try:
-            with self.locked() as root:
-                yield root
+            self._enter()
+            yield self.root
         finally:
-            self._stepping = before
+            self._leave(before)
+
+    # The same without a context manager, where that would cost too much.  Within `try`,
+    # because an interrupt may come at any place.
+
+    def _enter(self) -> None:
+        self._lock.acquire()
+        self._stepping = True
+
+    def _leave(self, before: bool = False) -> None:
+        self._stepping = before
+        if not before:
+            self._let_go()
 
     # -- running operations
 
@@ -131,54 +148,60 @@ class Tree(BaseTree[_Waiter]):
         """
         self.check_process()
         self.check_loop()
+        answer: Any = None
+        error: BaseException | None = None
+        cancelled = False
         calm = True
+        turn = monotonic() + TURN
         try:
-            with self._step():
+            try:
+                self._enter()
                 self._look()
-            return await self._run(op, deadline)
-        except BaseException as error:
-            calm = isinstance(error, HusshError | DeadlineExceeded | _cancelled())
+            finally:
+                self._leave()
+            while True:
+                me = None
+                try:
+                    self._enter()
+                    need = op.send(answer) if error is None else op.throw(error)
+                    if isinstance(need, Progress):
+                        token, me = need.of.token, self._waiter()
+                        self._waiters.setdefault(token, []).append(me)
+                except StopIteration as done:
+                    return done.value  # type: ignore[no-any-return]
+                finally:
+                    self._leave()
+                answer = error = None
+                try:
+                    if me is None:
+                        assert isinstance(need, Blocking)  # noqa: S101  (there are two needs)
+                        # A cancelled operation may still want to close a file.
+                        with anyio.CancelScope(shield=cancelled):
+                            answer = await self._block(need, deadline)
+                        turn = monotonic() + TURN
+                    elif await self._wait(me, token, deadline):
+                        turn = monotonic() + TURN
+                    elif monotonic() > turn:
+                        await anyio.lowlevel.checkpoint()
+                        turn = monotonic() + TURN
+                except BaseException as raised:
+                    error = raised
+                    cancelled = cancelled or isinstance(raised, self._loop.cancelled)
+        except BaseException as raised:
+            calm = isinstance(raised, HusshError | DeadlineExceeded | self._loop.cancelled)
             raise
         finally:
-            with self._step():
+            try:
+                self._enter()
                 if not calm:
                     self._wake_all()
                 # Also on the way out of an error: CLOSE messages and the like must leave.
                 op.close()
                 if not self.root.freed:
                     self._settle()
-
-    async def _run(self, op: Op[T], deadline: float | None) -> T:
-        answer: Any = None
-        error: BaseException | None = None
-        cancelled = False
-        turn = monotonic() + TURN
-        while True:
-            me: _Waiter | None = None
-            with self._step():
-                try:
-                    need = op.send(answer) if error is None else op.throw(error)
-                except StopIteration as done:
-                    return done.value  # type: ignore[no-any-return]
-                if isinstance(need, Progress):
-                    token, me = need.of.token, _Waiter(self)
-                    self._waiters.setdefault(token, []).append(me)
-            answer = error = None
-            try:
-                if me is None:
-                    assert isinstance(need, Blocking)  # noqa: S101  (there are two needs)
-                    # A cancelled operation may still want to close a file.
-                    with anyio.CancelScope(shield=cancelled):
-                        answer = await self._block(need, deadline)
-                    turn = monotonic() + TURN
-                elif await self._wait(me, token, deadline):
-                    turn = monotonic() + TURN
-                elif monotonic() > turn:
-                    await anyio.lowlevel.checkpoint()
-                    turn = monotonic() + TURN
-            except BaseException as raised:
-                error = raised
-                cancelled = cancelled or isinstance(raised, _cancelled())
+                self._rest()
+            finally:
+                self._leave()
 
     async def _block(self, need: Blocking, deadline: float | None) -> Any:
         """Make a call that may block in a thread, with everything so far on its way."""
@@ -189,7 +212,7 @@ class Tree(BaseTree[_Waiter]):
             raise DeadlineExceeded
         try:
             with until(deadline):
-                answer = await _Call(need, left).result()
+                answer = await _Call(need, left, self._loop).result()
                 if inspect.isawaitable(answer):  # of a callback that is a coroutine function
                     answer = await answer
         except TimeoutError:
@@ -200,108 +223,54 @@ class Tree(BaseTree[_Waiter]):
             raise DeadlineExceeded  # a late answer, such as a one-time code, is not spent
         return answer
 
-    # -- waiting
+    # -- keepalives
 
-    async def _wait(self, me: _Waiter, token: int, deadline: float | None) -> bool:
-        """Wait for what `me` is registered for; returns whether other tasks had a turn."""
-        suspended = False
+    def tend(self, session: Tended, interval: float) -> None:
+        """Send keepalives for a session every `interval` seconds until it is closed."""
+        self._rounds.add(session, interval)
+        self._set_timer(self._rounds.due())
+
+    def ended(self) -> None:
+        """A session with keepalives was closed or collected; from anywhere."""
+        self.in_loop(self._stop_timer)
+
+    def _stop_timer(self) -> None:
+        if not self._rounds.live():
+            self._set_timer(None)
+
+    def _beat(self) -> None:
+        """Probe what is due; never raises, since the loop itself makes this call."""
         try:
-            while not me.woken:
-                if deadline is not None and monotonic() >= deadline:
-                    raise DeadlineExceeded
-                if self._leader is None:
-                    suspended = await self._lead(me, deadline) or suspended
-                    continue
-                with self._step():
-                    self._settle()
-                    event = me.event = None if me.woken else anyio.Event()
-                if event is not None:
-                    suspended = True
-                    if deadline is None:
-                        await event.wait()
-                    else:
-                        with scope_until(deadline):
-                            await event.wait()
-            return suspended
-        finally:
-            with self._step():
-                self._forget_waiter(me, token)
-
-    async def _lead(self, me: _Waiter, deadline: float | None) -> bool:
-        suspended = False
-        try:
-            self._leader = me
-            while True:
-                with self._step():
-                    if self.closed:
-                        me.woken = True
-                        return suspended
-                    flags = self.root.pump(BUDGET)
-                    if flags & EVENTS:
-                        self._dispatch()
-                    if me.woken:
-                        return suspended
-                    if not flags & MORE:
-                        self._polls = 1
-                        events = 0 if flags & FULL else select.POLLIN
-                        events |= select.POLLOUT if flags & WANT_WRITE else 0
-                        self._polled_events = events
-                        scope = self._scope = scope_until(deadline)
-                suspended = True
-                if flags & MORE:
-                    await anyio.lowlevel.checkpoint()
-                    continue
-                try:
-                    with scope:
-                        await self._ready(events)
-                finally:
-                    with self._step():
-                        self._scope = None
-                        self._polls = self._polled_events = 0
-                        if self.closed:
-                            self._release()  # left to us by end()
-                if me.woken or (deadline is not None and monotonic() >= deadline):
-                    return suspended
-        finally:
-            self._leader = None
-
-    async def _ready(self, events: int) -> None:
-        """Wait until one of the fds is."""
-        read_fd, write_fd = self._stream.fds()
-        side = self._stream.side_fds()
-        if events == select.POLLIN and not side:
-            await anyio.wait_readable(read_fd)
-            return
-        wanted = dict.fromkeys(side, selectors.EVENT_READ)
-        if events & select.POLLIN:
-            wanted[read_fd] = selectors.EVENT_READ
-        if events & select.POLLOUT:
-            wanted[write_fd] = wanted.get(write_fd, 0) | selectors.EVENT_WRITE
-        if self._several is None:
-            self._several = _Several()
-        await anyio.wait_readable(self._several.fd_for(wanted))
-        if side:
-            self._stream.read_side()
-
-    def _ring(self) -> None:
-        scope = self._scope
-        if scope is not None:
-            self.in_loop(scope.cancel)
+            self._rounds.beat()
+            when = self._rounds.due() if self._rounds.live() else None
+        except Exception:
+            when = monotonic() + TURN  # the link that failed is not tended any more
+        self._set_timer(when)
 
     # -- ending
 
     def _release(self) -> None:
         self._forget()
-        if not self._stream.slow:
+        if self._stream.slow and self._closer is None and not is_finalizing():
+            closer = threading.Thread(target=self._stream.close, name="hussh-close")
+            with contextlib.suppress(RuntimeError):  # too late for a thread
+                closer.start()
+                self._closer = closer
+        if self._closer is None:
             self._stream.close()
-        elif self._closer is None:
-            self._closer = threading.Thread(target=self._stream.close, name="hussh-close")
-            self._closer.start()
 
     def _forget(self) -> None:
         several, self._several = self._several, None
         if several is not None:
             several.close()
+
+    def check_closable(self) -> None:
+        """Raises RuntimeError outside of its loop, unless that has ended."""
+        try:
+            self._loop.check()
+        except RuntimeError:
+            if not self._loop.ended:
+                raise
 
     async def gone(self) -> None:
         """Wait, even when cancelled, until the fds of a closed tree are closed.
@@ -310,7 +279,7 @@ class Tree(BaseTree[_Waiter]):
         """
         with anyio.CancelScope(shield=True):
             while self.closed and self._polls:
-                await anyio.lowlevel.checkpoint()  # the leader is on its way out
+                await anyio.lowlevel.checkpoint()  # whoever polls is on the way out
             if self._closer is not None:
                 await anyio.to_thread.run_sync(self._closer.join)
 
@@ -318,10 +287,12 @@ class Tree(BaseTree[_Waiter]):
 class _Call:
     """A call in a thread that may be given up; nobody else closes then what it returns."""
 
-    def __init__(self, need: Blocking, left: float | None) -> None:
+    def __init__(self, need: Blocking, left: float | None, loop: Loop) -> None:
         self._need = need
         self._left = left
-        self._given_up = False
+        self._loop = loop
+        self._given_up = self._begun = self._over = False
+        self._ended = anyio.Event()
         # Not returned by the thread: trio takes a coroutine for a mistake.
         self._results: list[Any] = []
 
@@ -330,21 +301,29 @@ class _Call:
             await anyio.to_thread.run_sync(self._make, abandon_on_cancel=True)
         except BaseException:
             self._given_up = True
+            if self._need.abort is not None:
+                self._need.abort()
+            if self._begun and not self._over and not self._need.patient:
+                with anyio.move_on_after(LAST_MOMENT, shield=True):
+                    await self._ended.wait()
             self._discard()
             raise
         return self._results.pop()
 
     def _make(self) -> None:
-        need, left = self._need, self._left
-        self._results.append(in_turn(need.turn, partial(need.call, left), left))
+        self._begun = True
         if self._given_up:
-            self._discard()
+            return
+        try:
+            need, left = self._need, self._left
+            self._results.append(in_turn(need.turn, partial(need.call, left), left))
+        finally:
+            self._over = True
+            if self._given_up:
+                self._discard()
+                self._loop.soon(self._ended.set)
 
     def _discard(self) -> None:
         """Close a file that was opened, or a coroutine that was made; both threads may try."""
         with contextlib.suppress(IndexError, AttributeError):
             self._results.pop().close()
-
-
-def _cancelled() -> type[BaseException]:
-    return anyio.get_cancelled_exc_class()

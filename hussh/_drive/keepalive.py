@@ -1,24 +1,30 @@
-"""Keepalives for connections of the sync driver: one thread for all of them.
+"""Keepalives: when they are due, what an answer is worth, and the sync driver's thread.
 
 A keepalive is a global request that every server must answer, if only with
 "failure" (RFC 4254 section 4).  Whatever arrives counts as life, so a busy
 link is never asked for nothing; an idle one is read here, since nobody else
 does.  Each hop is asked for itself: the error names the one that died.
+
+The sync driver has one thread for all of its connections; an event loop has a
+timer for each tree (`event_loop`).
 """
 
 from __future__ import annotations
 
 import errno
+import heapq
+import itertools
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
 from .._native.link import Link
 from .._policy.wire import boolean, string
 
-__all__ = ["MISSES", "Keepalive", "Tended", "ended", "tend"]
+__all__ = ["MISSES", "Keepalive", "Rounds", "Tended", "ended", "tend"]
 
 #: So many intervals without a sign of life end a connection.
 MISSES = 3
@@ -26,7 +32,7 @@ REQUEST = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
 
 
 class Tended(Protocol):
-    """What the thread looks after: a session."""
+    """What is looked after: a session."""
 
     closed: bool
 
@@ -41,6 +47,7 @@ class Keepalive:
         self.interval = interval
         self._received = -1
         self._missed = 0
+        self.over = False  # there is nothing to probe any more
 
     def probe(self, link: Link) -> bool:
         """One beat, after everything that has arrived was taken in; False: the link is dead."""
@@ -57,18 +64,68 @@ class Keepalive:
         return True
 
 
+class Rounds:
+    """Which sessions are probed when; the caller waits, and holds no lock of a tree."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int, weakref.ref[Tended], Keepalive]] = []
+        self._count = itertools.count()  # so that the heap need not compare the rest
+
+    def add(self, session: Tended, interval: float) -> None:
+        self._push(weakref.ref(session), Keepalive(interval))
+
+    def _push(self, session: weakref.ref[Tended], keepalive: Keepalive) -> None:
+        entry = (monotonic() + keepalive.interval, next(self._count), session, keepalive)
+        heapq.heappush(self._due, entry)
+
+    def live(self) -> bool:
+        """Whether there is a session to tend."""
+        while self._due:
+            _, _, reference, keepalive = self._due[0]
+            session = reference()
+            if session is not None and not session.closed and not keepalive.over:
+                return True
+            heapq.heappop(self._due)
+        return False
+
+    def due(self) -> float | None:
+        """When the next probe is due, of `time.monotonic()`; None: there is none."""
+        return self._due[0][0] if self._due else None
+
+    def take(self) -> Callable[[], None] | None:
+        """The probe that is due, to be called without the caller's lock; None: not yet."""
+        if not self.live() or self._due[0][0] > monotonic():
+            return None
+        _, _, reference, keepalive = heapq.heappop(self._due)
+        self._push(reference, keepalive)
+
+        def probe() -> None:
+            session = reference()
+            if session is None or not session.probe(keepalive):
+                keepalive.over = True
+
+        return probe
+
+    def beat(self) -> None:
+        """All probes that are due now."""
+        for _ in range(len(self._due)):
+            probe = self.take()
+            if probe is None:
+                return
+            probe()
+
+
 class _Thread:
-    """Beats for all sessions; started with the first, ends when there are none."""
+    """Beats for all sessions of the sync driver, from the first on until there are none."""
 
     def __init__(self) -> None:
         self._news = threading.Condition()
-        self._due: dict[int, tuple[float, weakref.ref[Tended], Keepalive]] = {}
+        self._rounds = Rounds()
         self._thread: threading.Thread | None = None
 
     def add(self, session: Tended, interval: float) -> None:
         with self._news:
-            keepalive = Keepalive(interval)
-            self._due[id(keepalive)] = (monotonic() + interval, weakref.ref(session), keepalive)
+            self._rounds.add(session, interval)
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="hussh-keepalive", daemon=True
@@ -84,27 +141,14 @@ class _Thread:
     def _run(self) -> None:
         while True:
             with self._news:
-                for key, (_, reference, _) in list(self._due.items()):
-                    session = reference()
-                    if session is None or session.closed:
-                        del self._due[key]
-                    del session
-                if not self._due:
+                if not self._rounds.live():
                     self._thread = None
                     return
-                key, (when, reference, keepalive) = min(
-                    self._due.items(), key=lambda item: item[1][0]
-                )
-                left = when - monotonic()
-                if left > 0:
-                    self._news.wait(left)
+                probe = self._rounds.take()
+                if probe is None:
+                    self._news.wait(max(0.0, (self._rounds.due() or 0.0) - monotonic()))
                     continue
-                self._due[key] = (monotonic() + keepalive.interval, reference, keepalive)
-            session = reference()
-            if session is not None and not session.probe(keepalive):
-                with self._news:
-                    self._due.pop(key, None)
-            del session
+            probe()
 
 
 _thread = _Thread()

@@ -7,6 +7,7 @@ Of the Python side the modules of the async driver import it; nothing that
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from time import monotonic
@@ -21,39 +22,63 @@ __all__ = ["Loop", "scope_until", "until"]
 
 
 class Loop:
-    """The event loop that runs when this is made, in the thread that makes it."""
+    """The event loop that runs when this is made, in the thread that makes it.
 
-    __slots__ = ("_native", "_thread", "_soon")
+    Attributes:
+        native: asyncio's loop object, or trio's token.
+        is_trio: which of the two.
+        cancelled: what its tasks are cancelled with.
+    """
+
+    __slots__ = ("native", "is_trio", "cancelled", "_current", "_thread", "_soon")
 
     def __init__(self) -> None:
-        self._native = _running()
+        token = anyio.lowlevel.current_token()
+        self.native: Any = getattr(token, "native_token", token)
+        self.is_trio = not hasattr(self.native, "call_soon_threadsafe")
+        self.cancelled = anyio.get_cancelled_exc_class()
         self._thread = threading.get_ident()
-        # Both may be called from other threads, signal handlers and finalizers.
-        self._soon: Callable[..., Any] = (
-            getattr(self._native, "call_soon_threadsafe", None) or self._native.run_sync_soon
-        )
+        # Asked for each operation, so not through anyio.
+        self._current: Callable[[], Any]
+        # May be called from other threads, signal handlers and finalizers.
+        self._soon: Callable[..., Any]
+        if self.is_trio:
+            self._current = sys.modules["trio"].lowlevel.current_trio_token
+            self._soon = self.native.run_sync_soon
+        else:
+            self._current = sys.modules["asyncio"].get_running_loop
+            self._soon = self.native.call_soon_threadsafe
 
     def check(self) -> None:
-        """Raises RuntimeError anywhere but in a task of this loop."""
-        if not self.is_here or _running() is not self._native:
-            raise RuntimeError(
-                "this connection belongs to another event loop, the one that opened it"
-            )
+        """Raises RuntimeError anywhere but in this loop."""
+        try:
+            if self._current() is self.native:
+                return
+        except RuntimeError:  # none runs here
+            pass
+        raise RuntimeError("this connection belongs to another event loop, the one that opened it")
 
     @property
     def is_here(self) -> bool:
         """Whether the calling thread is the loop's."""
         return threading.get_ident() == self._thread
 
-    def soon(self, call: Callable[[], object]) -> None:
-        """Make a call in the loop, from anywhere; never, if the loop has ended."""
-        with contextlib.suppress(RuntimeError):  # trio's RunFinishedError is one, too
+    @property
+    def ended(self) -> bool:
+        """Whether it will never run again, as far as it tells."""
+        return not self.soon(_nothing)
+
+    def soon(self, call: Callable[[], object]) -> bool:
+        """Make a call in the loop, from anywhere; False: never, because the loop has ended."""
+        try:
             self._soon(call)
+        except RuntimeError:  # trio's RunFinishedError is one, too
+            return False
+        return True
 
 
-def _running() -> Any:
-    token = anyio.lowlevel.current_token()
-    return getattr(token, "native_token", token)
+def _nothing() -> None:
+    return
 
 
 def scope_until(deadline: float | None) -> anyio.CancelScope:

@@ -14,7 +14,7 @@ from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.way import Stage
 from ..errors import HusshError
-from .event_loop import Tree
+from .event_loop import Tree, grow
 from .loop import until
 from .loop_dial import dial
 from .proxy import start_proxy
@@ -28,6 +28,17 @@ T = TypeVar("T")
 
 class AsyncSession(Hop[Tree]):
     """One hop, from when its byte stream exists, for tasks of one event loop."""
+
+    def tend(self, interval: float) -> None:
+        self.tree.tend(self, interval)
+
+    def untend(self) -> None:
+        self.tree.ended()
+
+    def collect(self) -> None:
+        super().collect()
+        if self.keepalive:
+            self.untend()  # which waits for no lock, either
 
     async def run(self, op: Op[T], deadline: float | None, phase: str) -> T:
         """Run an operation; its errors say on which hop, and in which phase if they do not know."""
@@ -48,10 +59,13 @@ class AsyncSession(Hop[Tree]):
             raise self.late(f"{seconds or 0:g} s", phase) from None
 
     async def close(self) -> None:
-        """End this session and the bastions made for it; never raises.
+        """End this session and the bastions made for it.
 
         Waits, even when cancelled, for a proxy command to end: a second at most.
+        Raises RuntimeError in another loop than its own, unless that has ended.
         """
+        if not self.closed:
+            self.tree.check_closable()
         self.end()
         await self.tree.gone()
 
@@ -110,7 +124,7 @@ async def _open_stream(stage: Stage, deadline: float | None) -> Stream:
 
 async def _take_root(way: Way[AsyncSession, Tree], stream: Stream) -> None:
     try:
-        way.grow(Tree(stream))
+        way.grow(grow(stream))
     except BaseException:
         if way.stages[0].link is None:  # else `undo` closes it
             with anyio.CancelScope(shield=True):

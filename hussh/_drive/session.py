@@ -18,7 +18,7 @@ from .._protocol.session import Place, known_hosts
 from .._protocol.way import Stage, bring_up, plan, timed_out
 from ..errors import CommandTimeout, ConnectionClosed, HusshError
 from .ask_agent import ask_agent
-from .keepalive import Keepalive, ended, tend
+from .keepalive import Keepalive
 from .tree import BaseTree
 from .turns import in_turn
 
@@ -46,6 +46,18 @@ class Hop(Generic[AnyTree]):
         self.owned = owned
         self.closed = False
         self.keepalive = False
+
+    # -- what a driver adds
+
+    def tend(self, interval: float) -> None:
+        """Call `probe` every `interval` seconds, until it says no or this is closed."""
+        raise NotImplementedError
+
+    def untend(self) -> None:
+        """This is closed, so that nobody need tend it."""
+        raise NotImplementedError
+
+    # -- for both
 
     @property
     def hop(self) -> str:
@@ -105,7 +117,7 @@ class Hop(Generic[AnyTree]):
         return death.at(lost.hop, lost.place.index, lost.place.phase)
 
     def probe(self, keepalive: Keepalive) -> bool:
-        """One beat of the keepalive thread."""
+        """One beat of the keepalive; False: there is nothing to tend any more."""
         if self.closed or self.tree.forked:
             return False
         with self.tree.fresh():
@@ -119,7 +131,7 @@ class Hop(Generic[AnyTree]):
         self.closed = True
         self.tree.end(self.link)
         if self.keepalive:
-            ended()
+            self.untend()
         if self.outer is not None and self.owned:
             self.outer.end()
 
@@ -203,7 +215,7 @@ class Way(Generic[H, AnyTree]):
         for stage, hop in zip(self.stages, hops, strict=True):
             if stage.options.keepalive_interval:
                 hop.keepalive = True
-                tend(hop, stage.options.keepalive_interval)
+                hop.tend(stage.options.keepalive_interval)
         return hops[-1]
 
     def failed(self, error: HusshError | DeadlineExceeded, time_limit: str) -> HusshError:

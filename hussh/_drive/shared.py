@@ -17,7 +17,7 @@ from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded
 from .._protocol.session import Place
 from ..errors import ConnectionClosed, ConnectTimeout, HusshError
-from .loop import until
+from .loop import Loop, until
 from .loop_connect import AsyncSession, connect
 
 __all__ = ["Limit", "Shared"]
@@ -48,6 +48,7 @@ class _Attempt:
     """Opening that is under way; who else needs the session waits for `over`."""
 
     def __init__(self) -> None:
+        self.loop = Loop()
         self.over = anyio.Event()
         self.error: HusshError | None = None
         self.given_up = False
@@ -99,7 +100,8 @@ class Shared:
             await self._close()
 
     async def close(self) -> None:
-        """Close it, whoever uses it."""
+        """Close it, whoever uses it; RuntimeError in another loop, unless its own has ended."""
+        self._check_closable()
         self.kept = False
         if self._attempt is not None:
             self._attempt.given_up = True
@@ -115,6 +117,12 @@ class Shared:
             bastion._users -= 1
             if not bastion._users and not bastion.kept:
                 bastion.collect()
+
+    def _check_closable(self) -> None:
+        if self._attempt is not None and not self._attempt.loop.ended:
+            self._attempt.loop.check()
+        if self.is_open and self.session is not None:
+            self.session.tree.check_closable()
 
     async def _close(self) -> None:
         try:
@@ -133,6 +141,7 @@ class Shared:
             attempt = self._attempt
             if attempt is None:
                 return await self._open(limit)
+            attempt.loop.check()
             try:
                 with until(limit.deadline):
                     await attempt.over.wait()

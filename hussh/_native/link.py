@@ -10,6 +10,7 @@ reference counting frees inside out; C tolerates any other order.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from enum import IntEnum
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 from ..errors import ChannelError, ConnectionClosed, ConnectionLost, HusshError, ProtocolError
 from ._libssh2 import ffi, lib
 
-__all__ = ["Channel", "ChannelState", "Death", "Link", "Method", "Phase", "Trash"]
+__all__ = ["Channel", "ChannelState", "Death", "Link", "Method", "Phase", "Ticket", "Trash"]
 
 lib.libssh2_init(0)  # once, before threads: its counters are not atomic
 
@@ -116,6 +117,16 @@ class Trash:
                     self.lock.release()
 
 
+class Ticket:
+    """A place in the queue of those who wait for a session of a link; see `Link.queue_up`."""
+
+    __slots__ = ("token",)
+    _tokens = itertools.count(-1, -1)  # those of C are positive
+
+    def __init__(self) -> None:
+        self.token = next(self._tokens)
+
+
 class LinkState:
     """A snapshot of what the C side knows of a link."""
 
@@ -140,7 +151,8 @@ class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
     __slots__ = ("_ptr", "_info", "_tokens", "outer", "root", "token", "trash",
-                 "sessions", "sessions_ended", "session_limit", "kept", "__weakref__")  # fmt: skip
+                 "sessions", "sessions_ended", "session_limit", "kept",
+                 "_queue", "_queues", "__weakref__")  # fmt: skip
 
     def __init__(self, ptr: Any, outer: Channel | None) -> None:
         if not ptr:
@@ -158,6 +170,8 @@ class Link:
         self.session_limit: int | None = None
         #: What lives as long as the link, so that others can share it.
         self.kept: tuple[object, ...] = ()
+        self._queue: dict[Ticket, None] = {}
+        self._queues: dict[int, Link] = {}  # of a root: its links that have a queue, by token
 
     @classmethod
     def over_fds(cls, read_fd: int, write_fd: int) -> Link:
@@ -214,7 +228,11 @@ class Link:
             count = lib.hussh_events(self.pointer, self._tokens, EVENTS_AT_ONCE)
             tokens += ffi.unpack(self._tokens, count)
             if count < EVENTS_AT_ONCE:
-                return tokens
+                break
+        if self._queues:
+            called = [self._queues[token].called() for token in tokens if token in self._queues]
+            tokens += itertools.chain.from_iterable(called)
+        return tokens
 
     def feed(self, data: bytes | memoryview) -> None:
         """Bytes of the peer, for a memory link; none at all means end of stream."""
@@ -356,6 +374,35 @@ class Link:
         self.sessions -= 1
         self.sessions_ended += not refused
         self.poke()
+
+    def full(self) -> bool:
+        """Whether the server is known to take no more sessions now."""
+        return self.session_limit is not None and self.sessions >= self.session_limit
+
+    def queue_up(self) -> Ticket:
+        """A ticket to wait for until the link is not `full`.
+
+        Whoever waited for the link itself would be woken with all the others at
+        the end of every session.  Needs a `leave_queue`.
+        """
+        ticket = Ticket()
+        self._queue[ticket] = None
+        self.root._queues[self.token] = self
+        return ticket
+
+    def leave_queue(self, ticket: Ticket) -> None:
+        del self._queue[ticket]
+        if self._queue:
+            self.poke()  # our turn may have come, and we did not take it
+        else:
+            del self.root._queues[self.token]
+
+    def called(self) -> list[int]:
+        """Tokens of the tickets whose turn has come: no more than there are places."""
+        if self.dead or self.session_limit is None:
+            return [ticket.token for ticket in self._queue]
+        free = max(0, self.session_limit - self.sessions)
+        return [ticket.token for ticket in itertools.islice(self._queue, free)]
 
     def poke(self) -> None:
         """Let whoever waits for the link look again."""

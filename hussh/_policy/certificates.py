@@ -21,7 +21,10 @@ MAX_FILE = 1 << 20
 
 def plain(algorithm: str) -> str:
     """The algorithm that a signature names, also where the key is a certificate."""
-    return algorithm.removesuffix(SUFFIX)
+    name = algorithm.removesuffix(SUFFIX)
+    if name != algorithm and name.startswith("sk-"):
+        return f"{name}@openssh.com"  # PROTOCOL.u2f: the vendor's suffix is said once
+    return name
 
 
 def certificate_for(path: str | os.PathLike[str], public: PublicKey) -> PublicKey | None:

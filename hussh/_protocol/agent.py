@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 
+from .._policy.certificates import plain
 from .._policy.keys import PublicKey
 from .._policy.wire import Reader, string, uint32
 from ..errors import AuthenticationError, ProtocolError
@@ -44,7 +45,6 @@ RSA_SHA2_512 = 4
 
 # 30 and 102 are what ssh.com's agents say; OpenSSH's client knows them too.
 _FAILURES = frozenset((FAILURE, 30, 102))
-_CERTIFICATE = "-cert-v01@openssh.com"
 
 
 def socket_path(
@@ -117,7 +117,7 @@ def parse_identities(reply: bytes) -> list[PublicKey]:
 
 def sign_flags(algorithm: str) -> int:
     """The flags that ask for `algorithm`, one of RSA's (with SHA-2) or any other."""
-    name = algorithm.removesuffix(_CERTIFICATE)
+    name = plain(algorithm)
     return {"rsa-sha2-256": RSA_SHA2_256, "rsa-sha2-512": RSA_SHA2_512}.get(name, 0)
 
 
@@ -158,7 +158,7 @@ def parse_signature(reply: bytes, algorithm: str | None = None) -> bytes:
         inner.string()
     except ProtocolError as error:
         raise AuthenticationError("ssh-agent's signature is malformed") from error
-    if algorithm is not None and used != algorithm.removesuffix(_CERTIFICATE):
+    if algorithm is not None and used != plain(algorithm):
         raise AuthenticationError(
             f"ssh-agent signs with {used!r} where {algorithm} was asked for; it may be too old"
         )
@@ -184,7 +184,7 @@ def filter_identities(
     kept: dict[bytes, PublicKey] = {}
     for identity in identities:
         wanted = fingerprints is None or identity.fingerprint in fingerprints
-        if wanted and identity.algorithm.removesuffix(_CERTIFICATE) != "ssh-dss":
+        if wanted and plain(identity.algorithm) != "ssh-dss":
             kept.setdefault(identity.blob, identity)
     return list(kept.values())[:limit]
 

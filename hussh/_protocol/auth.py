@@ -40,7 +40,7 @@ from ..errors import (
     ProtocolError,
 )
 from . import agent
-from .core import Blocking, Op, Progress
+from .core import Blocking, DeadlineExceeded, Op, Progress
 
 __all__ = ["AskAgent", "authenticate"]
 
@@ -55,9 +55,13 @@ ONE_OF_MANY = "the server took a first credential and wants another, which it di
 
 
 class AskAgent(Protocol):
-    """Sends one framed request to the agent at a socket path, returns its framed answer."""
+    """Makes the call that sends the agent at a socket path one framed request.
 
-    def __call__(self, path: str, request: bytes, seconds_left: float | None) -> bytes: ...
+    Its result is the framed answer.  `note` is for the log: what is asked; `touch`:
+    whether the agent may have to wait for a touch.
+    """
+
+    def __call__(self, path: str, request: bytes, note: str, touch: bool = False) -> Blocking: ...
 
 
 class _Outcome(Enum):
@@ -183,7 +187,7 @@ class _Login:
         if key.is_quick:
             signature = key.sign(signed, plain(algorithm))
         else:
-            signature = yield Blocking(lambda _: key.sign(signed, plain(algorithm)))
+            signature = yield Blocking(lambda _: key.sign(signed, plain(algorithm)), patient=True)
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
 
@@ -224,9 +228,14 @@ class _Login:
         question = agent.sign_request(
             public.blob, string(self.link.session_id) + request, agent.sign_flags(algorithm)
         )
+        touch = public.algorithm.startswith("sk-")
+        asked = f"ssh-agent to sign with {name} ({public.fingerprint})"
         try:
-            answer = yield Blocking(lambda left: self.ask_agent(path, question, left))
+            answer = yield self.ask_agent(path, question, f"[{self.hop}] asking {asked}", touch)
             signature = agent.parse_signature(answer, algorithm)
+        except DeadlineExceeded as late:
+            late.waiting = asked + (" and the user to touch the security key" if touch else "")
+            raise
         except (OSError, AuthenticationError) as error:
             self.tried.append(f"ssh-agent ({_printable(str(error))})")
             return _Outcome.FAILURE
@@ -263,7 +272,7 @@ class _Login:
                 answers, password = [password], None
             elif self.options.prompt is not None:
                 asked = PromptRequest(self.hop, name, instruction, prompts)
-                given = yield Blocking(partial(_ask_user, self.options.prompt, asked))
+                given = yield Blocking(partial(_ask_user, self.options.prompt, asked), patient=True)
                 answers = _check_answers(asked, given)
             else:
                 self.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)
@@ -309,7 +318,7 @@ def _load(link: Link, path: str | os.PathLike[str], passphrase: str | None) -> O
     link.kept = (*link.kept, file)
     credential = file.at_hand()
     if credential is None:
-        credential = yield Blocking(lambda _: file.load(), turn=file)
+        credential = yield Blocking(lambda _: file.load(), patient=True, turn=file)
     return credential
 
 
@@ -366,11 +375,14 @@ def _with_defaults(login: _Login) -> Op[bool]:
     path = agent.socket_path(login.options.agent, os.environ)
     if path and login.takes("publickey"):
         try:
-            answer = yield Blocking(
-                lambda left: login.ask_agent(path, agent.request_identities(), left)
+            answer = yield login.ask_agent(
+                path, agent.request_identities(), f"[{login.hop}] asking ssh-agent to list its keys"
             )
             identities = agent.filter_identities(agent.parse_identities(answer))
             login.not_offered = len(identities)
+        except DeadlineExceeded as late:
+            late.waiting = "ssh-agent to list its keys"
+            raise
         except (OSError, AuthenticationError) as error:
             login.tried.append(f"ssh-agent ({_printable(str(error))})")
             identities = []

@@ -47,6 +47,16 @@ def _open(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
     return channel
 
 
+def _wait_for_a_place(link: Link) -> Op[None]:
+    ticket = link.queue_up()
+    try:
+        while link.full():
+            link.check()
+            yield Progress(ticket)
+    finally:
+        link.leave_queue(ticket)
+
+
 def open_session(
     link: Link, *, ends_by_itself: bool = False, window: int = SESSION_WINDOW
 ) -> Op[Channel]:
@@ -63,9 +73,8 @@ def open_session(
     settled = 0  # so many had ended, and have left their places, before we ask
     stillborn = 0
     while True:
-        while link.session_limit is not None and link.sessions >= link.session_limit:
-            link.check()
-            yield Progress(link)
+        while link.full():
+            yield from _wait_for_a_place(link)
         link.sessions += ends_by_itself
         ended = link.sessions_ended
         try:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .._native.link import Channel, Link
+from .._native.link import Channel, Link, Ticket
 
 __all__ = ["Blocking", "DeadlineExceeded", "Need", "Op", "Progress"]
 
@@ -31,20 +31,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """Resume me after something happened to this link or channel."""
+    """Resume me after something happened to this link or channel, or my turn has come."""
 
-    of: Link | Channel
+    of: Link | Channel | Ticket
 
 
 @dataclass(frozen=True)
 class Blocking:
     """Call this where blocking harms nobody; its result or exception is the yield's.
 
-    `seconds_left` tells the call its time limit, None for no limit.  Calls with the same
-    `turn` (by identity) are made one after another, where several threads would make them.
+    `seconds_left` tells the call its time limit, None for no limit.  A driver that
+    gives up a call which runs in another thread calls `abort`, to end it soon.
+
+    A call that runs on while its operation is cancelled may use what that one's
+    clean-up closes, so a moment is spent to let it end first, but for those that
+    wait for others, `patient` ones.
+
+    Calls with the same `turn` (by identity) are made one after another, where several
+    threads would make them.
     """
 
     call: Callable[[float | None], Any]
+    patient: bool = False
+    abort: Callable[[], None] | None = None
     turn: object | None = None
 
 
@@ -56,10 +65,11 @@ class DeadlineExceeded(Exception):
     """Thrown into an operation by its driver when its time is over; never leaves hussh.
 
     `phase` is what took too long, where only the raiser knows; `said` is what the
-    stream's own program had to say until then.
+    stream's own program had to say until then; `waiting` is who else kept us
+    waiting, where it was not the peer.
     """
 
-    said = ""
+    said = waiting = ""
 
     def __init__(self, phase: str | None = None) -> None:
         super().__init__(phase)

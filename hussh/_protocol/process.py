@@ -28,12 +28,31 @@ class Pty:
     columns: int = 80
     rows: int = 24
 
+    def __post_init__(self) -> None:
+        """Raise TypeError or ValueError for what no terminal has."""
+        check_text("term", self.term)
+        for name in ("columns", "rows"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} of a Pty must be an integer")
+            if not 0 <= value < 1 << 32:
+                raise ValueError(f"{name} of a Pty must be from 0 to 2**32 - 1")
+
     def request(self) -> bytes:
         sizes = uint32(self.columns) + uint32(self.rows) + uint32(0) + uint32(0)
         return string(self.term.encode()) + sizes + string(b"\0")  # no terminal modes
 
     def window_change(self) -> bytes:
         return uint32(self.columns) + uint32(self.rows) + uint32(0) + uint32(0)
+
+
+def check_text(what: str, value: object) -> str:
+    """`value`; raises TypeError unless it is a str, ValueError for a NUL, at which servers stop."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} must be a string")
+    if "\0" in value:
+        raise ValueError(f"{what} contains a NUL character")
+    return value
 
 
 @dataclass(frozen=True)
@@ -57,10 +76,15 @@ def start(
     by it without a word.  Raises ChannelRefused, ChannelError; on any error the
     channel is closed.
     """
+    variables = [
+        string(check_text("name of a variable in env", name).encode())
+        + string(check_text(f"env[{name!r}]", value).encode("utf-8", "surrogateescape"))
+        for name, value in (env or {}).items()
+    ]
     channel = yield from open_session(link)
     try:
-        for name, value in (env or {}).items():
-            channel.request(b"env", string(name.encode()) + string(value.encode()))
+        for variable in variables:
+            channel.request(b"env", variable)
         wanted = []
         if pty is not None:
             wanted.append("a terminal")

@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import shlex
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import BinaryIO, TypeVar
 
 from .._native.link import Channel, Link
 from ..errors import ChannelError, ProtocolError
 from .core import Blocking, Op
 from .process import Exit, read, start, wait, write
 
-__all__ = ["receive", "send"]
+__all__ = ["fetch", "receive", "send", "store"]
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 LINE_MAX = 8192
 CHUNK = 1 << 20
@@ -105,8 +111,15 @@ class _Peer:
         return OSError(code, text, self.path)
 
 
-def receive(link: Link, path: str, sink: Callable[[bytes | bytearray], object]) -> Op[int]:
+def receive(
+    link: Link,
+    path: str,
+    sink: Callable[[bytes | bytearray], object],
+    begin: Callable[[float | None], object] | None = None,
+) -> Op[int]:
     """Fetch one file; `sink` gets its bytes, piece by piece.  Returns its size.
+
+    `begin` is called once the server has promised a file.
 
     Raises OSError with the server's words: missing, not permitted, a directory.
     """
@@ -121,6 +134,8 @@ def receive(link: Link, path: str, sink: Callable[[bytes | bytearray], object]) 
         header = _HEADER.fullmatch(line)
         if header is None:
             raise ProtocolError("the server's scp sent no file header", phase="scp")
+        if begin is not None:
+            yield Blocking(begin)
         yield from write(channel, b"\0")
         size = left = int(header[1])
         while left:
@@ -128,17 +143,13 @@ def receive(link: Link, path: str, sink: Callable[[bytes | bytearray], object]) 
                 yield from peer.fill()
             part = peer.take(left)
             left -= len(part)
-            yield Blocking(partial(_give, sink, part))
+            yield Blocking(partial(_local, sink, part))
         yield from peer.accepted()
         with contextlib.suppress(ChannelError):  # all is here; it need not wait for our word
             yield from write(channel, b"\0")
         return size
     finally:
         channel.free()
-
-
-def _give(sink: Callable[[bytes | bytearray], object], part: bytearray, _left: object) -> None:
-    sink(part)
 
 
 def send(link: Link, path: str, mode: int, size: int, source: Callable[[int], bytes]) -> Op[None]:
@@ -155,7 +166,7 @@ def send(link: Link, path: str, mode: int, size: int, source: Callable[[int], by
         yield from peer.accepted()
         left = size
         while left:
-            part = yield Blocking(partial(_take, source, min(left, CHUNK)))
+            part = yield Blocking(partial(_local, source, min(left, CHUNK)))
             if not part:
                 raise OSError(errno.EIO, f"the source ended {left} bytes early", path)
             left -= len(part)
@@ -168,5 +179,60 @@ def send(link: Link, path: str, mode: int, size: int, source: Callable[[int], by
         channel.free()
 
 
-def _take(source: Callable[[int], bytes], count: int, _left: object) -> bytes:
-    return source(count)
+def _local(call: Callable[[A], T], argument: A, _left: object) -> T:
+    return call(argument)
+
+
+def fetch(link: Link, path: str, local: str) -> Op[None]:
+    """`receive` into a local file, which is not touched before the server has promised one.
+
+    Raises OSError, also of the local file; the error then names both.
+    """
+    file = _LocalFile(local, path)
+    try:
+        yield from receive(link, path, file.write, file.open)
+    finally:
+        file.close()
+
+
+def store(link: Link, local: str, path: str) -> Op[None]:
+    """`send` a local file, with its permission bits; raises as `fetch`."""
+    file: BinaryIO = yield Blocking(lambda _: open(local, "rb"))  # noqa: SIM115  (closed below)
+    with file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", local)
+        yield from send(link, path, info.st_mode, info.st_size, file.read)
+
+
+class _LocalFile:
+    """A file to write that does not exist before `open`."""
+
+    def __init__(self, path: str, source: str) -> None:
+        self._path = path
+        self._source = source
+        self._file: BinaryIO | None = None
+
+    def open(self, _left: float | None = None) -> _LocalFile:
+        """Returns what a driver closes that has given up this call meanwhile."""
+        with self._named():
+            self._file = open(self._path, "wb")  # noqa: SIM115  (see close)
+        return self
+
+    def write(self, data: bytes | bytearray) -> None:
+        assert self._file is not None  # noqa: S101  (opened before anything arrives)
+        with self._named():
+            self._file.write(data)
+
+    def close(self) -> None:
+        if self._file is not None:
+            with self._named():  # some file systems tell only now that they are full
+                self._file.close()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            text = f"{error.strerror} (on this machine)"
+            raise OSError(error.errno, text, self._source, None, self._path) from error

@@ -100,6 +100,9 @@ def timed_out(stage: Stage, late: DeadlineExceeded, time_limit: str) -> ConnectT
     place.phase = late.phase or place.phase
     doing = PHASES.get(place.phase, f"in phase {place.phase} with")
     said = f"; the proxy command's stderr: {late.said}" if late.said else ""
-    error = ConnectTimeout(f"Connection timed out{time_limit} while {doing} {place.hop}{said}")
+    waiting = f", waiting for {late.waiting}" if late.waiting else ""
+    error = ConnectTimeout(
+        f"Connection timed out{time_limit} while {doing} {place.hop}{waiting}{said}"
+    )
     place.mark(error)
     return error

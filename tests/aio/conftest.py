@@ -18,16 +18,17 @@ import pytest
 import trio
 
 from hussh.aio import AsyncConnection
+from tests.conformance.apis import LOOPS, run_in
 from tests.support.sshd import Sshd
 
 Make = Callable[..., AsyncConnection]
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def loop(request: pytest.FixtureRequest) -> str:
-    """Return the kind of event loop that the test runs in."""
-    name: str = request.param
-    return name
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once per kind of event loop; on uvloop, too, where its module asks for that."""
+    if "loop" in metafunc.fixturenames:
+        every = getattr(metafunc.module, "ON_UVLOOP", False)
+        metafunc.parametrize("loop", LOOPS if every else LOOPS[:2])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -45,7 +46,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         await anyio.lowlevel.checkpoint()
         assert tasks(name) == before, "tasks are left"
 
-    options = {"debug": True} if name == "asyncio" else {}
     complaints: list[str] = []
 
     class Complaints(logging.Handler):
@@ -56,7 +56,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     handler = Complaints(logging.WARNING)
     logging.getLogger("asyncio").addHandler(handler)
     try:
-        anyio.run(main, backend=name, backend_options=options)
+        run_in(name, main)
     finally:
         logging.getLogger("asyncio").removeHandler(handler)
     assert complaints == []
@@ -65,7 +65,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 def tasks(name: str) -> int:
     """Return how many tasks the running loop has."""
-    if name == "asyncio":
+    if name != "trio":
         return len(asyncio.all_tasks())
     return trio.lowlevel.current_statistics().tasks_living
 
@@ -79,6 +79,7 @@ def make() -> Make:
         if "password" not in options and "key_path" not in options:
             options.setdefault("private_key", server.alice.key.path)
         options.setdefault("timeout", 60)
-        return AsyncConnection(server.host, port=server.port, **options)
+        options = {"host": server.host, "port": server.port, **options}
+        return AsyncConnection(**options)
 
     return connection

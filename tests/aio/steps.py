@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -22,11 +22,15 @@ class Stepped(Generic[T]):
     """
 
     def __init__(
-        self, inner: Awaitable[T], scope: anyio.CancelScope | None = None, at: int = 0
+        self,
+        inner: Awaitable[T],
+        scope: anyio.CancelScope | None = None,
+        at: int = 0,
+        strike: Callable[[], object] | None = None,
     ) -> None:
-        """Cancel the scope where the inner one suspends for the ``at``-th time."""
+        """Cancel the scope, or call ``strike``, where the inner one suspends the ``at``-th time."""
         self._inner = inner
-        self._scope = scope
+        self._strike = strike or (scope.cancel if scope is not None else lambda: None)
         self._at = at
         self.count = 0
         self.longest = 0.0
@@ -45,8 +49,8 @@ class Stepped(Generic[T]):
             finally:
                 self.longest = max(self.longest, time.thread_time() - begin)
             self.count += 1
-            if self.count == self._at and self._scope is not None:
-                self._scope.cancel()
+            if self.count == self._at:
+                self._strike()
             answer = error = None
             try:
                 answer = yield trap

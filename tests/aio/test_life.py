@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
+import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +20,11 @@ from hussh import (
 )
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
+from tests.conformance.apis import LOOPS, run_in
 from tests.support.listeners import MuteListener
 from tests.support.sshd import Sshd
 
+ON_UVLOOP = True
 ROOMY = {"MaxSessions": 100, "MaxStartups": "200:30:200"}
 
 
@@ -188,22 +190,60 @@ async def test_closing_under_a_command(loop: str, target: Sshd, make: Make) -> N
     assert len(ended) == 3
 
 
-async def test_another_thread(loop: str, target: Sshd, make: Make) -> None:
-    """A connection is refused in a loop that is not its own."""
+@pytest.mark.parametrize("other", LOOPS)
+async def test_another_loop(loop: str, other: str, target: Sshd, make: Make) -> None:
+    """Every method of a connection and of its streams is refused in a loop that is not its own."""
     async with make(target) as connection:
-        caught: list[BaseException] = []
+        process = await connection.popen("cat")
+        shell = await connection.shell()
+        path = str(target.alice.path("a"))
+        calls: list[Callable[[], Any]] = [
+            connection.close,
+            connection.connect,
+            lambda: connection.execute("true"),
+            lambda: connection.popen("true"),
+            connection.shell,
+            connection.sftp_list,
+            lambda: connection.sftp_read(path),
+            lambda: connection.sftp_write_data("a", path),
+            lambda: connection.scp_read(path),
+            lambda: connection.scp_write_data("a", path),
+            make(target, host="h", proxy_jump=connection).connect,
+            process.wait,
+            process.poll,
+            process.terminate,
+            process.stdin.close,
+            lambda: process.stdin.write(b"a"),
+            process.stdout.read,
+            process.stderr.readline,
+            process.close,
+            lambda: shell.send("a"),
+            lambda: shell.resize(10, 10),
+            shell.read,
+            shell.close,
+        ]
+        refused: list[str] = []
 
-        def elsewhere() -> None:
-            try:
-                asyncio.run(connection.execute("true"))
-            except BaseException as error:
-                caught.append(error)
+        async def main() -> None:
+            for call in calls:
+                try:
+                    result = call()
+                    if inspect.isawaitable(result):
+                        await result
+                except RuntimeError as error:
+                    refused.append(str(error))
+                else:
+                    refused.append(f"{call} was allowed")
 
-        thread = threading.Thread(target=elsewhere)
+        thread = threading.Thread(target=lambda: run_in(other, main))
         thread.start()
         thread.join()
-        assert isinstance(caught[0], RuntimeError)
-        assert "another event loop" in str(caught[0])
+        belongs = "this connection belongs to another event loop, the one that opened it"
+        assert refused == [belongs] * len(calls)
+        await process.stdin.write(b"b\n")
+        assert await process.stdout.readline() == b"b\n"
+        process.close()
+        await shell.close()
         assert (await connection.execute("echo a")).stdout == "a\n"
 
 
@@ -236,14 +276,3 @@ async def test_prompts(loop: str, kind: str, sshd_factory: Callable[..., Sshd], 
     callback = prompt if kind == "function" else prompt_later
     async with make(server, prompt=callback) as connection:
         assert (await connection.execute("echo a")).stdout == "a\n"
-
-
-async def test_keepalive(loop: str, target: Sshd, make: Make) -> None:
-    """With keepalives an idle connection stays usable, also while a task waits."""
-    async with make(target, keepalive_interval=0.05) as connection:
-        result = await connection.execute("sleep 0.5; echo a")
-        assert result.stdout == "a\n"
-        session: Any = connection._shared.session
-        while session.link.look().replies < 3:
-            await anyio.sleep(0.01)
-        assert (await connection.execute("echo b")).stdout == "b\n"

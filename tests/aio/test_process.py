@@ -10,6 +10,8 @@ from tests.aio.conftest import Make
 from tests.aio.steps import Stepped
 from tests.support.sshd import Sshd
 
+ON_UVLOOP = True
+
 
 async def test_talking(loop: str, target: Sshd, make: Make) -> None:
     """A command answers line by line, and ends at the end of its input."""

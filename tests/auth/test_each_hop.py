@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import Any
 
 import pytest
 
 from hussh import Connection, PromptRequest
 from tests.auth.steps import RelayFactory, SshdFactory, attempts, login
+from tests.conformance.apis import APIS, Api
 from tests.support.agent import SshAgent
 from tests.support.hostile import HostileServer, Password, polite
 from tests.support.keys import Keys
@@ -69,31 +71,41 @@ def test_every_combination(
 ) -> None:
     """Each way at the bastion with each way at the target, over one login at the bastion.
 
-    A relay between the two records what the bastion sees of the target: no secret is in it.
+    In every API.  A relay between the two records what the bastion sees of the target: no
+    secret is in it.
     """
     hops = Hops(sshd_factory, keys, agent)
     bastion = hops.server(bastion_way, "bastion")
     own, _ = hops.credentials(bastion_way, "bastion", bastion)
+    targets = {way: hops.server(way, "target") for way in WAYS}
     secrets: list[str] = []
-    with login(bastion, **own) as carrier:
-        for way in WAYS:
-            target = hops.server(way, "target")
+
+    async def travel(api: Api) -> None:
+        carrier = await api.connect(bastion.host, bastion.port, username="alice", **own)
+        for way, target in targets.items():
             relay = relay_factory(target, record=True)
             given, its_secrets = hops.credentials(way, "target", target)
-            with Connection(
-                relay.host, relay.port, "alice", proxy_jump=carrier, **given
-            ) as connection:
-                assert connection.execute("echo $SERVER_NAME").stdout == "target\n"
-            target.wait_for_log("^Accepted ")
-            assert [each.user for each in target.authentications() if each.accepted] == ["alice"]
+            session = await api.connect(
+                relay.host, relay.port, username="alice", proxy_jump=carrier, **given
+            )
+            assert (await session.execute("echo $SERVER_NAME")).stdout == "target\n"
+            await session.close()
             seen = relay.recorded("to_server")
             assert len(seen) > 500
             assert [one for one in its_secrets if one.encode() in seen] == []
-            secrets += its_secrets
-    log = bastion.log_text()
-    assert [one for one in secrets if one in log] == []
-    assert bastion.connections() == 1
-    assert [outcome for _, outcome in attempts(bastion)].count("accepted") == 1
+            secrets.extend(its_secrets)
+        await carrier.close()
+
+    for count, api in enumerate(APIS, 1):
+        api.run(partial(travel, api))
+        for target in targets.values():
+            target.wait_for_log("^Accepted ", count=count)
+            accepted = [each.user for each in target.authentications() if each.accepted]
+            assert accepted == ["alice"] * count
+        log = bastion.log_text()
+        assert [one for one in secrets if one in log] == []
+        assert bastion.connections() == count
+        assert [outcome for _, outcome in attempts(bastion)].count("accepted") == count
 
 
 def test_bastion_that_reads_everything_learns_nothing(

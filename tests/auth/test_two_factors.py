@@ -128,6 +128,58 @@ def test_passphrase_is_no_answer_where_prompt_can_be_asked(keys: Keys) -> None:
     assert log[1].answers == [["123"]]
 
 
+def test_one_prompt_for_all_hops(sshd_factory: SshdFactory) -> None:
+    """A bastion given by name asks the same callback as the target, which knows who asks."""
+    settings = {"pam": "password+otp", "options": {"PasswordAuthentication": "no"}}
+    bastion, target = sshd_factory(**settings), sshd_factory(**settings)
+    asked: list[str] = []
+    answers = {
+        f"bob@{bastion.host}:{bastion.port}": [bastion.bob.password, bastion.bob.otp],
+        f"alice@{target.host}:{target.port}": [target.alice.password, target.alice.otp],
+    }
+
+    def prompt(request: PromptRequest) -> list[str]:
+        asked.append(request.hop)
+        return [answers[request.hop].pop(0) for _ in request.prompts]
+
+    with login(
+        target, agent=False, prompt=prompt, proxy_jump=f"bob@{bastion.host}:{bastion.port}"
+    ) as connection:
+        assert connection.execute("echo in").stdout == "in\n"
+    assert asked == [hop for hop in answers for _ in range(2)]
+
+
+def test_two_factors_on_every_hop(sshd_factory: SshdFactory, keys: Keys, agent: SshAgent) -> None:
+    """Two keys at the bastion, key and code at the target, key and password behind that."""
+    second = keys.get("ecdsa-256", name="second")
+    first = sshd_factory(name="first", options={"AuthenticationMethods": "publickey,publickey"})
+    middle = sshd_factory(
+        name="middle",
+        pam="password+otp",
+        options={"AuthenticationMethods": "publickey,keyboard-interactive"},
+    )
+    last = sshd_factory(name="last", options={"AuthenticationMethods": "publickey,password"})
+    first.authorize(first.alice, second)
+    agent.add(first.alice.key)
+    agent.add(second)
+    asked: list[str] = []
+
+    def prompt(request: PromptRequest) -> list[str]:
+        asked.append(request.hop)
+        return [middle.alice.password if len(asked) == 1 else middle.alice.otp]
+
+    key = first.alice.key.path
+    with (
+        login(first) as one,
+        login(middle, private_key=key, prompt=prompt, proxy_jump=one) as two,
+        login(last, private_key=key, password=last.alice.password, proxy_jump=two) as three,
+        login(last, private_key=key, password=last.alice.password, proxy_jump=two) as four,
+    ):
+        assert three.execute("echo $SERVER_NAME").stdout == "last\n"
+        assert four.execute("echo $SERVER_NAME").stdout == "last\n"
+    assert asked == [f"alice@{middle.host}:{middle.port}"] * 2  # once for each of its two rounds
+
+
 def test_prompt_of_every_hop_names_it(sshd_factory: SshdFactory) -> None:
     """Bastion and target both ask for a code; each is asked once, under its own name."""
     settings = {"pam": "password+otp", "options": {"PasswordAuthentication": "no"}}

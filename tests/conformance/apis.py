@@ -8,17 +8,19 @@ asyncio or trio awaits the real thing and starts the loop in ``run``; tests do n
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal, Protocol, TypeVar
 
 import anyio
+import anyio.lowlevel
 
 from hussh import Connection, SSHResult
 from hussh.aio import AsyncConnection
 
-__all__ = ["APIS", "Api", "LoopApi", "Session", "SyncApi"]
+__all__ = ["APIS", "LOOPS", "UVLOOP", "Api", "LoopApi", "Session", "SyncApi", "run_in"]
 
 T = TypeVar("T")
 Job = Callable[[], Coroutine[Any, Any, T]]
@@ -141,16 +143,12 @@ class LoopApi:
     """`hussh.aio.AsyncConnection` on one kind of event loop."""
 
     def __init__(self, name: str) -> None:
-        """Choose the loop: "asyncio" or "trio"."""
+        """Choose the loop, one of `LOOPS`."""
         self.name = name
 
     def run(self, main: Job[None]) -> None:
         """Run a coroutine function in a loop of its own."""
-        # In debug mode asyncio reports what was forgotten: tasks, exceptions, slow steps.
-        options: dict[str, Any] = {"debug": True} if self.name == "asyncio" else {}
-        if self.name == "asyncio" and sys.gettrace() is not None:
-            options["debug"] = False
-        anyio.run(main, backend=self.name, backend_options=options)
+        run_in(self.name, main)
 
     async def connect(
         self, host: str, port: int, *, timeout: float | None = None, **options: Any
@@ -177,6 +175,17 @@ class LoopApi:
         return [done[number] for number in range(len(jobs))]
 
 
+def run_in(loop: str, main: Job[None]) -> None:
+    """Run a coroutine function in a new loop, one of `LOOPS`."""
+    options: dict[str, Any] = {}
+    if loop != "trio":
+        # In debug mode asyncio reports what was forgotten: tasks, exceptions, slow steps.
+        options["debug"] = sys.gettrace() is None
+    if loop == "uvloop":
+        loop, options["use_uvloop"] = "asyncio", True
+    anyio.run(main, backend=loop, backend_options=options)
+
+
 def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         coroutine.send(None)
@@ -189,3 +198,10 @@ def _drive(coroutine: Coroutine[Any, Any, T]) -> T:
 
 #: Every API that the suites run over.
 APIS: tuple[Api, ...] = (SyncApi(), LoopApi("asyncio"), LoopApi("trio"))
+#: The same on a loop that is asyncio's but not of its make; None: it is not installed.
+UVLOOP: Api | None = LoopApi("uvloop") if importlib.util.find_spec("uvloop") else None
+#: Kinds of event loops.
+LOOPS = ("asyncio", "trio") if UVLOOP is None else ("asyncio", "trio", "uvloop")
+
+if UVLOOP is not None:  # its library opens a pipe once for all, which no test has left behind
+    run_in("uvloop", anyio.lowlevel.checkpoint)

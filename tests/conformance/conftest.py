@@ -6,12 +6,13 @@ A new API joins in ``apis.py``, a new transport in ``TRANSPORTS``; no test chang
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.conformance.apis import APIS, Api
+from tests.conformance.apis import APIS, UVLOOP, Api
 from tests.conformance.client import Client, run_async_test
 from tests.proxy.commands import NC
 from tests.support import leaks
@@ -29,11 +30,28 @@ TRANSPORTS: dict[str, tuple[str, ...]] = {
 #: Options of the connection that begins the way.
 FIRST: dict[str, dict[str, Any]] = {"pipe": {"proxy_command": NC}}
 
+#: The columns in which tests are as long as their docstrings say; each API and each transport is
+#: there. The others do the same with less, unless HUSSH_LONG=1 says otherwise.
+FULL = {("sync", "socket"), ("sync", "jump2"), ("asyncio", "jump"), ("trio", "pipe")}
+LONG = os.environ.get("HUSSH_LONG") == "1"
+
 COLUMNS = [
     pytest.param((api, transport), id=f"{api.name}-{transport}")
     for api in APIS
     for transport in TRANSPORTS
 ]
+FULL_COLUMNS = [
+    pytest.param((api, transport), id=f"{api.name}-{transport}")
+    for api in APIS
+    for transport in TRANSPORTS
+    if LONG or (api.name, transport) in FULL
+]
+if UVLOOP is not None:
+    # What differs from asyncio's own loop shows in one of them.
+    COLUMNS += [
+        pytest.param((UVLOOP, name), id=f"uvloop-{name}")
+        for name in (("socket", "jump") if LONG else ("jump",))
+    ]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -66,4 +84,10 @@ def client(request: pytest.FixtureRequest, target: Sshd) -> Client:
     column: tuple[Api, str] = request.param
     api, transport = column
     way = [request.getfixturevalue(name) for name in TRANSPORTS[transport]]
-    return Client(api, way, target, FIRST.get(transport))
+    return Client(
+        api,
+        way,
+        target,
+        FIRST.get(transport),
+        full=LONG or (api.name, transport) in FULL,
+    )

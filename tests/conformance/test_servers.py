@@ -10,6 +10,7 @@ import pytest
 
 from hussh.errors import ChannelError, ChannelRefused
 from tests.conformance.client import Client
+from tests.conformance.conftest import FULL_COLUMNS
 from tests.conformance.memory import allocated
 from tests.support.hostile import ChannelRequest, HostileServer, Services, polite
 from tests.support.sshd import Sshd, openssh_version
@@ -51,7 +52,7 @@ async def test_more_commands_at_once_than_the_server_takes(
     session = await client.connect_to(sshd_factory(options={"MaxSessions": 2}))
 
     async def one() -> str:
-        return (await session.execute("sleep 0.2; echo ran", timeout=60)).stdout
+        return (await session.execute("sleep 0.1; echo ran", timeout=60)).stdout
 
     assert await client.together(*[one] * 5) == ["ran\n"] * 5
     assert (await session.execute("echo after")).stdout == "after\n"
@@ -76,6 +77,7 @@ async def test_forced_command(client: Client, sshd_factory: Callable[..., Sshd])
 
 
 @pytest.mark.skipif(openssh_version() < (9, 2), reason="ChannelTimeout came with OpenSSH 9.2")
+@pytest.mark.parametrize("client", FULL_COLUMNS, indirect=True)  # a second of sshd's for each
 async def test_channel_timeout(client: Client, sshd_factory: Callable[..., Sshd]) -> None:
     """A session that the server closes for idleness has no status and is no success."""
     server = sshd_factory(options={"ChannelTimeout": "session:command=1s"})

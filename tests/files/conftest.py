@@ -1,4 +1,4 @@
-"""Two servers behind different bastions would be the same code: one direct, one through a jump."""
+"""The connections of the tests of commands: one straight to the target, one through the bastion."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.support.sshd import Sshd
 
 SshdFactory = Callable[..., Sshd]
 INNER = "db.inner.example"
+MANY = 500 if os.environ.get("HUSSH_LONG") == "1" else 12
 
 
 @contextmanager
@@ -177,10 +179,28 @@ def test_names_in_a_chain(sshd_factory: SshdFactory, login: Login) -> None:
     assert refused.value.hop == f"{last.alice.name}@second.example:{second.port}"
 
 
+def test_one_session_and_many_targets(sshd_factory: SshdFactory, login: Login) -> None:
+    """`MaxSessions 1` is for commands: beside one that runs any number of targets is carried."""
+    server = sshd_factory(options={"MaxSessions": 1})
+    last = sshd_factory(name="last", options={"UsePAM": "no"}, pam=None)
+    bastion = login(server)
+    with bastion.popen("cat") as running:
+        jumped = [login(last, proxy_jump=bastion) for _ in range(MANY)]
+        for number, each in enumerate(jumped):
+            assert each.execute(f"echo {number}").stdout == f"{number}\n"
+        running.stdin.write(b"still there\n")
+        running.stdin.flush()
+        assert running.stdout.readline() == b"still there\n"
+        running.stdin.close()
+        assert running.wait() == 0
+    assert server.connections() == 1
+    assert len(server.forwards()) == MANY
+
+
 def test_maxsessions_does_not_limit_targets(sshd_factory: SshdFactory, login: Login) -> None:
     """A bastion that allows no session at all still carries targets."""
     server = sshd_factory(options={"MaxSessions": 0})
     last = sshd_factory(name="last")
     bastion = login(server)
-    jumped: list[Connection] = [login(last, proxy_jump=bastion) for _ in range(12)]
+    jumped: list[Connection] = [login(last, proxy_jump=bastion) for _ in range(3)]
     assert {each.execute("echo $SERVER_NAME").stdout for each in jumped} == {"last\n"}

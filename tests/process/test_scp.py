@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,3 +143,45 @@ def test_hostile_name(tmp_path: Path) -> None:
         assert connection.scp_read("wanted", tmp_path / "deep") == "Ok"
     assert (tmp_path / "deep").read_bytes() == b"abc"
     assert not (tmp_path.parent.parent / "evil").exists()
+
+
+def test_local_file_survives_a_missing_source(
+    connection: Connection, target: Sshd, tmp_path: Path
+) -> None:
+    """What the server does not have empties no file here, and makes none."""
+    (tmp_path / "kept").write_text("keep")
+    for name in ("kept", "new"):
+        with pytest.raises(FileNotFoundError):
+            connection.scp_read(target.alice.path("none"), tmp_path / name)
+    assert (tmp_path / "kept").read_text() == "keep"
+    assert not (tmp_path / "new").exists()
+
+
+def test_full_disk_here(connection: Connection, target: Sshd) -> None:
+    """ENOSPC on this machine is an OSError with both names; the connection stays usable."""
+    connection.scp_write_data(b"x" * 300_000, target.alice.path("large"))
+    with pytest.raises(OSError, match="on this machine") as caught:
+        connection.scp_read(target.alice.path("large"), "/dev/full")
+    error = caught.value
+    assert (error.errno, error.filename, error.filename2) == (
+        errno.ENOSPC, target.alice.path("large"), "/dev/full",
+    )  # fmt: skip
+    assert connection.execute("echo usable").stdout == "usable\n"
+
+
+@pytest.mark.parametrize("kind", [str, os.fsencode, Path])
+def test_paths_of_every_kind(
+    connection: Connection, target: Sshd, tmp_path: Path, kind: Callable[[str], Any]
+) -> None:
+    """Paths are text, bytes or path objects, on either side; others are a TypeError."""
+    there, here = target.alice.path("kinds"), str(tmp_path / "here")
+    connection.scp_write_data(b"abc", kind(there))
+    assert connection.scp_read(kind(there), kind(here)) == "Ok"
+    connection.scp_write(kind(here), kind(there + "2"))
+    assert connection.scp_read(kind(there + "2")) == "abc"
+    with pytest.raises(TypeError):
+        connection.scp_read(7)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="null"):
+        connection.scp_read("a\0b")
+    with pytest.raises(TypeError):
+        connection.scp_write_data(7, there)  # type: ignore[arg-type]

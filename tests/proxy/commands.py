@@ -42,9 +42,10 @@ def connect(server: Sshd, command: str | list[str] | None = None, **options: Any
         "username": server.alice.name,
         "private_key": str(server.alice.key.path),
         "timeout": 30_000,
+        "host": server.host,
         **options,
     }
-    return Connection(server.host, server.port, proxy_command=command, **options)
+    return Connection(port=server.port, proxy_command=command, **options)
 
 
 def started() -> set[int]:

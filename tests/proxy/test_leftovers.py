@@ -36,7 +36,7 @@ from tests.support.keys import Keys
 from tests.support.processes import read_process, wait_gone
 from tests.support.sshd import Sshd
 
-CONNECTS = 500 if os.environ.get("HUSSH_LONG") == "1" else 60
+CONNECTS = 500 if os.environ.get("HUSSH_LONG") == "1" else 36  # each way with each command: 12
 
 #: Connects with every command in turn, and ends without closing anything. Prints "pids".
 ABANDON = """

@@ -1,19 +1,30 @@
-"""tinyssh as target: ed25519, curve25519 and chacha20-poly1305 only, over a proxy command."""
+"""tinyssh as target: ed25519, curve25519 and chacha20-poly1305 only, one connection per process."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
 
 import pytest
 
-from hussh import Connection
+from hussh import (
+    AuthenticationError,
+    ChannelRefused,
+    Connection,
+    ConnectionLost,
+    SFTPUnavailable,
+)
+from tests.support.keys import Keys
 from tests.support.sshd import Sshd
 
 
 @pytest.fixture
 def connection(tinyssh: list[str], surroundings: Sshd) -> Connection:
-    """Connect as alice."""
+    """Connect as alice, over the pipes of a proxy command."""
     return Connection(
         "tiny.invalid",
         username=surroundings.alice.name,
@@ -22,6 +33,36 @@ def connection(tinyssh: list[str], surroundings: Sshd) -> Connection:
         host_key_policy="ignore",
         timeout=60_000,
     )
+
+
+@pytest.fixture
+def listening(tinyssh: list[str]) -> Iterator[tuple[str, int]]:
+    """Serve one connection on a free port, as inetd would; yield the address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        servers: list[subprocess.Popen[bytes]] = []
+
+        def serve() -> None:
+            with listener.accept()[0] as client:
+                client.setblocking(True)
+                servers.append(
+                    subprocess.Popen(
+                        tinyssh,
+                        stdin=client.fileno(),
+                        stdout=client.fileno(),
+                        stderr=subprocess.DEVNULL,
+                    )
+                )
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[:2]
+        finally:
+            thread.join(30)
+            for server in servers:
+                server.terminate()
+                server.wait(30)
 
 
 def test_commands(connection: Connection) -> None:
@@ -39,7 +80,71 @@ def test_bulk_both_ways(connection: Connection) -> None:
     assert hashlib.sha256(result.stdout_bytes).digest() == hashlib.sha256(data).digest()
 
 
-def test_one_session_at_a_time(connection: Connection) -> None:
-    """Its sessions follow one another on one connection as far as it allows."""
+def test_dialogue(connection: Connection) -> None:
+    """Lines go to a command and come back while it runs."""
+    with connection, connection.popen("cat") as process:
+        for line in (b"one\n", b"two\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline() == line
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def test_one_channel_per_connection(connection: Connection) -> None:
+    """It ends the connection with its first channel: the next command is told so at once."""
     with connection:
         assert connection.execute("echo one").stdout == "one\n"
+        with pytest.raises(ConnectionLost):
+            connection.execute("echo two")
+
+
+def test_files(connection: Connection, surroundings: Sshd) -> None:
+    """Without a subsystem SFTP is unavailable, in words, and that took the only channel."""
+    with connection:
+        with pytest.raises(SFTPUnavailable):
+            connection.sftp.listdir(".")
+        with pytest.raises((ConnectionLost, ChannelRefused)):
+            connection.execute("true")
+
+
+def test_scp(connection: Connection, surroundings: Sshd) -> None:
+    """scp's protocol needs one channel and no subsystem, so it works."""
+    with connection:
+        connection.scp_write_data("over scp\n" * 10_000, surroundings.alice.path("small"))
+    assert (surroundings.alice.files / "small").read_text() == "over scp\n" * 10_000
+
+
+def test_stranger(tinyssh: list[str], surroundings: Sshd, keys: Keys) -> None:
+    """A key that it does not know is refused."""
+    with pytest.raises(AuthenticationError):
+        Connection(
+            "tiny.invalid",
+            username=surroundings.alice.name,
+            private_key=keys.get("ed25519", name="stranger").path,
+            proxy_command=tinyssh,
+            host_key_policy="ignore",
+            timeout=60_000,
+        )
+
+
+def test_behind_a_bastion(listening: tuple[str, int], surroundings: Sshd, bastion: Sshd) -> None:
+    """It is reached through OpenSSH's forwarding like any other server."""
+    with (
+        Connection(
+            bastion.host,
+            bastion.port,
+            bastion.alice.name,
+            private_key=bastion.alice.key.path,
+            timeout=60_000,
+        ) as way,
+        Connection(
+            *listening,
+            surroundings.alice.name,
+            private_key=surroundings.alice.key.path,
+            host_key_policy="ignore",
+            proxy_jump=way,
+            timeout=60_000,
+        ) as connection,
+    ):
+        assert connection.execute("cat", input="x" * 300_000).stdout == "x" * 300_000

@@ -14,9 +14,10 @@ import pytest
 from hussh import Connection
 from hussh._policy.sftp import FailedPath
 from hussh._protocol.sftp_get_tree import get_tree
+from hussh._protocol.sftp_put_tree import put_tree
 from hussh._protocol.sftp_tree import TreeOptions
 from hussh.errors import SFTPError
-from tests.sftp.fake import Bench, FakeServer
+from tests.sftp.fake import Bench, FakePipe, FakeServer
 from tests.support.sshd import Sshd
 
 FOLDER, FILE, LINK = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777
@@ -84,6 +85,39 @@ def test_round_trip_with_links(
     assert either.sftp_put_dir(source, "tree/x/y", False)[1] == []
     assert either.sftp_get_dir("tree/x/y", tmp_path / "back", False)[1] == []
     assert seen(tmp_path / "back") == seen(source)
+
+
+def test_small_files_share_round_trips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 500 small files each way takes a fifth of the round trips that one by one takes, at most.
+
+    Counted with a server in memory, as time depends on the machine: one by one it is open, read or
+    write, and close.
+    """
+    turns = 0
+    move = FakePipe.move
+
+    def counted(pipe: FakePipe) -> bool:
+        nonlocal turns
+        moved = move(pipe)
+        turns += moved
+        return moved
+
+    monkeypatch.setattr(FakePipe, "move", counted)
+    names = [b"%03d" % number for number in range(500)]
+    there = {b"top/" + name: bytearray(name[-1:]) for name in names}  # 1 byte, as listed
+    server = FakeServer(folders={b"top": [(name, FILE) for name in names]}, files=dict(there))
+    got, failed = fetch(server, tmp_path / "d")
+    assert (len(got), failed) == (500, [])
+    assert (tmp_path / "d/499").read_bytes() == b"9"
+    assert turns < 3 * 500 / 5
+    turns = 0
+    server = FakeServer(folders={b"top": []})
+    bench = Bench(server)
+    options = TreeOptions(True, True, True, False, "", monotonic)
+    sent, failed = bench.run(put_tree(bench.sftp, os.fsencode(tmp_path / "d"), b"top", options))
+    assert (len(sent), failed) == (500, [])
+    assert server.files == there
+    assert turns < 3 * 500 / 5
 
 
 def test_links_are_followed(conn: Connection, source: Path, there: Path, tmp_path: Path) -> None:

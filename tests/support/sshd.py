@@ -26,6 +26,7 @@ from pathlib import Path
 
 from . import sshd_log
 from .accounts import IS_ROOT, Account, make_accounts, write_shadow_files
+from .fido import FidoKey
 from .keys import Key, Keys
 from .processes import (
     Process,
@@ -161,7 +162,7 @@ class Sshd:
         lines = [" ".join(key.public_line.split()[:2]) for key in self.host_keys.values()]
         return "".join(f"{where} {line}\n" for line in lines)
 
-    def authorize(self, account: Account, *keys: Key, options: str = "") -> None:
+    def authorize(self, account: Account, *keys: Key | FidoKey, options: str = "") -> None:
         """Let ``keys`` in from now on; ``options`` are those of an authorized_keys line."""
         path = self._authorized_keys(account)
         with path.open("a") as file:

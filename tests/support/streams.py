@@ -314,7 +314,7 @@ class Tree:
 Command = tuple[bytes, bytes]  # the command and its stdin
 
 
-def _no_agent(path: str, request: bytes, seconds_left: float | None) -> bytes:
+def _no_agent(path: str, request: bytes, note: str, touch: bool = False) -> Blocking:
     raise OSError("these tests have no agent")
 
 

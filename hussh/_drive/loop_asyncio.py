@@ -1,0 +1,205 @@
+"""How tasks of asyncio wait for a tree: the loop itself leads; only `event_loop` imports it.
+
+While tasks wait, the root's fd is registered with the loop, and what the loop
+calls when it is ready (`_turn`) takes the leader's place: it pumps and wakes
+those whose link or channel progressed.  So a wait costs a future, and no system
+call.  The registration ends with the last operation, in the loop's own thread
+and before the fd is closed, so that the loop never mistakes another file with
+that number for ours.  Any loop with asyncio's interface will do, such as uvloop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from time import monotonic
+from typing import Any
+
+from .._native.link import EVENTS, FULL, MORE, WANT_WRITE
+from .._protocol.core import DeadlineExceeded
+from .event_loop import Tree
+from .loop import Loop
+from .several import Several
+from .tree import BUDGET, Stream
+
+__all__ = ["AsyncioTree"]
+
+
+class _Waiter:
+    """One waiting operation; `future` exists while its task sleeps."""
+
+    __slots__ = ("woken", "future", "_tree")
+
+    def __init__(self, tree: AsyncioTree) -> None:
+        self.woken = False
+        self.future: asyncio.Future[None] | None = None
+        self._tree = tree
+
+    def wake(self) -> None:
+        if self.future is not None:
+            self._tree.in_loop(self.resolve)
+
+    def resolve(self) -> None:
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
+
+
+class AsyncioTree(Tree):
+    """A root link, the links over it, and asyncio's tasks that wait for them."""
+
+    def __init__(self, stream: Stream, loop: Loop) -> None:
+        self._native: asyncio.AbstractEventLoop = loop.native
+        self._watched = (-1, -1)  # the fd that the loop watches for input, and for output
+        self._side: tuple[int, ...] = ()  # the side fds in `_several`
+        self._again: asyncio.Handle | None = None  # a turn that is due without any fd
+        self._timer: asyncio.TimerHandle | None = None
+        # What takes the place of a leader while fds are watched.
+        self._nobody: Any = _Waiter(self)
+        super().__init__(stream, loop)
+
+    def _waiter(self) -> _Waiter:
+        return _Waiter(self)
+
+    async def _wait(self, me: _Waiter, token: int, deadline: float | None) -> bool:
+        suspended = False
+        timer = None
+        try:
+            while not me.woken:
+                if deadline is not None and monotonic() >= deadline:
+                    raise DeadlineExceeded
+                try:
+                    self._enter()
+                    if self.closed:
+                        return suspended
+                    if self._polls:
+                        self._settle()
+                    else:
+                        self._begin()
+                    if me.woken:
+                        return suspended
+                    me.future = self._native.create_future()
+                finally:
+                    self._leave()
+                suspended = True
+                if deadline is None:
+                    await me.future
+                else:
+                    left = max(0.0, deadline - monotonic())
+                    timer = self._native.call_later(left, me.resolve)
+                    await me.future
+                    timer.cancel()
+            return suspended
+        finally:
+            if timer is not None:
+                timer.cancel()
+            me.future = None
+            try:
+                self._enter()
+                self._forget_waiter(me, token)
+            finally:
+                self._leave()
+
+    # -- in the leader's place (in a step)
+
+    def _begin(self) -> None:
+        """Start to watch, with everything taken in and sent that can be."""
+        flags = self.root.pump(BUDGET)
+        self._leader = self._nobody
+        self._polls = 1
+        if flags & EVENTS:
+            self._dispatch()
+        self._watch(flags)
+
+    def _turn(self) -> None:
+        """An fd is ready, or somebody wants somebody to look; called by the loop."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if not self._polls:
+            return
+        try:
+            self._enter()
+            if self.closed:
+                self._unwatch()
+                self._release()  # left to us by end()
+                return
+            if self._side:
+                self._stream.read_side()
+            flags = self.root.pump(BUDGET)
+            if flags & EVENTS:
+                self._dispatch()
+            self._watch(flags)
+        except BaseException:
+            self._wake_all()
+            raise
+        finally:
+            self._leave()
+
+    def _watch(self, flags: int) -> None:
+        """Let the loop call us for what a pump has left to wait for."""
+        if flags & MORE and self._again is None:
+            self._again = self._native.call_soon(self._turn)
+        events = 0 if flags & FULL else select.POLLIN
+        events |= select.POLLOUT if flags & WANT_WRITE else 0
+        side = self._stream.side_fds()
+        if events == self._polled_events and side == self._side:
+            return
+        self._polled_events, self._side = events, side
+        read_fd, write_fd = self._stream.fds()
+        if side or read_fd != write_fd:
+            if self._several is None:
+                self._several = Several()
+            self._register(self._several.fd_for(events, read_fd, write_fd, side), -1)
+        else:
+            self._register(
+                read_fd if events & select.POLLIN else -1,
+                write_fd if events & select.POLLOUT else -1,
+            )
+
+    def _register(self, reading: int, writing: int) -> None:
+        before_reading, before_writing = self._watched
+        self._watched = reading, writing
+        if before_reading != reading:
+            if before_reading >= 0:
+                self._native.remove_reader(before_reading)
+            if reading >= 0:
+                self._native.add_reader(reading, self._turn)
+        if before_writing != writing:
+            if before_writing >= 0:
+                self._native.remove_writer(before_writing)
+            if writing >= 0:
+                self._native.add_writer(writing, self._turn)
+
+    def _unwatch(self) -> None:
+        self._leader = None
+        self._polls = self._polled_events = 0
+        self._side = ()
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if not self._native.is_closed():
+            self._register(-1, -1)
+
+    def _rest(self) -> None:
+        if self._polls and not self._waiters:
+            self._unwatch()
+            if self.closed:
+                self._release()
+
+    def _ring(self) -> None:
+        if self._stepping and self._loop.is_here:
+            if self._again is None:
+                self._again = self._native.call_soon(self._turn)
+        elif not self._loop.soon(self._turn):  # it has ended in the middle of operations
+            self._unwatch()
+            if self.closed:
+                self._release()
+
+    # -- keepalives
+
+    def _set_timer(self, when: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if when is not None:
+            self._timer = self._native.call_later(max(0.0, when - monotonic()), self._beat)

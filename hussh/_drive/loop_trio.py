@@ -1,0 +1,206 @@
+"""How tasks of trio wait for a tree: one of them leads; only `event_loop` imports it.
+
+The leader awaits the root's fd (or a selector's, which stands for all of them) in
+a cancel scope of its own; the others sleep until they are woken.  A leader that
+shall look again has that scope cancelled.
+"""
+
+from __future__ import annotations
+
+import select
+import weakref
+from time import monotonic
+
+import trio
+
+from .._native.link import EVENTS, FULL, MORE, WANT_WRITE
+from .._protocol.core import DeadlineExceeded
+from .event_loop import Tree
+from .loop import Loop
+from .several import Several
+from .tree import BUDGET, Stream
+
+__all__ = ["TrioTree"]
+
+
+class _Waiter:
+    """One waiting operation; `event` exists while its task sleeps."""
+
+    __slots__ = ("woken", "event", "_tree")
+
+    def __init__(self, tree: TrioTree) -> None:
+        self.woken = False
+        self.event: trio.Event | None = None
+        self._tree = tree
+
+    def wake(self) -> None:
+        event = self.event
+        if event is not None:
+            self._tree.in_loop(event.set)
+
+
+class TrioTree(Tree):
+    """A root link, the links over it, and trio's tasks that wait for them."""
+
+    def __init__(self, stream: Stream, loop: Loop) -> None:
+        self._scope: trio.CancelScope | None = None  # of the leader, while it awaits the fds
+        self._timer = _Timer(self)
+        super().__init__(stream, loop)
+
+    def _waiter(self) -> _Waiter:
+        return _Waiter(self)
+
+    async def _wait(self, me: _Waiter, token: int, deadline: float | None) -> bool:
+        suspended = False
+        try:
+            while not me.woken:
+                if deadline is not None and monotonic() >= deadline:
+                    raise DeadlineExceeded
+                if self._leader is None:
+                    suspended = await self._lead(me, deadline) or suspended
+                    continue
+                try:
+                    self._enter()
+                    self._settle()
+                    event = me.event = None if me.woken else trio.Event()
+                finally:
+                    self._leave()
+                if event is not None:
+                    suspended = True
+                    if deadline is None:
+                        await event.wait()
+                    else:
+                        with _scope_until(deadline):
+                            await event.wait()
+            return suspended
+        finally:
+            try:
+                self._enter()
+                self._forget_waiter(me, token)
+            finally:
+                self._leave()
+
+    async def _lead(self, me: _Waiter, deadline: float | None) -> bool:
+        suspended = False
+        try:
+            self._leader = me
+            while True:
+                try:
+                    self._enter()
+                    if self.closed:
+                        me.woken = True
+                        return suspended
+                    flags = self.root.pump(BUDGET)
+                    if flags & EVENTS:
+                        self._dispatch()
+                    if me.woken:
+                        return suspended
+                    if not flags & MORE:
+                        self._polls = 1
+                        events = 0 if flags & FULL else select.POLLIN
+                        events |= select.POLLOUT if flags & WANT_WRITE else 0
+                        self._polled_events = events
+                        scope = self._scope = _scope_until(deadline)
+                finally:
+                    self._leave()
+                suspended = True
+                if flags & MORE:
+                    await trio.lowlevel.checkpoint()
+                    continue
+                try:
+                    with scope:
+                        await self._ready(events)
+                finally:
+                    try:
+                        self._enter()
+                        self._scope = None
+                        self._polls = self._polled_events = 0
+                        if self.closed:
+                            self._release()  # left to us by end()
+                    finally:
+                        self._leave()
+                if me.woken or (deadline is not None and monotonic() >= deadline):
+                    return suspended
+        finally:
+            self._leader = None
+
+    async def _ready(self, events: int) -> None:
+        """Wait until one of the fds is."""
+        read_fd, write_fd = self._stream.fds()
+        side = self._stream.side_fds()
+        if events == select.POLLIN and not side:
+            await trio.lowlevel.wait_readable(read_fd)
+            return
+        if self._several is None:
+            self._several = Several()
+        fd = self._several.fd_for(events, read_fd, write_fd, side)
+        await trio.lowlevel.wait_readable(fd)
+        if side:
+            self._stream.read_side()
+
+    def _ring(self) -> None:
+        scope = self._scope
+        if scope is not None:
+            self.in_loop(scope.cancel)
+
+    # -- keepalives
+
+    def _set_timer(self, when: float | None) -> None:
+        self._timer.set(when)
+
+    async def gone(self) -> None:
+        await super().gone()
+        if self.closed:
+            await self._timer.gone()
+
+
+class _Timer:
+    """Calls `_beat` of its tree at a time; a task of trio's own while there is such a time.
+
+    A system task, because no nursery of the user's lasts as long as a connection.
+    trio cancels it when its run ends; an exception of it would end that run, and
+    a reference to the tree would keep that alive.
+    """
+
+    def __init__(self, tree: TrioTree) -> None:
+        self._tree = weakref.ref(tree)
+        self._when: float | None = None
+        self._sleep: trio.CancelScope | None = None
+        self._over: trio.Event | None = None
+
+    def set(self, when: float | None) -> None:
+        self._when = when
+        if self._sleep is not None:
+            self._sleep.cancel()  # to look at the new time
+        elif when is not None and self._over is None:
+            self._over = trio.Event()
+            trio.lowlevel.spawn_system_task(self._run, name="hussh-keepalive")
+
+    async def gone(self) -> None:
+        if self._over is not None:
+            with trio.CancelScope(shield=True):
+                await self._over.wait()
+
+    async def _run(self) -> None:
+        over = self._over
+        try:
+            while self._when is not None:
+                with _scope_until(self._when) as self._sleep:
+                    await trio.sleep_forever()
+                self._sleep = None
+                tree = self._tree()
+                if tree is None:
+                    return
+                if self._when is not None and monotonic() >= self._when:
+                    tree._beat()
+                del tree
+        finally:
+            self._sleep = self._over = None
+            if over is not None:
+                over.set()
+
+
+def _scope_until(deadline: float | None) -> trio.CancelScope:
+    if deadline is None:
+        return trio.CancelScope()
+    return trio.CancelScope(deadline=trio.current_time() + deadline - monotonic())

@@ -1,0 +1,48 @@
+"""Several fds that an event loop awaits as one; the async driver imports it."""
+
+from __future__ import annotations
+
+import select
+import selectors
+from collections.abc import Iterable
+
+__all__ = ["Several"]
+
+
+class Several:
+    """The fd of a selector stands for those in it.
+
+    Waiting for each in a task would cost three times as much.  And a loop never
+    learns of fds that others may close, such as the stderr of a proxy command:
+    it would mistake the next one with that number for the old.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wanted: dict[int, int] = {}
+
+    def fd_for(self, events: int, read_fd: int, write_fd: int, side: Iterable[int]) -> int:
+        """The fd that is readable while one of these is ready.
+
+        Args:
+            events: POLLIN for the fd to read, POLLOUT for the one to write.
+            side: more to read, always.
+        """
+        wanted = dict.fromkeys(side, selectors.EVENT_READ)
+        if events & select.POLLIN:
+            wanted[read_fd] = selectors.EVENT_READ
+        if events & select.POLLOUT:
+            wanted[write_fd] = wanted.get(write_fd, 0) | selectors.EVENT_WRITE
+        for fd in self._wanted.keys() - wanted.keys():
+            self._selector.unregister(fd)  # maybe closed already, which is no error
+        for fd, mask in wanted.items():
+            if fd not in self._wanted:
+                self._selector.register(fd, mask)
+            elif self._wanted[fd] != mask:
+                self._selector.modify(fd, mask)
+        self._wanted = wanted
+        fd = self._selector.fileno()
+        return int(fd)
+
+    def close(self) -> None:
+        self._selector.close()
