@@ -41,7 +41,7 @@ class Worker:
     def __init__(self, name: str, python: str, module: str, bed: dict[str, Any]) -> None:
         self.name = name
         environment = {**os.environ, "HOME": bed["home"]}
-        if name == OURS:
+        if python == sys.executable:
             environment["PYTHONPATH"] = str(TOP)
         else:
             environment.pop("PYTHONPATH", None)

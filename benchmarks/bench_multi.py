@@ -27,6 +27,8 @@ from tests.support.keys import Keys  # noqa: E402
 from tests.support.sshd import Sshd, openssh_version  # noqa: E402
 
 ROWS = {"direct": "direct", "jump": "through one bastion"}
+ONE_LOOP = "hussh in one loop"
+ONE_LOOP = "hussh in one loop"
 INSIDE = "--in-namespace"
 
 
@@ -70,7 +72,7 @@ def measure(arguments: argparse.Namespace) -> list[Worker]:
         }
         clients = [
             (OURS, sys.executable, "multi_hussh"),
-            ("hussh, one loop", sys.executable, "multi_loop"),
+            (ONE_LOOP, sys.executable, "multi_loop"),
             ("parallel-ssh", sys.executable, "multi_pssh"),
             ("hussh 0.3.3", arguments.python_033, "multi_033"),
             ("asyncssh", sys.executable, "multi_asyncssh"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hussh.aio import AsyncConnection
 from hussh.multi_conn import MultiConnection
+
+from hussh.aio import AsyncConnection
 
 
 class Client:

@@ -151,6 +151,9 @@ class Client:
         await warm_up.connect()
         await self.execute(warm_up)
         await warm_up.close()
+        first = [self.target(0, *addresses[0]) for _ in range(self.orders.get("before", 0))]
+        for connection in first:
+            await connection.connect()
         before = settled()
         answer: dict[str, Any] = {"fds_before": len(os.listdir("/proc/self/fd"))}
         answer["connect"] = await self.phase(self.connect, list(enumerate(addresses)))
@@ -164,7 +167,7 @@ class Client:
                 kind: (now[kind] - before[kind]) / len(addresses) for kind in ("as_is", "trimmed")
             }
         answer["peak_per_target"] = (answer["peak"] - before["as_is"]) / len(addresses)
-        targets, self.targets = self.targets, []
+        targets, self.targets = self.targets + first, []
         answer["close"] = await self.phase(self.close, targets)
         for bastion in self.bastions:
             await bastion.close()
