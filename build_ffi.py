@@ -19,7 +19,7 @@ TOP = Path(__file__).resolve().parent
 CSRC = TOP / "csrc"
 MODULE = "hussh._native._libssh2"
 CDEFS = ("libssh2.cdef", "link.cdef", "channels.cdef")
-OURS = ("link.c", "pump.c", "messages.c", "arrivals.c", "channels.c", "chachapoly.c",
+OURS = ("link.c", "pump.c", "messages.c", "arrivals.c", "channels.c", "aesgcm.c", "chachapoly.c",
         "stubs.c")  # fmt: skip
 DEFINES = ("HAVE_CONFIG_H", "NDEBUG", "LIBSSH2_NO_DEPRECATED", "_GNU_SOURCE")
 COMPILE = ("-std=gnu11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections",
@@ -30,6 +30,7 @@ PRELUDE = """
 #include <openssl/crypto.h>
 #include "libssh2.h"
 #include "link.h"
+#include "aesgcm.h"
 
 static const char *hussh_built_from(void) { return %s; }
 static const char *hussh_openssl_version(void) { return OpenSSL_version(OPENSSL_VERSION); }

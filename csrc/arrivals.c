@@ -161,7 +161,7 @@ static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
   }
   if (channel->child)
     link_ready(channel->child);
-  else
+  else if (to == &channel->err || channel_worth_reading(channel))
     channel_changed(channel);
 }
 

@@ -338,9 +338,32 @@ int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_
   return link_emit(channel->link, head, (size_t)(p - head), extra, extra_len);
 }
 
+int channel_worth_reading(const hussh_channel *channel) {
+  size_t have = channel->out.len, need = channel->message_rest;
+  if (!channel->longest_message)
+    return 1;
+  if (!need) {
+    if (have < 4)
+      return 0;
+    need = (size_t)get_u32(queue_head(&channel->out)) + 4;
+  }
+  return have >= need || need > channel->longest_message;
+}
+
+void hussh_channel_await_message(hussh_channel *channel, size_t rest, size_t longest) {
+  /* The peer gets credit for what is read, so more cannot be counted on. */
+  size_t most = channel->recv_window_max / 2;
+  channel->longest_message = longest < most ? longest : most;
+  channel->message_rest = rest;
+  if (channel->out.len && channel_worth_reading(channel))
+    channel_changed(channel);
+}
+
 ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size_t size) {
   hussh_queue *from = stream ? &channel->err : &channel->out;
   size_t n = queue_take(from, bytes, size);
+  if (!stream)
+    channel->longest_message = 0;
   if (n)
     channel_credit(channel, n);
   return (ssize_t)n;

@@ -123,6 +123,11 @@ void hussh_channel_look(const hussh_channel *channel, hussh_channel_info *info);
 int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_len,
                           int want_reply, const void *extra, size_t extra_len);
 ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size_t size);
+/* What comes on stdout are messages behind a 32-bit length, as those of SFTP:
+ * until the next read it makes an event only when one is complete, or when its
+ * length is beyond `longest` (at most half of the window) and so must be looked
+ * at.  rest: bytes that are missing of one that was read in part, or 0. */
+void hussh_channel_await_message(hussh_channel *channel, size_t rest, size_t longest);
 ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t len);
 int hussh_channel_eof(hussh_channel *channel);   /* after what is queued */
 int hussh_channel_close(hussh_channel *channel); /* what is queued is dropped */

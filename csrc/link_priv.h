@@ -31,7 +31,8 @@ struct hussh_link {
   int phase, dead, code;
   int gate, dry, in_eof, ended; /* the recv callback: may it give; did it say EAGAIN; EOF */
   int shaken, authenticated, auth_asked, kex_packets, rekeys, was_rekeying;
-  uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new */
+  uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new ... */
+  uint64_t keyed_sent, keyed_received; /* ... and bytes */
   int globals_asked, global_replies;
   uint64_t received, sent, packets;
   char text[256];
@@ -77,6 +78,8 @@ struct hussh_channel {
   uint32_t send_window, send_packet;           /* what the peer lets us send */
   uint32_t recv_window, recv_window_max, consumed; /* what we let the peer send */
   hussh_queue out, err, in;     /* out, err: received; in: to be sent (the peer's stdin) */
+  size_t longest_message;       /* not 0: out makes an event when a message is complete ... */
+  size_t message_rest;          /* ... or so much of one that was read in part, if not 0 */
   int state, reason, eof, closed, eof_wanted, eof_sent, close_sent, abandoned, want_room;
   int requests, replies, failures, running;
   int exit_known, core;
@@ -123,6 +126,7 @@ void channels_message(hussh_link *link, const unsigned char *message, size_t len
 /* channels.c */
 hussh_channel *channel_find(hussh_link *link, uint32_t id);
 void channel_changed(hussh_channel *channel);
+int channel_worth_reading(const hussh_channel *channel); /* its owner shall hear of stdout */
 void channel_emit(hussh_channel *channel, unsigned char type); /* a message of its number only */
 void channel_stop_waiting(hussh_channel *channel);
 void channel_child_eof(hussh_channel *channel);

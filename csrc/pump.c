@@ -46,6 +46,8 @@
 /* Before this many packets in one direction new keys are needed: the nonce of
  * chacha20-poly1305 is the 32-bit sequence number (RFC 4344 section 3.1). */
 #define REKEY_PACKETS 0x80000000u
+/* And before this many bytes: with AES 2^32 blocks are 64 GiB (section 3.2). */
+#define REKEY_BYTES ((uint64_t)32 << 30)
 
 /* ---- processing --------------------------------------------------------- */
 
@@ -129,6 +131,13 @@ static int step(hussh_link *link) {
   return rc;
 }
 
+static int keys_are_old(const hussh_link *link) {
+  return link->session->local.seqno - link->keyed_local > REKEY_PACKETS ||
+         link->session->remote.seqno - link->keyed_remote > REKEY_PACKETS ||
+         link->sent - link->keyed_sent > REKEY_BYTES ||
+         link->received - link->keyed_received > REKEY_BYTES;
+}
+
 /* Lets the session process its input, until the recv callback is dry. */
 static void process(hussh_link *link) {
   int stuck = 0;
@@ -147,6 +156,8 @@ static void process(hussh_link *link) {
       link->rekeys++;
       link->keyed_local = link->session->local.seqno;
       link->keyed_remote = link->session->remote.seqno;
+      link->keyed_sent = link->sent;
+      link->keyed_received = link->received;
       queue_clear(&link->peer_kexinit);
     }
     if (link_in_kex(link))
@@ -169,9 +180,7 @@ static void process(hussh_link *link) {
   if (link->authenticated && link->shaken)
     set_phase(link, HUSSH_OPEN);
   link_send_pending(link);
-  if (!link_in_kex(link) &&
-      (link->session->local.seqno - link->keyed_local > REKEY_PACKETS ||
-       link->session->remote.seqno - link->keyed_remote > REKEY_PACKETS))
+  if (!link_in_kex(link) && keys_are_old(link))
     hussh_link_rekey(link);
   if (link->out.len >= OUT_FLOOD)
     link->blocked = 1; /* comes back through the flush, not before: it would spin */
@@ -193,7 +202,8 @@ static void process(hussh_link *link) {
  * alone until more arrives, and both sides would wait for ever. */
 static int expects(const hussh_link *link) {
   if (link->authenticated)
-    return link->phase == HUSSH_OPEN && link->waiting;
+    return link->phase == HUSSH_OPEN &&
+           (link->waiting || link->globals_asked > link->global_replies);
   /* The login: its first request travels with that for the service, so that two
    * answers come apart.  Before the keys are exchanged nothing may be sent. */
   return link->phase >= HUSSH_HOSTKEY && link->auth_asked;
@@ -389,7 +399,9 @@ int hussh_pump(hussh_link *root, size_t budget) {
     nudge(root);
     flush(root);
     done += n;
-  } while (done < budget && (root->ready_head || n == READ_CHUNK));
+    /* While nobody has to hear of anything, what came meanwhile is taken, too. */
+  } while (done < budget &&
+           (root->ready_head || n == READ_CHUNK || (n && !root->event_count)));
   return bits(root, root->ready_head || n == READ_CHUNK || must_read(root));
 }
 

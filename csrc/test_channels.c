@@ -3,7 +3,7 @@
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
  * build: link.c pump.c messages.c arrivals.c channels.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
- * build: chachapoly.c stubs.c libssh2
+ * build: aesgcm.c chachapoly.c stubs.c libssh2
  */
 #include "testing.h"
 
@@ -84,6 +84,47 @@ static void test_receive_window(void) {
   say(link, "bud", 94, 0, bulk, (size_t)900);
   say(link, "bu", 96, 0);
   CHECK(hussh_channel_read(channel, 0, buffer, 2000) == 900 && !link->out.len);
+  hussh_link_free(link);
+}
+
+static void test_await_message(void) {
+  static const unsigned char head[] = {0, 0, 0, 10}, huge[] = {0, 0, 1, 45};
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 0);
+  unsigned char buffer[100];
+  hussh_channel_await_message(channel, 0, 300);
+  count_events(link);
+  say(link, "bud", 94, 0, head, (size_t)3);
+  say(link, "bud", 94, 0, head + 3, (size_t)1);
+  say(link, "bud", 94, 0, bulk, (size_t)9);
+  CHECK(count_events(link) == 0);
+  say(link, "buud", 95, 0, 1, bulk, (size_t)1); /* stderr is heard of at once */
+  CHECK(count_events(link) == 1);
+  say(link, "bud", 94, 0, bulk, (size_t)1);
+  CHECK(count_events(link) == 1);
+  CHECK(hussh_channel_read(channel, 0, buffer, 6) == 6); /* and with that it is over */
+  say(link, "bud", 94, 0, bulk, (size_t)1);
+  CHECK(count_events(link) == 1);
+  CHECK(hussh_channel_read(channel, 0, buffer, 100) == 9);
+  hussh_channel_await_message(channel, 7, 300); /* the rest of one */
+  say(link, "bud", 94, 0, bulk, (size_t)6);
+  CHECK(count_events(link) == 0);
+  say(link, "bud", 94, 0, bulk, (size_t)1);
+  CHECK(count_events(link) == 1);
+  CHECK(hussh_channel_read(channel, 0, buffer, 100) == 7);
+  hussh_channel_await_message(channel, 0, 300);
+  say(link, "bud", 94, 0, huge, (size_t)4); /* 301 bytes: the owner shall see that now */
+  CHECK(count_events(link) == 1);
+  CHECK(hussh_channel_read(channel, 0, buffer, 100) == 4);
+  hussh_channel_await_message(channel, 501, 10000); /* more than half of the window */
+  say(link, "bud", 94, 0, bulk, (size_t)1);
+  CHECK(count_events(link) == 1);
+  hussh_channel_await_message(channel, 1, 300); /* what is there already counts */
+  CHECK(count_events(link) == 1);
+  CHECK(hussh_channel_read(channel, 0, buffer, 100) == 1);
+  hussh_channel_await_message(channel, 0, 300);
+  say(link, "bu", 96, 0); /* the end, too, is heard of at once */
+  CHECK(count_events(link) == 1);
   hussh_link_free(link);
 }
 
@@ -361,9 +402,22 @@ static void test_nudge(void) {
   say_within(root, outer, 1);
   hussh_pump(root, 1);
   CHECK(!hear(root)); /* not for servers that it would stop */
+  inner->unnudged = 0;
   say(inner, "bu", 97, 0);
   hussh_pump(root, 1);
   CHECK(hears_within(root, 97) && inner->waiting == 0 && root->waiting == 0);
+  say_within(root, outer, 1);
+  hussh_pump(root, 1);
+  CHECK(!hear(root));
+  CHECK(hussh_link_send(inner, "P\0\0\0\1k\1", 7) >= 0); /* a global request, answered, too */
+  hussh_pump(root, 1);
+  CHECK(hears_within(root, 80) && !hear(root));
+  say_within(root, outer, 1);
+  hussh_pump(root, 1);
+  CHECK(hears_within(root, 2));
+  say(inner, "b", 82);
+  hussh_pump(root, 1);
+  CHECK(inner->global_replies == 1 && !hear(root));
   hussh_link_free(inner);
   hussh_link_free(root);
 }
@@ -417,6 +471,7 @@ int main(void) {
   test_open_and_refuse();
   test_messages_that_do_not_fit_the_state();
   test_receive_window();
+  test_await_message();
   test_send_window();
   test_writer_that_is_too_fast();
   test_bulk();

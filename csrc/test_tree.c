@@ -3,7 +3,7 @@
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
  * build: link.c pump.c messages.c arrivals.c channels.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
- * build: chachapoly.c stubs.c libssh2
+ * build: aesgcm.c chachapoly.c stubs.c libssh2
  */
 #include "testing.h"
 

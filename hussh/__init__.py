@@ -7,6 +7,9 @@ target = Connection("target.internal", username="u", proxy_jump=bastion)
 print(target.execute("hostname").stdout)
 """
 
+from importlib import import_module
+from typing import Any
+
 from ._api.build_info import build_info
 from ._api.connection import Connection
 from ._api.process import Process
@@ -33,9 +36,11 @@ from .errors import (
     NegotiationError,
     NotText,
     OutputLimitExceeded,
+    PartialFailureException,
     PassphraseRequired,
     ProtocolError,
     ProxyCommandError,
+    ServerBusy,
     SFTPError,
     SFTPExistsError,
     SFTPIsDirectoryError,
@@ -68,6 +73,7 @@ __all__ = [
     "NegotiationError",
     "NotText",
     "OutputLimitExceeded",
+    "PartialFailureException",
     "PassphraseRequired",
     "Process",
     "Prompt",
@@ -82,8 +88,16 @@ __all__ = [
     "SFTPPermissionError",
     "SFTPTimeout",
     "SFTPUnavailable",
+    "ServerBusy",
     "Pty",
     "SSHResult",
     "WrongPassphrase",
     "build_info",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Not imported at once: they bring an event loop's modules along.
+    if name in ("aio", "multi_conn"):
+        return import_module(f"hussh.{name}")
+    raise AttributeError(f"module 'hussh' has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """Every exception that hussh raises, in one tree; this module imports nothing of hussh.
 
 All of them say *where* (`hop`, such as ``"user@bastion:22"``) and *when*
-(`phase`: dns, connect, proxy, banner, kex, hostkey, auth, channel, exec …)
+(`phase`: queue, dns, connect, proxy, banner, kex, hostkey, auth, channel, exec …)
 something failed.  Code written for hussh 0.3.3 caught ``OSError`` and
 ``TimeoutError`` in the sync API and ``RuntimeError`` in the async one, so the
 classes inherit from both where such code must keep working.
@@ -30,6 +30,7 @@ __all__ = [
     "NegotiationError",
     "NotText",
     "OutputLimitExceeded",
+    "PartialFailureException",
     "PassphraseRequired",
     "ProtocolError",
     "ProxyCommandError",
@@ -41,6 +42,7 @@ __all__ = [
     "SFTPPermissionError",
     "SFTPTimeout",
     "SFTPUnavailable",
+    "ServerBusy",
     "WrongPassphrase",
 ]
 
@@ -107,6 +109,38 @@ class ConnectError(HusshError, ConnectionError, RuntimeError):
 
 class ConnectionLost(HusshError, ConnectionError, RuntimeError):
     """The world ended the connection: the peer closed it, or the stream under it died."""
+
+
+class ServerBusy(ConnectionLost):
+    """The server refused the handshake because it has too many: before its banner, or by name.
+
+    OpenSSH does so past ``MaxStartups`` and ``PerSourceMaxStartups``, and to addresses that it
+    punishes (``PerSourcePenalties``).  Nothing was tried with any credential.
+
+    Attributes:
+        server_text: what the server said, printable, at most 200 characters; maybe empty.
+        tries: how often it was tried; more than once only in a `MultiConnection`.  0: it
+            refused others until the time was over.
+        may_be_ban: the words are those for a punished address; OpenSSH 9.8 and later use
+            them for all refusals.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        server_text: str = "",
+        tries: int = 1,
+        may_be_ban: bool = False,
+        **place: Any,
+    ) -> None:
+        super().__init__(text, **place)
+        self.server_text = server_text
+        self.tries = tries
+        self.may_be_ban = may_be_ban
+
+    def __str__(self) -> str:
+        return super().__str__() + (f" after {self.tries} tries" if self.tries > 1 else "")
 
 
 class ProxyCommandError(ConnectionLost):
@@ -298,6 +332,21 @@ class OutputLimitExceeded(HusshError, OSError, RuntimeError):
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
         self.result = result
+
+
+class PartialFailureException(HusshError, RuntimeError):
+    """Something failed on some hosts, or on all.
+
+    Attributes:
+        succeeded, failed: the two halves of the ``MultiResult``; None where one is empty.
+    """
+
+    def __init__(
+        self, text: str, *, succeeded: Any = None, failed: Any = None, **place: Any
+    ) -> None:
+        super().__init__(text, **place)
+        self.succeeded = succeeded
+        self.failed = failed
 
 
 class NotText(HusshError, ValueError, OSError, RuntimeError):

@@ -147,7 +147,7 @@ make_venv() {
         [ "$("$VENV/bin/python" -VV)" != "$("$PYTHON" -VV)" ]; then
         "$PYTHON" -m venv --clear "$VENV"
     fi
-    list=$("$VENV/bin/python" scripts/requirements.py test check)
+    list=$("$VENV/bin/python" scripts/requirements.py test check engine)
     # By file, because requirements contain characters that shells like.
     printf '%s\n' "$list" >"$VENV/hussh-requirements.txt"
     "$VENV/bin/python" -m pip install -qq --no-input --disable-pip-version-check \

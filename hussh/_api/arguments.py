@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Literal
 
-from .._native.link import Link, Method
+from .._native.link import FAST_AES, Link, Method
 from .._policy.known_hosts import POLICIES
 from .._policy.options import (
     CIPHERS,
@@ -24,6 +24,7 @@ from .._policy.options import (
     Paths,
     PromptCallback,
     is_secret,
+    preferred_ciphers,
 )
 from .._protocol.process import Pty
 
@@ -165,10 +166,11 @@ def check_algorithms(
         TypeError: no list of strings.
         ValueError: empty, or an unknown name.
     """
+    best = preferred_ciphers(fast_aes=FAST_AES)
     return Algorithms(
         _names("key_exchange", Method.KEX, key_exchange, KEY_EXCHANGE),
         _names("host_key_algorithms", Method.HOSTKEY, host_key_algorithms, HOST_KEYS),
-        _names("ciphers", Method.CRYPT_CS, ciphers, CIPHERS),
+        _names("ciphers", Method.CRYPT_CS, best if ciphers is CIPHERS else ciphers, best),
         _names("macs", Method.MAC_CS, macs, MACS),
         bool(compression),
     )

@@ -29,7 +29,7 @@ from ..errors import ConnectionClosed
 from .arguments import check_command, check_number, check_pty, check_wait, input_bytes
 from .async_files import AsyncFiles
 from .async_process import AsyncProcess, AsyncShell
-from .plan import make_plan
+from .plan import Plan, make_plan
 
 __all__ = ["AsyncConnection"]
 
@@ -109,7 +109,7 @@ class AsyncConnection(AsyncFiles):
     ) -> None:
         if key_path is not None and private_key is not None:
             raise TypeError("key_path and private_key are aliases; provide only one")
-        self._plan = make_plan(
+        plan = make_plan(
             AsyncConnection,
             "an AsyncConnection",
             host=host,
@@ -131,15 +131,38 @@ class AsyncConnection(AsyncFiles):
             host_key_algorithms=host_key_algorithms,
             defaults_failed=DEFAULTS_FAILED,
         )
-        self._options = target = self._plan.target
-        self._timeout: float = check_number(timeout, "seconds")
-        bastion = self._plan.bastion  # alive as long as we are
+        self._prepare(plan, check_number(timeout, "seconds"))
+
+    def _prepare(self, plan: Plan[AsyncConnection], timeout: float) -> None:
+        self._plan = plan
+        self._options = target = plan.target
+        self._timeout: float = timeout
+        bastion = plan.bastion  # alive as long as we are
         self._shared: Shared = Shared(
-            self._plan.hops,
+            plan.hops,
             bastion._shared if bastion is not None else None,
-            Place(format_hop(target.username, target.host, target.port), len(self._plan.route) - 1),
-            self._timeout,
+            Place(format_hop(target.username, target.host, target.port), len(plan.route) - 1),
+            timeout,
         )
+
+    @classmethod
+    def _from_plan(cls, plan: Plan[AsyncConnection], timeout: float) -> AsyncConnection:
+        made = cls.__new__(cls)
+        made._prepare(plan, timeout)
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What it was made with, **secrets included**, so that another process can connect it.
+
+        Raises:
+            TypeError: it is connected; no live connection goes elsewhere.
+        """
+        if self._shared.is_open:
+            raise TypeError(
+                f"cannot pickle a live connection ({self!r}): pickle one that is not connected, "
+                "and connect it where it is unpickled"
+            )
+        return _from_plan, (type(self), self._plan, self._timeout)
 
     # -- what it was made with
 
@@ -324,3 +347,9 @@ class AsyncConnection(AsyncFiles):
         if session is None:
             raise ConnectionClosed("not connected: await the connection, or its connect(), first")
         return session
+
+
+def _from_plan(
+    kind: type[AsyncConnection], plan: Plan[AsyncConnection], timeout: float
+) -> AsyncConnection:
+    return kind._from_plan(plan, timeout)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from .._drive.connect import Session, connect
 from .._policy.options import (
@@ -169,6 +169,12 @@ class Connection:
         return (
             f"Connection(host={self.host}, port={self.port}, "
             f"username={self.username}, password=*****)"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"cannot pickle a live connection ({self!r}): pickle an AsyncConnection that is not "
+            "connected, or what you made this one with"
         )
 
     # -- work

@@ -22,10 +22,14 @@ from .._protocol.core import DeadlineExceeded
 from ..errors import ConnectError, HusshError
 from .patience import patience
 
-__all__ = ["ATTEMPT_DELAY", "Address", "SocketStream", "begin", "dial", "in_turns", "unreachable",
-           "unresolved"]  # fmt: skip
+__all__ = ["ATTEMPT_DELAY", "CONNECTED", "Address", "SocketStream", "begin", "dial", "in_turns",
+           "unreachable", "unresolved"]  # fmt: skip
 
 ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 section 5
+
+#: What a finished attempt may say.  A reset comes after the connection was there: a server
+#: that has too many did that, and whoever reads finds out.
+CONNECTED = (0, errno.ECONNRESET)
 
 Address = tuple[socket.AddressFamily, Any]
 
@@ -141,7 +145,7 @@ def _connect(
     def settle(fd: int, code: int) -> socket.socket | None:
         sock, (_, place) = pending.pop(fd)
         poll.unregister(fd)
-        if code == 0:
+        if code in CONNECTED:
             return sock
         sock.close()
         failures.append(f"{place[0]}: {os.strerror(code)}")

@@ -39,7 +39,7 @@ from .keepalive import Rounds, Tended
 from .loop import Loop, until
 from .several import Several
 from .tree import BaseTree, Stream, Waiter
-from .turns import in_turn
+from .turns import one_at_a_time
 
 __all__ = ["Tree", "grow"]
 
@@ -316,7 +316,7 @@ class _Call:
             return
         try:
             need, left = self._need, self._left
-            self._results.append(in_turn(need.turn, partial(need.call, left), left))
+            self._results.append(one_at_a_time(need.turn, partial(need.call, left), left))
         finally:
             self._over = True
             if self._given_up:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
@@ -12,11 +13,14 @@ import anyio.to_thread
 
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
+from .._protocol.session import confirm
 from .._protocol.way import Stage
-from ..errors import HusshError
+from ..errors import HusshError, ProxyCommandError, ServerBusy
 from .event_loop import Tree, grow
 from .loop import until
 from .loop_dial import dial
+from .loop_pacing import in_turn
+from .pacing import Pacer, Turn
 from .proxy import start_proxy
 from .session import Hop, Way
 from .tree import Stream
@@ -24,6 +28,9 @@ from .tree import Stream
 __all__ = ["AsyncSession", "connect"]
 
 T = TypeVar("T")
+
+#: Seconds that others at most wait for the server's first answer after a login.
+CONFIRM = 2.0
 
 
 class AsyncSession(Hop[Tree]):
@@ -75,6 +82,8 @@ async def connect(
     bastion: AsyncSession | None,
     deadline: float | None,
     time_limit: str,
+    pacer: Pacer | None = None,
+    note: Callable[[ServerBusy], object] = lambda busy: None,
 ) -> AsyncSession:
     """Connect hop by hop; the last one's session is the result.
 
@@ -83,8 +92,11 @@ async def connect(
         bastion: a session that carries the first of them, or None to dial it.
         deadline: of `time.monotonic()`, for everything together; None: no limit.
         time_limit: how an error words that limit.
+        pacer: says when each hop may begin; None: at once, and a refusal is an error.
+        note: with a pacer, is told of each refusal.
 
     Raises:
+        ServerBusy: see `in_turn`.
         ConnectTimeout, and whatever `dial`, `start_proxy` and `bring_up` raise.
     """
     way: Way[AsyncSession, Tree] = Way(AsyncSession, hops, bastion)
@@ -92,11 +104,21 @@ async def connect(
         if not way.is_loaded():
             with until(deadline):
                 await anyio.to_thread.run_sync(way.load, abandon_on_cancel=True)
-        if bastion is None:
-            await _take_root(way, await _open_stream(way.stages[0], deadline))
-        assert way.tree is not None  # noqa: S101  (of the bastion, or grown just now)
-        way.tree.check_loop()
-        await way.tree.run(way.bring_up(), deadline)
+        if pacer is None:
+            tree = await _tree_of(way, deadline)
+            await tree.run(way.bring_up(), deadline)
+            return way.arrived()
+        for index, stage in enumerate(way.stages):
+            await in_turn(
+                pacer,
+                way.servers[index],
+                stage.place,
+                deadline,
+                time_limit,
+                partial(_bring_up_one, way, index, deadline),
+                partial(_take_back, way, index),
+                note,
+            )
         return way.arrived()
     except BaseException as error:
         told = error
@@ -112,6 +134,49 @@ async def connect(
         if isinstance(error, HusshError):
             raise told from told.__cause__
         raise
+
+
+async def _bring_up_one(
+    way: Way[AsyncSession, Tree], index: int, deadline: float | None, turn: Turn
+) -> None:
+    tree = await _tree_of(way, deadline)
+    try:
+        await tree.run(way.bring_up_one(index), deadline)
+    except ServerBusy as error:
+        if not index and way.stages[0].options.proxy_command and not error.server_text:
+            told = await _ask(tree, error, partial(tree.explain, error))
+            if not (turn.refused_before and _ended_well(told)):
+                raise told from told.__cause__
+        raise
+    link = way.stages[index].link
+    if link is not None and not turn.alone:
+        end = monotonic() + CONFIRM
+        # It is up, answer or not; what happens to it from now on its user will be told.
+        with contextlib.suppress(HusshError, DeadlineExceeded):
+            await tree.run(confirm(link), end if deadline is None else min(end, deadline))
+
+
+def _ended_well(error: HusshError) -> bool:
+    """Whether a proxy command ended as if it had done its work.
+
+    Of a server that hangs up some, netcat among them, lose the last words, but not always.
+    """
+    return isinstance(error, ProxyCommandError) and error.exit_code == 0 and not error.stderr_tail
+
+
+async def _take_back(way: Way[AsyncSession, Tree], index: int) -> None:
+    tree = way.take_back(index)
+    if tree is not None:
+        await tree.gone()
+
+
+async def _tree_of(way: Way[AsyncSession, Tree], deadline: float | None) -> Tree:
+    """The tree that the way grows in: the bastion's, or one over a stream opened now."""
+    if way.tree is None:
+        await _take_root(way, await _open_stream(way.stages[0], deadline))
+    assert way.tree is not None  # noqa: S101  (it has grown just now)
+    way.tree.check_loop()
+    return way.tree
 
 
 async def _open_stream(stage: Stage, deadline: float | None) -> Stream:

@@ -9,7 +9,16 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
-from .dial import ATTEMPT_DELAY, Address, SocketStream, begin, in_turns, unreachable, unresolved
+from .dial import (
+    ATTEMPT_DELAY,
+    CONNECTED,
+    Address,
+    SocketStream,
+    begin,
+    in_turns,
+    unreachable,
+    unresolved,
+)
 from .loop import until
 
 __all__ = ["dial"]
@@ -78,7 +87,7 @@ class _Attempts:
         try:
             await anyio.wait_writable(sock)
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
+            if code not in CONNECTED:
                 self.failures.append(f"{address[1][0]}: {os.strerror(code)}")
             elif self.won is None:
                 self.won = sock

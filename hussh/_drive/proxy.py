@@ -23,7 +23,7 @@ import threading
 from collections.abc import Sequence
 from time import monotonic
 
-from ..errors import ConnectionLost, HusshError, ProxyCommandError
+from ..errors import ConnectionLost, HusshError, ProxyCommandError, ServerBusy
 from .child import Child
 from .log import logger
 
@@ -97,6 +97,8 @@ class ProxyStream:
     def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
         if not isinstance(error, ConnectionLost):
             return error
+        if isinstance(error, ServerBusy) and error.server_text:
+            return error  # it is not the command's fault
         lines: list[bytes] = []
         with self._lock:
             ended = self._await_end(lines)

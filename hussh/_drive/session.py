@@ -19,8 +19,9 @@ from .._protocol.way import Stage, bring_up, plan, timed_out
 from ..errors import CommandTimeout, ConnectionClosed, HusshError
 from .ask_agent import ask_agent
 from .keepalive import Keepalive
+from .pacing import Server, server_of
 from .tree import BaseTree
-from .turns import in_turn
+from .turns import one_at_a_time
 
 __all__ = ["Hop", "Way"]
 
@@ -34,7 +35,10 @@ class Hop(Generic[AnyTree]):
     Attributes:
         outer: the hop whose channel carries this one, or None.
         owned: whether `outer` was made for this one and ends with it.
+        server: whom its login counts for, where logins are paced.
     """
+
+    server: Server | None = None
 
     def __init__(
         self, tree: AnyTree, link: Link, place: Place, outer: Hop[AnyTree] | None, *, owned: bool
@@ -164,6 +168,11 @@ class Way(Generic[H, AnyTree]):
         self.tree: AnyTree | None = bastion.tree if bastion is not None else None
         self.stages = plan(hops, 0 if bastion is None else bastion.place.index + 1)
         self._hops: list[H] = []
+        self.servers: list[Server] = []
+        server = bastion.server if bastion is not None else None
+        for options in hops:
+            server = server_of(options, server)
+            self.servers.append(server)
 
     def is_loaded(self) -> bool:
         """`load`, where no file has to be read for it; False: call that."""
@@ -176,7 +185,7 @@ class Way(Generic[H, AnyTree]):
         for stage in self.stages:
             files = known_hosts(stage.options)
             try:
-                stage.known = in_turn(files, files.load, None)
+                stage.known = one_at_a_time(files, files.load, None)
             except HusshError as error:
                 raise stage.place.mark(error) from error.__cause__
 
@@ -186,17 +195,48 @@ class Way(Generic[H, AnyTree]):
         self.stages[0].begin(tree.root)
 
     def bring_up(self) -> Op[None]:
-        carrier = None
-        if self._bastion is not None:
-            self.stages[0].place.phase = "channel"
-            self._bastion.check_open()
-            carrier = self._bastion.link, self._bastion.place
-        return bring_up(self.stages, carrier, ask_agent)
+        """All hops, one after the other."""
+        return bring_up(self.stages, self._carrier(0), ask_agent)
+
+    def bring_up_one(self, index: int) -> Op[None]:
+        """One hop; those before it are up."""
+        return bring_up([self.stages[index]], self._carrier(index), ask_agent)
+
+    def _carrier(self, index: int) -> tuple[Link, Place] | None:
+        if index:
+            before = self.stages[index - 1]
+            assert before.link is not None  # noqa: S101  (it is up)
+            return before.link, before.place
+        if self._bastion is None:
+            return None
+        self.stages[0].place.phase = "channel"
+        self._bastion.check_open()
+        return self._bastion.link, self._bastion.place
+
+    def take_back(self, index: int) -> AnyTree | None:
+        """End the last hop that was begun, so that it can be begun again; those before it stay.
+
+        Returns the tree that ended with it, if it was the root.
+        """
+        hops = self.hops()
+        if len(hops) > index:
+            hop = hops.pop()
+            hop.owned = False
+            hop.end()
+        self.stages[index].link = None
+        if index or self._bastion is not None:
+            return None
+        tree, self.tree = self.tree, None
+        return tree
 
     @property
     def current(self) -> Stage:
         """The stage that is being brought up."""
-        begun = [s for s in self.stages if s.link is not None or s.place.phase == "channel"]
+        begun = [
+            stage
+            for stage in self.stages
+            if stage.link is not None or stage.place.phase in ("queue", "channel")
+        ]
         return begun[-1] if begun else self.stages[0]
 
     def hops(self) -> list[H]:
@@ -206,7 +246,9 @@ class Way(Generic[H, AnyTree]):
                 break
             outer = self._hops[-1] if self._hops else self._bastion
             owned = outer is not self._bastion
-            self._hops.append(self._make(self.tree, stage.link, stage.place, outer, owned=owned))
+            hop = self._make(self.tree, stage.link, stage.place, outer, owned=owned)
+            hop.server = self.servers[len(self._hops)]
+            self._hops.append(hop)
         return self._hops
 
     def arrived(self) -> H:
@@ -224,7 +266,7 @@ class Way(Generic[H, AnyTree]):
         if isinstance(error, DeadlineExceeded):
             if self.tree is not None and stage.link is self.tree.root:
                 error.said = self.tree.said()
-            return timed_out(stage, error, time_limit)
+            return timed_out(stage.place, error, time_limit)
         hops = self.hops()
         at = hops[-1] if hops else self._bastion
         if at is not None:

@@ -7,7 +7,7 @@ carries.  Of the Python side the async facade imports it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -16,9 +16,11 @@ import anyio
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded
 from .._protocol.session import Place
-from ..errors import ConnectionClosed, ConnectTimeout, HusshError
+from ..errors import ConnectionClosed, ConnectTimeout, HusshError, ServerBusy
 from .loop import Loop, until
 from .loop_connect import AsyncSession, connect
+from .loop_pacing import UNHEARD
+from .pacing import Pacer
 
 __all__ = ["Limit", "Shared"]
 
@@ -51,7 +53,11 @@ class _Attempt:
         self.loop = Loop()
         self.over = anyio.Event()
         self.error: HusshError | None = None
+        self.busy: ServerBusy | None = None  # the last refusal, while it is tried again
         self.given_up = False
+
+    def note(self, busy: ServerBusy) -> None:
+        self.busy = busy
 
 
 class Shared:
@@ -60,7 +66,11 @@ class Shared:
     Attributes:
         session: the present or last one; None: there never was one.
         kept: the caller connected it, and will close it.
+        pacer: says when to begin, and lets refused handshakes be tried again; set before
+            connecting, if at all.
     """
+
+    pacer: Pacer | None = None
 
     def __init__(
         self, hops: Sequence[Options], bastion: Shared | None, place: Place, seconds: float
@@ -78,6 +88,22 @@ class Shared:
     @property
     def is_open(self) -> bool:
         return self.session is not None and not self.session.closed
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is open for all that the caller did, but its link is dead."""
+        session = self.session
+        if session is None or session.closed or session.tree.forked:
+            return False
+        with session.tree.locked():
+            return session.link.dead
+
+    def way(self) -> Iterator[Shared]:
+        """This one, and those that carry it; the last is what others may share a tree with."""
+        on_the_way: Shared | None = self
+        while on_the_way is not None:
+            yield on_the_way
+            on_the_way = on_the_way._bastion
 
     async def connect(self, limit: Limit) -> None:
         """Open it for the caller, unless it is open."""
@@ -134,23 +160,35 @@ class Shared:
                 await self._bastion.give_back()
 
     async def _get(self, limit: Limit) -> AsyncSession:
+        seen: ServerBusy | None = None  # why another's time was over
         while True:
             if self.session is not None and not self.session.closed:
                 self.session.tree.check_loop()
                 return self.session
             attempt = self._attempt
             if attempt is None:
-                return await self._open(limit)
+                try:
+                    return await self._open(limit)
+                except ConnectTimeout as error:
+                    if seen is None or error.phase not in UNHEARD:
+                        raise
+                    raise copy.copy(seen) from error
             attempt.loop.check()
             try:
                 with until(limit.deadline):
                     await attempt.over.wait()
             except DeadlineExceeded:
                 late = ConnectTimeout(f"Connection timed out{limit} while another task connects")
-                raise self._place.mark(late) from None
+                self._place.mark(late)
+                busy = attempt.busy or self._refusal() or seen
+                if busy is not None:
+                    raise copy.copy(busy) from late
+                raise late from None
             # Another's cancellation or time limit is not ours: we try ourselves.
-            if attempt.error is not None and not isinstance(attempt.error, ConnectTimeout):
+            if attempt.error is not None and not _ran_out(attempt.error):
                 raise copy.copy(attempt.error) from attempt.error.__cause__
+            if isinstance(attempt.error, ServerBusy):
+                seen = attempt.error
 
     async def _open(self, limit: Limit) -> AsyncSession:
         attempt = self._attempt = _Attempt()
@@ -160,7 +198,9 @@ class Shared:
                 outer = await self._bastion.lease(limit)
                 self._carried = True
             try:
-                session = await connect(self._hops, outer, limit.deadline, str(limit))
+                session = await connect(
+                    self._hops, outer, limit.deadline, str(limit), self.pacer, attempt.note
+                )
             except BaseException:
                 await self._close()
                 raise
@@ -175,3 +215,17 @@ class Shared:
         finally:
             self._attempt = None
             attempt.over.set()
+
+    def _refusal(self) -> ServerBusy | None:
+        """Why opening takes so long: what a server said that is tried again just now."""
+        shared: Shared | None = self
+        while shared is not None:
+            if shared._attempt is not None and shared._attempt.busy is not None:
+                return shared._attempt.busy
+            shared = shared._bastion
+        return None
+
+
+def _ran_out(error: HusshError) -> bool:
+    """Whether it was raised because time was over."""
+    return isinstance(error, ConnectTimeout) or isinstance(error.__cause__, ConnectTimeout)

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["in_turn"]
+__all__ = ["one_at_a_time"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class _Turns:
 _turns = _Turns()
 
 
-def in_turn(of: object | None, call: Callable[[], T], seconds_left: float | None) -> T:
+def one_at_a_time(of: object | None, call: Callable[[], T], seconds_left: float | None) -> T:
     """Make the call while nobody else makes one for the same object; None: at once.
 
     After `seconds_left` it is made all the same: its caller is late by then, and will see that.

@@ -18,11 +18,11 @@ from typing import Any, Protocol
 from ..errors import ChannelError, ConnectionClosed, ConnectionLost, HusshError, ProtocolError
 from ._libssh2 import ffi, lib
 
-__all__ = ["Channel", "ChannelState", "Death", "Link", "Method", "Phase", "Ticket", "Trash"]
+__all__ = ["FAST_AES", "Channel", "ChannelState", "Death", "Link", "Method", "Phase", "Ticket",
+           "Trash"]  # fmt: skip
 
 lib.libssh2_init(0)  # once, before threads: its counters are not atomic
 
-MAX_MESSAGE = 64 * 1024
 EVENTS_AT_ONCE = 256
 
 
@@ -71,6 +71,8 @@ class Method(IntEnum):
 
 
 KEX_FAILURES = (lib.LIBSSH2_ERROR_KEX_FAILURE, lib.LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE)
+#: Whether this processor has instructions for AES-GCM.
+FAST_AES = bool(lib.hussh_fast_aes())
 WANT_WRITE: int = lib.HUSSH_WANT_WRITE
 MORE: int = lib.HUSSH_MORE
 EVENTS: int = lib.HUSSH_EVENTS
@@ -346,11 +348,12 @@ class Link:
 
     def message(self) -> bytes | None:
         """The oldest authentication message that has not been taken; None: none."""
-        if not self.look().messages:
+        size = lib.hussh_link_message(self.pointer, ffi.NULL, 0)
+        if size < 0:
             return None
-        buffer = bytearray(MAX_MESSAGE)
-        size = lib.hussh_link_message(self.pointer, ffi.from_buffer(buffer), len(buffer))
-        return bytes(memoryview(buffer)[:size])
+        buffer = bytearray(size)
+        lib.hussh_link_message(self.pointer, ffi.from_buffer(buffer), size)
+        return bytes(buffer)
 
     def rekey(self) -> None:
         """Begin a key exchange (RFC 4253 section 9)."""
@@ -481,6 +484,15 @@ class Channel:
         return int(
             lib.hussh_channel_read(self.pointer, stream, ffi.from_buffer(buffer), len(buffer))
         )
+
+    def await_message(self, rest: int, longest: int) -> None:
+        """Until the next read stdout makes an event only when a message is complete.
+
+        Messages have a 32-bit length in front; one beyond `longest` is reported at
+        once.  `rest` is how many bytes are missing of a message that was read in
+        part; 0: the next byte begins one.
+        """
+        lib.hussh_channel_await_message(self.pointer, rest, longest)
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Queue bytes for the peer; returns how many were taken, maybe 0."""

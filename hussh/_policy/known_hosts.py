@@ -173,6 +173,7 @@ class KnownHosts:
         self._exact: dict[bytes, tuple[int, ...]] = {}
         self._hashed: list[tuple[int, bytes, bytes]] = []
         self._wild: list[int] = []
+        self._entries: dict[int, Entry | None] = {}  # of lines that were looked up
 
     @classmethod
     def load(cls, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> KnownHosts:
@@ -271,8 +272,13 @@ class KnownHosts:
             if hmac.digest(salt, raw, "sha1") == digest
         ]
         found += [index for index in self._wild if matches_list(raw, self._lines[index].names)]
-        entries = (self._lines[index].entry() for index in sorted(found))
+        entries = (self._entry(index) for index in sorted(found))
         return [entry for entry in entries if entry is not None]
+
+    def _entry(self, index: int) -> Entry | None:
+        if index not in self._entries:
+            self._entries[index] = self._lines[index].entry()
+        return self._entries[index]
 
     def key_types(self, host: str, port: int = 22) -> list[str]:
         """Types of the keys recorded for the host, in file order, for `algorithms_for`.

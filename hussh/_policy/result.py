@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["SSHResult"]
 
 
@@ -14,19 +16,26 @@ class SSHResult:
         status: the exit status; -1 if a signal ended the command or the server
             never sent a status.
         signal: the signal's name without "SIG" (RFC 4254 section 6.10), or None.
+        truncated: output beyond a limit that you set was thrown away.
 
     Results compare by value and can be pickled.
     """
 
-    __slots__ = ("stdout_bytes", "stderr_bytes", "status", "signal", "_text")
+    __slots__ = ("stdout_bytes", "stderr_bytes", "status", "signal", "truncated", "_text")
 
     def __init__(
-        self, stdout: bytes = b"", stderr: bytes = b"", status: int = -1, signal: str | None = None
+        self,
+        stdout: bytes = b"",
+        stderr: bytes = b"",
+        status: int = -1,
+        signal: str | None = None,
+        truncated: bool = False,
     ) -> None:
         self.stdout_bytes = stdout
         self.stderr_bytes = stderr
         self.status = status
         self.signal = signal
+        self.truncated = truncated
         self._text: dict[str, str] = {}
 
     def _decode(self, name: str, data: bytes) -> str:
@@ -43,8 +52,9 @@ class SSHResult:
     def stderr(self) -> str:
         return self._decode("stderr", self.stderr_bytes)
 
-    def _key(self) -> tuple[bytes, bytes, int, str | None]:
-        return self.stdout_bytes, self.stderr_bytes, self.status, self.signal
+    def _key(self) -> tuple[Any, ...]:
+        """What `==` compares, which is also what the constructor takes."""
+        return self.stdout_bytes, self.stderr_bytes, self.status, self.signal, self.truncated
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, SSHResult) else NotImplemented
@@ -52,7 +62,7 @@ class SSHResult:
     def __hash__(self) -> int:
         return hash(self._key())
 
-    def __reduce__(self) -> tuple[type[SSHResult], tuple[bytes, bytes, int, str | None]]:
+    def __reduce__(self) -> tuple[type[SSHResult], tuple[Any, ...]]:
         return SSHResult, self._key()
 
     def __repr__(self) -> str:

@@ -25,32 +25,42 @@ DRAIN_ROUNDS = 200
 
 
 class _Output:
-    """Collects both streams of a channel, exactly, up to a limit of bytes in all."""
+    """Collects both streams of a channel, exactly, up to a limit of bytes in all.
 
-    def __init__(self, channel: Channel, limit: int | None) -> None:
+    Attributes:
+        size: bytes that came.
+        cut: more came than there was room for.
+    """
+
+    def __init__(self, channel: Channel, limit: int | None, *, discard: bool) -> None:
         self.channel = channel
         # Not lists to be joined: 100 MB would take 60 ms for that, in one step of a loop.
         # A BytesIO grows without copying and gives its own bytes away.
         self.streams = io.BytesIO(), io.BytesIO()
         self.room = limit
+        self.discard = discard
         self.size = 0
         self.cut = False
 
     def take(self) -> None:
-        while not self.cut:
+        while self.discard or not self.cut:
             info = self.channel.look()
             sizes = (int(info.out), int(info.err))
             if not any(sizes):
                 return
             for stream, size in enumerate(sizes):
                 if self.room is not None and size > self.room:
-                    size, self.cut = self.room, True
+                    self.cut = True
+                    size = size if self.discard else self.room
                 if size:
-                    part = self.channel.read(stream, min(size, READ_SIZE))
-                    self.streams[stream].write(part)
-                    self.size += len(part)
-                    if self.room is not None:
-                        self.room -= len(part)
+                    self._keep(stream, self.channel.read(stream, min(size, READ_SIZE)))
+
+    def _keep(self, stream: int, part: bytearray) -> None:
+        self.size += len(part)
+        if self.room is not None:
+            del part[self.room :]
+            self.room -= len(part)
+        self.streams[stream].write(part)
 
     def result(self, *, finished: bool) -> SSHResult:
         info = self.channel.look()
@@ -60,7 +70,7 @@ class _Output:
         elif finished and info.exit_known == 2:
             signal = self.channel.text
         stdout, stderr = (stream.getvalue() for stream in self.streams)
-        return SSHResult(stdout, stderr, status, signal)
+        return SSHResult(stdout, stderr, status, signal, self.cut)
 
 
 class _Drain:
@@ -100,6 +110,7 @@ def execute(
     *,
     stdin: bytes = b"",
     max_output: int | None = None,
+    discard: bool = False,
     wait: Literal["eof", "exit"] = "eof",
     time_limit: str = "",
 ) -> Op[SSHResult]:
@@ -110,8 +121,9 @@ def execute(
     there as soon as the command itself ended and its own output has come, though
     its children may still hold the streams open.  When we stop waiting (deadline,
     Ctrl-C, too much output) the command is sent SIGKILL and its channel closed;
-    the output so far goes with the error.  `time_limit` is how the error words
-    the limit.
+    the output so far goes with the error.  With `discard`, output beyond
+    max_output is thrown away instead, the result says so, and the command goes
+    on.  `time_limit` is how the error words the limit.
     """
     try:
         channel = yield from open_session(link, ends_by_itself=True)
@@ -120,7 +132,7 @@ def execute(
             f"Command timed out{time_limit}; the server had not accepted it yet",
             result=SSHResult(b"", b"", -1, None),
         ) from None
-    output = _Output(channel, max_output)
+    output = _Output(channel, max_output, discard=discard)
     drain = _Drain(channel, output)
     started = False
     try:
@@ -132,7 +144,7 @@ def execute(
             channel.eof()
         while True:
             output.take()
-            if output.cut:
+            if output.cut and not discard:
                 raise OutputLimitExceeded(
                     f"the command wrote more than max_output={max_output} bytes",
                     result=output.result(finished=False),

@@ -6,21 +6,31 @@ time-out or a lost connection can say so.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from .._native.link import KEX_FAILURES, Death, Link, Method, Phase
 from .._policy.kept import KnownHostsFiles, known_hosts_file
 from .._policy.known_hosts import KnownHosts, algorithms_for, host_key_error, record
 from .._policy.options import Options
-from .._policy.wire import Reader
-from ..errors import ConnectionLost, HusshError, NegotiationError, ProtocolError
+from .._policy.wire import Reader, boolean, string
+from ..errors import ConnectionLost, HusshError, NegotiationError, ProtocolError, ServerBusy
 from .auth import AskAgent, authenticate
 from .core import Blocking, Op, Progress
 
-__all__ = ["Place", "establish", "known_hosts", "prepare"]
+__all__ = ["Place", "confirm", "establish", "known_hosts", "prepare"]
 
 #: libssh2 does not tell a forged host key signature from other failures of an exchange.
 FORGED = " (a forged host key signature looks like this, too)"
+
+#: What servers say instead of a banner where they have too much to do: OpenSSH until 9.7 the
+#: first, since 9.8 the second for everything, also for a banned address; the rest are others'.
+BUSY = re.compile(r"maxstartups|not allowed at this time|too many|too busy|try again", re.I)
+MAY_BE_BAN = "not allowed at this time"
+TOO_MANY_CONNECTIONS = 12  # a reason of SSH_MSG_DISCONNECT; RFC 4253 section 11.1
+
+#: A global request that every server answers (RFC 4254 section 4), with "failure" if it must.
+ANSWER_ME = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
 
 #: The lists of SSH_MSG_KEXINIT, each with the argument that changes ours.
 _KINDS = (("kex", "key exchange", "key_exchange="), ("hostkey", "host key", "host_key_algorithms="),
@@ -117,14 +127,60 @@ def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
 def _handshake_error(link: Link, options: Options) -> HusshError:
     state = link.look()
     if state.death is Death.EOF and state.phase == Phase.BANNER:
-        said = _shown(link.preamble.decode("utf-8", "replace"))
-        return ConnectionLost(
-            "the server closed the connection before its SSH banner"
-            + (f"; it said: {said}" if said else "; is it an SSH server, and not too busy?")
+        return _no_banner(link)
+    if state.death is Death.PEER and state.code == TOO_MANY_CONNECTIONS:
+        return ServerBusy(
+            f"the server has too many connections: {state.text or 'no reason'}",
+            server_text=_shown(state.text),
         )
     if state.death is Death.PROTOCOL and state.code in KEX_FAILURES:
         return _negotiation_error(link, options, state.text)
     return link.death()
+
+
+def _no_banner(link: Link) -> HusshError:
+    """The error for an end before the banner; a reset counts as an end.
+
+    Where the stream is a proxy command's, that knows better of an end without words.
+    """
+    if _carrier_died(link):
+        return link.death()
+    said = _shown(link.preamble.decode("utf-8", "replace"))
+    text = "the server closed the connection before its SSH banner"
+    if not said:
+        return ServerBusy(f"{text}; is it an SSH server, and not too busy?")
+    text += f"; it said: {said}"
+    if not BUSY.search(said):
+        return ConnectionLost(text)
+    may_be_ban = MAY_BE_BAN in said.lower()
+    text += ". It gets too many connections at once (MaxStartups in its sshd_config)"
+    if may_be_ban:
+        text += ", or bans your address for a while (PerSourcePenalties)"
+    return ServerBusy(text, server_text=said, may_be_ban=may_be_ban)
+
+
+def _carrier_died(link: Link) -> bool:
+    outer = link.outer
+    while outer is not None:
+        if outer.link.dead:
+            return True
+        outer = outer.link.outer
+    return False
+
+
+def confirm(link: Link) -> Op[None]:
+    """Wait for the first answer after the login.
+
+    A login goes on counting as unauthenticated with sshd for a moment after the client
+    knows that it succeeded.  The process that answers this begins after that moment.
+
+    Raises ConnectionLost, ConnectionClosed, ProtocolError.
+    """
+    answers = link.look().replies
+    link.send(ANSWER_ME)
+    while link.look().replies == answers:
+        link.check()
+        yield Progress(link)
 
 
 def _shown(text: str) -> str:

@@ -21,7 +21,7 @@ from .._policy.wire import string
 from ..errors import ChannelRefused, HusshError, SFTPError, SFTPUnavailable
 from .channel import open_session
 from .core import Need, Op, Progress
-from .sftp_machine import Machine, Request
+from .sftp_machine import LONGEST, Machine, Request
 from .sftp_wire import Malformed
 
 __all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "wait"]
@@ -42,6 +42,9 @@ class Pipe(Protocol):
 
     def read_into(self, buffer: memoryview) -> int:
         """Fill a buffer with what has come; returns how many bytes, maybe 0."""
+
+    def await_message(self, rest: int) -> None:
+        """All was read: `need` is met by a whole message, or the `rest` of one."""
 
     def ended(self) -> str | None:
         """Why nothing more will come, after all was read; None: more may come."""
@@ -123,6 +126,9 @@ class ChannelPipe:
 
     def read_into(self, buffer: memoryview) -> int:
         return self.channel.read_into(0, buffer)
+
+    def await_message(self, rest: int) -> None:
+        self.channel.await_message(rest, LONGEST)
 
     def ended(self) -> str | None:
         info = self.channel.look()
@@ -206,6 +212,7 @@ class SftpSession:
                 machine.received(count)
             if count < len(view):
                 break
+        pipe.await_message(machine.rest())
         out = machine.out
         while out:
             piece = out[0]

@@ -26,7 +26,7 @@ from .._policy.sftp import FX_OK, SFTPLimits
 from . import sftp_wire as wire
 from .sftp_wire import HEAD, RANGE, U32, Malformed, string
 
-__all__ = ["Buffer", "Machine", "Request"]
+__all__ = ["LONGEST", "Buffer", "Machine", "Request"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -192,6 +192,14 @@ class Machine:
         if self._direct is not None:
             return self._direct[self._filled :]
         return self._view[self._have :]
+
+    def rest(self) -> int:
+        """Bytes that are missing of a message that has begun; 0: none has."""
+        if self._direct is not None:
+            return len(self._direct) - self._filled
+        if self._have < 4:
+            return 4 - self._have if self._have else 0
+        return int(U32.unpack_from(self._stage)[0]) + 4 - self._have
 
     def received(self, count: int) -> None:
         """The first `count` bytes of `buffer()` are there.  Raises Malformed."""

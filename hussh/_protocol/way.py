@@ -23,6 +23,7 @@ from .session import Place, establish, prepare
 __all__ = ["Stage", "bring_up", "plan", "timed_out"]
 
 PHASES = {
+    "queue": "waiting for its turn at",
     "dns": "resolving the name of",
     "connect": "connecting to",
     "proxy": "waiting for the proxy command of",
@@ -94,9 +95,8 @@ def bring_up(
         carrier = stage.link, place
 
 
-def timed_out(stage: Stage, late: DeadlineExceeded, time_limit: str) -> ConnectTimeout:
-    """The error for a deadline that passed at this stage; `time_limit` is how it words that."""
-    place = stage.place
+def timed_out(place: Place, late: DeadlineExceeded, time_limit: str) -> ConnectTimeout:
+    """The error for a deadline that passed at this place; `time_limit` is how it words that."""
     place.phase = late.phase or place.phase
     doing = PHASES.get(place.phase, f"in phase {place.phase} with")
     said = f"; the proxy command's stderr: {late.said}" if late.said else ""

@@ -104,7 +104,7 @@ def test_results_are_not_copied() -> None:
         def read(self, stream: int, size: int) -> bytearray:
             return bytearray(size)
 
-    output = _Output(cast(Any, Endless()), 32 * MIB)
+    output = _Output(cast(Any, Endless()), 32 * MIB, discard=False)
     tracemalloc.start()
     try:
         output.take()

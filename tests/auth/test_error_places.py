@@ -24,6 +24,7 @@ from hussh import (
     KeyRefused,
     NegotiationError,
     ProtocolError,
+    ServerBusy,
 )
 from tests.auth.steps import SshdFactory
 from tests.hostkeys.lines import line
@@ -68,11 +69,11 @@ def _goodbye(conn: Conn) -> None:
 FAULTS = [
     Fault("unknown name", None, (ConnectError, "dns"), "not known", (JumpRefused, "channel")),
     Fault("nobody listens", None, (ConnectError, "connect"), "refused", (JumpRefused, "channel")),
-    Fault("hangs up", until("connect", lambda _: None), (ConnectionLost, "banner"), "busy"),
+    Fault("hangs up", until("connect", lambda _: None), (ServerBusy, "banner"), "busy"),
     Fault(
         "says why and hangs up",
         _say(b"Exceeded MaxStartups\r\n"),
-        (ConnectionLost, "banner"),
+        (ServerBusy, "banner"),
         "Exceeded MaxStartups",
     ),
     Fault("mute", until("connect", Conn.wait_closed), (ConnectTimeout, "banner"), "SSH banner"),

@@ -99,8 +99,10 @@ def two_ciphers(victim: Victim) -> None:
 
     def picked(conn: Transport) -> None:
         conn.negotiated |= {"cipher_in": "aes256-ctr", "mac_in": "hmac-sha2-256"}
+        conn.negotiated |= {"cipher_out": chacha}
 
-    edit = lists(f"curve25519-sha256,{STRICT}", "aes256-ctr", "chacha20-poly1305@openssh.com")
+    chacha = "chacha20-poly1305@openssh.com"
+    edit = lists(f"curve25519-sha256,{STRICT}", "aes256-ctr", chacha)
     tamper = Tamper(edit_kexinit=edit, before_reply=picked)
     with HostileServer(polite(tamper=tamper), macs=["hmac-sha2-256"]) as server:
         greeted(victim.meet(server, "echo right", timeout=3000))

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from hussh import Connection, NegotiationError, ProtocolError
-from hussh._policy.options import CIPHERS, KEY_EXCHANGE, MACS
+from hussh._native.link import FAST_AES
+from hussh._policy.options import CIPHERS, KEY_EXCHANGE, MACS, preferred_ciphers
 from tests.auth.steps import SshdFactory, login, refused
 from tests.support.hostile import HostileServer, host_key, polite
 from tests.support.sshd import Sshd
 
+OUR_CIPHERS = preferred_ciphers(fast_aes=FAST_AES)
 CASES = [
     ("kex", "key_exchange", KEY_EXCHANGE, "diffie-hellman-group14-sha1", "KexAlgorithms", {}),
-    ("cipher", "ciphers", CIPHERS, "aes128-cbc", "Ciphers", {}),
+    ("cipher", "ciphers", OUR_CIPHERS, "aes128-cbc", "Ciphers", {}),
     ("mac", "macs", MACS, "hmac-sha1", "MACs", {"Ciphers": "aes256-ctr"}),
 ]
 
@@ -76,6 +78,16 @@ def test_choice_is_kept(argument: str, names: list[str], target: Sshd) -> None:
     login(target, private_key=target.alice.key.path, **options).close()
     chosen = [each for each in target.log_text().splitlines() if each.startswith("debug1: kex: ")]
     assert any(names[0] in each for each in chosen)
+
+
+def test_order_of_ciphers_suits_the_processor(target: Sshd) -> None:
+    """AES-GCM comes first where the processor has instructions for it, else ChaCha20-Poly1305."""
+    gcm = ("aes256-gcm@openssh.com", "aes128-gcm@openssh.com")
+    assert preferred_ciphers(fast_aes=False) == CIPHERS
+    assert CIPHERS[:3] == ("chacha20-poly1305@openssh.com", *gcm)
+    assert preferred_ciphers(fast_aes=True) == (*gcm, CIPHERS[0], *CIPHERS[3:])
+    login(target, private_key=target.alice.key.path).close()
+    assert f"debug1: kex: client->server cipher: {OUR_CIPHERS[0]} " in target.log_text()
 
 
 def test_choice_is_kept_behind_a_busy_bastion(bastion: Sshd, target: Sshd) -> None:

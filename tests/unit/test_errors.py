@@ -25,6 +25,7 @@ MORE: dict[str, dict[str, Any]] = {
     "AuthenticationError": {"methods_left": ("password",), "tried": ("key x",)},
     "ChannelRefused": {"reason_code": 1, "reason_text": "no"},
     "JumpRefused": {"target": "t:22", "reason_code": 2, "reason_text": "no"},
+    "ServerBusy": {"server_text": "Exceeded MaxStartups", "tries": 1, "may_be_ban": True},
     "CommandTimeout": {"result": SSHResult(b"out", b"err", -1)},
     "OutputLimitExceeded": {"result": SSHResult(b"out", b"", -1)},
 }
@@ -79,7 +80,8 @@ def test_place_is_not_overwritten() -> None:
 
 
 OLD_SYNC = {"AuthenticationError", "KeyFileError", "KeyRefused", "KeyUnreadable",
-            "PassphraseRequired", "WrongPassphrase", "HusshError"}  # fmt: skip
+            "PassphraseRequired", "WrongPassphrase", "HusshError",
+            "PartialFailureException"}  # fmt: skip
 
 
 @pytest.mark.parametrize("cls", CLASSES)

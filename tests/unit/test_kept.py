@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hussh._drive.turns import in_turn
+from hussh._drive.turns import one_at_a_time
 from hussh._policy import kept
 from hussh._policy.kept import KeyFile, known_hosts_file
 from hussh._policy.keys import parse_private_key
@@ -202,13 +202,15 @@ def test_one_thread_at_a_time() -> None:
         gate.wait()
         made.append("slow")
 
-    threads = [threading.Thread(target=in_turn, args=(one, slow, None))]
+    threads = [threading.Thread(target=one_at_a_time, args=(one, slow, None))]
     threads[0].start()
     entered.wait()
-    in_turn(other, lambda: made.append("other"), None)
-    in_turn(None, lambda: made.append("none"), None)
-    in_turn(one, lambda: made.append("late"), 0.0)
-    threads.append(threading.Thread(target=in_turn, args=(one, lambda: made.append("next"), None)))
+    one_at_a_time(other, lambda: made.append("other"), None)
+    one_at_a_time(None, lambda: made.append("none"), None)
+    one_at_a_time(one, lambda: made.append("late"), 0.0)
+    threads.append(
+        threading.Thread(target=one_at_a_time, args=(one, lambda: made.append("next"), None))
+    )
     threads[1].start()
     assert made == ["other", "none", "late"]
     gate.set()

@@ -1,0 +1,365 @@
+"""What `MultiConnection` and its async twin share: the hosts, and what is done on each.
+
+The two facades import it.  It says what happens on one host; `_drive.batch` says
+when, in which event loop, and how many at a time.  Failures become results here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any, Literal, NamedTuple
+
+from .._drive.batch import Here, HereDrain, Lane, drain
+from .._drive.lanes import Lanes
+from .._drive.pacing import Pacer
+from .._policy.multi_result import HostResult
+from .._policy.route import format_hop
+from .._protocol.execute import execute
+from ..errors import ConnectionClosed, HusshError
+from .arguments import check_command, check_number, check_wait, input_bytes
+from .async_connection import AsyncConnection
+from .multi_hosts import as_async
+
+__all__ = ["Crew", "Member", "Results", "Work", "check_limit"]
+
+BATCH_SIZE = 100
+CLOSED = "the MultiConnection is closed; connect() it again"
+
+
+class Member:
+    """One host; `failure` is why the last attempt to connect it failed."""
+
+    __slots__ = ("connection", "failure")
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+        self.failure: HusshError | None = None
+
+    @property
+    def host(self) -> str:
+        return self.connection.host
+
+
+class Work(NamedTuple):
+    """One operation: what to do, on which hosts, each with an argument of its own.
+
+    Attributes:
+        title: for a progress display.
+        phase: for errors that do not know it.
+        again: whether it may open what was closed.
+    """
+
+    title: str
+    phase: str
+    do: Callable[[Member, Any], Awaitable[HostResult]]
+    items: list[tuple[Member, Any]]
+    again: bool = False
+
+
+class Crew:
+    """The hosts of a `MultiConnection`, and the loops that drive their connections.
+
+    Args: as those of `MultiConnection`.
+    """
+
+    def __init__(
+        self,
+        connections: Iterable[object],
+        batch_size: int | None,
+        timeout: float | None,
+        loops: int | None,
+        handshakes: int,
+    ) -> None:
+        known: dict[int, AsyncConnection] = {}
+        self.members = [Member(as_async(connection, known)) for connection in connections]
+        self.batch_size = (
+            BATCH_SIZE if batch_size is None else check_limit("batch_size", batch_size)
+        )
+        self.timeout = None if timeout is None else check_number(timeout, "seconds")
+        self.loops = None if loops is None else check_limit("loops", loops)
+        self.lanes = Lanes(self.loops, self.batch_size)
+        pacer = Pacer(check_limit("handshakes", handshakes))
+        for member in self.members:
+            for shared in member.connection._shared.way():
+                if not shared.is_open:
+                    shared.pacer = pacer
+
+    @property
+    def hosts(self) -> list[str]:
+        return [member.host for member in self.members]
+
+    # -- running work
+
+    def each(self, work: Work) -> Generator[tuple[int, HostResult], None, None]:
+        """Do the work, and yield each item's index and result as they come; for threads."""
+        items = self._begin(work, None)
+        missing = bytearray(b"\1") * len(work.items)
+        if items is not None:
+            for index, result in drain(_job(work), items, self.batch_size):
+                missing[index] = 0
+                yield index, result
+        yield from _left_over(work, missing)
+
+    @asynccontextmanager
+    async def each_here(self, work: Work) -> AsyncIterator[Results]:
+        """The same for a task, whose loop goes on meanwhile."""
+        here = Here()
+        items = self._begin(work, here)
+        if items is None:
+            yield Results(work, None)
+            return
+        async with HereDrain(_job(work), items, self.batch_size, here) as results:
+            yield Results(work, results)
+
+    def _begin(self, work: Work, here: Here | None) -> list[tuple[Lane, tuple[Member, Any]]] | None:
+        """Each item with its lane; None: it is all closed."""
+        users = [member.connection._shared for member in self.members]
+        if not self.lanes.open(users, here=here is not None, again=work.again):
+            return None
+        found: list[tuple[Lane, tuple[Member, Any]]] = []
+        for item in work.items:
+            lane = self.lanes.of(item[0].connection._shared) or here
+            if lane is None:
+                raise RuntimeError("a connection is open in another event loop; use it there")
+            found.append((lane, item))
+        return found
+
+    # -- what can be done
+
+    def connect(self, timeout: float | None) -> Work:
+        seconds = _seconds(timeout)
+
+        async def connect(member: Member, _: None) -> HostResult:
+            await self._connect(member, seconds)
+            return HostResult(member.host, status=0)
+
+        for member in self.members:
+            member.failure = None
+            shared = member.connection._shared
+            # All of these at once: whoever connects first must not find the old bastion.
+            if shared.is_lost:
+                shared.collect()
+        return Work("connect", "connect", connect, self.everywhere(), again=True)
+
+    def everywhere(self, argument: Any = None) -> list[tuple[Member, Any]]:
+        return [(member, argument) for member in self.members]
+
+    def mapped(
+        self, by_host: Mapping[str, Any], check: Callable[[Any], Any]
+    ) -> list[tuple[Member, Any]]:
+        """Those hosts that a mapping names, in our order."""
+        if not isinstance(by_host, Mapping):
+            raise TypeError(f"a mapping by host is needed, not {type(by_host).__name__}")
+        checked = {host: check(argument) for host, argument in by_host.items()}
+        return [(m, checked[m.host]) for m in self.members if m.host in checked]
+
+    def commands(self, command: str | Mapping[str, str]) -> list[tuple[Member, bytes]]:
+        """One command for all, or one of its own for each host in a mapping."""
+        if isinstance(command, Mapping):
+            return self.mapped(command, check_command)
+        return self.everywhere(check_command(command))
+
+    def execute(
+        self,
+        items: list[tuple[Member, bytes]],
+        timeout: float | None,
+        max_output: int | None,
+        stdin: str | bytes | None,
+        wait: Literal["eof", "exit"],
+    ) -> Work:
+        seconds = _seconds(timeout)
+        data = input_bytes(stdin)
+        check_wait(wait)
+        if max_output is not None:
+            check_limit("max_output", max_output, least=0)
+
+        async def run(member: Member, command: bytes) -> HostResult:
+            connection = await self.ready(member)
+            limit = connection.timeout if seconds is None else seconds
+            session = connection._live()
+            op = execute(
+                session.link,
+                command,
+                stdin=data,
+                max_output=max_output,
+                discard=True,
+                wait=wait,
+                time_limit=f" after {limit:g} s",
+            )
+            result = await session.run(op, monotonic() + limit if limit else None, "exec")
+            return HostResult.of(member.host, result)
+
+        return Work("execute", "exec", run, items)
+
+    def transfer(
+        self, title: str, move: Callable[[AsyncConnection], Awaitable[bytes | str | None]]
+    ) -> Work:
+        """A file operation; what it returns is the result's stdout, "Ok" for None."""
+
+        async def run(member: Member, _: None) -> HostResult:
+            got = await move(await self.ready(member))
+            data = b"Ok" if got is None else got.encode() if isinstance(got, str) else got
+            return HostResult(member.host, data, status=0)
+
+        return Work(title, "sftp", run, self.everywhere())
+
+    def prune(self, results: list[HostResult]) -> None:
+        """Keep those members only that have succeeded in `connect`."""
+        pairs = zip(self.members, results, strict=True)
+        self.members = [member for member, result in pairs if result.status == 0]
+
+    # -- on one host
+
+    async def _connect(self, member: Member, seconds: float | None) -> None:
+        member.failure = None
+        try:
+            await member.connection.connect(self.timeout if seconds is None else seconds)
+        except HusshError as error:
+            member.failure = error
+            raise
+
+    async def ready(self, member: Member) -> AsyncConnection:
+        """The connection, connected; a host that could not be reached is not tried again."""
+        if self.lanes.closed:
+            raise ConnectionClosed(CLOSED)
+        if member.failure is not None:
+            raise member.failure
+        if not member.connection._shared.is_open:
+            await self._connect(member, None)
+        return member.connection
+
+    # -- ending
+
+    def close(self) -> None:
+        """End all connections and the loops; idempotent."""
+        loops = self.lanes.shut()
+        if loops is None:
+            return
+        try:
+            items: list[tuple[Lane, Member]] = []
+            for member in self.members:
+                lane = self.lanes.of(member.connection._shared)
+                if lane is not None:
+                    items.append((lane, member))
+                else:  # in the loop of a task, which cannot be waited for here
+                    member.connection._shared.collect()
+            for _ in drain(_close, items, self.batch_size):
+                pass
+        finally:
+            loops.close()
+            self.lanes.ended()
+
+    async def close_here(self) -> None:
+        """The same for a task, also when it is cancelled."""
+        loops = self.lanes.shut()
+        if loops is None:
+            return
+        here = Here()
+        try:
+            items = [(self.lanes.of(m.connection._shared) or here, m) for m in self.members]
+            with here.unhurried():
+                async with HereDrain(_close, items, self.batch_size, here) as closed:
+                    async for _ in closed:
+                        pass
+        finally:
+            await loops.closed()
+            self.lanes.ended()
+
+    def __del__(self) -> None:
+        lanes = getattr(self, "lanes", None)
+        if lanes is not None and lanes.collect() is not None:
+            told = f"unclosed MultiConnection({len(self.members)} hosts)"
+            warnings.warn(told, ResourceWarning, stacklevel=2, source=self)
+
+
+async def _close(member: Member) -> None:
+    await member.connection.close()
+
+
+def _seconds(timeout: float | None) -> float | None:
+    return None if timeout is None else check_number(timeout, "seconds")
+
+
+def check_limit(name: str, value: object, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}")
+    return value
+
+
+def _job(work: Work) -> Callable[[tuple[Member, Any]], Awaitable[HostResult]]:
+    """The work on one item, whose failures are results."""
+
+    async def job(item: tuple[Member, Any]) -> HostResult:
+        member, argument = item
+        try:
+            return await work.do(member, argument)
+        except Exception as error:
+            return HostResult.failed(member.host, _told(member, error, work.phase))
+
+    return job
+
+
+def _told(member: Member, error: Exception, phase: str) -> HusshError:
+    """The error, with its place; without the frames of a stack, which would hold what they used."""
+    if isinstance(error, HusshError):
+        told = error
+    else:
+        told = HusshError(f"{type(error).__name__}: {error}")
+        told.__cause__ = error
+    connection = member.connection
+    told.at(
+        format_hop(connection.username, connection.host, connection.port),
+        len(connection._plan.route) - 1,
+        phase,
+    )
+    link: BaseException | None = told
+    while link is not None:
+        link.__traceback__ = link.__context__ = None
+        link = link.__cause__
+    return told
+
+
+def _left_over(work: Work, missing: bytearray) -> Iterator[tuple[int, HostResult]]:
+    """Results for hosts that got none, because all was closed meanwhile."""
+    for index, (member, _) in enumerate(work.items):
+        if missing[index]:
+            error = _told(member, ConnectionClosed(CLOSED), work.phase)
+            yield index, HostResult.failed(member.host, error)
+
+
+class Results:
+    """What comes of a piece of work, for ``async for``: pairs of an item's index and its result."""
+
+    def __init__(self, work: Work, drain: HereDrain[tuple[Member, Any], HostResult] | None) -> None:
+        self._drain = drain
+        self._missing = bytearray(b"\1") * len(work.items)
+        self._rest = _left_over(work, self._missing)
+
+    def __aiter__(self) -> Results:
+        return self
+
+    async def __anext__(self) -> tuple[int, HostResult]:
+        if self._drain is not None:
+            try:
+                index, result = await self._drain.__anext__()
+            except StopAsyncIteration:
+                self._drain = None
+            else:
+                self._missing[index] = 0
+                return index, result
+        for pair in self._rest:
+            return pair
+        raise StopAsyncIteration

@@ -1,0 +1,119 @@
+"""From what the caller of a `MultiConnection` gives to unconnected `AsyncConnection` objects.
+
+`multi` imports it.  Opens nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from .async_connection import AsyncConnection
+from .connection import Connection
+from .plan import Plan
+
+__all__ = ["as_async", "shared_auth"]
+
+#: What a mapping in `hosts` may have: every argument of `AsyncConnection`.
+OPTIONS = tuple(inspect.signature(AsyncConnection).parameters)
+
+
+def as_async(
+    connection: object, known: dict[int, AsyncConnection], what: str = "connections must be"
+) -> AsyncConnection:
+    """The same connection, or for a sync one another that is made in the same way.
+
+    Args:
+        known: those that were made before, so that a bastion stays shared.
+        what: the beginning of the error.
+
+    Raises:
+        TypeError: it is neither kind.
+    """
+    if isinstance(connection, AsyncConnection):
+        return connection
+    if not isinstance(connection, Connection):
+        raise TypeError(
+            f"{what} AsyncConnection or Connection objects, not {type(connection).__name__}"
+        )
+    made = known.get(id(connection))
+    if made is None:
+        given = connection._plan
+        bastion = None if given.bastion is None else as_async(given.bastion, known)
+        plan: Plan[AsyncConnection] = Plan(
+            given.target, given.hops, given.route, bastion, given.proxy_command
+        )
+        made = known[id(connection)] = AsyncConnection._from_plan(plan, connection.timeout / 1000)
+    return made
+
+
+def shared_auth(
+    hosts: Iterable[str | Mapping[str, Any]], options: dict[str, Any]
+) -> list[AsyncConnection]:
+    """A connection per host, all with the same options but for what a host has of its own.
+
+    Bastions that are given by name become one object for all hosts that reach them
+    in the same way with the same credentials: one login carries all of these.
+    """
+    if isinstance(hosts, str | bytes):
+        raise TypeError("hosts must be a list of hosts, not one string")
+    known: dict[int, AsyncConnection] = {}
+    bastions: dict[Any, AsyncConnection] = {}
+    made = []
+    for place, host in enumerate(hosts):
+        mine = {**options, **_own(host, place)}
+        mine["proxy_jump"] = _jump(mine["proxy_jump"], known)
+        made.append(_share_bastion(AsyncConnection(**mine), bastions))
+    return made
+
+
+def _own(host: object, place: int) -> Mapping[str, Any]:
+    if isinstance(host, str):
+        return {"host": host}
+    if not isinstance(host, Mapping):
+        raise TypeError(
+            f"hosts[{place}] must be a name or a mapping of options, not {type(host).__name__}"
+        )
+    if "host" not in host:
+        raise TypeError(f'hosts[{place}] has no "host"')
+    unknown = [name for name in host if name not in OPTIONS]
+    if unknown:
+        raise TypeError(
+            f"hosts[{place}]: {unknown[0]!r} is no option of a connection; "
+            f"there are {', '.join(OPTIONS)}"
+        )
+    # One of the two names for the key replaces the other, which the common options may have.
+    both = {"key_path", "private_key"}
+    other = {} if not both & host.keys() else dict.fromkeys(both - host.keys())
+    return {**other, **host}
+
+
+def _jump(jump: Any, known: dict[int, AsyncConnection]) -> Any:
+    """Bastions that are sync connections become async ones, also in a chain."""
+    if isinstance(jump, Connection):
+        return as_async(jump, known)
+    if isinstance(jump, list):
+        return [_jump(hop, known) for hop in jump]
+    return jump
+
+
+def _share_bastion(
+    connection: AsyncConnection, bastions: dict[Any, AsyncConnection]
+) -> AsyncConnection:
+    plan = connection._plan
+    named = plan.hops[:-1]
+    if not named:
+        return connection
+    # Options compare by value: two hosts with other credentials have bastions of their own.
+    key = (None if plan.bastion is None else id(plan.bastion)), named
+    bastion = bastions.get(key)
+    if bastion is None:
+        of_bastion = replace(
+            plan, target=named[-1], hops=named, route=plan.route[:-1], proxy_command=None
+        )
+        bastion = bastions[key] = AsyncConnection._from_plan(of_bastion, connection.timeout)
+    return AsyncConnection._from_plan(
+        replace(plan, hops=plan.hops[-1:], bastion=bastion), connection.timeout
+    )

@@ -1,0 +1,153 @@
+"""Which event loop drives which connection, for work on many hosts.
+
+`_api.multi_crew` imports it.  A tree lives in one loop: connections that share a
+bastion go to one loop, the others are spread, so that all have about the same to
+do.  A tree that is open already, in the loop of the caller, stays there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from .loops import Loops, LoopThread, how_many, watch
+from .shared import Shared
+
+__all__ = ["Lanes"]
+
+
+class Lanes:
+    """The loops of one `MultiConnection`: started when first needed, and after `close` again.
+
+    Args:
+        count: how many loops; None: as many as suit the work and the machine.
+        most: how many hosts may be busy at once.
+    """
+
+    def __init__(self, count: int | None, most: int) -> None:
+        self._count = count
+        self._most = most
+        self._lock = threading.Lock()
+        self._loops: Loops | None = None
+        self._lanes: dict[int, LoopThread | None] = {}  # by the root of the tree
+        self._users: list[Shared] = []
+        self._closing = False
+        self.closed = False
+        watch(self)
+
+    @property
+    def is_open(self) -> bool:
+        return self._loops is not None
+
+    @property
+    def count(self) -> int:
+        """How many loops there are now."""
+        return 0 if self._loops is None else len(self._loops.threads)
+
+    def open(self, users: Sequence[Shared], *, here: bool, again: bool) -> bool:
+        """Start the loops, unless they run.
+
+        Args:
+            users: all connections.
+            here: whether the caller can drive trees that live in its own loop.
+            again: whether to do so after `close`.
+
+        Returns:
+            Whether there are loops now.
+
+        Raises:
+            ForkedConnectionError: they are in another process.
+            RuntimeError: a connection is open already, in a loop that is not ours;
+                or another thread is closing.
+        """
+        with self._lock:
+            if self._closing and again:
+                raise RuntimeError("the MultiConnection is being closed")
+            if self._loops is not None:
+                self._loops.check_process()
+                return True
+            if self.closed and not again:
+                return False
+            trees: dict[int, list[Shared]] = {}
+            for user in users:
+                *_, root = user.way()
+                trees.setdefault(id(root), []).append(user)
+            there = [key for key, tree in trees.items() if _is_open(tree)]
+            if there and not here:
+                raise RuntimeError(
+                    "a connection, or its bastion, is open in another event loop: use "
+                    "'async with MultiConnection(…)' in that loop, or close it first"
+                )
+            mine = [key for key in trees if key not in set(there)]
+            # Only what is complete is taken over: an interrupt may come anywhere.
+            loops, spread = self._spread(trees, mine)
+            self._lanes = {**dict.fromkeys(there), **spread}
+            self._users = list(users)
+            self.closed = False
+            self._loops = loops
+            return True
+
+    def _spread(
+        self, trees: dict[int, list[Shared]], mine: list[int]
+    ) -> tuple[Loops, dict[int, LoopThread]]:
+        hosts = sum(len(trees[key]) for key in mine)
+        count = how_many(hosts, len(mine)) if self._count is None else self._count
+        count = min(count, len(mine), self._most)
+        loops = Loops(count, self._most)
+        loads = [0] * count
+        spread = {}
+        # The largest first, each to the loop that has the least.
+        for key in sorted(mine, key=lambda key: -len(trees[key])):
+            lane = loads.index(min(loads))
+            loads[lane] += len(trees[key])
+            spread[key] = loops.threads[lane]
+        return loops, spread
+
+    def of(self, user: Shared) -> LoopThread | None:
+        """The loop of a connection; None: the caller's own."""
+        *_, root = user.way()
+        return self._lanes.get(id(root))
+
+    def shut(self) -> Loops | None:
+        """Nothing new begins; returns what is to be closed after the connections, then `ended`.
+
+        `of` still tells which loop a connection is in.
+        """
+        with self._lock:
+            self.closed = True
+            loops, self._loops = self._loops, None
+            if loops is None or loops.forked:
+                return None
+            self._closing = True
+            return loops
+
+    def ended(self) -> None:
+        """All connections are closed."""
+        self._closing = False
+        self._users = []
+
+    def abandon(self) -> None:
+        """In a forked child: another thread may have held the lock; nothing is ours to close."""
+        self._lock = threading.Lock()
+        for user in self._users:
+            user.kept = False
+
+    def collect(self) -> Loops | None:
+        """For finalizers and the interpreter's exit: let all connections go, without waiting."""
+        loops = self._loops
+        if loops is None:
+            return None
+        self._loops, self.closed = None, True
+        users, self._users = self._users, []
+        if loops.forked:
+            return None
+        for user in users:
+            if self.of(user) is not None:  # others belong to a loop that still runs
+                user.kept = False
+                user.collect()
+        loops.stop()
+        return loops
+
+
+def _is_open(tree: list[Shared]) -> bool:
+    return any(shared.is_open for user in tree for shared in user.way())

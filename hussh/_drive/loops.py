@@ -1,0 +1,234 @@
+"""Event loops in background threads, for work on many hosts.
+
+Owns the threads.  Of the Python side `_api.multi_crew` imports it.  It never
+knows what runs in a loop.
+
+Each loop is asyncio's, in a daemon thread, as are the threads that it starts for
+calls that block; so the interpreter's exit waits for none of them, and `atexit`
+ends them.  After `fork` the child has none of these threads: `Loops` says so, and
+closes the child's copies of the selectors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import selectors
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+
+from ..errors import ForkedConnectionError
+
+__all__ = ["Crowd", "LoopThread", "Loops", "cores", "how_many", "watch"]
+
+#: Hosts for which a loop more pays.
+HOSTS_PER_LOOP = 24
+#: Python's own work for a host is under the GIL: more loops than this only get in each other's way.
+MOST_LOOPS = 8
+#: Seconds that the interpreter's exit waits for the loops to end.
+EXIT_PATIENCE = 2.0
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def how_many(hosts: int, trees: int) -> int:
+    """How many loops suit so many hosts in so many trees on this machine; at least 1."""
+    return max(1, min(cores(), MOST_LOOPS, trees, hosts // HOSTS_PER_LOOP))
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop whose copy in a forked child neither closes nor complains."""
+
+    abandoned = False
+
+    def __del__(self) -> None:
+        if not self.abandoned:
+            super().__del__()
+
+
+class LoopThread:
+    """One event loop in a thread of its own, running until it is stopped.
+
+    The thread itself makes the loop, because a signal handler that raises can lose
+    what the main thread is about to make.
+    """
+
+    def __init__(self, name: str, workers: int) -> None:
+        """`workers`: how many calls that block may be under way at once."""
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._stopping = False
+        self._given: deque[Callable[[], Coroutine[Any, Any, object]]] = deque()
+        self._news = asyncio.Event()
+        self._selector: selectors.BaseSelector | None = None
+        self._loop: _Loop | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def launch(self) -> None:
+        self._thread.start()
+
+    def start(self, main: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """Run a coroutine function in a task of this loop, soon; False: it is stopped."""
+        with self._lock:
+            if self._stopping:
+                return False
+            self._given.append(main)
+            self.soon(self._news.set)
+            return True
+
+    def soon(self, call: Callable[[], object]) -> None:
+        """Make a call in the loop, from any thread; never, if the loop does not run."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(call)
+
+    def stop(self) -> None:
+        """Cancel every task and end; waits for nothing."""
+        with self._lock:
+            self._stopping = True
+            self.soon(self._news.set)
+
+    def join(self, seconds: float | None = None) -> None:
+        if self._thread.ident is not None:  # else it never ran, or is about to and ends at once
+            self._thread.join(seconds)
+
+    def abandon(self) -> None:
+        """In a forked child: the thread is not here."""
+        if self._loop is not None and self._selector is not None:
+            self._loop.abandoned = True
+            self._selector.close()
+
+    def _run(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        loop = self._loop = _Loop(self._selector)
+        loop.set_debug(False)  # its slow steps are ours, and no news to the user
+        try:
+            loop.run_until_complete(self._serve())
+        finally:
+            loop.close()
+
+    async def _serve(self) -> None:
+        # Names that do not resolve each hold a thread until their time is over; with few threads
+        # they would take the time of the others, too.
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        limiter.total_tokens = max(limiter.total_tokens, self._workers)
+        async with anyio.create_task_group() as group:
+            while not self._stopping:
+                while self._given:  # by this task, because only a task can start others
+                    group.start_soon(self._given.popleft())
+                await self._news.wait()
+                self._news.clear()
+            group.cancel_scope.cancel()
+
+
+class Loops:
+    """Several of them, started and ended together."""
+
+    def __init__(self, count: int, workers: int) -> None:
+        self._process = os.getpid()
+        self.threads: list[LoopThread] = []
+        _open.add(self)
+        try:
+            for number in range(1, count + 1):
+                self.threads.append(LoopThread(f"hussh-loop-{number}", workers))
+                self.threads[-1].launch()
+        except BaseException:  # no more threads
+            self.close()
+            raise
+
+    def check_process(self) -> None:
+        """Raises ForkedConnectionError in a child of the process that started them."""
+        if self.forked:
+            raise ForkedConnectionError(
+                "this MultiConnection belongs to the parent process; make a new one after fork"
+            )
+
+    @property
+    def forked(self) -> bool:
+        return self._process != os.getpid()
+
+    def stop(self) -> None:
+        """Let them end; waits for nothing."""
+        if not self.forked:
+            for thread in self.threads:
+                thread.stop()
+
+    def close(self, seconds: float | None = None) -> None:
+        """Let them end, and wait until they have; `seconds` at most, together."""
+        if self.forked:
+            return
+        self.stop()
+        deadline = None if seconds is None else monotonic() + seconds
+        for thread in self.threads:
+            thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+
+    async def closed(self) -> None:
+        """`close` for a task, also when it is cancelled."""
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self.close)
+
+    def abandon(self) -> None:
+        for thread in self.threads:
+            thread.abandon()
+
+    def __del__(self) -> None:
+        self.stop()
+
+
+class Crowd(Protocol):
+    """What uses loops: it must end before the interpreter does, and is told of a fork."""
+
+    def collect(self) -> Loops | None:
+        """Let everything go without waiting; what to wait for, if anything."""
+
+    def abandon(self) -> None:
+        """In a forked child: no other thread of the parent is here."""
+
+
+_open: weakref.WeakSet[Loops] = weakref.WeakSet()
+_crowds: weakref.WeakSet[Crowd] = weakref.WeakSet()
+
+
+def watch(crowd: Crowd) -> None:
+    """Tell it of the interpreter's exit and of forks, as long as it exists."""
+    _crowds.add(crowd)
+
+
+def _listed(things: weakref.WeakSet[Any]) -> list[Any]:
+    while True:
+        try:
+            return list(things)
+        except RuntimeError:  # another thread adds one
+            continue
+
+
+def _at_exit() -> None:
+    ending = [crowd.collect() for crowd in _listed(_crowds)]
+    deadline = monotonic() + EXIT_PATIENCE
+    for loops in ending:
+        if loops is not None:
+            loops.close(max(0.0, deadline - monotonic()))
+
+
+def _after_fork() -> None:
+    for left in (*_listed(_open), *_listed(_crowds)):
+        left.abandon()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork)

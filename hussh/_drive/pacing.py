@@ -1,0 +1,318 @@
+"""Pacing: how many unauthenticated handshakes each server gets at once, and what refusals teach.
+
+The drivers import it; `MultiConnection` makes one `Pacer` for all of its
+connections.  Nothing here waits, knows an event loop, or opens anything.
+
+Theory of operation.  Who is about to bring up a hop takes a `Turn` at its
+server, and may begin when the turn is granted and its pause is over.  Turns of
+one server are granted in the order in which they were made, as many at once as
+the server's limit allows.  A turn ends when the hop is authenticated or has
+failed.  Since each hop of a chain has a turn of its own, which has ended before
+the next hop's begins, nobody holds one while he waits for another.
+
+A server that refuses handshakes (`ServerBusy`) gets fewer at once: half of what
+it had when it refused, then one more for each round of successes, as TCP does.
+What it refused is remembered as its ceiling, and is tried again only after many
+successes.  All of a burst's refusals count as one.  Besides, nobody begins for
+a while, longer after each burst that brought no success between.  A refused
+turn asks again and keeps its place in the order.
+
+Turns may be used from any thread, and given back by finalizers, which can run
+in the midst of anything.  So no method waits for a lock: what is to be done is
+put into a queue, and whoever has the lock does it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import threading
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from time import monotonic
+from typing import NamedTuple
+
+from .._policy.options import Options
+from ..errors import ServerBusy
+
+__all__ = ["HANDSHAKES", "TRIES", "Pacer", "Server", "Statistics", "Turn", "server_of"]
+
+#: Fits OpenSSH's default of MaxStartups 10:30:100, and leaves others a little.
+HANDSHAKES = 8
+#: So often a handshake without a time limit is tried.
+TRIES = 8
+#: Seconds of the first and of the longest pause after refusals.
+PAUSE = (0.1, 10.0)
+#: The same where the server may have banned our address for a time (PerSourcePenalties, by
+#: default for 15 s or more); it may also be somebody else who keeps it busy for a moment.
+BAN_PAUSE = (0.5, 60.0)
+#: So many rounds of successes and a limit that was too much once is tried again.
+PROBE_ROUNDS = 16
+
+
+class Server(NamedTuple):
+    """Whom a handshake is with: the same address over another way is another server.
+
+    Attributes:
+        via: the server that carries it, or the proxy command; None: reached directly.
+    """
+
+    via: Server | tuple[str, ...] | None
+    host: str
+    port: int
+
+
+def server_of(options: Options, carrier: Server | None) -> Server:
+    """The server of a hop, whoever logs in there."""
+    command = options.proxy_command
+    via = carrier if command is None else tuple(command)
+    return Server(via, options.host.lower(), options.port)
+
+
+class Statistics(NamedTuple):
+    """What happened at one server.
+
+    Attributes:
+        limit: how many handshakes it gets at once now.
+        in_flight, waiting: turns that are granted, and that wait to be.
+        peak: most that were in flight at once.
+        granted, authenticated, refused: turns so far.
+    """
+
+    limit: int
+    in_flight: int
+    waiting: int
+    peak: int
+    granted: int
+    authenticated: int
+    refused: int
+
+
+class _State:
+    """One server, as far as pacing is concerned; changed under the pacer's lock only."""
+
+    __slots__ = ("authenticated", "bursts", "ceiling", "epoch", "granted", "in_flight", "limit",
+                 "not_before", "pause", "peak", "queue", "refused", "since_growth", "text",
+                 "waiting")  # fmt: skip
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.ceiling = limit + 1  # so many at once are known, or assumed, to be too many
+        self.in_flight = self.waiting = self.peak = 0
+        self.granted = self.authenticated = self.refused = 0
+        self.since_growth = 0  # successes
+        self.epoch = 0  # of refusals: those granted in an earlier one belong to an earlier burst
+        self.bursts = 0  # of refusals, without a success between
+        self.pause = self.not_before = 0.0
+        self.text = ""  # what the server said when it refused last
+        self.queue: list[tuple[int, Turn]] = []  # a heap; may hold turns that wait no more
+
+
+class Turn:
+    """One hop's place in the order of its server.
+
+    Attributes:
+        granted: the handshake may begin, once `pause` is 0.
+        wake: called, from any thread, when it is granted; set by whoever waits, who then
+            looks at `granted` once more.
+    """
+
+    __slots__ = ("granted", "wake", "_epoch", "_holds", "_jitter", "_number", "_pacer", "_state",
+                 "_wants")  # fmt: skip
+
+    def __init__(self, pacer: Pacer, state: _State, number: int) -> None:
+        self.granted = False
+        self.wake: Callable[[], object] | None = None
+        self._pacer = pacer
+        self._state = state
+        self._number = number
+        # What follows is the pacer's; `granted` may be behind it or, after an end, ahead.
+        self._wants = False  # it is in the queue
+        self._holds = False  # it is in flight
+        self._epoch = 0
+        self._jitter = 0.0
+
+    def ask(self) -> None:
+        """Ask for the turn to be granted; after `refused` it has its old place."""
+        self._pacer._do(_ask, self)
+
+    def pause(self) -> float:
+        """Seconds that a granted turn has to wait still; may grow meanwhile."""
+        state = self._state
+        if not state.not_before:
+            return 0.0
+        # They need not all begin in the same moment.
+        return max(0.0, state.not_before + self._jitter * state.pause - self._pacer._clock())
+
+    @property
+    def alone(self) -> bool:
+        """Whether this is the first turn at its server, and nobody else wants one."""
+        return self._state.granted + self._state.waiting <= 1
+
+    @property
+    def refusing(self) -> str | None:
+        """What the server said when it refused; None: it took a handshake since, or all."""
+        return self._state.text if self._state.bursts else None
+
+    @property
+    def refused_before(self) -> bool:
+        """Whether the server has refused any turn."""
+        return self._state.refused > 0
+
+    def succeeded(self) -> None:
+        """The hop is authenticated: the turn is over."""
+        self._end(_succeeded)
+
+    def refused(self, busy: ServerBusy) -> None:
+        """The server was too busy; `ask` again, or `give_back`."""
+        self._end(lambda turn: _refused(turn, busy))
+
+    def give_back(self) -> None:
+        """The turn is over, whatever became of it; a second call does nothing."""
+        self._end(_give_back)
+
+    def _end(self, act: Callable[[Turn], None]) -> None:
+        # At once, whoever has the lock: else its owner could take the last grant for the next.
+        self.granted = False
+        self.wake = None
+        self._pacer._do(act, self)
+
+
+class Pacer:
+    """The turns at all servers; for any number of threads and event loops.
+
+    Args:
+        handshakes: most unauthenticated handshakes in flight per server.
+    """
+
+    def __init__(
+        self,
+        handshakes: int = HANDSHAKES,
+        *,
+        clock: Callable[[], float] = monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        if isinstance(handshakes, bool) or not isinstance(handshakes, int):
+            raise TypeError("handshakes must be an integer")
+        if handshakes < 1:
+            raise ValueError("handshakes must be at least 1")
+        self._handshakes = handshakes
+        self._clock = clock
+        self._draw = jitter
+        self._numbers = count()
+        self._states: dict[Server, _State] = {}
+        self._todo: deque[tuple[Callable[[Turn], None], Turn]] = deque()
+        self._lock = threading.Lock()
+
+    @property
+    def handshakes(self) -> int:
+        return self._handshakes
+
+    def turn(self, server: Server) -> Turn:
+        """A place at the end of this server's order, and the request for it."""
+        state = self._states.get(server)
+        if state is None:
+            # Atomic: of two threads the second gets the first one's.
+            state = self._states.setdefault(server, _State(self._handshakes))
+        turn = Turn(self, state, next(self._numbers))
+        turn.ask()
+        return turn
+
+    def statistics(self) -> dict[Server, Statistics]:
+        """A snapshot for every server so far."""
+        return {
+            server: Statistics(s.limit, s.in_flight, s.waiting, s.peak, s.granted,
+                               s.authenticated, s.refused)
+            for server, s in list(self._states.items())
+        }  # fmt: skip
+
+    def _do(self, act: Callable[[Turn], None], turn: Turn) -> None:
+        self._todo.append((act, turn))
+        # Where another has the lock, it looks into the queue once more after letting go.
+        while self._todo and self._lock.acquire(blocking=False):
+            try:
+                while self._todo:
+                    act, turn = self._todo.popleft()
+                    act(turn)
+                    self._grant(turn._state)
+            finally:
+                self._lock.release()
+
+    def _grant(self, state: _State) -> None:
+        while state.queue and state.in_flight < state.limit:
+            _, turn = heapq.heappop(state.queue)
+            if not turn._wants:
+                continue  # cancelled meanwhile
+            turn._wants = False
+            state.waiting -= 1
+            state.in_flight += 1
+            state.granted += 1
+            state.peak = max(state.peak, state.in_flight)
+            turn._epoch = state.epoch
+            turn._jitter = self._draw()
+            turn._holds = turn.granted = True
+            wake = turn.wake
+            if wake is not None:
+                wake()
+
+
+# What is done to a turn, with the pacer's lock held.
+
+
+def _ask(turn: Turn) -> None:
+    if turn._holds or turn._wants:
+        return
+    turn._wants = True
+    turn._state.waiting += 1
+    heapq.heappush(turn._state.queue, (turn._number, turn))
+
+
+def _give_back(turn: Turn) -> None:
+    if turn._holds:
+        turn._holds = False
+        turn._state.in_flight -= 1
+    elif turn._wants:
+        turn._wants = False
+        turn._state.waiting -= 1
+
+
+def _succeeded(turn: Turn) -> None:
+    state = turn._state
+    if not turn._holds:
+        return
+    _give_back(turn)
+    state.authenticated += 1
+    state.bursts = 0
+    most = turn._pacer._handshakes
+    if state.limit >= most:
+        return
+    state.since_growth += 1
+    if state.limit >= state.ceiling and state.since_growth >= state.limit:
+        state.ceiling = most + 1  # it was tried again, and is not too much any more
+    rounds = 1 if state.limit + 1 < state.ceiling else PROBE_ROUNDS
+    if state.since_growth >= state.limit * rounds:
+        state.limit += 1
+        state.since_growth = 0
+
+
+def _refused(turn: Turn, busy: ServerBusy) -> None:
+    state = turn._state
+    if not turn._holds:
+        return
+    at_once = state.in_flight
+    _give_back(turn)
+    state.refused += 1
+    state.text = busy.server_text
+    if turn._epoch != state.epoch:
+        return  # its burst has been counted
+    state.epoch += 1
+    # Where it refuses a single one, others keep it busy, and our number does not matter.
+    state.ceiling = at_once if at_once > 1 else turn._pacer._handshakes + 1
+    state.limit = max(1, min(state.limit, at_once) // 2)
+    state.since_growth = 0
+    state.bursts += 1
+    # Since OpenSSH 9.8 a ban has no words of its own; while others of ours get in it is none.
+    shortest, longest = BAN_PAUSE if busy.may_be_ban and at_once == 1 else PAUSE
+    state.pause = min(longest, shortest * 2 ** min(state.bursts - 1, 16))
+    state.not_before = turn._pacer._clock() + state.pause

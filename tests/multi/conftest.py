@@ -1,0 +1,70 @@
+"""Fixtures for work on many hosts: one server that is many, and `MultiConnection` objects on it.
+
+A coroutine test with the fixture ``loop`` runs once per kind of event loop, as in tests/aio.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from hussh.multi_conn import MultiConnection
+from tests.aio.conftest import pytest_generate_tests, pytest_pyfunc_call
+from tests.support import leaks
+from tests.support.keys import Keys
+from tests.support.sshd import Sshd
+
+__all__ = ["pytest_generate_tests", "pytest_pyfunc_call"]
+
+#: Loopback addresses of the one server (it takes 16); each is a host of its own to its clients.
+HOSTS = [f"127.0.0.{number}" for number in range(1, 17)]
+
+Multi = Callable[..., MultiConnection]
+
+
+def free_port() -> int:
+    """Return a port that is free on all of `HOSTS`, at this moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def _many(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Sshd]:
+    port = free_port()
+    places = [f"{host}:{port}" for host in HOSTS[1:]]
+    directory = tmp_path_factory.mktemp("many") / "sshd"
+    server = Sshd(directory, keys, name="many", port=port, options={"ListenAddress": places})
+    try:
+        with leaks.spared():
+            server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def many(_many: Sshd) -> Sshd:
+    """Return a server that listens on all of `HOSTS`, idle, its log empty."""
+    _many.settle()
+    return _many
+
+
+@pytest.fixture
+def multi(many: Sshd) -> Multi:
+    """Make a MultiConnection to some of `HOSTS`, as alice with her key; it is not connected."""
+
+    def make(hosts: Any = 3, **options: Any) -> MultiConnection:
+        options.setdefault("username", many.alice.name)
+        options.setdefault("key_path", many.alice.key.path)
+        options.setdefault("port", many.port)
+        options.setdefault("timeout", 60)
+        if isinstance(hosts, int):
+            hosts = HOSTS[:hosts]
+        return MultiConnection.from_shared_auth(hosts, **options)
+
+    return make

@@ -1,0 +1,195 @@
+"""Where the connections come from: shared options, options per host, and pickled descriptions."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from typing import Any
+
+import pytest
+
+from hussh import Connection
+from hussh.aio import AsyncConnection
+from hussh.multi_conn import AsyncMultiConnection, MultiConnection, MultiResult
+from tests.multi.conftest import HOSTS, Multi
+from tests.support.sshd import Sshd
+
+SHARED = MultiConnection.from_shared_auth
+
+
+def connections(multi: MultiConnection) -> list[AsyncConnection]:
+    """Return what a MultiConnection is made of."""
+    return [member.connection for member in multi._crew.members]
+
+
+def test_every_option_can_be_shared() -> None:
+    """`from_shared_auth` has every option of a connection, with the same default and kind."""
+    ours = inspect.signature(SHARED).parameters
+    theirs = inspect.signature(AsyncConnection).parameters
+    for name, option in theirs.items():
+        if name != "host":
+            assert name in ours, name
+            assert ours[name].default == option.default, name
+
+
+def test_the_signature_of_old() -> None:
+    """Names, order and defaults of 0.3.3's parameters; what is new is keyword-only."""
+
+    def old(function: object) -> list[tuple[str, object]]:
+        parameters = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
+        return [(p.name, p.default) for p in parameters if p.kind is not p.KEYWORD_ONLY]
+
+    assert old(SHARED) == [
+        ("hosts", inspect.Parameter.empty), ("username", None), ("password", None),
+        ("key_path", None), ("port", 22), ("timeout", 0), ("batch_size", None),
+    ]  # fmt: skip
+    three = [("connections", inspect.Parameter.empty), ("batch_size", None), ("timeout", None)]
+    assert old(MultiConnection) == old(MultiConnection.from_connections) == three
+    self = ("self", inspect.Parameter.empty)
+    assert old(MultiConnection.connect) == [self, ("prune_failures", False), ("timeout", None)]
+    assert [name for name, _ in old(MultiConnection.execute_map)] == [
+        "self", "host_command_map", "timeout",
+    ]  # fmt: skip
+
+
+def test_the_twins_have_the_same_methods() -> None:
+    """Each public method of one is one of the other, with the same parameters."""
+
+    def methods(kind: type) -> dict[str, list[tuple[str, object, object]]]:
+        return {
+            name: [
+                (p.name, p.kind, p.default) for p in inspect.signature(value).parameters.values()
+            ]
+            for name, value in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_")
+        }
+
+    assert methods(MultiConnection) == methods(AsyncMultiConnection)
+
+
+def test_a_host_of_its_own() -> None:
+    """A mapping changes any option for that host; the others keep the common one."""
+    hosts: list[Any] = ["a", {"host": "b", "username": "admin", "port": 2222, "timeout": 5}, "a"]
+    a, b, again = connections(SHARED(hosts, username="u", port=22, timeout=9))
+    assert [(c.host, c.username, c.port, c.timeout) for c in (a, b, again)] == [
+        ("a", "u", 22, 9), ("b", "admin", 2222, 5), ("a", "u", 22, 9),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("own", ["key_path", "private_key"])
+@pytest.mark.parametrize("common", ["key_path", "private_key"])
+def test_a_key_of_its_own(common: str, own: str) -> None:
+    """Either name of the key replaces the common one, whatever that was called."""
+    options = {common: "/common"}
+    a, b = connections(SHARED(["a", {"host": "b", own: "/own"}], **options))  # type: ignore[arg-type]
+    assert (a.private_key, b.private_key) == ("/common", "/own")
+
+
+def test_another_way_for_one_host() -> None:
+    """A host may have its own bastion, none, or a proxy command."""
+    hosts: list[Any] = [
+        "a",
+        {"host": "b", "proxy_jump": "other"},
+        {"host": "c", "proxy_jump": None},
+    ]
+    a, b, c = connections(SHARED(hosts, proxy_jump="way", username="u"))
+    assert [[hop.host for hop in one._plan.route] for one in (a, b, c)] == [
+        ["way", "a"], ["other", "b"], ["c"],
+    ]  # fmt: skip
+
+
+def test_bastions_by_name_are_shared_by_equal_credentials() -> None:
+    """Hosts that reach a bastion as the same user share it; others have one of their own."""
+    hosts: list[Any] = [
+        "a",
+        "b",
+        {"host": "c", "username": "v"},
+        {"host": "d", "password": "else"},
+        "e",
+    ]
+    a, b, c, d, e = connections(SHARED(hosts, "u", "secret", proxy_jump="x:1,y"))
+    way = a._plan.bastion
+    assert way is not None
+    assert way is b._plan.bastion is e._plan.bastion
+    assert len({id(one._plan.bastion) for one in (a, c, d)}) == 3
+    assert [(hop.host, hop.port, hop.username) for hop in way._plan.route] == [
+        ("x", 1, "u"), ("y", 22, "u"),
+    ]  # fmt: skip
+    assert [len(one._plan.hops) for one in (way, a)] == [2, 1]
+
+
+def test_chains_that_begin_with_an_object() -> None:
+    """A list of a connection and a name: the name's hop is shared, too, over that connection."""
+    first = AsyncConnection("first")
+    a, b = connections(SHARED(["a", "b"], proxy_jump=[first, "second"]))
+    assert a._plan.bastion is b._plan.bastion
+    assert a._plan.bastion is not None
+    assert a._plan.bastion._plan.bastion is first
+
+
+def test_a_sync_bastion(multi: Multi, bastion: Sshd) -> None:
+    """A Connection as bastion is copied: one login more, which all hosts share."""
+    key = bastion.alice.key.path
+    with Connection(bastion.host, bastion.port, "alice", private_key=key) as way:
+        with multi(3, proxy_jump=way) as connected:
+            assert connected.execute("true").failed is None
+        assert way.execute("true").status == 0
+    assert len(bastion.authentications()) == 2
+
+
+def test_descriptions_can_be_pickled(multi: Multi, bastion: Sshd) -> None:
+    """An unconnected MultiConnection, pickled and back, works, with its bastion still shared."""
+    given = multi(4, proxy_jump=f"{bastion.host}:{bastion.port}", batch_size=7)
+    again: MultiConnection = pickle.loads(pickle.dumps(given))
+    assert (repr(again), again.hosts) == (repr(given), given.hosts)
+    with again:
+        assert again.execute("true").failed is None
+    assert len(bastion.authentications()) == 1
+
+
+def test_a_connection_can_be_pickled(many: Sshd) -> None:
+    """An unconnected AsyncConnection keeps every option and its bastion."""
+    way = AsyncConnection("way", "w", "pass", known_hosts=["/a"], agent=False)
+    one = AsyncConnection("host", "u", key_path="/key", timeout=3, port=9, proxy_jump=way)
+    again: AsyncConnection = pickle.loads(pickle.dumps(one))
+    assert again._plan.target == one._plan.target
+    assert again._plan.route == one._plan.route
+    assert again._plan.bastion is not None
+    assert again._plan.bastion._plan.target == way._plan.target
+    assert again.timeout == 3
+
+
+def test_nothing_live_can_be_pickled(multi: Multi, many: Sshd) -> None:
+    """A live connection of any kind says clearly that it stays here."""
+    with multi(1) as connected:
+        one = connections(connected)[0]
+        result: MultiResult = connected.execute("true")
+        for live in (connected, one):
+            with pytest.raises(TypeError, match="cannot pickle"):
+                pickle.dumps(live)
+        assert pickle.loads(pickle.dumps(result)) == result
+    pickle.dumps(connected)
+    sync = Connection(HOSTS[0], many.port, "alice", private_key=many.alice.key.path)
+    with sync, pytest.raises(TypeError, match="cannot pickle a live connection"):
+        pickle.dumps(sync)
+
+
+def test_failures_can_be_pickled(multi: Multi) -> None:
+    """Results with errors compare equal after a round trip, and keep hop and phase."""
+    with multi([HOSTS[0], {"host": HOSTS[1], "port": 1}]) as connected:
+        result = connected.execute("sleep 5; echo", timeout=0.3)
+    again: MultiResult = pickle.loads(pickle.dumps(result))
+    assert again == result
+    assert [(one.hop, one.phase) for one in again.values()] == [
+        (one.hop, one.phase) for one in result.values()
+    ]
+    assert again != MultiResult(again.values()[:1])
+
+
+def test_no_secret_is_shown() -> None:
+    """No repr and no error has a password in it."""
+    made = SHARED(["a"], "u", "hunter2-secret", proxy_jump="b")
+    with pytest.raises(TypeError) as caught:
+        SHARED([{"host": "a", "password": 3}], "u", "hunter2-secret")
+    text = f"{made!r} {connections(made)!r} {caught.value}"
+    assert "hunter2" not in text

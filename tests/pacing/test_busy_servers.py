@@ -1,0 +1,405 @@
+"""Pacing against real servers that take few unauthenticated connections at once."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from hussh import (
+    AuthenticationError,
+    Connection,
+    ConnectTimeout,
+    HostKeyError,
+    ProxyCommandError,
+    ServerBusy,
+)
+from hussh._drive import pacing as pacing_module
+from hussh._drive.pacing import HANDSHAKES, Pacer, Statistics
+from hussh.aio import AsyncConnection
+from tests.aio.conftest import Make
+from tests.proxy.commands import RELAY
+from tests.support.hostile import Conn, HostileServer, Password, polite
+from tests.support.listeners import MuteListener
+from tests.support.sshd import Sshd, openssh_version
+
+Start = Callable[..., Sshd]
+TIGHT = {"MaxStartups": "3:100:3"}
+TARGETS = 60
+
+_EVENT = re.compile(
+    r"^(?:Connection from (?P<begun>\S+ port \d+) "
+    r"|Accepted \S+ for \S+ from (?P<up>\S+ port \d+) )",
+    re.MULTILINE,
+)
+
+
+def peak(server: Sshd) -> int:
+    """Return how many connections at most had begun and were not logged in, by the log's order."""
+    going: set[str] = set()
+    most = 0
+    for event in _EVENT.finditer(server.log_text()):
+        if event["begun"]:
+            going.add(event["begun"])
+            most = max(most, len(going))
+        else:
+            going.discard(event["up"])
+    return most
+
+
+def drops(server: Sshd) -> int:
+    """Return how many refusals the log tells of; sshd leaves some of many out."""
+    return len(re.findall(r"^drop connection ", server.log_text(), re.MULTILINE))
+
+
+def logins(server: Sshd) -> int:
+    """Return how many logins the server has accepted."""
+    return sum(attempt.accepted for attempt in server.authentications())
+
+
+def at(pacer: Pacer, server: Sshd) -> Statistics:
+    """Return what happened at a server."""
+    found = [s for key, s in pacer.statistics().items() if key.port == server.port]
+    assert len(found) == 1
+    return found[0]
+
+
+@contextlib.contextmanager
+def occupied(server: Sshd, count: int = 3) -> Iterator[None]:
+    """Hold so many connections that do not log in, as others may."""
+    with contextlib.ExitStack() as held:
+        for _ in range(count):
+            sock = held.enter_context(socket.create_connection((server.host, server.port)))
+            assert sock.recv(4) == b"SSH-"  # it has been counted
+        yield
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make pauses short."""
+    for name in ("PAUSE", "BAN_PAUSE"):
+        monkeypatch.setattr(pacing_module, name, (0.05, 0.2))
+
+
+@pytest.fixture
+def paced(make: Make) -> Callable[..., AsyncConnection]:
+    """Make a connection that takes turns."""
+
+    def connection(server: Sshd, pacer: Pacer, **options: Any) -> AsyncConnection:
+        made = make(server, **options)
+        made._shared.pacer = pacer
+        return made
+
+    return connection
+
+
+Paced = Callable[..., AsyncConnection]
+
+
+async def connect_all(connections: list[AsyncConnection]) -> list[Exception]:
+    """Connect all at once; returns the errors."""
+    errors: list[Exception] = []
+
+    async def connect(connection: AsyncConnection) -> None:
+        try:
+            await connection.connect()
+        except Exception as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as group:
+        for connection in connections:
+            group.start_soon(connect, connection)
+    return errors
+
+
+async def close_all(connections: list[AsyncConnection]) -> None:
+    """Close all."""
+    for connection in connections:
+        await connection.close()
+
+
+async def test_sixty_targets_by_default(loop: str, sshd_factory: Start, paced: Paced) -> None:
+    """A target that takes three at once gets sixty, through a bastion that takes three: all get in.
+
+    At most eight are begun at once, one login serves for the bastion, and refusals are few.
+    """
+    bastion, target = sshd_factory(options=TIGHT), sshd_factory(options=TIGHT)
+    pacer = Pacer()
+    way = paced(bastion, pacer)
+    connections = [paced(target, pacer, proxy_jump=way) for _ in range(TARGETS)]
+    assert await connect_all(connections) == []
+    assert (await connections[-1].execute("echo in")).stdout == "in\n"
+    await close_all(connections)
+    assert logins(bastion) == 1
+    assert logins(target) == TARGETS
+    seen = at(pacer, target)
+    assert (seen.in_flight, seen.waiting, seen.authenticated) == (0, 0, TARGETS)
+    assert seen.peak <= HANDSHAKES
+    assert peak(target) <= HANDSHAKES
+    assert drops(target) <= seen.refused <= TARGETS // 2
+    assert seen.limit <= 5
+    assert not way._shared.is_open
+
+
+async def test_at_the_servers_own_limit(loop: str, sshd_factory: Start, paced: Paced) -> None:
+    """With as many at once as both servers take, twenty separate ways are never refused."""
+    bastion, target = sshd_factory(options=TIGHT), sshd_factory(options=TIGHT)
+    pacer = Pacer(3)
+    connections = [
+        paced(target, pacer, proxy_jump=paced(bastion, pacer)) for _ in range(TARGETS // 3)
+    ]
+    assert await connect_all(connections) == []
+    await close_all(connections)
+    for server in (bastion, target):
+        assert (drops(server), logins(server)) == (0, TARGETS // 3)
+        assert (at(pacer, server).refused, at(pacer, server).peak <= 3) == (0, True)
+        assert peak(server) <= 3
+
+
+async def test_named_hops_take_turns_too(loop: str, sshd_factory: Start, paced: Paced) -> None:
+    """A bastion given by name is one server for all that name it, and its hops are paced."""
+    bastion, target = sshd_factory(options=TIGHT), sshd_factory(options=TIGHT)
+    pacer = Pacer(2)
+    name = f"{bastion.host}:{bastion.port}"
+    connections = [
+        paced(target, pacer, proxy_jump=name, username=target.alice.name, private_key=key)
+        for key in [target.alice.key.path] * 6
+    ]
+    assert await connect_all(connections) == []
+    await close_all(connections)
+    for server in (bastion, target):
+        assert (drops(server), logins(server), at(pacer, server).peak) == (0, 6, 2)
+
+
+async def test_a_refused_login_is_not_repeated(
+    loop: str, sshd_factory: Start, paced: Paced, keys: Any
+) -> None:
+    """Each target that refuses the key was asked once, while others were refused for their number.
+
+    A host key that is not the recorded one ends it before that.
+    """
+    target = sshd_factory(options=TIGHT)
+    pacer = Pacer()
+    stranger = keys.get(name="stranger").path
+    count = 12
+    connections = [paced(target, pacer, private_key=stranger, agent=False) for _ in range(count)]
+    errors = await connect_all(connections)
+    assert [type(error).__mro__[1] for error in errors] == [AuthenticationError] * count
+    target.wait_for_log(r"^Disconnected from authenticating user", count=count)
+    attempts = [attempt for attempt in target.authentications() if attempt.method != "none"]
+    assert len(attempts) == count
+    assert at(pacer, target)[1:3] == (0, 0)
+
+    strict = paced(target, pacer, host_key_policy="strict", known_hosts=[])
+    with pytest.raises(HostKeyError):
+        await strict.connect()
+    assert at(pacer, target)[1:3] == (0, 0)
+
+
+async def test_a_shared_bastion_is_retried_once_for_all(
+    loop: str, sshd_factory: Start, target: Sshd, paced: Paced, brief: None
+) -> None:
+    """While a bastion is busy one attempt after the other is made, not one per target."""
+    bastion = sshd_factory(options=TIGHT)
+    pacer = Pacer()
+    way = paced(bastion, pacer)
+    connections = [paced(target, pacer, proxy_jump=way) for _ in range(30)]
+    async with anyio.create_task_group() as group:
+        with occupied(bastion):
+            errors: list[list[Exception]] = []
+
+            async def connect() -> None:
+                errors.append(await connect_all(connections))
+
+            group.start_soon(connect)
+            with anyio.fail_after(30):
+                while not pacer.statistics() or at(pacer, bastion).refused < 2:
+                    await anyio.sleep(0.01)
+            assert at(pacer, bastion).granted - at(pacer, bastion).refused <= 1
+    assert errors == [[]]
+    await close_all(connections)
+    seen = at(pacer, bastion)
+    assert (seen.peak, seen.authenticated, logins(bastion)) == (1, 1, 1)
+    assert seen.refused <= 10
+
+
+async def test_all_targets_are_told_that_the_bastion_is_busy(
+    loop: str, sshd_factory: Start, target: Sshd, paced: Paced, brief: None
+) -> None:
+    """When time is over, each target of a busy bastion has an error that says so, and where."""
+    bastion = sshd_factory(options=TIGHT)
+    pacer = Pacer()
+    way = paced(bastion, pacer)
+    connections = [paced(target, pacer, proxy_jump=way, timeout=0.6) for _ in range(10)]
+    with occupied(bastion):
+        errors = await connect_all(connections)
+    assert len(errors) == 10
+    for error in errors:
+        assert isinstance(error, ServerBusy), error
+        assert error.hop == f"alice@{bastion.host}:{bastion.port}"
+        assert isinstance(error.__cause__, ConnectTimeout)
+    assert max(error.tries for error in errors if isinstance(error, ServerBusy)) > 1
+    assert at(pacer, bastion)[1:3] == (0, 0)
+
+
+async def test_busy_until_time_is_over(
+    loop: str, sshd_factory: Start, paced: Paced, brief: None
+) -> None:
+    """A server that stays busy is tried until time is over, and the error says how often."""
+    server = sshd_factory(options=TIGHT)
+    pacer = Pacer()
+    with occupied(server), pytest.raises(ServerBusy, match=r"after \d+ tries") as caught:
+        await paced(server, pacer, timeout=0.5).connect()
+    error = caught.value
+    assert error.tries == at(pacer, server).refused > 1
+    assert isinstance(error.__cause__, ConnectTimeout)
+    assert (error.hop_index, error.phase) == (0, "banner")
+
+
+async def test_without_a_pacer(loop: str, sshd_factory: Start, make: Make) -> None:
+    """A single connection is not tried again, in either API: the error is the refusal."""
+    server = sshd_factory(options=TIGHT)
+    with occupied(server):
+        with pytest.raises(ServerBusy) as caught:
+            await make(server).connect()
+        assert (caught.value.tries, caught.value.phase) == (1, "banner")
+        with pytest.raises(ServerBusy):
+            Connection(server.host, server.port, "alice", private_key=server.alice.key.path)
+    text = "Not allowed at this time" if openssh_version() >= (9, 8) else "Exceeded MaxStartups"
+    assert caught.value.server_text == text
+
+
+async def test_through_a_proxy_command(
+    loop: str, target: Sshd, paced: Paced, brief: None, tmp_path: Path
+) -> None:
+    """What a busy server says through a proxy command counts, and later its silence, too."""
+    runs = tmp_path / "runs"
+    script = f"""
+        echo >> {runs}
+        case $(wc -l < {runs}) in 1) echo "Exceeded MaxStartups";; 2) ;; *) exec "$@" ;; esac
+    """
+    pacer = Pacer()
+    command = ["sh", "-c", script, "sh", *RELAY]
+    async with paced(target, pacer, proxy_command=command) as connection:
+        assert (await connection.execute("echo in")).stdout == "in\n"
+    (seen,) = pacer.statistics().values()
+    assert (seen.refused, seen.authenticated, runs.read_text()) == (2, 1, "\n" * 3)
+
+
+@pytest.mark.parametrize("end", ["exit 0", "exit 3", "echo no >&2; exit 0"])
+async def test_a_proxy_command_that_fails(
+    loop: str, end: str, target: Sshd, paced: Paced, tmp_path: Path
+) -> None:
+    """A proxy command that ends without the server's words is run once, and its error told."""
+    runs = tmp_path / "runs"
+    pacer = Pacer()
+    command = ["sh", "-c", f"echo >> {runs}; {end}"]
+    with pytest.raises(ProxyCommandError, match=r"Failed to start proxy command \(exited with"):
+        await paced(target, pacer, proxy_command=command).connect()
+    assert runs.read_text() == "\n"
+    (seen,) = pacer.statistics().values()
+    assert seen[1:3] == (0, 0)
+
+
+@pytest.mark.parametrize("seconds", [20, 0])
+async def test_words_of_a_ban(
+    loop: str, seconds: int, monkeypatch: pytest.MonkeyPatch, paced: Paced
+) -> None:
+    """Who is banned for a while pauses longer, and gets in after it."""
+    monkeypatch.setattr(pacing_module, "BAN_PAUSE", (0.05, 0.1))
+    monkeypatch.setattr(pacing_module, "PAUSE", (60.0, 60.0))
+    refusals = 2
+
+    def script(conn: Conn) -> None:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            conn.send_raw(b"Not allowed at this time\r\n")
+        else:
+            polite(Password("secret"))(conn)
+
+    pacer = Pacer()
+    with HostileServer(script) as server:
+        connection = AsyncConnection(server.host, "mallory", "secret", port=server.port,
+                                     timeout=seconds, known_hosts=[])  # fmt: skip
+        connection._shared.pacer = pacer
+        async with connection:
+            pass
+    (seen,) = pacer.statistics().values()
+    assert (seen.refused, seen.authenticated) == (2, 1)
+
+
+async def test_a_mute_server_is_no_busy_one(loop: str, paced: Paced) -> None:
+    """A server that never says anything is a time-out in phase banner, with a pacer, too."""
+    pacer = Pacer()
+    with MuteListener() as listener:
+        connection = AsyncConnection(listener.host, "alice", "x", port=listener.port, timeout=0.2)
+        connection._shared.pacer = pacer
+        with pytest.raises(ConnectTimeout) as caught:
+            await connection.connect()
+    assert caught.value.phase == "banner"
+    (seen,) = pacer.statistics().values()
+    assert seen[1:3] == (0, 0)
+
+
+async def test_time_is_over_in_the_queue(loop: str, paced: Paced) -> None:
+    """Where the server refuses nobody but takes too long, the error says for what one waited."""
+    pacer = Pacer(1)
+    connections = []
+    with MuteListener() as listener:
+        for _ in range(3):
+            made = AsyncConnection(listener.host, "alice", "x", port=listener.port, timeout=0.2)
+            made._shared.pacer = pacer
+            connections.append(made)
+        errors = await connect_all(connections)
+    assert {type(error) for error in errors} == {ConnectTimeout}
+    assert sorted(str(getattr(error, "phase", "")) for error in errors) == [
+        "banner", "queue", "queue",
+    ]  # fmt: skip
+    assert "waiting for its turn at alice@" in "".join(map(str, errors))
+    (seen,) = pacer.statistics().values()
+    assert seen[1:3] == (0, 0)
+
+
+async def test_cancelled_at_any_moment(
+    loop: str, bastion: Sshd, target: Sshd, paced: Paced
+) -> None:
+    """Cancelled anywhere on its way up, a connection keeps no turn."""
+    from tests.aio.steps import Stepped
+
+    pacer = Pacer(1)
+    at_step = 1
+    while True:
+        connection = paced(target, pacer, proxy_jump=paced(bastion, pacer))
+        with anyio.CancelScope() as scope:
+            stepped = Stepped(connection.connect(), scope, at_step)
+            await stepped
+        await connection.close()
+        assert all(seen[1:3] == (0, 0) for seen in pacer.statistics().values())
+        if not scope.cancelled_caught:
+            break
+        at_step += 6
+    assert at_step > 10
+
+
+@pytest.mark.skipif(openssh_version() < (9, 8), reason="needs OpenSSH 9.8 or later")
+async def test_per_source_penalties(loop: str, sshd_factory: Start, paced: Paced) -> None:
+    """Banned by the server for failed logins, a connection waits for the end of the ban."""
+    server = sshd_factory(options={"PerSourcePenalties": "authfail:2 min:2 max:3"})
+    pacer = Pacer()
+    while True:
+        try:
+            Connection(server.host, server.port, "alice", "wrong", agent=False, timeout=20_000)
+        except AuthenticationError:
+            continue
+        except ServerBusy:
+            break
+    async with paced(server, pacer, timeout=30) as connection:
+        assert (await connection.execute("echo in")).stdout == "in\n"
+    assert at(pacer, server).authenticated == 1

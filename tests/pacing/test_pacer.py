@@ -1,0 +1,431 @@
+"""The pacer stepped by hand: order, limits, what refusals teach; no event loop, no server."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from hussh._drive.pacing import (
+    BAN_PAUSE,
+    HANDSHAKES,
+    PAUSE,
+    PROBE_ROUNDS,
+    Pacer,
+    Server,
+    Statistics,
+    Turn,
+    server_of,
+)
+from hussh._policy.options import Options
+from hussh.errors import ServerBusy
+
+BASTION = Server(None, "bastion", 22)
+OTHER = Server(None, "other", 22)
+BUSY = ServerBusy("busy", server_text="Exceeded MaxStartups")
+BANNED = ServerBusy("busy", server_text="Not allowed at this time", may_be_ban=True)
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def paced(limit: int = HANDSHAKES, clock: Callable[[], float] | None = None) -> Pacer:
+    """Make a pacer without chance in it."""
+    return Pacer(limit, clock=clock or Clock(), jitter=lambda: 0.0)
+
+
+def at(pacer: Pacer, server: Server = BASTION) -> Statistics:
+    """Return what happened at a server."""
+    return pacer.statistics()[server]
+
+
+def granted(turns: list[Turn]) -> list[int]:
+    """Return which of these turns are granted."""
+    return [number for number, turn in enumerate(turns) if turn.granted]
+
+
+def burst(pacer: Pacer, taken: int, count: int, busy: ServerBusy = BUSY) -> list[Turn]:
+    """Let so many begin, of which the server takes the first few; returns all, refused last."""
+    turns = [pacer.turn(BASTION) for _ in range(count)]
+    for turn in turns[taken:]:
+        turn.refused(busy)
+    return turns
+
+
+def test_first_come_first_served() -> None:
+    """Turns are granted in the order in which they were made, never more than the limit."""
+    pacer = paced(3)
+    turns = [pacer.turn(BASTION) for _ in range(10)]
+    assert granted(turns) == [0, 1, 2]
+    turns[1].succeeded()
+    assert granted(turns) == [0, 2, 3]
+    turns[0].give_back()
+    turns[2].give_back()
+    assert granted(turns) == [3, 4, 5]
+    assert at(pacer) == (3, 3, 4, 3, 6, 1, 0)
+
+
+def test_a_turn_given_up_while_waiting() -> None:
+    """Who gives up in the queue is passed over, and counts no more."""
+    pacer = paced(1)
+    turns = [pacer.turn(BASTION) for _ in range(4)]
+    turns[1].give_back()
+    turns[1].give_back()
+    assert at(pacer).waiting == 2
+    turns[0].give_back()
+    assert granted(turns) == [2]
+    turns[2].give_back()
+    turns[2].give_back()
+    assert granted(turns) == [3]
+    turns[3].succeeded()
+    turns[3].give_back()
+    assert at(pacer)[1:3] == (0, 0)
+
+
+def test_each_server_for_itself() -> None:
+    """A full server keeps nobody from another."""
+    pacer = paced(1)
+    assert [pacer.turn(BASTION).granted, pacer.turn(BASTION).granted] == [True, False]
+    assert pacer.turn(OTHER).granted
+
+
+def test_who_is_the_same_server() -> None:
+    """Host, port and the way there make a server; who logs in, and the case of names, do not."""
+
+    def server(host: str, port: int, user: str, via: Server | None = None) -> Server:
+        return server_of(Options(host, port, user), via)
+
+    one, two = server("one", 22, "alice"), server("two", 22, "alice")
+    assert server("ONE", 22, "bob") == one != server("one", 23, "alice")
+    assert server("target", 22, "alice", one) == server("target", 22, "bob", server("One", 22, "x"))
+    assert server("target", 22, "alice", one) != server("target", 22, "alice", two)
+    piped = server_of(Options("one", 22, "alice", proxy_command=("nc", "one", "22")), None)
+    assert piped == server_of(Options("one", 22, "bob", proxy_command=("nc", "one", "22")), None)
+    assert piped != one
+    assert piped != server_of(Options("one", 22, "bob", proxy_command=("socat", "-")), None)
+
+
+def test_wake() -> None:
+    """A turn that waits is woken when it is granted, and one that does not wait is not."""
+    pacer = paced(1)
+    woken: list[int] = []
+    turns = [pacer.turn(BASTION) for _ in range(3)]
+    for number, turn in enumerate(turns):
+        turn.wake = lambda number=number: woken.append(number)
+    turns[0].give_back()
+    turns[1].give_back()
+    assert woken == [1, 2]
+
+
+def test_a_burst_counts_once() -> None:
+    """Of all refusals of one burst only the first halves the limit."""
+    pacer = paced(8)
+    burst(pacer, 3, 8)
+    assert at(pacer) == (4, 3, 0, 8, 8, 0, 5)
+
+
+def test_learns_what_the_server_takes() -> None:
+    """With a server that takes three, refusals become rare: one in many rounds."""
+    clock = Clock()
+    pacer = paced(8, clock)
+    waiting = [pacer.turn(BASTION) for _ in range(8)]
+    refusals: list[int] = []
+    authenticated = 0
+    while authenticated < 400:
+        going = [turn for turn in waiting if turn.granted]
+        assert going
+        clock.now += max(turn.pause() for turn in going)
+        for turn in going[3:]:
+            turn.refused(BUSY)
+            refusals.append(authenticated)
+            turn.ask()
+        for turn in going[:3]:
+            turn.succeeded()
+            waiting.remove(turn)
+            authenticated += 1
+            waiting.append(pacer.turn(BASTION))
+    early = [when for when in refusals if when < 20]
+    assert len(early) <= 7
+    assert len(refusals) - len(early) <= 400 // (3 * PROBE_ROUNDS)
+    assert 3 <= at(pacer).limit <= 4
+
+
+def test_recovers() -> None:
+    """When the server takes all again, the limit grows back to what was asked for, not beyond."""
+    pacer = paced(4)
+    taken = burst(pacer, 2, 4)[:2]
+    assert at(pacer).limit == 2
+    for turn in taken:
+        turn.succeeded()
+    assert at(pacer).limit == 3  # below what was refused it grows with each round
+    for _ in range(8 * PROBE_ROUNDS * 4):
+        pacer.turn(BASTION).succeeded()
+    assert at(pacer).limit == 4
+
+
+def test_a_refused_turn_keeps_its_place() -> None:
+    """Who was refused goes before all that came after him."""
+    pacer = paced(1)
+    turns = [pacer.turn(BASTION) for _ in range(4)]
+    turns[0].refused(BUSY)
+    turns[0].ask()
+    assert granted(turns) == [1]  # it was free for a moment
+    turns[1].give_back()
+    assert granted(turns) == [0]
+
+
+def test_pauses_grow_until_somebody_gets_in() -> None:
+    """Each burst of refusals doubles the pause, up to a bound; a success begins anew."""
+    clock = Clock()
+    pacer = paced(8, clock)
+    pauses = []
+    for _ in range(12):
+        turn = burst(pacer, 0, 1)[0]
+        turn.ask()
+        pauses.append(turn.pause())
+        clock.now += turn.pause()
+        assert turn.pause() == 0
+        turn.give_back()
+    assert pauses[:4] == pytest.approx([PAUSE[0] * 2**n for n in range(4)])
+    assert pauses[-1] == pytest.approx(PAUSE[1])
+    pacer.turn(BASTION).succeeded()
+    turn = burst(pacer, 0, 1)[0]
+    turn.ask()
+    assert turn.pause() == pytest.approx(PAUSE[0])
+
+
+def test_jitter_spreads_who_waited() -> None:
+    """Those who wait for the end of a pause do not all begin in the same moment."""
+    draws = iter([0.0, 0.0, 0.25, 0.75])
+    pacer = Pacer(2, clock=Clock(), jitter=lambda: next(draws))
+    turns = burst(pacer, 0, 2)
+    first, second = turns[0], turns[1]
+    first.ask()
+    assert first.pause() == pytest.approx(PAUSE[0] * 1.25)
+    first.succeeded()
+    second.ask()
+    assert second.pause() == pytest.approx(PAUSE[0] * 1.75)
+
+
+def test_longer_pauses_for_what_may_be_a_ban() -> None:
+    """The words of a ban bring long pauses, unless others of ours got in at the same time."""
+    for taken, bounds in ((0, BAN_PAUSE), (1, PAUSE)):
+        pacer = paced()
+        turn = burst(pacer, taken, taken + 1, BANNED)[-1]
+        turn.ask()
+        assert turn.pause() == pytest.approx(bounds[0])
+
+
+def test_refusing() -> None:
+    """What a server said last is known until it lets somebody in."""
+    pacer = paced()
+    first, second = pacer.turn(BASTION), pacer.turn(BASTION)
+    assert first.refusing is None
+    first.refused(BUSY)
+    assert second.refusing == "Exceeded MaxStartups"
+    second.succeeded()
+    assert first.refusing is None
+
+
+def test_alone() -> None:
+    """The only turn so far that a server has seen is alone, and the first of several is not."""
+    pacer = paced(1)
+    first = pacer.turn(BASTION)
+    assert first.alone
+    second = pacer.turn(BASTION)
+    assert not first.alone
+    first.give_back()
+    assert not second.alone
+    assert pacer.turn(OTHER).alone
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, 2.0, "8", None])
+def test_limit_is_checked(wrong: object) -> None:
+    """A limit that is no positive integer is refused at once."""
+    with pytest.raises((TypeError, ValueError), match="handshakes must be"):
+        Pacer(wrong)  # type: ignore[arg-type]
+
+
+def test_a_finalizer_may_give_back() -> None:
+    """A turn can be given back in the midst of any call of the same pacer."""
+    pacer = paced(1)
+    turns = [pacer.turn(BASTION) for _ in range(4)]
+
+    class Careless:
+        def __del__(self) -> None:
+            turns[1].give_back()
+
+    def wake() -> None:  # called with the lock held
+        careless: list[object] = [Careless()]
+        careless.append(careless)
+        del careless
+        gc.collect()
+
+    turns[1].wake = wake
+    turns[0].give_back()
+    assert granted(turns) == [2]
+    assert at(pacer)[1:3] == (1, 1)
+
+
+def test_threads() -> None:
+    """Of many threads that take turns, never more than the limit hold one, and each gets its."""
+    pacer = Pacer(3)
+    inside = 0
+    most = 0
+    done = 0
+    count = threading.Lock()
+
+    def work() -> None:
+        nonlocal inside, most, done
+        for number in range(200):
+            turn = pacer.turn(BASTION)
+            event = threading.Event()
+            turn.wake = event.set
+            if not turn.granted:
+                assert event.wait(60)
+            with count:
+                inside += 1
+                most = max(most, inside)
+            with count:
+                inside -= 1
+                done += 1
+            turn.succeeded() if number % 2 else turn.give_back()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert (done, most <= 3) == (1600, True)
+    seen = at(pacer)
+    assert (seen.in_flight, seen.waiting, seen.granted) == (0, 0, 1600)
+    assert seen.peak <= 3
+
+
+class Machine(RuleBasedStateMachine):
+    """Any sequence of what users do, beside a model that knows order and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.limit = 4
+        self.pacer = Pacer(self.limit, clock=self.clock)
+        self.turns: dict[Turn, int] = {}  # those not over, with their numbers
+        self.woken: set[Turn] = set()
+        self.made = 0
+
+    @rule()
+    def come(self) -> None:
+        turn = self.pacer.turn(BASTION)
+        self.wait(turn)
+        self.turns[turn] = self.made
+        self.made += 1
+
+    def wait(self, turn: Turn) -> None:
+        turn.wake = lambda: self.woken.add(turn)
+        if turn.granted:
+            self.woken.add(turn)
+
+    def pick(self, data: st.DataObject, *, which: bool | None = None) -> Turn:
+        turns = [turn for turn in self.turns if which is None or turn.granted == which]
+        return data.draw(st.sampled_from(turns))
+
+    @precondition(lambda self: any(turn.granted for turn in self.turns))
+    @rule(data=st.data())
+    def succeed(self, data: st.DataObject) -> None:
+        turn = self.pick(data, which=True)
+        turn.succeeded()
+        del self.turns[turn]
+
+    @precondition(lambda self: any(turn.granted for turn in self.turns))
+    @rule(data=st.data(), busy=st.sampled_from([BUSY, BANNED]), again=st.booleans())
+    def refuse(self, data: st.DataObject, busy: ServerBusy, again: bool) -> None:
+        turn = self.pick(data, which=True)
+        self.woken.discard(turn)
+        turn.refused(busy)
+        if again:
+            turn.ask()
+            self.wait(turn)
+        else:
+            turn.give_back()
+            del self.turns[turn]
+
+    @precondition(lambda self: self.turns)
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        turn = self.pick(data)
+        turn.give_back()
+        del self.turns[turn]
+
+    @rule(seconds=st.floats(0, 100))
+    def pass_time(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @invariant()
+    def limits_hold(self) -> None:
+        if not self.made:
+            return
+        seen = at(self.pacer)
+        holding = sum(turn.granted for turn in self.turns)
+        assert seen.in_flight == holding <= self.limit
+        assert seen.waiting == len(self.turns) - holding
+        assert 1 <= seen.limit <= self.limit
+        assert seen.peak <= self.limit
+
+    @invariant()
+    def nobody_waits_while_there_is_room(self) -> None:
+        if self.made:
+            seen = at(self.pacer)
+            assert not seen.waiting or seen.in_flight >= seen.limit
+
+    @invariant()
+    def the_granted_were_woken(self) -> None:
+        assert {turn for turn in self.turns if turn.granted} <= self.woken
+
+    @invariant()
+    def pauses_are_bounded(self) -> None:
+        assert all(0 <= turn.pause() <= 2 * BAN_PAUSE[1] for turn in self.turns)
+
+
+Machine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestMachine = Machine.TestCase
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 5))
+def test_order_is_kept(ends: list[int], limit: int) -> None:
+    """Whoever ends when, turns are granted in the order of their making."""
+    pacer = paced(limit)
+    order: list[int] = []
+    open_turns: list[Turn] = []
+    for number, end in enumerate(ends):
+        turn = pacer.turn(BASTION)
+        if turn.granted:
+            order.append(number)
+        else:
+            turn.wake = lambda number=number: order.append(number)
+        open_turns.append(turn)
+        holding = [one for one in open_turns if one.granted]
+        for one in holding[:end]:
+            one.succeeded()
+            open_turns.remove(one)
+    assert order == sorted(order)
+    assert len(order) == len(ends) - sum(not turn.granted for turn in open_turns)
