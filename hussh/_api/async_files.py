@@ -16,6 +16,7 @@ from .._protocol.sftp_channel import LinkOpener, Sftp
 from .._protocol.sftp_get_tree import get_tree
 from .._protocol.sftp_local import FileSink, FileSource, MemorySink, MemorySource
 from .._protocol.sftp_put_tree import put_tree
+from .._protocol.sftp_resume import ResumedSink
 from .._protocol.sftp_transfer import Way, download, upload
 from .._protocol.sftp_tree import TreeOptions
 from .._protocol.sftp_wire import Name
@@ -90,6 +91,7 @@ class AsyncFiles:
         encoding: str | None = "utf-8",
         progress: Progress | None = None,
         timeout: float | None = None,
+        resume: bool = False,
     ) -> str | bytes:
         """Fetch a file.
 
@@ -98,6 +100,7 @@ class AsyncFiles:
             encoding: of the contents; None: return bytes.
             progress: called with the bytes so far and in all; see `SFTP.get`.
             timeout: **seconds**; None: the connection's; 0: no limit.
+            resume: keep what `local_path` has of the file, see `SFTP.get`.
 
         Returns:
             ``"Ok"`` if `local_path` was given, else the contents.
@@ -106,7 +109,10 @@ class AsyncFiles:
             SFTPError (an OSError, also FileNotFoundError … where that fits), SFTPTimeout,
             SFTPUnavailable; NotText: the contents are not text in that encoding.
         """
-        sink = MemorySink() if local_path is None else FileSink(_local(local_path))
+        if local_path is None and resume:
+            raise ValueError("resume= needs a local_path")
+        to_file = ResumedSink if resume else FileSink
+        sink = MemorySink() if local_path is None else to_file(_local(local_path))
         local = sink.path if isinstance(sink, FileSink) else None
         remote, (_, limit) = encode_path(remote_path), self._limit(timeout)
         way = Way("read" if local is None else "download", remote, local, limit)
@@ -123,11 +129,12 @@ class AsyncFiles:
         *,
         progress: Progress | None = None,
         timeout: float | None = None,
+        resume: bool = False,
     ) -> None:
         """Store a local file, at the same path if `remote_path` is None; see `SFTP.put`."""
         path = _local(local_path)
         target = local_path if remote_path is None else remote_path
-        await self._upload(lambda: FileSource.open(path), path, target, progress, timeout)
+        await self._upload(lambda: FileSource.open(path), path, target, progress, timeout, resume)
 
     async def sftp_write_data(
         self, data: str | bytes, remote_path: AnyPath, *, timeout: float | None = None
@@ -199,10 +206,13 @@ class AsyncFiles:
         remote_path: AnyPath,
         progress: Progress | None,
         timeout: float | None,
+        resume: bool = False,
     ) -> None:
         remote, (_, limit) = encode_path(remote_path), self._limit(timeout)
         way = Way("write" if local is None else "upload", local, remote, limit)
-        op = upload(self._channel(), source, remote, way, monotonic, _callback(progress))
+        op = upload(
+            self._channel(), source, remote, way, monotonic, _callback(progress), resume=resume
+        )
         await self._file_op(op, "upload", timeout)
 
     async def _copy_tree(

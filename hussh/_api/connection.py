@@ -309,6 +309,7 @@ class Connection:
         encoding: str | None = "utf-8",
         progress: Progress | None = None,
         timeout: int | None = None,
+        resume: bool = False,
     ) -> str | bytes:
         """Fetch a file.
 
@@ -317,6 +318,7 @@ class Connection:
             encoding: of the contents; None: return bytes.
             progress: called with the bytes so far and in all; see `SFTP.get`.
             timeout: **milliseconds**; None: the connection's; 0: no limit.
+            resume: keep what `local_path` has of the file, see `SFTP.get`.
 
         Returns:
             ``"Ok"`` if `local_path` was given, else the contents.
@@ -326,9 +328,11 @@ class Connection:
             SFTPUnavailable; NotText: the contents are not text in that encoding.
         """
         if local_path is None:
+            if resume:
+                raise ValueError("resume= needs a local_path")
             data = self.sftp.get_bytes(remote_path, progress=progress, timeout=timeout)
             return scp.decode(data, encoding, repr(remote_path))
-        self.sftp.get(remote_path, local_path, progress=progress, timeout=timeout)
+        self.sftp.get(remote_path, local_path, progress=progress, timeout=timeout, resume=resume)
         return "Ok"
 
     def sftp_write(
@@ -338,10 +342,11 @@ class Connection:
         *,
         progress: Progress | None = None,
         timeout: int | None = None,
+        resume: bool = False,
     ) -> None:
         """Store a local file, at the same path if `remote_path` is None; see `SFTP.put`."""
         target = local_path if remote_path is None else remote_path
-        self.sftp.put(local_path, target, progress=progress, timeout=timeout)
+        self.sftp.put(local_path, target, progress=progress, timeout=timeout, resume=resume)
 
     def sftp_write_data(
         self, data: str | bytes, remote_path: AnyPath, *, timeout: int | None = None

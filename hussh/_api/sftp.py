@@ -20,6 +20,7 @@ from .._protocol.sftp_channel import LinkOpener, Sftp
 from .._protocol.sftp_get_tree import get_tree
 from .._protocol.sftp_local import FileSink, FileSource, MemorySink, MemorySource
 from .._protocol.sftp_put_tree import put_tree
+from .._protocol.sftp_resume import ResumedSink
 from .._protocol.sftp_transfer import Way, download, upload
 from .._protocol.sftp_tree import TreeOptions
 from .._protocol.sftp_wire import Name, setting
@@ -220,6 +221,7 @@ class SFTP:
         *,
         progress: Progress | None = None,
         timeout: int | None = None,
+        resume: bool = False,
     ) -> int:
         """Copy a remote file to a local one; returns its size in bytes.
 
@@ -229,8 +231,11 @@ class SFTP:
         Args:
             progress: called with the bytes so far and in all, at most every 100 ms and once
                 at the end; what it raises stops the transfer.
+            resume: go on where an earlier transfer stopped: what the local file has is kept if
+                it is no longer than the remote one and its last 4 MiB are the same there.
+                Otherwise everything is copied.
         """
-        sink = FileSink(_local(local))
+        sink = (ResumedSink if resume else FileSink)(_local(local))
         return self._download(encode_path(remote), sink, sink.path, progress, timeout)
 
     def get_bytes(
@@ -248,10 +253,11 @@ class SFTP:
         *,
         progress: Progress | None = None,
         timeout: int | None = None,
+        resume: bool = False,
     ) -> int:
         """Copy a local file to a remote one; returns its size in bytes.  As `get` otherwise."""
         path = _local(local)
-        return self._upload(lambda: FileSource.open(path), path, remote, progress, timeout)
+        return self._upload(lambda: FileSource.open(path), path, remote, progress, timeout, resume)
 
     def put_bytes(
         self,
@@ -349,10 +355,11 @@ class SFTP:
         remote: AnyPath,
         progress: Progress | None,
         timeout: int | None,
+        resume: bool = False,
     ) -> int:
         path = encode_path(remote)
         way = Way("write" if local is None else "upload", local, path, self._limit(timeout)[1])
-        op = upload(self._sftp, source, path, way, monotonic, _callback(progress))
+        op = upload(self._sftp, source, path, way, monotonic, _callback(progress), resume=resume)
         return self._run(op, "upload", timeout)
 
 

@@ -154,6 +154,7 @@ async def _bring_up_one(
         # It is up, answer or not; what happens to it from now on its user will be told.
         with contextlib.suppress(HusshError, DeadlineExceeded):
             await tree.run(confirm(link), end if deadline is None else min(end, deadline))
+        turn.confirmed = True
 
 
 def _ended_well(error: HusshError) -> bool:

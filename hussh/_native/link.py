@@ -153,8 +153,9 @@ class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
     __slots__ = ("_ptr", "_info", "_tokens", "outer", "root", "token", "trash",
-                 "sessions", "sessions_ended", "session_limit", "kept",
-                 "_queue", "_queues", "__weakref__")  # fmt: skip
+                 "sessions", "sessions_ended", "sessions_left", "session_limit", "kept",
+                 "_queue", "_queues",
+                 "__weakref__")  # fmt: skip
 
     def __init__(self, ptr: Any, outer: Channel | None) -> None:
         if not ptr:
@@ -169,6 +170,8 @@ class Link:
         #: Session channels that will end by themselves, and how many of them the
         #: server was seen to allow; see `hussh._protocol.channel`.
         self.sessions = self.sessions_ended = 0
+        #: Sessions that we have closed and whose places the server may not have cleared yet.
+        self.sessions_left = 0
         self.session_limit: int | None = None
         #: What lives as long as the link, so that others can share it.
         self.kept: tuple[object, ...] = ()
@@ -424,11 +427,12 @@ class Link:
 class Channel:
     """One channel; read its `state` and the other fields after `look()`."""
 
-    __slots__ = ("_ptr", "_info", "link", "token", "counted")
+    __slots__ = ("_ptr", "_info", "link", "token", "counted", "session")
 
     def __init__(self, ptr: Any, link: Link) -> None:
         self.link = link  # first: an interrupt may come between any two, and then __del__
         self.counted = False  # among the link's `sessions`
+        self.session = False  # carries a command, a shell or a subsystem
         self._ptr = ptr
         self._info = ffi.new("hussh_channel_info *")
         self.token = int(lib.hussh_channel_token(ptr))
@@ -436,13 +440,14 @@ class Channel:
     def __del__(self) -> None:
         if getattr(self, "_ptr", None) is not None:
             # The owner goes along: whether its link still exists is known only then.
-            self.link.trash.add(_free_collected, (self.link, self._ptr, self.counted))
+            owner = self.link, self._ptr, self.counted, self.session
+            self.link.trash.add(_free_collected, owner)
 
     def free(self) -> None:
         """Close the channel and forget it; a second call does nothing."""
         ptr, self._ptr = self._ptr, None
         if ptr is not None:
-            _free_collected((self.link, ptr, self.counted))
+            _free_collected((self.link, ptr, self.counted, self.session))
 
     @property
     def pointer(self) -> Any:
@@ -515,9 +520,10 @@ class Channel:
         return code
 
 
-def _free_collected(owner: tuple[Link, Any, bool]) -> None:
-    link, ptr, counted = owner
+def _free_collected(owner: tuple[Link, Any, bool, bool]) -> None:
+    link, ptr, counted, session = owner
     if not link.freed:
         lib.hussh_channel_free(ptr)
+        link.sessions_left += session
         if counted:
             link.release_session()

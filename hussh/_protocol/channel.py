@@ -17,6 +17,8 @@ JUMP_WINDOW = 8 * 1024 * 1024
 #: 2022.83 does, when it has just reaped the command of another).  Nothing was asked
 #: of that one, so another takes its place, so many times.
 STILLBORN_MAX = 3
+#: Times, each a round trip, that one asks again for the place of a session which we closed.
+RETRIES_MAX = 20
 PROHIBITED = 1
 #: RFC 4254 section 5.1, with what a user can do about it on a bastion.
 REASONS = {
@@ -71,7 +73,7 @@ def open_session(
     Raises ChannelRefused, with the server's reason; the connection stays usable.
     """
     settled = 0  # so many had ended, and have left their places, before we ask
-    stillborn = 0
+    stillborn = retries = 0
     while True:
         while link.full():
             yield from _wait_for_a_place(link)
@@ -90,6 +92,8 @@ def open_session(
             channel.free()
             continue
         if info.state != ChannelState.REFUSED:
+            channel.session = True
+            link.sessions_left = max(0, link.sessions_left - 1)
             return channel
         code, text = int(info.reason), channel.text
         channel.counted = False
@@ -105,6 +109,11 @@ def open_session(
             if there:
                 link.session_limit = there
                 continue
+            if link.sessions_left and retries < RETRIES_MAX:
+                # It keeps the place of a session that we closed until the command has died.
+                retries += 1
+                continue
+            link.sessions_left = 0
         raise ChannelRefused(
             f"the server refused a session: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")

@@ -27,6 +27,7 @@ from .sftp_channel import Sftp, wait
 from .sftp_local import Part, Sink, Source
 from .sftp_machine import Request
 from .sftp_ops import Handle, explained
+from .sftp_resume import ResumedSink, download_start, upload_start
 from .sftp_wire import string
 
 __all__ = ["Flight", "Meter", "Way", "download", "upload"]
@@ -258,14 +259,22 @@ class Download:
 def download(
     sftp: Sftp, path: bytes, sink: Sink, way: Way, clock: Clock, progress: Callback | None
 ) -> Op[int]:
-    """Fetch a file; returns its size.  Raises SFTPError, ConnectionLost, what `progress` raises."""
+    """Fetch a file; returns its size.
+
+    A `ResumedSink` keeps what it has of the file.  Raises SFTPError, ConnectionLost, what
+    `progress` raises.
+    """
     meter = Meter(progress, clock)
     transfer: Download | None = None
     handle: Handle | None = None
     try:
         handle, size = yield from _open_for_reading(sftp, path, way)
         meter.total = size
+        start = 0
+        if isinstance(sink, ResumedSink):
+            start = yield from download_start(handle, size, sink)
         transfer = Download(handle, size, sink, Flight(clock), way)
+        transfer.next = transfer.done = start
         if sink.blocks:
             yield Blocking(lambda _: sink.begin())
         end = yield from transfer.run(meter)
@@ -387,8 +396,13 @@ def upload(
     way: Way,
     clock: Clock,
     progress: Callback | None,
+    *,
+    resume: bool = False,
 ) -> Op[int]:
-    """Send a file; returns its size.  Raises as `download`."""
+    """Send a file, with `resume` what the server lacks of it; returns its size.
+
+    Raises as `download`.
+    """
     meter = Meter(progress, clock)
     source: Source | None = None
     transfer: Upload | None = None
@@ -396,8 +410,10 @@ def upload(
     try:
         source = yield Blocking(lambda _: open_source())
         meter.total = source.size
-        handle = yield from _open_for_writing(sftp, path, way)
+        handle = yield from _open_for_writing(sftp, path, way, keep=resume)
+        start = (yield from upload_start(handle, source)) if resume else 0
         transfer = Upload(handle, source, way)
+        transfer.next = transfer.done = start
         size = yield from transfer.run(meter)
         yield from handle.close()
         yield from meter.report(size, final=True)
@@ -417,9 +433,10 @@ def upload(
             handle.forget()
 
 
-def _open_for_writing(sftp: Sftp, path: bytes, way: Way) -> Op[Handle]:
+def _open_for_writing(sftp: Sftp, path: bytes, way: Way, *, keep: bool) -> Op[Handle]:
+    """Emptied, or with what it has and readable."""
     session = yield from sftp.session()
-    flags = wire.FXF_WRITE | wire.FXF_CREAT | wire.FXF_TRUNC
+    flags = wire.FXF_WRITE | wire.FXF_CREAT | (wire.FXF_READ if keep else wire.FXF_TRUNC)
     body = string(path) + wire.U32.pack(flags) + wire.setting()
     request = yield from wait(session, session.machine.request(wire.OPEN, body, tag="write"))
     if request.status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -66,6 +67,24 @@ def test_idle_connection_learns_of_a_dead_peer(
         with pytest.raises(ConnectionLost, match="keepalives"):
             connection.execute("true")
         relay.thaw()
+
+
+def test_transfer_learns_of_a_dead_peer(target: Sshd, relay_factory: Callable[..., Relay]) -> None:
+    """A transfer over a link that freezes ends, too, and says how much had arrived."""
+    huge = target.alice.files / "endless"
+    huge.touch()
+    os.truncate(huge, 8 << 30)
+    huge.chmod(0o644)
+    relay = relay_factory(target)
+    try:
+        with connect(relay.host, relay.port, target) as connection:
+            with pytest.raises(ConnectionLost, match="keepalives") as lost:
+                connection.sftp_read("endless", "/dev/null", progress=lambda *_: relay.freeze())
+            assert lost.value.transferred > 0  # type: ignore[attr-defined]
+            relay.thaw()
+    finally:
+        huge.unlink()
+    wait_for_no_thread()
 
 
 def test_living_connection_stays(target: Sshd, relay_factory: Callable[..., Relay]) -> None:

@@ -9,7 +9,14 @@ import threading
 
 import pytest
 
-from hussh import ChannelError, CommandTimeout, Connection, ConnectionClosed, Pty
+from hussh import (
+    ChannelError,
+    ChannelRefused,
+    CommandTimeout,
+    Connection,
+    ConnectionClosed,
+    Pty,
+)
 
 
 def test_conversation(connection: Connection) -> None:
@@ -141,6 +148,28 @@ def test_use_after_close(connection: Connection) -> None:
     with pytest.raises(ConnectionClosed):
         process.wait()
     assert connection.execute("echo on").stdout == "on\n"
+
+
+@pytest.mark.parametrize("how", ["closed", "timed-out"])
+def test_places_of_killed_commands_are_free_again(connection: Connection, how: str) -> None:
+    """Where ten commands are allowed at once, eleven and more follow ten that we have ended."""
+    for _ in range(3):
+        if how == "timed-out":
+            for _ in range(10):
+                with pytest.raises(CommandTimeout):
+                    connection.execute("exec sleep 100", timeout=1)
+        else:
+            running = [connection.popen("exec sleep 100") for _ in range(10)]
+            with pytest.raises(ChannelRefused):
+                connection.popen("true")
+            with pytest.raises(ChannelRefused):
+                connection.execute("true")
+            for process in running:
+                process.kill()
+                process.close()
+        assert connection.execute("echo free").stdout == "free\n"
+        with connection.popen("echo free") as process:
+            assert process.stdout.read() == b"free\n"
 
 
 def test_refused_command(sshd_factory, known_hosts) -> None:  # type: ignore[no-untyped-def]

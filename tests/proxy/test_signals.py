@@ -18,7 +18,8 @@ from tests.support.sshd import Sshd
 ROOT = Path(__file__).parents[2]
 
 CTRL_C = """
-import fcntl, os, sys, termios, time
+import fcntl, os, signal, sys, termios, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if we run in the background
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from hussh import Connection
 host, port, user, key, relay = sys.argv[1:6]

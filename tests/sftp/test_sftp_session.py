@@ -168,6 +168,15 @@ def test_a_transfer_that_takes_too_long(conn: Connection, huge: str, tmp_path: P
 # -- interrupts
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Let SIGINT be heeded; programs that were started in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_ctrl_c(conn: Connection, huge: str, target: Sshd) -> None:
     """SIGINT ends a transfer at once; the connection and its SFTP stay usable."""
     for _ in range(4):
