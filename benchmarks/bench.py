@@ -53,7 +53,7 @@ class Worker:
     def __init__(self, name: str, python: str, module: str, bed: dict[str, Any]) -> None:
         self.name = name
         environment = {**os.environ, "HOME": bed["home"]}
-        if name in (OURS, OURS_ASYNC, OURS_TRIO):
+        if python == sys.executable:
             environment["PYTHONPATH"] = str(TOP)
         else:
             environment.pop("PYTHONPATH", None)
@@ -277,4 +277,5 @@ def main() -> None:
     print(arguments.output.read_text())
 
 
-main()
+if __name__ == "__main__":
+    main()

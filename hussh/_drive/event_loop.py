@@ -23,6 +23,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from sys import is_finalizing
 from time import monotonic
 from typing import Any, TypeVar
@@ -38,6 +39,7 @@ from .keepalive import Rounds, Tended
 from .loop import Loop, until
 from .several import Several
 from .tree import BaseTree, Stream, Waiter
+from .turns import one_at_a_time
 
 __all__ = ["Tree", "grow"]
 
@@ -316,7 +318,8 @@ class _Call:
         if self._given_up:
             return
         try:
-            self._results.append(self._need.call(self._left))
+            need, left = self._need, self._left
+            self._results.append(one_at_a_time(need.turn, partial(need.call, left), left))
         finally:
             self._over = True
             if self._given_up:

@@ -101,8 +101,9 @@ async def connect(
     """
     way: Way[AsyncSession, Tree] = Way(AsyncSession, hops, bastion)
     try:
-        with until(deadline):
-            await anyio.to_thread.run_sync(way.load, abandon_on_cancel=True)
+        if not way.is_loaded():
+            with until(deadline):
+                await anyio.to_thread.run_sync(way.load, abandon_on_cancel=True)
         if pacer is None:
             tree = await _tree_of(way, deadline)
             await tree.run(way.bring_up(), deadline)
