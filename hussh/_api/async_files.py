@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import os
-import stat
-from collections.abc import Callable
-from functools import partial
-from time import monotonic
-from typing import IO, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .._drive.loop_connect import AsyncSession
-from .._native.link import Link
-from .._policy.sftp import AnyPath, decode_path, encode_path
-from .._protocol import scp as scp_ops
-from .._protocol import sftp_ops as ops
-from .._protocol.core import Blocking, Op
+from .._policy.sftp import AnyPath
+from .._protocol import scp_files as scp
+from .._protocol.core import Op
+from .._protocol.scp_files import LocalPath
 from .._protocol.sftp_channel import LinkOpener, Sftp
-from .._protocol.sftp_get_tree import get_tree
-from .._protocol.sftp_local import FileSink, FileSource, MemorySink, MemorySource
-from .._protocol.sftp_put_tree import put_tree
-from .._protocol.sftp_transfer import Way, download, upload
-from .._protocol.sftp_tree import TreeOptions
-from .._protocol.sftp_wire import Name
-from .arguments import check_number
-from .scp import decode
-from .sftp import Progress, _callback, _local
+from ..errors import SFTPError
+from . import sftp_calls as calls
+from .async_sftp import AsyncSFTP
+from .async_sftp_run import AsyncRunner
+from .async_tail import AsyncFileTailer
+from .connection import Connection
+from .contents import contents
+from .documented import details_of
+from .sftp_calls import (
+    COPY_BUFFER,
+    Progress,
+    check_destination,
+    check_other_file,
+    no_source,
+)
+
+if TYPE_CHECKING:
+    from .async_connection import AsyncConnection
 
 __all__ = ["AsyncFiles"]
 
 T = TypeVar("T")
-Lists = tuple[list[str], list[str]]
-CopyTree = Callable[[Sftp, bytes, bytes, TreeOptions], Op[Lists]]
 
 
 class AsyncFiles:
@@ -46,46 +46,41 @@ class AsyncFiles:
 
     # -- scp
 
+    @details_of(Connection.scp_read)
     async def scp_read(
         self,
         remote_path: str,
-        local_path: str | os.PathLike[str] | None = None,
+        local_path: LocalPath | None = None,
         *,
         encoding: str | None = "utf-8",
     ) -> str | bytes:
-        """Fetch a file with the server's scp.
-
-        Returns:
-            Its contents as str (bytes with ``encoding=None``); with `local_path`
-            they go to that file, and the result is ``"Ok"``.
-
-        Raises:
-            OSError: missing, a directory, not permitted, or no scp on the server.
-            NotText: the contents are not text in that encoding.
-        """
-        session = self._live()
+        """Fetch a file with the server's scp."""
+        link = self._live().link
         if local_path is not None:
-            await self._scp(_scp_to_file(session.link, remote_path, local_path))
+            await self._scp(scp.fetch_file(link, remote_path, local_path))
             return "Ok"
-        memory = io.BytesIO()
-        await self._scp(scp_ops.receive(session.link, remote_path, memory.write))
-        return decode(memory.getvalue(), encoding, remote_path)
+        return contents(await self._scp(scp.fetch(link, remote_path)), encoding, remote_path)
 
-    async def scp_write(self, local_path: str | os.PathLike[str], remote_path: str) -> None:
+    async def scp_write(self, local_path: LocalPath, remote_path: str) -> None:
         """Store a local file, with its permission bits; OSError as for `scp_read`."""
-        await self._scp(_scp_from_file(self._live().link, local_path, remote_path))
+        await self._scp(scp.store_file(self._live().link, local_path, remote_path))
 
     async def scp_write_data(self, data: str | bytes, remote_path: str) -> None:
         """Store `data` as a file (mode 644); OSError as for `scp_read`."""
-        raw = data.encode() if isinstance(data, str) else bytes(data)
-        source = io.BytesIO(raw).read
-        await self._scp(scp_ops.send(self._live().link, remote_path, 0o644, len(raw), source))
+        await self._scp(scp.store(self._live().link, data, remote_path))
 
     async def _scp(self, op: Op[T]) -> T:
         return await self._live().call(op, self._timeout or None, "scp")
 
     # -- sftp
 
+    @property
+    def sftp(self) -> AsyncSFTP:
+        """Files on the server, under the names of `os`; see `AsyncSFTP`."""
+        self._live()
+        return AsyncSFTP(self)
+
+    @details_of(Connection.sftp_read)
     async def sftp_read(
         self,
         remote_path: AnyPath,
@@ -95,30 +90,12 @@ class AsyncFiles:
         progress: Progress | None = None,
         timeout: float | None = None,
     ) -> str | bytes:
-        """Fetch a file.
-
-        Args:
-            local_path: where to write it, see `SFTP.get`; None: return its contents.
-            encoding: of the contents; None: return bytes.
-            progress: called with the bytes so far and in all; see `SFTP.get`.
-            timeout: **seconds**; None: the connection's; 0: no limit.
-
-        Returns:
-            ``"Ok"`` if `local_path` was given, else the contents.
-
-        Raises:
-            SFTPError (an OSError, also FileNotFoundError … where that fits), SFTPTimeout,
-            SFTPUnavailable; NotText: the contents are not text in that encoding.
-        """
-        sink = MemorySink() if local_path is None else FileSink(_local(local_path))
-        local = sink.path if isinstance(sink, FileSink) else None
-        remote, (_, limit) = encode_path(remote_path), self._limit(timeout)
-        way = Way("read" if local is None else "download", remote, local, limit)
-        op = download(self._channel(), remote, sink, way, monotonic, _callback(progress))
-        await self._file_op(op, "download", timeout)
-        if isinstance(sink, FileSink):
-            return "Ok"
-        return decode(sink.data, encoding, repr(remote_path))
+        """Fetch a file."""
+        if local_path is None:
+            data = await self.sftp.get_bytes(remote_path, progress=progress, timeout=timeout)
+            return contents(data, encoding, repr(remote_path))
+        await self.sftp.get(remote_path, local_path, progress=progress, timeout=timeout)
+        return "Ok"
 
     async def sftp_write(
         self,
@@ -129,22 +106,22 @@ class AsyncFiles:
         timeout: float | None = None,
     ) -> None:
         """Store a local file, at the same path if `remote_path` is None; see `SFTP.put`."""
-        path = _local(local_path)
         target = local_path if remote_path is None else remote_path
-        await self._upload(lambda: FileSource.open(path), path, target, progress, timeout)
+        await self.sftp.put(local_path, target, progress=progress, timeout=timeout)
 
     async def sftp_write_data(
         self, data: str | bytes, remote_path: AnyPath, *, timeout: float | None = None
     ) -> None:
         """Store `data` (text as UTF-8) as a file; raises as `sftp_read`."""
         raw = data.encode() if isinstance(data, str) else data
-        await self._upload(lambda: MemorySource(raw), None, remote_path, None, timeout)
+        await self.sftp.put_bytes(raw, remote_path, timeout=timeout)
 
     async def sftp_list(self, path: AnyPath = ".", *, timeout: float | None = None) -> list[str]:
         """Names in a directory, in no order, without "." and ".."; raises as `sftp_read`."""
-        op = ops.list_names(self._channel(), encode_path(path), _text)
-        return await self._file_op(op, "list", timeout)
+        op = calls.listdir(self._sftp_state(), os.fsdecode(path))
+        return await AsyncRunner(self)(op, "list", timeout)
 
+    @details_of(Connection.sftp_put_dir)
     async def sftp_put_dir(
         self,
         local_path: AnyPath,
@@ -157,11 +134,15 @@ class AsyncFiles:
         timeout: float | None = None,
     ) -> tuple[list[str], list[str]]:
         """Store a directory; returns source paths (transferred, failed); see `SFTP.put_dir`."""
-        return await self._copy_tree(
-            put_tree, _local(local_path), encode_path(remote_path), "upload",
-            (follow_symlinks, preserve_permissions, preserve_times, fail_fast), timeout,
-        )  # fmt: skip
+        try:
+            return await self.sftp.put_dir(
+                local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
+                preserve_times=preserve_times, timeout=timeout,
+            )  # fmt: skip
+        except SFTPError as error:
+            return no_source(error, local_path, fail_fast)
 
+    @details_of(Connection.sftp_get_dir)
     async def sftp_get_dir(
         self,
         remote_path: AnyPath,
@@ -174,75 +155,40 @@ class AsyncFiles:
         timeout: float | None = None,
     ) -> tuple[list[str], list[str]]:
         """Fetch a directory; returns source paths (transferred, failed); see `SFTP.get_dir`."""
-        return await self._copy_tree(
-            get_tree, encode_path(remote_path), _local(local_path), "download",
-            (follow_symlinks, preserve_permissions, preserve_times, fail_fast), timeout,
-        )  # fmt: skip
+        try:
+            return await self.sftp.get_dir(
+                remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
+                preserve_times=preserve_times, timeout=timeout,
+            )  # fmt: skip
+        except SFTPError as error:
+            return no_source(error, remote_path, fail_fast)
 
-    def _channel(self) -> Sftp:
+    @details_of(Connection.remote_copy)
+    async def remote_copy(
+        self, source_path: AnyPath, dest_conn: AsyncConnection, dest_path: AnyPath | None = None
+    ) -> None:
+        """Copy a file from this server to another, with bounded memory."""
+        target = check_destination(
+            self, dest_conn, AsyncFiles, "an AsyncConnection", source_path, dest_path
+        )
+        if dest_conn is self and await self.sftp.exists(target):
+            check_other_file(
+                await self.sftp.realpath(source_path), await self.sftp.realpath(target)
+            )
+        async with (
+            await self.sftp.open(source_path, "rb", buffering=0) as reader,
+            await dest_conn.sftp.open(target, "wb", buffering=0) as writer,
+        ):
+            while part := await reader.read(COPY_BUFFER):
+                await writer.write(part)
+
+    def tail(self, remote_file: AnyPath) -> AsyncFileTailer:
+        """Follow what is added to a file; a context manager, see `AsyncFileTailer`."""
+        return AsyncFileTailer(self, remote_file)
+
+    def _sftp_state(self) -> Sftp:
         """What this session keeps of SFTP; opens nothing yet."""
         session = self._live()
         if self._sftp is None or self._sftp[0] is not session:
             self._sftp = session, Sftp(LinkOpener(session.link))
         return self._sftp[1]
-
-    def _limit(self, timeout: float | None) -> tuple[float, str]:
-        """Seconds, and how an error words them."""
-        seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
-        return seconds, f" after {seconds:g} s"
-
-    async def _file_op(self, op: Op[T], doing: str, timeout: float | None) -> T:
-        seconds, limit = self._limit(timeout)
-        deadline = monotonic() + seconds if seconds else None
-        return await self._live().run(ops.within(op, doing, limit), deadline, "sftp")
-
-    async def _upload(
-        self,
-        source: Callable[[], FileSource | MemorySource],
-        local: bytes | None,
-        remote_path: AnyPath,
-        progress: Progress | None,
-        timeout: float | None,
-    ) -> None:
-        remote, (_, limit) = encode_path(remote_path), self._limit(timeout)
-        way = Way("write" if local is None else "upload", local, remote, limit)
-        op = upload(self._channel(), source, remote, way, monotonic, _callback(progress))
-        await self._file_op(op, "upload", timeout)
-
-    async def _copy_tree(
-        self,
-        copy: CopyTree,
-        source: bytes,
-        target: bytes,
-        doing: str,
-        options: tuple[bool, bool, bool, bool],
-        timeout: float | None,
-    ) -> Lists:
-        asked = TreeOptions(*options, self._limit(timeout)[1], monotonic)
-        return await self._file_op(copy(self._channel(), source, target, asked), doing, timeout)
-
-
-def _text(name: Name) -> str:
-    return decode_path(name.name)
-
-
-def _open(path: str, mode: str, _seconds_left: float | None) -> IO[bytes]:
-    file: IO[bytes] = open(path, mode)  # noqa: SIM115  (its user closes it)
-    return file
-
-
-def _scp_to_file(link: Link, remote: str, local: str | os.PathLike[str]) -> Op[None]:
-    target = os.path.expanduser(os.fspath(local))
-    file: IO[bytes] = yield Blocking(partial(_open, target, "wb"))
-    with file:
-        yield from scp_ops.receive(link, remote, file.write)
-
-
-def _scp_from_file(link: Link, local: str | os.PathLike[str], remote: str) -> Op[None]:
-    source = os.path.expanduser(os.fspath(local))
-    file: IO[bytes] = yield Blocking(partial(_open, source, "rb"))
-    with file:
-        info = os.fstat(file.fileno())
-        if not stat.S_ISREG(info.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", source)
-        yield from scp_ops.send(link, remote, info.st_mode, info.st_size, file.read)

@@ -186,11 +186,15 @@ class BaseTree(Generic[W]):
 
     def _dispatch(self) -> None:
         for token in self.root.events():
-            for waiter in self._waiters.get(token, ()):
-                waiter.woken = True
-                waiter.wake()
-                if waiter is self._leader and self._polls:
-                    self._ring()
+            self.wake(token)
+
+    def wake(self, token: int) -> None:
+        """Let those look again who wait for a link or channel (with the lock held)."""
+        for waiter in self._waiters.get(token, ()):
+            waiter.woken = True
+            waiter.wake()
+            if waiter is self._leader and self._polls:
+                self._ring()
 
     def _forget_waiter(self, me: W, token: int) -> None:
         """It does not wait any more; if it led, somebody else shall."""

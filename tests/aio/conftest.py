@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -18,6 +19,7 @@ import pytest
 import trio
 
 from hussh.aio import AsyncConnection
+from tests.support.relay import Relay
 from tests.support.sshd import Sshd
 
 Make = Callable[..., AsyncConnection]
@@ -82,3 +84,10 @@ def make() -> Make:
         return AsyncConnection(server.host, port=server.port, **options)
 
     return connection
+
+
+@pytest.fixture
+def distant(target: Sshd, relay_factory: Callable[..., Relay]) -> Any:
+    """Return the target at a distance: what is asked of it has not come when one looks at once."""
+    relay = relay_factory(target, rtt=0.004)
+    return SimpleNamespace(host=relay.host, port=relay.port, alice=target.alice)
