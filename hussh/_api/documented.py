@@ -30,7 +30,8 @@ def details_of(twin: Callable[..., Any]) -> Callable[[F], F]:
 
     def decorate(method: F) -> F:
         summary, details = inspect.getdoc(method), in_async_words(twin).partition("\n")[2]
-        method.__doc__ = f"{summary}\n{details}"
+        if summary is not None:  # python -OO has none
+            method.__doc__ = f"{summary}\n{details}"
         return method
 
     return decorate

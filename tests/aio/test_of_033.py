@@ -65,7 +65,9 @@ SIGNATURES: list[tuple[Any, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("member", "wanted"), SIGNATURES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("member", "wanted"), [pytest.param(*pair, id=pair[0].__qualname__) for pair in SIGNATURES]
+)
 def test_signatures(member: Any, wanted: str) -> None:
     """Names, order and defaults of what can be given by position are those of 0.3.3."""
     ours = [
