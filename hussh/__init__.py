@@ -7,13 +7,15 @@ target = Connection("target.internal", username="u", proxy_jump=bastion)
 print(target.execute("hostname").stdout)
 """
 
-from importlib import import_module
+import importlib
 from typing import Any
 
 from ._api.build_info import build_info
 from ._api.connection import Connection
 from ._api.process import Process
+from ._api.sftp import SFTP
 from ._api.shell import InteractiveShell
+from ._api.tail import FileTailer
 from ._policy.options import Prompt, PromptRequest
 from ._policy.result import SSHResult
 from ._protocol.process import Pty
@@ -53,6 +55,7 @@ from .errors import (
 )
 
 __all__ = [
+    "SFTP",
     "AuthenticationError",
     "ChannelError",
     "ChannelRefused",
@@ -62,6 +65,7 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "ConnectionLost",
+    "FileTailer",
     "ForkedConnectionError",
     "HostKeyError",
     "HusshError",
@@ -92,12 +96,19 @@ __all__ = [
     "Pty",
     "SSHResult",
     "WrongPassphrase",
+    "aio",
     "build_info",
 ]
 
+#: `import hussh` alone gave these in 0.3.3; here they load when first named, for they need anyio.
+_LAZY = ("aio", "multi_conn")
+
 
 def __getattr__(name: str) -> Any:
-    # Not imported at once: they bring an event loop's modules along.
-    if name in ("aio", "multi_conn"):
-        return import_module(f"hussh.{name}")
+    if name in _LAZY:
+        return importlib.import_module(f"hussh.{name}")
     raise AttributeError(f"module 'hussh' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -8,6 +8,16 @@ async with AsyncConnection("bastion", "u", "…") as bastion:
 """
 
 from ._api.async_connection import AsyncConnection
-from ._api.async_process import AsyncProcess, AsyncShell
+from ._api.async_process import AsyncInteractiveShell, AsyncProcess
+from ._api.async_sftp import AsyncSFTP
+from ._api.async_sftp_file import AsyncSFTPFile
+from ._api.async_tail import AsyncFileTailer
 
-__all__ = ["AsyncConnection", "AsyncProcess", "AsyncShell"]
+__all__ = [
+    "AsyncConnection",
+    "AsyncFileTailer",
+    "AsyncInteractiveShell",
+    "AsyncProcess",
+    "AsyncSFTP",
+    "AsyncSFTPFile",
+]

@@ -28,7 +28,9 @@ from .._protocol.session import Place
 from ..errors import ConnectionClosed
 from .arguments import check_command, check_number, check_pty, check_wait, input_bytes
 from .async_files import AsyncFiles
-from .async_process import AsyncProcess, AsyncShell
+from .async_process import AsyncInteractiveShell, AsyncProcess
+from .connection import Connection
+from .documented import details_of
 from .plan import Plan, make_plan
 
 __all__ = ["AsyncConnection"]
@@ -83,6 +85,8 @@ class AsyncConnection(AsyncFiles):
     Raises (at once):
         TypeError, ValueError: an argument is not usable.
     """
+
+    _plan: Plan[AsyncConnection]
 
     def __init__(
         self,
@@ -228,6 +232,7 @@ class AsyncConnection(AsyncFiles):
 
     # -- work
 
+    @details_of(Connection.execute)
     async def execute(
         self,
         command: str,
@@ -237,30 +242,7 @@ class AsyncConnection(AsyncFiles):
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
     ) -> SSHResult:
-        """Run a command on a channel of its own and wait for it.
-
-        Args:
-            command: for the user's login shell on the server.
-            timeout: **seconds**; None: the connection's; 0: no limit.
-            input: what the command reads from its stdin; None: nothing.
-            max_output: most bytes of stdout and stderr together.
-            wait: "eof": until all output has come and the channel is closed;
-                "exit": until the command itself ended, though processes that it
-                left behind may still write.
-
-        Returns:
-            Its output and exit status; a command killed by a signal has status
-            -1 and its `signal`.
-
-        Raises:
-            CommandTimeout (a TimeoutError): time is over; `.result` has the
-                output so far.  The command was sent SIGKILL, and the connection
-                stays usable.
-            OutputLimitExceeded: the same for `max_output`.
-            ChannelRefused, ChannelError: the server does not run it.
-            ConnectionLost, ConnectionClosed: the connection ended; `.result`
-                has the output so far.
-        """
+        """Run a command on a channel of its own and wait for it."""
         session = self._live()
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
         op = execute(
@@ -273,6 +255,7 @@ class AsyncConnection(AsyncFiles):
         )
         return await session.run(op, monotonic() + seconds if seconds else None, "exec")
 
+    @details_of(Connection.popen)
     async def popen(
         self,
         command: str,
@@ -280,46 +263,28 @@ class AsyncConnection(AsyncFiles):
         pty: bool | Pty | None = None,
         env: Mapping[str, str] | None = None,
     ) -> AsyncProcess:
-        """Start a command and talk with it while it runs, like `subprocess.Popen`.
-
-        Args:
-            command: for the user's login shell on the server.
-            pty: True or a `Pty`: with a terminal; stderr then comes with stdout.
-            env: variables to set, as far as the server accepts them.
-
-        Returns:
-            An `AsyncProcess`, best used in an ``async with`` block.
-
-        Raises:
-            ChannelRefused, ChannelError: the server does not run it.
-        """
+        """Start a command and talk with it while it runs, like `subprocess.Popen`."""
         session = self._live()
         op = start(session.link, check_command(command), pty=check_pty(pty), env=env)
         channel = await session.call(op, self._timeout or None, "exec")
         return AsyncProcess(session, channel, self._timeout)
 
+    @details_of(Connection.shell)
     async def shell(
         self, pty: bool | Pty | None = None, *, env: Mapping[str, str] | None = None
-    ) -> AsyncShell:
-        """Start a login shell; a context manager, see `AsyncShell`.
-
-        Raises:
-            ChannelRefused, ChannelError: the server gives no shell.
-        """
+    ) -> AsyncInteractiveShell:
+        """Start a login shell; a context manager, see `AsyncInteractiveShell`."""
         session = self._live()
         terminal = check_pty(pty)
         op = start(session.link, None, pty=terminal, env=env)
         channel = await session.call(op, self._timeout or None, "shell")
-        return AsyncShell(session, channel, terminal, self._timeout)
+        return AsyncInteractiveShell(session, channel, terminal, self._timeout)
 
     # -- ending
 
+    @details_of(Connection.close)
     async def close(self) -> None:
-        """End the connection and the jump hosts that it opened itself; idempotent.
-
-        Connections that use this one as their `proxy_jump` fail with
-        ConnectionLost or ConnectionClosed.
-        """
+        """End the connection and the jump hosts that it opened itself; idempotent."""
         await self._shared.close()
 
     async def __aenter__(self) -> AsyncConnection:
@@ -345,7 +310,7 @@ class AsyncConnection(AsyncFiles):
     def _live(self) -> AsyncSession:
         session = self._shared.session
         if session is None:
-            raise ConnectionClosed("not connected: await the connection, or its connect(), first")
+            raise ConnectionClosed("Not connected: await the connection, or its connect(), first")
         return session
 
 

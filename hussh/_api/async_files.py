@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from time import monotonic
-from typing import TypeVar
+import os
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._drive.loop_connect import AsyncSession
-from .._policy.sftp import AnyPath, decode_path, encode_path
-from .._protocol import scp as scp_ops
-from .._protocol import sftp_ops as ops
+from .._policy.sftp import AnyPath
+from .._protocol import scp_files as scp
 from .._protocol.core import Op
 from .._protocol.sftp_channel import LinkOpener, Sftp
-from .._protocol.sftp_get_tree import get_tree
-from .._protocol.sftp_local import FileSink, FileSource, MemorySink, MemorySource
-from .._protocol.sftp_put_tree import put_tree
-from .._protocol.sftp_resume import ResumedSink
-from .._protocol.sftp_transfer import Way, download, upload
-from .._protocol.sftp_tree import TreeOptions
-from .._protocol.sftp_wire import Name
-from .arguments import check_number, input_bytes
-from .scp import decode, local_name, remote_name
-from .sftp import Progress, _callback, _local
+from ..errors import SFTPError
+from . import sftp_calls as calls
+from .arguments import input_bytes
+from .async_sftp import AsyncSFTP
+from .async_sftp_run import AsyncRunner
+from .async_tail import AsyncFileTailer
+from .connection import Connection
+from .contents import contents
+from .documented import details_of
+from .plan import Plan
+from .sftp_calls import (
+    COPY_BUFFER,
+    Progress,
+    check_destination,
+    check_other_file,
+    no_source,
+    one_server,
+)
+
+if TYPE_CHECKING:
+    from .async_connection import AsyncConnection
 
 __all__ = ["AsyncFiles"]
 
 T = TypeVar("T")
-Lists = tuple[list[str], list[str]]
-CopyTree = Callable[[Sftp, bytes, bytes, TreeOptions], Op[Lists]]
 
 
 class AsyncFiles:
-    """What `AsyncConnection` inherits; it has these two."""
+    """What `AsyncConnection` inherits; it has these."""
 
     _timeout: float
+    _plan: Plan[Any]
     _sftp: tuple[AsyncSession, Sftp] | None = None
 
     def _live(self) -> AsyncSession:
@@ -42,6 +49,7 @@ class AsyncFiles:
 
     # -- scp
 
+    @details_of(Connection.scp_read)
     async def scp_read(
         self,
         remote_path: AnyPath,
@@ -49,40 +57,34 @@ class AsyncFiles:
         *,
         encoding: str | None = "utf-8",
     ) -> str | bytes:
-        """Fetch a file with the server's scp.
-
-        Returns:
-            Its contents as str (bytes with ``encoding=None``); with `local_path`
-            they go to that file, and the result is ``"Ok"``.
-
-        Raises:
-            OSError: missing, a directory, not permitted, or no scp on the server.
-            NotText: the contents are not text in that encoding.
-        """
-        link, remote = self._live().link, remote_name(remote_path)
+        """Fetch a file with the server's scp."""
+        link = self._live().link
         if local_path is not None:
-            await self._scp(scp_ops.fetch(link, remote, local_name(local_path)))
+            await self._scp(scp.fetch_file(link, remote_path, local_path))
             return "Ok"
-        memory = io.BytesIO()
-        await self._scp(scp_ops.receive(link, remote, memory.write))
-        return decode(memory.getvalue(), encoding, remote)
+        data = await self._scp(scp.fetch(link, remote_path))
+        return contents(data, encoding, repr(remote_path))
 
     async def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
         """Store a local file, with its permission bits; OSError as for `scp_read`."""
-        local, remote = local_name(local_path), remote_name(remote_path)
-        await self._scp(scp_ops.store(self._live().link, local, remote))
+        await self._scp(scp.store_file(self._live().link, local_path, remote_path))
 
     async def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
         """Store `data` as a file (mode 644); OSError as for `scp_read`."""
-        raw, remote = input_bytes(data), remote_name(remote_path)
-        source = io.BytesIO(raw).read
-        await self._scp(scp_ops.send(self._live().link, remote, 0o644, len(raw), source))
+        await self._scp(scp.store(self._live().link, input_bytes(data), remote_path))
 
     async def _scp(self, op: Op[T]) -> T:
         return await self._live().call(op, self._timeout or None, "scp")
 
     # -- sftp
 
+    @property
+    def sftp(self) -> AsyncSFTP:
+        """Files on the server, under the names of `os`; see `AsyncSFTP`."""
+        self._live()
+        return AsyncSFTP(self)
+
+    @details_of(Connection.sftp_read)
     async def sftp_read(
         self,
         remote_path: AnyPath,
@@ -93,34 +95,16 @@ class AsyncFiles:
         timeout: float | None = None,
         resume: bool = False,
     ) -> str | bytes:
-        """Fetch a file.
-
-        Args:
-            local_path: where to write it, see `SFTP.get`; None: return its contents.
-            encoding: of the contents; None: return bytes.
-            progress: called with the bytes so far and in all; see `SFTP.get`.
-            timeout: **seconds**; None: the connection's; 0: no limit.
-            resume: keep what `local_path` has of the file, see `SFTP.get`.
-
-        Returns:
-            ``"Ok"`` if `local_path` was given, else the contents.
-
-        Raises:
-            SFTPError (an OSError, also FileNotFoundError … where that fits), SFTPTimeout,
-            SFTPUnavailable; NotText: the contents are not text in that encoding.
-        """
-        if local_path is None and resume:
-            raise ValueError("resume= needs a local_path")
-        to_file = ResumedSink if resume else FileSink
-        sink = MemorySink() if local_path is None else to_file(_local(local_path))
-        local = sink.path if isinstance(sink, FileSink) else None
-        remote, (_, limit) = encode_path(remote_path), self._limit(timeout)
-        way = Way("read" if local is None else "download", remote, local, limit)
-        op = download(self._channel(), remote, sink, way, monotonic, _callback(progress))
-        await self._file_op(op, "download", timeout)
-        if isinstance(sink, FileSink):
-            return "Ok"
-        return decode(sink.data, encoding, repr(remote_path))
+        """Fetch a file."""
+        if local_path is None:
+            if resume:
+                raise ValueError("resume= needs a local_path")
+            data = await self.sftp.get_bytes(remote_path, progress=progress, timeout=timeout)
+            return contents(data, encoding, repr(remote_path))
+        await self.sftp.get(
+            remote_path, local_path, progress=progress, timeout=timeout, resume=resume
+        )
+        return "Ok"
 
     async def sftp_write(
         self,
@@ -132,22 +116,22 @@ class AsyncFiles:
         resume: bool = False,
     ) -> None:
         """Store a local file, at the same path if `remote_path` is None; see `SFTP.put`."""
-        path = _local(local_path)
         target = local_path if remote_path is None else remote_path
-        await self._upload(lambda: FileSource.open(path), path, target, progress, timeout, resume)
+        await self.sftp.put(local_path, target, progress=progress, timeout=timeout, resume=resume)
 
     async def sftp_write_data(
         self, data: str | bytes, remote_path: AnyPath, *, timeout: float | None = None
     ) -> None:
         """Store `data` (text as UTF-8) as a file; raises as `sftp_read`."""
         raw = data.encode() if isinstance(data, str) else data
-        await self._upload(lambda: MemorySource(raw), None, remote_path, None, timeout)
+        await self.sftp.put_bytes(raw, remote_path, timeout=timeout)
 
     async def sftp_list(self, path: AnyPath = ".", *, timeout: float | None = None) -> list[str]:
         """Names in a directory, in no order, without "." and ".."; raises as `sftp_read`."""
-        op = ops.list_names(self._channel(), encode_path(path), _text)
-        return await self._file_op(op, "list", timeout)
+        op = calls.listdir(self._sftp_state(), os.fsdecode(path))
+        return await AsyncRunner(self)(op, "list", timeout)
 
+    @details_of(Connection.sftp_put_dir)
     async def sftp_put_dir(
         self,
         local_path: AnyPath,
@@ -160,11 +144,15 @@ class AsyncFiles:
         timeout: float | None = None,
     ) -> tuple[list[str], list[str]]:
         """Store a directory; returns source paths (transferred, failed); see `SFTP.put_dir`."""
-        return await self._copy_tree(
-            put_tree, _local(local_path), encode_path(remote_path), "upload",
-            (follow_symlinks, preserve_permissions, preserve_times, fail_fast), timeout,
-        )  # fmt: skip
+        try:
+            return await self.sftp.put_dir(
+                local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
+                preserve_times=preserve_times, timeout=timeout,
+            )  # fmt: skip
+        except SFTPError as error:
+            return no_source(error, local_path, fail_fast)
 
+    @details_of(Connection.sftp_get_dir)
     async def sftp_get_dir(
         self,
         remote_path: AnyPath,
@@ -177,56 +165,38 @@ class AsyncFiles:
         timeout: float | None = None,
     ) -> tuple[list[str], list[str]]:
         """Fetch a directory; returns source paths (transferred, failed); see `SFTP.get_dir`."""
-        return await self._copy_tree(
-            get_tree, encode_path(remote_path), _local(local_path), "download",
-            (follow_symlinks, preserve_permissions, preserve_times, fail_fast), timeout,
-        )  # fmt: skip
+        try:
+            return await self.sftp.get_dir(
+                remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
+                preserve_times=preserve_times, timeout=timeout,
+            )  # fmt: skip
+        except SFTPError as error:
+            return no_source(error, remote_path, fail_fast)
 
-    def _channel(self) -> Sftp:
+    @details_of(Connection.remote_copy)
+    async def remote_copy(
+        self, source_path: AnyPath, dest_conn: AsyncConnection, dest_path: AnyPath | None = None
+    ) -> None:
+        """Copy a file from this server to another, with bounded memory."""
+        check_destination(dest_conn, AsyncFiles, "an AsyncConnection")
+        target = source_path if dest_path is None else dest_path
+        if one_server(self._plan, dest_conn._plan) and await dest_conn.sftp.exists(target):
+            real = await self.sftp.realpath(source_path), await dest_conn.sftp.realpath(target)
+            check_other_file(source_path, target, real)
+        async with (
+            await self.sftp.open(source_path, "rb", buffering=0) as reader,
+            await dest_conn.sftp.open(target, "wb", buffering=0) as writer,
+        ):
+            while part := await reader.read(COPY_BUFFER):
+                await writer.write(part)
+
+    def tail(self, remote_file: AnyPath) -> AsyncFileTailer:
+        """Follow what is added to a file; a context manager, see `AsyncFileTailer`."""
+        return AsyncFileTailer(self, remote_file)
+
+    def _sftp_state(self) -> Sftp:
         """What this session keeps of SFTP; opens nothing yet."""
         session = self._live()
         if self._sftp is None or self._sftp[0] is not session:
             self._sftp = session, Sftp(LinkOpener(session.link))
         return self._sftp[1]
-
-    def _limit(self, timeout: float | None) -> tuple[float, str]:
-        """Seconds, and how an error words them."""
-        seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
-        return seconds, f" after {seconds:g} s"
-
-    async def _file_op(self, op: Op[T], doing: str, timeout: float | None) -> T:
-        seconds, limit = self._limit(timeout)
-        deadline = monotonic() + seconds if seconds else None
-        return await self._live().run(ops.within(op, doing, limit), deadline, "sftp")
-
-    async def _upload(
-        self,
-        source: Callable[[], FileSource | MemorySource],
-        local: bytes | None,
-        remote_path: AnyPath,
-        progress: Progress | None,
-        timeout: float | None,
-        resume: bool = False,
-    ) -> None:
-        remote, (_, limit) = encode_path(remote_path), self._limit(timeout)
-        way = Way("write" if local is None else "upload", local, remote, limit)
-        op = upload(
-            self._channel(), source, remote, way, monotonic, _callback(progress), resume=resume
-        )
-        await self._file_op(op, "upload", timeout)
-
-    async def _copy_tree(
-        self,
-        copy: CopyTree,
-        source: bytes,
-        target: bytes,
-        doing: str,
-        options: tuple[bool, bool, bool, bool],
-        timeout: float | None,
-    ) -> Lists:
-        asked = TreeOptions(*options, self._limit(timeout)[1], monotonic)
-        return await self._file_op(copy(self._channel(), source, target, asked), doing, timeout)
-
-
-def _text(name: Name) -> str:
-    return decode_path(name.name)

@@ -6,8 +6,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from types import TracebackType
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 
 from .._drive.connect import Session, connect
 from .._policy.options import (
@@ -20,20 +19,35 @@ from .._policy.options import (
 )
 from .._policy.result import SSHResult
 from .._policy.sftp import AnyPath
+from .._protocol import scp_files as scp
+from .._protocol.core import Op
 from .._protocol.execute import execute
 from .._protocol.process import Pty, start
-from . import scp
+from .._protocol.sftp_channel import LinkOpener, Sftp
+from ..errors import SFTPError
 from .arguments import check_command, check_number, check_pty, check_wait, input_bytes
+from .closing import Closing
+from .contents import contents
 from .plan import make_plan
 from .process import Process
-from .sftp import SFTP, Progress, copy, new_sftp
+from .sftp import SFTP
+from .sftp_calls import (
+    COPY_BUFFER,
+    Progress,
+    check_destination,
+    check_other_file,
+    no_source,
+    one_server,
+)
 from .shell import InteractiveShell
 from .tail import FileTailer
 
 __all__ = ["Connection"]
 
+T = TypeVar("T")
 
-class Connection:
+
+class Connection(Closing):
     """An authenticated SSH connection.
 
     The constructor connects, checks the host keys of all hops and logs in.  One
@@ -129,7 +143,7 @@ class Connection:
             self._timeout / 1000 or None,
             f" after {self._timeout} ms",
         )
-        self._sftp = new_sftp(self._session)
+        self._sftp = Sftp(LinkOpener(self._session.link))
 
     # -- what it was made with
 
@@ -283,15 +297,22 @@ class Connection:
             OSError: missing, a directory, not permitted, or no scp on the server.
             NotText: the contents are not text in that encoding.
         """
-        return scp.read(self._live(), remote_path, local_path, encoding, self._seconds)
+        link = self._live().link
+        if local_path is not None:
+            self._scp(scp.fetch_file(link, remote_path, local_path))
+            return "Ok"
+        return contents(self._scp(scp.fetch(link, remote_path)), encoding, repr(remote_path))
 
     def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
         """Store a local file, with its permission bits; OSError as for `scp_read`."""
-        scp.write(self._live(), local_path, remote_path, self._seconds)
+        self._scp(scp.store_file(self._live().link, local_path, remote_path))
 
     def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
         """Store `data` as a file (mode 644); OSError as for `scp_read`."""
-        scp.write_data(self._live(), data, remote_path, self._seconds)
+        self._scp(scp.store(self._live().link, input_bytes(data), remote_path))
+
+    def _scp(self, op: Op[T]) -> T:
+        return self._live().call(op, self._seconds, "scp")
 
     # -- sftp
 
@@ -331,7 +352,7 @@ class Connection:
             if resume:
                 raise ValueError("resume= needs a local_path")
             data = self.sftp.get_bytes(remote_path, progress=progress, timeout=timeout)
-            return scp.decode(data, encoding, repr(remote_path))
+            return contents(data, encoding, repr(remote_path))
         self.sftp.get(remote_path, local_path, progress=progress, timeout=timeout, resume=resume)
         return "Ok"
 
@@ -366,11 +387,17 @@ class Connection:
         preserve_times: bool = False,
         timeout: int | None = None,
     ) -> tuple[list[str], list[str]]:
-        """Store a directory; returns source paths (transferred, failed); see `SFTP.put_dir`."""
-        return self.sftp.put_dir(
-            local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
-            preserve_times=preserve_times, timeout=timeout,
-        )  # fmt: skip
+        """Store a directory; returns source paths (transferred, failed); see `SFTP.put_dir`.
+
+        A source that is missing or no directory is the one that failed; an error with `fail_fast`.
+        """
+        try:
+            return self.sftp.put_dir(
+                local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
+                preserve_times=preserve_times, timeout=timeout,
+            )  # fmt: skip
+        except SFTPError as error:
+            return no_source(error, local_path, fail_fast)
 
     def sftp_get_dir(
         self,
@@ -383,11 +410,17 @@ class Connection:
         preserve_times: bool = False,
         timeout: int | None = None,
     ) -> tuple[list[str], list[str]]:
-        """Fetch a directory; returns source paths (transferred, failed); see `SFTP.get_dir`."""
-        return self.sftp.get_dir(
-            remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
-            preserve_times=preserve_times, timeout=timeout,
-        )  # fmt: skip
+        """Fetch a directory; returns source paths (transferred, failed); see `SFTP.get_dir`.
+
+        A source that is missing or no directory is the one that failed; an error with `fail_fast`.
+        """
+        try:
+            return self.sftp.get_dir(
+                remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
+                preserve_times=preserve_times, timeout=timeout,
+            )  # fmt: skip
+        except SFTPError as error:
+            return no_source(error, remote_path, fail_fast)
 
     def remote_copy(
         self, source_path: AnyPath, dest_conn: Connection, dest_path: AnyPath | None = None
@@ -395,22 +428,31 @@ class Connection:
         """Copy a file from this server to another, with bounded memory.
 
         Args:
-            dest_conn: a connection to the other server; bastions of their own are fine.
+            dest_conn: a connection of the same class to the other server; bastions of
+                its own are fine.
             dest_path: None: the same path there.
 
         Raises:
             SFTPError of the side that failed, with its path; see `SFTP`.
-            shutil.SameFileError: both are one file; it is left as it is.
+            shutil.SameFileError: it would be copied onto itself, which would empty it.
+            TypeError: dest_conn is not a Connection.
         """
-        if not isinstance(dest_conn, Connection):
-            raise TypeError("dest_conn must be a Connection")
-        copy(
-            self.sftp, source_path, dest_conn.sftp, source_path if dest_path is None else dest_path
-        )
+        check_destination(dest_conn, Connection, "a Connection")
+        target = source_path if dest_path is None else dest_path
+        if one_server(self._plan, dest_conn._plan) and dest_conn.sftp.exists(target):
+            real = self.sftp.realpath(source_path), dest_conn.sftp.realpath(target)
+            check_other_file(source_path, target, real)
+        buffer = memoryview(bytearray(COPY_BUFFER))
+        with (
+            self.sftp.open(source_path, "rb", buffering=0) as reader,
+            dest_conn.sftp.open(target, "wb", buffering=0) as writer,
+        ):
+            while count := reader.readinto(buffer):  # type: ignore[attr-defined]
+                writer.write(buffer[:count])
 
     def tail(self, remote_file: AnyPath) -> FileTailer:
         """Follow what is added to a file; a context manager, see `FileTailer`."""
-        return FileTailer(self.sftp, remote_file)
+        return FileTailer(self, remote_file)
 
     # -- ending
 
@@ -422,17 +464,6 @@ class Connection:
         """
         if self._session is not None:
             self._session.close()
-
-    def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         session = getattr(self, "_session", None)

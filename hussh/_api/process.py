@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from .._drive.connect import Session
 from .._native.link import Channel
-from .._policy.wire import string
 from .._protocol import process as ops
 from .._protocol.core import Op
-from ..errors import ConnectionClosed, HusshError
-
-if TYPE_CHECKING:
-    from .._drive.connect import Session
+from .arguments import check_number
+from .closing import Closing
+from .running import Command
 
 __all__ = ["Process"]
 
@@ -57,8 +55,8 @@ class _Input(io.RawIOBase):
             self._process._end_input()
 
 
-class Process:
-    """A running command; made by `Connection.popen`.
+class Process(Command[Session], Closing):
+    """A running command; made by `Connection.popen`, best used in a ``with`` block.
 
     Its streams are binary.  stdout and stderr share one flow-control window:
     who reads only one of them must expect the command to stop once 2 MiB of the
@@ -73,99 +71,38 @@ class Process:
     """
 
     def __init__(self, session: Session, channel: Channel, timeout: float | None) -> None:
-        self._session = session
-        self._channel = channel
+        super().__init__(session, channel)
         self._timeout = timeout
-        self.returncode: int | None = None
-        self.signal: str | None = None
         self.stdin = io.BufferedWriter(_Input(self))
         self.stdout = io.BufferedReader(_Output(self, 0))
         self.stderr = io.BufferedReader(_Output(self, 1))
 
     def _run(self, op: Op[T], seconds: float | None = None) -> T:
-        return self._session.call(op, self._timeout if seconds is None else seconds, "exec")
-
-    def _end_input(self) -> None:
-        with contextlib.suppress(ConnectionClosed), self._session.tree.locked() as root:
-            if not self._channel.link.dead and not self._channel.look().closed:
-                self._channel.eof()
-                root.flush()
-
-    def _note(self, ended: ops.Exit | None) -> int | None:
-        if ended is not None:
-            self.returncode, self.signal = ended.status, ended.signal
-        return self.returncode
-
-    def poll(self) -> int | None:
-        """The exit status if the command has ended, as far as its messages were read."""
-        if self.returncode is None:
-            with self._session.tree.locked() as root:
-                if not root.freed:
-                    root.pump(0)
-                self._note(ops.exit_of(self._channel))
-        return self.returncode
+        limit = self._timeout if seconds is None else seconds
+        return self._session.call(op, limit or None, "exec")
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the command to end; its output may still be read afterwards.
 
         Args:
-            timeout: **milliseconds**; None: the connection's.
+            timeout: **milliseconds**; None: the connection's; 0: no limit.
 
         Raises:
             CommandTimeout: it still runs; nothing was done to it.
         """
         if self.returncode is None:
-            limit = None if timeout is None else timeout / 1000
+            limit = None if timeout is None else check_number(timeout, "milliseconds") / 1000
             self._note(self._run(ops.wait(self._channel), limit))
         assert self.returncode is not None  # noqa: S101  (wait ends with an exit)
         return self.returncode
 
-    def send_signal(self, name: str) -> None:
-        """Ask the server to send a signal, named without "SIG" (RFC 4254 section 6.9)."""
-        with self._session.tree.locked() as root:
-            if ops.exit_of(self._channel) is None:
-                self._channel.request(b"signal", string(name.removeprefix("SIG").encode()))
-                root.flush()
-
-    def terminate(self) -> None:
-        """`send_signal("TERM")`."""
-        self.send_signal("TERM")
-
-    def kill(self) -> None:
-        """`send_signal("KILL")`."""
-        self.send_signal("KILL")
-
-    def close(self) -> None:
-        """Kill the command if it still runs, and close its channel; idempotent."""
-        with contextlib.suppress(HusshError):  # there may be no connection any more
-            if self.poll() is None:
-                self.kill()
+    def _let_go(self) -> None:
         for stream in (self.stdin, self.stdout, self.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.close()
-        with self._session.tree.locked() as root:
-            self._channel.free()
-            if not root.freed:
-                root.flush()
 
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """As `subprocess.Popen`: end of input, wait for the end, close; on an error, kill."""
-        try:
-            if kind is None:
-                with contextlib.suppress(OSError):  # it may read no more
-                    self.stdin.close()
-                self.wait()
-        finally:
-            self.close()
-
-    def __repr__(self) -> str:
-        state = "running" if self.returncode is None else f"returncode={self.returncode}"
-        return f"<Process on {self._session.hop}: {state}>"
+    def _leave(self) -> None:
+        """As `subprocess.Popen`: end of input, then wait for the end."""
+        with contextlib.suppress(OSError):  # it may read no more
+            self.stdin.close()
+        self.wait()

@@ -76,6 +76,13 @@ class Hop(Generic[AnyTree]):
                 raise ConnectionClosed(f"the connection to the bastion {outer.hop} was closed")
             outer = outer.outer
 
+    def at_once(self, call: Callable[[], object]) -> None:
+        """Make a call that only queues, such as one that closes; never waits, may be nested."""
+        with self.tree.mine() as root:
+            call()
+            if not root.freed:
+                root.flush()
+
     def failed(self, error: HusshError, phase: str | None) -> HusshError:
         """What to raise for an error of an operation: it knows its place and its cause.
 

@@ -30,7 +30,7 @@ import os
 import select
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
 from .._native.link import EVENTS, MORE, WANT_WRITE, Death, Link, Phase
@@ -146,6 +146,14 @@ class BaseTree(Generic[W]):
                 self._settle()
                 self._dispatch()
 
+    def mine(self) -> AbstractContextManager[Link]:
+        """`locked`, for calls of the user's that do not wait; an event loop refuses strangers."""
+        return self.locked()
+
+    def my_fresh(self) -> AbstractContextManager[Link]:
+        """`fresh`, for the same."""
+        return self.fresh()
+
     def _let_go(self) -> None:
         self._lock.release()
         self.root.trash.empty()  # what finalizers could not free while we had the lock
@@ -186,11 +194,15 @@ class BaseTree(Generic[W]):
 
     def _dispatch(self) -> None:
         for token in self.root.events():
-            for waiter in self._waiters.get(token, ()):
-                waiter.woken = True
-                waiter.wake()
-                if waiter is self._leader and self._polls:
-                    self._ring()
+            self.wake(token)
+
+    def wake(self, token: int) -> None:
+        """Let those look again who wait for a link or channel (with the lock held)."""
+        for waiter in self._waiters.get(token, ()):
+            waiter.woken = True
+            waiter.wake()
+            if waiter is self._leader and self._polls:
+                self._ring()
 
     def _forget_waiter(self, me: W, token: int) -> None:
         """It does not wait any more; if it led, somebody else shall."""

@@ -6,7 +6,7 @@ writing, and waiting for the end do not disturb each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .._native.link import Channel, Link
@@ -15,7 +15,7 @@ from ..errors import ChannelError
 from .channel import open_session
 from .core import Op, Progress
 
-__all__ = ["Exit", "Pty", "exit_of", "read", "read_any", "start", "wait", "write"]
+__all__ = ["Exit", "Pty", "discard", "exit_of", "read", "read_any", "start", "wait", "write"]
 
 READ_SIZE = 1 << 20
 
@@ -107,9 +107,14 @@ def start(
     return channel
 
 
-def read(channel: Channel, stream: int, size: int) -> Op[bytearray]:
-    """What is there of stdout (0) or stderr (1), at least one byte; empty at its end."""
+def read(channel: Channel, stream: int, size: int, unread: Iterable[int] = ()) -> Op[bytearray]:
+    """What is there of stdout (0) or stderr (1), at least one byte; empty at its end.
+
+    `unread` are streams that nobody reads any more: what comes there is thrown away, so
+    that it does not fill the window that both share.
+    """
     while True:
+        discard(channel, unread)
         info = channel.look()
         available = int(info.err if stream else info.out)
         if available:
@@ -161,9 +166,22 @@ def exit_of(channel: Channel) -> Exit | None:
     return None
 
 
-def wait(channel: Channel) -> Op[Exit]:
-    """Until the command has ended; its output may still be read afterwards."""
+def discard(channel: Channel, streams: Iterable[int]) -> None:
+    """Throw away what is there of some streams."""
+    for stream in streams:
+        info = channel.look()
+        while size := int(info.err if stream else info.out):
+            channel.read(stream, min(size, READ_SIZE))
+            info = channel.look()
+
+
+def wait(channel: Channel, unread: Iterable[int] = ()) -> Op[Exit]:
+    """Until the command has ended; its output may still be read afterwards.
+
+    `unread` as in `read`.
+    """
     while True:
+        discard(channel, unread)
         ended = exit_of(channel)
         if ended is not None:
             return ended

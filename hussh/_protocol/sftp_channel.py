@@ -14,17 +14,18 @@ also wakes them.  The next operation begins a new one.  The connection goes on.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Protocol
 
 from .._native.link import Channel, ChannelState, Link
 from .._policy.wire import string
-from ..errors import ChannelRefused, HusshError, SFTPError, SFTPUnavailable
+from ..errors import ChannelRefused, ConnectionClosed, HusshError, SFTPError, SFTPUnavailable
 from .channel import open_session
 from .core import Need, Op, Progress
 from .sftp_machine import LONGEST, Machine, Request
 from .sftp_wire import Malformed
 
-__all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "wait"]
+__all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "arrived", "wait"]
 
 #: What the server may send ahead of our reading: bandwidth x round-trip time of a long, fast way.
 SFTP_WINDOW = 16 * 1024 * 1024
@@ -152,7 +153,8 @@ class ChannelPipe:
         return self._need
 
     def close(self) -> None:
-        self.channel.close()
+        with contextlib.suppress(ConnectionClosed):  # freed with its connection
+            self.channel.close()
 
 
 class SftpSession:
@@ -268,15 +270,20 @@ class Sftp:
             yield session.pipe.need()
 
 
+def arrived(session: SftpSession, request: Request) -> Op[Request]:
+    """Until a request is done; given up, it can be waited for again."""
+    while True:
+        session.step()
+        if request.done:
+            return request
+        session.check()
+        yield session.pipe.need()
+
+
 def wait(session: SftpSession, request: Request) -> Op[Request]:
     """Until a request is done; given up, it is abandoned."""
     try:
-        while True:
-            session.step()
-            if request.done:
-                return request
-            session.check()
-            yield session.pipe.need()
+        return (yield from arrived(session, request))
     except BaseException:
         session.machine.abandon(request)
         session.step()

@@ -24,7 +24,7 @@ from .._policy.sftp import (
 from ..errors import SFTPError, SFTPTimeout
 from . import sftp_wire as wire
 from .core import DeadlineExceeded, Op
-from .sftp_channel import Sftp, SftpSession, wait
+from .sftp_channel import Sftp, SftpSession, arrived, wait
 from .sftp_machine import Request
 from .sftp_wire import Name, string
 
@@ -313,7 +313,7 @@ class Listing:
                 self._asked.append(session.machine.request(wire.READDIR, body))
             if not self._asked:
                 return []
-            request = yield from wait(session, self._asked[0])
+            request = yield from arrived(session, self._asked[0])
             del self._asked[0]
             if request.status == FX_EOF:
                 self._over = True
@@ -329,12 +329,6 @@ class Listing:
 
     def _shown(self) -> str:
         return repr(decode_path(self.handle.path))
-
-    def ended(self) -> Op[None]:
-        """`close` as an operation."""
-        self.close()
-        return
-        yield
 
     def close(self) -> None:
         """Without waiting; requests ahead are abandoned."""

@@ -12,7 +12,7 @@ from .._policy.sftp import FX_EOF
 from ..errors import SFTPError
 from . import sftp_wire as wire
 from .core import Op
-from .sftp_channel import wait
+from .sftp_channel import arrived
 from .sftp_machine import Request
 from .sftp_ops import Handle, explained
 
@@ -74,7 +74,7 @@ class Stream:
             tag = self._ahead_end
             self._ahead.append(machine.read(self.handle.id, tag, piece, tag=tag))
             self._ahead_end += piece
-        request = yield from wait(session, self._ahead[0])
+        request = yield from arrived(session, self._ahead[0])
         self._ahead.popleft()
         if request.status == FX_EOF or (not request.status and not request.value):
             self.drop()

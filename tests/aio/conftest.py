@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -19,6 +20,7 @@ import trio
 
 from hussh.aio import AsyncConnection
 from tests.conformance.apis import LOOPS, run_in
+from tests.support.relay import Relay
 from tests.support.sshd import Sshd
 
 Make = Callable[..., AsyncConnection]
@@ -83,3 +85,10 @@ def make() -> Make:
         return AsyncConnection(**options)
 
     return connection
+
+
+@pytest.fixture
+def distant(target: Sshd, relay_factory: Callable[..., Relay]) -> Any:
+    """Return the target at a distance: what is asked of it has not come when one looks at once."""
+    relay = relay_factory(target, rtt=0.004)
+    return SimpleNamespace(host=relay.host, port=relay.port, alice=target.alice)

@@ -65,7 +65,7 @@ def test_a_way_in_circles() -> None:
 
 async def test_not_connected(loop: str) -> None:
     """Using what was never connected says so."""
-    with pytest.raises(ConnectionClosed, match="not connected"):
+    with pytest.raises(ConnectionClosed, match="Not connected"):
         await AsyncConnection("h").execute("true")
 
 

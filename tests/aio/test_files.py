@@ -1,106 +1,165 @@
-"""Files over SFTP and scp from tasks: the same operations as the sync API's, awaited."""
+"""What only tasks have of files: cancellation, sharing, and a connection that is opened again.
+
+`tests/conformance` has the rest, for every API.
+"""
 
 from __future__ import annotations
 
-import os
+import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from hussh import NotText, SFTPTimeout
+from hussh import ConnectionClosed
+from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
 from tests.aio.steps import Stepped
 from tests.support.sshd import Sshd
 
 
-async def test_sftp_contents(loop: str, target: Sshd, make: Make) -> None:
-    """Text and bytes come back as they went; what is no text is never changed in silence."""
-    alice = target.alice
-    async with make(target) as connection:
-        await connection.sftp_write_data("grüße\n", alice.path("text"))
-        assert await connection.sftp_read(alice.path("text")) == "grüße\n"
-        await connection.sftp_write_data(b"\xff\x00", alice.path("bytes"))
-        with pytest.raises(NotText):
-            await connection.sftp_read(alice.path("bytes"))
-        assert await connection.sftp_read(alice.path("bytes"), encoding=None) == b"\xff\x00"
-        assert {"text", "bytes"} <= set(await connection.sftp_list(alice.path(".")))
-        with pytest.raises(FileNotFoundError):
-            await connection.sftp_read(alice.path("missing"))
-        assert (await connection.execute("echo a")).stdout == "a\n"
-
-
-@pytest.mark.parametrize("way", ["sftp", "scp"])
-async def test_files(
-    loop: str, way: str, bastion: Sshd, target: Sshd, make: Make, tmp_path: Path
-) -> None:
-    """Local files go there and back through a bastion, whole, with their permissions."""
-    alice, data = target.alice, os.urandom(3_000_000)
-    source, back = tmp_path / "source", tmp_path / "back"
-    source.write_bytes(data)
-    async with make(target, proxy_jump=f"{bastion.host}:{bastion.port}") as connection:
-        if way == "sftp":
-            await connection.sftp_write(source, alice.path("there"))
-            assert await connection.sftp_read(alice.path("there"), back) == "Ok"
-        else:
-            await connection.scp_write(source, alice.path("there"))
-            assert await connection.scp_read(alice.path("there"), back) == "Ok"
-            await connection.scp_write_data("a\n", alice.path("text"))
-            assert await connection.scp_read(alice.path("text")) == "a\n"
-    assert back.read_bytes() == data
-
-
-async def test_directories(loop: str, target: Sshd, make: Make, tmp_path: Path) -> None:
-    """A tree goes there and back."""
-    for name in ("a", "b/c", "b/d/e"):
-        file = tmp_path / "out" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(name)
-    there = target.alice.path("tree")
-    async with make(target) as connection:
-        sent, failed = await connection.sftp_put_dir(tmp_path / "out", there)
-        assert (len(sent), failed) == (3, [])
-        got, failed = await connection.sftp_get_dir(there, tmp_path / "back")
-        assert (len(got), failed) == (3, [])
-    assert (tmp_path / "back/b/d/e").read_text() == "b/d/e"
-
-
-async def test_transfers_at_once(loop: str, target: Sshd, make: Make) -> None:
-    """Twenty tasks write and read on one connection, and each gets its own."""
-    async with make(target) as connection:
-
-        async def work(number: int) -> None:
-            path = target.alice.path(f"file-{number}")
-            data = bytes([number]) * 100_000
-            await connection.sftp_write_data(data, path)
-            assert await connection.sftp_read(path, encoding=None) == data
-
-        async with anyio.create_task_group() as group:
-            for number in range(20):
-                group.start_soon(work, number)
-
-
-async def test_cancelled_everywhere(loop: str, target: Sshd, make: Make, tmp_path: Path) -> None:
+async def test_cancelled_everywhere(loop: str, distant: Sshd, make: Make, tmp_path: Path) -> None:
     """A transfer can be given up anywhere; the connection and its SFTP stay usable."""
     source = tmp_path / "source"
-    source.write_bytes(bytes(2_000_000))
-    path = target.alice.path("cancelled")
-    async with make(target) as connection:
-        for at in range(1, 200):
-            with anyio.CancelScope() as scope:
-                await Stepped(connection.sftp_write(source, path), scope, at)
-                await Stepped(connection.sftp_read(path, tmp_path / "back"), scope, at)
-            assert await connection.sftp_list(target.alice.path("."))
+    source.write_bytes(bytes(600_000))
+    path = distant.alice.path("cancelled")
+    async with make(distant) as connection:
+
+        async def transfer() -> None:
+            await connection.sftp_write(source, path)
+            await connection.sftp_read(path, tmp_path / "back")
+
+        await _cancel(connection, transfer)
+        assert await connection.sftp_read(path, encoding=None) == bytes(600_000)
+
+
+async def test_files_cancelled_everywhere(loop: str, distant: Sshd, make: Make) -> None:
+    """So can open files, listings, copies and tails; nothing stays open on the server."""
+    folder = distant.alice.files / "given-up"
+    async with make(distant) as connection:
+        sftp = connection.sftp
+        await sftp.makedirs("given-up/inner")
+
+        async def files() -> None:
+            async with await sftp.open("given-up/a", "w+b") as file:
+                await file.write(bytes(300_000))
+                await file.seek(0)
+                assert len(await file.read()) == 300_000
+            await connection.remote_copy("given-up/a", connection, "given-up/b")
+
+        async def listings() -> None:
+            async with sftp.scandir("given-up") as entries:
+                async for entry in entries:
+                    assert entry.name
+            async for _ in sftp.walk("given-up"):
+                pass
+
+        async def tail() -> None:
+            async with connection.tail("given-up/a") as tail:
+                assert await tail.read() == ""
+
+        await _cancel(connection, files)
+        await _cancel(connection, listings)
+        await _cancel(connection, tail)
+        held = "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -c 'given-up'"
+        while (await connection.execute(held)).stdout != "0\n":
+            await sftp.listdir()
+    shutil.rmtree(folder)
+
+
+async def _cancel(connection: AsyncConnection, job: Callable[[], Awaitable[None]]) -> None:
+    """Give a job up at its first, second ... place; the connection must go on each time."""
+    for at in range(1, 200):
+        with anyio.CancelScope() as scope:
+            await Stepped(job(), scope, at)
+        assert await connection.sftp.exists(".")
+        if not scope.cancel_called:
+            break
+    assert at > 3
+
+
+async def test_a_cancelled_tail_loses_nothing(loop: str, distant: Sshd, make: Make) -> None:
+    """A read that was given up, also in the middle of a rotation, is made up for by the next."""
+    log = distant.alice.files / "kept.log"
+    async with make(distant) as connection:
+        for at in range(1, 100):
+            log.write_text("before\n")
+            log.chmod(0o644)
+            async with connection.tail("kept.log") as tail:
+                with log.open("a") as file:
+                    file.write("old\n")
+                log.rename(log.with_suffix(".1"))
+                log.write_text("new, and longer than the old one\n")
+                log.chmod(0o644)
+                with anyio.CancelScope() as scope:
+                    await Stepped(tail.read(), scope, at)
+                if scope.cancelled_caught:
+                    assert await tail.read() == "old\nnew, and longer than the old one\n"
+            assert tail.contents == "old\nnew, and longer than the old one\n"
             if not scope.cancel_called:
                 break
         assert at > 3
-        assert await connection.sftp_read(path, encoding=None) == bytes(2_000_000)
+    log.unlink()
+    log.with_suffix(".1").unlink()
 
 
-async def test_time_limit(loop: str, target: Sshd, make: Make) -> None:
-    """A transfer's limit is in seconds."""
+async def test_tasks_share_a_file(loop: str, target: Sshd, make: Make) -> None:
+    """Calls of several tasks on one file come one after the other, and are whole."""
     async with make(target) as connection:
-        await connection.sftp_list()
-        with pytest.raises(SFTPTimeout, match=r"after 0\.001 s"):
-            await connection.sftp_write_data(bytes(50_000_000), "/dev/null", timeout=0.001)
-        assert await connection.sftp_list()
+        async with await connection.sftp.open("shared", "wb", buffering=1000) as file:
+
+            async def write(letter: str) -> None:
+                for _ in range(20):
+                    await file.write(letter.encode() * 3000 + b"\n")
+
+            async with anyio.create_task_group() as group:
+                for letter in "abc":
+                    group.start_soon(write, letter)
+        lines: list[bytes] = []
+        async with await connection.sftp.open("shared", "rb") as file:
+
+            async def read() -> None:
+                async for line in file:
+                    lines.append(line)
+
+            async with anyio.create_task_group() as group:
+                for _ in range(3):
+                    group.start_soon(read)
+    assert sorted(lines) == sorted([letter * 3000 + b"\n" for letter in (b"a", b"b", b"c")] * 20)
+    (target.alice.files / "shared").unlink()
+
+
+async def test_opened_again(loop: str, target: Sshd, make: Make) -> None:
+    """`sftp` goes on after the connection was opened again; files and tails of before do not."""
+    connection = make(target)
+    with pytest.raises(ConnectionClosed, match="Not connected"):
+        _ = connection.sftp
+    await connection
+    sftp = connection.sftp
+    await sftp.put_bytes(b"x", "again")
+    file = await sftp.open("again", "rb")
+    tail = connection.tail("again")
+    await tail.__aenter__()
+    await connection.close()
+    await connection
+    assert await sftp.get_bytes("again") == b"x"
+    for call in (file.read, tail.read):
+        with pytest.raises(ConnectionClosed):
+            await call()
+    with pytest.raises(ConnectionClosed):
+        await file.close()
+    await tail.close()
+    await sftp.remove("again")
+    await connection.close()
+
+
+async def test_collected_with_data(loop: str, target: Sshd, make: Make) -> None:
+    """A file that is collected with bytes that were never sent says so, and is closed."""
+    async with make(target) as connection:
+        files: list[Any] = [await connection.sftp.open("lost", "w")]
+        await files[0].write("lost")
+        with pytest.warns(ResourceWarning, match="4 bytes were never written"):
+            files.clear()
+        await connection.sftp.remove("lost")

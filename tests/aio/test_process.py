@@ -1,11 +1,17 @@
-"""Commands and shells that run while tasks talk with them."""
+"""What only tasks have of running commands: cancellation, and streams in anyio's terms.
+
+`tests/conformance` has the rest, for every API.
+"""
 
 from __future__ import annotations
 
 import anyio
+import anyio.abc
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.streams.text import TextStream
 
-from hussh import CommandTimeout, ConnectionClosed
+from hussh import ConnectionClosed
 from tests.aio.conftest import Make
 from tests.aio.steps import Stepped
 from tests.support.sshd import Sshd
@@ -13,60 +19,9 @@ from tests.support.sshd import Sshd
 ON_UVLOOP = True
 
 
-async def test_talking(loop: str, target: Sshd, make: Make) -> None:
-    """A command answers line by line, and ends at the end of its input."""
-    async with make(target) as connection:
-        async with await connection.popen("cat; echo end >&2; exit 3") as process:
-            for line in (b"one\n", b"two\n"):
-                await process.stdin.write(line)
-                assert await process.stdout.readline() == line
-            assert process.poll() is None
-            await process.stdin.write(b"x\ny")
-            process.stdin.close()
-            assert [line async for line in process.stdout] == [b"x\n", b"y"]
-            assert await process.stderr.read() == b"end\n"
-            assert await process.wait() == 3
-        assert process.returncode == 3
-        with pytest.raises(ConnectionClosed):
-            await process.stdin.write(b"more")
-
-
-async def test_signals_and_limits(loop: str, target: Sshd, make: Make) -> None:
-    """Waiting has a limit in seconds, and a signal ends the command."""
-    async with make(target) as connection:
-        process = await connection.popen("exec sleep 60")
-        with pytest.raises(CommandTimeout, match=r"after 0\.1 s"):
-            await process.wait(timeout=0.1)
-        process.terminate()
-        assert await process.wait() == -1
-        assert process.signal == "TERM"
-        process.close()
-        process.close()
-
-
-async def test_much_both_ways(loop: str, bastion: Sshd, target: Sshd, make: Make) -> None:
-    """One task writes what another reads, many times what fits into the window."""
-    data = bytes(range(256)) * 40_000
-    got = bytearray()
-    async with make(target, proxy_jump=make(bastion)) as connection:
-        process = await connection.popen("cat")
-
-        async def write() -> None:
-            assert await process.stdin.write(data) == len(data)
-            process.stdin.close()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(write)
-            while part := await process.stdout.read(100_000):
-                got += part
-        assert await process.wait() == 0
-        process.close()
-    assert bytes(got) == data
-
-
-async def test_cancelled(loop: str, target: Sshd, make: Make) -> None:
+async def test_cancelled(loop: str, distant: Sshd, make: Make) -> None:
     """Starting and reading can be given up anywhere; the connection stays usable."""
-    async with make(target) as connection:
+    async with make(distant) as connection:
 
         async def talk() -> None:
             async with await connection.popen("echo a; exec sleep 60") as process:
@@ -82,26 +37,93 @@ async def test_cancelled(loop: str, target: Sshd, make: Make) -> None:
         assert (await connection.execute("echo a")).stdout == "a\n"
 
 
-@pytest.mark.parametrize("pty", [True, False])
-async def test_shell(loop: str, pty: bool, target: Sshd, make: Make) -> None:
-    """A shell answers again and again, and leaving it collects the rest."""
+async def test_streams_of_anyio(loop: str, target: Sshd, make: Make) -> None:
+    """The streams are anyio's, alone and as one, and anyio's own wrappers take them."""
     async with make(target) as connection:
-        async with await connection.shell(pty=pty) as shell:
-            for number in range(3):
-                await shell.send(f"echo $(({number} + 40))")
-                seen = ""
-                while f"{number + 40}" not in seen:
-                    seen += (await shell.read()).stdout
-            await shell.send("echo la''st; exit 7")
-        assert shell.result is not None
-        assert "last" in shell.result.stdout
-        assert shell.result.status == 7
+        async with await connection.popen("cat; echo end >&2; exit 3") as process:
+            assert isinstance(process.stdin, anyio.abc.ByteSendStream)
+            assert isinstance(process.stdout, anyio.abc.ByteReceiveStream)
+            assert isinstance(process.stderr, anyio.abc.ByteReceiveStream)
+            assert isinstance(process.stream, anyio.abc.ByteStream)
+            text = TextStream(process.stream)
+            await text.send("grüße\n")
+            assert await text.receive() == "grüße\n"
+            await process.stdin.send(b"abc")
+            assert await process.stdout.receive(2) == b"ab"
+            assert await process.stdout.read(1) == b"c", "files and streams share one buffer"
+            await process.stream.send_eof()
+            with pytest.raises(anyio.ClosedResourceError):
+                await process.stdin.send(b"more")
+            with pytest.raises(anyio.EndOfStream):
+                await process.stream.receive()
+            errors = BufferedByteReceiveStream(process.stderr)
+            assert await errors.receive_until(b"\n", 100) == b"end"
+            with pytest.raises(ValueError, match="max_bytes"):
+                await process.stderr.receive(0)
+        assert process.returncode == 3
+        with pytest.raises(ConnectionClosed):
+            await process.stdin.write(b"more")
 
 
-async def test_a_shell_that_does_not_end(loop: str, target: Sshd, make: Make) -> None:
-    """When the time is over the result has what came, and status -1."""
-    async with make(target, timeout=2) as connection:
-        async with await connection.shell() as shell:
-            await shell.send("echo begun; exec sleep 60")
+async def test_one_reader_at_a_time(loop: str, target: Sshd, make: Make) -> None:
+    """A second task that reads is told so, and one that waits hears that the process was closed."""
+    async with make(target) as connection:
+        process = await connection.popen("exec sleep 60")
+        heard: list[type[BaseException]] = []
+
+        async def wait() -> None:
+            try:
+                await process.stdout.receive()
+            except anyio.ClosedResourceError as error:
+                heard.append(type(error))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(anyio.BusyResourceError):
+                await process.stdout.receive()
+            process.close()
+        assert heard == [anyio.ClosedResourceError]
+
+
+async def test_a_closed_stream(loop: str, target: Sshd, make: Make) -> None:
+    """What comes on a stream that was closed is thrown away; it blocks nothing."""
+    script = "head -c 5000000 /dev/zero; echo done >&2; head -c 5000000 /dev/zero; exit 4"
+    async with make(target) as connection:
+        async with await connection.popen(script) as process:
+            await process.stdout.aclose()
+            await process.stdout.aclose()
+            with pytest.raises(anyio.ClosedResourceError):
+                await process.stdout.receive()
+            assert await process.stderr.readline() == b"done\n"
+            assert await process.wait() == 4
+        async with await connection.popen("cat") as process:
+            async with process.stream:
+                await process.stream.send(b"x")
+            assert await process.wait() == 0, "closing both ends is end of file"
+
+
+async def test_a_lost_connection(loop: str, target: Sshd, make: Make) -> None:
+    """In anyio's terms a lost connection is a broken resource; a command that ended is one, too."""
+    async with make(target) as connection:
+        process = await connection.popen("true")
+        assert await process.wait() == 0
+        with pytest.raises(anyio.BrokenResourceError, match="closed"):
+            await process.stdin.send(b"x" * 5_000_000)
+        process.close()
+        process = await connection.popen("exec sleep 60")
+        target.kill_sessions()
+        with pytest.raises(anyio.BrokenResourceError):
+            await process.stream.receive()
+        process.close()
+
+
+async def test_leaving_a_busy_shell(loop: str, target: Sshd, make: Make) -> None:
+    """Without any time limit leaving a shell that runs something takes two seconds."""
+    async with make(target, timeout=0) as connection:
+        shell = await connection.shell(pty=True)
+        with anyio.fail_after(60):
+            async with shell:
+                await shell.send("cat")
         assert shell.result is not None
-        assert (shell.result.stdout, shell.result.status) == ("begun\n", -1)
+        assert shell.result.status == -1

@@ -14,6 +14,7 @@ import pytest
 
 from hussh import SSHResult
 from tests.conformance.apis import Api, Job, Session
+from tests.conformance.faces import Face
 from tests.support.accounts import Account
 from tests.support.sshd import Sshd
 
@@ -61,6 +62,11 @@ class Client:
         for hop in self._way:
             self.hops.append(await self._login(hop))
         self.main = await self._login(self.server)
+
+    @property
+    def face(self) -> Face:
+        """The whole API of the connection under test, awaited."""
+        return Face(self.main.real)
 
     async def close(self) -> None:
         """Close everything, the last connection first."""

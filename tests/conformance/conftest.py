@@ -53,6 +53,12 @@ if UVLOOP is not None:
         for name in (("socket", "jump") if LONG else ("jump",))
     ]
 
+#: Those for tests to which a second jump adds nothing.
+NINE = [column for column in COLUMNS if "jump2" not in str(column.id)]
+
+#: One for each API, for what has nothing to do with the way.
+THREE = [column for column in COLUMNS if str(column.id).endswith("-socket")]
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:

@@ -1,8 +1,8 @@
-"""Connections for the tests of running commands, shells and scp."""
+"""A connection for the tests of running commands and scp."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,46 +29,6 @@ def connection(target: Sshd, known_hosts: Path) -> Iterator[Connection]:
         private_key=target.alice.key.path,
         known_hosts=known_hosts,
         host_key_policy="strict",
-        timeout=30_000,
-    ) as opened:
-        yield opened
-
-
-@pytest.fixture
-def jumped(bastion: Sshd, target: Sshd, known_hosts: Path) -> Iterator[Connection]:
-    """Yield a connection to the target through the bastion."""
-    with (
-        Connection(
-            bastion.host,
-            bastion.port,
-            bastion.alice.name,
-            private_key=bastion.alice.key.path,
-            known_hosts=known_hosts,
-            timeout=30_000,
-        ) as first,
-        Connection(
-            target.host,
-            target.port,
-            target.alice.name,
-            private_key=target.alice.key.path,
-            known_hosts=known_hosts,
-            proxy_jump=first,
-            timeout=30_000,
-        ) as second,
-    ):
-        yield second
-
-
-@pytest.fixture
-def target_accepting_env(sshd_factory: Callable[..., Sshd]) -> Iterator[Connection]:
-    """Yield a connection to a server that accepts LC_* variables."""
-    server = sshd_factory(options={"AcceptEnv": "LC_*"})
-    with Connection(
-        server.host,
-        server.port,
-        server.alice.name,
-        private_key=server.alice.key.path,
-        host_key_policy="ignore",
         timeout=30_000,
     ) as opened:
         yield opened

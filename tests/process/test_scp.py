@@ -1,4 +1,4 @@
-"""The scp methods, against OpenSSH's scp."""
+"""scp: names, sizes and hostile servers, which no API can change; see `tests/conformance`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hussh import Connection, NotText, ProtocolError
+from hussh import Connection, ProtocolError
 from tests.support.hostile import HostileServer, polite
 from tests.support.sshd import Sshd
 
@@ -37,22 +37,6 @@ def test_names_are_safe(connection: Connection, target: Sshd, name: str) -> None
     assert not (target.alice.files / "hit").exists()
 
 
-def test_files_and_modes(jumped: Connection, target: Sshd, tmp_path: Path) -> None:
-    """A local file goes there and comes back through a bastion, with its mode."""
-    data = os.urandom(3_000_000)
-    local, back = tmp_path / "local", tmp_path / "back"
-    local.write_bytes(data)
-    local.chmod(0o750)
-    remote = target.alice.path("copied")
-    assert jumped.scp_write(local, remote) is None  # type: ignore[func-returns-value]
-    stored = target.alice.files / "copied"
-    assert stored.read_bytes() == data
-    assert stored.stat().st_mode & 0o777 == 0o750
-    assert jumped.scp_read(remote, back) == "Ok"
-    assert back.read_bytes() == data
-    assert jumped.scp_read(remote, encoding=None) == data
-
-
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
 def test_sizes(connection: Connection, target: Sshd, size: int) -> None:
     """Empty files and chunk borders are no special cases."""
@@ -61,45 +45,10 @@ def test_sizes(connection: Connection, target: Sshd, size: int) -> None:
     assert connection.scp_read(target.alice.path("sized"), encoding=None) == data
 
 
-def test_not_text(connection: Connection, target: Sshd) -> None:
-    """Bytes that are no text are an error that says how to get them, never replaced."""
-    connection.scp_write_data(b"\xff\xfe", target.alice.path("binary"))
-    with pytest.raises(NotText, match="encoding=None"):
-        connection.scp_read(target.alice.path("binary"))
-
-
-def test_missing(connection: Connection, target: Sshd) -> None:
-    """A missing file and a missing folder are FileNotFoundError, naming the path."""
-    path = target.alice.path("no/such")
-    with pytest.raises(FileNotFoundError) as caught:
-        connection.scp_read(path)
-    assert caught.value.filename == path
-    with pytest.raises(FileNotFoundError):
-        connection.scp_write_data("x", path)
-
-
-def test_directory(connection: Connection, target: Sshd) -> None:
-    """A directory is refused in both directions, and nothing is put into it."""
-    folder = target.alice.files / "folder"
-    folder.mkdir()
-    folder.chmod(0o777)
-    with pytest.raises(IsADirectoryError):
-        connection.scp_read(target.alice.path("folder"))
-    with pytest.raises(IsADirectoryError):
-        connection.scp_write_data("x", target.alice.path("folder"))
-    assert list(folder.iterdir()) == []
-
-
 def test_not_permitted(connection: Connection, target: Sshd) -> None:
     """What the user may not write is a PermissionError."""
     with pytest.raises(PermissionError):
         connection.scp_write_data("x", "/etc/hussh-test-may-not-write")
-
-
-def test_local_directory(connection: Connection, tmp_path: Path) -> None:
-    """A local directory is an OSError before the server is asked."""
-    with pytest.raises(IsADirectoryError):
-        connection.scp_write(tmp_path, "anywhere")
 
 
 @pytest.mark.parametrize(

@@ -212,14 +212,26 @@ def test_failures_are_per_file(conn: Connection, there: Path, tmp_path: Path) ->
 
 
 def test_no_directory(conn: Connection, there: Path, tmp_path: Path) -> None:
-    """A source that is missing or a file is an OSError, and nothing is made at the other end."""
+    """A source that is missing or a file is an OSError, and nothing is made at the other end.
+
+    In the methods that hussh 0.3.3 had it is in the list of what failed, as it was there.
+    """
     (tmp_path / "file").touch()
     (there / "file").touch()
     for name, kind in (("none", FileNotFoundError), ("file", NotADirectoryError)):
+        source = tmp_path / name
         with pytest.raises(kind):
-            conn.sftp_put_dir(tmp_path / name, "tree/new")
+            conn.sftp.put_dir(source, "tree/new")
         with pytest.raises(kind):
-            conn.sftp_get_dir(f"tree/{name}", tmp_path / "new")
+            conn.sftp.get_dir(f"tree/{name}", tmp_path / "new")
+        with pytest.raises(kind):
+            conn.sftp_put_dir(source, "tree/new", fail_fast=True)
+        with pytest.raises(kind):
+            conn.sftp_get_dir(f"tree/{name}", tmp_path / "new", fail_fast=True)
+        assert conn.sftp_put_dir(source, "tree/new") == ([], [str(source)])
+        done, failed = conn.sftp_get_dir(f"tree/{name}", tmp_path / "new")
+        assert (done, failed) == ([], [f"tree/{name}"])
+        assert isinstance(failed[0].error, kind)  # type: ignore[attr-defined]
     assert not (there / "new").exists()
     assert not (tmp_path / "new").exists()
 

@@ -1,4 +1,7 @@
-"""`Connection` and `AsyncConnection` side by side: the same members under the same names."""
+"""The sync and the async classes side by side: the same members, parameters and docstrings.
+
+What only one of a pair has stands in ``ALONE``, with its reason.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,57 @@ from typing import Any
 
 import pytest
 
-from hussh import Connection
-from hussh.aio import AsyncConnection
+from hussh import Connection, FileTailer, InteractiveShell, Process
+from hussh._api.async_sftp_file import AsyncScandirIterator, AsyncSFTPDirEntry
+from hussh._api.documented import in_async_words
+from hussh._api.sftp import SFTP
+from hussh._api.sftp_file import ScandirIterator, SFTPDirEntry
+from hussh.aio import (
+    AsyncConnection,
+    AsyncFileTailer,
+    AsyncInteractiveShell,
+    AsyncProcess,
+    AsyncSFTP,
+)
+
+PAIRS: list[tuple[type, type]] = [
+    (Connection, AsyncConnection),
+    (SFTP, AsyncSFTP),
+    (SFTPDirEntry, AsyncSFTPDirEntry),
+    (ScandirIterator, AsyncScandirIterator),
+    (FileTailer, AsyncFileTailer),
+    (Process, AsyncProcess),
+    (InteractiveShell, AsyncInteractiveShell),
+]
+
+#: Members that only one class of a pair has.
+ALONE = {
+    (AsyncConnection, "connect"): "the sync class connects in its constructor",
+    (AsyncConnection, "key_path"): "0.3.3's name there",
+    (AsyncConnection, "sftp_list"): "0.3.3's name there; the sync class has sftp.listdir",
+    (AsyncProcess, "aclose"): "for contextlib.aclosing and our own async with",
+    (AsyncScandirIterator, "aclose"): "the same",
+    (AsyncFileTailer, "aclose"): "the same",
+    (AsyncInteractiveShell, "aclose"): "the same",
+}
+#: Members whose docstrings differ, because they do different things, as in 0.3.3.
+DIFFERENT = {(InteractiveShell, "read"), (InteractiveShell, "close")}
+#: What is awaited in one place only: these answer at once, or are made to be iterated or entered.
+AT_ONCE = {
+    "sftp", "tail", "scandir", "walk", "poll", "send_signal", "terminate", "kill", "resize",
+}  # fmt: skip
+
+MEMBERS = [
+    pytest.param(ours, theirs, name, id=f"{ours.__name__}.{name}")
+    for ours, theirs in PAIRS
+    for name in dir(ours)
+    if not name.startswith("_") and hasattr(theirs, name)
+]
 
 
-def public(kind: type) -> dict[str, Any]:
-    """Return the public members of a class."""
-    return {name: value for name, value in inspect.getmembers(kind) if not name.startswith("_")}
-
-
-BOTH = sorted(public(Connection).keys() & public(AsyncConnection).keys())
+def public(kind: type) -> set[str]:
+    """Return the names of the public members of a class."""
+    return {name for name in dir(kind) if not name.startswith("_")}
 
 
 def parameters(member: Any) -> list[tuple[str, Any, Any]]:
@@ -24,34 +68,44 @@ def parameters(member: Any) -> list[tuple[str, Any, Any]]:
     return [(p.name, p.kind, p.default) for p in inspect.signature(member).parameters.values()]
 
 
-def words(member: Any) -> list[str]:
-    """Return a docstring's words without what the APIs differ in: units and the kind of loop."""
-    text = (inspect.getdoc(member) or "").replace("milliseconds", "seconds").replace("Seconds", "…")
-    for loop, sync in (("An `Async", "A `"), ("an ``async with``", "a ``with``"),
-                       ("`AsyncShell`", "`InteractiveShell`")):  # fmt: skip
-        text = text.replace(loop, sync)
-    return text.replace("Milliseconds", "…").split()
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_nothing_is_missing(ours: type, theirs: type) -> None:
+    """Each class of a pair has every public member of the other, but for those that are listed."""
+    assert public(ours) & public(theirs)
+    alone = {name for kind, name in ALONE if kind is theirs}
+    assert public(theirs) - public(ours) == alone
+    assert public(ours) - public(theirs) == set()
 
 
-def test_there_is_something_to_compare() -> None:
-    """The comparison would notice an empty class."""
-    assert {"execute", "close", "host", "timeout"} <= set(BOTH)
+@pytest.mark.parametrize(("ours", "theirs", "name"), MEMBERS)
+def test_same_members(ours: type, theirs: type, name: str) -> None:
+    """A member of both has the same parameters and defaults, and says the same in its units."""
+    sync, loop = getattr(ours, name), getattr(theirs, name)
+    assert isinstance(sync, property) == isinstance(loop, property)
+    if (ours, name) not in DIFFERENT:
+        assert inspect.getdoc(loop) or not callable(loop)
+        assert in_async_words(loop).split() == in_async_words(sync).split()
+    if callable(sync):
+        assert parameters(sync) == parameters(loop)
 
 
-def test_only_what_the_loop_needs_is_added() -> None:
-    """The async class has only connecting, and 0.3.3's own names, beyond the sync class."""
-    more = public(AsyncConnection).keys() - public(Connection).keys()
-    assert more == {"connect", "key_path", "sftp_list"}
+@pytest.mark.parametrize(("ours", "theirs", "name"), MEMBERS)
+def test_awaited_where_it_may_wait(ours: type, theirs: type, name: str) -> None:
+    """Methods of the async class are coroutine functions, but for those that need not wait."""
+    member = getattr(theirs, name)
+    if not callable(member) or (theirs is AsyncProcess and name == "close"):
+        return
+    assert inspect.iscoroutinefunction(member) == (name not in AT_ONCE)
 
 
-@pytest.mark.parametrize("name", BOTH)
-def test_same_members(name: str) -> None:
-    """A member of both classes has the same parameters, defaults and docstring."""
-    ours, theirs = getattr(Connection, name), getattr(AsyncConnection, name)
-    assert words(ours) == words(theirs)
-    assert isinstance(ours, property) == isinstance(theirs, property)
-    if not isinstance(ours, property):
-        assert parameters(ours) == parameters(theirs)
+def test_units() -> None:
+    """No docstring of an async class speaks of milliseconds."""
+    said = [theirs.__doc__ or "" for _, theirs in PAIRS]
+    said += [
+        inspect.getdoc(getattr(theirs, name)) or "" for _, theirs in PAIRS for name in dir(theirs)
+    ]
+    assert not [text for text in said if "milliseconds" in text.lower()]
+    assert "**seconds**" in (AsyncConnection.execute.__doc__ or "")
 
 
 def test_same_options() -> None:
@@ -69,3 +123,9 @@ def test_same_options() -> None:
     assert {name: sync[name].default for name in extras} == {
         name: loop[name].default for name in extras
     }
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(FileTailer, AsyncFileTailer)])
+def test_same_constructors(ours: type, theirs: type) -> None:
+    """Classes that users may make themselves are made alike."""
+    assert parameters(ours) == parameters(theirs)

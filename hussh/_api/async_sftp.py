@@ -1,0 +1,266 @@
+"""`AsyncSFTP`: what `SFTP` is for threads, for tasks; one-line methods over the same operations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
+from .._protocol import sftp_ops as ops
+from .._protocol.core import Op
+from .._protocol.sftp_channel import Sftp
+from . import sftp_calls as calls
+from .async_sftp_file import AsyncScandirIterator, AsyncSFTPFile, open_buffered
+from .async_sftp_run import AsyncRunner
+from .documented import details_of
+from .sftp import SFTP
+from .sftp_calls import Progress
+
+if TYPE_CHECKING:
+    from .async_files import AsyncFiles
+
+__all__ = ["AsyncSFTP"]
+
+T = TypeVar("T")
+
+
+class AsyncSFTP:
+    """The files of one connection's server; see `AsyncConnection.sftp`.
+
+    Paths are str (UTF-8, with `os.fsdecode`'s surrogates for other bytes), bytes or
+    PathLike; names come back in the type of the path that was asked about.  All
+    methods may be called from any number of tasks; all share one channel.
+
+    `timeout` is in **seconds**; None: the connection's; 0: no limit.
+
+    Raises (all methods):
+        SFTPError: an OSError with `.errno`; also a FileNotFoundError,
+            PermissionError, FileExistsError … where that fits.
+        SFTPTimeout: also a TimeoutError; the connection stays usable.
+        SFTPUnavailable: the server has no SFTP.
+        ConnectionLost, ConnectionClosed: as everywhere.
+    """
+
+    def __init__(self, connection: AsyncFiles) -> None:
+        self._connection = connection
+
+    def __repr__(self) -> str:
+        return f"<SFTP of {self._connection!r}>"
+
+    @property
+    def _bound(self) -> AsyncRunner:
+        """The session that the connection has now."""
+        return AsyncRunner(self._connection)
+
+    @property
+    def _sftp(self) -> Sftp:
+        return self._connection._sftp_state()
+
+    async def _run(self, op: Op[T], doing: str, timeout: float | None = None) -> T:
+        return await self._bound(op, doing, timeout)
+
+    # -- files and directories
+
+    @details_of(SFTP.open)
+    async def open(
+        self,
+        path: AnyPath,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> AsyncSFTPFile:
+        """Open a file as the built-in `open` does; text is UTF-8 unless `encoding` is given."""
+        return await open_buffered(self._bound, path, mode, buffering, encoding, errors, newline)
+
+    async def stat(self, path: AnyPath) -> SFTPAttributes:
+        """Attributes of what a path leads to."""
+        return await self._run(ops.stat(self._sftp, encode_path(path)), "stat")
+
+    async def lstat(self, path: AnyPath) -> SFTPAttributes:
+        """As `stat`, of a link itself."""
+        return await self._run(ops.lstat(self._sftp, encode_path(path)), "lstat")
+
+    async def exists(self, path: AnyPath) -> bool:
+        """Whether a path leads to something; False also where only a link to nothing is."""
+        return await self._run(calls.exists(self._sftp, path), "stat")
+
+    @overload
+    async def listdir(self, path: bytes) -> list[bytes]: ...
+    @overload
+    async def listdir(self, path: str | os.PathLike[str] = ".") -> list[str]: ...
+    async def listdir(self, path: Any = ".") -> Any:
+        """Names in a directory, in no order, without "." and ".."."""
+        return await self._run(calls.listdir(self._sftp, path), "list")
+
+    def scandir(self, path: AnyPath = ".") -> AsyncScandirIterator:
+        """Entries of a directory with what the server tells of them, fetched as needed."""
+        return AsyncScandirIterator(self._bound, path)
+
+    def walk(self, top: AnyPath = ".") -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
+        """As `os.walk` from the top down; links to directories are not followed."""
+        return _Walk(self, top)
+
+    async def mkdir(self, path: AnyPath, mode: int = 0o777) -> None:
+        """Make a directory."""
+        await self._run(ops.make_directory(self._sftp, encode_path(path), mode), "mkdir")
+
+    async def makedirs(self, path: AnyPath, mode: int = 0o777, exist_ok: bool = False) -> None:
+        """Make a directory and the parents that it lacks."""
+        op = ops.make_directories(self._sftp, encode_path(path), mode, exist_ok)
+        await self._run(op, "makedirs")
+
+    async def remove(self, path: AnyPath) -> None:
+        """Remove a file or a link."""
+        await self._run(ops.remove(self._sftp, encode_path(path)), "remove")
+
+    unlink = remove
+
+    async def rmdir(self, path: AnyPath) -> None:
+        """Remove an empty directory."""
+        await self._run(ops.remove_directory(self._sftp, encode_path(path)), "rmdir")
+
+    async def rename(self, src: AnyPath, dst: AnyPath) -> None:
+        """Rename; replaces a file at `dst` in one step where the server can, else fails there."""
+        await self._run(ops.rename(self._sftp, encode_path(src), encode_path(dst)), "rename")
+
+    replace = rename
+
+    async def symlink(self, src: AnyPath, dst: AnyPath) -> None:
+        """Make a link `dst` that leads to `src`."""
+        await self._run(ops.symlink(self._sftp, encode_path(src), encode_path(dst)), "symlink")
+
+    async def readlink(self, path: AnyPath) -> Any:
+        """Where a link leads, in the type of `path`."""
+        return await self._run(calls.readlink(self._sftp, path), "readlink")
+
+    async def realpath(self, path: AnyPath = ".") -> Any:
+        """The absolute path without links, in the type of `path`."""
+        return await self._run(calls.realpath(self._sftp, path), "realpath")
+
+    async def chmod(self, path: AnyPath, mode: int) -> None:
+        """Set the permissions of a file."""
+        await self._run(calls.chmod(self._sftp, path, mode), "chmod")
+
+    async def chown(self, path: AnyPath, uid: int, gid: int) -> None:
+        """Set owner and group."""
+        await self._run(calls.chown(self._sftp, path, uid, gid), "chown")
+
+    async def utime(self, path: AnyPath, times: tuple[float, float] | None = None) -> None:
+        """Set the times of last access and change, in whole seconds; None: now."""
+        await self._run(calls.utime(self._sftp, path, times), "utime")
+
+    async def truncate(self, path: AnyPath, length: int) -> None:
+        """Cut or extend a file to `length` bytes."""
+        await self._run(calls.truncate(self._sftp, path, length), "truncate")
+
+    async def statvfs(self, path: AnyPath = ".") -> os.statvfs_result:
+        """The file system that a path is on; OSError (EOPNOTSUPP) where the server cannot tell."""
+        return await self._run(calls.statvfs(self._sftp, path), "statvfs")
+
+    # -- whole files
+
+    @details_of(SFTP.get)
+    async def get(
+        self,
+        remote: AnyPath,
+        local: AnyPath,
+        *,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+        resume: bool = False,
+    ) -> int:
+        """Copy a remote file to a local one; returns its size in bytes."""
+        limit = self._bound.limit(timeout)[1]
+        op = calls.get(self._sftp, remote, local, progress, limit, resume=resume)
+        return await self._run(op, "download", timeout)
+
+    async def get_bytes(
+        self, remote: AnyPath, *, progress: Progress | None = None, timeout: float | None = None
+    ) -> bytes:
+        """The contents of a remote file."""
+        op = calls.fetch(self._sftp, remote, progress, self._bound.limit(timeout)[1])
+        return await self._run(op, "download", timeout)
+
+    async def put(
+        self,
+        local: AnyPath,
+        remote: AnyPath,
+        *,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+        resume: bool = False,
+    ) -> int:
+        """Copy a local file to a remote one; returns its size in bytes.  As `get` otherwise."""
+        limit = self._bound.limit(timeout)[1]
+        op = calls.put(self._sftp, local, remote, progress, limit, resume=resume)
+        return await self._run(op, "upload", timeout)
+
+    async def put_bytes(
+        self,
+        data: bytes | bytearray | memoryview,
+        remote: AnyPath,
+        *,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Write a remote file; returns its size in bytes."""
+        op = calls.store(self._sftp, data, remote, progress, self._bound.limit(timeout)[1])
+        return await self._run(op, "upload", timeout)
+
+    @details_of(SFTP.put_dir)
+    async def put_dir(
+        self,
+        local: AnyPath,
+        remote: AnyPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        timeout: float | None = None,
+    ) -> tuple[list[str], list[str]]:
+        """Copy what lies in a local directory into a remote one, made with parents if need be."""
+        wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
+        op = calls.put_dir(self._sftp, local, remote, wanted, self._bound.limit(timeout)[1])
+        return await self._run(op, "upload", timeout)
+
+    @details_of(SFTP.get_dir)
+    async def get_dir(
+        self,
+        remote: AnyPath,
+        local: AnyPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        timeout: float | None = None,
+    ) -> tuple[list[str], list[str]]:
+        """Copy what lies in a remote directory into a local one; as `put_dir`."""
+        wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
+        op = calls.get_dir(self._sftp, remote, local, wanted, self._bound.limit(timeout)[1])
+        return await self._run(op, "download", timeout)
+
+
+class _Walk(AsyncIterator[tuple[Any, list[Any], list[Any]]]):
+    """No async generator: one that is not used up needs more care than users take."""
+
+    def __init__(self, sftp: AsyncSFTP, top: AnyPath) -> None:
+        self._sftp = sftp
+        self._left: list[Any] = [os.fspath(top)]  # the next one last
+        self._said: tuple[Any, list[Any], list[Any]] | None = None
+
+    async def __anext__(self) -> tuple[Any, list[Any], list[Any]]:
+        if self._said is not None:  # the caller may have taken directories out
+            (top, folders, _), self._said = self._said, None
+            self._left += [os.path.join(top, name) for name in reversed(folders)]
+        if not self._left:
+            raise StopAsyncIteration
+        top = self._left[-1]
+        found = await self._sftp._run(calls.sorted_out(self._sftp._sftp, top), "list")
+        self._left.pop()
+        self._said = (top, *found)
+        return self._said

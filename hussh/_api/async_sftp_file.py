@@ -1,0 +1,312 @@
+"""Objects that `AsyncSFTP` hands out: open files, and entries of directories.
+
+A finalizer never waits: what was left open is closed when somebody next uses the connection.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat as modes
+import warnings
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, TypeVar
+
+from .._drive.loop_streams import Turns
+from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
+from .._protocol import sftp_ops as ops
+from .._protocol.core import Op
+from .._protocol.sftp_buffer import Buffered
+from .._protocol.sftp_file import Mode, open_file
+from .._protocol.sftp_names import entry_is, entry_stat
+from .._protocol.sftp_text import Text
+from .._protocol.sftp_wire import Name
+from .async_sftp_run import AsyncRunner
+from .closing import AsyncClosing
+from .sftp_entry import Entry
+from .sftp_file import BUFFER
+
+__all__ = ["AsyncSFTPDirEntry", "AsyncSFTPFile", "AsyncScandirIterator", "open_buffered"]
+
+T = TypeVar("T")
+
+
+async def open_buffered(
+    run: AsyncRunner,
+    path: AnyPath,
+    mode: str,
+    buffering: int,
+    encoding: str | None,
+    errors: str | None,
+    newline: str | None,
+) -> AsyncSFTPFile:
+    """As the built-in `open`."""
+    wanted = Mode.parse(mode)
+    if buffering == 0 and not wanted.binary:
+        raise ValueError("text must be buffered")
+    size = buffering if buffering > 1 or buffering == 0 else BUFFER
+    raw = await run(open_file(run.sftp, path, wanted), "open")
+    file = AsyncSFTPFile(run, mode, Buffered(raw, size))
+    if not wanted.binary:
+        file._as_text(encoding, errors, newline, buffering == 1)
+    return file
+
+
+class AsyncSFTPFile(AsyncClosing):
+    """An open remote file, with the methods of files, awaited; made by `AsyncSFTP.open`.
+
+    Tasks may share it: each call is done before the next begins.  A call that is
+    cancelled loses nothing: what was read is read again, and `tell` says how much of a
+    write was taken.
+
+    Attributes:
+        name: the path as given.
+        mode: as given.
+    """
+
+    def __init__(self, run: AsyncRunner, mode: str, file: Buffered) -> None:
+        self.name = file.file.name
+        self.mode = mode
+        self._run_op = run
+        self._buffer = file
+        self._file: Buffered | Text = file
+        self._turn = Turns()
+        self._closed = False
+
+    def _as_text(
+        self, encoding: str | None, errors: str | None, newline: str | None, by_lines: bool
+    ) -> None:
+        try:
+            self._file = Text(self._buffer, encoding, errors, newline, by_lines)
+        except BaseException:
+            self._closed = True
+            self._run_op.session.at_once(self._buffer.file.stream.handle.forget)
+            raise
+
+    def __repr__(self) -> str:
+        return f"<SFTP file {self.name!r}, mode {self.mode!r}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def readable(self) -> bool:
+        """Whether its mode is one to read."""
+        self._check()
+        return self._buffer.file.mode.readable
+
+    def writable(self) -> bool:
+        """Whether its mode is one to write."""
+        self._check()
+        return self._buffer.file.mode.writable
+
+    def seekable(self) -> bool:
+        """True."""
+        self._check()
+        return True
+
+    async def read(self, size: int | None = -1) -> Any:
+        """Up to `size` bytes or characters, fewer only at the end; all for -1 and None."""
+        return await self._run(self._file.read(size), "read")
+
+    async def read1(self, size: int = -1) -> bytes:
+        """What is there of a binary file, at least a byte; none at the end."""
+        return await self._run(self._binary().read1(size), "read")
+
+    async def readinto(self, buffer: Any) -> int:
+        """Fill a buffer from a binary file; how many bytes, fewer only at the end."""
+        return await self._run(self._binary().readinto(buffer), "read")
+
+    async def readline(self, size: int = -1) -> Any:
+        """A line with its end, which the last one may lack; empty at the end of the file."""
+        return await self._run(self._file.readline(size), "read")
+
+    async def readlines(self, hint: int = -1) -> list[Any]:
+        """All lines, or so many that they have at least `hint` bytes or characters."""
+        op: Op[Any] = self._file.readlines(hint)
+        return await self._run(op, "read")
+
+    async def write(self, data: Any) -> int:
+        """Take all of it; its length.
+
+        It does not wait for the server; `flush` and `close` do, and raise what went wrong.
+        """
+        return await self._run(self._file.write(data), "write")
+
+    async def writelines(self, lines: Iterable[Any]) -> None:
+        """Write each of them."""
+        await self._run(self._file.writelines(lines), "write")
+
+    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place; in text only to what `tell` gave, the beginning or the end."""
+        return await self._run(self._file.seek(offset, whence), "seek")
+
+    async def tell(self) -> int:
+        """The place; OSError where a text has none, in the middle of a character."""
+        async with self._turn:
+            self._check()
+            return self._file.tell()
+
+    async def truncate(self, size: int | None = None) -> int:
+        """Cut or extend to `size` bytes, None: to the place, which does not change."""
+        return await self._run(self._file.truncate(size), "truncate")
+
+    async def flush(self) -> None:
+        """Wait until the server has written everything; raises what went wrong."""
+        await self._run(self._buffer.flush(), "write")
+
+    async def stat(self) -> SFTPAttributes:
+        """Attributes of the open file."""
+        return await self._run(self._buffer.file.stream.handle.attributes(), "stat")
+
+    async def sync(self) -> None:
+        """Have the server bring it to its disk; OSError (EOPNOTSUPP) where it cannot."""
+        await self._run(self._buffer.sync(), "sync")
+
+    async def close(self) -> None:
+        """Close; raises what writing failed with.  A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            async with self._turn:
+                await self._run_op(self._buffer.close(), "close")
+        finally:  # also where it was cancelled while another task wrote
+            self._run_op.session.at_once(self._buffer.file.stream.handle.forget)
+
+    aclose = close
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        line = await self.readline()
+        if not line:
+            raise StopAsyncIteration
+        return line
+
+    def __del__(self) -> None:
+        if self._closed:
+            return
+        handle, unwritten = self._buffer.file.stream.handle, self._buffer.unwritten
+        if not handle.closed:
+            self._run_op.later(ops.Handle.forget, handle)
+        if unwritten:
+            warnings.warn(
+                f"unclosed {self!r}: {unwritten} bytes were never written",
+                ResourceWarning, stacklevel=2, source=self,
+            )  # fmt: skip
+
+    async def _run(self, op: Op[T], doing: str) -> T:
+        try:
+            async with self._turn:
+                self._check()
+                return await self._run_op(op, doing)
+        finally:
+            op.close()
+
+    def _binary(self) -> Buffered:
+        if self._file is not self._buffer:
+            raise io.UnsupportedOperation("this is a text file")
+        return self._buffer
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ValueError("I/O operation on closed file")
+
+
+class AsyncSFTPDirEntry(Entry):
+    """An entry of a directory, like `os.DirEntry`, whose questions are awaited.
+
+    Attributes:
+        name, path: of the type of the path that was scanned.
+        attributes: what the listing told, of a link itself.
+        longname: the line of ``ls -l`` that many servers add.
+    """
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: AsyncRunner, folder: Any, entry: Name) -> None:
+        super().__init__(folder, entry)
+        self._run = run
+
+    async def stat(self, *, follow_symlinks: bool = True) -> SFTPAttributes:
+        """Attributes; asks the server only about links, and where it told no type."""
+        known = self._known(follow_symlinks)
+        if known is not None:
+            return known
+        op = entry_stat(self._run.sftp, self.path, self.attributes, follow_symlinks)
+        return await self._run(op, "stat")
+
+    async def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether it is a directory; asks as `stat` does."""
+        return await self._is(modes.S_ISDIR, follow_symlinks)
+
+    async def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether it is a regular file; asks as `stat` does."""
+        return await self._is(modes.S_ISREG, follow_symlinks)
+
+    async def is_symlink(self) -> bool:
+        """Whether it is a link."""
+        return await self._is(modes.S_ISLNK, False)
+
+    async def _is(self, test: Any, follow: bool) -> bool:
+        known = self._known(follow)
+        if known is not None:
+            return bool(test(known.st_mode))
+        op = entry_is(self._run.sftp, self.path, self.attributes, test, follow)
+        return await self._run(op, "stat")
+
+
+class AsyncScandirIterator(AsyncClosing):
+    """What `AsyncSFTP.scandir` gives, for ``async for``.
+
+    The directory is opened when it is first needed.  Close it, best with an ``async with``
+    block, if it is not used up.
+    """
+
+    def __init__(self, run: AsyncRunner, path: AnyPath) -> None:
+        self._run = run
+        self._folder: Any = os.fspath(path)
+        self._path = encode_path(path)
+        self._found: list[Name] = []
+        self._listing: ops.Listing | None = None
+        self._over = False
+
+    async def __aenter__(self) -> AsyncScandirIterator:
+        await self._open()
+        return self
+
+    def __aiter__(self) -> AsyncScandirIterator:
+        return self
+
+    async def __anext__(self) -> AsyncSFTPDirEntry:
+        listing = await self._open()
+        if not self._found and listing is not None:
+            self._found = (await self._run(listing.more(), "list"))[::-1]
+        if not self._found:
+            await self.close()
+            raise StopAsyncIteration
+        return AsyncSFTPDirEntry(self._run, self._folder, self._found.pop())
+
+    async def close(self) -> None:
+        """Let go of the directory; a second call does nothing."""
+        listing, self._listing = self._listing, None
+        self._found = []
+        self._over = True
+        if listing is not None:
+            self._run.session.at_once(listing.close)
+
+    aclose = close
+
+    async def _open(self) -> ops.Listing | None:
+        if self._listing is None and not self._over:
+            op = ops.open_directory(self._run.sftp, self._path)
+            self._listing = await self._run(op, "list")
+        return self._listing
+
+    def __del__(self) -> None:
+        listing = getattr(self, "_listing", None)
+        if listing is not None:
+            self._run.later(ops.Listing.close, listing)

@@ -1,0 +1,34 @@
+"""`AsyncRunner`: how the async file classes run their operations; see `sftp_run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from .._drive.loop_connect import AsyncSession
+from .._protocol.core import Op
+from .arguments import check_number
+from .sftp_run import BaseRunner
+
+if TYPE_CHECKING:
+    from .async_files import AsyncFiles
+
+__all__ = ["AsyncRunner"]
+
+T = TypeVar("T")
+
+
+class AsyncRunner(BaseRunner[AsyncSession]):
+    """Runs operations for tasks; time limits are in seconds."""
+
+    def __init__(self, connection: AsyncFiles) -> None:
+        super().__init__(connection._live(), connection._sftp_state())
+        self.connection = connection
+
+    async def __call__(self, op: Op[T], doing: str, timeout: float | None = None) -> T:
+        within, deadline = self._within(op, doing, timeout)
+        return await self.session.run(within, deadline, "sftp")
+
+    def limit(self, timeout: float | None) -> tuple[float, str]:
+        given = self.connection._timeout if timeout is None else timeout
+        seconds = check_number(given, "seconds")
+        return seconds, f" after {seconds:g} s"

@@ -1,0 +1,56 @@
+"""`AsyncFileTailer`: what `FileTailer` is for threads, for tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._policy.sftp import AnyPath
+from .async_sftp_run import AsyncRunner
+from .closing import AsyncClosing
+from .documented import details_of
+from .tail import FileTailer, Tailer
+
+if TYPE_CHECKING:
+    from .async_files import AsyncFiles
+
+__all__ = ["AsyncFileTailer"]
+
+
+class AsyncFileTailer(Tailer[AsyncRunner], AsyncClosing):
+    """Follows a file from the moment its ``async with`` block begins; see `AsyncConnection.tail`.
+
+    As `FileTailer` otherwise.
+    """
+
+    def __init__(self, conn: AsyncFiles, remote_file: AnyPath, init_pos: int | None = None) -> None:
+        super().__init__(remote_file, init_pos)
+        self._conn = conn
+
+    async def seek_end(self) -> int:
+        """Skip to the present end of the file; returns that offset."""
+        run, tail = self._tail()
+        return await run(tail.seek_end(), "follow")
+
+    @details_of(FileTailer.read)
+    async def read(self, from_pos: int | None = None) -> str:
+        """What has been added since the last read, or everything from an offset on; may be ""."""
+        run, tail = self._tail()
+        return await run(tail.read(from_pos), "follow")
+
+    async def close(self) -> None:
+        """Let go of the file; idempotent."""
+        self._close()
+
+    aclose = close
+
+    async def __aenter__(self) -> AsyncFileTailer:
+        run, tail = self._tail()
+        await run(tail.begin(), "follow")
+        return self
+
+    async def _leave(self) -> None:
+        run, tail = self._tail()
+        self.contents = await run(tail.end(), "follow")
+
+    def _runner(self) -> AsyncRunner:
+        return AsyncRunner(self._conn)

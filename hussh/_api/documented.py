@@ -1,0 +1,45 @@
+"""`details_of`: long docstrings that the sync and the async class share are written once.
+
+The facades import it.  An async method has its summary line in the source, where a
+reader and an editor look for it; Args, Returns and Raises come from its sync twin,
+with the units and names of the async side.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["details_of", "in_async_words"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_WORDS = (
+    (r"\bmilliseconds\b", "seconds"),
+    (r"\bMilliseconds\b", "Seconds"),
+    (r"\ba ``with`` block", "an ``async with`` block"),
+    (r"\bA `(Connection|SFTP|Process)`", r"An `Async\1`"),
+    (r"`(Connection|SFTP|Process|InteractiveShell|FileTailer)([`.])", r"`Async\1\2"),
+)
+
+
+def details_of(twin: Callable[..., Any]) -> Callable[[F], F]:
+    """Decorate an async method: to its summary add what the docstring of `twin` has besides."""
+
+    def decorate(method: F) -> F:
+        summary, details = inspect.getdoc(method), in_async_words(twin).partition("\n")[2]
+        if summary is not None:  # python -OO has none
+            method.__doc__ = f"{summary}\n{details}"
+        return method
+
+    return decorate
+
+
+def in_async_words(member: object) -> str:
+    """The docstring of a sync member with units and names of the async side."""
+    text = inspect.getdoc(member) or ""
+    for pattern, replacement in _WORDS:
+        text = re.sub(pattern, replacement, text)
+    return text

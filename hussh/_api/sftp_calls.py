@@ -1,0 +1,246 @@
+"""What the methods of `SFTP` and `AsyncSFTP` do: from a user's arguments to operations.
+
+Both classes run these.  Arguments are checked at once, not when the operation
+runs; paths may be str, bytes or PathLike, and names come back likewise.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from time import monotonic, time
+from typing import Any
+
+from .._policy.sftp import (
+    AnyPath,
+    FailedPath,
+    decode_path,
+    encode_path,
+    file_error,
+)
+from .._protocol import sftp_names as names
+from .._protocol import sftp_ops as ops
+from .._protocol.core import Op
+from .._protocol.sftp_channel import Sftp
+from .._protocol.sftp_get_tree import get_tree
+from .._protocol.sftp_local import FileSink, FileSource, MemorySink, MemorySource
+from .._protocol.sftp_put_tree import put_tree
+from .._protocol.sftp_resume import ResumedSink
+from .._protocol.sftp_transfer import Way, download, upload
+from .._protocol.sftp_tree import TreeOptions
+from .._protocol.sftp_wire import Name, setting
+from ..errors import SFTPError
+from .plan import Plan
+
+__all__ = [
+    "COPY_BUFFER",
+    "Lists",
+    "Progress",
+    "check_destination",
+    "check_other_file",
+    "chmod",
+    "chown",
+    "exists",
+    "fetch",
+    "get",
+    "get_dir",
+    "listdir",
+    "local_path",
+    "no_source",
+    "one_server",
+    "put",
+    "put_dir",
+    "readlink",
+    "realpath",
+    "sorted_out",
+    "statvfs",
+    "store",
+    "truncate",
+    "utime",
+]
+
+Progress = Callable[[int, "int | None"], object]
+Lists = tuple[list[str], list[str]]
+
+#: Bytes that a copy from server to server holds at once.
+COPY_BUFFER = 1 << 20
+
+
+def exists(sftp: Sftp, path: AnyPath) -> Op[bool]:
+    return names.exists(sftp, encode_path(path))
+
+
+def listdir(sftp: Sftp, path: AnyPath) -> Op[list[Any]]:
+    pick = _plain if isinstance(os.fspath(path), bytes) else _text
+    return ops.list_names(sftp, encode_path(path), pick)
+
+
+def sorted_out(sftp: Sftp, path: AnyPath) -> Op[tuple[list[Any], list[Any]]]:
+    return names.sorted_out(sftp, encode_path(path), isinstance(os.fspath(path), bytes))
+
+
+def readlink(sftp: Sftp, path: AnyPath) -> Op[Any]:
+    return names.like(path, ops.read_link(sftp, encode_path(path)))
+
+
+def realpath(sftp: Sftp, path: AnyPath) -> Op[Any]:
+    return names.like(path, ops.real_path(sftp, encode_path(path)))
+
+
+def chmod(sftp: Sftp, path: AnyPath, mode: int) -> Op[None]:
+    return ops.set_attributes(sftp, encode_path(path), setting(mode=mode & 0o7777), "chmod")
+
+
+def chown(sftp: Sftp, path: AnyPath, uid: int, gid: int) -> Op[None]:
+    return ops.set_attributes(sftp, encode_path(path), setting(owner=(uid, gid)), "chown")
+
+
+def utime(sftp: Sftp, path: AnyPath, times: tuple[float, float] | None) -> Op[None]:
+    access, change = times if times is not None else (time(),) * 2
+    to = setting(times=(_seconds(access), _seconds(change)))
+    return ops.set_attributes(sftp, encode_path(path), to, "utime")
+
+
+def truncate(sftp: Sftp, path: AnyPath, length: int) -> Op[None]:
+    if length < 0:
+        raise file_error(errno.EINVAL, "truncate", path)
+    return ops.set_attributes(sftp, encode_path(path), setting(size=length), "truncate")
+
+
+def statvfs(sftp: Sftp, path: AnyPath) -> Op[os.statvfs_result]:
+    return names.file_system(sftp, encode_path(path))
+
+
+# -- whole files and directories; `limit` is how an error words the time allowed
+
+
+def get(
+    sftp: Sftp,
+    remote: AnyPath,
+    local: AnyPath,
+    progress: Progress | None,
+    limit: str,
+    *,
+    resume: bool,
+) -> Op[int]:
+    """Into a local file; its size."""
+    sink = (ResumedSink if resume else FileSink)(local_path(local))
+    way = Way("download", encode_path(remote), sink.path, limit)
+    return download(sftp, encode_path(remote), sink, way, monotonic, _callback(progress))
+
+
+def fetch(sftp: Sftp, remote: AnyPath, progress: Progress | None, limit: str) -> Op[bytes]:
+    """Into memory."""
+    return _fetch(sftp, encode_path(remote), _callback(progress), limit)
+
+
+def _fetch(sftp: Sftp, remote: bytes, progress: Progress | None, limit: str) -> Op[bytes]:
+    sink = MemorySink()
+    yield from download(sftp, remote, sink, Way("read", remote, None, limit), monotonic, progress)
+    return sink.data
+
+
+def put(
+    sftp: Sftp,
+    local: AnyPath,
+    remote: AnyPath,
+    progress: Progress | None,
+    limit: str,
+    *,
+    resume: bool,
+) -> Op[int]:
+    """From a local file; its size."""
+    path, to = local_path(local), encode_path(remote)
+    way = Way("upload", path, to, limit)
+    source, tell = lambda: FileSource.open(path), _callback(progress)
+    return upload(sftp, source, to, way, monotonic, tell, resume=resume)
+
+
+def store(
+    sftp: Sftp,
+    data: bytes | bytearray | memoryview,
+    remote: AnyPath,
+    progress: Progress | None,
+    limit: str,
+) -> Op[int]:
+    """From memory; its size."""
+    to = encode_path(remote)
+    way = Way("write", None, to, limit)
+    return upload(sftp, lambda: MemorySource(data), to, way, monotonic, _callback(progress))
+
+
+def put_dir(
+    sftp: Sftp, local: AnyPath, remote: AnyPath, options: tuple[bool, bool, bool, bool], limit: str
+) -> Op[Lists]:
+    """`options` are the first four of `TreeOptions`."""
+    asked = TreeOptions(*options, limit, monotonic)
+    return put_tree(sftp, local_path(local), encode_path(remote), asked)
+
+
+def get_dir(
+    sftp: Sftp, remote: AnyPath, local: AnyPath, options: tuple[bool, bool, bool, bool], limit: str
+) -> Op[Lists]:
+    asked = TreeOptions(*options, limit, monotonic)
+    return get_tree(sftp, encode_path(remote), local_path(local), asked)
+
+
+def no_source(error: SFTPError, source: AnyPath, fail_fast: bool) -> Lists:
+    """What hussh 0.3.3 returned where there is no directory at `source`; raises any other error."""
+    path = encode_path(source)
+    about = (os.fspath(source), decode_path(path), decode_path(local_path(source)))
+    missing = error.errno in (errno.ENOENT, errno.ENOTDIR) and error.filename in about
+    if fail_fast or not missing:
+        raise error
+    return [], [FailedPath.of(path, error)]
+
+
+# -- from server to server
+
+
+def check_destination(dest: object, kind: type, noun: str) -> None:
+    """Raises TypeError where the destination is not of a class, which the error calls `noun`."""
+    if not isinstance(dest, kind):
+        raise TypeError(f"dest_conn must be {noun}, not {type(dest).__name__}")
+
+
+def one_server(one: Plan[Any], other: Plan[Any]) -> bool:
+    """Whether these certainly lead to one server; the same address elsewhere may be another."""
+    ways = [[(hop.host, hop.port) for hop in plan.route] for plan in (one, other)]
+    return one is other or (
+        ways[0] == ways[1] and one.proxy_command is None and other.proxy_command is None
+    )
+
+
+def check_other_file(source: AnyPath, target: AnyPath, real: tuple[AnyPath, AnyPath]) -> None:
+    """Raises shutil.SameFileError where the `real` paths are the same."""
+    if encode_path(real[0]) == encode_path(real[1]):
+        from shutil import SameFileError  # slow to import, and hardly ever needed
+
+        text = "it would be copied onto itself"
+        raise SameFileError(errno.EINVAL, text, source, None, target)
+
+
+def _callback(progress: Progress | None) -> Progress | None:
+    if progress is not None and not callable(progress):
+        raise TypeError("progress must be callable")
+    return progress
+
+
+def local_path(path: AnyPath) -> bytes:
+    return os.fsencode(os.path.expanduser(path))
+
+
+def _seconds(value: float) -> int:
+    seconds = int(value)
+    if not 0 <= seconds < 1 << 32:
+        raise ValueError("a time must be between 1970 and 2106")
+    return seconds
+
+
+def _plain(name: Name) -> bytes:
+    return name.name
+
+
+def _text(name: Name) -> str:
+    return decode_path(name.name)

@@ -1,0 +1,67 @@
+"""How the file classes run their operations: within a time limit, on the session they began with.
+
+`SFTP`, `AsyncSFTP`, and what these hand out have one each.  It keeps the connection alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .._drive.connect import Session
+from .._drive.session import Hop
+from .._protocol import sftp_ops as ops
+from .._protocol.core import Op
+from .._protocol.sftp_channel import Sftp
+from .arguments import check_number
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["BaseRunner", "Runner"]
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Hop[Any])
+
+
+class BaseRunner(Generic[H]):
+    """What both runners have in common.
+
+    Attributes:
+        session: where operations run; a connection that is opened again has another.
+        sftp: the state of SFTP there.
+    """
+
+    def __init__(self, session: H, sftp: Sftp) -> None:
+        self.session = session
+        self.sftp = sftp
+
+    def limit(self, timeout: float | None) -> tuple[float, str]:
+        """Seconds (0: none), and how an error words them."""
+        raise NotImplementedError
+
+    def later(self, call: Callable[[Any], None], owner: object) -> None:
+        """For finalizers: make a call with the tree's lock held, now or by who has it."""
+        self.session.link.trash.add(call, owner)
+
+    def _within(self, op: Op[T], doing: str, timeout: float | None) -> tuple[Op[T], float | None]:
+        seconds, limit = self.limit(timeout)
+        return ops.within(op, doing, limit), monotonic() + seconds if seconds else None
+
+
+class Runner(BaseRunner[Session]):
+    """Runs operations for threads; time limits are in milliseconds."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection._live(), connection._sftp)
+        self.connection = connection
+
+    def __call__(self, op: Op[T], doing: str, timeout: float | None = None) -> T:
+        within, deadline = self._within(op, doing, timeout)
+        return self.session.run(within, deadline, "sftp")
+
+    def limit(self, timeout: float | None) -> tuple[float, str]:
+        given = self.connection._timeout if timeout is None else timeout
+        milliseconds = check_number(given, "milliseconds")
+        return milliseconds / 1000, f" after {milliseconds} ms"

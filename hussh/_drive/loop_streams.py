@@ -1,0 +1,134 @@
+"""Our streams in anyio's terms: `receive`, `send` and their errors over `read` and `write`.
+
+The facades' async streams build on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import ByteReceiveStream, ByteSendStream, ByteStream
+from anyio.streams.stapled import StapledByteStream
+
+from ..errors import ConnectionClosed, HusshError
+
+__all__ = ["ByteStream", "Receiver", "Sender", "Turns", "stapled"]
+
+
+class Receiver(ByteReceiveStream):
+    """One end to read from; a subclass says how.
+
+    Attributes:
+        reading: to be held while one reads; two tasks cannot.
+        closed: whether `aclose` was called.
+    """
+
+    def __init__(self) -> None:
+        self.reading = anyio.ResourceGuard("reading from")
+        self.closed = False
+
+    async def read(self, size: int = -1) -> bytes:
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Raises anyio.ClosedResourceError after `aclose`."""
+        if self.closed:
+            raise anyio.ClosedResourceError
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """What is there, at least one byte and at most `max_bytes`.
+
+        Raises:
+            anyio.EndOfStream: nothing will come any more.
+            anyio.ClosedResourceError: the stream, the process or the connection was closed.
+            anyio.BrokenResourceError: the connection was lost.
+            anyio.BusyResourceError: another task reads.
+            CommandTimeout: nothing came within the connection's time limit.
+        """
+        if max_bytes < 1:
+            raise ValueError("max_bytes must be at least 1")
+        await anyio.lowlevel.checkpoint()
+        with _in_words_of_anyio():
+            part = await self.read(max_bytes)
+        if not part:
+            raise anyio.EndOfStream
+        return part
+
+    async def aclose(self) -> None:
+        """Read no more; idempotent."""
+        self.closed = True
+        await anyio.lowlevel.checkpoint()
+
+
+class Sender(ByteSendStream):
+    """One end to write to; a subclass says how."""
+
+    def __init__(self) -> None:
+        self._sending = anyio.ResourceGuard("writing to")
+
+    async def write(self, data: bytes | bytearray | memoryview) -> int:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        raise NotImplementedError
+
+    async def send(self, item: bytes) -> None:
+        """Hand over all of `item`, waiting for the other side to read.
+
+        Raises:
+            anyio.ClosedResourceError: the stream, the process or the connection was closed.
+            anyio.BrokenResourceError: the other side reads no more, or the connection was lost.
+            anyio.BusyResourceError: another task sends.
+            CommandTimeout: it was not taken within the connection's time limit.
+        """
+        await anyio.lowlevel.checkpoint()
+        if self.closed:
+            raise anyio.ClosedResourceError
+        with self._sending, _in_words_of_anyio():
+            await self.write(item)
+
+    async def aclose(self) -> None:
+        """`close`, for anyio."""
+        self.close()
+        await anyio.lowlevel.checkpoint()
+
+
+@contextmanager
+def _in_words_of_anyio() -> Generator[None, None, None]:
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except ConnectionClosed as error:
+        raise anyio.ClosedResourceError from error
+    except HusshError as error:
+        raise anyio.BrokenResourceError(str(error)) from error
+
+
+def stapled(sender: Sender, receiver: Receiver) -> ByteStream:
+    """Two ends as one stream; its `send_eof` closes the first."""
+    return StapledByteStream(sender, receiver)
+
+
+class Turns:
+    """Lets one task in after another; without a detour through the loop where nobody is in."""
+
+    def __init__(self) -> None:
+        self._lock = anyio.Lock()
+
+    async def __aenter__(self) -> None:
+        try:
+            self._lock.acquire_nowait()
+        except anyio.WouldBlock:
+            await self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()

@@ -1,0 +1,48 @@
+"""Files and bytes over scp: what the ``scp_*`` methods run, with a user's paths and data."""
+
+from __future__ import annotations
+
+import io
+import os
+
+from .._native.link import Link
+from .._policy.sftp import AnyPath, decode_path, encode_path
+from . import scp
+from .core import Op
+
+__all__ = ["fetch", "fetch_file", "store", "store_file"]
+
+
+def fetch(link: Link, remote: AnyPath) -> Op[bytes]:
+    """The contents of a remote file."""
+    return _fetch(link, _remote(remote))
+
+
+def _fetch(link: Link, remote: str) -> Op[bytes]:
+    memory = io.BytesIO()
+    yield from scp.receive(link, remote, memory.write)
+    return memory.getvalue()
+
+
+def fetch_file(link: Link, remote: AnyPath, local: AnyPath) -> Op[None]:
+    """A remote file into a local one."""
+    return scp.fetch(link, _remote(remote), _local(local))
+
+
+def store(link: Link, data: bytes, remote: AnyPath) -> Op[None]:
+    """Contents into a remote file of mode 644."""
+    return scp.send(link, _remote(remote), 0o644, len(data), io.BytesIO(data).read)
+
+
+def store_file(link: Link, local: AnyPath, remote: AnyPath) -> Op[None]:
+    """A local file, regular, into a remote one of the same mode."""
+    return scp.store(link, _local(local), _remote(remote))
+
+
+def _remote(path: AnyPath) -> str:
+    """As text with surrogates; TypeError for what is no path, ValueError for a NUL."""
+    return decode_path(encode_path(path))
+
+
+def _local(path: AnyPath) -> str:
+    return os.path.expanduser(os.fsdecode(path))

@@ -1,0 +1,172 @@
+"""Following a file over SFTP: what was added to it, across truncation and rotation.
+
+What `FileTailer` and `AsyncFileTailer` run.  One operation at a time; one that
+is given up or fails leaves everything as it was before.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from .._policy.sftp import SFTPAttributes
+from .core import Op
+from .sftp_channel import Sftp
+from .sftp_ops import open_handle, stat
+from .sftp_stream import Stream
+from .sftp_wire import FXF_READ
+
+__all__ = ["Tail"]
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class _State:
+    """The file that is open now, and how far it was read.
+
+    Attributes:
+        began: what came since the beginning starts here.
+        before: what came since then in files that have been replaced.
+        read_to: the offset of what was not read yet.
+    """
+
+    stream: Stream
+    began: int = 0
+    before: bytes = b""
+    read_to: int = 0
+
+
+class Tail:
+    """A file that is followed.
+
+    Args:
+        start: offset at which the tailed part begins; None: its end at `begin`.
+
+    Attributes:
+        last_pos: the offset in bytes up to which was read.
+    """
+
+    def __init__(self, sftp: Sftp, path: bytes, start: int | None = None) -> None:
+        self.last_pos = 0
+        self._sftp = sftp
+        self._path = path
+        self._start = start
+        self._state: _State | None = None
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def begin(self) -> Op[None]:
+        """Note the end of the file: what comes from here on is new."""
+        try:
+            state = yield from self._opened()
+            end = yield from _size(state.stream)
+        except BaseException:
+            self.close()
+            raise
+        began = end if self._start is None else self._start
+        self._keep(replace(state, began=began, read_to=end))
+
+    def seek_end(self) -> Op[int]:
+        """Skip to the present end of the file; that offset."""
+        state = yield from self._opened()
+        self._keep(replace(state, read_to=(yield from _size(state.stream))))
+        self._decoder.reset()
+        return self.last_pos
+
+    def read(self, from_pos: int | None = None) -> Op[str]:
+        """What has been added since the last read, or everything from an offset on."""
+        rest, state = b"", (yield from self._opened())
+        if from_pos is None:
+            rest, state = yield from self._moved_on(state)
+        else:
+            state = replace(state, read_to=from_pos)
+        with self._undoing(state):
+            if (yield from _size(state.stream)) < state.read_to:
+                state = replace(state, began=0, read_to=0)  # cut short: all of it is new
+            added = yield from _contents(state.stream, state.read_to)
+        if from_pos is not None:
+            self._decoder.reset()
+        self._keep(replace(state, read_to=state.read_to + len(added)))
+        return self._decoder.decode(rest + added)
+
+    def end(self) -> Op[str]:
+        """All that came since the beginning."""
+        _, state = yield from self._moved_on((yield from self._opened()))
+        with self._undoing(state):
+            if (yield from _size(state.stream)) < state.began:
+                state = replace(state, began=0)
+            added = yield from _contents(state.stream, state.began)
+        self._keep(replace(state, read_to=state.began + len(added)))
+        return (state.before + added).decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Let go of the file, without waiting; a second call does nothing."""
+        state, self._state = self._state, None
+        if state is not None:
+            state.stream.drop()
+            state.stream.handle.forget()
+
+    def _opened(self) -> Op[_State]:
+        if self._state is None:
+            self._state = _State(Stream((yield from open_handle(self._sftp, self._path, FXF_READ))))
+        return self._state
+
+    def _moved_on(self, state: _State) -> Op[tuple[bytes, _State]]:
+        """What was left of a file that another has replaced, and that other one.
+
+        SFTP tells no inode numbers.  The file under the name is the open one if its
+        size and time lie between what the open one had before and has after.
+        """
+        old = state.stream
+        before = yield from old.handle.attributes()
+        try:
+            named = yield from stat(self._sftp, self._path)
+        except FileNotFoundError:
+            return b"", state  # moved away, and the new one is not there yet
+        after = yield from old.handle.attributes()
+        if _is_between(before, named, after):
+            return b"", state
+        rest = yield from _contents(old, state.read_to)
+        since = yield from _contents(old, state.began)
+        new = Stream((yield from open_handle(self._sftp, self._path, FXF_READ)))
+        return rest, _State(new, before=state.before + since)
+
+    def _keep(self, state: _State) -> None:
+        """The step is done."""
+        before, self._state = self._state, state
+        self.last_pos = state.read_to
+        if before is not None and before.stream is not state.stream:
+            before.stream.drop()
+            before.stream.handle.forget()
+
+    @contextmanager
+    def _undoing(self, state: _State) -> Generator[None, None, None]:
+        """Where this raises, a file that was opened meanwhile is closed."""
+        try:
+            yield
+        except BaseException:
+            if self._state is None or state.stream is not self._state.stream:
+                state.stream.handle.forget()
+            raise
+
+
+def _contents(stream: Stream, start: int) -> Op[bytes]:
+    """Everything from an offset to the end."""
+    parts = []
+    view = memoryview(bytearray(CHUNK))
+    while count := (yield from stream.read_into(start, view)):
+        parts.append(bytes(view[:count]))
+        start += count
+    return b"".join(parts)
+
+
+def _size(stream: Stream) -> Op[int]:
+    return (yield from stream.handle.attributes()).st_size or 0
+
+
+def _is_between(low: SFTPAttributes, value: SFTPAttributes, high: SFTPAttributes) -> bool:
+    return (low.st_size or 0) <= (value.st_size or 0) <= (high.st_size or 0) and (
+        low.st_mtime or 0
+    ) <= (value.st_mtime or 0) <= (high.st_mtime or 0)

@@ -1,0 +1,138 @@
+"""What a connection hands out, behind one asynchronous face for every API.
+
+A `Face` stands before a connection, an SFTP, a file, a process, a shell or a tailer of either API.
+Every method of it is awaited, whether the real one waits in a thread, in a task, or not at all;
+what is made to be iterated or entered can be, at once (``async for``, ``async with``). Time limits
+are seconds. For tests that shall run over all APIs from one source.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+from collections.abc import Generator
+from typing import Any
+
+from hussh._api.closing import AsyncClosing, Closing
+from hussh._api.sftp import SFTP
+from hussh._api.sftp_entry import Entry
+from hussh.aio import AsyncConnection, AsyncSFTP
+
+__all__ = ["Face", "face"]
+
+
+def face(value: Any) -> Any:
+    """Put a face before what hussh made; anything else is returned as it is."""
+    ours = type(value).__module__.startswith("hussh._api")
+    if isinstance(value, Closing | AsyncClosing | SFTP | AsyncSFTP | Entry | io.IOBase) or ours:
+        return Face(value)
+    return value
+
+
+class Face:
+    """One object of hussh.
+
+    Attributes:
+        real: the object.
+    """
+
+    def __init__(self, real: Any) -> None:
+        """Stand before it."""
+        self.real = real
+
+    def __repr__(self) -> str:
+        return f"Face({self.real!r})"
+
+    def __fspath__(self) -> Any:
+        return self.real.__fspath__()
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self.real, name)
+        if not callable(member):
+            return face(member)
+
+        def call(*arguments: Any, **named: Any) -> _Call:
+            given = [value.real if isinstance(value, Face) else value for value in arguments]
+            if "timeout" in named and self._is_sync and named["timeout"] is not None:
+                named["timeout"] = round(named["timeout"] * 1000)
+            return _Call(lambda: member(*given, **named))
+
+        return call
+
+    @property
+    def _is_sync(self) -> bool:
+        return not isinstance(self.real, AsyncConnection | AsyncSFTP | AsyncClosing)
+
+    async def __aenter__(self) -> Any:
+        if hasattr(self.real, "__aenter__"):
+            return face(await self.real.__aenter__())
+        return face(self.real.__enter__())
+
+    async def __aexit__(self, *error: Any) -> None:
+        if hasattr(self.real, "__aexit__"):
+            await self.real.__aexit__(*error)
+        else:
+            self.real.__exit__(*error)
+
+    def __aiter__(self) -> _Iteration:
+        return _Iteration(lambda: self.real)
+
+    async def say(self, data: bytes) -> None:
+        """Write to the stdin of a process, which gets it at once."""
+        await self.stdin.write(data)
+        if isinstance(self.real.stdin, io.IOBase):
+            self.real.stdin.flush()
+
+    async def read_some(self, stream: str, size: int) -> bytes:
+        """Read what is there of "stdout" or "stderr" of a process, at least a byte."""
+        real = getattr(self.real, stream)
+        some: bytes = real.read1(size) if hasattr(real, "read1") else await real.read(size)
+        return some
+
+
+class _Call:
+    """A call of a method that is made when its result is awaited, entered or iterated."""
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+        self._entered: Any = None
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._result().__await__()
+
+    async def __aenter__(self) -> Any:
+        self._entered = await self._result()
+        return await self._entered.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._entered.__aexit__(*error)
+
+    def __aiter__(self) -> _Iteration:
+        return _Iteration(self._make)
+
+    async def _result(self) -> Any:
+        made = self._make()
+        return face(await made if inspect.isawaitable(made) else made)
+
+
+class _Iteration:
+    """Iterates over what a call returns; no generator, for one may stop in the middle."""
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+        self._steps: Any = None
+
+    def __aiter__(self) -> _Iteration:
+        return self
+
+    async def __anext__(self) -> Any:
+        if self._steps is None:
+            made = self._make()
+            real = await made if inspect.isawaitable(made) else made
+            self._steps = aiter(real) if hasattr(real, "__aiter__") else iter(real)
+        if hasattr(self._steps, "__anext__"):
+            return face(await anext(self._steps))
+        try:
+            return face(next(self._steps))
+        except StopIteration:
+            raise StopAsyncIteration from None
