@@ -156,6 +156,7 @@ def report(workers: list[Worker], repetitions: int) -> str:
         "Written by `scripts/bench`; do not edit. Real sshds on loopback, one process for each",
         f"client, {repetitions} repetitions in turns, after one warm-up. In brackets: how many",
         "times ours. Absolute times belong to the machine, ratios to the clients.",
+        "Transfers have [a page of their own](benchmarks-sftp.md).",
         "",
         f"CPython {platform.python_version()}, OpenSSH {version}, {os.cpu_count()} cores.",
         "",

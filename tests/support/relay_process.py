@@ -151,6 +151,7 @@ class Relay:
         self.requests = b""
         self.pending: list[dict[str, Any]] = []  # requests that wait for bytes
         self.running = True
+        self.served = 0.0  # when all pairs were last looked at
 
     def run(self) -> None:
         """Serve until stdin ends."""
@@ -161,7 +162,7 @@ class Relay:
                 self._read_requests()
             if self.listener in ready:
                 self._accept()
-            now = time.monotonic()
+            now = self.served = time.monotonic()
             for pair in self.pairs:
                 if pair.open:
                     self._serve(pair, ready, now)
@@ -174,7 +175,8 @@ class Relay:
             for pair in self.pairs
             if pair.open
             for lane in pair.lanes.values()
-            if (due := lane.due()) is not None and due > now
+            # What was due before waits for its sink, what has become due since for us.
+            if (due := lane.due()) is not None and due > self.served
         ]
         return max(0.0, min(dues) - now) if dues else None
 
