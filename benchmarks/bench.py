@@ -176,7 +176,8 @@ def report(workers: dict[str, Worker], repetitions: int) -> str:
         "Written by `scripts/bench`; do not edit. Real sshds on loopback, one process for each",
         f"client, {repetitions} repetitions in turns (3 for the 100 targets), after one warm-up.",
         "In brackets: how many times ours. Absolute times belong to the machine, ratios to the",
-        "clients.",
+        "clients. Transfers have [a page of their own](benchmarks-sftp.md), and so have",
+        "[200 targets at once](multi.md) and [thousands of them](scale.md).",
         "",
         f"CPython {platform.python_version()}, OpenSSH {version}, {os.cpu_count()} cores.",
     ]

@@ -1,182 +1,93 @@
-"""SFTP throughput of hussh, asyncssh and OpenSSH's sftp in one run, against real sshds.
+"""SFTP throughput of hussh and its peers in one run, against real sshds; writes a page in docs/.
 
 Each client copies one file up and down, straight and through a bastion, in turn,
-repetition by repetition; what counts is the ratio of the medians.  hussh also
-copies a directory of small files, at once and one by one.  Run it with a Python
-that has hussh's dependencies and asyncssh:  python benchmarks/bench_sftp.py
+repetition by repetition; what counts is the ratio of the medians.  Every copy is
+compared with its source.  The slow ways go through relays that delay each
+direction by 25 ms and limit nothing.  hussh also copies a directory of small
+files, at once and one by one.  Run it through scripts/bench --sftp.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
+import filecmp
 import json
 import os
-import resource
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-WAYS = ("direct", "jump")
-DIRECTIONS = ("up", "down")
-Bed = dict[str, Any]
+from tests.support.keys import Keys  # noqa: E402
+from tests.support.relay import Relay  # noqa: E402
+from tests.support.sshd import Sshd, openssh_version  # noqa: E402
+
+OURS = "hussh"
+WAYS = {
+    "direct": "direct",
+    "jump": "through a bastion",
+    "slow": "direct, 50 ms",
+    "slow_jump": "through a bastion, 50 ms per hop",
+}
+DIRECTIONS = {"up": "upload", "down": "download"}
+RTT = 0.05
+#: On the slow ways beside us; what the others do there would take minutes.
+ON_SLOW_WAYS = ("OpenSSH",)
+#: These copy a part of the file, or one row would take a minute.
+PART = {"paramiko": 4, "hussh 0.3.3": 16}
+#: Seconds that one client may spend on one row before it is left out of the next repetition.
+PATIENCE = {"direct": 6.0, "jump": 6.0, "slow": 9.0, "slow_jump": 9.0}
+FAST = ("direct", "jump")
+ONE_BY_ONE = 1000
+
+Sample = tuple[float, float]  # seconds and CPU seconds
 
 
-class Hussh:
-    """Our own sync API."""
+@dataclass
+class Client:
+    """One client in a process of its own."""
 
-    def __init__(self, bed: Bed) -> None:
-        from hussh import Connection
+    name: str
+    python: str
+    module: str
+    tree: Path | None = None  # the checkout that `hussh` is imported from
+    process: subprocess.Popen[str] = field(init=False)
+    peak_mib: float = 0.0
 
-        def connect(name: str, **more: Any) -> Any:
-            host, port = bed[name]
-            return Connection(
-                host, port, bed["user"], private_key=bed["key"], host_key_policy="ignore", **more
-            )
-
-        self.bastion = connect("bastion")
-        self.to = {
-            "direct": connect("target"),
-            "jump": connect("target", proxy_jump=self.bastion),
-        }
-
-    def up(self, way: str, source: str, place: str) -> None:
-        self.to[way].sftp_write(source, place)
-
-    def down(self, way: str, source: str, place: str) -> None:
-        self.to[way].sftp_read(source, place)
-
-    def tree_up(self, way: str, source: str, place: str) -> None:
-        assert not self.to[way].sftp_put_dir(source, place)[1]
-
-    def tree_down(self, way: str, source: str, place: str) -> None:
-        assert not self.to[way].sftp_get_dir(source, place)[1]
-
-    def single_up(self, way: str, source: str, place: str) -> None:
-        self.to[way].sftp.makedirs(place, exist_ok=True)
-        for name in os.listdir(source):
-            self.to[way].sftp_write(f"{source}/{name}", f"{place}/{name}")
-
-    def single_down(self, way: str, source: str, place: str) -> None:
-        os.makedirs(place, exist_ok=True)
-        for name in self.to[way].sftp.listdir(source):
-            self.to[way].sftp_read(f"{source}/{name}", f"{place}/{name}")
-
-
-class Asyncssh:
-    """asyncssh with its defaults."""
-
-    def __init__(self, bed: Bed) -> None:
-        import asyncssh
-
-        self.loop = asyncio.new_event_loop()
-        self.run = self.loop.run_until_complete
-
-        async def connect(name: str, tunnel: Any = ()) -> Any:
-            host, port = bed[name]
-            return await asyncssh.connect(
-                host, port, username=bed["user"], client_keys=[bed["key"]], known_hosts=None,
-                config=None, tunnel=tunnel, agent_path=None,
-            )  # fmt: skip
-
-        bastion = self.run(connect("bastion"))
-        self.to = {
-            "direct": self.run(self.run(connect("target")).start_sftp_client()),
-            "jump": self.run(self.run(connect("target", bastion)).start_sftp_client()),
-        }
-
-    def up(self, way: str, source: str, place: str) -> None:
-        self.run(self.to[way].put(source, place))
-
-    def down(self, way: str, source: str, place: str) -> None:
-        self.run(self.to[way].get(source, place))
-
-
-class OpenSSH:
-    """sftp(1); what connecting costs is measured apart and taken off."""
-
-    def __init__(self, bed: Bed) -> None:
-        folder = tempfile.mkdtemp(prefix="bench-")
-        text = (
-            f"Host *\n User {bed['user']}\n IdentityFile {bed['key']}\n IdentitiesOnly yes\n"
-            " StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n"
-        )
-        for name, server, more in (
-            ("bastion", "bastion", ""),
-            ("direct", "target", ""),
-            ("jump", "target", f" ProxyCommand ssh -F {folder}/config -W %h:%p bastion\n"),
-        ):
-            host, port = bed[server]
-            text += f"Host {name}\n HostName {host}\n Port {port}\n{more}"
-        Path(folder, "config").write_text(text)
-        self.command = ["sftp", "-q", "-F", f"{folder}/config", "-b", "-"]
-        self.connecting = {way: min(self.batch(way, "pwd") for _ in range(3)) for way in WAYS}
-
-    def batch(self, way: str, line: str) -> float:
-        start = time.perf_counter()
-        subprocess.run(
-            [*self.command, way], input=line + "\n", text=True, check=True, capture_output=True
-        )
-        return time.perf_counter() - start
-
-    def up(self, way: str, source: str, place: str) -> float:
-        return self.batch(way, f"put {source} {place}") - self.connecting[way]
-
-    def down(self, way: str, source: str, place: str) -> float:
-        return self.batch(way, f"get {source} {place}") - self.connecting[way]
-
-
-CLIENTS: dict[str, type] = {"hussh": Hussh, "asyncssh": Asyncssh, "OpenSSH": OpenSSH}
-
-
-def cpu() -> float:
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def work(name: str, bed: Bed) -> None:
-    """The process of one client: does what the lines of stdin say."""
-    client = CLIENTS[name](bed)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        what, *arguments = json.loads(line)
-        call: Callable[..., float | None] = getattr(client, what)
-        before, start = cpu(), time.perf_counter()
-        taken = call(*arguments)
-        seconds = taken or time.perf_counter() - start
-        print(json.dumps([seconds, cpu() - before]), flush=True)
-
-
-class Worker:
-    def __init__(self, name: str, bed: Bed) -> None:
+    def start(self, bed: dict[str, Any]) -> None:
+        environment = {**os.environ, "HOME": bed["home"]}
+        environment.pop("PYTHONPATH", None)
+        if self.tree is not None:
+            environment["PYTHONPATH"] = str(self.tree)
         self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", name, "--bed", json.dumps(bed)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self.say(None)
+            [self.python, str(TOP / "benchmarks/clients/sftp_worker.py"), self.module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=bed["home"],
+        )
+        self.do(bed)
 
-    def say(self, order: list[str] | None) -> str:
+    def do(self, *order: Any) -> Sample:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        if order is not None:
-            self.process.stdin.write(json.dumps(order) + "\n")
-            self.process.stdin.flush()
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("bench: a client died (see above)")
-        return line
-
-    def do(self, *order: str) -> tuple[float, float]:
-        seconds, cpu_seconds = json.loads(self.say(list(order)))
-        return seconds, cpu_seconds
+            raise SystemExit(f"bench: the client {self.name} died (see above)")
+        seconds, cpu, self.peak_mib = json.loads(line)
+        return seconds, cpu
 
     def end(self) -> None:
         assert self.process.stdin is not None
@@ -184,90 +95,249 @@ class Worker:
         self.process.wait(30)
 
 
-def compare(bed: Bed, names: list[str], size: int, repetitions: int, folder: Path) -> None:
-    source = folder / "source"
-    source.write_bytes(os.urandom(1 << 20) * (size >> 20))
-    workers = {name: Worker(name, bed) for name in names}
-    print(f"{size >> 20} MiB, median MB/s (client CPU s per GB)")
-    for way in WAYS:
-        for direction in DIRECTIONS:
-            samples: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-            for turn in range(repetitions + 1):
-                for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                    ends = (
-                        (str(source), "copy") if direction == "up" else ("copy", f"{source}.{name}")
-                    )
-                    sample = workers[name].do(direction, way, *ends)
-                    if turn:  # the first is warm-up
-                        samples[name].append(sample)
-            rate, row = {}, []
+@dataclass
+class Bench:
+    """Servers, files, clients, and what was measured: samples by way, direction and client."""
+
+    folder: Path
+    home: Path  # of the account at the target
+    clients: list[Client]
+    size: int
+    repetitions: int
+    samples: dict[tuple[str, str], dict[str, list[Sample]]] = field(default_factory=dict)
+    small: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+
+    def size_of(self, client: Client) -> int:
+        return self.size // PART.get(client.name, 1)
+
+    def source_of(self, client: Client) -> Path:
+        source = self.folder / f"source-{self.size_of(client)}"
+        if not source.exists():
+            with source.open("wb") as file:
+                block = os.urandom(1 << 20)
+                for number in range(self.size_of(client) >> 20):
+                    file.write(number.to_bytes(8, "big") + block[8:])
+        return source
+
+    def copy(self, client: Client, way: str, direction: str) -> Sample:
+        """One transfer, compared with its source."""
+        source = self.source_of(client)
+        remote = self.home / f"copy {client.name}".replace(" ", "-")
+        if direction == "up":
+            sample = client.do("up", way, str(source), remote.name)
+            result = remote
+        else:
+            result = self.folder / f"got-{client.name}".replace(" ", "-")
+            sample = client.do("down", way, remote.name, str(result))
+        if not filecmp.cmp(source, result, shallow=False):
+            raise SystemExit(f"bench: {client.name} did not copy the file as it is")
+        filecmp.clear_cache()
+        return sample
+
+    def row(self, way: str, direction: str) -> None:
+        clients = [c for c in self.clients if way in FAST or c.name in (OURS, *ON_SLOW_WAYS)]
+        found: dict[str, list[Sample]] = {client.name: [] for client in clients}
+        spent = dict.fromkeys(found, 0.0)
+        self.samples[way, direction] = found
+        for turn in range(self.repetitions + 1):
+            first = turn % len(clients)
+            for client in clients[first:] + clients[:first]:
+                if spent[client.name] > PATIENCE[way]:
+                    continue
+                sample = self.copy(client, way, direction)
+                spent[client.name] += sample[0]
+                # The first is warm-up, unless there will be no other.
+                if turn or spent[client.name] > PATIENCE[way]:
+                    found[client.name].append(sample)
+        cells = ", ".join(f"{name} {self.rate(way, direction, name):.0f}" for name in found)
+        print(f"  {way} {direction}: {cells}", file=sys.stderr, flush=True)
+
+    def measure(self, ways: list[str]) -> None:
+        for way in ways:
+            for client in self.clients:
+                if way in FAST or client.name in (OURS, *ON_SLOW_WAYS):
+                    client.do("connect", way)
+            for direction in DIRECTIONS:
+                self.row(way, direction)
+
+    def small_files(self, count: int) -> None:
+        """Seconds per file: a directory of them at once, and some of them one by one."""
+        ours = self.clients[0]
+        for kind, number in (("tree", count), ("single", min(count, ONE_BY_ONE))):
+            (self.folder / kind).mkdir()
+            for index in range(number):
+                (self.folder / kind / f"file-{index}").write_bytes(os.urandom(1024))
+            for way in FAST:
+                ends = {
+                    "up": (str(self.folder / kind), f"{kind}-{way}"),
+                    "down": (f"{kind}-{way}", str(self.folder / f"{kind}-{way}")),
+                }
+                for direction in DIRECTIONS:
+                    seconds, _ = ours.do(f"{kind}_{direction}", way, *ends[direction])
+                    self.small.setdefault((way, direction), {})[kind] = seconds / number
+                same = filecmp.dircmp(self.folder / kind, self.folder / f"{kind}-{way}")
+                if same.left_only or same.diff_files or same.funny_files:
+                    raise SystemExit("bench: a small file is not what it was")
+
+    def rate(self, way: str, direction: str, name: str) -> float:
+        """MB/s."""
+        (client,) = (each for each in self.clients if each.name == name)
+        samples = self.samples[way, direction][name]
+        return self.size_of(client) / 1e6 / statistics.median(sample[0] for sample in samples)
+
+    def cpu(self, way: str, direction: str, name: str) -> float:
+        """CPU seconds of the client per GB."""
+        (client,) = (each for each in self.clients if each.name == name)
+        samples = self.samples[way, direction][name]
+        return statistics.median(sample[1] for sample in samples) / self.size_of(client) * 1e9
+
+    # -- the page
+
+    def table(self, value: Any, digits: int) -> list[str]:
+        names = [client.name for client in self.clients]
+        lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+        for (way, direction), samples in self.samples.items():
+            cells = []
             for name in names:
-                seconds = statistics.median(sample[0] for sample in samples[name])
-                used = statistics.median(sample[1] for sample in samples[name])
-                rate[name] = size / 1e6 / seconds
-                row.append(f"{name} {rate[name]:6.0f} ({used / size * 1e9:.2f})")
-            best = max([rate[name] for name in names if name != "hussh"], default=0)
-            ratio = f"  {rate['hussh'] / best:.2f} x the best peer" if best else ""
-            print(f"  {way:6} {direction:4}  " + "  ".join(row) + ratio, flush=True)
-    for worker in workers.values():
-        worker.end()
+                text = f"{value(way, direction, name):.{digits}f}" if samples.get(name) else "–"
+                cells.append(f"**{text}**" if name == OURS else text)
+            lines.append(f"| {DIRECTIONS[direction]} {WAYS[way]} | " + " | ".join(cells) + " |")
+        return lines
+
+    def goals(self) -> list[str]:
+        lines = ["| our rate as a multiple | measured | goal |", "|---|---:|---:|"]
+        for (way, direction), samples in self.samples.items():
+            title = f"{DIRECTIONS[direction]} {WAYS[way]}"
+            peers = [name for name in samples if name != OURS and not name.startswith("also")]
+            if way in FAST and peers:
+                best = max(peers, key=lambda name: self.rate(way, direction, name))
+                ratio = self.rate(way, direction, OURS) / self.rate(way, direction, best)
+                goal = "≥ 1.3" if way == "direct" else "≥ 1.6"
+                lines.append(f"| {title}, of the best peer's ({best}) | {ratio:.2f} | {goal} |")
+            elif "OpenSSH" in peers:
+                ratio = self.rate(way, direction, OURS) / self.rate(way, direction, "OpenSSH")
+                lines.append(f"| {title}, of OpenSSH's | {ratio:.2f} | ≥ 0.9 |")
+        for (way, direction), times in self.small.items():
+            ratio = times["single"] / times["tree"]
+            title = f"small files, {DIRECTIONS[direction]} {WAYS[way]}, of one by one"
+            lines.append(f"| {title} | {ratio:.1f} | ≥ 5 |")
+        return lines
+
+    def page(self, count: int) -> str:
+        version = ".".join(map(str, openssh_version()))
+        parts = [f"{name} {(self.size // part) >> 20} MiB" for name, part in PART.items()]
+        lines = [
+            "# Figures for SFTP",
+            "",
+            "Written by `scripts/bench --sftp`; do not edit. Real sshds on loopback, one process",
+            f"for each client, {self.repetitions} repetitions in turns after one warm-up (fewer",
+            f"where one takes long). Each copies a file of {self.size >> 20} MiB ("
+            + ", ".join(parts)
+            + "),",
+            "and every copy is compared with its source. 50 ms: relays delay each direction by",
+            "25 ms and limit nothing. Absolute rates belong to the machine, ratios to the clients.",
+            "",
+            f"CPython {platform.python_version()}, OpenSSH {version}, {os.cpu_count()} cores.",
+            "",
+            "## MB/s (medians)",
+            "",
+            *self.table(self.rate, 0),
+            "",
+            "Client and servers share the cores, so what a client's cipher costs the server",
+            "counts: hussh prefers AES-GCM where the processor has instructions for it.",
+            "",
+            "## CPU seconds of the client per GB",
+            "",
+            *self.table(self.cpu, 2),
+            "",
+            "## Goals",
+            "",
+            *self.goals(),
+            "",
+        ]
+        if self.small:
+            single = min(count, ONE_BY_ONE)
+            lines += [f"Small files: {count} of 1 KiB at once, {single} one by one.", ""]
+        lines += ["## Peak memory of the client process", ""]
+        lines += ["| " + " | ".join(client.name for client in self.clients) + " |"]
+        lines += ["|" + "---:|" * len(self.clients)]
+        lines += ["| " + " | ".join(f"{c.peak_mib:.0f} MiB" for c in self.clients) + " |", ""]
+        return "\n".join(lines)
 
 
-def small_files(bed: Bed, count: int, folder: Path) -> None:
-    source = folder / "small"
-    source.mkdir()
-    for number in range(count):
-        (source / f"file-{number}").write_bytes(os.urandom(1024))
-    worker = Worker("hussh", bed)
-    print(f"{count} files of 1 KiB: microseconds a file (client CPU)")
-    for way in WAYS:
-        for direction in DIRECTIONS:
-            row, taken = [], {}
-            for kind in ("tree", "single"):
-                ends = (str(source), f"{kind}-{way}") if direction == "up" else (
-                    f"tree-{way}", f"{folder}/{kind}-{way}",
-                )  # fmt: skip
-                taken[kind], used = worker.do(f"{kind}_{direction}", way, *ends)
-                row.append(f"{kind} {taken[kind] / count * 1e6:.0f} ({used / count * 1e6:.0f})")
-            factor = taken["single"] / taken["tree"]
-            print(f"  {way:6} {direction:4}  " + "  ".join(row) + f"  {factor:.1f} x", flush=True)
-    worker.end()
+def clients_of(given: argparse.Namespace) -> list[Client]:
+    found = [Client(OURS, sys.executable, "sftp_hussh", TOP)]
+    if given.also:
+        also = Path(given.also).resolve()
+        found.append(Client(f"also {also.name}", sys.executable, "sftp_hussh", also))
+    if given.python_033:
+        found.append(Client("hussh 0.3.3", given.python_033, "sftp_hussh"))
+    for name in ("asyncssh", "paramiko", "OpenSSH"):
+        found.append(Client(name, sys.executable, f"sftp_{name.lower()}"))
+    if given.only:
+        found = [client for client in found if client.name in [OURS, *given.only.split(",")]]
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256, help="MiB")
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--files", type=int, default=10_000, help="0: leave that out")
-    parser.add_argument("--clients", default=",".join(CLIENTS))
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("--bed", help=argparse.SUPPRESS)
+    parser.add_argument("--repetitions", type=int, default=4)
+    parser.add_argument("--files", type=int, default=10_000, help="small ones; 0: leave that out")
+    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--output", type=Path, default=TOP / "docs/benchmarks-sftp.md")
+    parser.add_argument("--python-033", help="an interpreter that has hussh 0.3.3")
+    parser.add_argument("--only", help="comma-separated peers")
+    parser.add_argument("--also", help="another checkout of hussh, built, to compare with")
     given = parser.parse_args()
-    if given.worker:
-        work(given.worker, json.loads(given.bed))
-        return
-    from tests.support.keys import Keys
-    from tests.support.sshd import Sshd
-
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hussh-bench-")))
         folder.chmod(0o755)
         (folder / "keys").mkdir()
         keys = Keys(folder / "keys")
-        with (
-            Sshd(folder / "b", keys, name="bastion") as bastion,
-            Sshd(folder / "t", keys, name="target") as target,
-        ):
-            bed = {
-                "bastion": (bastion.host, bastion.port),
-                "target": (target.host, target.port),
-                "user": target.alice.name,
-                "key": str(target.alice.key.path),
-            }
-            clients = given.clients.split(",")
-            compare(bed, clients, given.size << 20, given.repetitions, folder)
-            if given.files:
-                small_files(bed, given.files, folder)
+        bastion, target = (
+            stack.enter_context(Sshd(folder / name, keys, name=name, options={"LogLevel": "INFO"}))
+            for name in ("bastion", "target")
+        )
+        ends = {"bastion": [bastion.host, bastion.port], "target": [target.host, target.port]}
+        for name in ("bastion", "target"):
+            relay = stack.enter_context(Relay(*ends[name], rtt=RTT))
+            ends[f"slow {name}"] = [relay.host, relay.port]
+        home = folder / "home"
+        (home / ".ssh").mkdir(parents=True, mode=0o700)
+        known = home / ".ssh/known_hosts"
+        known.write_text(
+            "".join(
+                server.known_hosts_line(*end)
+                for server in (bastion, target)
+                for end in (ends[server.name], ends[f"slow {server.name}"])
+            )
+        )
+        bed = {
+            "user": target.alice.name,
+            "key": str(target.alice.key.path),
+            "known_hosts": str(known),
+            "home": str(home),
+            "ways": {
+                "direct": [ends["target"]],
+                "jump": [ends["bastion"], ends["target"]],
+                "slow": [ends["slow target"]],
+                "slow_jump": [ends["slow bastion"], ends["slow target"]],
+            },
+        }
+        size = given.size << 20
+        bench = Bench(folder, target.alice.files, clients_of(given), size, given.repetitions)
+        for client in bench.clients:
+            client.start(bed)
+        bench.measure(given.ways.split(","))
+        if given.files:
+            bench.small_files(given.files)
+        for client in bench.clients:
+            client.end()
+    given.output.write_text(bench.page(given.files))
+    print(given.output.read_text())
+    print(f"took {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ class Relay:
         self.requests = b""
         self.pending: list[dict[str, Any]] = []  # requests that wait for bytes
         self.running = True
-        self.served = 0.0
+        self.served = 0.0  # when all pairs were last looked at
 
     def run(self) -> None:
         """Serve until stdin ends."""
@@ -175,7 +175,7 @@ class Relay:
             for pair in self.pairs
             if pair.open
             for lane in pair.lanes.values()
-            # What was due when we served waits for its sink; what fell due since is for now.
+            # What was due before waits for its sink, what has become due since for us.
             if (due := lane.due()) is not None and due > self.served
         ]
         return max(0.0, min(dues) - now) if dues else None
