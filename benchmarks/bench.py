@@ -31,8 +31,20 @@ ROWS = {
     "exec_chain3": "exec in a chain of three",
     "first_exec_inner": "first exec on a fresh inner session",
     "cold_jump": "bastion + target + exec, cold",
+    "exec40": "40 execs at once",
+    "targets100": "100 targets through one bastion, exec on each",
 }
+#: Rows that take long are repeated less often.
+MOST_REPETITIONS = {"exec40": 15, "targets100": 3}
 OURS = "hussh"
+OURS_ASYNC = "hussh.aio"
+OURS_TRIO = "hussh.aio on trio"
+OLD, OLD_ASYNC = "hussh 0.3.3", "hussh.aio 0.3.3"
+PEER = "asyncssh"
+#: The columns of the two sets of tables; ours first.
+SYNC = (OURS, OLD, PEER, "OpenSSH")
+ASYNC = (OURS_ASYNC, OURS_TRIO, OLD_ASYNC, PEER)
+ASYNC_ROWS = ("connect", "exec", "exec_jump", "exec40", "cold_jump", "targets100")
 
 
 class Worker:
@@ -41,7 +53,7 @@ class Worker:
     def __init__(self, name: str, python: str, module: str, bed: dict[str, Any]) -> None:
         self.name = name
         environment = {**os.environ, "HOME": bed["home"]}
-        if name == OURS:
+        if python == sys.executable:
             environment["PYTHONPATH"] = str(TOP)
         else:
             environment.pop("PYTHONPATH", None)
@@ -79,9 +91,9 @@ class Worker:
         return statistics.median(sample[what] for sample in samples) if samples else None
 
 
-def measure(workers: list[Worker], repetitions: int) -> None:
-    for row in ROWS:
-        for repetition in range(repetitions + 1):
+def measure(workers: list[Worker], rows: list[str], repetitions: int) -> None:
+    for row in rows:
+        for repetition in range(min(repetitions, MOST_REPETITIONS.get(row, repetitions)) + 1):
             # Another client begins each time: none always follows the same neighbour.
             turn = repetition % len(workers)
             for worker in workers[turn:] + workers[:turn]:
@@ -92,20 +104,25 @@ def measure(workers: list[Worker], repetitions: int) -> None:
         print(f"  {row}", file=sys.stderr, flush=True)
 
 
-def table(workers: list[Worker], what: str, unit: str) -> list[str]:
+def table(
+    workers: dict[str, Worker], names: tuple[str, ...], rows: dict[str, str], what: str, unit: str
+) -> list[str]:
+    """A table of the rows that the first of these clients has samples of."""
+    columns = [workers[name] for name in names if name in workers]
     lines = [
-        f"| median, {unit} | " + " | ".join(worker.name for worker in workers) + " |",
-        "|---|" + "---:|" * len(workers),
+        f"| median, {unit} | " + " | ".join(worker.name for worker in columns) + " |",
+        "|---|" + "---:|" * len(columns),
     ]
-    ours = workers[0]
-    for row, title in ROWS.items():
+    for row, title in rows.items():
         cells = []
-        base = ours.median(row, what)
-        for worker in workers:
+        base = columns[0].median(row, what)
+        if base is None:
+            continue
+        for worker in columns:
             value = worker.median(row, what)
             if value is None:
                 cells.append("–")
-            elif worker is ours or not base:
+            elif worker is columns[0] or not base:
                 cells.append(f"**{value:.2f}**")
             else:
                 cells.append(f"{value:.2f} ({value / base:.1f} ×)")
@@ -113,61 +130,75 @@ def table(workers: list[Worker], what: str, unit: str) -> list[str]:
     return lines
 
 
-def goals(workers: list[Worker]) -> list[str]:
+def goals(workers: dict[str, Worker]) -> list[str]:
     """What we set out to reach, and what this run says."""
-    by_name = {worker.name: worker for worker in workers}
-    ours = by_name[OURS]
 
-    def ratio(row: str, other: float | None) -> float:
-        mine = ours.median(row)
-        return mine / other if mine and other else float("nan")
+    def value(name: str, row: str, what: str = "ms") -> float:
+        found = workers[name].median(row, what) if name in workers else None
+        return float("nan") if found is None else found
 
-    direct = ours.median("exec")
+    def ours(row: str, other: float) -> float:
+        return value(OURS, row) / other
+
     rows = [
-        ("exec through a bastion, of a direct one", ratio("exec_jump", direct), "≤ 1.3"),
-        ("exec in a chain of three, of a direct one", ratio("exec_chain3", direct), "≤ 1.6"),
+        ("exec through a bastion, of a direct one",
+         ours("exec_jump", value(OURS, "exec")), "≤ 1.3"),
+        ("exec in a chain of three, of a direct one",
+         ours("exec_chain3", value(OURS, "exec")), "≤ 1.6"),
         ("first exec on a fresh inner session, of a later one",
-         ratio("first_exec_inner", ours.median("exec_jump")), "< 3"),
+         ours("first_exec_inner", value(OURS, "exec_jump")), "< 3"),
+        ("connect, of asyncssh's", ours("connect", value(PEER, "connect")), "≤ 1"),
+        ("direct exec, of asyncssh's", ours("exec", value(PEER, "exec")), "≤ 1"),
+        ("the cold jump, of asyncssh's", ours("cold_jump", value(PEER, "cold_jump")), "≤ 0.45"),
+        ("exec through a bastion, of 0.3.3's", ours("exec_jump", value(OLD, "exec_jump")),
+         "≤ 0.125"),
     ]  # fmt: skip
-    peer = by_name.get("asyncssh")
-    if peer:
+    for peer in (PEER, OLD_ASYNC):
         rows += [
-            ("connect, of asyncssh's", ratio("connect", peer.median("connect")), "≤ 1"),
-            ("direct exec, of asyncssh's", ratio("exec", peer.median("exec")), "≤ 1"),
-            (
-                "the cold jump, of asyncssh's",
-                ratio("cold_jump", peer.median("cold_jump")),
-                "≤ 0.45",
-            ),
+            (f"async: {ROWS[row]}, of {peer}'s", value(OURS_ASYNC, row) / value(peer, row), "< 1")
+            for row in ASYNC_ROWS
         ]
-    old = by_name.get("hussh 0.3.3")
-    if old:
-        slow = ratio("exec_jump", old.median("exec_jump"))
-        rows.append(("exec through a bastion, of 0.3.3's", slow, "≤ 0.125"))
+    cpu = value(OURS_ASYNC, "targets100", "cpu_ms") / value(PEER, "targets100", "cpu_ms")
+    rows.append(("async: client CPU for the 100 targets, of asyncssh's", cpu, "≤ 0.35"))
     lines = ["| our time as a part | measured | goal |", "|---|---:|---:|"]
-    return lines + [f"| {name} | {value:.2f} | {goal} |" for name, value, goal in rows]
+    return lines + [
+        f"| {name} | {part:.2f} | {goal} |" for name, part, goal in rows if part == part
+    ]
 
 
-def report(workers: list[Worker], repetitions: int) -> str:
+def report(workers: dict[str, Worker], repetitions: int) -> str:
     version = ".".join(map(str, openssh_version()))
+    asynchronous = {row: ROWS[row] for row in ASYNC_ROWS}
+    synchronous = {row: title for row, title in ROWS.items() if row not in MOST_REPETITIONS}
     lines = [
         "# Figures",
         "",
         "Written by `scripts/bench`; do not edit. Real sshds on loopback, one process for each",
-        f"client, {repetitions} repetitions in turns, after one warm-up. In brackets: how many",
-        "times ours. Absolute times belong to the machine, ratios to the clients.",
+        f"client, {repetitions} repetitions in turns (3 for the 100 targets), after one warm-up.",
+        "In brackets: how many times ours. Absolute times belong to the machine, ratios to the",
+        "clients.",
         "",
         f"CPython {platform.python_version()}, OpenSSH {version}, {os.cpu_count()} cores.",
-        "",
-        "## Time",
-        "",
-        *table(workers, "ms", "ms"),
-        "",
-        "OpenSSH: an open connection is a ControlMaster; each exec starts a program.",
-        "",
-        "## CPU time of the client",
-        "",
-        *table(workers, "cpu_ms", "ms of CPU"),
+    ]
+    sets = [("", SYNC, synchronous), (", async", ASYNC, asynchronous)]
+    for name, columns, rows in sets:
+        if columns[0] not in workers:
+            continue
+        lines += ["", f"## Time{name}", "", *table(workers, columns, rows, "ms", "ms")]
+        if "OpenSSH" in columns:
+            lines += ["", ("OpenSSH: an open connection is a ControlMaster; each exec starts a"
+                      " program.")]  # fmt: skip
+        lines += ["", f"## CPU time of the client{name}", ""]
+        lines += table(workers, columns, rows, "cpu_ms", "ms of CPU")
+    if OURS_ASYNC in workers:
+        lines += ["", "## Memory for 100 targets through one bastion", ""]
+        row = {"targets100": "growth of the process until its peak"}
+        lines += table(workers, ASYNC, row, "grown_mib", "MiB")
+        if OLD_ASYNC in workers:
+            lines += ["", ("0.3.3 starts an `ssh` program for each target, whose memory is not"
+                      " counted.")]  # fmt: skip
+    shown = list(workers.values())
+    lines += [
         "",
         "## Goals",
         "",
@@ -175,9 +206,9 @@ def report(workers: list[Worker], repetitions: int) -> str:
         "",
         "## Peak memory of the client process",
         "",
-        "| " + " | ".join(worker.name for worker in workers) + " |",
-        "|" + "---:|" * len(workers),
-        "| " + " | ".join(f"{worker.peak_mib:.0f} MiB" for worker in workers) + " |",
+        "| " + " | ".join(worker.name for worker in shown) + " |",
+        "|" + "---:|" * len(shown),
+        "| " + " | ".join(f"{worker.peak_mib:.0f} MiB" for worker in shown) + " |",
         "",
     ]
     return "\n".join(lines)
@@ -189,14 +220,23 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=TOP / "docs/benchmarks.md")
     parser.add_argument("--python-033", help="an interpreter that has hussh 0.3.3")
     parser.add_argument("--only", help="comma-separated clients")
+    parser.add_argument("--rows", help=f"comma-separated, of {', '.join(ROWS)}")
     arguments = parser.parse_args()
-    clients = [(OURS, sys.executable, "hussh_ours")]
+    clients = [
+        (OURS, sys.executable, "hussh_ours"),
+        (OURS_ASYNC, sys.executable, "hussh_aio"),
+        (OURS_TRIO, sys.executable, "hussh_trio"),
+    ]
     if arguments.python_033:
-        clients.append(("hussh 0.3.3", arguments.python_033, "hussh_033"))
+        clients += [
+            (OLD, arguments.python_033, "hussh_033"),
+            (OLD_ASYNC, arguments.python_033, "hussh_033_aio"),
+        ]
     clients += [
-        ("asyncssh", sys.executable, "asyncssh_client"),
+        (PEER, sys.executable, "asyncssh_client"),
         ("OpenSSH", sys.executable, "openssh"),
     ]
+    rows = arguments.rows.split(",") if arguments.rows else list(ROWS)
     if arguments.only:
         clients = [client for client in clients if client[0] in arguments.only.split(",")]
     with tempfile.TemporaryDirectory(prefix="hussh-bench-") as folder:
@@ -206,9 +246,11 @@ def main() -> None:
         (home / ".ssh").mkdir(parents=True, mode=0o700)
         key = keys.get("ed25519", name="bench")
         servers = {}
+        workers: list[Worker] = []
         try:
             for name in ("bastion", "middle", "target"):
-                server = Sshd(Path(folder, name), keys, name=name, options={"LogLevel": "INFO"})
+                options = {"LogLevel": "INFO", "MaxSessions": 200, "MaxStartups": "300:30:300"}
+                server = Sshd(Path(folder, name), keys, name=name, options=options)
                 server.authorize(server.alice, key)
                 servers[name] = server.start()
             known = home / ".ssh/known_hosts"
@@ -220,16 +262,20 @@ def main() -> None:
                 "home": str(home),
                 **{name: [server.host, server.port] for name, server in servers.items()},
             }
-            workers = [Worker(name, python, module, bed) for name, python, module in clients]
-            measure(workers, arguments.repetitions)
+            for name, python, module in clients:
+                workers.append(Worker(name, os.path.abspath(python), module, bed))
+            measure(workers, rows, arguments.repetitions)
             for worker in workers:
                 worker.end()
         finally:
+            for worker in workers:
+                worker.process.kill()
             for server in servers.values():
                 server.stop()
     arguments.output.parent.mkdir(exist_ok=True)
-    arguments.output.write_text(report(workers, arguments.repetitions))
+    arguments.output.write_text(report({w.name: w for w in workers}, arguments.repetitions))
     print(arguments.output.read_text())
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -89,8 +89,9 @@ void link_fail_text(hussh_link *link, int dead, int code, const char *text) {
 
 static LIBSSH2_ALLOC_FUNC(on_alloc) {
   hussh_link *link = *abstract;
-  /* Pages of the big struct that are never touched cost nothing. */
-  void *made = count == sizeof(LIBSSH2_SESSION) ? calloc(1, count) : malloc(count ? count : 1);
+  /* Not calloc, also for the big struct: that one is mostly buffers, whose pages
+   * cost nothing until they are used (patch 0013 clears the rest). */
+  void *made = malloc(count ? count : 1);
   link->blocks += made != NULL;
   link->starved |= !made;
   return made;
@@ -361,6 +362,7 @@ void hussh_link_look(const hussh_link *link, hussh_link_info *info) {
   info->queued = link->out.len + link->pending.len;
   info->received = link->received;
   info->sent = link->sent;
+  info->packets = link->packets;
   memcpy(info->text, link->text, sizeof(info->text));
 }
 

@@ -43,6 +43,7 @@ typedef struct {
   int rekeying, rekeys;     /* a key exchange runs now; how many have ended */
   size_t queued;            /* bytes not yet handed to the source */
   uint64_t received, sent;  /* bytes taken from and given to the source */
+  uint64_t packets;         /* received */
   char text[256];           /* what went wrong, NUL-terminated, the peer's words included */
 } hussh_link_info;
 

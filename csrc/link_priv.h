@@ -34,7 +34,7 @@ struct hussh_link {
   uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new ... */
   uint64_t keyed_sent, keyed_received; /* ... and bytes */
   int globals_asked, global_replies;
-  uint64_t received, sent;
+  uint64_t received, sent, packets;
   char text[256];
   unsigned char preamble[256];
   size_t preamble_len;

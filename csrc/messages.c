@@ -128,6 +128,7 @@ int link_message_hook(LIBSSH2_SESSION *session, const unsigned char *message, si
   hussh_link *link = session->abstract;
   if (link->dead)
     return 1;
+  link->packets++;
   if (message[0] < 50)
     return transport_message(link, message, len);
   if (session->state & LIBSSH2_STATE_INITIAL_KEX) {

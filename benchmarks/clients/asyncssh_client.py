@@ -73,6 +73,25 @@ class Client:
     def row_cold_jump(self) -> None:
         self.run(self.cold())
 
+    def row_exec40(self) -> None:
+        async def work() -> None:
+            await asyncio.gather(*(self.true(self.bastion) for _ in range(40)))
+
+        self.run(work())
+
+    def row_targets100(self) -> None:
+        async def one(bastion: Any) -> None:
+            target = await self.connect("target", bastion)
+            await self.true(target)
+            await self.close(target)
+
+        async def work() -> None:
+            bastion = await self.connect("bastion")
+            await asyncio.gather(*(one(bastion) for _ in range(100)))
+            await self.close(bastion)
+
+        self.run(work())
+
     def end(self) -> None:
         self.run(self.close(self.deep, self.target, self.middle, self.bastion))
         self.loop.close()

@@ -27,8 +27,21 @@ def peak_mib() -> float:
     return max(usage.ru_maxrss for usage in usages) / 1024
 
 
+def memory_mib(field: str) -> float:
+    """A field of /proc/self/status: VmRSS, or VmHWM, the most since `forget_peak`."""
+    with open("/proc/self/status") as file:
+        line = next(line for line in file if line.startswith(field))
+    return int(line.split()[1]) / 1024
+
+
+def forget_peak() -> None:
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
 def load(name: str) -> Any:
     path = Path(__file__).with_name(f"{name}.py")
+    sys.path.insert(0, str(path.parent))  # one client may extend another
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(path)
@@ -49,11 +62,17 @@ def main() -> None:
         elif "row" in order:
             prepared = getattr(client, f"before_{order['row']}", lambda: None)()
             given = () if prepared is None else (prepared,)
+            forget_peak()
+            before = memory_mib("VmRSS")
             cpu, start = cpu_seconds(), time.perf_counter()
             left = getattr(client, f"row_{order['row']}")(*given)
             elapsed = time.perf_counter() - start
             getattr(client, f"after_{order['row']}", lambda _: None)(left)
-            answer = {"ms": elapsed * 1000, "cpu_ms": (cpu_seconds() - cpu) * 1000}
+            answer = {
+                "ms": elapsed * 1000,
+                "cpu_ms": (cpu_seconds() - cpu) * 1000,
+                "grown_mib": memory_mib("VmHWM") - before,
+            }
         else:
             client.end()
             answer = {"peak_mib": peak_mib()}

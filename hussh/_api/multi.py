@@ -222,9 +222,10 @@ class MultiConnection:
         Returns:
             Status 0 and no output for each host that is connected.
         """
-        result = self._run(self._crew.connect(timeout), on_result)
+        work = self._crew.connect(timeout)
+        result = self._run(work, on_result)
         if prune_failures:
-            self._crew.prune(result.values())
+            self._crew.prune(work, result.values())
         return result
 
     # -- commands

@@ -59,9 +59,10 @@ class AsyncMultiConnection:
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Connect all hosts that are not connected; see `MultiConnection.connect`."""
-        result = await self._run(self._crew.connect(timeout), on_result)
+        work = self._crew.connect(timeout)
+        result = await self._run(work, on_result)
         if prune_failures:
-            self._crew.prune(result.values())
+            self._crew.prune(work, result.values())
         return result
 
     async def execute(

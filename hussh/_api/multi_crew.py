@@ -57,7 +57,7 @@ class Work(NamedTuple):
     Attributes:
         title: for a progress display.
         phase: for errors that do not know it.
-        again: whether it may open what was closed.
+        again: whether it may open what was closed or has been lost.
     """
 
     title: str
@@ -106,6 +106,8 @@ class Crew:
         items = self._begin(work, None)
         missing = bytearray(b"\1") * len(work.items)
         if items is not None:
+            for _ in drain(_close, self._lost(work, items), self.batch_size):
+                pass
             for index, result in drain(_job(work), items, self.batch_size):
                 missing[index] = 0
                 yield index, result
@@ -119,6 +121,9 @@ class Crew:
         if items is None:
             yield Results(work, None)
             return
+        async with HereDrain(_close, self._lost(work, items), self.batch_size, here) as closed:
+            async for _ in closed:
+                pass
         async with HereDrain(_job(work), items, self.batch_size, here) as results:
             yield Results(work, results)
 
@@ -135,6 +140,17 @@ class Crew:
             found.append((lane, item))
         return found
 
+    def _lost(
+        self, work: Work, items: list[tuple[Lane, tuple[Member, Any]]]
+    ) -> list[tuple[Lane, Member]]:
+        """Whose connections must be closed before any is opened again.
+
+        All of them: whoever connected first would find the old bastion otherwise.
+        """
+        if not work.again:
+            return []
+        return [(lane, member) for lane, (member, _) in items if member.connection._shared.is_lost]
+
     # -- what can be done
 
     def connect(self, timeout: float | None) -> Work:
@@ -146,10 +162,6 @@ class Crew:
 
         for member in self.members:
             member.failure = None
-            shared = member.connection._shared
-            # All of these at once: whoever connects first must not find the old bastion.
-            if shared.is_lost:
-                shared.collect()
         return Work("connect", "connect", connect, self.everywhere(), again=True)
 
     def everywhere(self, argument: Any = None) -> list[tuple[Member, Any]]:
@@ -214,10 +226,11 @@ class Crew:
 
         return Work(title, "sftp", run, self.everywhere())
 
-    def prune(self, results: list[HostResult]) -> None:
-        """Keep those members only that have succeeded in `connect`."""
-        pairs = zip(self.members, results, strict=True)
-        self.members = [member for member, result in pairs if result.status == 0]
+    def prune(self, work: Work, results: list[HostResult]) -> None:
+        """Forget the members for which `connect` has failed."""
+        pairs = zip(work.items, results, strict=True)
+        failed = {id(member) for (member, _), result in pairs if result.status != 0}
+        self.members = [member for member in self.members if id(member) not in failed]
 
     # -- on one host
 

@@ -17,7 +17,7 @@ __all__ = ["AsyncMultiFileTailer", "MultiFileTailer", "TailWork"]
 class Tailer(Protocol):
     """What `AsyncConnection.tail` returns."""
 
-    contents: str
+    contents: str | None
 
     async def __aenter__(self) -> Any: ...
 
@@ -82,7 +82,7 @@ class TailWork:
         async def leave(member: Member, tail: Tail) -> HostResult:
             tailer = self._tailer(tail)
             await tailer.__aexit__(None, None, None)
-            return HostResult(member.host, tailer.contents.encode(), status=0)
+            return HostResult(member.host, (tailer.contents or "").encode(), status=0)
 
         return Work("tail", "sftp", leave, list(self._items))
 

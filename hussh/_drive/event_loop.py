@@ -23,6 +23,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from sys import is_finalizing
 from time import monotonic
 from typing import Any, TypeVar
@@ -38,6 +39,7 @@ from .keepalive import Rounds, Tended
 from .loop import Loop, until
 from .several import Several
 from .tree import BaseTree, Stream, Waiter
+from .turns import one_at_a_time
 
 __all__ = ["Tree", "grow"]
 
@@ -173,8 +175,10 @@ class Tree(BaseTree[Any]):
                 try:
                     if me is None:
                         assert isinstance(need, Blocking)  # noqa: S101  (there are two needs)
-                        # A cancelled operation may still want to close a file.
-                        with anyio.CancelScope(shield=cancelled):
+                        if cancelled:  # it may still want to close a file
+                            with anyio.CancelScope(shield=True):
+                                answer = await self._block(need, deadline)
+                        else:
                             answer = await self._block(need, deadline)
                         turn = monotonic() + TURN
                     elif await self._wait(me, token, deadline):
@@ -290,7 +294,7 @@ class _Call:
         self._left = left
         self._loop = loop
         self._given_up = self._begun = self._over = False
-        self._ended = anyio.Event()
+        self._ended: anyio.Event | None = None  # exists before `_given_up` is set
         # Not returned by the thread: trio takes a coroutine for a mistake.
         self._results: list[Any] = []
 
@@ -298,12 +302,13 @@ class _Call:
         try:
             await anyio.to_thread.run_sync(self._make, abandon_on_cancel=True)
         except BaseException:
+            ended = self._ended = anyio.Event()
             self._given_up = True
             if self._need.abort is not None:
                 self._need.abort()
             if self._begun and not self._over and not self._need.patient:
                 with anyio.move_on_after(LAST_MOMENT, shield=True):
-                    await self._ended.wait()
+                    await ended.wait()
             self._discard()
             raise
         return self._results.pop()
@@ -313,12 +318,14 @@ class _Call:
         if self._given_up:
             return
         try:
-            self._results.append(self._need.call(self._left))
+            need, left = self._need, self._left
+            self._results.append(one_at_a_time(need.turn, partial(need.call, left), left))
         finally:
             self._over = True
             if self._given_up:
                 self._discard()
-                self._loop.soon(self._ended.set)
+                if self._ended is not None:
+                    self._loop.soon(self._ended.set)
 
     def _discard(self) -> None:
         """Close a file that was opened, or a coroutine that was made; both threads may try."""

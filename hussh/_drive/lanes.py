@@ -122,9 +122,11 @@ class Lanes:
             return loops
 
     def ended(self) -> None:
-        """All connections are closed."""
+        """The loops are; no connection of theirs is left open, even if closing was interrupted."""
+        users, self._users = self._users, []
+        for user in users:
+            self._let_go(user)
         self._closing = False
-        self._users = []
 
     def abandon(self) -> None:
         """In a forked child: another thread may have held the lock; nothing is ours to close."""
@@ -142,11 +144,14 @@ class Lanes:
         if loops.forked:
             return None
         for user in users:
-            if self.of(user) is not None:  # others belong to a loop that still runs
-                user.kept = False
-                user.collect()
+            self._let_go(user)
         loops.stop()
         return loops
+
+    def _let_go(self, user: Shared) -> None:
+        if user.is_open and self.of(user) is not None:  # others belong to a loop that still runs
+            user.kept = False
+            user.collect()
 
 
 def _is_open(tree: list[Shared]) -> bool:

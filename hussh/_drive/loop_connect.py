@@ -101,8 +101,9 @@ async def connect(
     """
     way: Way[AsyncSession, Tree] = Way(AsyncSession, hops, bastion)
     try:
-        with until(deadline):
-            await anyio.to_thread.run_sync(way.load, abandon_on_cancel=True)
+        if not way.is_loaded():
+            with until(deadline):
+                await anyio.to_thread.run_sync(way.load, abandon_on_cancel=True)
         if pacer is None:
             tree = await _tree_of(way, deadline)
             await tree.run(way.bring_up(), deadline)
@@ -153,6 +154,7 @@ async def _bring_up_one(
         # It is up, answer or not; what happens to it from now on its user will be told.
         with contextlib.suppress(HusshError, DeadlineExceeded):
             await tree.run(confirm(link), end if deadline is None else min(end, deadline))
+        turn.confirmed = True
 
 
 def _ended_well(error: HusshError) -> bool:

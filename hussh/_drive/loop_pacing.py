@@ -47,8 +47,8 @@ async def in_turn(
         note: is told of each refusal.
 
     Raises:
-        ServerBusy: it was still refused when time was over (its cause is then the
-            ConnectTimeout), or at the last try.
+        ServerBusy: it, or others at that server, were still refused when time was over (its
+            cause is then the ConnectTimeout) or, without a limit, after so many tries.
         DeadlineExceeded: time was over, and the server had refused nobody.
         Whatever else `attempt` raises, at once.
     """
@@ -59,6 +59,8 @@ async def in_turn(
         while True:
             place.phase = "queue"
             await _granted(turn, deadline)
+            if deadline is None and turn.hopeless:
+                raise place.mark(_refusal(busy, turn, tries))
             place.phase = "connect"
             tries += 1
             try:
@@ -80,11 +82,9 @@ async def in_turn(
     except DeadlineExceeded as late:
         if place.phase not in UNHEARD:
             raise
-        refusal = _refusal(busy, turn)
-        if refusal is None:
+        if busy is None and not turn.refusing:
             raise
-        refusal.tries = tries
-        place.mark(refusal)
+        refusal = place.mark(_refusal(busy, turn, tries))
         raise refusal from timed_out(place, late, time_limit)
     finally:
         turn.give_back()
@@ -98,18 +98,21 @@ async def _granted(turn: Turn, deadline: float | None) -> None:
             if not turn.granted:
                 await event.wait()
         while left := turn.pause():
+            if deadline is None and turn.hopeless:
+                return
             await anyio.sleep(left)
 
 
-def _refusal(busy: ServerBusy | None, turn: Turn) -> ServerBusy | None:
-    """Our own, or what others were told when they were refused last; None: nobody was."""
+def _refusal(busy: ServerBusy | None, turn: Turn, tries: int) -> ServerBusy:
+    """Our own, or one that says what others were told when they were refused last."""
     if busy is not None:
-        return copy.copy(busy)
-    text = turn.refusing
-    if text is None:
-        return None
+        mine = copy.copy(busy)
+        mine.tries = tries
+        return mine
+    text = turn.server_text
     said = f", saying: {text}" if text else ""
     return ServerBusy(
-        "the server was too busy to be asked before the time was over; it refused others" + said,
+        f"the server is too busy: it refused others{said}, and this one was not tried",
         server_text=text,
+        tries=tries,
     )

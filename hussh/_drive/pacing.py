@@ -40,7 +40,8 @@ __all__ = ["HANDSHAKES", "TRIES", "Pacer", "Server", "Statistics", "Turn", "serv
 
 #: Fits OpenSSH's default of MaxStartups 10:30:100, and leaves others a little.
 HANDSHAKES = 8
-#: So often a handshake without a time limit is tried.
+#: So often a handshake without a time limit is tried, and so many bursts of refusals in a row
+#: are enough for all that wait for that server without one.
 TRIES = 8
 #: Seconds of the first and of the longest pause after refusals.
 PAUSE = (0.1, 10.0)
@@ -49,6 +50,10 @@ PAUSE = (0.1, 10.0)
 BAN_PAUSE = (0.5, 60.0)
 #: So many rounds of successes and a limit that was too much once is tried again.
 PROBE_ROUNDS = 16
+
+
+#: Seconds for which a login may go on counting as unauthenticated with the server, see `confirm`.
+LAG = 0.05
 
 
 class Server(NamedTuple):
@@ -116,13 +121,14 @@ class Turn:
         granted: the handshake may begin, once `pause` is 0.
         wake: called, from any thread, when it is granted; set by whoever waits, who then
             looks at `granted` once more.
+        confirmed: the server has answered something after the login; set by whoever saw it.
     """
 
-    __slots__ = ("granted", "wake", "_epoch", "_holds", "_jitter", "_number", "_pacer", "_state",
-                 "_wants")  # fmt: skip
+    __slots__ = ("confirmed", "granted", "wake", "_epoch", "_holds", "_jitter", "_number",
+                 "_pacer", "_state", "_wants")  # fmt: skip
 
     def __init__(self, pacer: Pacer, state: _State, number: int) -> None:
-        self.granted = False
+        self.granted = self.confirmed = False
         self.wake: Callable[[], object] | None = None
         self._pacer = pacer
         self._state = state
@@ -151,9 +157,19 @@ class Turn:
         return self._state.granted + self._state.waiting <= 1
 
     @property
-    def refusing(self) -> str | None:
-        """What the server said when it refused; None: it took a handshake since, or all."""
-        return self._state.text if self._state.bursts else None
+    def refusing(self) -> bool:
+        """Whether the server has refused, and let nobody in since."""
+        return self._state.bursts > 0
+
+    @property
+    def server_text(self) -> str:
+        """What it said when it refused last; maybe nothing."""
+        return self._state.text
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the server has just refused so much that none need wait without a limit."""
+        return self._state.bursts >= TRIES and self.pause() > 0
 
     @property
     def refused_before(self) -> bool:
@@ -284,6 +300,8 @@ def _succeeded(turn: Turn) -> None:
     _give_back(turn)
     state.authenticated += 1
     state.bursts = 0
+    if not turn.confirmed:
+        state.not_before = max(state.not_before, turn._pacer._clock() + LAG)
     most = turn._pacer._handshakes
     if state.limit >= most:
         return

@@ -14,13 +14,14 @@ from typing import Any, Generic, TypeVar
 from .._native.link import Link
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
-from .._protocol.session import Place, load_known_hosts
+from .._protocol.session import Place, known_hosts
 from .._protocol.way import Stage, bring_up, plan, timed_out
 from ..errors import CommandTimeout, ConnectionClosed, HusshError
 from .ask_agent import ask_agent
 from .keepalive import Keepalive
 from .pacing import Server, server_of
 from .tree import BaseTree
+from .turns import one_at_a_time
 
 __all__ = ["Hop", "Way"]
 
@@ -173,11 +174,18 @@ class Way(Generic[H, AnyTree]):
             server = server_of(options, server)
             self.servers.append(server)
 
+    def is_loaded(self) -> bool:
+        """`load`, where no file has to be read for it; False: call that."""
+        for stage in self.stages:
+            stage.known = known_hosts(stage.options).at_hand()
+        return all(stage.known is not None for stage in self.stages)
+
     def load(self) -> None:
         """Read what is recorded of host keys; reads files."""
         for stage in self.stages:
+            files = known_hosts(stage.options)
             try:
-                stage.known = load_known_hosts(stage.options)
+                stage.known = one_at_a_time(files, files.load, None)
             except HusshError as error:
                 raise stage.place.mark(error) from error.__cause__
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import select
 import threading
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from ..errors import HusshError
 from .bell import Bell
 from .patience import patience
 from .tree import BUDGET, BaseTree, Stream
+from .turns import one_at_a_time
 
 __all__ = ["BUDGET", "Stream", "Tree"]
 
@@ -133,7 +135,7 @@ class Tree(BaseTree[_Waiter]):
             if left is not None and left <= 0:
                 raise DeadlineExceeded
             try:
-                answer = need.call(left)
+                answer = one_at_a_time(need.turn, partial(need.call, left), left)
             except TimeoutError:
                 if deadline is not None and monotonic() >= deadline:
                     raise DeadlineExceeded from None

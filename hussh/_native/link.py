@@ -23,7 +23,6 @@ __all__ = ["FAST_AES", "Channel", "ChannelState", "Death", "Link", "Method", "Ph
 
 lib.libssh2_init(0)  # once, before threads: its counters are not atomic
 
-MAX_MESSAGE = 64 * 1024
 EVENTS_AT_ONCE = 256
 
 
@@ -134,7 +133,7 @@ class LinkState:
     """A snapshot of what the C side knows of a link."""
 
     __slots__ = ("phase", "death", "code", "text", "messages", "replies", "rekeys", "queued",
-                 "received", "sent")  # fmt: skip
+                 "received", "sent", "packets")  # fmt: skip
 
     def __init__(self, info: Any) -> None:
         self.phase = Phase(info.phase)
@@ -147,13 +146,14 @@ class LinkState:
         self.queued = int(info.queued)
         self.received = int(info.received)
         self.sent = int(info.sent)
+        self.packets = int(info.packets)
 
 
 class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
     __slots__ = ("_ptr", "_info", "_tokens", "outer", "root", "token", "trash",
-                 "sessions", "sessions_ended", "sessions_left", "session_limit",
+                 "sessions", "sessions_ended", "sessions_left", "session_limit", "kept",
                  "_queue", "_queues",
                  "__weakref__")  # fmt: skip
 
@@ -173,6 +173,8 @@ class Link:
         #: Sessions that we have closed and whose places the server may not have cleared yet.
         self.sessions_left = 0
         self.session_limit: int | None = None
+        #: What lives as long as the link, so that others can share it.
+        self.kept: tuple[object, ...] = ()
         self._queue: dict[Ticket, None] = {}
         self._queues: dict[int, Link] = {}  # of a root: its links that have a queue, by token
 
@@ -349,11 +351,12 @@ class Link:
 
     def message(self) -> bytes | None:
         """The oldest authentication message that has not been taken; None: none."""
-        if not self.look().messages:
+        size = lib.hussh_link_message(self.pointer, ffi.NULL, 0)
+        if size < 0:
             return None
-        buffer = bytearray(MAX_MESSAGE)
-        size = lib.hussh_link_message(self.pointer, ffi.from_buffer(buffer), len(buffer))
-        return bytes(memoryview(buffer)[:size])
+        buffer = bytearray(size)
+        lib.hussh_link_message(self.pointer, ffi.from_buffer(buffer), size)
+        return bytes(buffer)
 
     def rekey(self) -> None:
         """Begin a key exchange (RFC 4253 section 9)."""

@@ -28,6 +28,9 @@ from ..errors import HostKeyError, ProtocolError
 from .patterns import matches_list
 from .wire import Reader
 
+#: Names and contents.
+Files = tuple[tuple[str, bytes], ...]
+
 DEFAULT_FILE = "~/.ssh/known_hosts"
 POLICIES = ("accept-unknown", "accept-new", "strict", "ignore")
 REVOKED = "revoked"
@@ -167,9 +170,10 @@ class KnownHosts:
 
     def __init__(self) -> None:
         self._lines: list[_Line] = []
-        self._exact: dict[bytes, list[int]] = {}
+        self._exact: dict[bytes, tuple[int, ...]] = {}
         self._hashed: list[tuple[int, bytes, bytes]] = []
         self._wild: list[int] = []
+        self._entries: dict[int, Entry | None] = {}  # of lines that were looked up
 
     @classmethod
     def load(cls, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> KnownHosts:
@@ -178,10 +182,13 @@ class KnownHosts:
         Raises:
             HostKeyError: a file exists and cannot be read.
         """
-        known = cls()
-        if isinstance(paths, (str, os.PathLike)):
-            paths = (paths,)
-        for path in map(_expand, paths):
+        return cls.of(cls.read((paths,) if isinstance(paths, (str, os.PathLike)) else paths))
+
+    @staticmethod
+    def read(paths: Iterable[str | os.PathLike[str]]) -> Files:
+        """Their names and contents, for `of`; those that do not exist are left out."""
+        files = []
+        for path in map(expand, paths):
             try:
                 with open(path, "rb") as file:
                     data = file.read()
@@ -191,7 +198,31 @@ class KnownHosts:
                 raise HostKeyError(
                     f"cannot read the known hosts in {shlex.quote(path)}: {error.strerror}"
                 ) from error
+            files.append((path, data))
+        return tuple(files)
+
+    @classmethod
+    def of(cls, files: Files) -> KnownHosts:
+        """What these files hold."""
+        known = cls()
+        for path, data in files:
             known._add(data, path)
+        return known
+
+    def grown(self, old: object, new: Files) -> KnownHosts | None:
+        """What the files hold now, if since `old` (what we hold) only the last one grew; else None.
+
+        A batch with accept-new appends a line for each host.
+        """
+        if not (isinstance(old, tuple) and old and new and old[:-1] == new[:-1]):
+            return None
+        (path, before), (same, after) = old[-1], new[-1]
+        if path != same or not before.endswith(b"\n") or not after.startswith(before):
+            return None
+        known = KnownHosts()
+        known._lines, known._exact = self._lines.copy(), self._exact.copy()
+        known._hashed, known._wild = self._hashed.copy(), self._wild.copy()
+        known._add(after[len(before) :], path, before.count(b"\n") + 1)
         return known
 
     @classmethod
@@ -201,8 +232,8 @@ class KnownHosts:
         known._add(data, name)
         return known
 
-    def _add(self, data: bytes, file: str) -> None:
-        for number, text in enumerate(data.split(b"\n"), 1):
+    def _add(self, data: bytes, file: str, first: int = 1) -> None:
+        for number, text in enumerate(data.split(b"\n"), first):
             line = _parse_line(text, number, file)
             if line is None:
                 continue
@@ -221,7 +252,7 @@ class KnownHosts:
                     self._wild.append(index)
                 else:
                     for name in set(patterns):
-                        self._exact.setdefault(name, []).append(index)
+                        self._exact[name] = (*self._exact.get(name, ()), index)
             self._lines.append(line)
 
     def lookup(self, host: str, port: int = 22) -> list[Entry]:
@@ -241,8 +272,13 @@ class KnownHosts:
             if hmac.digest(salt, raw, "sha1") == digest
         ]
         found += [index for index in self._wild if matches_list(raw, self._lines[index].names)]
-        entries = (self._lines[index].entry() for index in sorted(found))
+        entries = (self._entry(index) for index in sorted(found))
         return [entry for entry in entries if entry is not None]
+
+    def _entry(self, index: int) -> Entry | None:
+        if index not in self._entries:
+            self._entries[index] = self._lines[index].entry()
+        return self._entries[index]
 
     def key_types(self, host: str, port: int = 22) -> list[str]:
         """Types of the keys recorded for the host, in file order, for `algorithms_for`.
@@ -345,7 +381,7 @@ def append_line(path: str | os.PathLike[str], line: bytes) -> None:
     Raises:
         OSError: the file cannot be opened or written.
     """
-    where = _expand(path)
+    where = expand(path)
     if where.startswith("~"):
         raise FileNotFoundError(f"no home folder is known for {where}")
     _make_folders(os.path.dirname(where))
@@ -362,24 +398,32 @@ def append_line(path: str | os.PathLike[str], line: bytes) -> None:
 
 
 def record(
-    path: str | os.PathLike[str], host: str, port: int, key_blob: bytes, *, hashed: bool = False
+    path: str | os.PathLike[str],
+    host: str,
+    port: int,
+    key_blob: bytes,
+    known: KnownHosts | None = None,
+    *,
+    hashed: bool = False,
 ) -> Verdict:
     """Record a new host key, as policy "accept-new" asks; the verdict may still be a refusal.
 
-    The file is read again just before, for another connection may have
-    recorded the same key meanwhile (then nothing is written) or a different
-    one (then the verdict is "changed").
+    Args:
+        known: what the file holds just now; None: it is read.  It must be as new as that,
+            for another connection may have recorded the same key meanwhile (then nothing is
+            written) or a different one (then the verdict is "changed").
 
     Raises:
         HostKeyError: the file cannot be read or written.
     """
-    verdict = KnownHosts.load(path).check(host, port, key_blob, "accept-new")
+    known = known or KnownHosts.load(path)
+    verdict = known.check(host, port, key_blob, "accept-new")
     if verdict.must_record:
         try:
             append_line(path, known_hosts_line(host, port, key_blob, hashed=hashed))
         except OSError as error:
             raise HostKeyError(
-                f"cannot record the host key of {verdict.name} in {shlex.quote(_expand(path))}: "
+                f"cannot record the host key of {verdict.name} in {shlex.quote(expand(path))}: "
                 f"{error.strerror or error}",
                 host=verdict.name,
                 fingerprint=verdict.fingerprint,
@@ -474,7 +518,7 @@ def _encode(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape").lower()
 
 
-def _expand(path: str | os.PathLike[str]) -> str:
+def expand(path: str | os.PathLike[str]) -> str:
     return os.path.expanduser(os.fspath(path))
 
 

@@ -23,12 +23,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from .._native.link import Death, Link, Phase
-from .._policy.certificates import certificate_for, plain
+from .._policy.certificates import plain
+from .._policy.kept import Credential, KeyFile
 from .._policy.keys import (
     PrivateKey,
     PublicKey,
     default_key_paths,
-    load_private_key,
     signature_algorithms,
 )
 from .._policy.options import Options, Prompt, PromptCallback, PromptRequest, is_secret
@@ -37,7 +37,6 @@ from ..errors import (
     AuthenticationError,
     KeyFileError,
     KeyRefused,
-    PassphraseRequired,
     ProtocolError,
 )
 from . import agent
@@ -185,7 +184,10 @@ class _Login:
             return _Outcome.FAILURE
         request = self.key_request(algorithm, public)
         signed = string(self.link.session_id) + request
-        signature = yield Blocking(lambda _: key.sign(signed, plain(algorithm)), patient=True)
+        if key.is_quick:
+            signature = key.sign(signed, plain(algorithm))
+        else:
+            signature = yield Blocking(lambda _: key.sign(signed, plain(algorithm)), patient=True)
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
 
@@ -310,24 +312,21 @@ def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) ->
         raise login.error()
 
 
-def _load(
-    path: str | os.PathLike[str], passphrase: str | None, _seconds_left: float | None
-) -> tuple[PrivateKey, PublicKey | None, bool]:
-    """The key, its certificate if there is one, and whether the passphrase was needed."""
-    needed = False
-    try:
-        key = load_private_key(path, None)
-    except PassphraseRequired:
-        if not passphrase:
-            raise
-        key, needed = load_private_key(path, passphrase), True
-    return key, certificate_for(path, key.public), needed
+def _load(link: Link, path: str | os.PathLike[str], passphrase: str | None) -> Op[Credential]:
+    """A key file, shared with other logins that need it; may raise KeyFileError."""
+    file = KeyFile.of(path, passphrase)
+    link.kept = (*link.kept, file)
+    credential = file.at_hand()
+    if credential is None:
+        credential = yield Blocking(lambda _: file.load(), patient=True, turn=file)
+    return credential
 
 
 def _with_key(login: _Login) -> Op[bool]:
     options = login.options
     path, secret = str(options.private_key), options.password
-    key, certificate, is_passphrase = yield Blocking(partial(_load, path, secret), patient=True)
+    credential = yield from _load(login.link, path, secret)
+    key, certificate = credential.key, credential.certificate
     login.verdict, login.kind = f"the server refused the key {path}", KeyRefused
     outcome = _Outcome.FAILURE
     if certificate is not None:
@@ -339,7 +338,7 @@ def _with_key(login: _Login) -> Op[bool]:
     if outcome is _Outcome.SUCCESS:
         return True
     asks_user = options.prompt is not None and login.takes("keyboard-interactive")
-    if is_passphrase and (outcome is not _Outcome.PARTIAL or asks_user):
+    if credential.was_encrypted and (outcome is not _Outcome.PARTIAL or asks_user):
         # It goes to the server only where that took the key, wants a second factor, and
         # there is nobody else to ask.
         secret = None
@@ -401,10 +400,11 @@ def _with_defaults(login: _Login) -> Op[bool]:
         if not login.takes("publickey"):
             break
         try:
-            key, certificate, _ = yield Blocking(partial(_load, file, None), patient=True)
+            credential = yield from _load(login.link, file, None)
         except KeyFileError as error:
             login.tried.append(f"key {file} ({type(error).__name__})")
             continue
+        key, certificate = credential.key, credential.certificate
         if certificate is not None and certificate.blob not in login.offered:
             name = f"{file}-cert.pub"
             outcome = yield from login.key(key, name, certificate=certificate)

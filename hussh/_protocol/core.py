@@ -46,11 +46,15 @@ class Blocking:
     A call that runs on while its operation is cancelled may use what that one's
     clean-up closes, so a moment is spent to let it end first, but for those that
     wait for others, `patient` ones.
+
+    Calls with the same `turn` (by identity) are made one after another, where several
+    threads would make them.
     """
 
     call: Callable[[float | None], Any]
     patient: bool = False
     abort: Callable[[], None] | None = None
+    turn: object | None = None
 
 
 Need = Progress | Blocking

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from .._native.link import KEX_FAILURES, Death, Link, Method, Phase
+from .._policy.kept import KnownHostsFiles, known_hosts_file
 from .._policy.known_hosts import KnownHosts, algorithms_for, host_key_error, record
 from .._policy.options import Options
 from .._policy.wire import Reader, boolean, string
@@ -17,7 +18,7 @@ from ..errors import ConnectionLost, HusshError, NegotiationError, ProtocolError
 from .auth import AskAgent, authenticate
 from .core import Blocking, Op, Progress
 
-__all__ = ["Place", "confirm", "establish", "load_known_hosts", "prepare"]
+__all__ = ["Place", "confirm", "establish", "known_hosts", "prepare"]
 
 #: libssh2 does not tell a forged host key signature from other failures of an exchange.
 FORGED = " (a forged host key signature looks like this, too)"
@@ -56,9 +57,9 @@ class Place:
         return error.at(self.hop, self.index, self.phase)
 
 
-def load_known_hosts(options: Options) -> KnownHosts:
-    """What is recorded; reads files.  Raises HostKeyError: one of them cannot be read."""
-    return KnownHosts.load(() if options.host_key_policy == "ignore" else options.known_hosts)
+def known_hosts(options: Options) -> KnownHostsFiles:
+    """The files that are asked for this hop; their `load` raises HostKeyError."""
+    return known_hosts_file(() if options.host_key_policy == "ignore" else options.known_hosts)
 
 
 def establish(
@@ -72,7 +73,7 @@ def establish(
 
     Args:
         link: passed to `prepare` before, if `known` is given.
-        known: from `load_known_hosts`; None: do both here, before the first wait.  That is
+        known: from `known_hosts`; None: do both here, before the first wait.  That is
             only for a link that nobody else can pump.
 
     Raises NegotiationError, HostKeyError, AuthenticationError, ConnectionLost,
@@ -80,7 +81,7 @@ def establish(
     """
     try:
         if known is None:
-            known = load_known_hosts(options)
+            known = known_hosts(options).load()
             prepare(link, options, known)
         place.phase = "banner"
         yield from _exchange_keys(link, options, place)
@@ -216,8 +217,10 @@ def _check_host_key(link: Link, options: Options, known: KnownHosts) -> Op[None]
     blob = link.hostkey
     verdict = known.check(options.host, options.port, blob, options.host_key_policy)
     if verdict.must_record and options.known_hosts:
+        path = options.known_hosts[0]
+        file = known_hosts_file((path,))
         verdict = yield Blocking(
-            lambda _: record(options.known_hosts[0], options.host, options.port, blob)
+            lambda _: record(path, options.host, options.port, blob, file.load()), turn=file
         )
     if verdict.refused:
         raise host_key_error(verdict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -220,6 +221,31 @@ def test_streaming_does_not_wait_for_connections(multi: Multi, mute_listener: Mu
     first = [next(stream) for _ in range(3)]
     assert sorted(host for host, _ in first) == HOSTS[1:4]
     stream.close()  # gives up the one that hangs
+    connection.close()
+
+
+def test_names_that_do_not_resolve_delay_nobody(
+    multi: Multi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many resolver threads hang, another host's login has threads of its own."""
+    look_up, go = socket.getaddrinfo, threading.Event()
+
+    def getaddrinfo(host: str, *rest: Any, **more: Any) -> Any:
+        if host.startswith("lost") and not more.get("flags"):
+            assert go.wait(60)
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return look_up(host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    lost = [f"lost{number}.invalid" for number in range(45)]
+    connection = multi([*lost, *HOSTS[:2]], batch_size=46)
+    stream = connection.stream("echo here")
+    # The second begins when the first is done, and all others hang.
+    for expected in HOSTS[:2]:
+        host, result = next(stream)
+        assert (host, result.stdout) == (expected, "here\n")
+    go.set()
+    assert {one.phase for _, one in stream} == {"dns"}
     connection.close()
 
 

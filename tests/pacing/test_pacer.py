@@ -15,8 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hussh._drive.pacing import (
     BAN_PAUSE,
     HANDSHAKES,
+    LAG,
     PAUSE,
     PROBE_ROUNDS,
+    TRIES,
     Pacer,
     Server,
     Statistics,
@@ -207,6 +209,17 @@ def test_pauses_grow_until_somebody_gets_in() -> None:
     assert turn.pause() == pytest.approx(PAUSE[0])
 
 
+def test_hopeless() -> None:
+    """After so many bursts without success waiting is hopeless, until the last pause is over."""
+    clock = Clock()
+    pacer = paced(8, clock)
+    for number in range(TRIES):
+        turn = burst(pacer, 0, 1)[0]
+        assert turn.hopeless == (number == TRIES - 1)
+        clock.now += turn.pause()
+    assert not pacer.turn(BASTION).hopeless
+
+
 def test_jitter_spreads_who_waited() -> None:
     """Those who wait for the end of a pause do not all begin in the same moment."""
     draws = iter([0.0, 0.0, 0.25, 0.75])
@@ -229,15 +242,30 @@ def test_longer_pauses_for_what_may_be_a_ban() -> None:
         assert turn.pause() == pytest.approx(bounds[0])
 
 
+def test_a_login_counts_for_a_moment_longer() -> None:
+    """Who comes right after a login that was not seen to be over for the server waits a little."""
+    clock = Clock()
+    pacer = paced(3, clock)
+    pacer.turn(BASTION).succeeded()
+    turn = pacer.turn(BASTION)
+    assert turn.pause() == pytest.approx(LAG)
+    clock.now += LAG
+    assert turn.pause() == 0
+    turn.confirmed = True
+    turn.succeeded()
+    assert pacer.turn(BASTION).pause() == 0
+
+
 def test_refusing() -> None:
     """What a server said last is known until it lets somebody in."""
     pacer = paced()
     first, second = pacer.turn(BASTION), pacer.turn(BASTION)
-    assert first.refusing is None
+    assert not first.refusing
     first.refused(BUSY)
-    assert second.refusing == "Exceeded MaxStartups"
+    assert second.refusing
+    assert second.server_text == "Exceeded MaxStartups"
     second.succeeded()
-    assert first.refusing is None
+    assert not first.refusing
 
 
 def test_alone() -> None:

@@ -48,6 +48,7 @@ class Hop:
     async def run(self) -> None:
         async def attempt(turn: Turn) -> None:
             self.attempts += 1
+            turn.confirmed = True
             self.place.phase = "banner"
             await self.attempt()
 
@@ -117,9 +118,34 @@ async def test_without_a_limit_of_time(loop: str, brief: None) -> None:
     assert at(hop.pacer)[1:3] == (0, 0)
 
 
+async def test_without_a_limit_of_time_all_give_up(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that refuses all is not tried so often by each: all give up together."""
+    monkeypatch.setattr(pacing_module, "PAUSE", (0.01, 0.1))
+    pacer = Pacer(2)
+    hops = [Hop(pacer, failing(busy())) for _ in range(50)]
+    errors: list[ServerBusy] = []
+
+    async def run(hop: Hop) -> None:
+        with pytest.raises(ServerBusy) as caught:
+            await hop.run()
+        errors.append(caught.value)
+
+    async with anyio.create_task_group() as group:
+        for hop in hops:
+            group.start_soon(run, hop)
+    assert len(errors) == 50
+    assert sum(hop.attempts for hop in hops) <= 2 * TRIES
+    untried = [error for error in errors if not error.tries]
+    assert len(untried) >= 40
+    assert "it refused others, saying: Exceeded MaxStartups" in str(untried[0])
+    assert at(pacer)[1:3] == (0, 0)
+
+
 async def test_when_time_is_over(loop: str) -> None:
     """A time-out while the server refuses is a ServerBusy with its tries, because of a time-out."""
-    hop = Hop(Pacer(1), failing(busy()), 0.2)
+    hop = Hop(Pacer(1), failing(busy()), 0.4)
     with pytest.raises(ServerBusy) as caught:
         await hop.run()
     error = caught.value

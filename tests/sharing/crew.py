@@ -18,7 +18,7 @@ from hussh._native.link import EVENTS, MORE, WANT_WRITE, Link
 from hussh._policy.options import Options
 from hussh._policy.wire import string
 from hussh._protocol.core import Blocking, Op
-from hussh._protocol.session import Place, establish, load_known_hosts, prepare
+from hussh._protocol.session import Place, establish, known_hosts, prepare
 
 T = TypeVar("T")
 LONG = bool(os.environ.get("HUSSH_LONG"))
@@ -121,7 +121,7 @@ class Stepper:
     def login(self) -> Stepper:
         """Key exchange and authentication."""
         place = Place("test", 0)
-        known = load_known_hosts(self.options)
+        known = known_hosts(self.options).load()
         prepare(self.link, self.options, known)
         self.finish(establish(self.link, self.options, place, _no_agent, known))
         return self
