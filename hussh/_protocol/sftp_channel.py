@@ -169,6 +169,8 @@ class SftpSession:
         self.machine = Machine()
         self.broken: str | None = None
         self._stepping = False
+        self._heard = 0  # bytes
+        self._doubted_at = -1  # so many had come when somebody gave a request up
 
     def step(self) -> None:
         """Move what can be moved.  What fails is kept for `check`: replies may have come first."""
@@ -196,6 +198,19 @@ class SftpSession:
         if self.broken is not None:
             raise (SFTPError if self.machine.ready else SFTPUnavailable)(self.broken)
 
+    def doubt(self) -> None:
+        """Somebody stopped waiting for an answer, which may never come."""
+        self._doubted_at = self._heard
+
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing has come since a `doubt`.
+
+        OpenSSH's sftp-server does one thing at a time: opening a FIFO, or a file of a
+        network drive that hangs, keeps it from everything else.
+        """
+        return self._heard == self._doubted_at
+
     def end(self, reason: str) -> None:
         """Break the session: everybody in it fails, nothing of it is used again."""
         if self.broken is None:
@@ -211,6 +226,7 @@ class SftpSession:
             view = machine.buffer()
             count = pipe.read_into(view)
             if count:
+                self._heard += count
                 machine.received(count)
             if count < len(view):
                 break
@@ -248,8 +264,17 @@ class Sftp:
         self.standard_symlink = standard_symlink
 
     def session(self) -> Op[SftpSession]:
-        """The session, when it is ready.  Raises SFTPUnavailable, ConnectionLost."""
+        """The session, when it is ready; another one where the present one is stuck.
+
+        A session that is left lives on as long as there are open files of it.
+
+        Raises SFTPUnavailable, ConnectionLost.
+        """
         session = self._current
+        if session is not None:
+            session.step()
+            if session.stuck:
+                session = self._current = None
         while session is None or session.broken is not None:
             if self._opening:
                 yield self._opener.need()
@@ -287,4 +312,5 @@ def wait(session: SftpSession, request: Request) -> Op[Request]:
     except BaseException:
         session.machine.abandon(request)
         session.step()
+        session.doubt()
         raise

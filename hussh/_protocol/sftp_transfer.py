@@ -254,6 +254,8 @@ class Download:
     def give_up(self) -> None:
         for request in self.asked:
             self.session.machine.abandon(request)
+        if self.asked:
+            self.session.doubt()
 
 
 def download(
@@ -387,6 +389,8 @@ class Upload:
     def give_up(self) -> None:
         for request in self.asked:
             self.session.machine.abandon(request)
+        if self.asked:
+            self.session.doubt()
 
 
 def upload(

@@ -154,6 +154,24 @@ def test_a_mute_server(connect: Connect, sshd_factory: Callable[..., Sshd]) -> N
     assert conn.execute("echo on", timeout=0).stdout == "on\n"
 
 
+def test_a_file_that_blocks_the_server(conn: Connection, target: Sshd) -> None:
+    """A FIFO stops OpenSSH's sftp-server for good; after the time-out another one is asked."""
+    conn.sftp_write_data("kept open", "readable")
+    os.mkfifo(target.alice.files / "fifo")
+    os.chown(target.alice.files / "fifo", target.alice.uid, target.alice.gid)
+    with conn.sftp.open("readable") as before:
+        for _ in range(2):
+            with pytest.raises(SFTPTimeout):
+                conn.sftp_read("fifo", timeout=300)
+            assert conn.sftp_read("readable") == "kept open"
+            assert "fifo" in conn.sftp.listdir(".")
+        # What is open at the server that is stuck has to wait; here it is told how long.
+        assert not before.closed
+        with (target.alice.files / "fifo").open("w"):  # it may go on
+            assert before.read() == "kept open"
+    (target.alice.files / "fifo").unlink()
+
+
 def test_a_transfer_that_takes_too_long(conn: Connection, huge: str, tmp_path: Path) -> None:
     """A time-out in mid-transfer keeps what had arrived, says how much, and names both ends."""
     with pytest.raises(SFTPTimeout, match="after 200 ms") as caught:
