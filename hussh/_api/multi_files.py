@@ -5,13 +5,13 @@ Arguments are checked here, once and before anything is opened.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from .._policy.sftp import AnyPath, encode_path
 from .arguments import check_number
 from .async_connection import AsyncConnection
-from .sftp_calls import local_path as to_local
 
 __all__ = ["LocalPath", "Move", "read", "write", "write_data"]
 
@@ -26,7 +26,7 @@ def read(remote_path: AnyPath, local_path: LocalPath | None, timeout: float | No
     encode_path(remote_path)
     _check_timeout(timeout)
     if local_path is not None and not callable(local_path):
-        to_local(local_path)
+        _check_local(local_path)
 
     async def move(connection: AsyncConnection) -> bytes | str:
         to = local_path(connection.host) if callable(local_path) else local_path
@@ -36,7 +36,7 @@ def read(remote_path: AnyPath, local_path: LocalPath | None, timeout: float | No
 
 
 def write(local_path: AnyPath, remote_path: AnyPath | None, timeout: float | None) -> Move:
-    to_local(local_path)
+    _check_local(local_path)
     encode_path(local_path if remote_path is None else remote_path)
     _check_timeout(timeout)
 
@@ -55,6 +55,10 @@ def write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -
         await connection.sftp_write_data(raw, remote_path, timeout=timeout)
 
     return "sftp_write_data", move
+
+
+def _check_local(path: AnyPath) -> None:
+    os.fsencode(os.path.expanduser(path))
 
 
 def _check_timeout(timeout: float | None) -> None:
