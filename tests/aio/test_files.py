@@ -56,7 +56,7 @@ async def test_directories(loop: str, target: Sshd, make: Make, tmp_path: Path) 
         file = tmp_path / "out" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
-    there = target.alice.path("tree")
+    there = target.alice.path("aio-tree")
     async with make(target) as connection:
         sent, failed = await connection.sftp_put_dir(tmp_path / "out", there)
         assert (len(sent), failed) == (3, [])
