@@ -98,6 +98,7 @@ __all__ = [
     "WrongPassphrase",
     "aio",
     "build_info",
+    "multi_conn",
 ]
 
 #: `import hussh` alone gave these in 0.3.3; here they load when first named, for they need anyio.

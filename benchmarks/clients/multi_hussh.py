@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hussh.multi_conn import MultiConnection
-
 from hussh.aio import AsyncConnection
+from hussh.multi_conn import MultiConnection
 
 
 class Client:

@@ -52,7 +52,7 @@ class Work:
         self.local.write_text(TEXT * 5)
 
     def path(self, name: str) -> str:
-        return str(self.target.alice.path(name))
+        return str(self.target.alice.path(f"ways-{name}"))  # others share this home
 
     async def connect(self) -> None:
         await self._greet(self.make(self.target, proxy_jump=self.jump))
@@ -149,7 +149,7 @@ async def test_a_file_that_is_opened_meanwhile(
         return opening(sink)
 
     monkeypatch.setattr(FileSink, "open", slow_open)
-    path = str(target.alice.path("opened"))
+    path = str(target.alice.path("ways-opened"))
     async with make(target) as connection:
         await connection.sftp_write_data(TEXT, path)
         async with anyio.create_task_group() as group:

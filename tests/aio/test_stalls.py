@@ -120,7 +120,7 @@ def test_results_are_not_copied() -> None:
 
 async def test_files(loop: str, target: Sshd, make: Make, tmp_path: Path) -> None:
     """Not while 256 MiB travel up or down over SFTP."""
-    local, remote = tmp_path / "local", target.alice.path("large")
+    local, remote = tmp_path / "local", target.alice.path("stalls-large")
     with local.open("wb") as file:
         file.truncate(256 * MIB)
     async with make(target) as connection:

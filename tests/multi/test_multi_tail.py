@@ -4,50 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from hussh.aio import AsyncConnection
 from hussh.multi_conn import AsyncMultiFileTailer, MultiFileTailer
 from tests.multi.conftest import HOSTS, Multi
-
-
-class PlainTailer:
-    """The contract of `AsyncConnection.tail`, by reading the whole file each time."""
-
-    def __init__(self, connection: AsyncConnection, path: str) -> None:
-        self.connection = connection
-        self.path = path
-        self.last_pos = self.began = 0
-        self.contents: str | None = None
-
-    async def _all(self) -> bytes:
-        data = await self.connection.sftp_read(self.path, encoding=None)
-        assert isinstance(data, bytes)
-        return data
-
-    async def __aenter__(self) -> PlainTailer:
-        self.last_pos = self.began = len(await self._all())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.contents = (await self._all())[self.began :].decode()
-
-    async def read(self, from_pos: int | None = None) -> str:
-        data = await self._all()
-        start = self.last_pos if from_pos is None else from_pos
-        self.last_pos = len(data)
-        return data[start:].decode()
-
-
-@pytest.fixture(autouse=True)
-def _tail(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not hasattr(AsyncConnection, "tail"):
-
-        def tail(self: AsyncConnection, path: str) -> PlainTailer:
-            return PlainTailer(self, path)
-
-        monkeypatch.setattr(AsyncConnection, "tail", tail, raising=False)
-
 
 # All hosts are one server: each has a file of its own.
 FILES = {host: f"log-{host}" for host in HOSTS[:3]}
