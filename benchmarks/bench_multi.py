@@ -15,6 +15,7 @@ import platform
 import resource
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ ROWS = {"direct": "direct", "jump": "through one bastion"}
 ONE_LOOP = "hussh in one loop"
 ONE_LOOP = "hussh in one loop"
 INSIDE = "--in-namespace"
+REST = 10.0  # seconds, at most
 
 
 def enter_namespace() -> None:
@@ -39,6 +41,13 @@ def enter_namespace() -> None:
     again = [sys.executable, str(Path(__file__).resolve()), INSIDE, *sys.argv[1:]]
     script = 'ip link set lo up && exec "$@"'
     os.execvp("unshare", ["unshare", "--net", "sh", "-c", script, "sh", *again])
+
+
+def rest(servers: list[Sshd]) -> None:
+    """Let the servers end what one client left, so that the next does not pay for it."""
+    end = time.monotonic() + REST
+    while any(server.processes() for server in servers) and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def measure(arguments: argparse.Namespace) -> list[Worker]:
@@ -89,6 +98,7 @@ def measure(arguments: argparse.Namespace) -> list[Worker]:
                 turn = repetition % len(workers)
                 for worker in workers[turn:] + workers[:turn]:
                     sample = worker.ask({"row": row})
+                    rest(list(servers.values()))
                     if repetition:  # the first is warm-up
                         worker.samples[row].append(sample)
                     print(f"  {row} {worker.name}: {sample}", file=sys.stderr, flush=True)
