@@ -21,11 +21,12 @@ from .._native.link import Channel, ChannelState, Link
 from .._policy.wire import string
 from ..errors import ChannelRefused, ConnectionClosed, HusshError, SFTPError, SFTPUnavailable
 from .channel import open_session
-from .core import Need, Op, Progress
+from .core import DeadlineExceeded, Need, Op, Progress
 from .sftp_machine import LONGEST, Machine, Request
 from .sftp_wire import Malformed
 
-__all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "arrived", "wait"]
+__all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "arrived", "news",
+           "wait"]  # fmt: skip
 
 #: What the server may send ahead of our reading: bandwidth x round-trip time of a long, fast way.
 SFTP_WINDOW = 16 * 1024 * 1024
@@ -170,7 +171,7 @@ class SftpSession:
         self.broken: str | None = None
         self._stepping = False
         self._heard = 0  # bytes
-        self._doubted_at = -1  # so many had come when somebody gave a request up
+        self._doubted_at = -1  # so many had come when somebody's time was over
 
     def step(self) -> None:
         """Move what can be moved.  What fails is kept for `check`: replies may have come first."""
@@ -199,7 +200,7 @@ class SftpSession:
             raise (SFTPError if self.machine.ready else SFTPUnavailable)(self.broken)
 
     def doubt(self) -> None:
-        """Somebody stopped waiting for an answer, which may never come."""
+        """Somebody's time was over without an answer, which may never come."""
         self._doubted_at = self._heard
 
     @property
@@ -301,8 +302,20 @@ def arrived(session: SftpSession, request: Request) -> Op[Request]:
         session.step()
         if request.done:
             return request
-        session.check()
+        yield from news(session)
+
+
+def news(session: SftpSession) -> Op[None]:
+    """Wait until something may have come; a deadline that passes here makes the session doubtful.
+
+    A cancellation does not: it says nothing of how long an answer took.
+    """
+    session.check()
+    try:
         yield session.pipe.need()
+    except DeadlineExceeded:
+        session.doubt()
+        raise
 
 
 def wait(session: SftpSession, request: Request) -> Op[Request]:
@@ -312,5 +325,4 @@ def wait(session: SftpSession, request: Request) -> Op[Request]:
     except BaseException:
         session.machine.abandon(request)
         session.step()
-        session.doubt()
         raise

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from .core import Blocking, Op
-from .sftp_channel import SftpSession
+from .sftp_channel import SftpSession, news
 from .sftp_machine import Request
 
 __all__ = ["Crowd", "Job", "Local"]
@@ -95,8 +95,7 @@ class Crowd:
                     continue
                 if not self._running and not self._waiting:
                     return
-                session.check()
-                yield session.pipe.need()
+                yield from news(session)
         finally:
             for job in list(self._running):
                 job.close()

@@ -12,7 +12,7 @@ from .._policy.sftp import FX_EOF
 from ..errors import SFTPError
 from . import sftp_wire as wire
 from .core import Op
-from .sftp_channel import arrived
+from .sftp_channel import arrived, news
 from .sftp_machine import Request
 from .sftp_ops import Handle, explained
 
@@ -110,8 +110,7 @@ class Stream:
                 flying = self._confirm()
                 if not machine.out and flying < BEHIND:
                     break
-                session.check()
-                yield session.pipe.need()
+                yield from news(session)
             piece = view[at : at + most]
             self._written.append(machine.write(self.handle.id, offset + at, piece))
         session.step()
@@ -133,8 +132,7 @@ class Stream:
             session.step()
             if not self._confirm():
                 break
-            session.check()
-            yield session.pipe.need()
+            yield from news(session)
         failed, self._failed = self._failed, None
         if failed is not None:
             raise (yield from explained(session, failed, "write", self.handle.path))

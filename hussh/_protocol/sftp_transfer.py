@@ -23,7 +23,7 @@ from .._policy.sftp import FX_EOF, file_error, kept_text
 from ..errors import HusshError, SFTPError, SFTPTimeout
 from . import sftp_wire as wire
 from .core import Blocking, DeadlineExceeded, Op
-from .sftp_channel import Sftp, wait
+from .sftp_channel import Sftp, news, wait
 from .sftp_local import Part, Sink, Source
 from .sftp_machine import Request
 from .sftp_ops import Handle, explained
@@ -175,8 +175,7 @@ class Download:
                 continue
             if not self.asked:
                 return self.next if self.end is None else self.end
-            session.check()
-            yield session.pipe.need()
+            yield from news(session)
 
     def take(self) -> tuple[list[tuple[Request, Part]], Request | None]:
         """What has arrived, and a request that failed, if one did."""
@@ -254,8 +253,6 @@ class Download:
     def give_up(self) -> None:
         for request in self.asked:
             self.session.machine.abandon(request)
-        if self.asked:
-            self.session.doubt()
 
 
 def download(
@@ -352,8 +349,7 @@ class Upload:
                 yield from self.send()
                 continue
             if not self.box:
-                session.check()
-                yield session.pipe.need()
+                yield from news(session)
 
     def send(self) -> Op[None]:
         """Read some pieces and queue them."""
@@ -389,8 +385,6 @@ class Upload:
     def give_up(self) -> None:
         for request in self.asked:
             self.session.machine.abandon(request)
-        if self.asked:
-            self.session.doubt()
 
 
 def upload(

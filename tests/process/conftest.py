@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,21 @@ def connection(target: Sshd, known_hosts: Path) -> Iterator[Connection]:
         private_key=target.alice.key.path,
         known_hosts=known_hosts,
         host_key_policy="strict",
+        timeout=30_000,
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+def target_accepting_env(sshd_factory: Callable[..., Sshd]) -> Iterator[Connection]:
+    """Yield a connection to a server that accepts LC_* variables."""
+    server = sshd_factory(options={"AcceptEnv": "LC_*"})
+    with Connection(
+        server.host,
+        server.port,
+        server.alice.name,
+        private_key=server.alice.key.path,
+        host_key_policy="ignore",
         timeout=30_000,
     ) as opened:
         yield opened

@@ -145,7 +145,7 @@ def test_interrupted_and_resumed(
     size = 32 << 20
     ticks = itertools.count()
     # A clock that runs fast, so that the callback is called before all is there.
-    monkeypatch.setattr("hussh._api.sftp.monotonic", lambda: monotonic() + 0.2 * next(ticks))
+    monkeypatch.setattr("hussh._api.sftp_calls.monotonic", lambda: monotonic() + 0.2 * next(ticks))
     for path in (tmp_path / "huge", target.alice.files / "huge"):
         with path.open("wb") as file:
             file.write(b"begin")
