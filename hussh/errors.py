@@ -101,8 +101,12 @@ class HusshError(Exception):
         return _rebuild, (type(self), self.text, self.__dict__.copy())
 
 
-class ConnectError(HusshError, ConnectionError, RuntimeError):
-    """No byte stream to the host: the name did not resolve or nothing accepted the connection."""
+class ConnectError(HusshError, ConnectionError, TimeoutError, RuntimeError):
+    """No byte stream to the host: the name did not resolve or nothing accepted the connection.
+
+    It is a TimeoutError for code written for 0.3.3, whose sync API raised that for a
+    refused connection, too.  Where time really was over it is a ConnectTimeout.
+    """
 
     default_phase = "connect"
 

@@ -30,6 +30,7 @@ import anyio
 import anyio.abc
 
 from .loop import Loop
+from .loops import is_loop_thread
 from .patience import patience
 
 __all__ = ["Batch", "Here", "HereDrain", "Lane", "drain"]
@@ -259,7 +260,8 @@ def drain(
                 news.wait(patience(None))
     finally:
         batch.stop()
-        while not batch.over:
+        # A generator that was dropped may be collected in the thread that it would wait for.
+        while not is_loop_thread() and not batch.over:
             news.wait(patience(None))
             news.clear()
     if batch.error is not None:

@@ -26,9 +26,10 @@ from typing import Any, Protocol
 import anyio
 import anyio.to_thread
 
-from ..errors import ForkedConnectionError
+from ..errors import ConnectError, ForkedConnectionError
+from .patience import patience
 
-__all__ = ["Crowd", "LoopThread", "Loops", "cores", "how_many", "watch"]
+__all__ = ["Crowd", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
 
 #: Hosts for which a loop more pays.
 HOSTS_PER_LOOP = 24
@@ -61,6 +62,15 @@ class _Loop(asyncio.SelectorEventLoop):
             super().__del__()
 
 
+class _Thread(threading.Thread):
+    """To be told from other threads."""
+
+
+def is_loop_thread() -> bool:
+    """Whether this is one of our loops' threads, which must not wait: a finalizer may be here."""
+    return isinstance(threading.current_thread(), _Thread)
+
+
 class LoopThread:
     """One event loop in a thread of its own, running until it is stopped.
 
@@ -77,10 +87,18 @@ class LoopThread:
         self._news = asyncio.Event()
         self._selector: selectors.BaseSelector | None = None
         self._loop: _Loop | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._launched = threading.Event()
+        self._error: OSError | None = None
+        self._thread = _Thread(target=self._run, name=name, daemon=True)
 
     def launch(self) -> None:
+        """Raises ConnectError where there are no descriptors for a loop."""
         self._thread.start()
+        while not self._launched.wait(patience(None)):
+            pass
+        if self._error is not None:
+            why = f"cannot start an event loop: {self._error.strerror}"
+            raise ConnectError(why) from self._error
 
     def start(self, main: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Run a coroutine function in a task of this loop, soon; False: it is stopped."""
@@ -114,12 +132,25 @@ class LoopThread:
             self._selector.close()
 
     def _run(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        loop = self._loop = _Loop(self._selector)
+        try:
+            selector = selectors.DefaultSelector()
+            try:
+                loop = _Loop(selector)
+            except BaseException:
+                selector.close()
+                raise
+            self._selector, self._loop = selector, loop
+        except OSError as error:
+            self._error = error
+            return
+        finally:
+            self._launched.set()
         loop.set_debug(False)  # its slow steps are ours, and no news to the user
         try:
             loop.run_until_complete(self._serve())
         finally:
+            with self._lock:
+                self._stopping = True
             loop.close()
 
     async def _serve(self) -> None:
@@ -133,6 +164,8 @@ class LoopThread:
                     group.start_soon(self._given.popleft())
                 await self._news.wait()
                 self._news.clear()
+            while self._given:  # it was accepted, and somebody waits for its end
+                group.start_soon(self._given.popleft())
             group.cancel_scope.cancel()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, overload
 
-from ..errors import HusshError, PartialFailureException
+from ..errors import ConnectError, HusshError, PartialFailureException
 from .result import SSHResult
 
 __all__ = ["HostResult", "MultiResult"]
@@ -52,7 +52,8 @@ class HostResult(SSHResult):
     def failed(cls, host: str, error: HusshError) -> HostResult:
         """A failure: status -1, and the reason after whatever output there was."""
         reason = str(error)
-        if isinstance(error, TimeoutError) and "timed out" not in reason.lower():
+        timed_out = isinstance(error, TimeoutError) and not isinstance(error, ConnectError)
+        if timed_out and "timed out" not in reason.lower():
             reason = f"timed out: {reason}"
         partial = getattr(error, "result", None)
         if not isinstance(partial, SSHResult):

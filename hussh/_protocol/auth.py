@@ -50,6 +50,8 @@ INFO_RESPONSE = 61
 #: One below sshd's default MaxAuthTries, which counts them all.
 ATTEMPTS_MAX = 5
 ROUNDS_MAX = 20
+# These words are in the error of 0.3.3, and its users look for them.
+FAILED = "Authentication failed: "
 ALL_REFUSED = "the server refused every credential that was given"
 ONE_OF_MANY = "the server took a first credential and wants another, which it did not get"
 
@@ -143,7 +145,9 @@ class _Login:
 
     def error(self, text: str | None = None) -> AuthenticationError:
         methods = tuple(_printable(method) for method in self.methods_left or ())
-        parts = [text or self.verdict]
+        verdict = text or self.verdict
+        told = verdict.startswith(self.options.defaults_failed)  # in words of their own
+        parts = [verdict if told else FAILED + verdict]
         if self.tried:
             parts.append(f"tried: {', '.join(self.tried)}")
         if self.not_offered:

@@ -189,7 +189,7 @@ async def test_refusals(loop: str, target: Sshd, make: Make, monkeypatch: Any) -
         with pytest.raises(TypeError) as refused:
             AsyncConnection("host", **options)
         assert words in str(refused.value)
-    with pytest.raises(RuntimeError) as denied:
+    with pytest.raises(RuntimeError, match="Authentication failed") as denied:
         await make(target, password="wrong").connect()
     assert isinstance(denied.value, AuthenticationError)
     with pytest.raises(RuntimeError, match="Failed to authenticate with default SSH keys"):

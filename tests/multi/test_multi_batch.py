@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import threading
 from collections import Counter
@@ -10,8 +12,9 @@ from collections.abc import Awaitable, Callable, Iterator
 import anyio
 import pytest
 
-from hussh._drive.batch import Here, HereDrain, Lane, drain
+from hussh._drive.batch import Batch, Here, HereDrain, Lane, drain
 from hussh._drive.loops import Loops, how_many
+from hussh.errors import ConnectError
 
 Do = Callable[[int], Awaitable[int]]
 
@@ -187,3 +190,53 @@ def test_how_many_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     assert how_many(0, 0) == 1
     monkeypatch.setattr("hussh._drive.loops.cores", lambda: 64)
     assert how_many(1000, 1000) == 8
+
+
+def test_work_that_a_loop_takes_in_its_last_moment(loops: Loops) -> None:
+    """What was given to a loop before it was told to end has an end, too."""
+
+    async def forever(_: int) -> int:
+        await anyio.sleep_forever()
+        return 0
+
+    lane, gate = loops.threads[0], threading.Event()
+    batch = Batch(forever, [(lane, 0)], 1, lambda: None)
+    lane.soon(lambda: gate.wait(30))
+    batch.start()
+    lane.stop()
+    gate.set()
+    lane.join()
+    assert batch.over
+
+
+def test_a_generator_that_a_loop_collects(loops: Loops) -> None:
+    """Dropped in the thread that does its work, it stops that and does not wait for it."""
+    ended = threading.Event()
+
+    async def work(number: int) -> int:
+        try:
+            while number:
+                await anyio.sleep(30)
+        finally:
+            if number:
+                ended.set()
+        return number
+
+    lane, dropped = loops.threads[0], threading.Event()
+    kept = [drain(work, [(lane, 0), (lane, 1)], 2)]
+    assert next(kept[0]) == (0, 0)
+    lane.soon(kept.clear)
+    lane.soon(dropped.set)
+    assert dropped.wait(20)
+    assert ended.wait(20)
+
+
+def test_no_descriptors_for_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a loop cannot be made, that is an error at once, and nobody waits for the loop."""
+
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("selectors.DefaultSelector", refuse)
+    with pytest.raises(ConnectError, match="cannot start an event loop: Too many open files"):
+        Loops(2, 1)
