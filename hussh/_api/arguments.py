@@ -26,6 +26,7 @@ from .._policy.options import (
     is_secret,
     preferred_ciphers,
 )
+from .._policy.public_key import CERTIFICATE
 from .._protocol.process import Pty
 
 __all__ = [
@@ -46,7 +47,6 @@ __all__ = [
 
 #: In libssh2's lists, but no algorithms; and host certificates, which it cannot verify.
 _SIGNALS = ("ext-info-", "kex-strict-")
-_CERTIFICATE = "-cert-v01@openssh.com"
 
 
 def check_password(password: object) -> str | None:
@@ -200,5 +200,5 @@ def _supported(kind: Method) -> tuple[str, ...]:
     return tuple(
         name
         for name in Link.over_memory().supported(kind)
-        if not name.startswith(_SIGNALS) and not name.endswith(_CERTIFICATE)
+        if not name.startswith(_SIGNALS) and not name.endswith(CERTIFICATE)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .._drive.loop_connect import AsyncSession
 from .._policy.sftp import AnyPath
@@ -28,9 +28,6 @@ from .sftp_calls import (
     no_source,
     one_server,
 )
-
-if TYPE_CHECKING:
-    from .async_connection import AsyncConnection
 
 __all__ = ["AsyncFiles"]
 
@@ -175,7 +172,7 @@ class AsyncFiles:
 
     @details_of(Connection.remote_copy)
     async def remote_copy(
-        self, source_path: AnyPath, dest_conn: AsyncConnection, dest_path: AnyPath | None = None
+        self, source_path: AnyPath, dest_conn: AsyncFiles, dest_path: AnyPath | None = None
     ) -> None:
         """Copy a file from this server to another, with bounded memory."""
         check_destination(dest_conn, AsyncFiles, "an AsyncConnection")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
 from .._protocol import sftp_ops as ops
@@ -12,13 +12,10 @@ from .._protocol.core import Op
 from .._protocol.sftp_channel import Sftp
 from . import sftp_calls as calls
 from .async_sftp_file import AsyncScandirIterator, AsyncSFTPFile, open_buffered
-from .async_sftp_run import AsyncRunner
+from .async_sftp_run import AsyncHasFiles, AsyncRunner
 from .documented import details_of
 from .sftp import SFTP
 from .sftp_calls import Progress
-
-if TYPE_CHECKING:
-    from .async_files import AsyncFiles
 
 __all__ = ["AsyncSFTP"]
 
@@ -42,7 +39,7 @@ class AsyncSFTP:
         ConnectionLost, ConnectionClosed: as everywhere.
     """
 
-    def __init__(self, connection: AsyncFiles) -> None:
+    def __init__(self, connection: AsyncHasFiles) -> None:
         self._connection = connection
 
     def __repr__(self) -> str:

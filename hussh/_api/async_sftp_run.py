@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from .._drive.loop_connect import AsyncSession
 from .._protocol.core import Op
+from .._protocol.sftp_channel import Sftp
 from .arguments import check_number
 from .sftp_run import BaseRunner
 
-if TYPE_CHECKING:
-    from .async_files import AsyncFiles
-
-__all__ = ["AsyncRunner"]
+__all__ = ["AsyncHasFiles", "AsyncRunner"]
 
 T = TypeVar("T")
+
+
+class AsyncHasFiles(Protocol):
+    """What the file classes need of an `AsyncConnection`, whose module imports theirs."""
+
+    @property
+    def _timeout(self) -> float: ...  # seconds
+
+    def _live(self) -> AsyncSession: ...
+
+    def _sftp_state(self) -> Sftp: ...
 
 
 class AsyncRunner(BaseRunner[AsyncSession]):
     """Runs operations for tasks; time limits are in seconds."""
 
-    def __init__(self, connection: AsyncFiles) -> None:
+    def __init__(self, connection: AsyncHasFiles) -> None:
         super().__init__(connection._live(), connection._sftp_state())
         self.connection = connection
 

@@ -5,17 +5,30 @@ For `async_process`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 from .._drive.loop_streams import Receiver, Sender
+from .._native.link import Channel
 from .._protocol import process as ops
-
-if TYPE_CHECKING:
-    from .async_process import AsyncProcess
+from .._protocol.core import Op
 
 __all__ = ["AsyncReader", "AsyncWriter"]
 
+T = TypeVar("T")
+
 CHUNK = 1 << 16
+
+
+class Runs(Protocol):
+    """What the streams need of their `AsyncProcess`, whose module imports this one."""
+
+    _channel: Channel
+    _unread: list[int]
+    _input_ended: bool
+
+    async def _run(self, op: Op[T]) -> T: ...
+
+    def _end_input(self) -> None: ...
 
 
 class AsyncReader(Receiver):
@@ -24,7 +37,7 @@ class AsyncReader(Receiver):
     An `anyio.abc.ByteReceiveStream`.  Iterating gives lines.
     """
 
-    def __init__(self, process: AsyncProcess, stream: int) -> None:
+    def __init__(self, process: Runs, stream: int) -> None:
         super().__init__()
         self._process = process
         self._stream = stream
@@ -87,7 +100,7 @@ class AsyncReader(Receiver):
 class AsyncWriter(Sender):
     """stdin of an `AsyncProcess`; an `anyio.abc.ByteSendStream`."""
 
-    def __init__(self, process: AsyncProcess) -> None:
+    def __init__(self, process: Runs) -> None:
         super().__init__()
         self._process = process
 

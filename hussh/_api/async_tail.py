@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .._policy.sftp import AnyPath
-from .async_sftp_run import AsyncRunner
+from .async_sftp_run import AsyncHasFiles, AsyncRunner
 from .closing import AsyncClosing
 from .documented import details_of
 from .tail import FileTailer, Tailer
-
-if TYPE_CHECKING:
-    from .async_files import AsyncFiles
 
 __all__ = ["AsyncFileTailer"]
 
@@ -22,7 +17,9 @@ class AsyncFileTailer(Tailer[AsyncRunner], AsyncClosing):
     As `FileTailer` otherwise.
     """
 
-    def __init__(self, conn: AsyncFiles, remote_file: AnyPath, init_pos: int | None = None) -> None:
+    def __init__(
+        self, conn: AsyncHasFiles, remote_file: AnyPath, init_pos: int | None = None
+    ) -> None:
         super().__init__(remote_file, init_pos)
         self._conn = conn
 

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any, overload
+from typing import IO, Any, overload
 
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
 from .._protocol import sftp_ops as ops
 from . import sftp_calls as calls
 from .sftp_calls import Progress
 from .sftp_file import ScandirIterator, open_buffered
-from .sftp_run import Runner
-
-if TYPE_CHECKING:
-    from .connection import Connection
+from .sftp_run import HasFiles, Runner
 
 __all__ = ["SFTP"]
 
@@ -39,7 +36,7 @@ class SFTP:
         ConnectionLost, ConnectionClosed: as everywhere.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: HasFiles) -> None:
         self._connection = connection
         self._run = Runner(connection)
         self._sftp = self._run.sftp

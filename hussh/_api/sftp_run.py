@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .._drive.connect import Session
 from .._drive.session import Hop
@@ -16,10 +16,7 @@ from .._protocol.core import Op
 from .._protocol.sftp_channel import Sftp
 from .arguments import check_number
 
-if TYPE_CHECKING:
-    from .connection import Connection
-
-__all__ = ["BaseRunner", "Runner"]
+__all__ = ["BaseRunner", "HasFiles", "Runner"]
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hop[Any])
@@ -50,10 +47,22 @@ class BaseRunner(Generic[H]):
         return ops.within(op, doing, limit), monotonic() + seconds if seconds else None
 
 
+class HasFiles(Protocol):
+    """What the file classes need of a `Connection`, whose module imports theirs."""
+
+    @property
+    def _timeout(self) -> int: ...  # milliseconds
+
+    @property
+    def _sftp(self) -> Sftp: ...
+
+    def _live(self) -> Session: ...
+
+
 class Runner(BaseRunner[Session]):
     """Runs operations for threads; time limits are in milliseconds."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: HasFiles) -> None:
         super().__init__(connection._live(), connection._sftp)
         self.connection = connection
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .._policy.sftp import AnyPath, encode_path
 from .._protocol.tail import Tail
 from .closing import Closing
-from .sftp_run import BaseRunner, Runner
-
-if TYPE_CHECKING:
-    from .connection import Connection
+from .sftp_run import BaseRunner, HasFiles, Runner
 
 __all__ = ["FileTailer", "Tailer"]
 
@@ -75,7 +72,7 @@ class FileTailer(Tailer[Runner], Closing):
         contents: after the block, all that came since it began; None before.
     """
 
-    def __init__(self, conn: Connection, remote_file: AnyPath, init_pos: int | None = None) -> None:
+    def __init__(self, conn: HasFiles, remote_file: AnyPath, init_pos: int | None = None) -> None:
         super().__init__(remote_file, init_pos)
         self._conn = conn
 

@@ -41,7 +41,7 @@ from .several import Several
 from .tree import BaseTree, Stream, Waiter
 from .turns import one_at_a_time
 
-__all__ = ["Tree", "grow"]
+__all__ = ["Tree"]
 
 T = TypeVar("T")
 
@@ -49,18 +49,6 @@ T = TypeVar("T")
 TURN = 0.005
 #: Seconds that a cancelled operation lets its call in a thread end; files are faster.
 LAST_MOMENT = 0.5
-
-
-def grow(stream: Stream) -> Tree:
-    """A tree for the loop that runs."""
-    loop = Loop()
-    if loop.is_trio:
-        from .loop_trio import TrioTree
-
-        return TrioTree(stream, loop)
-    from .loop_asyncio import AsyncioTree
-
-    return AsyncioTree(stream, loop)
 
 
 class Tree(BaseTree[Any]):

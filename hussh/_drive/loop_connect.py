@@ -16,10 +16,11 @@ from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.session import confirm
 from .._protocol.way import Stage
 from ..errors import HusshError, ProxyCommandError, ServerBusy
-from .event_loop import Tree, grow
+from .event_loop import Tree
 from .loop import until
 from .loop_dial import dial
 from .loop_pacing import in_turn
+from .loop_tree import grow
 from .pacing import Pacer, Turn
 from .proxy import start_proxy
 from .session import Hop, Way

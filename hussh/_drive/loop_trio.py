@@ -1,4 +1,4 @@
-"""How tasks of trio wait for a tree: one of them leads; only `event_loop` imports it.
+"""How tasks of trio wait for a tree: one of them leads; only `loop_tree` imports it.
 
 The leader awaits the root's fd (or a selector's, which stands for all of them) in
 a cancel scope of its own; the others sleep until they are woken.  A leader that

@@ -10,18 +10,17 @@ import os
 from base64 import b64decode
 
 from ..errors import ProtocolError
-from .keys import PublicKey
+from .public_key import CERTIFICATE, PublicKey
 from .wire import Reader
 
-__all__ = ["SUFFIX", "certificate_for", "plain"]
+__all__ = ["certificate_for", "plain"]
 
-SUFFIX = "-cert-v01@openssh.com"
 MAX_FILE = 1 << 20
 
 
 def plain(algorithm: str) -> str:
     """The algorithm that a signature names, also where the key is a certificate."""
-    name = algorithm.removesuffix(SUFFIX)
+    name = algorithm.removesuffix(CERTIFICATE)
     if name != algorithm and name.startswith("sk-"):
         return f"{name}@openssh.com"  # PROTOCOL.u2f: the vendor's suffix is said once
     return name
@@ -44,7 +43,7 @@ def certificate_for(path: str | os.PathLike[str], public: PublicKey) -> PublicKe
         return None
     own = Reader(public.blob)
     own.string()
-    if kind != public.algorithm + SUFFIX or not reader.rest.startswith(own.rest):
+    if kind != public.algorithm + CERTIFICATE or not reader.rest.startswith(own.rest):
         return None
     comment = words[2].decode("utf-8", "replace").strip() if len(words) > 2 else ""
     return PublicKey(kind, blob, comment)

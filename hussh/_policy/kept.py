@@ -24,8 +24,10 @@ from typing import Generic, TypeVar
 
 from ..errors import KeyFileError, PassphraseRequired
 from .certificates import certificate_for
-from .keys import PrivateKey, PublicKey, parse_private_key, read_private_key
+from .key_files import parse_private_key, read_private_key
 from .known_hosts import KnownHosts, expand
+from .private_key import PrivateKey
+from .public_key import PublicKey
 
 __all__ = ["Credential", "KeyFile", "known_hosts_file"]
 

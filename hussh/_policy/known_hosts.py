@@ -1,13 +1,12 @@
 """Known hosts: which keys are recorded for a name, and whether a shown key may be trusted.
 
-Owns the file format of OpenSSH (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"), the
-host key policies and the recording of new keys.  Sessions and facades import
-it.  It never opens a connection and never asks anybody; its only effects are
-`KnownHosts.load`, which reads files, and `record`, which appends one line.
+Owns the lookup and the host key policies; lines are the business of
+`known_hosts_line.py`, recording of `known_hosts_record.py`.  Sessions and
+facades import it.  It never opens a connection, never asks anybody and never
+writes; its only effect is `KnownHosts.read`, which reads files.
 
-Three places are stricter than ssh(1), each so that doubt means refusal:
-a tab may follow a marker (ssh then drops the line, and a revocation with it);
-a key revoked for the bare name is refused on every port; and a revoked key is
+Two places are stricter than ssh(1), each so that doubt means refusal: a key
+revoked for the bare name is refused on every port; and a revoked key is
 recognised in any encoding, while a known one must be equal byte for byte.
 """
 
@@ -17,48 +16,31 @@ import hmac
 import os
 import re
 import shlex
-from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from hashlib import sha256
 
-from ..errors import HostKeyError, ProtocolError
+from ..errors import HostKeyError
+from .known_hosts_line import (
+    CERT_AUTHORITY,
+    REVOKED,
+    Entry,
+    Line,
+    encode,
+    lookup_name,
+    parse_hash,
+    parse_line,
+)
 from .patterns import matches_list
-from .wire import Reader
+from .public_key import CERTIFICATE, RSA_NAMES, blob_type, fingerprint, identity
 
 #: Names and contents.
 Files = tuple[tuple[str, bytes], ...]
 
-DEFAULT_FILE = "~/.ssh/known_hosts"
 POLICIES = ("accept-unknown", "accept-new", "strict", "ignore")
-REVOKED = "revoked"
-CERT_AUTHORITY = "cert-authority"
-
-_BLANK = b" \t"
-_MARKERS = {b"@revoked": REVOKED, b"@cert-authority": CERT_AUTHORITY}
-_CERT_SUFFIX = "-cert-v01@openssh.com"
-_SHA1_SIZE = 20
 # OpenSSH drops the whole line when one of its patterns does not fit its 1 KiB buffer.
 _LONGEST_PATTERN = 1022
 _WILD = re.compile(rb"[*?!]")
-# What may stand in a line as it is: nothing that splits, comments, negates or matches more names.
-_PLAIN_NAME = re.compile(rb"[A-Za-z0-9_.:%\[\]\x80-\xff-]+")
-
-# How many strings follow the type in a key blob (RFC 4253 section 6.6, RFC 5656, RFC 8709).
-_FIELD_COUNTS = {
-    "ssh-ed25519": 1,
-    "ssh-rsa": 2,
-    "ecdsa-sha2-nistp256": 2,
-    "ecdsa-sha2-nistp384": 2,
-    "ecdsa-sha2-nistp521": 2,
-    "ssh-dss": 4,
-    "sk-ssh-ed25519@openssh.com": 2,
-    "sk-ecdsa-sha2-nistp256@openssh.com": 3,
-}
-# One RSA key serves three signature algorithms (RFC 8332).
-_RSA_NAMES = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
 
 
 class Outcome(Enum):
@@ -75,33 +57,6 @@ class Outcome(Enum):
 
 
 _REFUSALS = {Outcome.CHANGED, Outcome.REVOKED, Outcome.UNKNOWN_REFUSED, Outcome.UNSUPPORTED}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One usable line.
-
-    Attributes:
-        marker: "", "revoked" or "cert-authority".
-        patterns: names as they stand in the file; a hashed name is one pattern.
-        key_type: as the blob itself says, such as "ssh-rsa".
-        line_number: counted from 1 within `file`.
-    """
-
-    marker: str
-    patterns: tuple[str, ...]
-    key_type: str
-    key_blob: bytes
-    line_number: int
-    file: str
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(self.key_blob)
-
-    @property
-    def place(self) -> str:
-        return f"{self.file}:{self.line_number}"
 
 
 @dataclass(frozen=True)
@@ -135,31 +90,6 @@ class Verdict:
         return tuple(dict.fromkeys(entry.fingerprint for entry in self.entries))
 
 
-@dataclass(frozen=True)
-class _Line:
-    """A line whose names were read and whose key was not: most lines are for other hosts."""
-
-    marker: str
-    names: bytes
-    key: bytes
-    number: int
-    file: str
-
-    def entry(self) -> Entry | None:
-        """None if the key is broken."""
-        words = self.key.translate(None, b"\r\v\f").split(None, 2)
-        blob = _decode_base64(words[1]) if len(words) > 1 else None
-        key_type = blob_type(blob) if blob else None
-        if blob is None or key_type is None:
-            return None
-        named = words[0].decode("ascii", "replace")
-        if named != key_type and not (named in _RSA_NAMES and key_type in _RSA_NAMES):
-            return None
-        names = self.names.decode("utf-8", "surrogateescape")
-        patterns = tuple(names.split(",")) if names[0] != "|" else (names,)
-        return Entry(self.marker, patterns, key_type, blob, self.number, self.file)
-
-
 class KnownHosts:
     """The lines of any number of known_hosts files, in order.
 
@@ -169,7 +99,7 @@ class KnownHosts:
     """
 
     def __init__(self) -> None:
-        self._lines: list[_Line] = []
+        self._lines: list[Line] = []
         self._exact: dict[bytes, tuple[int, ...]] = {}
         self._hashed: list[tuple[int, bytes, bytes]] = []
         self._wild: list[int] = []
@@ -234,13 +164,13 @@ class KnownHosts:
 
     def _add(self, data: bytes, file: str, first: int = 1) -> None:
         for number, text in enumerate(data.split(b"\n"), first):
-            line = _parse_line(text, number, file)
+            line = parse_line(text, number, file)
             if line is None:
                 continue
             index = len(self._lines)
             names = line.names
             if names.startswith(b"|"):
-                parsed = _parse_hash(names)
+                parsed = parse_hash(names)
                 if parsed is None:
                     continue
                 self._hashed.append((index, *parsed))
@@ -264,7 +194,7 @@ class KnownHosts:
         return self._find(lookup_name(host, port))
 
     def _find(self, name: str) -> list[Entry]:
-        raw = _encode(name)
+        raw = encode(name)
         found = list(self._exact.get(raw, ()))
         found += [
             index
@@ -315,7 +245,7 @@ class KnownHosts:
         revoked = [e for e in entries + bare if e.marker == REVOKED and _same_key(e, key_blob)]
         if revoked:
             return Verdict(Outcome.REVOKED, name, shown, tuple(dict.fromkeys(revoked)))
-        if (blob_type(key_blob) or "").endswith(_CERT_SUFFIX):
+        if (blob_type(key_blob) or "").endswith(CERTIFICATE):
             return Verdict(Outcome.UNSUPPORTED, name, shown)
         plain = _plain(entries)
         equal = [e for e in plain or _plain(bare) if e.key_blob == key_blob]
@@ -332,16 +262,6 @@ class KnownHosts:
         return Verdict(outcome, name, shown, only_authorities=authority)
 
 
-def lookup_name(host: str, port: int = 22) -> str:
-    """The name under which a host is recorded; an alias is given verbatim with port 22."""
-    return host if port == 22 else f"[{host}]:{port}"
-
-
-def fingerprint(blob: bytes) -> str:
-    """As ssh-keygen prints it: ``SHA256:`` and base64 without padding."""
-    return "SHA256:" + b64encode(sha256(blob).digest()).decode("ascii").rstrip("=")
-
-
 def algorithms_for(known_types: Sequence[str], offered: Sequence[str]) -> list[str]:
     """The offered host key algorithms, those first for which a key is recorded.
 
@@ -350,85 +270,8 @@ def algorithms_for(known_types: Sequence[str], offered: Sequence[str]) -> list[s
     """
     wanted = set(known_types)
     if "ssh-rsa" in wanted:
-        wanted.update(_RSA_NAMES)
+        wanted.update(RSA_NAMES)
     return sorted(offered, key=lambda algorithm: algorithm not in wanted)
-
-
-def known_hosts_line(host: str, port: int, key_blob: bytes, *, hashed: bool = False) -> bytes:
-    """The line, with its newline, that records the key for the host.
-
-    A name with characters that mean something in the file is always hashed.
-
-    Raises:
-        ValueError: `key_blob` is not a public key, or the host is empty.
-    """
-    key_type = blob_type(key_blob)
-    name = _encode(lookup_name(host, port))
-    if key_type is None or not host:
-        raise ValueError("not a host name and a public key")
-    if hashed or not _PLAIN_NAME.fullmatch(name):
-        salt = os.urandom(_SHA1_SIZE)
-        name = b"|1|%b|%b" % (b64encode(salt), b64encode(hmac.digest(salt, name, "sha1")))
-    return b"%b %b %b\n" % (name, key_type.encode("ascii"), b64encode(key_blob))
-
-
-def append_line(path: str | os.PathLike[str], line: bytes) -> None:
-    """Add a line at the end of a file and touch nothing else in it.
-
-    A missing file is made with mode 0600, missing folders with 0700.  The line
-    goes out in one write in append mode, so that concurrent writers do not mix.
-
-    Raises:
-        OSError: the file cannot be opened or written.
-    """
-    where = expand(path)
-    if where.startswith("~"):
-        raise FileNotFoundError(f"no home folder is known for {where}")
-    _make_folders(os.path.dirname(where))
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-    fd = os.open(where, flags, 0o600)
-    try:
-        size = os.fstat(fd).st_size
-        if size and os.pread(fd, 1, size - 1) != b"\n":
-            line = b"\n" + line
-        if os.write(fd, line) != len(line):
-            raise OSError(f"could not write a whole line to {where}")
-    finally:
-        os.close(fd)
-
-
-def record(
-    path: str | os.PathLike[str],
-    host: str,
-    port: int,
-    key_blob: bytes,
-    known: KnownHosts | None = None,
-    *,
-    hashed: bool = False,
-) -> Verdict:
-    """Record a new host key, as policy "accept-new" asks; the verdict may still be a refusal.
-
-    Args:
-        known: what the file holds just now; None: it is read.  It must be as new as that,
-            for another connection may have recorded the same key meanwhile (then nothing is
-            written) or a different one (then the verdict is "changed").
-
-    Raises:
-        HostKeyError: the file cannot be read or written.
-    """
-    known = known or KnownHosts.load(path)
-    verdict = known.check(host, port, key_blob, "accept-new")
-    if verdict.must_record:
-        try:
-            append_line(path, known_hosts_line(host, port, key_blob, hashed=hashed))
-        except OSError as error:
-            raise HostKeyError(
-                f"cannot record the host key of {verdict.name} in {shlex.quote(expand(path))}: "
-                f"{error.strerror or error}",
-                host=verdict.name,
-                fingerprint=verdict.fingerprint,
-            ) from error
-    return verdict
 
 
 def host_key_error(verdict: Verdict) -> HostKeyError:
@@ -465,110 +308,14 @@ def host_key_error(verdict: Verdict) -> HostKeyError:
     )
 
 
-def blob_type(blob: bytes) -> str | None:
-    """The key type within a public key blob (RFC 4253 section 6.6); None if it is malformed.
-
-    Of types that are not known here only the outer shape is looked at.
-    """
-    try:
-        reader = Reader(blob)
-        key_type = reader.string().decode("ascii")
-        fields = [reader.string() for _ in range(_FIELD_COUNTS.get(key_type, 0))]
-    except (ProtocolError, UnicodeDecodeError):
-        return None
-    if not key_type.isprintable() or not key_type or " " in key_type:
-        return None
-    if bool(fields) != reader.done or (key_type == "ssh-ed25519" and len(fields[0]) != 32):
-        return None
-    return key_type
-
-
 def _same_key(entry: Entry, blob: bytes) -> bool:
-    return _identity(entry.key_blob) == _identity(blob)
-
-
-def _identity(blob: bytes) -> tuple[bytes, ...]:
-    """What stays equal however a key is encoded, lest a revoked one come back in new clothes.
-
-    Numbers may carry leading zeros, curve points may be compressed, and
-    bytes may follow the last field.
-    """
-    try:
-        reader = Reader(blob)
-        key_type = reader.string()
-        count = _FIELD_COUNTS[key_type.decode("ascii")]
-        fields = [reader.string() for _ in range(count)]
-    except (ProtocolError, UnicodeDecodeError, KeyError):
-        return (blob,)
-    if key_type in (b"ssh-rsa", b"ssh-dss"):
-        fields = [field.lstrip(b"\0") for field in fields]
-    elif b"ecdsa" in key_type and fields[1]:
-        form, point = fields[1][0], fields[1][1:]
-        if form in (4, 6, 7) and point:
-            form, point = 2 + (point[-1] & 1), point[: len(point) // 2]
-        fields[1] = bytes((form,)) + point
-    return (key_type, *fields)
+    return identity(entry.key_blob) == identity(blob)
 
 
 def _plain(entries: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in entries if not entry.marker]
 
 
-def _encode(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape").lower()
-
-
 def expand(path: str | os.PathLike[str]) -> str:
+    """The path as text, with the home folder in place of ``~``."""
     return os.path.expanduser(os.fspath(path))
-
-
-def _make_folders(folder: str) -> None:
-    if folder and not os.path.isdir(folder):
-        _make_folders(os.path.dirname(folder))
-        try:
-            os.mkdir(folder, 0o700)
-        except FileExistsError:
-            if not os.path.isdir(folder):
-                raise
-
-
-def _decode_base64(text: bytes) -> bytes | None:
-    try:
-        data = b64decode(text, validate=True)
-    except (Base64Error, ValueError):
-        return None
-    return data if b64encode(data) == text else None
-
-
-def _parse_line(text: bytes, number: int, file: str) -> _Line | None:
-    """Split a line into marker, names and key; None for comments and what cannot be used."""
-    # C strings end at a NUL, so OpenSSH does not see what follows one.
-    text = text.partition(b"\0")[0].lstrip(_BLANK)
-    if not text or text.startswith(b"#"):
-        return None
-    marker = ""
-    if text.startswith(b"@"):
-        word, text = _split_word(text)
-        if word not in _MARKERS or text.startswith(b"@"):
-            return None
-        marker = _MARKERS[word]
-    names, key = _split_word(text)
-    return _Line(marker, names, key, number, file) if names and key else None
-
-
-def _split_word(text: bytes) -> tuple[bytes, bytes]:
-    end = re.search(rb"[ \t]", text)
-    if end is None:
-        return text, b""
-    return text[: end.start()], text[end.end() :].lstrip(_BLANK)
-
-
-def _parse_hash(names: bytes) -> tuple[bytes, bytes] | None:
-    """Salt and HMAC-SHA1 of ``|1|salt|hash``."""
-    parts = names.split(b"|")
-    if len(parts) != 4 or parts[1] != b"1":
-        return None
-    salt, digest = _decode_base64(parts[2]), _decode_base64(parts[3])
-    if salt is None or digest is None or not len(salt) == len(digest) == _SHA1_SIZE:
-        return None
-    return salt, digest

@@ -17,7 +17,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 
 from .._policy.certificates import plain
-from .._policy.keys import PublicKey
+from .._policy.public_key import PublicKey
 from .._policy.wire import Reader, string, uint32
 from ..errors import AuthenticationError, ProtocolError
 

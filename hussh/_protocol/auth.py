@@ -25,13 +25,11 @@ from typing import Any, Protocol
 from .._native.link import Death, Link, Phase
 from .._policy.certificates import plain
 from .._policy.kept import Credential, KeyFile
-from .._policy.keys import (
-    PrivateKey,
-    PublicKey,
-    default_key_paths,
-    signature_algorithms,
-)
+from .._policy.key_files import default_key_paths
 from .._policy.options import Options, Prompt, PromptCallback, PromptRequest, is_secret
+from .._policy.private_key import PrivateKey
+from .._policy.public_key import PublicKey
+from .._policy.signature_algorithms import signature_algorithms
 from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import (
     AuthenticationError,

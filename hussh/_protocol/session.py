@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from .._native.link import KEX_FAILURES, Death, Link, Method, Phase
 from .._policy.kept import KnownHostsFiles, known_hosts_file
-from .._policy.known_hosts import KnownHosts, algorithms_for, host_key_error, record
+from .._policy.known_hosts import KnownHosts, algorithms_for, host_key_error
+from .._policy.known_hosts_record import record
 from .._policy.options import Options
 from .._policy.wire import Reader, boolean, string
 from ..errors import ConnectionLost, HusshError, NegotiationError, ProtocolError, ServerBusy

@@ -70,10 +70,10 @@ def test_many_names(sftp: SFTP, files: Path) -> None:
     assert {entry.name for entry in sftp.scandir("sftp")} == names
 
 
-def test_names_of_any_bytes(sftp: SFTP, files: Path) -> None:
+def test_names_of_any_bytes(conn: Connection, sftp: SFTP, files: Path) -> None:
     """Names of any bytes come back, as bytes and as text with surrogates."""
     for name in (b"with space", b"new\nline", b"\xff\xfe", "ü€".encode(), b"-rf"):
-        sftp._connection.sftp_write_data("x", b"sftp/" + name)
+        conn.sftp_write_data("x", b"sftp/" + name)
         assert os.listdir(os.fsencode(files)) == [name]
         assert sftp.listdir(b"sftp") == [name]
         (text,) = sftp.listdir("sftp")

@@ -268,4 +268,5 @@ def test_sftp_outlives_its_connection_object(connect: Connect, target: Sshd) -> 
         host_key_policy="ignore",
     ).sftp
     assert isinstance(sftp.listdir(), list)
+    assert isinstance(sftp._connection, Connection)
     sftp._connection.close()

@@ -14,8 +14,9 @@ import pytest
 from hussh._drive.turns import one_at_a_time
 from hussh._policy import kept
 from hussh._policy.kept import KeyFile, known_hosts_file
-from hussh._policy.keys import parse_private_key
-from hussh._policy.known_hosts import KnownHosts, known_hosts_line
+from hussh._policy.key_files import parse_private_key
+from hussh._policy.known_hosts import KnownHosts
+from hussh._policy.known_hosts_line import known_hosts_line
 from hussh.errors import HusshError, KeyUnreadable, PassphraseRequired, WrongPassphrase
 from tests.support.keys import Key, Keys
 

@@ -21,14 +21,11 @@ from hussh._policy.known_hosts import (
     Outcome,
     Verdict,
     algorithms_for,
-    append_line,
-    blob_type,
-    fingerprint,
     host_key_error,
-    known_hosts_line,
-    lookup_name,
-    record,
 )
+from hussh._policy.known_hosts_line import known_hosts_line, lookup_name
+from hussh._policy.known_hosts_record import append_line, record
+from hussh._policy.public_key import blob_type, fingerprint
 from hussh._policy.wire import mpint, string
 from hussh.errors import HostKeyError
 

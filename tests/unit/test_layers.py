@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,42 @@ def test_imports_point_downward(path: Path) -> None:
         f"line {line}: {name}" for line, name in imports(path) if in_layer(name) not in allowed
     ]
     assert not wrong, f"{short(path)} reaches up: {wrong}"
+
+
+def circle() -> list[str]:
+    """Return modules of the package that import one another in a circle; empty: there is none."""
+    names = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        names[".".join(parts).removesuffix(".__init__")] = path
+    needs: dict[str, set[str]] = {name: set() for name in names}
+    for name, path in names.items():
+        for _, wanted in imports(path):
+            while wanted and wanted not in names:
+                wanted = wanted.rpartition(".")[0]
+            needs[name] |= {wanted} - {name, ""}
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_circles() -> None:
+    """No module needs itself by way of others, not even for its types or within a function."""
+    assert not circle()
+
+
+def test_the_rule_sees_a_circle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import for type checkers closes a circle with one inside of a function."""
+    package = tmp_path / "hussh"
+    monkeypatch.setattr(f"{__name__}.PACKAGE", package)
+    (package / "_api").mkdir(parents=True)
+    (package / "_api" / "one.py").write_text("def late():\n    from .two import Two\n")
+    (package / "_api" / "two.py").write_text("if TYPE_CHECKING:\n    from .one import late\n")
+    assert set(circle()) == {"hussh._api.one", "hussh._api.two"}
+    (package / "_api" / "two.py").write_text("")
+    assert not circle()
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if layer(p) != "_drive"], ids=short)

@@ -1,0 +1,60 @@
+"""Private keys in PEM (PKCS#1, SEC 1) and PKCS#8, by way of ``cryptography``.
+
+For `key_files.py`.  It reads bytes only, and imports ``cryptography`` within
+functions: ``import hussh`` must not pay for it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .key_source import Source, unarmour
+from .private_key import PrivateKey, adopt
+
+__all__ = ["parse_pem"]
+
+_BAD_CIPHER = re.compile("unknown (cipher|key encryption)|unsupported (cipher|encryption)", re.I)
+
+
+def parse_pem(block: bytes, label: str, source: Source) -> PrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    encrypted = label == "ENCRYPTED" or b"Proc-Type: 4,ENCRYPTED" in block
+    try:
+        # Their validation is a primality test (0.3 s for 4096 bits); check_rsa does the rest.
+        key = load_pem_private_key(
+            block,
+            source.need_passphrase() if encrypted else None,
+            unsafe_skip_rsa_key_validation=True,
+        )
+    except UnsupportedAlgorithm as error:
+        raise source.unreadable("uses an algorithm that is not supported") from error
+    except (TypeError, ValueError) as error:
+        # Only their text tells an unknown cipher from a wrong passphrase.
+        if encrypted and not _BAD_CIPHER.search(str(error)) and _is_intact(block, label):
+            raise source.wrong_passphrase() from error
+        raise source.unreadable("cannot be decoded: damaged, or not supported") from error
+    return adopt(key, "", source)
+
+
+def _is_intact(block: bytes, label: str) -> bool:
+    """Whether what surrounds the encrypted part is well-formed, so that the passphrase is to blame.
+
+    Neither format has a check value: decryption with a wrong key and of damaged
+    bytes look the same from within.
+    """
+    lines = [line for line in block.splitlines()[1:-1] if b":" not in line]
+    try:
+        body = unarmour(b"".join(lines))
+    except ValueError:
+        return False
+    if label != "ENCRYPTED":
+        return len(body) > 0 and len(body) % 8 == 0
+    if len(body) < 4 or body[0] != 0x30:
+        return False
+    size, count = body[1], 0
+    if size >= 0x80:
+        count = size - 0x80
+        size = int.from_bytes(body[2 : 2 + count], "big")
+    return len(body) == 2 + count + size
