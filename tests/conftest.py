@@ -105,12 +105,8 @@ def _shared(name: str, directory: Path, keys: Keys) -> Iterator[Sshd]:
     server = Sshd(directory / name, keys, name=name, host_keys=("ed25519", "ecdsa-256", "rsa"))
     for kind in KINDS:
         server.authorize(server.alice, keys.get(kind, name="alice"))
-    try:
-        with leaks.spared():
-            server.start()
+    with leaks.shared(server):
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """From what the caller of a `MultiConnection` gives to unconnected `AsyncConnection` objects.
 
-`multi` imports it.  Opens nothing.
+`multi` and `multi_crew` import it.  Opens nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The bell: how one thread ends another's `poll`.
 
-A thread that leads a tree sleeps in `poll`, where no lock reaches it.  Of the
-Python side only `sync` uses it; it never waits and never raises for a full or
-empty counter.
+A thread that leads a tree sleeps in `poll`, where no lock reaches it.  Only
+`sync` uses it; it never waits and never raises for a full or empty counter.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A child process that leads a session of its own, and its certain end.
 
-Of the Python side only `proxy` uses it.  It never waits longer than it is told,
-and never signals a number that may have become somebody else's: a leader that
-is not reaped yet keeps its pid, and that is the number of its session.
+Only `proxy` uses it.  It never waits longer than it is told, and never signals a
+number that may have become somebody else's: a leader that is not reaped yet
+keeps its pid, and that is the number of its session.
 """
 
 from __future__ import annotations

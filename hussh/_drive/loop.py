@@ -1,7 +1,6 @@
 """Small tools for event loops, asyncio's and trio's alike: which one runs, and deadlines.
 
-Of the Python side the modules of the async driver import it; nothing that
-`import hussh` loads does.
+The async driver and `batch` import it; nothing that `import hussh` loads does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Taking turns in an event loop: waits for a `Turn`, tries, and tries again what was refused.
 
-`loop_connect` imports it.  What a try does is the caller's; this knows no stream.
+`loop_connect` and `shared` import it.  What a try does is the caller's; this knows no stream.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One connection's session for several users: opened by the first, closed after the last.
 
 The users are the caller, who connects it by hand, and the connections that it
-carries.  Of the Python side the async facade imports it.
+carries.  The async facade and `lanes` import it.
 """
 
 from __future__ import annotations

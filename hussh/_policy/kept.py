@@ -29,7 +29,7 @@ from .known_hosts import KnownHosts, expand
 from .private_key import PrivateKey
 from .public_key import PublicKey
 
-__all__ = ["Credential", "KeyFile", "known_hosts_file"]
+__all__ = ["Credential", "KeyFile", "KnownHostsFiles", "known_hosts_file"]
 
 T = TypeVar("T")
 

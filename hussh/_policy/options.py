@@ -9,7 +9,8 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Algorithms", "Options", "Prompt", "PromptRequest", "preferred_ciphers"]
+__all__ = ["Algorithms", "Options", "Prompt", "PromptRequest", "is_secret",
+           "preferred_ciphers"]  # fmt: skip
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 

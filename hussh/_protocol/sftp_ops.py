@@ -30,11 +30,13 @@ from .sftp_wire import Name, string
 
 __all__ = [
     "Handle",
+    "Listing",
     "explained",
     "list_names",
     "lstat",
     "make_directories",
     "make_directory",
+    "open_directory",
     "open_handle",
     "read_link",
     "real_path",

@@ -30,7 +30,7 @@ from .sftp_ops import Handle, explained
 from .sftp_resume import ResumedSink, download_start, upload_start
 from .sftp_wire import string
 
-__all__ = ["Flight", "Meter", "Way", "download", "upload"]
+__all__ = ["Download", "Flight", "Meter", "Upload", "Way", "download", "upload"]
 
 Clock = Callable[[], float]
 Callback = Callable[[int, "int | None"], object]

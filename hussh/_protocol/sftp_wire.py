@@ -11,7 +11,8 @@ from typing import Any
 
 from .._policy.sftp import SFTPAttributes
 
-__all__ = ["Malformed", "Name", "attributes", "name_list", "setting", "string", "take_string"]
+__all__ = ["Malformed", "Name", "attributes", "limits", "name_list", "setting", "statvfs",
+           "status", "string", "take_string", "version"]  # fmt: skip
 
 INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = range(1, 11)
 OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK = range(11, 21)

@@ -69,12 +69,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 @pytest.fixture(scope="session")
 def _middle_server(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Sshd]:
     server = Sshd(tmp_path_factory.mktemp("shared") / "middle", keys, name="middle")
-    try:
-        with leaks.spared():
-            server.start()
+    with leaks.shared(server):
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -39,12 +39,8 @@ def _many(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Sshd
     places = [f"{host}:{port}" for host in HOSTS[1:]]
     directory = tmp_path_factory.mktemp("many") / "sshd"
     server = Sshd(directory, keys, name="many", port=port, options={"ListenAddress": places})
-    try:
-        with leaks.spared():
-            server.start()
+    with leaks.shared(server):
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -30,14 +30,8 @@ def stream_servers(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iter
     servers = [
         Sshd(folder / name, keys, name=name, host_keys=hosts) for name, hosts in kinds.items()
     ]
-    try:
-        with leaks.spared():
-            for server in servers:
-                server.start()
+    with leaks.shared(*servers):
         yield servers
-    finally:
-        for server in servers:
-            server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ operation has a deadline, and it never logs.
 from __future__ import annotations
 
 import hashlib
-import select
 import socket
 import time
 from collections import deque
@@ -149,15 +148,6 @@ class Transport:
                     return
             except ConnectionError:
                 return
-
-    def drip(self, data: bytes, interval: float) -> None:
-        """Sends one byte per `interval` seconds; `ClientGone` once the client hangs up."""
-        poll = select.poll()
-        poll.register(self.sock, getattr(select, "POLLRDHUP", select.POLLHUP))
-        for at in range(len(data)):
-            self.send_raw(data[at : at + 1])
-            if poll.poll(interval * 1000):
-                raise ClientGone("client hung up during a slow line")
 
     # Versions
 

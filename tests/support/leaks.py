@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from .processes import children_of, kill_all, read_process, wait_gone
 
@@ -71,6 +72,27 @@ def spared() -> Iterator[None]:
     before = take()
     yield
     _spared.add(take().minus(before))
+
+
+class Server(Protocol):
+    """What `shared` starts and stops."""
+
+    def start(self) -> object: ...
+
+    def stop(self) -> object: ...
+
+
+@contextlib.contextmanager
+def shared(*servers: Server) -> Iterator[None]:
+    """Run servers for longer than one test."""
+    try:
+        with spared():
+            for server in servers:
+                server.start()
+        yield
+    finally:
+        for server in servers:
+            server.stop()
 
 
 def take() -> Snapshot:
