@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import anyio
 import pytest
 
-from hussh._drive.batch import Here, HereDrain, Lane, drain
+from hussh._drive.batch import Batch, Here, HereDrain, Lane, drain
 from hussh._drive.loops import Loops, how_many
 
 Do = Callable[[int], Awaitable[int]]
@@ -187,3 +187,29 @@ def test_how_many_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     assert how_many(0, 0) == 1
     monkeypatch.setattr("hussh._drive.loops.cores", lambda: 64)
     assert how_many(1000, 1000) == 8
+
+
+def test_one_wake_for_a_turn_of_the_loop(loops: Loops) -> None:
+    """Results that come in the same turn of a loop wake the caller once."""
+    woken: list[int] = []
+    over = threading.Event()
+    together = 0
+    release = anyio.Event()
+
+    async def do(number: int) -> int:
+        nonlocal together
+        together += 1
+        if together == 8:
+            release.set()
+        await release.wait()
+        return number
+
+    def wake() -> None:
+        woken.append(len(batch._results))
+        if not batch._active:
+            over.set()
+
+    batch = Batch(do, [(loops.threads[0], n) for n in range(8)], 8, wake)
+    batch.start()
+    over.wait()
+    assert woken == [8, 8], "once for the results, once for the end"
