@@ -287,7 +287,7 @@ MEANS: dict[str, tuple[str, Callable[[Begin, int], Awaitable[bool]]]] = {
 NEW = {"asyncio.timeout", "asyncio.TaskGroup"}  # since Python 3.11
 
 #: At every n-th place, unless HUSSH_LONG is set; then at each, and for all operations.
-STRIDE = 1 if LONG else 2
+STRIDE = 1 if LONG else 3
 OPERATIONS = ["connect", "execute", "popen", "sftp"]
 if LONG:
     OPERATIONS += ["proxy", "shell", "contents", "scp", "tree"]

@@ -17,9 +17,10 @@ from tests.support.listeners import MuteListener
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd
 
-ON_UVLOOP = True
+LONG = os.environ.get("HUSSH_LONG") == "1"
+ON_UVLOOP = LONG
 #: Servers need most of the time for each; HUSSH_LONG=1 makes more of them.
-TARGETS = 200 if os.environ.get("HUSSH_LONG") == "1" else 60
+TARGETS = 200 if LONG else 60
 
 
 async def test_two_hundred_commands(loop: str, target: Sshd, make: Make) -> None:

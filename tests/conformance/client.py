@@ -31,7 +31,6 @@ class Client:
         server, account: where the connection ends, and as whom.
         hops: connections to the servers before it, in the order of travel.
         main: the connection itself.
-        full: whether a test that has a shorter form shall run in full.
     """
 
     def __init__(
@@ -40,14 +39,11 @@ class Client:
         way: list[Sshd],
         server: Sshd,
         first: Mapping[str, Any] | None = None,
-        *,
-        full: bool = True,
     ) -> None:
         """Prepare; nothing is connected before `open`.
 
         ``first`` are options of the connection that begins the way (a ``proxy_command``).
         """
-        self.full = full
         self.api = api
         self.server = server
         self.account: Account = server.alice

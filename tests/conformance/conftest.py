@@ -1,4 +1,4 @@
-"""The conformance suite's columns: every test runs once for each.
+"""The conformance suite's columns: every test runs once for each that it does not decline.
 
 A test is a coroutine function with a ``client``; it knows neither the API nor the transport.
 A new API joins in ``apis.py``, a new transport in ``TRANSPORTS``; no test changes.
@@ -30,31 +30,33 @@ TRANSPORTS: dict[str, tuple[str, ...]] = {
 #: Options of the connection that begins the way.
 FIRST: dict[str, dict[str, Any]] = {"pipe": {"proxy_command": NC}}
 
-#: The columns in which tests are as long as their docstrings say; each API and each transport is
-#: there. The others do the same with less, unless HUSSH_LONG=1 says otherwise.
-FULL = {("sync", "socket"), ("sync", "jump2"), ("asyncio", "jump"), ("trio", "pipe")}
 LONG = os.environ.get("HUSSH_LONG") == "1"
 
+#: What takes long runs in these columns; each API and each transport is there.
+_FOUR = ("sync-socket", "sync-jump2", "asyncio-jump", "trio-pipe")
+
+
+def _columns(api: Api, *transports: str) -> list[Any]:
+    return [pytest.param((api, name), id=f"{api.name}-{name}") for name in transports]
+
+
+#: Every test that says nothing else runs in these.
 COLUMNS = [
-    pytest.param((api, transport), id=f"{api.name}-{transport}")
+    column
     for api in APIS
-    for transport in TRANSPORTS
-]
-FULL_COLUMNS = [
-    pytest.param((api, transport), id=f"{api.name}-{transport}")
-    for api in APIS
-    for transport in TRANSPORTS
-    if LONG or (api.name, transport) in FULL
+    for column in _columns(api, *TRANSPORTS)
+    # What a second jump does to one API, it does to all.
+    if LONG or "jump2" not in str(column.id) or column.id in _FOUR
 ]
 if UVLOOP is not None:
     # What differs from asyncio's own loop shows in one of them.
-    COLUMNS += [
-        pytest.param((UVLOOP, name), id=f"uvloop-{name}")
-        for name in (("socket", "jump") if LONG else ("jump",))
-    ]
+    COLUMNS += _columns(UVLOOP, *(("socket", "jump") if LONG else ("jump",)))
 
 #: Those for tests to which a second jump adds nothing.
 NINE = [column for column in COLUMNS if "jump2" not in str(column.id)]
+
+#: Those for tests that need a good part of a second each; all, if HUSSH_LONG=1 says so.
+FOUR = [column for column in COLUMNS if LONG or column.id in _FOUR]
 
 #: One for each API, for what has nothing to do with the way.
 THREE = [column for column in COLUMNS if str(column.id).endswith("-socket")]
@@ -86,10 +88,4 @@ def client(request: pytest.FixtureRequest, target: Sshd) -> Client:
     column: tuple[Api, str] = request.param
     api, transport = column
     way = [request.getfixturevalue(name) for name in TRANSPORTS[transport]]
-    return Client(
-        api,
-        way,
-        target,
-        FIRST.get(transport),
-        full=LONG or (api.name, transport) in FULL,
-    )
+    return Client(api, way, target, FIRST.get(transport))

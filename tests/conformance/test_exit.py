@@ -10,20 +10,22 @@ import pytest
 
 from hussh.errors import CommandTimeout
 from tests.conformance.client import Client
+from tests.conformance.conftest import FOUR
 from tests.support.hostile import Channel, HostileServer, Running, polite
 from tests.support.processes import wait_gone
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_every_status(client: Client) -> None:
-    """Each exit status from 0 to 255 (every third or ninth, if it shall be quick) is reported."""
-    step = 3 if client.full else 9
-    for status in range(256) if LONG else [1, 2, 127, 128, 255, *range(0, 256, step)]:
+    """Each exit status from 0 to 255 (every third, if it shall be quick) is reported."""
+    for status in range(256) if LONG else [1, 2, 127, 128, 255, *range(0, 256, 3)]:
         result = await client.execute(f"exit {status}")
         assert (result.status, result.signal) == (status, None)
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_end_by_a_signal(client: Client) -> None:
     """A command that a signal ended has that signal's name and no status that looks fine."""
     for name in ("TERM", "KILL", "INT", "HUP", "SEGV", "USR1", "ABRT"):
@@ -69,6 +71,7 @@ async def test_wait_for_exit_only(client: Client) -> None:
     assert monotonic() - start < 3
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_wait_for_exit_loses_no_output(client: Client) -> None:
     """With wait="exit" everything that the command itself wrote is there, status first or not."""
     command = "sleep 60 & head -c 60000 /dev/zero >&2; head -c 200000 /dev/zero"
@@ -77,6 +80,7 @@ async def test_wait_for_exit_loses_no_output(client: Client) -> None:
         assert (len(result.stdout_bytes), len(result.stderr_bytes)) == (200_000, 60_000)
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_wait_for_exit_beside_a_chatterbox(client: Client) -> None:
     """With wait="exit" a process left behind that never stops writing does not hold us."""
     result = await client.execute("yes & exit 4", wait="exit", timeout=60)
@@ -97,6 +101,7 @@ def _silent_end(channel: Channel, command: str) -> Running:
     return None
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_no_status_is_never_success(client: Client) -> None:
     """A server that closes the channel without a status does not make the command a success."""
     with HostileServer(polite(execute=_silent_end)) as server:
@@ -114,6 +119,7 @@ def _silent_eof(channel: Channel, command: str) -> Running:
     return None
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_eof_and_status_without_close(client: Client) -> None:
     """A status and end of output are no end of the command before the channel is closed."""
     with HostileServer(polite(execute=_silent_eof)) as server:
@@ -123,6 +129,7 @@ async def test_eof_and_status_without_close(client: Client) -> None:
         await session.close()
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_odd_signal_names(client: Client) -> None:
     """Whatever a server calls a signal, the command did not succeed and nothing breaks."""
     names = {"good": b"TERM", "bad": b"\xff\xfe", "empty": b"", "long": b"x" * 5000}
@@ -168,6 +175,7 @@ async def test_a_timed_out_command_is_killed(client: Client) -> None:
     assert (await client.execute("echo next")).stdout == "next\n"
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_many_timed_out_commands(client: Client) -> None:
     """Time-outs one after the other cost their channels and nothing else."""
     for _ in range(12):  # more than sshd allows sessions at once

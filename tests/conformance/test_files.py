@@ -16,7 +16,7 @@ import pytest
 
 from hussh import NotText, SFTPError, SFTPTimeout
 from tests.conformance.client import Client
-from tests.conformance.conftest import NINE, THREE
+from tests.conformance.conftest import FOUR, NINE, THREE
 from tests.conformance.faces import Face
 from tests.support.sshd import Sshd
 
@@ -33,7 +33,7 @@ def there(target: Sshd) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("client", NINE, indirect=True)
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_contents(client: Client, there: Path, tmp_path: Path) -> None:
     """Text, bytes and local files come back as they went; no text is changed in silence."""
     conn = client.face
@@ -59,7 +59,7 @@ async def test_contents(client: Client, there: Path, tmp_path: Path) -> None:
     assert (await client.execute("echo on")).stdout == "on\n"
 
 
-@pytest.mark.parametrize("client", NINE, indirect=True)
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_scp(client: Client, there: Path, tmp_path: Path) -> None:
     """The server's scp takes and gives whole files with their modes; errors are those of files."""
     conn = client.face
@@ -86,7 +86,7 @@ async def test_scp(client: Client, there: Path, tmp_path: Path) -> None:
         await conn.scp_write(tmp_path, "there/folder")
 
 
-@pytest.mark.parametrize("client", NINE, indirect=True)
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_directories_both_ways(client: Client, there: Path, tmp_path: Path) -> None:
     """A tree goes there and back; a source that is missing is in the list of what failed."""
     conn = client.face
@@ -259,7 +259,7 @@ async def test_modes_of_open(client: Client, there: Path) -> None:
             await file.write("x")
 
 
-@pytest.mark.parametrize("client", NINE, indirect=True)
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_many_at_once(client: Client, there: Path) -> None:
     """Twelve threads or tasks on one SFTP channel each get their own."""
     conn = client.face

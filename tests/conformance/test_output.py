@@ -11,6 +11,7 @@ import pytest
 
 from hussh.errors import ChannelError, OutputLimitExceeded
 from tests.conformance.client import Client
+from tests.conformance.conftest import FOUR
 from tests.conformance.memory import peak_kib, reset_peak
 
 MIB = 1 << 20
@@ -22,10 +23,11 @@ def noise(size: int, seed: int) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 @pytest.mark.parametrize("stdin", [None, b"x" * 4096], ids=["no-stdin", "stdin"])
 async def test_large_stdout_and_stderr_alternately(client: Client, stdin: bytes | None) -> None:
     """64 MiB on each stream in turns arrive exactly, in less than 2.5 times that memory."""
-    count = 64 if LONG or (client.full and stdin is None) else 12
+    count = 64 if LONG or stdin is None else 12
     out, err = noise(MIB, 1), noise(MIB, 2)
     (client.account.files / "out").write_bytes(out)
     (client.account.files / "err").write_bytes(err)
@@ -46,12 +48,14 @@ async def test_large_stdout_and_stderr_alternately(client: Client, stdin: bytes 
     assert (peak - before) * 1024 < 2.5 * 2 * count * MIB + 16 * MIB
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_random_bytes_round_trip(client: Client) -> None:
     """Binary input comes back from `cat` byte for byte."""
     data = os.urandom(3 * MIB + 17)
     assert (await client.execute("cat", input=data)).stdout_bytes == data
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_sizes_around_packets_and_windows(client: Client) -> None:
     """Input and output of sizes at the edges of packets and windows are whole."""
     for size in (0, 1, 32767, 32768, 32769, 65536, 2 * MIB, 2 * MIB + 1):
@@ -61,20 +65,22 @@ async def test_sizes_around_packets_and_windows(client: Client) -> None:
         assert result.stderr == "end\n"
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_huge_input_is_read_in_full(client: Client) -> None:
     """64 MiB of input arrive exactly: the command's checksum of them is right."""
-    data = noise(MIB, 3) * (64 if client.full else 12)
+    data = noise(MIB, 3) * 64
     result = await client.execute("sha256sum", input=data)
     assert result.stdout.split()[0] == hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_huge_input_that_nobody_reads(client: Client) -> None:
     """A command that ends without reading its 64 MiB of input returns, with its status."""
-    size = (64 if client.full else 12) * MIB
-    result = await client.execute("exit 3", input=bytes(size), timeout=60)
+    result = await client.execute("exit 3", input=bytes(64 * MIB), timeout=60)
     assert result.status == 3
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_input_that_is_read_in_part(client: Client) -> None:
     """A command may stop reading in the middle of its input and still be heard."""
     result = await client.execute("head -c 5; echo; echo done", input=b"hello" * MIB, timeout=60)
@@ -91,6 +97,7 @@ async def test_no_input_is_an_empty_stdin(client: Client) -> None:
     assert (await client.execute("cat; echo done", timeout=60)).stdout == "done\n"
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_characters_split_over_packets(client: Client) -> None:
     """A multibyte character whose bytes travel in different packets decodes as one."""
     text = "€" * 400_000  # 3 bytes each: packet and read sizes are no multiples of 3
@@ -146,6 +153,7 @@ async def test_a_command_line_that_is_too_long(client: Client) -> None:
     assert (await client.execute("cat | wc -c", input="x" * 100_000)).stdout.strip() == "100000"
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_output_of_many_commands_at_once(client: Client) -> None:
     """Commands that run at the same time on one connection get their own output each."""
     count = 16 if LONG else 8

@@ -11,7 +11,7 @@ import pytest
 
 from hussh import ChannelError, CommandTimeout, ConnectionClosed, Pty
 from tests.conformance.client import Client
-from tests.conformance.conftest import NINE, THREE
+from tests.conformance.conftest import FOUR, NINE, THREE
 from tests.support.sshd import Sshd
 
 MIB = 1 << 20
@@ -37,7 +37,7 @@ async def test_talking(client: Client) -> None:
     assert "returncode=7" in repr(process.real)
 
 
-@pytest.mark.parametrize("client", NINE, indirect=True)
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_much_both_ways(client: Client) -> None:
     """One thread or task writes what another reads, many times what fits into the window."""
     data = random.Random(5).randbytes(5 * MIB)

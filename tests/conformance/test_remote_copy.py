@@ -13,7 +13,7 @@ import pytest
 from hussh import Connection
 from hussh.aio import AsyncConnection
 from tests.conformance.client import Client
-from tests.conformance.conftest import NINE, THREE
+from tests.conformance.conftest import FOUR, THREE
 from tests.conformance.memory import peak_kib, reset_peak
 from tests.support.sshd import Sshd
 
@@ -28,7 +28,7 @@ def source(target: Sshd) -> Iterator[Path]:
         path.unlink()
 
 
-@pytest.mark.parametrize("client", NINE, indirect=True)
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_between_servers(client: Client, bastion: Sshd, middle: Sshd, source: Path) -> None:
     """A file goes to a server behind another bastion, in another tree, byte for byte."""
     data = os.urandom(3 * MIB + 1)

@@ -10,7 +10,7 @@ import pytest
 
 from hussh.errors import ChannelError, ChannelRefused
 from tests.conformance.client import Client
-from tests.conformance.conftest import FULL_COLUMNS
+from tests.conformance.conftest import FOUR
 from tests.conformance.memory import allocated
 from tests.support.hostile import ChannelRequest, HostileServer, Services, polite
 from tests.support.sshd import Sshd, openssh_version
@@ -18,6 +18,7 @@ from tests.support.sshd import Sshd, openssh_version
 LONG = os.environ.get("HUSSH_LONG") == "1"
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_refused_exec(client: Client) -> None:
     """A refused exec request is an error of that call only."""
     verdicts = [False, True]
@@ -34,6 +35,7 @@ async def test_refused_exec(client: Client) -> None:
         await session.close()
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_no_sessions_allowed(client: Client, sshd_factory: Callable[..., Sshd]) -> None:
     """`MaxSessions 0` refuses the channel: a typed error, each time, and no lost connection."""
     server = sshd_factory(options={"MaxSessions": 0})
@@ -45,6 +47,7 @@ async def test_no_sessions_allowed(client: Client, sshd_factory: Callable[..., S
     await session.close()
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_more_commands_at_once_than_the_server_takes(
     client: Client, sshd_factory: Callable[..., Sshd]
 ) -> None:
@@ -59,6 +62,7 @@ async def test_more_commands_at_once_than_the_server_takes(
     await session.close()
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_one_session_at_a_time(client: Client, sshd_factory: Callable[..., Sshd]) -> None:
     """With `MaxSessions 1` commands one after the other never meet their predecessor's place."""
     session = await client.connect_to(sshd_factory(options={"MaxSessions": 1}))
@@ -67,6 +71,7 @@ async def test_one_session_at_a_time(client: Client, sshd_factory: Callable[...,
     await session.close()
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_forced_command(client: Client, sshd_factory: Callable[..., Sshd]) -> None:
     """With `ForceCommand` the server's command runs, and knows which one we asked for."""
     server = sshd_factory(options={"ForceCommand": 'echo "not: $SSH_ORIGINAL_COMMAND"; exit 7'})
@@ -77,7 +82,7 @@ async def test_forced_command(client: Client, sshd_factory: Callable[..., Sshd])
 
 
 @pytest.mark.skipif(openssh_version() < (9, 2), reason="ChannelTimeout came with OpenSSH 9.2")
-@pytest.mark.parametrize("client", FULL_COLUMNS, indirect=True)  # a second of sshd's for each
+@pytest.mark.parametrize("client", FOUR, indirect=True)  # a second of sshd's for each
 async def test_channel_timeout(client: Client, sshd_factory: Callable[..., Sshd]) -> None:
     """A session that the server closes for idleness has no status and is no success."""
     server = sshd_factory(options={"ChannelTimeout": "session:command=1s"})
@@ -88,6 +93,7 @@ async def test_channel_timeout(client: Client, sshd_factory: Callable[..., Sshd]
     await session.close()
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_channel_numbers_are_used_again(client: Client) -> None:
     """Commands one after the other need one or two channel numbers, however many they are."""
     with HostileServer(polite()) as server:
@@ -99,6 +105,7 @@ async def test_channel_numbers_are_used_again(client: Client) -> None:
     assert len(numbers) <= 2
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_memory_stays_flat(client: Client) -> None:
     """Hundreds of commands leave no memory behind, neither in C nor in Python."""
     rounds = 2000 if LONG else 80
@@ -118,6 +125,7 @@ async def test_memory_stays_flat(client: Client) -> None:
     assert python_after - python_before < rounds
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_commands_from_many_tasks_in_turns(client: Client) -> None:
     """Several threads or tasks that each run many short commands never mix up the answers."""
     count = 100 if LONG else 12

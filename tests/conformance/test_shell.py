@@ -64,12 +64,17 @@ async def test_ended_shell(client: Client) -> None:
 async def test_a_shell_that_does_not_end(client: Client) -> None:
     """When the time is over the result has what came, and status -1; the connection goes on."""
     real: Any = (await client.connect_to(client.server, timeout=1)).real
-    for pty in (None, True):
+
+    async def leave(pty: bool | None) -> SSHResult | None:
         async with Face(real).shell(pty) as shell:
             await shell.send("echo beg''un; exec sleep 1000")
-        assert shell.result is not None
-        assert "begun" in shell.result.stdout
-        assert shell.result.status == -1
+        left: SSHResult | None = shell.result
+        return left
+
+    for result in await client.together(lambda: leave(None), lambda: leave(True)):
+        assert isinstance(result, SSHResult), result
+        assert "begun" in result.stdout
+        assert result.status == -1
     assert (await Face(real).execute("echo on")).stdout == "on\n"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.client import Client
-from tests.conformance.conftest import NINE, THREE
+from tests.conformance.conftest import FOUR, NINE, THREE
 from tests.support.sshd import Sshd
 
 
@@ -77,7 +77,7 @@ async def test_truncated(client: Client, log: Path) -> None:
         assert await tail.read() == "more\n"
 
 
-@pytest.mark.parametrize("client", NINE, indirect=True)
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_rotated(client: Client, log: Path) -> None:
     """After a rotation the rest of the old file comes first, then the new one, nothing twice."""
     async with client.face.tail("app.log") as tail:

@@ -120,6 +120,8 @@ class Watch:
         self._mark = f"{os.getpid()}-{time.monotonic_ns()}-{name}"
         self._outer = os.environ.get(MARK)
         os.environ[MARK] = self._mark
+        # What runs already cannot come to bear the mark.
+        self._others = set(os.listdir("/proc"))
         self._before = take()
 
     def settle(self) -> list[str]:
@@ -151,13 +153,18 @@ class Watch:
         deadline = time.monotonic() + GRACE
         for thread in threading.enumerate():
             if thread.ident in left.threads and thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
+                # Trio names a worker after its job, and "Trio thread" again when it is idle.
+                while thread.is_alive() and not thread.name.startswith(_BENIGN_THREADS):
+                    left_over = deadline - time.monotonic()
+                    if left_over <= 0:
+                        break
+                    thread.join(min(left_over, 0.02))
 
     def _orphans(self) -> dict[int, str]:
         wanted = f"{MARK}={self._mark}".encode()
         mine = {*_children(), os.getpid()}
         found = {}
-        for name in os.listdir("/proc"):
+        for name in set(os.listdir("/proc")) - self._others:
             if not name.isdigit() or int(name) in mine:
                 continue
             with contextlib.suppress(OSError):  # gone, or not ours to read

@@ -35,6 +35,7 @@ from .processes import (
     clean_environment,
     descendants_of,
     kill_all,
+    read_process,
     wait_gone,
 )
 from .watch import WriterEnded, wait_for_text
@@ -259,12 +260,16 @@ class Sshd:
     def _namespace(self) -> list[Process]:
         inside = os.stat(f"/proc/{self._pid}/ns/pid").st_ino
         found = []
-        for process in all_processes():
+        # The namespace first: reading about every process of the machine costs ten times as much.
+        for name in os.listdir("/proc"):
+            if not name.isdigit() or int(name) == self._pid:
+                continue
             try:
-                same = os.stat(f"/proc/{process.pid}/ns/pid").st_ino == inside
+                same = os.stat(f"/proc/{name}/ns/pid").st_ino == inside
             except OSError:
                 continue
-            if same and process.pid != self._pid:
+            process = read_process(int(name)) if same else None
+            if process is not None:
                 found.append(process)
         return found
 
@@ -296,7 +301,7 @@ class Sshd:
         processes = [process for process in self.processes() if process.pid not in self._lasting]
         sessions = [process.pid for process in processes if "sshd" in process.argv[0]]
         self._lasting |= set(wait_gone(sessions, _SESSION_END))
-        if not self._lasting:
+        if processes and not self._lasting:
             kill_all(process.pid for process in self.processes())
         os.truncate(self.log_path, 0)
 

@@ -15,6 +15,8 @@ from tests.support.sshd import Sshd
 
 #: Seconds: what the tests allow for connecting, and what may pass on a busy machine.
 LIMIT = 0.6
+#: Where the peer need not do anything for the phase to begin.
+SHORT = 0.25
 SLACK = 3.0
 
 LateConnect = Callable[..., Coroutine[Any, Any, ConnectTimeout]]

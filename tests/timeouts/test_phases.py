@@ -19,7 +19,7 @@ from tests.support.hostile import Conn, HostileServer, Interactive, Password, Ro
 from tests.support.hostile_catalogue import until
 from tests.support.listeners import FullBacklog, MuteListener
 from tests.support.sshd import Sshd
-from tests.timeouts.conftest import LIMIT, LateConnect
+from tests.timeouts.conftest import LIMIT, SHORT, LateConnect
 
 PHASE_AT = {
     "version": "kex",
@@ -32,21 +32,21 @@ PHASE_AT = {
 
 async def test_no_answer_to_the_first_packet(late: LateConnect, full_backlog: FullBacklog) -> None:
     """An address that drops packets costs no more than the limit."""
-    error = await late(full_backlog.host, full_backlog.port, "connect")
+    error = await late(full_backlog.host, full_backlog.port, "connect", limit=SHORT)
     assert error.hop == f"u@{full_backlog.host}:{full_backlog.port}"
     assert error.hop_index == 0
 
 
 async def test_no_banner(late: LateConnect, mute_listener: MuteListener) -> None:
     """A server that accepts and says nothing costs no more than the limit."""
-    error = await late(mute_listener.host, mute_listener.port, "banner")
+    error = await late(mute_listener.host, mute_listener.port, "banner", limit=SHORT)
     assert error.hop == f"u@{mute_listener.host}:{mute_listener.port}"
 
 
 async def test_banner_byte_by_byte(late: LateConnect, slow_banner: Callable[..., Any]) -> None:
     """Progress does not prolong the limit: a banner that trickles in."""
     peer = slow_banner(0.02)
-    await late(peer.host, peer.port, "banner")
+    await late(peer.host, peer.port, "banner", limit=SHORT)
 
 
 async def test_endless_lines_before_the_banner(late: LateConnect) -> None:
@@ -59,7 +59,7 @@ async def test_endless_lines_before_the_banner(late: LateConnect) -> None:
 
     with HostileServer(chatter) as server:
         try:
-            await late(server.host, server.port, "banner")
+            await late(server.host, server.port, "banner", limit=SHORT)
         finally:
             stop.set()
 
@@ -134,7 +134,7 @@ def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("hanging_resolver")
 async def test_a_name_that_does_not_resolve_in_time(late: LateConnect) -> None:
     """A resolver that hangs costs no more than the limit, and the error blames it."""
-    error = await late("name.test", 22, "dns")
+    error = await late("name.test", 22, "dns", limit=SHORT)
     assert error.hop == "u@name.test:22"
 
 
@@ -146,7 +146,9 @@ async def test_the_way_through_a_bastion_hangs(
 ) -> None:
     """A bastion that waits for a dropped packet: the limit holds, the bastion lives."""
     jump = await login(bastion)
-    error = await late(full_backlog.host, full_backlog.port, "channel", proxy_jump=jump)
+    error = await late(
+        full_backlog.host, full_backlog.port, "channel", proxy_jump=jump, limit=SHORT
+    )
     assert error.hop == f"u@{full_backlog.host}:{full_backlog.port}"
     assert error.hop_index == 1
     assert (await jump.execute("echo alive")).stdout == "alive\n"
@@ -182,7 +184,7 @@ async def test_a_bastion_given_by_name_is_mute(
 ) -> None:
     """A jump host that is connected on the way is the one that the error names."""
     jump = f"j@{mute_listener.host}:{mute_listener.port}"
-    error = await late("target.test", 22, "banner", proxy_jump=jump)
+    error = await late("target.test", 22, "banner", proxy_jump=jump, limit=SHORT)
     assert (error.hop, error.hop_index) == (jump, 0)
 
 
