@@ -30,6 +30,9 @@ __all__ = ["AsyncSFTPDirEntry", "AsyncSFTPFile", "AsyncScandirIterator", "open_b
 
 T = TypeVar("T")
 
+#: Lines that one task may take before others have a turn: a few milliseconds' work at most.
+MANY = 256
+
 
 async def open_buffered(
     run: AsyncRunner,
@@ -72,6 +75,7 @@ class AsyncSFTPFile(AsyncClosing):
         self._file: Buffered | Text = file
         self._turn = Turns()
         self._closed = False
+        self._lines = 0  # lines that were returned since other tasks had a turn
 
     def _as_text(
         self, encoding: str | None, errors: str | None, newline: str | None, by_lines: bool
@@ -120,6 +124,14 @@ class AsyncSFTPFile(AsyncClosing):
 
     async def readline(self, size: int = -1) -> Any:
         """A line with its end, which the last one may lack; empty at the end of the file."""
+        self._lines += 1
+        if self._lines >= MANY:
+            self._lines = 0
+            await self._turn.rest()
+        if size < 0 and not self._closed and self._turn.free:
+            line = self._file.line_at_hand()  # in a tenth of the time of an operation
+            if line is not None:
+                return line
         return await self._run(self._file.readline(size), "read")
 
     async def readlines(self, hint: int = -1) -> list[Any]:

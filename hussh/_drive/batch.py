@@ -9,9 +9,10 @@ and `limit` slots.  A slot is a worker task, which takes one item after another
 from its lane.  When a lane has none left, its worker ends and the slot goes to
 the lane with the most; so a lane that is done early does not leave the rest with
 half the slots.  There are never more tasks than slots, whatever the number of
-items.  A result waits in `take`'s queue for the caller.  When that queue is as
-long as there are slots, workers end, and each result taken lets one begin again:
-a slow caller bounds the memory.
+items.  A result waits in `take`'s queue for the caller, who is woken once for all
+that a turn of a loop brings, because each change of threads costs.  When that
+queue is as long as there are slots, workers end, and each result taken lets one
+begin again: a slow caller bounds the memory.
 
 Stopping cancels the workers, whose operations then end as cancelled ones do, and
 `over` tells when they have.
@@ -47,6 +48,9 @@ class Lane(Protocol):
 
     def soon(self, call: Callable[[], object]) -> None:
         """Make a call in the loop's thread."""
+
+    def later(self, call: Callable[[], object]) -> None:
+        """From the loop's thread: make a call there, maybe after what is due in this turn."""
 
 
 class Batch(Generic[I, R]):
@@ -155,10 +159,13 @@ class Batch(Generic[I, R]):
                 self._pass_on()
             return None
 
-    def deliver(self, index: int, result: R) -> None:
+    def deliver(self, part: _Part[I, R], index: int, result: R) -> None:
         with self._lock:
             self._results.append((index, result))
-        self.wake()
+        # Once for all that a turn of the loop brings: each wake costs a change of threads.
+        if not part.waking:
+            part.waking = True
+            part.lane.later(part.wake)
 
     def failed(self, error: Exception) -> None:
         """A bug: the caller shall see it."""
@@ -188,6 +195,7 @@ class _Part(Generic[I, R]):
         self.pending: deque[int] = deque()
         self.grants = 0  # slots that came and have no worker yet
         self.begun = False
+        self.waking = False  # the caller will be woken in this turn of the loop
         self._batch = batch
         self._group: anyio.abc.TaskGroup | None = None
         self._news: anyio.Event | None = None
@@ -196,6 +204,11 @@ class _Part(Generic[I, R]):
         """In the lane: there may be something to begin."""
         if self._news is not None:
             self._news.set()
+
+    def wake(self) -> None:
+        """In the lane: there are results."""
+        self.waking = False
+        self._batch.wake()
 
     def cancel(self) -> None:
         """In the lane: end all workers."""
@@ -226,7 +239,7 @@ class _Part(Generic[I, R]):
         batch = self._batch
         try:
             while (index := batch.claim(self)) is not None:
-                batch.deliver(index, await batch.do(batch.items[index][1]))
+                batch.deliver(self, index, await batch.do(batch.items[index][1]))
         except Exception as error:
             batch.failed(error)
         finally:
@@ -283,6 +296,9 @@ class Here:
 
     def soon(self, call: Callable[[], object]) -> None:
         self.loop.soon(call)
+
+    def later(self, call: Callable[[], object]) -> None:
+        call()
 
     @staticmethod
     def unhurried() -> anyio.CancelScope:

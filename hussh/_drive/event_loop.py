@@ -37,6 +37,7 @@ from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import HusshError
 from .keepalive import Rounds, Tended
 from .loop import Loop, until
+from .loop_turns import after_another
 from .several import Several
 from .tree import BaseTree, Stream, Waiter
 from .turns import one_at_a_time
@@ -202,7 +203,11 @@ class Tree(BaseTree[Any]):
             raise DeadlineExceeded
         try:
             with until(deadline):
-                answer = await _Call(need, left, self._loop).result()
+                result = _Call(need, left, self._loop).result
+                if need.at_hand is None:
+                    answer = await result()
+                else:
+                    answer = await after_another(self._loop, need.turn, need.at_hand, result)
                 if inspect.isawaitable(answer):  # of a callback that is a coroutine function
                     answer = await answer
         except TimeoutError:

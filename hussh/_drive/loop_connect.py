@@ -17,10 +17,11 @@ from .._protocol.session import confirm
 from .._protocol.way import Stage
 from ..errors import HusshError, ProxyCommandError, ServerBusy
 from .event_loop import Tree
-from .loop import until
+from .loop import Loop, until
 from .loop_dial import dial
 from .loop_pacing import in_turn
 from .loop_tree import grow
+from .loop_turns import after_another
 from .pacing import Pacer, Turn
 from .proxy import start_proxy
 from .session import Hop, Way
@@ -104,7 +105,8 @@ async def connect(
     try:
         if not way.is_loaded():
             with until(deadline):
-                await anyio.to_thread.run_sync(way.load, abandon_on_cancel=True)
+                load = partial(anyio.to_thread.run_sync, way.load, abandon_on_cancel=True)
+                await after_another(Loop(), way.files(), lambda: way.is_loaded() or None, load)
         if pacer is None:
             tree = await _tree_of(way, deadline)
             await tree.run(way.bring_up(), deadline)

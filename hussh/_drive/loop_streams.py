@@ -124,6 +124,16 @@ class Turns:
     def __init__(self) -> None:
         self._lock = anyio.Lock()
 
+    @property
+    def free(self) -> bool:
+        """Whether nobody is in."""
+        return not self._lock.locked()
+
+    @staticmethod
+    async def rest() -> None:
+        """Let the loop's other tasks have a turn."""
+        await anyio.lowlevel.checkpoint()
+
     async def __aenter__(self) -> None:
         try:
             self._lock.acquire_nowait()

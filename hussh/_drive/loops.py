@@ -114,6 +114,11 @@ class LoopThread:
             with contextlib.suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(call)
 
+    def later(self, call: Callable[[], object]) -> None:
+        """From a task of the loop: make a call after what is due in this turn."""
+        if self._loop is not None:
+            self._loop.call_soon(call)
+
     def stop(self) -> None:
         """Cancel every task and end; waits for nothing."""
         with self._lock:

@@ -187,6 +187,10 @@ class Way(Generic[H, AnyTree]):
             stage.known = known_hosts(stage.options).at_hand()
         return all(stage.known is not None for stage in self.stages)
 
+    def files(self) -> tuple[object, ...]:
+        """What `load` reads; equal for ways that read the same."""
+        return tuple(known_hosts(stage.options) for stage in self.stages)
+
     def load(self) -> None:
         """Read what is recorded of host keys; reads files."""
         for stage in self.stages:

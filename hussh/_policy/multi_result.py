@@ -55,6 +55,9 @@ class HostResult(SSHResult):
         timed_out = isinstance(error, TimeoutError) and not isinstance(error, ConnectError)
         if timed_out and "timed out" not in reason.lower():
             reason = f"timed out: {reason}"
+        cause = error.__cause__
+        if isinstance(cause, HusshError) and cause.hop != error.hop:  # a bastion that died
+            reason = f"{cause}, and so: {reason}"
         partial = getattr(error, "result", None)
         if not isinstance(partial, SSHResult):
             partial = SSHResult()

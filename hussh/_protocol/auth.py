@@ -321,7 +321,9 @@ def _load(link: Link, path: str | os.PathLike[str], passphrase: str | None) -> O
     link.kept = (*link.kept, file)
     credential = file.at_hand()
     if credential is None:
-        credential = yield Blocking(lambda _: file.load(), patient=True, turn=file)
+        credential = yield Blocking(
+            lambda _: file.load(), patient=True, turn=file, at_hand=file.at_hand
+        )
     return credential
 
 

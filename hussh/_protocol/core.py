@@ -48,13 +48,15 @@ class Blocking:
     wait for others, `patient` ones.
 
     Calls with the same `turn` (by identity) are made one after another, where several
-    threads would make them.
+    threads would make them.  `at_hand` tells what the call would return if that is known
+    without blocking, None if not; asked after another's call with that `turn`.
     """
 
     call: Callable[[float | None], Any]
     patient: bool = False
     abort: Callable[[], None] | None = None
     turn: object | None = None
+    at_hand: Callable[[], Any] | None = None
 
 
 Need = Progress | Blocking

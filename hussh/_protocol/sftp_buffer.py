@@ -27,6 +27,10 @@ class Lines(Generic[S]):
     def readline(self, size: int = -1) -> Op[S]:
         raise NotImplementedError
 
+    def line_at_hand(self) -> S | None:
+        """What `readline` would return, if it need not ask for it; else None."""
+        raise NotImplementedError
+
     def write(self, data: Any) -> Op[int]:
         raise NotImplementedError
 
@@ -126,6 +130,15 @@ class Buffered(Lines[bytes]):
                 break
         self._at, self._chunk, self._used = at, chunk, used
         return b"".join(parts)
+
+    def line_at_hand(self) -> bytes | None:
+        end = self._chunk.find(b"\n", self._used) + 1
+        if not end or self._out:
+            return None
+        line = self._chunk[self._used : end]
+        self._at += len(line)
+        self._used = end
+        return line
 
     def write(self, data: Any) -> Op[int]:
         """Take all of it, sending what the buffer does not hold; its length."""

@@ -8,6 +8,8 @@ Nothing here knows SFTP.
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import stat as modes
 from typing import Protocol
@@ -76,22 +78,21 @@ class MemorySink:
     blocks = False
 
     def __init__(self) -> None:
-        self._parts: dict[int, memoryview] = {}
+        # As in `execute`: it grows without copying, and gives its own bytes away.
+        self._file = io.BytesIO()
         self.data = b""
 
     def begin(self) -> None:
         return
 
     def write(self, parts: list[Part]) -> None:
-        self._parts.update(parts)
+        for offset, data in parts:
+            self._file.seek(offset)
+            self._file.write(data)
 
     def end(self, size: int) -> None:
-        if self._parts:
-            parts = [self._parts[at] for at in sorted(self._parts)]
-            self._parts.clear()
-            self.data = b"".join(parts)
-            if len(self.data) > size:
-                self.data = self.data[:size]
+        self._file.truncate(size)
+        self.data = self._file.getvalue()
 
 
 class FileSource:
@@ -160,13 +161,24 @@ class FileSink:
         self.fd = -1
         self._at = 0
         self._seekable = True
+        self._ended = False
+        self._owned: list[int] = []  # `fd`, until somebody pops it to close it
 
     def open(self) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, self.mode)
 
     def begin(self) -> None:
-        self.fd = self.open()
+        self.take(self.open())
         self._seekable = modes.S_ISREG(os.fstat(self.fd).st_mode)
+
+    def take(self, fd: int) -> None:
+        """Own an fd, unless `end` has been called: by those who gave up this call in a thread."""
+        self.fd = fd
+        self._owned.append(fd)
+        if self._ended:
+            with contextlib.suppress(IndexError):
+                os.close(self._owned.pop())
+            raise InterruptedError(errno.EINTR, "the transfer has ended")
 
     def write(self, parts: list[Part]) -> None:
         for offset, data in parts:
@@ -183,9 +195,12 @@ class FileSink:
             self._at = offset
 
     def end(self, size: int) -> None:
-        fd, self.fd = self.fd, -1
-        if fd < 0:
+        self._ended = True
+        try:
+            fd = self._owned.pop()
+        except IndexError:
             return
+        self.fd = -1
         try:
             if self._seekable:
                 if os.fstat(fd).st_size > size:

@@ -39,7 +39,7 @@ class ResumedSink(FileSink):
 
     def have(self) -> int:
         """Open it; how many bytes it has, 0 for what is no regular file."""
-        self.fd = self.open()
+        self.take(self.open())
         info = os.fstat(self.fd)
         return info.st_size if modes.S_ISREG(info.st_mode) else 0
 

@@ -107,6 +107,10 @@ class Text(Lines[str]):
         end = end if end > 0 else count
         return self._take(end if size < 0 else min(end, size))
 
+    def line_at_hand(self) -> str | None:
+        end = self._line_end(self._text, self._used)
+        return self._take(end - self._used) if end > 0 else None
+
     def _line_end(self, text: str, start: int) -> int:
         """The index behind the end of the line; -1: there is none."""
         if self._newline == "":

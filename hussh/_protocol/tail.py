@@ -7,6 +7,7 @@ is given up or fails leaves everything as it was before.
 from __future__ import annotations
 
 import codecs
+import stat as stat_modes
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -125,6 +126,8 @@ class Tail:
             named = yield from stat(self._sftp, self._path)
         except FileNotFoundError:
             return b"", state  # moved away, and the new one is not there yet
+        if named.st_mode is not None and stat_modes.S_ISDIR(named.st_mode):
+            return b"", state  # it cannot be read; another file may come yet
         after = yield from old.handle.attributes()
         if _is_between(before, named, after):
             return b"", state

@@ -97,6 +97,21 @@ async def test_rotated(client: Client, log: Path) -> None:
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_a_directory_in_its_place(client: Client, log: Path) -> None:
+    """While a directory has the name, the old file is read on; then the file that comes next."""
+    async with client.face.tail("app.log") as tail:
+        moved = log.rename(log.with_suffix(".1"))
+        log.mkdir()
+        add(moved, b"still\n")
+        assert await tail.read() == "still\n"
+        log.rmdir()
+        log.write_bytes(b"a new file\n")
+        log.chmod(0o644)
+        assert await tail.read() == "a new file\n"
+    assert tail.contents == "still\na new file\n"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_blocks_that_fail(client: Client, log: Path) -> None:
     """A missing file is FileNotFoundError on entering; an error in the block comes out as it is."""
     with pytest.raises(FileNotFoundError) as missing:

@@ -240,3 +240,29 @@ def test_no_descriptors_for_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("selectors.DefaultSelector", refuse)
     with pytest.raises(ConnectError, match="cannot start an event loop: Too many open files"):
         Loops(2, 1)
+
+
+def test_one_wake_for_a_turn_of_the_loop(loops: Loops) -> None:
+    """Results that come in the same turn of a loop wake the caller once."""
+    woken: list[int] = []
+    over = threading.Event()
+    together = 0
+    release = anyio.Event()
+
+    async def do(number: int) -> int:
+        nonlocal together
+        together += 1
+        if together == 8:
+            release.set()
+        await release.wait()
+        return number
+
+    def wake() -> None:
+        woken.append(len(batch._results))
+        if not batch._active:
+            over.set()
+
+    batch = Batch(do, [(loops.threads[0], n) for n in range(8)], 8, wake)
+    batch.start()
+    over.wait()
+    assert woken == [8, 8], "once for the results, once for the end"

@@ -10,6 +10,7 @@ from hussh import PartialFailureException, SSHResult
 from hussh.errors import (
     CommandTimeout,
     ConnectError,
+    ConnectionLost,
     ConnectTimeout,
     HusshError,
     OutputLimitExceeded,
@@ -120,3 +121,14 @@ def test_partial_output_is_kept() -> None:
     assert (result.stdout_bytes, result.stderr) == (b"\xff", "half\ntoo much")
     assert result.truncated
     assert result.status == -1
+
+
+def test_a_lost_bastion_is_named() -> None:
+    """Where a connection is lost because its bastion is, the reason says so, also when pickled."""
+    lost = ConnectionLost("connection lost", hop="u@target:22", hop_index=1, phase="exec")
+    lost.__cause__ = ConnectionLost("closed", hop="u@bastion:22", hop_index=0, phase="exec")
+    result = HostResult.failed("target", lost)
+    assert result.stderr == (
+        "closed [u@bastion:22, exec], and so: connection lost [u@target:22, exec]"
+    )
+    assert pickle.loads(pickle.dumps(result)) == result

@@ -379,8 +379,12 @@ async def test_time_is_over_in_the_queue(loop: str, target: Sshd, paced: Paced) 
     """Where the server refuses nobody but others take long, the error says for what one waited."""
     pacer = Pacer(1)
     other = pacer.turn(Server(None, target.host, target.port))
-    with pytest.raises(ConnectTimeout, match="waiting for its turn at alice@") as caught:
-        await paced(target, pacer, timeout=0.5).connect()
+    for seconds in (0.5, 5.0):  # on a busy machine all of it may pass before it asks for a turn
+        with pytest.raises(ConnectTimeout) as caught:
+            await paced(target, pacer, timeout=seconds).connect()
+        if caught.value.phase == "queue":
+            break
+    assert "waiting for its turn at alice@" in str(caught.value)
     assert (caught.value.phase, caught.value.hop_index) == ("queue", 0)
     other.give_back()
     assert at(pacer, target)[1:3] == (0, 0)

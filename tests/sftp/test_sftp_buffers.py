@@ -190,3 +190,44 @@ def _given_up(bench: Bench, op: Any, stop: int) -> bool:
         return True
 
     return bool(bench.run(stepping()))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lines_at_hand(seed: int) -> None:
+    """Lines that need no operation come as those that do, in order, also between other calls."""
+    rng = random.Random(seed)
+    data = "".join(rng.choices(WORDS, k=60)).encode()
+    bench = Bench(FakeServer(files={b"file": bytearray(data)}, most=50))
+    for text in (False, True):
+        newline = rng.choice([None, "", "\n", "\r", "\r\n"])
+        raw = opened(bench, "rb", 262_144)
+        ours: Any = Text(raw, "utf-8", None, newline, False) if text else raw
+        theirs: Any = io.BytesIO(data)
+        if text:
+            theirs = io.TextIOWrapper(theirs, "utf-8", newline=newline)
+        at_hand = 0
+        while True:
+            line = ours.line_at_hand()
+            at_hand += line is not None
+            if line is None:
+                line = bench.run(ours.readline())
+            assert line == theirs.readline()
+            if rng.random() < 0.1:
+                both(ours, theirs, bench, "read", 3)
+            if not line:
+                break
+        assert at_hand
+        bench.run(raw.close())
+
+
+def test_no_line_at_hand_before_what_was_written() -> None:
+    """After a write the buffered lines are not those that come next."""
+    server = FakeServer(files={b"file": bytearray(b"one\ntwo\nthree\n")})
+    bench = Bench(server)
+    ours = opened(bench, "r+b", 100)
+    assert bench.run(ours.readline()) == b"one\n"
+    assert bench.run(ours.write(b"TWO")) == 3
+    assert ours.line_at_hand() is None
+    assert bench.run(ours.readline()) == b"\n"
+    assert ours.line_at_hand() == b"three\n"
+    bench.run(ours.close())

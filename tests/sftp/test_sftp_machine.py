@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +13,9 @@ from hussh._policy.sftp import SFTPLimits
 from hussh._protocol import sftp_ops as ops
 from hussh._protocol import sftp_wire as wire
 from hussh._protocol.core import DeadlineExceeded
-from hussh._protocol.sftp_local import MemorySink, MemorySource
+from hussh._protocol.sftp_local import FileSink, MemorySink, MemorySource
 from hussh._protocol.sftp_machine import Machine
+from hussh._protocol.sftp_resume import ResumedSink
 from hussh._protocol.sftp_transfer import MOST_FLIGHT, Flight, Way, download, upload
 from hussh.errors import SFTPError, SFTPTimeout
 from tests.sftp.fake import Bench, FakePipe, FakeServer, packet, text
@@ -216,3 +219,29 @@ def test_a_session_that_is_stuck_is_left() -> None:
         op.throw(DeadlineExceeded())
     assert get(bench) == b"abc"
     assert len(bench.pipes) == 2
+
+
+def test_a_file_that_nobody_waited_for(tmp_path: Path) -> None:
+    """Opened in a thread after its transfer was given up, it is closed at once."""
+    before = os.listdir("/proc/self/fd")
+    for kind in (FileSink, ResumedSink):
+        sink = kind(os.fsencode(tmp_path / "file"))
+        sink.end(0)
+        with pytest.raises(InterruptedError):
+            sink.have() if isinstance(sink, ResumedSink) else sink.begin()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_memory_is_not_copied_at_the_end() -> None:
+    """However much was fetched, no step handles all of it: the bytes are there already."""
+    sink, part = MemorySink(), memoryview(bytes(1 << 20))
+    for number in (1, 0, *range(2, 32)):
+        sink.write([(number << 20, part)])
+    tracemalloc.start()
+    try:
+        sink.end(31 << 20)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sink.data == bytes(31 << 20)
+    assert peak <= 33 << 20
