@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Literal
 
-from .._native.link import FAST_AES, Link, Method
+from .._native.constants import FAST_AES, Method
+from .._native.link import Link
 from .._policy.known_hosts import POLICIES
 from .._policy.options import (
     CIPHERS,

@@ -15,7 +15,7 @@ import select
 from time import monotonic
 from typing import Any
 
-from .._native.link import EVENTS, FULL, MORE, WANT_WRITE
+from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._protocol.core import DeadlineExceeded
 from .event_loop import Tree
 from .loop import Loop

@@ -13,7 +13,7 @@ from time import monotonic
 
 import trio
 
-from .._native.link import EVENTS, FULL, MORE, WANT_WRITE
+from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._protocol.core import DeadlineExceeded
 from .event_loop import Tree
 from .loop import Loop

@@ -18,7 +18,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
-from .._native.link import EVENTS, FULL, MORE, WANT_WRITE
+from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import HusshError
 from .bell import Bell

@@ -33,7 +33,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
-from .._native.link import EVENTS, MORE, WANT_WRITE, Death, Link, Phase
+from .._native.constants import EVENTS, MORE, WANT_WRITE, Death, Phase
+from .._native.link import Link
 from ..errors import ForkedConnectionError, HusshError
 from .lock import TreeLock
 

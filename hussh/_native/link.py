@@ -1,6 +1,7 @@
 """Owners of the C objects: `Link` (one SSH session) and `Channel` (one of its channels).
 
-The drivers and the protocol use them; nobody else touches the compiled module.
+The drivers and the protocol use them; but for `constants`, nobody else touches
+the compiled module.
 Nothing here waits or locks: every method but the constructors' bookkeeping must
 be called with the lock of the link's tree held (see `Trash` for finalizers).
 
@@ -11,112 +12,18 @@ reference counting frees inside out; C tolerates any other order.
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import ChannelError, ConnectionClosed, ConnectionLost, HusshError, ProtocolError
 from ._libssh2 import ffi, lib
+from .constants import Death, Method, Phase
+from .trash import Trash
 
-__all__ = ["FAST_AES", "Channel", "ChannelState", "Death", "Link", "Method", "Phase", "Ticket",
-           "Trash"]  # fmt: skip
+__all__ = ["Channel", "Link", "Ticket"]
 
 lib.libssh2_init(0)  # once, before threads: its counters are not atomic
 
 EVENTS_AT_ONCE = 256
-
-
-class Phase(IntEnum):
-    """How far a link has come."""
-
-    BANNER = lib.HUSSH_BANNER
-    KEX = lib.HUSSH_KEX
-    HOSTKEY = lib.HUSSH_HOSTKEY  # keys are exchanged; ssh-userauth is asked for
-    AUTH = lib.HUSSH_AUTH
-    OPEN = lib.HUSSH_OPEN
-
-
-class Death(IntEnum):
-    """Why a link carries nothing any more."""
-
-    NOT = lib.HUSSH_DEAD_NOT
-    EOF = lib.HUSSH_DEAD_EOF
-    OS = lib.HUSSH_DEAD_OS
-    PEER = lib.HUSSH_DEAD_PEER
-    PROTOCOL = lib.HUSSH_DEAD_PROTOCOL
-    MEMORY = lib.HUSSH_DEAD_MEMORY
-    KILLED = lib.HUSSH_DEAD_KILLED
-
-
-class ChannelState(IntEnum):
-    """What became of a channel's opening."""
-
-    OPENING = lib.HUSSH_CH_OPENING
-    OPEN = lib.HUSSH_CH_OPEN
-    REFUSED = lib.HUSSH_CH_REFUSED
-    DEAD = lib.HUSSH_CH_DEAD
-
-
-class Method(IntEnum):
-    """Kinds of algorithms that can be preferred or asked for."""
-
-    KEX = lib.LIBSSH2_METHOD_KEX
-    HOSTKEY = lib.LIBSSH2_METHOD_HOSTKEY
-    CRYPT_CS = lib.LIBSSH2_METHOD_CRYPT_CS
-    CRYPT_SC = lib.LIBSSH2_METHOD_CRYPT_SC
-    MAC_CS = lib.LIBSSH2_METHOD_MAC_CS
-    MAC_SC = lib.LIBSSH2_METHOD_MAC_SC
-    COMP_CS = lib.LIBSSH2_METHOD_COMP_CS
-    COMP_SC = lib.LIBSSH2_METHOD_COMP_SC
-
-
-KEX_FAILURES = (lib.LIBSSH2_ERROR_KEX_FAILURE, lib.LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE)
-#: Whether this processor has instructions for AES-GCM.
-FAST_AES = bool(lib.hussh_fast_aes())
-WANT_WRITE: int = lib.HUSSH_WANT_WRITE
-MORE: int = lib.HUSSH_MORE
-EVENTS: int = lib.HUSSH_EVENTS
-FULL: int = lib.HUSSH_FULL
-
-
-class TryLock(Protocol):
-    """As much of a lock as `Trash` needs."""
-
-    def try_acquire(self) -> bool: ...
-    def release(self) -> None: ...
-
-
-class Trash:
-    """C objects whose Python owners were collected, of one tree.
-
-    A finalizer may run anywhere, even inside a call on the same tree and in the
-    thread that holds its lock, so it must neither wait for that lock nor free
-    without it: `add` frees at once where the lock is free, and otherwise leaves
-    the object to the holder, who calls `empty` after letting go.
-    """
-
-    __slots__ = ("_items", "lock")
-
-    def __init__(self) -> None:
-        self._items: deque[tuple[Any, Any]] = deque()
-        self.lock: TryLock | None = None
-
-    def add(self, free: Any, owner: Any) -> None:
-        self._items.append((free, owner))
-        self.empty()
-
-    def empty(self) -> None:
-        """Free what is left, unless somebody else holds the lock (who will)."""
-        while self._items:
-            if self.lock is not None and not self.lock.try_acquire():
-                return
-            try:
-                while self._items:
-                    free, owner = self._items.popleft()
-                    free(owner)
-            finally:
-                if self.lock is not None:
-                    self.lock.release()
 
 
 class Ticket:

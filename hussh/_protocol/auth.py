@@ -22,7 +22,8 @@ from enum import Enum
 from functools import partial
 from typing import Any, Protocol
 
-from .._native.link import Death, Link, Phase
+from .._native.constants import Death, Phase
+from .._native.link import Link
 from .._policy.certificates import plain
 from .._policy.kept import Credential, KeyFile
 from .._policy.key_files import default_key_paths

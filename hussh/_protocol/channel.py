@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .._native.link import Channel, ChannelState, Link
+from .._native.constants import ChannelState
+from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
 from ..errors import ChannelRefused, JumpRefused
 from .core import Op, Progress

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .._native.link import KEX_FAILURES, Death, Link, Method, Phase
+from .._native.constants import KEX_FAILURES, Death, Method, Phase
+from .._native.link import Link
 from .._policy.kept import KnownHostsFiles, known_hosts_file
 from .._policy.known_hosts import KnownHosts, algorithms_for, host_key_error
 from .._policy.known_hosts_record import record

@@ -17,7 +17,8 @@ from __future__ import annotations
 import contextlib
 from typing import Protocol
 
-from .._native.link import Channel, ChannelState, Link
+from .._native.constants import ChannelState
+from .._native.link import Channel, Link
 from .._policy.wire import string
 from ..errors import ChannelRefused, ConnectionClosed, HusshError, SFTPError, SFTPUnavailable
 from .channel import open_session

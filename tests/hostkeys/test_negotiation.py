@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hussh import Connection, NegotiationError, ProtocolError
-from hussh._native.link import FAST_AES
+from hussh._native.constants import FAST_AES
 from hussh._policy.options import CIPHERS, KEY_EXCHANGE, MACS, preferred_ciphers
 from tests.auth.steps import SshdFactory, login, refused
 from tests.support.hostile import HostileServer, host_key, polite

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hussh._native.link import EVENTS, MORE, WANT_WRITE, Link
+from hussh._native.constants import EVENTS, MORE, WANT_WRITE
+from hussh._native.link import Link
 from hussh._policy.options import Options
 from hussh._policy.wire import string
 from hussh._protocol.core import Blocking, Op

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hussh import ChannelRefused, CommandTimeout, Connection, ConnectionClosed
-from hussh._native.link import EVENTS, ChannelState, Link
+from hussh._native.constants import EVENTS, ChannelState
+from hussh._native.link import Link
 from hussh._policy.wire import string
 from hussh._protocol.channel import open_session
 from hussh._protocol.core import Op, Progress

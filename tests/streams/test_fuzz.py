@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hussh._native.link import Phase
+from hussh._native.constants import Phase
 from hussh._policy.options import Options
 from hussh._protocol.execute import execute
 from hussh.errors import HusshError

@@ -23,7 +23,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from hussh._drive.sync import BUDGET
 from hussh._native._libssh2 import lib
-from hussh._native.link import MORE, Link
+from hussh._native.constants import MORE
+from hussh._native.link import Link
 from hussh._policy.options import Options
 from hussh._policy.result import SSHResult
 from hussh._policy.route import format_hop

@@ -22,7 +22,7 @@ from hussh import Connection
 
 CODE = ("/hussh/_drive/sync.py", "/hussh/_drive/tree.py", "/hussh/_drive/lock.py",
         "/hussh/_protocol/execute.py", "/hussh/_protocol/channel.py",
-        "/hussh/_native/link.py")  # fmt: skip
+        "/hussh/_native/link.py", "/hussh/_native/trash.py")  # fmt: skip
 LIMIT = 10_000  # milliseconds for commands that should take a few
 
 

@@ -1,0 +1,76 @@
+"""The numbers of link.h and libssh2 that Python reads: phases, states, kinds of algorithms, flags.
+
+Whoever looks at a link imports it.  It calls C only to ask what the processor can do.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from ._libssh2 import lib
+
+__all__ = [
+    "EVENTS",
+    "FAST_AES",
+    "FULL",
+    "KEX_FAILURES",
+    "MORE",
+    "WANT_WRITE",
+    "ChannelState",
+    "Death",
+    "Method",
+    "Phase",
+]
+
+
+class Phase(IntEnum):
+    """How far a link has come."""
+
+    BANNER = lib.HUSSH_BANNER
+    KEX = lib.HUSSH_KEX
+    HOSTKEY = lib.HUSSH_HOSTKEY  # keys are exchanged; ssh-userauth is asked for
+    AUTH = lib.HUSSH_AUTH
+    OPEN = lib.HUSSH_OPEN
+
+
+class Death(IntEnum):
+    """Why a link carries nothing any more."""
+
+    NOT = lib.HUSSH_DEAD_NOT
+    EOF = lib.HUSSH_DEAD_EOF
+    OS = lib.HUSSH_DEAD_OS
+    PEER = lib.HUSSH_DEAD_PEER
+    PROTOCOL = lib.HUSSH_DEAD_PROTOCOL
+    MEMORY = lib.HUSSH_DEAD_MEMORY
+    KILLED = lib.HUSSH_DEAD_KILLED
+
+
+class ChannelState(IntEnum):
+    """What became of a channel's opening."""
+
+    OPENING = lib.HUSSH_CH_OPENING
+    OPEN = lib.HUSSH_CH_OPEN
+    REFUSED = lib.HUSSH_CH_REFUSED
+    DEAD = lib.HUSSH_CH_DEAD
+
+
+class Method(IntEnum):
+    """Kinds of algorithms that can be preferred or asked for."""
+
+    KEX = lib.LIBSSH2_METHOD_KEX
+    HOSTKEY = lib.LIBSSH2_METHOD_HOSTKEY
+    CRYPT_CS = lib.LIBSSH2_METHOD_CRYPT_CS
+    CRYPT_SC = lib.LIBSSH2_METHOD_CRYPT_SC
+    MAC_CS = lib.LIBSSH2_METHOD_MAC_CS
+    MAC_SC = lib.LIBSSH2_METHOD_MAC_SC
+    COMP_CS = lib.LIBSSH2_METHOD_COMP_CS
+    COMP_SC = lib.LIBSSH2_METHOD_COMP_SC
+
+
+KEX_FAILURES = (lib.LIBSSH2_ERROR_KEX_FAILURE, lib.LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE)
+#: Whether this processor has instructions for AES-GCM.
+FAST_AES = bool(lib.hussh_fast_aes())
+WANT_WRITE: int = lib.HUSSH_WANT_WRITE
+MORE: int = lib.HUSSH_MORE
+EVENTS: int = lib.HUSSH_EVENTS
+FULL: int = lib.HUSSH_FULL

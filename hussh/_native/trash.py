@@ -1,0 +1,52 @@
+"""C objects whose Python owners were collected: who frees them, and when.
+
+Of a tree; the links and channels in it and the drivers share one.  It knows
+nothing of C, and never waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Protocol
+
+__all__ = ["Trash", "TryLock"]
+
+
+class TryLock(Protocol):
+    """As much of a lock as `Trash` needs."""
+
+    def try_acquire(self) -> bool: ...
+    def release(self) -> None: ...
+
+
+class Trash:
+    """C objects whose Python owners were collected, of one tree.
+
+    A finalizer may run anywhere, even inside a call on the same tree and in the
+    thread that holds its lock, so it must neither wait for that lock nor free
+    without it: `add` frees at once where the lock is free, and otherwise leaves
+    the object to the holder, who calls `empty` after letting go.
+    """
+
+    __slots__ = ("_items", "lock")
+
+    def __init__(self) -> None:
+        self._items: deque[tuple[Any, Any]] = deque()
+        self.lock: TryLock | None = None
+
+    def add(self, free: Any, owner: Any) -> None:
+        self._items.append((free, owner))
+        self.empty()
+
+    def empty(self) -> None:
+        """Free what is left, unless somebody else holds the lock (who will)."""
+        while self._items:
+            if self.lock is not None and not self.lock.try_acquire():
+                return
+            try:
+                while self._items:
+                    free, owner = self._items.popleft()
+                    free(owner)
+            finally:
+                if self.lock is not None:
+                    self.lock.release()
