@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from time import sleep
+
 from .._native.constants import ChannelState
 from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
 from ..errors import ChannelRefused, JumpRefused
-from .core import Op, Progress
+from .core import Blocking, Op, Progress
 
 __all__ = ["open_direct", "open_session"]
 
@@ -18,8 +20,11 @@ JUMP_WINDOW = 8 * 1024 * 1024
 #: 2022.83 does, when it has just reaped the command of another).  Nothing was asked
 #: of that one, so another takes its place, so many times.
 STILLBORN_MAX = 3
-#: Times, each a round trip, that one asks again for the place of a session which we closed.
-RETRIES_MAX = 20
+#: How often one asks again for the place of a session which we closed: the first times after a
+#: round trip each, then also after pauses, which grow by so many seconds, 0.65 in all.
+RETRIES_MAX = 30
+RETRIES_AT_ONCE = 5
+PAUSE = 0.002
 PROHIBITED = 1
 #: RFC 4254 section 5.1, with what a user can do about it on a bastion.
 REASONS = {
@@ -113,6 +118,9 @@ def open_session(
             if link.sessions_left and retries < RETRIES_MAX:
                 # It keeps the place of a session that we closed until the command has died.
                 retries += 1
+                pause = max(0, retries - RETRIES_AT_ONCE) * PAUSE
+                if pause:
+                    yield Blocking(lambda _: sleep(pause), patient=True)  # noqa: B023  (made now)
                 continue
             link.sessions_left = 0
         raise ChannelRefused(
