@@ -87,6 +87,7 @@ async def test_wait_for_exit_beside_a_chatterbox(client: Client) -> None:
     assert result.status == 4
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_wait_for_the_end_of_output(client: Client) -> None:
     """By default output of processes left behind is waited for and included."""
     result = await client.execute("(sleep 0.2; echo late) & echo early")
@@ -150,6 +151,7 @@ async def test_odd_signal_names(client: Client) -> None:
         await session.close()
 
 
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_a_timed_out_command_is_killed(client: Client) -> None:
     """A time-out ends the command and its children on the server, and keeps the output."""
     marker = client.account.files / "finished"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import pickle
 
+import pytest
+
 from hussh import SSHResult
 from tests.conformance.client import Client
+from tests.conformance.conftest import THREE
 
 
 async def test_forms(client: Client) -> None:
@@ -25,6 +28,7 @@ async def test_attributes(client: Client) -> None:
     assert (type(result.status), result.status, result.signal) == (int, 0, None)
 
 
+@pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_results_compare_by_value(client: Client) -> None:
     """Equal output, status and signal make equal results with equal hashes; others differ."""
     first, second = [await client.execute("echo x; exit 2") for _ in range(2)]
@@ -36,6 +40,7 @@ async def test_results_compare_by_value(client: Client) -> None:
     assert len({first, second, other}) == 2
 
 
+@pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_results_can_be_pickled(client: Client) -> None:
     """Pickle and copy keep everything, bytes that are no text and the signal included."""
     result = await client.execute(r"printf '\377\000x'; printf e >&2; kill -TERM $$")
