@@ -32,6 +32,8 @@ __all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession",
 #: What the server may send ahead of our reading: bandwidth x round-trip time of a long, fast way.
 SFTP_WINDOW = 16 * 1024 * 1024
 STDERR_KEPT = 4096
+#: Sessions of OpenSSH's ten that may be stuck; besides the present one.
+LEFT_MAX = 3
 
 
 class Pipe(Protocol):
@@ -263,19 +265,26 @@ class Sftp:
         self._opener = opener
         self._opening = False  # somebody does; he may wait for others to leave room
         self._current: SftpSession | None = None
+        self._left: list[SftpSession] = []  # those that were stuck when they were left, and are
         self.standard_symlink = standard_symlink
 
     def session(self) -> Op[SftpSession]:
         """The session, when it is ready; another one where the present one is stuck.
 
-        A session that is left lives on as long as there are open files of it.
+        A session that is left lives on as long as there are open files of it.  The server
+        ends none that is stuck, so that each takes one of its MaxSessions: no more than
+        `LEFT_MAX` are left, then one waits for the present one.
 
         Raises SFTPUnavailable, ConnectionLost.
         """
         session = self._current
         if session is not None:
             session.step()
-            if session.stuck:
+            for old in self._left:
+                old.step()
+            self._left = [old for old in self._left if old.stuck and old.broken is None]
+            if session.stuck and session.broken is None and len(self._left) < LEFT_MAX:
+                self._left.append(session)
                 session = self._current = None
         while session is None or session.broken is not None:
             if self._opening:

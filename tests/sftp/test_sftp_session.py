@@ -186,6 +186,24 @@ def test_a_transfer_that_takes_too_long(conn: Connection, huge: str, tmp_path: P
 # -- interrupts
 
 
+def test_not_all_sessions_get_stuck(conn: Connection, target: Sshd) -> None:
+    """However often such a file is tried, the server's sessions are not used up by it."""
+    conn.sftp_write_data("text", "readable")
+    fifo = target.alice.files / "fifo"
+    os.mkfifo(fifo)
+    os.chown(fifo, target.alice.uid, target.alice.gid)
+    for _ in range(12):  # sshd gives ten
+        with pytest.raises(SFTPTimeout):
+            conn.sftp_read("fifo", timeout=60)
+    assert conn.execute("echo fine").stdout == "fine\n"
+    gate = os.open(fifo, os.O_RDWR)  # they may go on; this itself never waits
+    try:
+        assert conn.sftp_read("readable") == "text"
+    finally:
+        os.close(gate)
+    fifo.unlink()
+
+
 @pytest.fixture
 def heeded() -> Iterator[None]:
     """Let SIGINT be heeded; programs that were started in the background ignore it."""
