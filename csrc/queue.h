@@ -25,20 +25,19 @@ static inline unsigned char *queue_head(const hussh_queue *q) {
 static inline unsigned char *queue_room(hussh_queue *q, size_t n) {
   size_t need = q->len + n;
   if (q->head + need > q->size) {
-    /* In place, if that will not have to be done again soon. */
-    if (need <= q->size && (q->head >= q->size / 2 || need + need / 2 <= q->size)) {
+    if (q->head && q->len)
       memmove(q->bytes, q->bytes + q->head, q->len);
-    } else {
+    /* In place, if that will not have to be done again soon. */
+    if (need > q->size || (q->head < q->size / 2 && need + need / 2 > q->size)) {
       size_t size = q->size ? q->size : 512;
       unsigned char *bytes;
       while (size < need + need / 2) /* else a full queue moves at every turn */
         size *= 2;
-      bytes = malloc(size);
+      q->head = 0;
+      /* Not malloc and a copy: large pieces grow without either, and without twice the memory. */
+      bytes = realloc(q->bytes, size);
       if (!bytes)
         return NULL;
-      if (q->len)
-        memcpy(bytes, q->bytes + q->head, q->len);
-      free(q->bytes);
       q->bytes = bytes;
       q->size = size;
     }
