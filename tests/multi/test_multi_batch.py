@@ -184,12 +184,13 @@ async def test_leaving_a_lane_of_this_loop(loop: str, loops: Loops) -> None:
 def test_how_many_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as the cores, but no more than trees or than the number of hosts is worth."""
     monkeypatch.setattr("hussh._drive.loops.cores", lambda: 4)
-    assert how_many(1000, 1000) == 4
-    assert how_many(1000, 1) == 1
+    assert how_many(2000, 2000) == 4
+    assert how_many(2000, 1) == 1
+    assert how_many(200, 200) == 1
     assert how_many(10, 10) == 1
     assert how_many(0, 0) == 1
     monkeypatch.setattr("hussh._drive.loops.cores", lambda: 64)
-    assert how_many(1000, 1000) == 8
+    assert how_many(9000, 9000) == 8
 
 
 def test_work_that_a_loop_takes_in_its_last_moment(loops: Loops) -> None:
