@@ -107,7 +107,8 @@ async def test_proxy_command(loop: str, target: Sshd, make: Make) -> None:
     async def begin() -> AsyncConnection:
         return await make(target, proxy_command="nc %h %p")
 
-    assert await cancel_everywhere(begin) >= 4
+    # The answers to our banner, key exchange and login; more waits come and go with the packets.
+    assert await cancel_everywhere(begin) >= 3
 
 
 async def test_a_proxy_command_that_will_not_end(loop: str) -> None:

@@ -82,7 +82,9 @@ def test_a_generator_that_is_dropped(multi: Multi) -> None:
 def test_ctrl_c(multi: Multi) -> None:
     """KeyboardInterrupt comes out, commands that run are told to stop, and all stays usable."""
     with multi(2) as connected:
-        commands = {HOSTS[0]: "echo begun", HOSTS[1]: "exec sleep 64"}
+        # Not before it runs: sshd forgets a signal for a command that it is just forking.
+        runs = "until pgrep -f '^sleep 64' >/dev/null; do sleep 0.02; done"
+        commands = {HOSTS[0]: runs, HOSTS[1]: "exec sleep 64"}
         begun = threading.Event()
 
         def interrupt() -> None:
