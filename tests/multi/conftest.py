@@ -33,6 +33,14 @@ def free_port() -> int:
         return port
 
 
+def runs(command: str) -> str:
+    """Return a command that ends when the other runs there.
+
+    sshd forgets a signal for a command that it is just forking.
+    """
+    return f"until pgrep -f '^{command}' >/dev/null; do sleep 0.02; done"
+
+
 @pytest.fixture(scope="session")
 def _many(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Sshd]:
     port = free_port()

@@ -26,7 +26,7 @@ from hussh.errors import (
     SFTPNotFoundError,
 )
 from hussh.multi_conn import HostResult, MultiConnection, MultiResult
-from tests.multi.conftest import HOSTS, Multi
+from tests.multi.conftest import HOSTS, Multi, runs
 from tests.support.listeners import MuteListener
 from tests.support.sshd import Sshd
 
@@ -206,7 +206,7 @@ def test_an_exception_of_the_callback_stops_the_rest(multi: Multi) -> None:
         raise LookupError(host)
 
     with multi(2) as connected:
-        commands = {HOSTS[0]: "echo quick", HOSTS[1]: "exec sleep 61"}
+        commands = {HOSTS[0]: f"{runs('sleep 61')}; echo quick", HOSTS[1]: "exec sleep 61"}
         with pytest.raises(LookupError, match=HOSTS[0]):
             connected.execute_map(commands, on_result=fail)
         found = "while pgrep -f '^sleep 61' >/dev/null; do sleep 0.02; done; echo gone"
