@@ -99,7 +99,6 @@ def open_session(
             continue
         if info.state != ChannelState.REFUSED:
             channel.session = True
-            link.sessions_left = max(0, link.sessions_left - 1)
             return channel
         code, text = int(info.reason), channel.text
         channel.counted = False
