@@ -29,7 +29,6 @@ from tests.support.sshd import Sshd, openssh_version  # noqa: E402
 
 ROWS = {"direct": "direct", "jump": "through one bastion"}
 ONE_LOOP = "hussh in one loop"
-ONE_LOOP = "hussh in one loop"
 INSIDE = "--in-namespace"
 REST = 10.0  # seconds, at most
 
