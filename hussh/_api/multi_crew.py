@@ -24,6 +24,7 @@ from .._drive.batch import Here, HereDrain, Lane, drain
 from .._drive.lanes import Lanes
 from .._drive.pacing import Pacer
 from .._drive.shared import Shared
+from .._policy.kept import began
 from .._policy.multi_result import HostResult
 from .._policy.route import format_hop
 from .._protocol.execute import execute
@@ -315,9 +316,11 @@ def check_limit(name: str, value: object, least: int = 1) -> int:
 
 def _job(work: Work) -> Callable[[tuple[Member, Any]], Awaitable[HostResult]]:
     """The work on one item, whose failures are results."""
+    start = monotonic()
 
     async def job(item: tuple[Member, Any]) -> HostResult:
         member, argument = item
+        began(start)
         try:
             return await work.do(member, argument)
         except Exception as error:
