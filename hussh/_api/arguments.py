@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from functools import cache
+from inspect import iscoroutinefunction
 from typing import Literal
 
 from .._native.constants import FAST_AES, Method
@@ -41,6 +42,7 @@ __all__ = [
     "check_key_path",
     "check_known_hosts",
     "check_number",
+    "check_on_result",
     "check_password",
     "check_policy",
     "check_position",
@@ -131,6 +133,19 @@ def check_prompt(prompt: PromptCallback | None) -> PromptCallback | None:
     if prompt is not None and not callable(prompt):
         raise TypeError("prompt must be callable")
     return prompt
+
+
+def check_on_result(on_result: object, *, can_await: bool) -> None:
+    """A callback for results; one that would have to be awaited only where that is done."""
+    if on_result is None:
+        return
+    if not callable(on_result):
+        raise TypeError(f"on_result must be callable, not {type(on_result).__name__}")
+    if iscoroutinefunction(on_result) and not can_await:
+        raise TypeError(
+            "on_result is a coroutine function, which nothing would await here: "
+            "use 'async with', or give a plain function"
+        )
 
 
 def check_number(value: object, what: str) -> int | float:

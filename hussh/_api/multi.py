@@ -12,7 +12,7 @@ from .._drive.pacing import HANDSHAKES
 from .._policy.multi_result import HostResult, MultiResult
 from .._policy.options import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS, Paths, PromptCallback
 from .._policy.sftp import AnyPath
-from .arguments import check_command
+from .arguments import check_command, check_on_result
 from .async_connection import AsyncConnection
 from .connection import Connection
 from .multi_async import AsyncMultiConnection
@@ -405,6 +405,7 @@ class MultiConnection:
     # -- running
 
     def _run(self, work: Work, on_result: OnResult | None = None) -> MultiResult:
+        check_on_result(on_result, can_await=False)
         results: list[HostResult | None] = [None] * len(work.items)
         with (
             Display(self._progress, work.title, len(results)) as display,

@@ -10,7 +10,7 @@ from typing import Literal
 
 from .._policy.multi_result import HostResult, MultiResult
 from .._policy.sftp import AnyPath
-from .arguments import check_command
+from .arguments import check_command, check_on_result
 from .multi_crew import Crew, Results, Work
 from .multi_files import LocalPath, read, write, write_data
 from .multi_progress import Display
@@ -182,6 +182,7 @@ class AsyncMultiConnection:
         await self.close()
 
     async def _run(self, work: Work, on_result: AsyncOnResult | None = None) -> MultiResult:
+        check_on_result(on_result, can_await=True)
         results: list[HostResult | None] = [None] * len(work.items)
         with Display(self._progress, work.title, len(results)) as display:
             async with self._crew.each_here(work) as each:

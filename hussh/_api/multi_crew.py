@@ -23,12 +23,12 @@ from typing import Any, Literal, NamedTuple
 from .._drive.batch import Here, HereDrain, Lane, drain
 from .._drive.lanes import Lanes
 from .._drive.pacing import Pacer
-from .._drive.shared import Shared
+from .._drive.shared import Failures, Shared
 from .._policy.kept import began
 from .._policy.multi_result import HostResult
 from .._policy.route import format_hop
 from .._protocol.execute import execute
-from ..errors import ConnectionClosed, HusshError
+from ..errors import ConnectError, ConnectionClosed, HusshError
 from .arguments import check_command, check_number, check_wait, input_bytes
 from .async_connection import AsyncConnection
 from .multi_hosts import as_async
@@ -92,10 +92,12 @@ class Crew:
         self.loops = None if loops is None else check_limit("loops", loops)
         self.lanes = Lanes(self.loops, self.batch_size)
         pacer = Pacer(check_limit("handshakes", handshakes))
+        self._failures = Failures()
         for member in self.members:
             for shared in member.connection._shared.way():
                 if not shared.is_open:
                     shared.pacer = pacer
+            member.connection._shared.failures = self._failures
 
     @property
     def hosts(self) -> list[str]:
@@ -138,7 +140,7 @@ class Crew:
         for item in work.items:
             lane = self.lanes.of(item[0].connection._shared) or here
             if lane is None:
-                raise RuntimeError("a connection is open in another event loop; use it there")
+                raise ConnectError("a connection is open in another event loop; use it there")
             found.append((lane, item))
         return found
 
@@ -164,6 +166,7 @@ class Crew:
 
         for member in self.members:
             member.failure = None
+        self._failures.forget()
         return Work("connect", "connect", connect, self.everywhere(), again=True)
 
     def everywhere(self, argument: Any = None) -> list[tuple[Member, Any]]:
@@ -240,9 +243,10 @@ class Crew:
         member.failure = None
         try:
             await member.connection.connect(self.timeout if seconds is None else seconds)
-        except HusshError as error:
-            member.failure = error
-            raise
+        except Exception as error:
+            prompted = member.connection._options.prompt is not None
+            member.failure = _told(member, error, "auth" if prompted else "connect")
+            raise member.failure from member.failure.__cause__
 
     async def ready(self, member: Member) -> AsyncConnection:
         """The connection, connected; a host that could not be reached is not tried again."""
@@ -264,6 +268,8 @@ class Crew:
         try:
             for shared in self.lanes.strangers():  # in the loop of a task: it cannot be waited for
                 shared.collect()
+            for _ in drain(_end, self.lanes.shared(), self.batch_size):
+                pass
             loops.close()
         finally:
             for tree in self.lanes.ended():
@@ -276,9 +282,10 @@ class Crew:
             return
         here = Here()
         try:
-            strangers = [(here, shared) for shared in self.lanes.strangers()]
+            open_ones: list[tuple[Lane, Shared]] = [*self.lanes.shared()]
+            open_ones += [(here, shared) for shared in self.lanes.strangers()]
             with here.unhurried():
-                async with HereDrain(_end, strangers, self.batch_size, here) as ended:
+                async with HereDrain(_end, open_ones, self.batch_size, here) as ended:
                     async for _ in ended:
                         pass
         finally:
@@ -289,7 +296,7 @@ class Crew:
 
     def __del__(self) -> None:
         lanes = getattr(self, "lanes", None)
-        if lanes is not None and lanes.collect() is not None:
+        if lanes is not None and lanes.collect() is not None and self.members:
             told = f"unclosed MultiConnection({len(self.members)} hosts)"
             warnings.warn(told, ResourceWarning, stacklevel=2, source=self)
 

@@ -81,6 +81,11 @@ class Tree(BaseTree[Any]):
 
     # -- the loop
 
+    @property
+    def loop(self) -> Loop:
+        """The one that it lives in."""
+        return self._loop
+
     def check_loop(self) -> None:
         """Raises RuntimeError outside of the loop that this tree belongs to."""
         self._loop.check()

@@ -2,7 +2,8 @@
 
 `_api.multi_crew` imports it.  A tree lives in one loop: connections that share a
 bastion go to one loop, the others are spread, so that all have about the same to
-do.  A tree that is open already, in the loop of the caller, stays there.
+do.  A tree that is open already stays where it is: in the loop of the caller, or in
+one that other `Lanes` have started, which then lasts until the last of them ends.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from ..errors import ConnectError, ConnectionClosed
 from .event_loop import Tree
+from .loop import Loop
 from .loops import Loops, LoopThread, how_many, watch
 from .shared import Shared
 
@@ -28,7 +31,8 @@ class Lanes:
     def __init__(self, count: int | None, most: int) -> None:
         self._count = count
         self._most = most
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may close what is being opened.
+        self._lock = threading.RLock()
         self._loops: Loops | None = None
         self._lanes: dict[int, LoopThread | None] = {}  # by the root of the tree
         self._users: list[Shared] = []
@@ -58,12 +62,12 @@ class Lanes:
 
         Raises:
             ForkedConnectionError: they are in another process.
-            RuntimeError: a connection is open already, in a loop that is not ours;
-                or another thread is closing.
+            ConnectError: a connection is open already, in a loop that is not ours.
+            ConnectionClosed: another thread is closing.
         """
         with self._lock:
             if self._closing and again:
-                raise RuntimeError("the MultiConnection is being closed")
+                raise ConnectionClosed("the MultiConnection is being closed by another thread")
             if self._loops is not None:
                 self._loops.check_process()
                 return True
@@ -73,28 +77,39 @@ class Lanes:
             for user in users:
                 *_, root = user.way()
                 trees.setdefault(id(root), []).append(user)
-            there = [key for key, tree in trees.items() if _is_open(tree)]
-            if there and not here:
-                raise RuntimeError(
+            homes = {key: loop for key, tree in trees.items() if (loop := _loop_of(tree))}
+            there: dict[int, LoopThread | None] = {
+                key: LoopThread.of(loop.native) for key, loop in homes.items()
+            }
+            if None in there.values() and not here:
+                raise ConnectError(
                     "a connection, or its bastion, is open in another event loop: use "
                     "'async with MultiConnection(…)' in that loop, or close it first"
                 )
-            mine = [key for key in trees if key not in set(there)]
+            mine = [key for key in trees if key not in there]
+            guests = {thread for thread in there.values() if thread is not None}
+            held = [thread for thread in guests if thread.hold()]
             # Only what is complete is taken over: an interrupt may come anywhere.
-            loops, spread = self._spread(trees, mine)
-            self._lanes = {**dict.fromkeys(there), **spread}
+            loops, spread = self._spread(trees, mine, held)
+            if len(held) < len(guests):
+                loops.close()
+                raise ConnectionClosed("the bastion is being closed by another thread")
+            if self._loops is not None:  # a signal handler has done the same
+                loops.close()
+                return True
+            self._lanes = {**there, **spread}
             self._users = list(users)
             self.closed = False
             self._loops = loops
             return True
 
     def _spread(
-        self, trees: dict[int, list[Shared]], mine: list[int]
+        self, trees: dict[int, list[Shared]], mine: list[int], held: list[LoopThread]
     ) -> tuple[Loops, dict[int, LoopThread]]:
         hosts = sum(len(trees[key]) for key in mine)
         count = how_many(hosts, len(mine)) if self._count is None else self._count
         count = min(count, len(mine), self._most)
-        loops = Loops(count, self._most)
+        loops = Loops(count, self._most, held)
         loads = [0] * count
         spread = {}
         # The largest first, each to the loop that has the least.
@@ -126,6 +141,11 @@ class Lanes:
         """Those open connections that live in a loop of the caller's."""
         return [user for user in self._users if user.is_open and self.of(user) is None]
 
+    def shared(self) -> list[tuple[LoopThread, Shared]]:
+        """Those open connections whose loop goes on after us, with that loop."""
+        lanes = [(self.of(user), user) for user in self._users if user.is_open]
+        return [(lane, user) for lane, user in lanes if lane is not None and lane.is_shared]
+
     def ended(self) -> list[Tree]:
         """The loops are; no connection of theirs is left open, even if closing was interrupted.
 
@@ -140,7 +160,7 @@ class Lanes:
 
     def abandon(self) -> None:
         """In a forked child: another thread may have held the lock; nothing is ours to close."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for user in self._users:
             user.kept = False
 
@@ -164,5 +184,6 @@ class Lanes:
             user.collect()
 
 
-def _is_open(tree: list[Shared]) -> bool:
-    return any(shared.is_open for user in tree for shared in user.way())
+def _loop_of(tree: list[Shared]) -> Loop | None:
+    """The loop that a tree lives in, if any part of it is open or being opened."""
+    return next((s.loop for user in tree for s in user.way() if s.loop is not None), None)

@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
-from .._protocol.session import confirm
+from .._protocol.session import Place, confirm
 from .._protocol.way import Stage
 from ..errors import HusshError, ProxyCommandError, ServerBusy
 from .event_loop import Tree
@@ -86,6 +86,7 @@ async def connect(
     time_limit: str,
     pacer: Pacer | None = None,
     note: Callable[[ServerBusy], object] = lambda busy: None,
+    begun: Callable[[Callable[[], Place]], object] = lambda where: None,
 ) -> AsyncSession:
     """Connect hop by hop; the last one's session is the result.
 
@@ -96,12 +97,14 @@ async def connect(
         time_limit: how an error words that limit.
         pacer: says when each hop may begin; None: at once, and a refusal is an error.
         note: with a pacer, is told of each refusal.
+        begun: is given what tells, from now on, which hop this is at.
 
     Raises:
         ServerBusy: see `in_turn`.
         ConnectTimeout, and whatever `dial`, `start_proxy` and `bring_up` raise.
     """
     way: Way[AsyncSession, Tree] = Way(AsyncSession, hops, bastion)
+    begun(lambda: way.current.place)
     try:
         if not way.is_loaded():
             with until(deadline):

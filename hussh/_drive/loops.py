@@ -18,7 +18,7 @@ import selectors
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any, Protocol
 
@@ -26,8 +26,11 @@ import anyio
 import anyio.to_thread
 
 from ..errors import ConnectError, ForkedConnectionError
+from . import loop_asyncio as _loop_asyncio  # not when first needed: descriptors may be gone then
 from .asyncio_tasks import AsyncioTasks
 from .patience import patience
+
+_ = _loop_asyncio
 
 __all__ = ["Crowd", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
 
@@ -82,7 +85,7 @@ class LoopThread:
     def __init__(self, name: str, workers: int) -> None:
         """`workers`: how many calls that block may be under way at once."""
         self._workers = workers
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may come while this thread has it
         self._stopping = False
         self._given: deque[Callable[[], Coroutine[Any, Any, object]]] = deque()
         self._news = asyncio.Event()
@@ -91,6 +94,33 @@ class LoopThread:
         self._launched = threading.Event()
         self._error: OSError | None = None
         self._thread = _Thread(target=self._run, name=name, daemon=True)
+        self._holders = 1
+
+    @staticmethod
+    def of(native: object) -> LoopThread | None:
+        """The thread of an asyncio loop, if it is one of these."""
+        return _threads.get(native)
+
+    def hold(self) -> bool:
+        """One user more, such as a second batch on a bastion that is open here; False: too late."""
+        with self._lock:
+            if self._stopping or not self._holders:
+                return False
+            self._holders += 1
+            return True
+
+    def leave(self) -> bool:
+        """One user less; returns whether it was the last one, so that this stops now."""
+        with self._lock:
+            self._holders -= 1
+            if self._holders:
+                return False
+        self.stop()
+        return True
+
+    @property
+    def is_shared(self) -> bool:
+        return self._holders > 1
 
     def launch(self) -> None:
         """Raises ConnectError where there are no descriptors for a loop."""
@@ -151,6 +181,7 @@ class LoopThread:
                 selector.close()
                 raise
             self._selector, self._loop = selector, loop
+            _threads[loop] = self
         except OSError as error:
             self._error = error
             return
@@ -181,16 +212,20 @@ class LoopThread:
 
 
 class Loops:
-    """Several of them, started and ended together."""
+    """Several of them, started together; `guests`: some of others, which are held already."""
 
-    def __init__(self, count: int, workers: int) -> None:
+    def __init__(self, count: int, workers: int, guests: Sequence[LoopThread] = ()) -> None:
         self._process = os.getpid()
+        self._held = list(guests)
+        self._ending: list[LoopThread] = []
         self.threads: list[LoopThread] = []
         _open.add(self)
         try:
             for number in range(1, count + 1):
-                self.threads.append(LoopThread(f"hussh-loop-{number}", workers))
-                self.threads[-1].launch()
+                thread = LoopThread(f"hussh-loop-{number}", workers)
+                self.threads.append(thread)
+                self._held.append(thread)
+                thread.launch()
         except BaseException:  # no more threads
             self.close()
             raise
@@ -207,18 +242,22 @@ class Loops:
         return self._process != os.getpid()
 
     def stop(self) -> None:
-        """Let them end; waits for nothing."""
-        if not self.forked:
-            for thread in self.threads:
-                thread.stop()
+        """Let those end that nobody else uses; waits for nothing."""
+        if self.forked:
+            return
+        while self._held:
+            with contextlib.suppress(IndexError):  # another thread does the same
+                thread = self._held.pop()
+                if thread.leave():
+                    self._ending.append(thread)
 
     def close(self, seconds: float | None = None) -> None:
-        """Let them end, and wait until they have; `seconds` at most, together."""
+        """The same, and wait until they have; `seconds` at most, together."""
         if self.forked:
             return
         self.stop()
         deadline = None if seconds is None else monotonic() + seconds
-        for thread in self.threads:
+        for thread in list(self._ending):
             thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
 
     async def closed(self) -> None:
@@ -244,6 +283,7 @@ class Crowd(Protocol):
         """In a forked child: no other thread of the parent is here."""
 
 
+_threads: weakref.WeakKeyDictionary[Any, LoopThread] = weakref.WeakKeyDictionary()
 _open: weakref.WeakSet[Loops] = weakref.WeakSet()
 _crowds: weakref.WeakSet[Crowd] = weakref.WeakSet()
 

@@ -7,7 +7,7 @@ carries.  The async facade and `lanes` import it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -16,13 +16,14 @@ import anyio
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded
 from .._protocol.session import Place
+from .._protocol.way import timed_out
 from ..errors import ConnectionClosed, ConnectTimeout, HusshError, ServerBusy
 from .loop import Loop, until
 from .loop_connect import AsyncSession, connect
 from .loop_pacing import UNHEARD
 from .pacing import Pacer
 
-__all__ = ["Limit", "Shared"]
+__all__ = ["Failures", "Limit", "Shared"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,45 @@ class Limit:
             return self
         return other
 
+    def is_longer(self, other: Limit) -> bool:
+        return bool(other.seconds) and (not self.seconds or self.seconds > other.seconds)
+
     def __str__(self) -> str:
         return f" after {self.seconds:g} s"
 
 
+class Failures:
+    """Why sessions that many share could not be opened, so that not each of them tries again.
+
+    For one batch: who makes one says when to forget.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Shared, tuple[Exception, Limit]] = {}
+
+    def add(self, shared: Shared, error: Exception, limit: Limit) -> None:
+        if not isinstance(error, ConnectionClosed):  # that is what somebody wanted
+            self._known[shared] = error, limit
+
+    def check(self, shared: Shared, limit: Limit) -> None:
+        """Raises what another one got, unless that one only had less time."""
+        error, given = self._known.get(shared, (None, limit))
+        if error is None or (_ran_out(error) and limit.is_longer(given)):
+            return
+        raise copy.copy(error) if isinstance(error, HusshError) else error from error.__cause__
+
+    def forget(self) -> None:
+        self._known.clear()
+
+
 class _Attempt:
-    """Opening that is under way; who else needs the session waits for `over`."""
+    """Opening that is under way; who else needs the session waits for `over`.
+
+    Attributes:
+        where: tells which hop is being opened, and what for, once that has begun.
+    """
+
+    where: Callable[[], Place] | None = None
 
     def __init__(self) -> None:
         self.loop = Loop()
@@ -59,6 +93,9 @@ class _Attempt:
     def note(self, busy: ServerBusy) -> None:
         self.busy = busy
 
+    def begun(self, where: Callable[[], Place]) -> None:
+        self.where = where
+
 
 class Shared:
     """A session that does not exist yet, exists, or has been closed and may exist again.
@@ -68,9 +105,11 @@ class Shared:
         kept: the caller connected it, and will close it.
         pacer: says when to begin, and lets refused handshakes be tried again; set before
             connecting, if at all.
+        failures: where those of its bastions are kept, if they are.
     """
 
     pacer: Pacer | None = None
+    failures: Failures | None = None
 
     def __init__(
         self, hops: Sequence[Options], bastion: Shared | None, place: Place, seconds: float
@@ -88,6 +127,14 @@ class Shared:
     @property
     def is_open(self) -> bool:
         return self.session is not None and not self.session.closed
+
+    @property
+    def loop(self) -> Loop | None:
+        """The loop that it is open in, or being opened; None: neither."""
+        if self.is_open and self.session is not None:
+            return self.session.tree.loop
+        attempt = self._attempt
+        return None if attempt is None else attempt.loop
 
     @property
     def is_lost(self) -> bool:
@@ -110,12 +157,17 @@ class Shared:
         await self._get(limit)
         self.kept = True
 
-    async def lease(self, limit: Limit) -> AsyncSession:
+    async def lease(self, limit: Limit, failures: Failures | None) -> AsyncSession:
         """Use it, opening it first if it is not open; each success needs a `give_back`."""
+        limit = limit.earlier(Limit.after(self._seconds))
         self._users += 1
         try:
-            return await self._get(limit.earlier(Limit.after(self._seconds)))
-        except BaseException:
+            if failures is not None and not self.is_open:
+                failures.check(self, limit)
+            return await self._get(limit)
+        except BaseException as error:
+            if failures is not None and isinstance(error, Exception):
+                failures.add(self, error, limit)
             await self.give_back()
             raise
 
@@ -160,7 +212,7 @@ class Shared:
                 await self._bastion.give_back()
 
     async def _get(self, limit: Limit) -> AsyncSession:
-        seen: ServerBusy | None = None  # why another's time was over
+        seen: HusshError | None = None  # why another's time was over
         while True:
             if self.session is not None and not self.session.closed:
                 self.session.tree.check_loop()
@@ -178,8 +230,9 @@ class Shared:
                 with until(limit.deadline):
                     await attempt.over.wait()
             except DeadlineExceeded:
-                late = ConnectTimeout(f"Connection timed out{limit} while another task connects")
-                self._place.mark(late)
+                late = timed_out(
+                    self._where(attempt), DeadlineExceeded(), f"{limit} (another task connects)"
+                )
                 busy = attempt.busy or self._refusal() or seen
                 if busy is not None:
                     raise copy.copy(busy) from late
@@ -187,7 +240,7 @@ class Shared:
             # Another's cancellation or time limit is not ours: we try ourselves.
             if attempt.error is not None and not _ran_out(attempt.error):
                 raise copy.copy(attempt.error) from attempt.error.__cause__
-            if isinstance(attempt.error, ServerBusy):
+            if attempt.error is not None:
                 seen = attempt.error
 
     async def _open(self, limit: Limit) -> AsyncSession:
@@ -195,11 +248,17 @@ class Shared:
         try:
             outer = None
             if self._bastion is not None:
-                outer = await self._bastion.lease(limit)
+                outer = await self._bastion.lease(limit, self.failures)
                 self._carried = True
             try:
                 session = await connect(
-                    self._hops, outer, limit.deadline, str(limit), self.pacer, attempt.note
+                    self._hops,
+                    outer,
+                    limit.deadline,
+                    str(limit),
+                    self.pacer,
+                    attempt.note,
+                    attempt.begun,
                 )
             except BaseException:
                 await self._close()
@@ -216,6 +275,12 @@ class Shared:
             self._attempt = None
             attempt.over.set()
 
+    def _where(self, attempt: _Attempt) -> Place:
+        """A copy of the place where an attempt at this is, or at what carries it."""
+        if attempt.where is None and self._bastion is not None and self._bastion._attempt:
+            return self._bastion._where(self._bastion._attempt)
+        return copy.copy(self._place if attempt.where is None else attempt.where())
+
     def _refusal(self) -> ServerBusy | None:
         """Why opening takes so long: what a server said that is tried again just now."""
         shared: Shared | None = self
@@ -226,6 +291,6 @@ class Shared:
         return None
 
 
-def _ran_out(error: HusshError) -> bool:
+def _ran_out(error: Exception) -> bool:
     """Whether it was raised because time was over."""
     return isinstance(error, ConnectTimeout) or isinstance(error.__cause__, ConnectTimeout)

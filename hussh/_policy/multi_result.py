@@ -66,12 +66,12 @@ class HostResult(SSHResult):
     @property
     def hop(self) -> str | None:
         """The hop that failed, as ``user@host:port``; None: none did."""
-        return None if self.error is None else self.error.hop
+        return None if self.error is None else _origin(self.error).hop
 
     @property
     def phase(self) -> str | None:
         """What was being done when it failed, see `hussh.errors`; None: nothing failed."""
-        return None if self.error is None else self.error.phase
+        return None if self.error is None else _origin(self.error).phase
 
     def _key(self) -> tuple[Any, ...]:
         # Exceptions compare by identity, which pickling does not keep.
@@ -88,10 +88,14 @@ def _why(error: HusshError) -> str:
     timed_out = isinstance(error, TimeoutError) and not isinstance(error, ConnectError)
     if timed_out and "timed out" not in reason.lower():
         reason = f"timed out: {reason}"
+    origin = _origin(error)
+    return reason if origin is error else f"{origin}, and so: {reason}"
+
+
+def _origin(error: HusshError) -> HusshError:
+    """The error itself, or that of the bastion whose end it came from."""
     cause = error.__cause__
-    if isinstance(cause, HusshError) and cause.hop != error.hop:  # a bastion that died
-        reason = f"{cause}, and so: {reason}"
-    return reason
+    return cause if isinstance(cause, HusshError) and cause.hop != error.hop else error
 
 
 def _told(failed: MultiResult) -> str:

@@ -94,6 +94,7 @@ def establish(
         while link.phase < Phase.OPEN:
             link.check()
             yield Progress(link)
+        place.phase = "channel"  # what becomes of it now is no failure to log in
     except HusshError as error:
         raise place.mark(error) from error.__cause__
 
