@@ -43,6 +43,7 @@ __all__ = [
     "check_number",
     "check_password",
     "check_policy",
+    "check_position",
     "check_prompt",
 ]
 
@@ -141,6 +142,17 @@ def check_number(value: object, what: str) -> int | float:
     if not math.isfinite(value) or value < 0:
         raise ValueError("timeout must be finite and not negative")
     return value
+
+
+def check_position(position: object) -> int | None:
+    """An offset in a file, or None."""
+    if position is None:
+        return None
+    if isinstance(position, bool) or not isinstance(position, int):
+        raise TypeError("a position in a file must be an int")
+    if not 0 <= position < 1 << 63:
+        raise ValueError("a position in a file must not be negative, nor beyond what a file holds")
+    return position
 
 
 def check_interval(keepalive_interval: float | None) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._policy.sftp import AnyPath
+from .arguments import check_position
 from .async_sftp_run import AsyncHasFiles, AsyncRunner
 from .closing import AsyncClosing
 from .documented import details_of
@@ -32,7 +33,7 @@ class AsyncFileTailer(Tailer[AsyncRunner], AsyncClosing):
     async def read(self, from_pos: int | None = None) -> str:
         """What has been added since the last read, or everything from an offset on; may be ""."""
         run, tail = self._tail()
-        return await run(tail.read(from_pos), "follow")
+        return await run(tail.read(check_position(from_pos)), "follow")
 
     async def close(self) -> None:
         """Let go of the file; idempotent."""

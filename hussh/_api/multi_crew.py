@@ -23,6 +23,8 @@ from typing import Any, Literal, NamedTuple
 from .._drive.batch import Here, HereDrain, Lane, drain
 from .._drive.lanes import Lanes
 from .._drive.pacing import Pacer
+from .._drive.shared import Shared
+from .._policy.kept import began
 from .._policy.multi_result import HostResult
 from .._policy.route import format_hop
 from .._protocol.execute import execute
@@ -260,18 +262,12 @@ class Crew:
         if loops is None:
             return
         try:
-            items: list[tuple[Lane, Member]] = []
-            for member in self.members:
-                lane = self.lanes.of(member.connection._shared)
-                if lane is not None:
-                    items.append((lane, member))
-                else:  # in the loop of a task, which cannot be waited for here
-                    member.connection._shared.collect()
-            for _ in drain(_close, items, self.batch_size):
-                pass
-        finally:
+            for shared in self.lanes.strangers():  # in the loop of a task: it cannot be waited for
+                shared.collect()
             loops.close()
-            self.lanes.ended()
+        finally:
+            for tree in self.lanes.ended():
+                tree.join()
 
     async def close_here(self) -> None:
         """The same for a task, also when it is cancelled."""
@@ -280,14 +276,16 @@ class Crew:
             return
         here = Here()
         try:
-            items = [(self.lanes.of(m.connection._shared) or here, m) for m in self.members]
+            strangers = [(here, shared) for shared in self.lanes.strangers()]
             with here.unhurried():
-                async with HereDrain(_close, items, self.batch_size, here) as closed:
-                    async for _ in closed:
+                async with HereDrain(_end, strangers, self.batch_size, here) as ended:
+                    async for _ in ended:
                         pass
         finally:
             await loops.closed()
-            self.lanes.ended()
+            with here.unhurried():
+                for tree in self.lanes.ended():
+                    await tree.gone()
 
     def __del__(self) -> None:
         lanes = getattr(self, "lanes", None)
@@ -298,6 +296,10 @@ class Crew:
 
 async def _close(member: Member) -> None:
     await member.connection.close()
+
+
+async def _end(shared: Shared) -> None:
+    await shared.close()
 
 
 def _seconds(timeout: float | None) -> float | None:
@@ -314,9 +316,11 @@ def check_limit(name: str, value: object, least: int = 1) -> int:
 
 def _job(work: Work) -> Callable[[tuple[Member, Any]], Awaitable[HostResult]]:
     """The work on one item, whose failures are results."""
+    start = monotonic()
 
     async def job(item: tuple[Member, Any]) -> HostResult:
         member, argument = item
+        began(start)
         try:
             return await work.do(member, argument)
         except Exception as error:

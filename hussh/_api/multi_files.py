@@ -1,15 +1,19 @@
 """File operations on many hosts: what one host does; the facades for many hosts import it.
 
-Arguments are checked here, once and before anything is opened.
+Arguments are checked here, once and before anything is opened.  A local file takes the
+contents of one host only: two that write to it at once would leave a mixture.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import TypeAlias
 
 from .._policy.sftp import AnyPath, encode_path
+from ..errors import SFTPExistsError
 from .arguments import check_number
 from .async_connection import AsyncConnection
 
@@ -27,10 +31,12 @@ def read(remote_path: AnyPath, local_path: LocalPath | None, timeout: float | No
     _check_timeout(timeout)
     if local_path is not None and not callable(local_path):
         _check_local(local_path)
+    taken: dict[bytes, AsyncConnection] = {}
 
     async def move(connection: AsyncConnection) -> bytes | str:
         to = local_path(connection.host) if callable(local_path) else local_path
-        return await connection.sftp_read(remote_path, to, encoding=None, timeout=timeout)
+        with contextlib.nullcontext() if to is None else _taking(to, connection, taken):
+            return await connection.sftp_read(remote_path, to, encoding=None, timeout=timeout)
 
     return "sftp_read", move
 
@@ -47,7 +53,8 @@ def write(local_path: AnyPath, remote_path: AnyPath | None, timeout: float | Non
 
 
 def write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -> Move:
-    raw = data.encode() if isinstance(data, str) else bytes(data)
+    # Not bytes(data): that makes a number that many NULs.
+    raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))
     encode_path(remote_path)
     _check_timeout(timeout)
 
@@ -58,7 +65,34 @@ def write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -
 
 
 def _check_local(path: AnyPath) -> None:
-    os.fsencode(os.path.expanduser(path))
+    _real(path)
+
+
+def _real(path: AnyPath) -> bytes:
+    return os.path.realpath(os.fsencode(os.path.expanduser(path)))
+
+
+@contextlib.contextmanager
+def _taking(
+    path: AnyPath, connection: AsyncConnection, taken: dict[bytes, AsyncConnection]
+) -> Generator[None, None, None]:
+    """Keep a local file for one connection, unless that fails; SFTPExistsError for any other."""
+    name = _real(path)
+    if os.path.exists(name) and not os.path.isfile(name):
+        yield  # a device takes everybody's; a directory has an error of its own
+        return
+    first = taken.setdefault(name, connection)  # atomic: the hosts may be in several loops
+    if first is not connection:
+        raise SFTPExistsError(
+            f"cannot write to {os.fsdecode(name)!r}: it gets the file of {first.host}; "
+            "give a function from host to path as local_path",
+            errno=errno.EEXIST,
+        )
+    try:
+        yield
+    except BaseException:
+        del taken[name]
+        raise
 
 
 def _check_timeout(timeout: float | None) -> None:

@@ -57,15 +57,22 @@ def shared_auth(
     Bastions that are given by name become one object for all hosts that reach them
     in the same way with the same credentials: one login carries all of these.
     """
-    if isinstance(hosts, str | bytes):
-        raise TypeError("hosts must be a list of hosts, not one string")
+    if isinstance(hosts, str | bytes | Mapping):
+        kind = "mapping" if isinstance(hosts, Mapping) else "string"
+        raise TypeError(f"hosts must be a list of hosts, not one {kind}")
     known: dict[int, AsyncConnection] = {}
     bastions: dict[Any, AsyncConnection] = {}
     made = []
     for place, host in enumerate(hosts):
         mine = {**options, **_own(host, place)}
         mine["proxy_jump"] = _jump(mine["proxy_jump"], known)
-        made.append(_share_bastion(AsyncConnection(**mine), bastions))
+        try:
+            one = AsyncConnection(**mine)
+        except (TypeError, ValueError) as error:
+            # Among hundreds, the words alone would not tell whose they are.
+            again = TypeError if isinstance(error, TypeError) else ValueError
+            raise again(f"hosts[{place}]: {error}") from None
+        made.append(_share_bastion(one, bastions))
     return made
 
 
@@ -113,7 +120,8 @@ def _share_bastion(
         of_bastion = replace(
             plan, target=named[-1], hops=named, route=plan.route[:-1], proxy_command=None
         )
-        bastion = bastions[key] = AsyncConnection._from_plan(of_bastion, connection.timeout)
+        # No time limit of its own: one of its hosts may have more time than another.
+        bastion = bastions[key] = AsyncConnection._from_plan(of_bastion, 0)
     return AsyncConnection._from_plan(
         replace(plan, hops=plan.hops[-1:], bastion=bastion), connection.timeout
     )

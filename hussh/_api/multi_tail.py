@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from .._policy.multi_result import HostResult, MultiResult
 from .._policy.sftp import AnyPath, encode_path
 from ..errors import HusshError
+from .arguments import check_position
 from .multi_crew import Crew, Member, Work
 
 __all__ = ["AsyncMultiFileTailer", "MultiFileTailer", "TailWork"]
@@ -72,6 +73,8 @@ class TailWork:
         return Work("tail", "sftp", enter, list(self._items))
 
     def read(self, from_pos: int | None) -> Work:
+        check_position(from_pos)
+
         async def read(member: Member, tail: Tail) -> HostResult:
             text = await self._tailer(tail).read(from_pos)
             return HostResult(member.host, text.encode(), status=0)
@@ -92,7 +95,8 @@ class TailWork:
         for host, result in results.items():
             if result.error is not None:
                 self.errors[host] = result.error
-            text = result.stdout if result.error is None else f"Error: {result.error}"
+            # stderr names the bastion, too, that took the host with it.
+            text = result.stdout if result.error is None else f"Error: {result.stderr}"
             texts[host] = texts.get(host, "") + text
         return texts
 

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from .._policy.sftp import AnyPath, encode_path
 from .._protocol.tail import Tail
+from .arguments import check_position
 from .closing import Closing
 from .sftp_run import BaseRunner, HasFiles, Runner
 
@@ -21,7 +22,7 @@ class Tailer(Generic[R]):
         self.remote_file = remote_file
         self.contents: str | None = None
         self._path = encode_path(remote_file)
-        self._init_pos = init_pos
+        self._init_pos = check_position(init_pos)
         self._used: tuple[R, Tail] | None = None
 
     @property
@@ -86,9 +87,10 @@ class FileTailer(Tailer[Runner], Closing):
 
         Raises:
             SFTPError: such as FileNotFoundError where there never was such a file.
+            TypeError, ValueError: `from_pos` is no offset.
         """
         run, tail = self._tail()
-        return run(tail.read(from_pos), "follow")
+        return run(tail.read(check_position(from_pos)), "follow")
 
     def close(self) -> None:
         """Let go of the file; idempotent."""

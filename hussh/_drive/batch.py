@@ -40,8 +40,24 @@ I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 
 
+class Group(Protocol):
+    """Tasks that end before the block does whose context manager this is."""
+
+    async def __aenter__(self) -> Group: ...
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> Any: ...
+
+    def start_soon(self, main: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        """Run a coroutine function in a task."""
+
+    def cancel(self) -> object:
+        """Cancel those tasks."""
+
+
 class Lane(Protocol):
     """An event loop that work can be given to, from any thread."""
+
+    def tasks(self) -> Group:
+        """From a task of the loop: a new group of tasks."""
 
     def start(self, main: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Run a coroutine function in a task, soon; False: the loop has ended."""
@@ -167,8 +183,8 @@ class Batch(Generic[I, R]):
             part.waking = True
             part.lane.later(part.wake)
 
-    def failed(self, error: Exception) -> None:
-        """A bug: the caller shall see it."""
+    def failed(self, error: BaseException) -> None:
+        """A bug, or no failure of a host: the caller shall see it."""
         with self._lock:
             self.error = self.error or error
         self.stop()
@@ -197,7 +213,7 @@ class _Part(Generic[I, R]):
         self.begun = False
         self.waking = False  # the caller will be woken in this turn of the loop
         self._batch = batch
-        self._group: anyio.abc.TaskGroup | None = None
+        self._group: Group | None = None
         self._news: anyio.Event | None = None
 
     def look(self) -> None:
@@ -213,14 +229,15 @@ class _Part(Generic[I, R]):
     def cancel(self) -> None:
         """In the lane: end all workers."""
         if self._group is not None:
-            self._group.cancel_scope.cancel()
+            self._group.cancel()
+        self.look()
 
     async def run(self) -> None:
         if self.begun:
             return
         self.begun = True
         try:
-            async with anyio.create_task_group() as self._group:
+            async with self.lane.tasks() as self._group:
                 while True:
                     self._news = anyio.Event()
                     grants = self._batch.grants(self)
@@ -240,7 +257,9 @@ class _Part(Generic[I, R]):
         try:
             while (index := batch.claim(self)) is not None:
                 batch.deliver(self, index, await batch.do(batch.items[index][1]))
-        except Exception as error:
+        except (GeneratorExit, anyio.get_cancelled_exc_class()):
+            raise
+        except BaseException as error:  # also what a user's callback has raised to end the program
             batch.failed(error)
         finally:
             if not self.pending:
@@ -281,6 +300,23 @@ def drain(
         raise batch.error
 
 
+class _AnyGroup:
+    """A `Group` of whatever loop runs."""
+
+    async def __aenter__(self) -> _AnyGroup:
+        self._group = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> Any:
+        return await self._group.__aexit__(kind, error, trace)
+
+    def start_soon(self, main: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        self._group.start_soon(main)
+
+    def cancel(self) -> None:
+        self._group.cancel_scope.cancel()
+
+
 class Here:
     """The running event loop as a lane; its tasks live in a task group of the caller's."""
 
@@ -299,6 +335,9 @@ class Here:
 
     def later(self, call: Callable[[], object]) -> None:
         call()
+
+    def tasks(self) -> Group:
+        return _AnyGroup()
 
     @staticmethod
     def unhurried() -> anyio.CancelScope:

@@ -16,14 +16,14 @@ import threading
 from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._protocol.core import DeadlineExceeded
 from ..errors import ConnectError, HusshError
 from .patience import patience
 
-__all__ = ["ATTEMPT_DELAY", "CONNECTED", "Address", "SocketStream", "begin", "dial", "in_turns",
-           "unreachable", "unresolved"]  # fmt: skip
+__all__ = ["ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "SocketStream", "begin", "dial",
+           "in_turns", "unreachable", "unresolved"]  # fmt: skip
 
 ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 section 5
 
@@ -180,15 +180,22 @@ def _start(
     poll: select.poll,
     failures: list[str],
 ) -> None:
-    sock = begin(address, failures)
-    if sock is not None:
+    begun = begin(address, failures)
+    if begun is not None:
         # A connection that is there at once polls as writable, like any other.
-        pending[sock.fileno()] = (sock, address)
-        poll.register(sock, select.POLLOUT)
+        pending[begun.sock.fileno()] = (begun.sock, address)
+        poll.register(begun.sock, select.POLLOUT)
 
 
-def begin(address: Address, failures: list[str]) -> socket.socket | None:
-    """A socket that is connecting, or is connected; None: it failed, for the reason added."""
+class Begun(NamedTuple):
+    """A socket that is connecting; `there`: it is connected already, as on loopback."""
+
+    sock: socket.socket
+    there: bool
+
+
+def begin(address: Address, failures: list[str]) -> Begun | None:
+    """Start to connect; None: it failed, for the reason added."""
     family, place = address
     try:
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -198,7 +205,7 @@ def begin(address: Address, failures: list[str]) -> socket.socket | None:
     sock.setblocking(False)
     code = sock.connect_ex(place)
     if code in (0, errno.EINPROGRESS):
-        return sock
+        return Begun(sock, not code)
     sock.close()
     failures.append(f"{place[0]}: {os.strerror(code)}")
     return None

@@ -267,6 +267,16 @@ class Tree(BaseTree[Any]):
             if not self._loop.ended:
                 raise
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether a thread is still at closing the stream; see `join`."""
+        return self._closer is not None and self._closer.is_alive()
+
+    def join(self) -> None:
+        """`gone` for a thread, once no loop polls any more."""
+        if self._closer is not None:
+            self._closer.join()
+
     async def gone(self) -> None:
         """Wait, even when cancelled, until the fds of a closed tree are closed.
 

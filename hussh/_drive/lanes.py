@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from .event_loop import Tree
 from .loops import Loops, LoopThread, how_many, watch
 from .shared import Shared
 
@@ -121,12 +122,21 @@ class Lanes:
             self._closing = True
             return loops
 
-    def ended(self) -> None:
-        """The loops are; no connection of theirs is left open, even if closing was interrupted."""
+    def strangers(self) -> list[Shared]:
+        """Those open connections that live in a loop of the caller's."""
+        return [user for user in self._users if user.is_open and self.of(user) is None]
+
+    def ended(self) -> list[Tree]:
+        """The loops are; no connection of theirs is left open, even if closing was interrupted.
+
+        Returns those of their trees that take a moment to end still.
+        """
         users, self._users = self._users, []
         for user in users:
             self._let_go(user)
         self._closing = False
+        trees = {id(user.session.tree): user.session.tree for user in users if user.session}
+        return [tree for tree in trees.values() if tree.is_ending]
 
     def abandon(self) -> None:
         """In a forked child: another thread may have held the lock; nothing is ours to close."""

@@ -50,12 +50,17 @@ class Loop:
 
     def check(self) -> None:
         """Raises RuntimeError anywhere but in this loop."""
-        try:
-            if self._current() is self.native:
-                return
-        except RuntimeError:  # none runs here
-            pass
+        if self.runs_here:
+            return
         raise RuntimeError("this connection belongs to another event loop, the one that opened it")
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the caller is in this loop, as far as the loop knows."""
+        try:
+            return self._current() is self.native
+        except RuntimeError:  # none runs here
+            return False
 
     @property
     def is_here(self) -> bool:

@@ -1,11 +1,12 @@
 """How tasks of asyncio wait for a tree: the loop itself leads; only `loop_tree` imports it.
 
-While tasks wait, the root's fd is registered with the loop, and what the loop
+From the first wait on the root's fd is registered with the loop, and what the loop
 calls when it is ready (`_turn`) takes the leader's place: it pumps and wakes
 those whose link or channel progressed.  So a wait costs a future, and no system
-call.  The registration ends with the last operation, in the loop's own thread
-and before the fd is closed, so that the loop never mistakes another file with
-that number for ours.  Any loop with asyncio's interface will do, such as uvloop's.
+call, and what comes while nobody waits is taken in as well.  The registration
+ends with the connection, in the loop's own thread and before the fd is closed, so
+that the loop never mistakes another file with that number for ours.  Any loop
+with asyncio's interface will do, such as uvloop's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
+from .._native.link import Link
 from .._protocol.core import DeadlineExceeded
 from .event_loop import Tree
 from .loop import Loop
@@ -72,6 +74,7 @@ class AsyncioTree(Tree):
                     if self.closed:
                         return suspended
                     if self._polls:
+                        self._leader = self._nobody
                         self._settle()
                     else:
                         self._begin()
@@ -128,6 +131,9 @@ class AsyncioTree(Tree):
             flags = self.root.pump(BUDGET)
             if flags & EVENTS:
                 self._dispatch()
+                if not self._waiters and self.root.dead:
+                    self._unwatch()  # its fd stays ready for ever
+                    return
             self._watch(flags)
         except BaseException:
             self._wake_all()
@@ -181,10 +187,19 @@ class AsyncioTree(Tree):
             self._register(-1, -1)
 
     def _rest(self) -> None:
-        if self._polls and not self._waiters:
+        if not self._polls or self._waiters:
+            return
+        self._leader = None
+        if self.closed or self.root.dead:
             self._unwatch()
             if self.closed:
                 self._release()
+
+    def end(self, link: Link) -> None:
+        idle = self._polls and not self._waiters and not self._lock.owned()
+        if idle and link is self.root and self._loop.runs_here:
+            self._unwatch()  # so that the fd is closed now, and not in the loop's next turn
+        super().end(link)
 
     def _ring(self) -> None:
         if self._stepping and self._loop.is_here:

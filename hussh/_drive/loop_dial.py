@@ -7,6 +7,7 @@ import socket
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from .dial import (
@@ -26,8 +27,10 @@ __all__ = ["dial"]
 
 async def dial(host: str, port: int, deadline: float | None) -> SocketStream:
     """Connect to a host; the same errors as the sync driver's `dial`."""
-    with until(deadline, "dns"):
-        addresses = await _resolve(host, port)
+    addresses = _numeric(host, port)
+    if addresses is None:
+        with until(deadline, "dns"):
+            addresses = await _resolve(host, port)
     attempts = _Attempts()
     try:
         with until(deadline):
@@ -41,17 +44,22 @@ async def dial(host: str, port: int, deadline: float | None) -> SocketStream:
     return SocketStream(attempts.won)
 
 
+def _numeric(host: str, port: int) -> list[Address] | None:
+    """The address that a host is given as; None: it is a name."""
+    flags = socket.AI_NUMERICHOST
+    try:
+        return in_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
+    except (OSError, UnicodeError):
+        return None
+
+
 async def _resolve(host: str, port: int) -> list[Address]:
     ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
-        try:
-            found = ask(flags=socket.AI_NUMERICHOST)
-        except (OSError, UnicodeError):
-            # A resolver cannot be interrupted: its thread may outlive us.
-            found = await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
+        # A resolver cannot be interrupted: its thread may outlive us.
+        return in_turns(await anyio.to_thread.run_sync(ask, abandon_on_cancel=True))
     except (OSError, UnicodeError) as error:
         raise unresolved(host, error) from error
-    return in_turns(found)
 
 
 class _Attempts:
@@ -81,11 +89,15 @@ class _Attempts:
         failed.set()
 
     async def _try(self, address: Address) -> None:
-        sock = begin(address, self.failures)
-        if sock is None:
+        begun = begin(address, self.failures)
+        if begun is None:
             return
+        sock = begun.sock
         try:
-            await anyio.wait_writable(sock)
+            if begun.there:
+                await anyio.lowlevel.checkpoint()  # others shall have their turn all the same
+            else:
+                await anyio.wait_writable(sock)
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code not in CONNECTED:
                 self.failures.append(f"{address[1][0]}: {os.strerror(code)}")

@@ -26,6 +26,7 @@ import anyio
 import anyio.to_thread
 
 from ..errors import ConnectError, ForkedConnectionError
+from .asyncio_tasks import AsyncioTasks
 from .patience import patience
 
 __all__ = ["Crowd", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
@@ -119,6 +120,11 @@ class LoopThread:
         """From a task of the loop: make a call after what is due in this turn."""
         if self._loop is not None:
             self._loop.call_soon(call)
+
+    @staticmethod
+    def tasks() -> AsyncioTasks:
+        """From a task of the loop: a new group of tasks."""
+        return AsyncioTasks()
 
     def stop(self) -> None:
         """Cancel every task and end; waits for nothing."""

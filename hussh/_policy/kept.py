@@ -9,6 +9,9 @@ A file counts as unchanged while its device, inode, size and times are those of
 when it was read, and it had not been written shortly before: within one tick of
 the file system's clock a second change leaves the times as they are.  Files that
 cannot be trusted so are read again, and parsed again if their content differs.
+
+A batch says when it began (`began`): what was looked at since is current for all
+of it, so that a thousand hosts do not mean a thousand looks at the same file.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ import stat
 import time
 import weakref
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
+from time import monotonic
 from typing import Generic, TypeVar
 
 from ..errors import KeyFileError, PassphraseRequired
@@ -29,7 +34,7 @@ from .known_hosts import KnownHosts, expand
 from .private_key import PrivateKey
 from .public_key import PublicKey
 
-__all__ = ["Credential", "KeyFile", "KnownHostsFiles", "known_hosts_file"]
+__all__ = ["Credential", "KeyFile", "KnownHostsFiles", "began", "known_hosts_file"]
 
 T = TypeVar("T")
 
@@ -39,6 +44,15 @@ Stamp = tuple[int, ...]
 TICK_NS = 2_000_000_000
 KNOWN_HOSTS_MAX = 4
 MISSING: Stamp = ()
+#: Seconds after which also a long batch looks again.
+LOOK_AGAIN = 1.0
+
+_began: ContextVar[float] = ContextVar("hussh_batch_began", default=float("inf"))
+
+
+def began(when: float) -> None:
+    """What runs in this context belongs to a batch that began then (`time.monotonic()`)."""
+    _began.set(when)
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,7 @@ class _Kept(Generic[T]):
 
     def __init__(self) -> None:
         self._state: _State[T] | None = None
+        self._looked = float("-inf")  # when `_state` was last known to hold
 
     def _paths(self) -> Sequence[str]:
         raise NotImplementedError
@@ -63,21 +78,30 @@ class _Kept(Generic[T]):
         """The content of the files, and what it means."""
         raise NotImplementedError
 
+    def _at_hand(self) -> _State[T] | None:
+        """The state, if it is known without reading that it holds, or did in this batch."""
+        looked = self._looked
+        if looked >= _began.get() and looked >= monotonic() - LOOK_AGAIN:
+            return self._state
+        return self._current()
+
     def _current(self) -> _State[T] | None:
-        state = self._state
+        state, looked = self._state, monotonic()
         if state is None or state.stamps is None or state.stamps != _stamps(self._paths()):
             return None
+        self._looked = looked
         return state
 
     def _refresh(self) -> T:
         state = self._current()
         if state is None:
-            paths = self._paths()
+            paths, looked = self._paths(), monotonic()
             before = _stamps(paths)
             content, value = self._read(self._state)
             after = _stamps(paths)
             trusted = after if before == after and after is not None and _settled(after) else None
             state = self._state = _State(trusted, content, value)
+            self._looked = looked
         return state.value
 
 
@@ -101,7 +125,7 @@ class KnownHostsFiles(_Kept[KnownHosts]):
 
     def at_hand(self) -> KnownHosts | None:
         """What the files hold, if that is known without reading them."""
-        state = self._current()
+        state = self._at_hand()
         return None if state is None else state.value
 
     def load(self) -> KnownHosts:
@@ -171,7 +195,7 @@ class KeyFile(_Kept["Credential | KeyFileError"]):
 
     def at_hand(self) -> Credential | None:
         """What `load` would return, if that is known without reading; raises what it would."""
-        state = self._current()
+        state = self._at_hand()
         return None if state is None else _given(state.value)
 
     def load(self) -> Credential:

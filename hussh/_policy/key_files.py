@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 
 from ..errors import KeyFileError, KeyUnreadable, WrongPassphrase
+from .file_limit import check_file_limit
 from .key_openssh import parse_openssh
 from .key_pem import parse_pem
 from .key_source import Source, unarmour
@@ -110,6 +111,7 @@ def _read_file(name: str) -> bytes:
         finally:
             os.close(fd)
     except OSError as error:
+        check_file_limit(error, f"cannot read the private key {name}", "auth")
         why = _OS_ERRORS.get(error.errno, f"cannot be opened: {error.strerror}")
         raise source.unreadable(why) from error
     except ValueError as error:

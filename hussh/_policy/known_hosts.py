@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ..errors import HostKeyError
+from .file_limit import check_file_limit
 from .known_hosts_line import (
     CERT_AUTHORITY,
     REVOKED,
@@ -125,9 +126,9 @@ class KnownHosts:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                raise HostKeyError(
-                    f"cannot read the known hosts in {shlex.quote(path)}: {error.strerror}"
-                ) from error
+                doing = f"cannot read the known hosts in {shlex.quote(path)}"
+                check_file_limit(error, doing, "hostkey")
+                raise HostKeyError(f"{doing}: {error.strerror}") from error
             files.append((path, data))
         return tuple(files)
 

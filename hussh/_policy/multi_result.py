@@ -16,6 +16,9 @@ __all__ = ["HostResult", "MultiResult"]
 
 D = TypeVar("D")
 
+#: How many hosts the text of an exception names, and how many characters of each one's reason.
+NAMED, MOST = 3, 200
+
 
 class HostResult(SSHResult):
     """An `SSHResult` that knows its host, and of a failure the error.
@@ -51,20 +54,13 @@ class HostResult(SSHResult):
     @classmethod
     def failed(cls, host: str, error: HusshError) -> HostResult:
         """A failure: status -1, and the reason after whatever output there was."""
-        reason = str(error)
-        timed_out = isinstance(error, TimeoutError) and not isinstance(error, ConnectError)
-        if timed_out and "timed out" not in reason.lower():
-            reason = f"timed out: {reason}"
-        cause = error.__cause__
-        if isinstance(cause, HusshError) and cause.hop != error.hop:  # a bastion that died
-            reason = f"{cause}, and so: {reason}"
         partial = getattr(error, "result", None)
         if not isinstance(partial, SSHResult):
             partial = SSHResult()
         stderr = partial.stderr_bytes
         if stderr and not stderr.endswith(b"\n"):
             stderr += b"\n"
-        stderr += reason.encode("utf-8", "replace")
+        stderr += _why(error).encode("utf-8", "replace")
         return cls(host, partial.stdout_bytes, stderr, -1, None, partial.truncated, error)
 
     @property
@@ -85,6 +81,31 @@ class HostResult(SSHResult):
 
     def __reduce__(self) -> tuple[type[HostResult], tuple[Any, ...]]:
         return HostResult, (*self._key()[:-1], self.error)
+
+
+def _why(error: HusshError) -> str:
+    reason = str(error)
+    timed_out = isinstance(error, TimeoutError) and not isinstance(error, ConnectError)
+    if timed_out and "timed out" not in reason.lower():
+        reason = f"timed out: {reason}"
+    cause = error.__cause__
+    if isinstance(cause, HusshError) and cause.hop != error.hop:  # a bastion that died
+        reason = f"{cause}, and so: {reason}"
+    return reason
+
+
+def _told(failed: MultiResult) -> str:
+    """Of the first hosts each and why, for the text of an exception."""
+    told = [f"{one.host}: {_reason(one)}" for one in failed.values()[:NAMED]]
+    left = len(failed) - len(told)
+    return "; ".join([*told, f"and {left} more"] if left else told)
+
+
+def _reason(one: HostResult) -> str:
+    if one.error is None:
+        return f"status {one.status}" if one.signal is None else f"killed by SIG{one.signal}"
+    reason = _why(one.error)
+    return reason if len(reason) <= MOST else f"{reason[:MOST]}…"
 
 
 class MultiResult:
@@ -163,7 +184,7 @@ class MultiResult:
         failed = self.failed
         if failed is not None:
             raise PartialFailureException(
-                f"Operation failed on {len(failed)} of {len(self)} host(s)",
+                f"Operation failed on {len(failed)} of {len(self)} host(s): {_told(failed)}",
                 succeeded=self.succeeded,
                 failed=failed,
             )

@@ -73,7 +73,6 @@ def file_error(
     reason: str = "",
     kind: type[SFTPError] | None = None,
     status: int | None = None,
-    transferred: int | None = None,
 ) -> SFTPError:
     """An error of the class that fits the errno, such as one that is a FileNotFoundError.
 
@@ -84,7 +83,6 @@ def file_error(
         said: the server's own words; left out where they say no more than the errno.
         reason, kind: text and class, where those of the errno do not fit.
         status: the SSH_FX_* number, if the server sent one.
-        transferred: how many bytes had been transferred.
     """
     given = [os.fspath(p) for p in (path, path2) if p is not None]
     names = [decode_path(name) if isinstance(name, bytes) else name for name in given]
@@ -96,21 +94,20 @@ def file_error(
     said = "".join(char if char.isprintable() else " " for char in said).strip()[:200]
     if said and said.lower() not in (reason.lower(), "failure"):
         text += f" ({said})"
-    if transferred is not None:
-        text += kept_text(transferred)
     return (kind or _CLASSES.get(code, SFTPError))(
         text,
         errno=code,
         filename=names[0] if names else None,
         filename2=names[1] if len(names) > 1 else None,
         status=status,
-        transferred=transferred,
     )
 
 
-def kept_text(transferred: int) -> str:
-    """How an error says what is left of a transfer that failed."""
-    return f"; {transferred} bytes had been transferred and are kept"
+def kept_text(transferred: int, *, kept: bool = True) -> str:
+    """How an error says what is left of a transfer that failed; nothing where nothing came."""
+    if not transferred:
+        return ""
+    return f"; {transferred} bytes had been transferred{' and are kept' if kept else ''}"
 
 
 def encode_path(path: AnyPath) -> bytes:

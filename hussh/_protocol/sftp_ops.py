@@ -121,7 +121,7 @@ class Handle:
 
 def explained(
     session: SftpSession, request: Request, doing: str, path: bytes, path2: bytes | None = None,
-    *, look_at: bytes | None = None, transferred: int | None = None,
+    *, look_at: bytes | None = None,
 ) -> Op[SFTPError]:  # fmt: skip
     """The error for a request that failed.
 
@@ -132,9 +132,7 @@ def explained(
     if request.status in (FX_FAILURE, _NO_SUCH_FILE) and session.broken is None:
         about = look_at if look_at is not None else path if path2 is None else path2
         code = (yield from _closer(session, request, about)) or code
-    return file_error(
-        code, doing, path, path2, said=request.text, status=request.status, transferred=transferred
-    )
+    return file_error(code, doing, path, path2, said=request.text, status=request.status)
 
 
 def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | None]:

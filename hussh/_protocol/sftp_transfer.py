@@ -102,28 +102,32 @@ class Way:
         paths = [path for path in (source, target) if path is not None]
         self.paths = (paths[0], paths[1] if len(paths) > 1 else None)
         self.limit = limit
+        self.keeps = target is not None  # what arrives in memory is lost with the transfer
 
     def refused(self, handle: Handle, request: Request) -> Op[SFTPError]:
         """The error for a READ or WRITE that failed."""
         return explained(handle.session, request, self.doing, *self.paths, look_at=handle.path)
 
     def failed(self, error: BaseException, done: int | None) -> BaseException:
-        """An error in terms of this transfer; `done`: bytes that are kept."""
+        """An error in terms of this transfer; `done`: bytes that are where they belong."""
         path, path2 = self.paths
+        told: HusshError
         if isinstance(error, DeadlineExceeded):
-            return file_error(
+            told = file_error(
                 errno.ETIMEDOUT, self.doing, path, path2,
-                reason=f"timed out{self.limit}", kind=SFTPTimeout, transferred=done,
+                reason=f"timed out{self.limit}", kind=SFTPTimeout,
             )  # fmt: skip
-        if isinstance(error, HusshError):
-            if done is not None and getattr(error, "transferred", None) is None:
-                error.transferred = done  # type: ignore[attr-defined]
-                error.text += kept_text(done)
+        elif isinstance(error, HusshError):
+            told = error
         elif isinstance(error, OSError) and error.errno is not None:
-            return file_error(
-                error.errno, self.doing, path, path2, said="on this machine", transferred=done
-            )
-        return error
+            told = file_error(error.errno, self.doing, path, path2, said="on this machine")
+        else:
+            return error
+        if done is not None and getattr(told, "transferred", None) is None:
+            told.text += kept_text(done, kept=self.keeps)
+            if self.keeps:
+                told.transferred = done  # type: ignore[attr-defined]
+        return told
 
 
 class Ask:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import pwd
-import resource
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from hussh import (
 )
 from hussh.aio import AsyncConnection
 from tests.proxy.commands import descriptors
+from tests.support.limits import spare_descriptors
 from tests.support.sshd import Sshd
 
 
@@ -32,22 +31,6 @@ def options(server: Sshd) -> dict[str, Any]:
     """Return how alice logs in."""
     alice = server.alice
     return {"port": server.port, "username": alice.name, "private_key": alice.key.path}
-
-
-@contextmanager
-def spare_descriptors(count: int) -> Iterator[None]:
-    """Within the block only so many more can be opened."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    held = [os.open("/dev/null", os.O_RDONLY)]
-    try:
-        while held[-1] < max(descriptors()) - 1:
-            held.append(os.dup(held[0]))  # no holes below
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(descriptors()) + 1 + count, hard))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for descriptor in held:
-            os.close(descriptor)
 
 
 def sync_work(server: Sshd, path: Path) -> None:

@@ -54,6 +54,16 @@ async def test_only_what_is_new(client: Client, log: Path) -> None:
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_no_position(client: Client, log: Path) -> None:
+    """What is no offset in a file is refused, and the tail goes on."""
+    async with client.face.tail("app.log") as tail:
+        for position, error in ((-1, ValueError), (1 << 63, ValueError), ("1", TypeError)):
+            with pytest.raises(error, match="a position in a file"):
+                await tail.read(position)
+        assert await tail.read(0) == "old\n"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_split_characters(client: Client, log: Path) -> None:
     """A character whose bytes come in two writes is read whole, once."""
     async with client.face.tail("app.log") as tail:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from hussh import Connection
 from hussh.aio import AsyncConnection
+from hussh.errors import ConnectTimeout
 from hussh.multi_conn import AsyncMultiConnection, MultiConnection, MultiResult
 from tests.multi.conftest import HOSTS, Multi
+from tests.support.relay import Relay
 from tests.support.sshd import Sshd
 
 SHARED = MultiConnection.from_shared_auth
@@ -125,6 +128,62 @@ def test_chains_that_begin_with_an_object() -> None:
     assert a._plan.bastion is b._plan.bastion
     assert a._plan.bastion is not None
     assert a._plan.bastion._plan.bastion is first
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "words"),
+    [
+        ("", ValueError, "host is empty"),
+        ("b:22", ValueError, "host is not a host name"),
+        ({"host": 5}, TypeError, "host must be a string"),
+        ({"host": "b", "port": "x"}, TypeError, "port must be a valid integer"),
+        ({"host": "b", "proxy_jump": 5}, TypeError, "proxy_jump must be"),
+        ({"host": "b", "timeout": -1}, ValueError, "timeout must be finite"),
+        ({"host": "b", "password": "\ud800"}, ValueError, "password holds"),
+    ],
+)
+def test_an_error_says_whose_it_is(bad: Any, error: type[Exception], words: str) -> None:
+    """Among many hosts, a wrong argument is that of one place in the list."""
+    with pytest.raises(error, match=rf"^hosts\[2\]: {words}"):
+        SHARED(["a", "a", bad, "a"])
+
+
+def test_hosts_are_no_mapping() -> None:
+    """A mapping by itself is not taken for a list of its keys."""
+    hosts: Any = {"host": "a"}
+    with pytest.raises(TypeError, match="a list of hosts, not one mapping"):
+        SHARED(hosts)
+
+
+def test_a_bastion_has_the_time_of_whom_it_carries(
+    multi: Multi, bastion: Sshd, relay_factory: Callable[..., Relay]
+) -> None:
+    """One host with little time does not take that of the others who share its bastion."""
+    relay = relay_factory(bastion)
+    relay.freeze()
+    hosts = [{"host": HOSTS[0], "timeout": 0.1}, HOSTS[1]]
+    way = f"{relay.host}:{relay.port}"
+
+    def thaw(host: str, _: object) -> None:
+        if host == HOSTS[0]:
+            relay.thaw()
+
+    connection = multi(hosts, proxy_jump=way)
+    hasty, patient = connection.connect(on_result=thaw).values()
+    assert isinstance(hasty.error, ConnectTimeout)
+    assert patient.stderr == ""
+    connection.close()
+
+
+def test_a_call_may_give_a_bastion_more_time(
+    multi: Multi, bastion: Sshd, relay_factory: Callable[..., Relay]
+) -> None:
+    """The time-out of `connect` holds for the bastion, too, in place of the common one."""
+    relay = relay_factory(bastion, rtt=0.1)
+    connection = multi(2, proxy_jump=f"{relay.host}:{relay.port}", timeout=0.05)
+    assert connection.connect().succeeded is None
+    assert connection.connect(timeout=60).failed is None
+    connection.close()
 
 
 def test_a_sync_bastion(multi: Multi, bastion: Sshd) -> None:

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from hussh.aio import AsyncConnection
+from hussh.errors import ConnectError
 from hussh.multi_conn import MultiConnection
 from tests.multi.conftest import HOSTS, Multi, runs
 from tests.proxy.commands import NC
+from tests.support.limits import spare_descriptors
 from tests.support.processes import clean_environment
 from tests.support.sshd import Sshd
 
@@ -249,3 +251,19 @@ def test_descriptors_are_bounded_by_connections(multi: Multi) -> None:
     with_dead = open_and_close([HOSTS[0], *[dead] * 8], count)
     assert with_dead == open_and_close([HOSTS[0]], count)
     assert count() == before
+
+
+def test_more_hosts_than_descriptors(multi: Multi) -> None:
+    """Those that find none left say so, blame neither key nor host key, and may connect later."""
+    with multi(1):
+        pass  # what is imported and opened once
+    connection = multi(HOSTS, batch_size=4)
+    with spare_descriptors(16):
+        result = connection.connect()
+    assert result.succeeded is not None
+    assert result.failed is not None
+    for one in result.failed.values():
+        assert isinstance(one.error, ConnectError)
+        assert "Too many open files" in one.stderr
+    assert connection.connect().failed is None
+    connection.close()

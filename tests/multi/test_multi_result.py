@@ -63,7 +63,9 @@ def test_raise_if_any_failed() -> None:
     MultiResult([GOOD]).raise_if_any_failed()
     with pytest.raises(PartialFailureException) as caught:
         MultiResult([GOOD, BAD, LOST]).raise_if_any_failed()
-    assert str(caught.value) == "Operation failed on 2 of 3 host(s)"
+    assert str(caught.value) == (
+        "Operation failed on 2 of 3 host(s): b: status 1; c: refused [u@c:22, connect]"
+    )
     assert caught.value.succeeded == MultiResult([GOOD])
     assert caught.value.failed == MultiResult([BAD, LOST])
     again = pickle.loads(pickle.dumps(caught.value))
@@ -73,6 +75,18 @@ def test_raise_if_any_failed() -> None:
     with pytest.raises(PartialFailureException) as caught:
         MultiResult([BAD]).raise_if_any_failed()
     assert caught.value.succeeded is None
+
+
+def test_the_first_failures_are_in_the_text() -> None:
+    """It names three hosts and why, each in few words, and counts the others."""
+    dead = HostResult.failed("d", ConnectError("x" * 300, hop="u@d:22", hop_index=0))
+    killed = HostResult("e", b"", b"", -1, "KILL")
+    with pytest.raises(PartialFailureException) as caught:
+        MultiResult([killed, dead, GOOD, BAD, LOST, LOST]).raise_if_any_failed()
+    assert str(caught.value) == (
+        "Operation failed on 5 of 6 host(s): "
+        f"e: killed by SIGKILL; d: {'x' * 200}…; b: status 1; and 2 more"
+    )
 
 
 def test_repr() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from hussh.multi_conn import AsyncMultiFileTailer, MultiFileTailer
 from tests.multi.conftest import HOSTS, Multi
+from tests.support.sshd import Sshd
 
 # All hosts are one server: each has a file of its own.
 FILES = {host: f"log-{host}" for host in HOSTS[:3]}
@@ -81,3 +84,28 @@ def test_reading_before_the_block(multi: Multi) -> None:
         tailer: Any = connected.tail("log")
         assert tailer.read()[HOSTS[0]].startswith("Error: ")
     assert repr(tailer) == "MultiFileTailer(1 hosts)"
+
+
+def test_a_lost_bastion_is_named(multi: Multi, bastion: Sshd) -> None:
+    """The text of a host that its bastion took along says so."""
+    with multi(1, proxy_jump=f"{bastion.host}:{bastion.port}") as connected:
+        connected.sftp_write_data("old", "log-behind")
+        with connected.tail("log-behind") as tailer:
+            bastion.kill_sessions()
+            read = tailer.read()
+    for text in (read[HOSTS[0]], tailer.contents[HOSTS[0]]):
+        assert text.startswith("Error: ")
+        assert f"@{bastion.host}:{bastion.port}, " in text
+
+
+@pytest.mark.parametrize(
+    ("position", "error"), [(-1, ValueError), (1 << 63, ValueError), ("1", TypeError)]
+)
+def test_no_position(multi: Multi, position: Any, error: type[Exception]) -> None:
+    """What is no offset in a file is an error of the caller, not of each host."""
+    with multi(1) as connected:
+        connected.sftp_write_data("old", "log-positions")
+        with connected.tail("log-positions") as tailer:
+            with pytest.raises(error, match="a position in a file"):
+                tailer.read(position)
+            assert tailer.read(0) == {HOSTS[0]: "old"}

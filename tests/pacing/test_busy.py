@@ -106,12 +106,12 @@ def test_a_reset_while_dialling(monkeypatch: pytest.MonkeyPatch) -> None:
         begin = dial.begin
         port = listener.getsockname()[1]
 
-        def slowly(address: Any, failures: list[str]) -> socket.socket | None:
-            sock = begin(address, failures)
+        def slowly(address: Any, failures: list[str]) -> dial.Begun | None:
+            begun = begin(address, failures)
             peer = listener.accept()[0]
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.close()
-            return sock
+            return begun
 
         monkeypatch.setattr(dial, "begin", slowly)
         with pytest.raises(ServerBusy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import tracemalloc
@@ -133,6 +134,27 @@ def test_a_full_disk() -> None:
     assert caught.value.transferred == 522_240
     assert len(bench.server.files[b"f"]) >= 522_240
     assert bench.server.handles == {}
+
+
+@pytest.mark.parametrize(
+    ("way", "done", "left", "transferred"),
+    [
+        (Way("download", b"f", b"g", ""), 7, "; 7 bytes had been transferred and are kept", 7),
+        (Way("write", None, b"g", ""), 7, "; 7 bytes had been transferred and are kept", 7),
+        (Way("read", b"f", None, ""), 7, "; 7 bytes had been transferred", None),
+        (Way("download", b"f", b"g", ""), 0, "", 0),
+        (Way("download", b"f", b"g", ""), None, "", None),
+    ],
+)
+@pytest.mark.parametrize("error", [DeadlineExceeded(), OSError(28, "full"), SFTPError("no")])
+def test_what_is_left_of_a_transfer(
+    error: Exception, way: Way, done: int | None, left: str, transferred: int | None
+) -> None:
+    """Only what is in a file is said to be kept, and nothing is said of no bytes."""
+    told = way.failed(copy.copy(error), done)
+    assert isinstance(told, SFTPError)
+    assert told.text.partition(";")[1:] == left.partition(";")[1:]
+    assert told.transferred == transferred
 
 
 def test_abandoned_requests() -> None:

@@ -7,13 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
 
 from hussh._drive.turns import one_at_a_time
 from hussh._policy import kept
-from hussh._policy.kept import KeyFile, known_hosts_file
+from hussh._policy.kept import KeyFile, began, known_hosts_file
 from hussh._policy.key_files import parse_private_key
 from hussh._policy.known_hosts import KnownHosts
 from hussh._policy.known_hosts_line import known_hosts_line
@@ -108,6 +109,30 @@ def test_known_hosts_change(
     assert [entry.key_blob for entry in files.load().lookup("a")] == [two.blob]
     file.unlink()
     assert files.load().lookup("a") == []
+
+
+def test_one_look_serves_a_batch(tmp_path: Path, keys: Keys) -> None:
+    """What was looked at since a batch began is at hand for all of it, and for nobody else."""
+    one, two = keys.get(name="one"), keys.get(name="two")
+    file = tmp_path / "known"
+    files = known_hosts_file([file])
+    before = time.monotonic()
+
+    def in_batch(start: float) -> KnownHosts | None:
+        began(start)
+        return files.at_hand()
+
+    def batch(start: float) -> KnownHosts | None:
+        return copy_context().run(in_batch, start)
+
+    write(file, line("a", one))
+    assert batch(before) is None, "nobody has looked yet"
+    known = files.load()
+    assert batch(before) is known, "even though it was written just now"
+    assert batch(time.monotonic()) is None, "this one began after that look"
+    assert files.at_hand() is None
+    write(file, line("a", two))
+    assert [entry.key_blob for entry in files.load().lookup("a")] == [two.blob]
 
 
 def test_known_hosts_grow(tmp_path: Path, keys: Keys, parsed: list[str]) -> None:

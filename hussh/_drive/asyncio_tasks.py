@@ -1,0 +1,58 @@
+"""A group of asyncio's own tasks, for loops that are asyncio's for certain; `loops` imports it.
+
+A task of anyio's costs three times as much to start and end, which counts where
+every host gets one for each thing that is done to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any
+
+import anyio
+
+__all__ = ["AsyncioTasks"]
+
+
+class AsyncioTasks:
+    """Tasks that have ended when the block has whose context manager this is.
+
+    A block that raises cancels them first.  What they raise is theirs: a main must
+    return, or end as a cancelled one.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def __aenter__(self) -> AsyncioTasks:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.cancel()
+        try:
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        except BaseException:
+            self.cancel()
+            with anyio.CancelScope(shield=True):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+            raise
+
+    def start_soon(self, main: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        task = self._loop.create_task(main())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()

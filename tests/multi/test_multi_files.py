@@ -1,0 +1,78 @@
+"""Files of many hosts that go to one place here, and data that is none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hussh.errors import SFTPExistsError, SFTPIsDirectoryError, SFTPNotFoundError
+from hussh.multi_conn import MultiConnection
+from tests.multi.conftest import HOSTS, Multi
+from tests.support.sshd import Sshd
+
+EMPTY: Any = MultiConnection([])
+
+
+@pytest.mark.parametrize("loops", [1, 2])
+@pytest.mark.parametrize(
+    "to", [lambda path: path, lambda path: lambda host: path], ids=["path", "function"]
+)
+def test_one_local_file_is_one_hosts(
+    multi: Multi, many: Sshd, tmp_path: Path, to: Callable[[Path], Any], loops: int
+) -> None:
+    """Of hosts that would write to the same file one does; the others have errors that say so."""
+    (many.alice.files / "mixed").write_bytes(b"a" * 300_000)
+    (many.bob.files / "mixed").write_bytes(b"b" * 200_000)
+    bob = {"host": HOSTS[1], "username": many.bob.name, "key_path": many.bob.key.path}
+    with multi([HOSTS[0], bob, HOSTS[0]], loops=loops) as connected:
+        result = connected.sftp_read("mixed", to(tmp_path / "here"))
+    good, bad = result.succeeded, result.failed
+    assert good is not None
+    assert bad is not None
+    assert [one.stdout for one in good.values()] == ["Ok"]
+    contents = b"b" * 200_000 if good.keys() == [HOSTS[1]] else b"a" * 300_000
+    assert (tmp_path / "here").read_bytes() == contents
+    for one in bad.values():
+        assert isinstance(one.error, SFTPExistsError)
+        assert f"it gets the file of {good.keys()[0]}; give a function" in one.stderr
+
+
+def test_another_name_of_the_same_file(multi: Multi, many: Sshd, tmp_path: Path) -> None:
+    """A link to the local file is no second file."""
+    (many.alice.files / "linked").write_text("text")
+    (tmp_path / "link").symlink_to("here")
+    names = {HOSTS[0]: "here", HOSTS[1]: "link"}
+    with multi(2) as connected:
+        result = connected.sftp_read("linked", lambda host: tmp_path / names[host])
+    assert sorted(one.status for one in result.values()) == [-1, 0]
+
+
+def test_a_host_that_fails_keeps_no_local_file(multi: Multi, many: Sshd, tmp_path: Path) -> None:
+    """A host without the file leaves the path to those that have it."""
+    (many.alice.files / "hers").write_text("text")
+    bob = {"host": HOSTS[0], "username": many.bob.name, "key_path": many.bob.key.path}
+    with multi([bob, HOSTS[1]], batch_size=1) as connected:
+        without, having = connected.sftp_read("hers", tmp_path / "here").values()
+    assert isinstance(without.error, SFTPNotFoundError)
+    assert having.stdout == "Ok"
+    assert (tmp_path / "here").read_text() == "text"
+
+
+def test_what_takes_everybodys(multi: Multi, tmp_path: Path) -> None:
+    """A device may be the target of all; a directory is none for anybody."""
+    with multi(3) as connected:
+        connected.sftp_write_data("text", "shared")
+        assert connected.sftp_read("shared", os.devnull).failed is None
+        into = connected.sftp_read("shared", tmp_path)
+    assert {type(one.error) for one in into.values()} == {SFTPIsDirectoryError}
+
+
+@pytest.mark.parametrize("data", [5, None, [1, 2]])
+def test_what_is_no_data(data: object) -> None:
+    """A number is not that many NULs."""
+    with pytest.raises(TypeError, match="bytes-like"):
+        EMPTY.sftp_write_data(data, "path")
