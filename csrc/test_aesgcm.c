@@ -6,45 +6,11 @@
  *
  * build: aesgcm.c
  */
-#include "libssh2_priv.h"
+#include "testing_cipher.h"
 #include "aesgcm.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define HEAD AESGCM_LENGTHLEN
 #define TAG AESGCM_TAGLEN
-
-static void
-check(int good, const char *what, unsigned detail)
-{
-    if(!good) {
-        fprintf(stderr, "test_aesgcm: %s (%u)\n", what, detail);
-        exit(1);
-    }
-}
-
-static void
-fill(u_char *data, size_t len)
-{
-    static uint32_t state = 1;
-
-    while(len--) {
-        state = state * 1664525u + 1013904223u;
-        *data++ = (u_char)(state >> 24);
-    }
-}
-
-/* A block of the right size and not one byte more, so that ASan sees. */
-static u_char *
-exact(size_t len)
-{
-    u_char *data = malloc(len);
-
-    check(data != NULL, "no memory", (unsigned)len);
-    return data;
-}
 
 /* The packet with number `count` after one that was sent with `first`: the
  * IV made by arithmetic, the cipher by a context of its own. */

@@ -10,7 +10,7 @@
  *     -Dchachapoly_ctx=ref_chachapoly_ctx -Dchachapoly_init=ref_init
  *     -Dchachapoly_crypt=ref_crypt -Dchachapoly_get_length=ref_get_length
  */
-#include "libssh2_priv.h"
+#include "testing_cipher.h"
 #include "chachapoly.h"
 
 #define chachapoly_ctx ref_chachapoly_ctx
@@ -23,44 +23,10 @@
 #undef chachapoly_crypt
 #undef chachapoly_get_length
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #define AAD 4
 #define TAG CHACHAPOLY_TAGLEN
-
-static void
-check(int good, const char *what, unsigned detail)
-{
-    if(!good) {
-        fprintf(stderr, "test_chachapoly: %s (%u)\n", what, detail);
-        exit(1);
-    }
-}
-
-/* Repeatable, and good enough to be different everywhere. */
-static void
-fill(u_char *data, size_t len)
-{
-    static uint32_t state = 1;
-
-    while(len--) {
-        state = state * 1664525u + 1013904223u;
-        *data++ = (u_char)(state >> 24);
-    }
-}
-
-/* A block of the right size and not one byte more, so that ASan sees. */
-static u_char *
-exact(size_t len)
-{
-    u_char *data = malloc(len ? len : 1);
-
-    check(data != NULL, "no memory", (unsigned)len);
-    return data;
-}
 
 /* RFC 8439 appendix A.1, test vectors 1, 2 and 5: key stream blocks.  Its
  * 12-byte nonce is our 8-byte one after 4 zero bytes. */

@@ -19,6 +19,7 @@ import pytest
 import trio
 
 from hussh.aio import AsyncConnection
+from tests.aio.silence import Silence
 from tests.conformance.apis import LOOPS, run_in
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd
@@ -85,6 +86,12 @@ def make() -> Make:
         return AsyncConnection(**options)
 
     return connection
+
+
+@pytest.fixture
+def silence(relay_factory: Callable[..., Relay]) -> Silence:
+    """Return what makes servers mute when a call is cancelled."""
+    return Silence(relay_factory)
 
 
 @pytest.fixture

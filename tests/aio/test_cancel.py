@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable
-from time import monotonic
 from typing import Any
 
 import anyio
@@ -15,70 +14,72 @@ import trio
 
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
+from tests.aio.silence import Silence
 from tests.aio.steps import Stepped
 from tests.support.keys import Keys
 from tests.support.listeners import MuteListener
 from tests.support.sshd import Sshd
 
-#: Seconds within which a cancelled call must be over, on a machine with other things to do.
-SOON = 3.0
 
-
-async def cancel_everywhere(begin: Callable[[], Awaitable[Any]]) -> int:
+async def cancel_everywhere(begin: Callable[[], Awaitable[Any]], silence: Silence) -> int:
     """Cancel at the first place, the second … until one call gets through; return how many."""
     at = 0
     while True:
         at += 1
-        start = monotonic()
         with anyio.CancelScope() as scope:
-            stepped = Stepped(begin(), scope, at)
-            result = await stepped
-        if not scope.cancel_called:
-            if isinstance(result, AsyncConnection):
-                await result.close()
-            return at - 1
-        assert monotonic() - start < SOON
+            result = await Stepped(begin(), at=at, strike=silence.and_then(scope.cancel))
+        cancelled = silence.is_over()
         if not scope.cancelled_caught and isinstance(result, AsyncConnection):
-            await result.close()  # it was just done when we cancelled
+            await result.close()  # maybe it was just done when we cancelled
+        if not cancelled:
+            return at - 1
 
 
 @pytest.mark.parametrize("way", ["socket", "jump", "string", "unconnected"])
-async def test_connect(loop: str, way: str, bastion: Sshd, target: Sshd, make: Make) -> None:
+async def test_connect(
+    loop: str, way: str, bastion: Sshd, target: Sshd, make: Make, silence: Silence
+) -> None:
     """Connecting can be given up anywhere; a bastion that others use stays usable."""
-    async with make(bastion) as shared:
+    gate = silence.before(bastion)
+    goal = silence.before(target) if way == "socket" else target
+    async with make(gate) as shared:
         jumps: dict[str, Callable[[], Any]] = {
             "socket": lambda: None,
             "jump": lambda: shared,
-            "string": lambda: f"{bastion.host}:{bastion.port}",
-            "unconnected": lambda: make(bastion),
+            "string": lambda: f"{gate.host}:{gate.port}",
+            "unconnected": lambda: make(gate),
         }
 
         async def begin() -> AsyncConnection:
-            return await make(target, proxy_jump=jumps[way]())
+            return await make(goal, proxy_jump=jumps[way]())
 
-        assert await cancel_everywhere(begin) >= 3
+        assert await cancel_everywhere(begin, silence) >= 3
         assert (await shared.execute("echo a")).stdout == "a\n"
 
 
 async def test_connect_with_an_encrypted_key(
-    loop: str, sshd_factory: Callable[..., Sshd], make: Make, keys: Keys
+    loop: str, sshd_factory: Callable[..., Sshd], make: Make, keys: Keys, silence: Silence
 ) -> None:
     """Also while a thread decrypts the key."""
     key = keys.get("ed25519", passphrase="correct horse 42", name="cancelled")
     target = sshd_factory()
     target.authorize(target.alice, key)
+    goal = silence.before(target)
 
     async def begin() -> AsyncConnection:
-        return await make(target, key_path=key.path, password="correct horse 42")
+        return await make(goal, key_path=key.path, password="correct horse 42")
 
-    assert await cancel_everywhere(begin) >= 3
+    assert await cancel_everywhere(begin, silence) >= 3
 
 
 @pytest.mark.parametrize("jump", [False, True])
-async def test_execute(loop: str, jump: bool, bastion: Sshd, target: Sshd, make: Make) -> None:
+async def test_execute(
+    loop: str, jump: bool, bastion: Sshd, target: Sshd, make: Make, silence: Silence
+) -> None:
     """A command can be given up anywhere; its neighbours end well, and the channel is free."""
-    way = f"{bastion.host}:{bastion.port}" if jump else None
-    async with make(target, proxy_jump=way) as connection:
+    first = silence.before(bastion if jump else target)
+    goal, way = (target, f"{first.host}:{first.port}") if jump else (first, None)
+    async with make(goal, proxy_jump=way) as connection:
         text = "x" * 300_000
         wrong: list[str] = []
         done = anyio.Event()
@@ -91,7 +92,7 @@ async def test_execute(loop: str, jump: bool, bastion: Sshd, target: Sshd, make:
 
         async with anyio.create_task_group() as group:
             group.start_soon(neighbour)
-            count = await cancel_everywhere(lambda: connection.execute("cat", input=text))
+            count = await cancel_everywhere(lambda: connection.execute("cat", input=text), silence)
             done.set()
         assert count >= 1
         assert wrong == []
@@ -101,36 +102,36 @@ async def test_execute(loop: str, jump: bool, bastion: Sshd, target: Sshd, make:
         assert session.tree._leader is None
 
 
-async def test_proxy_command(loop: str, target: Sshd, make: Make) -> None:
+async def test_proxy_command(loop: str, target: Sshd, make: Make, silence: Silence) -> None:
     """Connecting over a proxy command can be given up anywhere; its process is gone then."""
+    goal = silence.before(target)
 
     async def begin() -> AsyncConnection:
-        return await make(target, proxy_command="nc %h %p")
+        return await make(goal, proxy_command="nc %h %p")
 
     # The answers to our banner, key exchange and login; more waits come and go with the packets.
-    assert await cancel_everywhere(begin) >= 3
+    assert await cancel_everywhere(begin, silence) >= 3
 
 
 async def test_a_proxy_command_that_will_not_end(loop: str) -> None:
     """One that ignores SIGTERM is waited for and killed, while other tasks go on."""
-    longest = 0.0
+    turns = 0
     done = anyio.Event()
 
     async def tick() -> None:
-        nonlocal longest
+        nonlocal turns
         while not done.is_set():
-            before = monotonic()
+            turns += scope.cancel_called
             await anyio.sleep(0.01)
-            longest = max(longest, monotonic() - before)
 
     command = ["/bin/sh", "-c", "trap '' TERM; echo $$ >&2; while :; do sleep 1; done"]
     async with anyio.create_task_group() as group:
-        group.start_soon(tick)
         with anyio.move_on_after(0.3) as scope:
+            group.start_soon(tick)
             await AsyncConnection("h", "u", "p", proxy_command=command)
         assert scope.cancelled_caught
         done.set()
-    assert longest < 0.8
+    assert turns > 3
 
 
 async def test_waiting_for_a_thread(loop: str, target: Sshd, make: Make) -> None:
@@ -217,9 +218,9 @@ def test_trio_cancellation(target: Sshd, make: Make) -> None:
     trio.run(main)
 
 
-async def test_a_mute_server(loop: str, mute_listener: MuteListener) -> None:
+async def test_a_mute_server(loop: str, mute_listener: MuteListener, silence: Silence) -> None:
     """Giving up on a server that says nothing takes no time."""
-    start = monotonic()
-    with anyio.move_on_after(0.2):
-        await AsyncConnection(mute_listener.host, "u", "p", port=mute_listener.port)
-    assert monotonic() - start < SOON
+    with anyio.CancelScope() as scope:
+        connect = AsyncConnection(mute_listener.host, "u", "p", port=mute_listener.port).connect()
+        await Stepped(connect, at=2, strike=silence.and_then(scope.cancel))
+    assert silence.is_over()

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import anyio
@@ -24,8 +23,9 @@ import trio
 from hussh._protocol.sftp_local import FileSink
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
+from tests.aio.silence import Silence
 from tests.aio.steps import Stepped
-from tests.aio.test_cancel import SOON, cancel_everywhere
+from tests.aio.test_cancel import cancel_everywhere
 from tests.proxy.commands import NC
 from tests.support.sshd import Sshd
 
@@ -122,14 +122,14 @@ class Work:
 
 @pytest.mark.parametrize("operation", ["shell", "contents", "scp", "tree"])
 async def test_every_place(
-    loop: str, operation: str, target: Sshd, make: Make, tmp_path: Path
+    loop: str, operation: str, target: Sshd, make: Make, tmp_path: Path, silence: Silence
 ) -> None:
     """Given up anywhere, an operation leaves its connection and its neighbours as they were."""
-    async with make(target) as connection:
+    async with make(silence.before(target)) as connection:
         work = Work(connection, target, make, tmp_path)
 
         async def everywhere() -> None:
-            assert await cancel_everywhere(getattr(work, operation)) >= 3
+            assert await cancel_everywhere(getattr(work, operation), silence) >= 3
 
         await work.beside(everywhere)
 
@@ -166,47 +166,36 @@ class Neighbour(Exception):
     """What a task of the group fails with."""
 
 
-async def by_timeout(begin: Begin, at: int) -> bool:
-    """Let an asyncio.timeout() expire at the n-th place; False: it was never reached."""
-    struck = False
+#: Begins an operation; it calls what it is given where it shall be cancelled.
+Run = Callable[[Callable[[], object]], Awaitable[Any]]
+
+
+async def by_timeout(run: Run) -> None:
+    """Let an asyncio.timeout() expire."""
     try:
         async with _asyncio.timeout(None) as limit:
-
-            def strike() -> None:
-                nonlocal struck
-                struck = True
-                limit.reschedule(asyncio.get_running_loop().time())
-
-            await Stepped(begin(), at=at, strike=strike)
+            await run(lambda: limit.reschedule(asyncio.get_running_loop().time()))
     except TimeoutError:
-        assert struck
-    return struck
+        assert limit.expired()
 
 
-async def by_task(begin: Begin, at: int) -> bool:
-    """Cancel an asyncio task at the n-th place."""
-    struck = False
+async def by_task(run: Run) -> None:
+    """Cancel an asyncio task."""
 
     async def work() -> None:
-        await Stepped(begin(), at=at, strike=strike)
-
-    def strike() -> None:
-        nonlocal struck
-        struck = True
-        task.cancel()
+        await run(lambda: task.cancel())
 
     task = asyncio.create_task(work())
     outcome = (await asyncio.gather(task, return_exceptions=True))[0]
-    assert outcome is None or (struck and isinstance(outcome, asyncio.CancelledError))
-    return struck
+    assert outcome is None or isinstance(outcome, asyncio.CancelledError)
 
 
-async def by_task_group(begin: Begin, at: int) -> bool:
-    """Let a neighbour in an asyncio.TaskGroup fail at the n-th place."""
+async def by_task_group(run: Run) -> None:
+    """Let a neighbour in an asyncio.TaskGroup fail."""
     now, done = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
-        await Stepped(begin(), at=at, strike=now.set)
+        await run(now.set)
         done.set()
 
     async def fail() -> None:
@@ -220,15 +209,16 @@ async def by_task_group(begin: Begin, at: int) -> bool:
         if now.is_set():
             raise Neighbour
 
-    return await survived(_asyncio.TaskGroup, "create_task", lambda job: job(), work, fail)
+    failed = await survived(_asyncio.TaskGroup, "create_task", lambda job: job(), work, fail)
+    assert failed == now.is_set()
 
 
-async def by_nursery(begin: Begin, at: int) -> bool:
-    """Let a neighbour in a trio nursery fail at the n-th place."""
+async def by_nursery(run: Run) -> None:
+    """Let a neighbour in a trio nursery fail."""
     now, done = trio.Event(), trio.Event()
 
     async def work() -> None:
-        await Stepped(begin(), at=at, strike=now.set)
+        await run(now.set)
         done.set()
 
     async def fail() -> None:
@@ -242,7 +232,8 @@ async def by_nursery(begin: Begin, at: int) -> bool:
         await event.wait()
         scope.cancel()
 
-    return await survived(trio.open_nursery, "start_soon", lambda job: job, work, fail)
+    failed = await survived(trio.open_nursery, "start_soon", lambda job: job, work, fail)
+    assert failed == now.is_set()
 
 
 async def survived(
@@ -263,21 +254,17 @@ async def survived(
     return False
 
 
-async def by_move_on(begin: Begin, at: int) -> bool:
-    """Let a trio.move_on_after() expire at the n-th place."""
+async def by_move_on(run: Run) -> None:
+    """Let a trio.move_on_after() expire."""
     with trio.move_on_after(1000) as scope:
-        struck = False
 
         def strike() -> None:
-            nonlocal struck
-            struck = True
             scope.deadline = trio.current_time()
 
-        await Stepped(begin(), at=at, strike=strike)
-    return struck
+        await run(strike)
 
 
-MEANS: dict[str, tuple[str, Callable[[Begin, int], Awaitable[bool]]]] = {
+MEANS: dict[str, tuple[str, Callable[[Run], Awaitable[None]]]] = {
     "asyncio.timeout": ("asyncio", by_timeout),
     "asyncio task": ("asyncio", by_task),
     "asyncio.TaskGroup": ("asyncio", by_task_group),
@@ -294,14 +281,17 @@ if LONG:
 
 
 @pytest.mark.parametrize("means", MEANS)
-def test_own_means(means: str, bastion: Sshd, target: Sshd, make: Make, tmp_path: Path) -> None:
+def test_own_means(
+    means: str, bastion: Sshd, target: Sshd, make: Make, tmp_path: Path, silence: Silence
+) -> None:
     """A loop's own means of cancellation end operations at once, and disturb nobody else."""
     if means in NEW and sys.version_info < (3, 11):
         pytest.skip(f"{means} came with Python 3.11")
     loop, cancel = MEANS[means]
+    gate = silence.before(bastion)
 
     async def main() -> None:
-        async with make(bastion) as jump, make(target, proxy_jump=jump) as connection:
+        async with make(gate) as jump, make(target, proxy_jump=jump) as connection:
             work = Work(connection, target, make, tmp_path)
             work.jump = jump
             for operation in OPERATIONS:
@@ -310,12 +300,14 @@ def test_own_means(means: str, bastion: Sshd, target: Sshd, make: Make, tmp_path
     async def sweep(begin: Begin) -> None:
         at = 1
         while True:
-            start = monotonic()
-            if not await cancel(begin, at):
+            await cancel(partial(stepped, begin, at))
+            if not silence.is_over():
                 break
-            assert monotonic() - start < SOON
             at += STRIDE
         assert at > 1
+
+    def stepped(begin: Begin, at: int, strike: Callable[[], object]) -> Stepped[Any]:
+        return Stepped(begin(), at=at, strike=silence.and_then(strike))
 
     if loop == "asyncio":
         asyncio.run(main(), debug=True)

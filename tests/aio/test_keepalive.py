@@ -16,6 +16,7 @@ from hussh import ConnectionLost
 from hussh._native.link import Link
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
+from tests.keepalive.test_keepalive import pass_an_hour
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd
 
@@ -113,6 +114,12 @@ async def test_no_cost_without(loop: str, target: Sshd, make: Make) -> None:
 def has_timer(tree: Any) -> bool:
     timer = tree._timer
     return (getattr(timer, "_over", timer)) is not None
+
+
+async def test_memory_of_an_hour(loop: str, target: Sshd, make: Make) -> None:
+    """An idle connection that sends 3600 keepalives and takes in the answers does not grow."""
+    async with make(target) as connection:
+        pass_an_hour(connection._shared.session)
 
 
 async def test_collected(loop: str, target: Sshd, make: Make) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+from anyio.abc import SocketAttribute, SocketStream
 
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
+from tests.aio.silence import waited_so_far
 from tests.aio.steps import Stepped
 from tests.support.listeners import MuteListener
 from tests.support.relay import Relay
@@ -19,8 +21,9 @@ from tests.support.sshd import Sshd
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
 ON_UVLOOP = LONG
-#: Servers need most of the time for each; HUSSH_LONG=1 makes more of them.
-TARGETS = 200 if LONG else 60
+TARGETS = 200
+#: Seconds to a bastion and back.
+FAR = 0.1
 
 
 async def test_two_hundred_commands(loop: str, target: Sshd, make: Make) -> None:
@@ -130,6 +133,43 @@ async def test_opens_do_not_wait_for_one_another(
             relay.thaw()
             group.cancel_scope.cancel()
         assert (await bastion.execute("echo a")).stdout == "a\n"
+
+
+async def test_opens_through_a_delay(
+    loop: str, sshd_factory: Callable[..., Sshd], relay_factory: Callable[..., Relay], make: Make
+) -> None:
+    """A hundred ways behind a bastion 100 ms away are open after a few round trips."""
+    gate = sshd_factory(options={"MaxSessions": 1})
+    relay = relay_factory(gate, rtt=FAR)
+    greeted = 0
+
+    async def greet(stream: SocketStream) -> None:
+        nonlocal greeted
+        async with stream:
+            assert (await stream.receive()).startswith(b"SSH-2.0-")  # so that way is open
+            greeted += 1
+            await anyio.sleep_forever()
+
+    listener: Any = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    host, port = listener.extra(SocketAttribute.local_address)
+    async with (
+        make(gate, host=relay.host, port=relay.port) as bastion,
+        listener,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(listener.serve, greet)
+        start = waited_so_far()
+
+        async def work() -> None:
+            await AsyncConnection(host, port=port, proxy_jump=bastion)
+
+        for _ in range(100):
+            group.start_soon(work)
+        with anyio.fail_after(60):
+            while greeted < 100:
+                await anyio.sleep(0.01)
+        assert waited_so_far() - start < 20 * FAR
+        group.cancel_scope.cancel()
 
 
 async def test_commands_run_side_by_side(

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +25,8 @@ MIB = 1 << 20
 @pytest.fixture
 def there(target: Sshd) -> Iterator[Path]:
     """Return an empty folder of alice's; its name relative to her home is ``there``."""
-    folder = target.alice.files / "there"
-    folder.mkdir()
-    os.chown(folder, target.alice.uid, target.alice.gid)
-    yield folder
-    shutil.rmtree(folder)
+    with target.alice.folder("there") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("client", FOUR, indirect=True)

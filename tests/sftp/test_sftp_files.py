@@ -25,11 +25,8 @@ MIB = 1 << 20
 @pytest.fixture
 def files(target: Sshd) -> Iterator[Path]:
     """Return an empty folder of alice's, in which the server's relative paths are made."""
-    folder = target.alice.files / "sftp"
-    folder.mkdir()
-    os.chown(folder, target.alice.uid, target.alice.gid)
-    yield folder
-    shutil.rmtree(folder)
+    with target.alice.folder("sftp") as folder:
+        yield folder
 
 
 def own(target: Sshd, path: Path) -> Path:

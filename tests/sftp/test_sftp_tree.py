@@ -27,11 +27,8 @@ NAMES = [b"plain", b"with space", b"new\nline", b"\xff\xfe", "ü€".encode(), b
 @pytest.fixture
 def there(target: Sshd) -> Iterator[Path]:
     """Return an empty folder of alice's on the server, `tree` to it."""
-    folder = target.alice.files / "tree"
-    folder.mkdir()
-    os.chown(folder, target.alice.uid, target.alice.gid)
-    yield folder
-    shutil.rmtree(folder)
+    with target.alice.folder("tree") as folder:
+        yield folder
 
 
 def seen(folder: Path) -> dict[bytes, object]:

@@ -7,6 +7,7 @@ import hashlib
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -28,6 +29,17 @@ def rekeys(connection: Connection) -> int:
     assert session is not None
     with session.tree.locked():
         return session.link.look().rekeys
+
+
+def exchange_keys(connection: Connection, meanwhile: Callable[[], object]) -> None:
+    """Exchange keys on this connection's own link, and do something until that has ended."""
+    session = connection._session
+    assert session is not None
+    before = rekeys(connection)
+    with session.tree.locked():
+        session.link.rekey()
+    while rekeys(connection) == before:
+        meanwhile()
 
 
 def there_and_back(connection: Connection, seed: int, size: int) -> None:
@@ -86,15 +98,13 @@ def test_client_rekeys_under_load(sshd_factory: SshdFactory, login: Login) -> No
         return turns
 
     jobs = [Job(load, each) for each in (first, jumped, jumped)]
+
+    def meanwhile() -> None:
+        assert first.execute("true").status == 0
+        assert all(job.is_alive() for job in jobs)
+
     for connection in [first, jumped] * (100 if LONG else 15):
-        session = connection._session
-        assert session is not None
-        before = rekeys(connection)
-        with session.tree.locked():
-            session.link.rekey()
-        while rekeys(connection) == before:
-            assert first.execute("true").status == 0
-            assert all(job.is_alive() for job in jobs)
+        exchange_keys(connection, meanwhile)
     stop.set()
     assert all(job.result() > 0 for job in jobs)
 
@@ -121,16 +131,13 @@ def test_rekeys_leak_nothing(login: Login, bastion: Sshd, target: Sshd) -> None:
     first = login(bastion)
     jumped = login(target, proxy_jump=first)
 
+    def use(connection: Connection) -> None:
+        assert connection.execute("true").status == 0
+
     def exchange(count: int) -> None:
         for _ in range(count):
             for connection in (first, jumped):
-                session = connection._session
-                assert session is not None
-                before = rekeys(connection)
-                with session.tree.locked():
-                    session.link.rekey()
-                while rekeys(connection) == before:
-                    assert connection.execute("true").status == 0
+                exchange_keys(connection, partial(use, connection))
 
     exchange(10)
     before = _allocated()

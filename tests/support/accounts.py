@@ -14,7 +14,10 @@ import grp
 import os
 import pwd
 import secrets
+import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +99,15 @@ class Account:
     def path(self, name: str) -> str:
         """Return where the server's processes find what the tests see as ``files / name``."""
         return f"{self.home}/{name}"
+
+    @contextmanager
+    def folder(self, name: str) -> Iterator[Path]:
+        """Make an empty folder in its home, owned by it, and delete it afterwards."""
+        folder = self.files / name
+        folder.mkdir()
+        os.chown(folder, self.uid, self.gid)
+        yield folder
+        shutil.rmtree(folder)
 
 
 def make_accounts(names: tuple[str, ...], homes: Path, key_of: dict[str, Key]) -> list[Account]:
