@@ -2,6 +2,12 @@
 
 Reads one JSON line of orders, answers with one line of figures.  It imports
 nothing but hussh and the standard library, so that its memory is theirs.
+
+A process warms up first: it opens, uses and closes some connections, so that the
+first target finds the modules, caches and threads that the last one finds.  Then
+come the rounds: connect all, rest, run commands on each as often as ordered, close.
+With "counted" one more round counts what woke whom; counting costs CPU time, so
+the other rounds are without.
 """
 
 from __future__ import annotations
@@ -12,17 +18,33 @@ import gc
 import json
 import os
 import resource
-import selectors
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hussh._native.link import Link
 from hussh.aio import AsyncConnection
+from hussh.multi_conn import MultiConnection
 
 MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)
-MIB = 1 << 20
+
+Place = tuple[str, int]
+Figures = dict[str, Any]
+
+
+class Collector:
+    """CPU seconds that Python's garbage collector has used so far."""
+
+    used = _began = 0.0
+
+    @classmethod
+    def watch(cls, phase: str, _: object) -> None:
+        if phase == "start":
+            cls._began = time.thread_time()
+        else:
+            cls.used += time.thread_time() - cls._began
 
 
 class Counts:
@@ -41,15 +63,9 @@ class Counts:
         return taken
 
 
-class CountingSelector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(timeout)
-        Counts.polls += bool(ready)
-        return ready
-
-
-def count_calls(tree: Any) -> None:
-    pump, wait = Link.pump, tree._wait
+@contextmanager
+def counting(tree: Any, selector: Any) -> Iterator[None]:
+    pump, wait, select = Link.pump, tree._wait, selector.select
 
     def counted_pump(self: Link, budget: int) -> int:
         Counts.pumps += 1
@@ -59,8 +75,18 @@ def count_calls(tree: Any) -> None:
         Counts.wakes += 1  # each wait ends with one
         return wait(self, *arguments)
 
+    def counted_select(timeout: float | None = None) -> Any:
+        ready = select(timeout)
+        Counts.polls += bool(ready)
+        return ready
+
     Link.pump = counted_pump  # type: ignore[method-assign]
     tree._wait = counted_wait
+    selector.select = counted_select
+    try:
+        yield
+    finally:
+        Link.pump, tree._wait, selector.select = pump, wait, select  # type: ignore[method-assign]
 
 
 def resident() -> int:
@@ -76,16 +102,35 @@ def settled() -> dict[str, int]:
     return {"as_is": as_is, "trimmed": resident()}
 
 
-def cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
-def packets(connections: list[AsyncConnection]) -> int:
-    return sum(c._live().link.look().packets for c in connections)
+class Phase:
+    """Wall time and CPU time of a block, and how much of the latter the collector had.
+
+    Args:
+        items: how many connections or commands these are for.
+    """
+
+    def __init__(self, items: int) -> None:
+        self.figures: Figures = {"items": items}
+
+    def __enter__(self) -> Figures:
+        # What an earlier round left free would be used again, so this one would cost less.
+        settled()
+        self._gc = Collector.used
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        return self.figures
+
+    def __exit__(self, *_: object) -> None:
+        cpu, wall = time.process_time() - self._cpu, time.perf_counter() - self._wall
+        self.figures.update(wall=wall, cpu=cpu, gc=Collector.used - self._gc)
 
 
 class Client:
+    """What both APIs' clients share: the orders, and the figures of a round."""
+
     def __init__(self, orders: dict[str, Any]) -> None:
         self.orders = orders
         self.common = {
@@ -95,14 +140,41 @@ class Client:
             "host_key_policy": "strict",
             "agent": False,
         }
+        self.places: list[Place] = [(host, port) for host, port in orders["targets"]]
         self.bastions = [
             AsyncConnection(host, port=port, **self.common) for host, port in orders["bastions"]
         ]
-        self.targets: list[AsyncConnection] = []
 
-    def target(self, index: int, host: str, port: int) -> AsyncConnection:
-        bastion = self.bastions[index % len(self.bastions)] if self.bastions else None
-        return AsyncConnection(host, port=port, proxy_jump=bastion, **self.common)
+    def bastion(self, index: int) -> AsyncConnection:
+        return self.bastions[index % len(self.bastions)]
+
+    def warm_up_places(self) -> list[Place]:
+        """As many as ordered, again from the first one where there are fewer."""
+        places = self.places
+        return [places[index % len(places)] for index in range(self.orders["warm_up"])]
+
+    def first_round(self, before: dict[str, int], phases: Figures) -> Figures:
+        """What memory and descriptors say, besides the phases of the first round."""
+        count = len(self.places)
+        peak = phases.pop("peak")
+        return {
+            "peak_per_target": (peak - before["trimmed"]) / count,
+            "fds": phases.pop("fds"),
+            **{
+                when: {kind: (size - before["trimmed"]) / count for kind, size in now.items()}
+                for when, now in (
+                    ("idle", phases.pop("idle")), ("after_exec", phases.pop("after_exec")),
+                )
+            },
+        }  # fmt: skip
+
+
+class Connections(Client):
+    """Tasks of one asyncio loop with an `AsyncConnection` for each target."""
+
+    def __init__(self, orders: dict[str, Any]) -> None:
+        super().__init__(orders)
+        self.targets: list[AsyncConnection] = []
 
     async def each(self, call: Callable[[Any], Awaitable[Any]], items: list[Any]) -> None:
         """A call for each item, so many at once; as little besides as possible."""
@@ -112,27 +184,12 @@ class Client:
             for item in waiting:
                 await call(item)
 
-        await asyncio.gather(*(work() for _ in range(self.orders["at_once"])))
+        tasks = min(self.orders["at_once"], len(self.targets) or len(items))
+        await asyncio.gather(*(work() for _ in range(tasks)))
 
-    async def phase(self, call: Callable[[Any], Awaitable[Any]], items: list[Any]) -> Any:
-        gc.collect()
-        heard = packets(self.bastions)
-        inner = packets(self.targets)
-        Counts.take()
-        start, used = time.perf_counter(), cpu()
-        await self.each(call, items)
-        used, wall = cpu() - used, time.perf_counter() - start
-        return {
-            "wall": wall,
-            "cpu": used,
-            **Counts.take(),
-            "outer_packets": packets(self.bastions) - heard,
-            "inner_packets": packets(self.targets) - inner,
-        }
-
-    async def connect(self, item: tuple[int, tuple[str, int]]) -> None:
+    async def connect(self, item: tuple[int, Place]) -> None:
         index, (host, port) = item
-        connection = self.target(index, host, port)
+        connection = AsyncConnection(host, port=port, proxy_jump=self.bastion(index), **self.common)
         await connection.connect()
         self.targets.append(connection)
 
@@ -142,46 +199,110 @@ class Client:
     async def close(self, connection: AsyncConnection) -> None:
         await connection.close()
 
-    async def run(self) -> dict[str, Any]:
-        addresses = [(host, port) for host, port in self.orders["targets"]]
+    async def round(self, places: list[Place], repeat: int) -> Figures:
+        figures: Figures = {}
+        with Phase(len(places)) as figures["connect"]:
+            await self.each(self.connect, list(enumerate(places)))
+        figures["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        figures["fds"] = descriptors()
+        figures["idle"] = settled()
+        with Phase(len(places) * repeat) as figures["exec"]:
+            await self.each(self.execute, self.targets * repeat)
+        figures["after_exec"] = settled()
+        with Phase(len(places)) as figures["close"]:
+            await self.each(self.close, self.targets)
+        self.targets.clear()
+        return figures
+
+    def heard(self) -> int:
+        return sum(c._live().link.look().packets for c in self.bastions)
+
+    async def counted(self, loop: Any) -> Figures:
+        figures: Figures = {}
+        tree = type(self.bastions[0]._live().tree)
+        calls = (
+            ("connect", self.connect, list(enumerate(self.places))),
+            ("exec", self.execute, self.targets),
+        )
+        with counting(tree, loop._selector):
+            for name, call, items in calls:
+                # Not before the connections are there whose commands these are.
+                items = items * self.orders["repeat"] if name == "exec" else items
+                Counts.take()
+                before = self.heard()
+                await self.each(call, items)
+                packets = self.heard() - before
+                figures[name] = {**Counts.take(), "packets": packets, "items": len(items)}
+        await self.each(self.close, self.targets)
+        return figures
+
+    async def main(self) -> Figures:
+        orders = self.orders
         for bastion in self.bastions:
             await bastion.connect()
-        count_calls(type(self.bastions[0]._live().tree))
-        warm_up = self.target(0, *addresses[0])
-        await warm_up.connect()
-        await self.execute(warm_up)
-        await warm_up.close()
-        first = [self.target(0, *addresses[0]) for _ in range(self.orders.get("before", 0))]
-        for connection in first:
+        await self.round(self.warm_up_places(), 1)
+        kept = [
+            AsyncConnection(host, port=port, proxy_jump=self.bastion(0), **self.common)
+            for host, port in self.places[:1] * orders.get("before", 0)
+        ]
+        for connection in kept:
             await connection.connect()
         before = settled()
-        answer: dict[str, Any] = {"fds_before": len(os.listdir("/proc/self/fd"))}
-        answer["connect"] = await self.phase(self.connect, list(enumerate(addresses)))
-        answer["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        answer["fds"] = len(os.listdir("/proc/self/fd"))
-        idle = settled()
-        answer["exec"] = await self.phase(self.execute, self.targets)
-        used = settled()
-        for when, now in (("idle", idle), ("after_exec", used)):
-            answer[when] = {
-                kind: (now[kind] - before[kind]) / len(addresses) for kind in ("as_is", "trimmed")
-            }
-        answer["peak_per_target"] = (answer["peak"] - before["as_is"]) / len(addresses)
-        targets, self.targets = self.targets + first, []
-        answer["close"] = await self.phase(self.close, targets)
-        for bastion in self.bastions:
-            await bastion.close()
+        answer: Figures = {"fds_before": descriptors()}
+        rounds = [await self.round(self.places, orders["repeat"]) for _ in range(orders["rounds"])]
+        answer.update(self.first_round(before, rounds[0]), rounds=rounds)
+        if orders.get("counted"):
+            answer["counts"] = await self.counted(asyncio.get_running_loop())
+        for connection in (*kept, *self.bastions):
+            await connection.close()
+        return answer
+
+    def run(self) -> Figures:
+        return asyncio.run(self.main())
+
+
+class Batch(Client):
+    """A blocking `MultiConnection` with all of its defaults."""
+
+    def multi(self, places: list[Place]) -> MultiConnection:
+        hosts = [
+            {"host": host, "port": port, "proxy_jump": self.bastion(index)}
+            for index, (host, port) in enumerate(places)
+        ]
+        return MultiConnection.from_shared_auth(hosts, **self.common)
+
+    def round(self, places: list[Place], repeat: int) -> Figures:
+        figures: Figures = {}
+        multi = self.multi(places)
+        with Phase(len(places)) as figures["connect"]:
+            multi.connect().raise_if_any_failed()
+        figures["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        figures["fds"] = descriptors()
+        figures["idle"] = settled()
+        with Phase(len(places) * repeat) as figures["exec"]:
+            for _ in range(repeat):
+                multi.execute("true").raise_if_any_failed()
+        figures["after_exec"] = settled()
+        figures["loops"] = multi._crew.lanes.count
+        with Phase(len(places)) as figures["close"]:
+            multi.close()
+        return figures
+
+    def run(self) -> Figures:
+        orders = self.orders
+        self.round(self.warm_up_places(), 1)
+        before = settled()
+        answer: Figures = {"fds_before": descriptors()}
+        rounds = [self.round(self.places, orders["repeat"]) for _ in range(orders["rounds"])]
+        answer.update(self.first_round(before, rounds[0]), rounds=rounds)
         return answer
 
 
 def main() -> None:
     orders = json.loads(sys.stdin.readline())
-    loop = asyncio.SelectorEventLoop(CountingSelector())
-    try:
-        figures = loop.run_until_complete(Client(orders).run())
-    finally:
-        loop.close()
-    print(json.dumps(figures), flush=True)
+    gc.callbacks.append(Collector.watch)
+    client = Batch(orders) if orders.get("api") == "multi" else Connections(orders)
+    print(json.dumps(client.run()), flush=True)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,10 @@ def test_memory_of_idle_targets(bastion: Sshd, target: Sshd, tmp_path: Path) -> 
         "known_hosts": str(known),
         "bastions": [[bastion.host, bastion.port]],
         "targets": [[target.host, target.port]] * 40,
+        "warm_up": 1,
         "before": 10,
+        "rounds": 1,
+        "repeat": 1,
         "at_once": 10,
     }
     done = subprocess.run(
