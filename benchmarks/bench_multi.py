@@ -78,6 +78,7 @@ def measure(arguments: argparse.Namespace) -> list[Worker]:
             "port": target.port,
             "bastion": [bastion.host, bastion.port],
         }
+        ports = {"direct": [target.port], "jump": [bastion.port]}
         clients = [
             (OURS, sys.executable, "multi_hussh"),
             (ONE_LOOP, sys.executable, "multi_loop"),
@@ -96,7 +97,7 @@ def measure(arguments: argparse.Namespace) -> list[Worker]:
             for repetition in range(arguments.repetitions + 1):
                 turn = repetition % len(workers)
                 for worker in workers[turn:] + workers[:turn]:
-                    sample = worker.ask({"row": row})
+                    sample = worker.ask({"row": row, "ports": ports[row]})
                     rest(list(servers.values()))
                     if repetition:  # the first is warm-up
                         worker.samples[row].append(sample)
@@ -154,7 +155,8 @@ def report(workers: list[Worker], arguments: argparse.Namespace) -> str:
             "address for each target, and one as the bastion, all on loopback. One process for",
             f"each client, {arguments.repetitions} repetitions in turns after one warm-up. In",
             "brackets: how many times ours. The servers share the cores with the client and",
-            "take most of the wall time; the differences are the client's.",
+            "take most of the wall time; the differences are the client's. A client that returns",
+            "while connections of it are still open, as hussh 0.3.3 does, is waited for.",
             "",
             f"CPython {platform.python_version()}, OpenSSH {version}, {os.cpu_count()} cores.",
             "",

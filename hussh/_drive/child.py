@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 __all__ = ["Child"]
 
-GRACE = 1.0  # seconds between SIGTERM and SIGKILL
+GRACE = 0.8  # seconds between SIGTERM and SIGKILL
 DEATH = 2.0  # seconds that the kernel gets to carry out a SIGKILL
 NAP = 0.005  # seconds between two looks, where the kernel has no pidfds
 

@@ -77,8 +77,8 @@ class Link:
         #: Session channels that will end by themselves, and how many of them the
         #: server was seen to allow; see `hussh._protocol.channel`.
         self.sessions = self.sessions_ended = 0
-        #: Sessions that we have closed and whose places the server may not have cleared yet.
-        self.sessions_left = 0
+        #: Whether the server may not have cleared the places of sessions that we closed.
+        self.sessions_left = False
         self.session_limit: int | None = None
         #: What lives as long as the link, so that others can share it.
         self.kept: tuple[object, ...] = ()
@@ -431,6 +431,7 @@ def _free_collected(owner: tuple[Link, Any, bool, bool]) -> None:
     link, ptr, counted, session = owner
     if not link.freed:
         lib.hussh_channel_free(ptr)
-        link.sessions_left += session
+        if session:
+            link.sessions_left = True
         if counted:
             link.release_session()

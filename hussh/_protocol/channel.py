@@ -121,7 +121,7 @@ def open_session(
                 if pause:
                     yield Blocking(lambda _: sleep(pause), patient=True)  # noqa: B023  (made now)
                 continue
-            link.sessions_left = 0
+            link.sessions_left = False
         raise ChannelRefused(
             f"the server refused a session: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")
