@@ -35,13 +35,17 @@ Address = tuple[socket.AddressFamily, Any]
 
 
 class SocketStream:
-    """A connected, non-blocking socket as the stream under a root link."""
+    """A connected, non-blocking socket as the stream under a root link; takes its descriptor over.
+
+    A socket object of Python's would close it whenever the garbage collector comes to that
+    first, while the link still writes to its number.
+    """
 
     slow = False
 
     def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._fd = sock.fileno()
+        self._family = sock.family
+        self._fd = sock.detach()
 
     def fds(self) -> tuple[int, int]:
         return self._fd, self._fd
@@ -62,11 +66,19 @@ class SocketStream:
         self.close()
 
     def shutdown(self) -> None:
-        with contextlib.suppress(OSError):  # the peer may have gone first
-            self._socket.shutdown(socket.SHUT_RDWR)
+        if self._fd < 0:
+            return
+        sock = socket.socket(self._family, socket.SOCK_STREAM, 0, self._fd)
+        try:
+            with contextlib.suppress(OSError):  # the peer may have gone first
+                sock.shutdown(socket.SHUT_RDWR)
+        finally:
+            sock.detach()
 
     def close(self) -> None:
-        self._socket.close()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def dial(host: str, port: int, deadline: float | None) -> SocketStream:

@@ -26,6 +26,7 @@ free, and else when its holder lets go.  Nothing here waits, except for the lock
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import weakref
@@ -271,16 +272,22 @@ class BaseTree(Generic[W]):
         if not self.forked:
             self.root.trash.add(self._end, link)
 
+    def __del__(self) -> None:
+        if not getattr(self, "closed", True):  # nobody has ended it
+            with contextlib.suppress(Exception):  # a finalizer has nobody to tell
+                self.collect(self.root)
+
     def _end(self, link: Link) -> None:
-        if self.closed or link.freed:
+        if self.closed:
             return
-        link.disconnect()
-        self.root.flush()
-        link.kill()
-        if link.outer is not None:
-            link.outer.free()
-        self.root.pump(0)
-        self._dispatch()
+        if not link.freed and not self.root.freed:
+            link.disconnect()
+            self.root.flush()
+            link.kill()
+            if link.outer is not None:
+                link.outer.free()
+            self.root.pump(0)
+            self._dispatch()
         if link is self.root:
             self.closed = True
             self._stream.shutdown()

@@ -21,10 +21,10 @@ JUMP_WINDOW = 8 * 1024 * 1024
 #: of that one, so another takes its place, so many times.
 STILLBORN_MAX = 3
 #: How often one asks again for the place of a session which we closed: the first times after a
-#: round trip each, then also after pauses, which grow by so many seconds, 0.65 in all.
+#: round trip each, then also after pauses, which grow by so many seconds, 1.95 in all.
 RETRIES_MAX = 30
 RETRIES_AT_ONCE = 5
-PAUSE = 0.002
+PAUSE = 0.006
 PROHIBITED = 1
 #: RFC 4254 section 5.1, with what a user can do about it on a bastion.
 REASONS = {

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--stubborn", action="store_true", help="end only by SIGKILL")
     given = parser.parse_args()
     noise = given.noise
-    deaf = False
+    deaf = mute = False
 
     def say(word: str) -> None:
         if given.ack:
@@ -36,12 +36,13 @@ def main() -> None:
                 file.write(word + "\n")
 
     def on_usr1(*_: object) -> None:
-        nonlocal deaf
+        nonlocal deaf, mute
         if given.deaf:
             deaf = True
             poller.unregister(0)
             os.close(0)
         if given.mute:
+            mute = True
             os.close(1)
         _write(2, b"x" * given.burst)
         say("done")
@@ -62,7 +63,11 @@ def main() -> None:
                 peer.sendall(data)
             else:
                 data = peer.recv(65536)
-                _write(1, data)
+                try:
+                    _write(1, data)
+                except OSError:
+                    if not mute:  # else it was closed a moment ago, which is what was wanted
+                        raise
             if not data:
                 while given.stubborn:
                     signal.pause()
