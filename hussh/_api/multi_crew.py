@@ -20,10 +20,10 @@ from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, Literal, NamedTuple
 
-from .._drive.batch import Here, HereDrain, Lane, drain
+from .._drive.batch import Batch, Here, HereDrain, Lane, drain
 from .._drive.lanes import Lanes
 from .._drive.pacing import Pacer
-from .._drive.shared import Failures, Shared
+from .._drive.shared import Failures, Limit, Shared
 from .._policy.kept import began
 from .._policy.multi_result import HostResult
 from .._policy.route import format_hop
@@ -93,11 +93,11 @@ class Crew:
         self.lanes = Lanes(self.loops, self.batch_size)
         pacer = Pacer(check_limit("handshakes", handshakes))
         self._failures = Failures()
+        self._running: set[Batch[Any, Any]] = set()
         for member in self.members:
             for shared in member.connection._shared.way():
                 if not shared.is_open:
                     shared.pacer = pacer
-            member.connection._shared.failures = self._failures
 
     @property
     def hosts(self) -> list[str]:
@@ -112,7 +112,7 @@ class Crew:
         if items is not None:
             for _ in drain(_close, self._lost(work, items), self.batch_size):
                 pass
-            for index, result in drain(_job(work), items, self.batch_size):
+            for index, result in drain(_job(work), items, self.batch_size, self._running):
                 missing[index] = 0
                 yield index, result
         yield from _left_over(work, missing)
@@ -128,7 +128,7 @@ class Crew:
         async with HereDrain(_close, self._lost(work, items), self.batch_size, here) as closed:
             async for _ in closed:
                 pass
-        async with HereDrain(_job(work), items, self.batch_size, here) as results:
+        async with HereDrain(_job(work), items, self.batch_size, here, self._running) as results:
             yield Results(work, results)
 
     def _begin(self, work: Work, here: Here | None) -> list[tuple[Lane, tuple[Member, Any]]] | None:
@@ -241,10 +241,13 @@ class Crew:
 
     async def _connect(self, member: Member, seconds: float | None) -> None:
         member.failure = None
+        connection = member.connection
+        chosen = (seconds, self.timeout, connection.timeout)
+        given = next(number for number in chosen if number is not None)
         try:
-            await member.connection.connect(self.timeout if seconds is None else seconds)
+            await connection._shared.connect(Limit.after(given), self._failures)
         except Exception as error:
-            prompted = member.connection._options.prompt is not None
+            prompted = connection._options.prompt is not None
             member.failure = _told(member, error, "auth" if prompted else "connect")
             raise member.failure from member.failure.__cause__
 
@@ -256,6 +259,9 @@ class Crew:
             raise member.failure
         if not member.connection._shared.is_open:
             await self._connect(member, None)
+            if self.lanes.closed:  # meanwhile
+                await member.connection.close()
+                raise ConnectionClosed(CLOSED)
         return member.connection
 
     # -- ending
@@ -265,21 +271,27 @@ class Crew:
         loops = self.lanes.shut()
         if loops is None:
             return
+        for batch in list(self._running):
+            batch.stop()
         try:
             for shared in self.lanes.strangers():  # in the loop of a task: it cannot be waited for
                 shared.collect()
             for _ in drain(_end, self.lanes.shared(), self.batch_size):
                 pass
-            loops.close()
         finally:
-            for tree in self.lanes.ended():
-                tree.join()
+            try:
+                loops.close()
+            finally:
+                for tree in self.lanes.ended():
+                    tree.join()
 
     async def close_here(self) -> None:
         """The same for a task, also when it is cancelled."""
         loops = self.lanes.shut()
         if loops is None:
             return
+        for batch in list(self._running):
+            batch.stop()
         here = Here()
         try:
             open_ones: list[tuple[Lane, Shared]] = [*self.lanes.shared()]

@@ -31,11 +31,11 @@ def read(remote_path: AnyPath, local_path: LocalPath | None, timeout: float | No
     _check_timeout(timeout)
     if local_path is not None and not callable(local_path):
         _check_local(local_path)
-    taken: dict[bytes, AsyncConnection] = {}
+    taken: dict[bytes, list[str]] = {}
 
     async def move(connection: AsyncConnection) -> bytes | str:
         to = local_path(connection.host) if callable(local_path) else local_path
-        with contextlib.nullcontext() if to is None else _taking(to, connection, taken):
+        with contextlib.nullcontext() if to is None else _taking(to, [connection.host], taken):
             return await connection.sftp_read(remote_path, to, encoding=None, timeout=timeout)
 
     return "sftp_read", move
@@ -74,17 +74,17 @@ def _real(path: AnyPath) -> bytes:
 
 @contextlib.contextmanager
 def _taking(
-    path: AnyPath, connection: AsyncConnection, taken: dict[bytes, AsyncConnection]
+    path: AnyPath, mine: list[str], taken: dict[bytes, list[str]]
 ) -> Generator[None, None, None]:
-    """Keep a local file for one connection, unless that fails; SFTPExistsError for any other."""
+    """Keep a local file for one result, unless that fails; SFTPExistsError for any other."""
     name = _real(path)
     if os.path.exists(name) and not os.path.isfile(name):
         yield  # a device takes everybody's; a directory has an error of its own
         return
-    first = taken.setdefault(name, connection)  # atomic: the hosts may be in several loops
-    if first is not connection:
+    first = taken.setdefault(name, mine)  # atomic: the hosts may be in several loops
+    if first is not mine:
         raise SFTPExistsError(
-            f"cannot write to {os.fsdecode(name)!r}: it gets the file of {first.host}; "
+            f"cannot write to {os.fsdecode(name)!r}: it gets the file of {first[0]}; "
             "give a function from host to path as local_path",
             errno=errno.EEXIST,
         )

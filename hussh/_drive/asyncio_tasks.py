@@ -26,6 +26,7 @@ class AsyncioTasks:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[object]] = set()
+        self._cancelled: set[asyncio.Task[object]] = set()
 
     async def __aenter__(self) -> AsyncioTasks:
         return self
@@ -51,8 +52,15 @@ class AsyncioTasks:
     def start_soon(self, main: Callable[[], Coroutine[Any, Any, object]]) -> None:
         task = self._loop.create_task(main())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget)
 
     def cancel(self) -> None:
-        for task in self._tasks:
+        # Once each: a second time would hit the clean-up, also where anyio shields it.
+        fresh = self._tasks - self._cancelled
+        self._cancelled |= fresh
+        for task in fresh:
             task.cancel()
+
+    def _forget(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        self._cancelled.discard(task)

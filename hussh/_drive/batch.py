@@ -21,6 +21,7 @@ Stopping cancels the workers, whose operations then end as cancelled ones do, an
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -92,7 +93,7 @@ class Batch(Generic[I, R]):
         self.wake = wake
         self.stopping = False
         self.error: BaseException | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may come while this thread has it
         self._results: deque[tuple[int, R]] = deque()
         self._parked = 0  # slots that wait for room in the queue
         parts: dict[int, _Part[I, R]] = {}
@@ -270,16 +271,24 @@ class _Part(Generic[I, R]):
 
 
 def drain(
-    do: Callable[[I], Awaitable[R]], items: Sequence[tuple[Lane, I]], limit: int
+    do: Callable[[I], Awaitable[R]],
+    items: Sequence[tuple[Lane, I]],
+    limit: int,
+    running: set[Batch[Any, Any]] | None = None,
 ) -> Iterator[tuple[int, R]]:
     """Run a batch and yield results with indexes, as they come; for a thread that may wait.
 
+    The batch is in `running` meanwhile, for those who want to stop it: nothing more is
+    yielded then, and nothing raised.
     Whatever ends the iteration early stops the batch, and is held up until that
     has happened.
     """
     news = threading.Event()
+    process = os.getpid()
     batch = Batch(do, items, limit, news.set)
+    running = set() if running is None else running
     try:
+        running.add(batch)
         batch.start()
         while True:
             news.clear()
@@ -291,9 +300,11 @@ def drain(
             else:
                 news.wait(patience(None))
     finally:
-        batch.stop()
+        running.discard(batch)
+        if os.getpid() == process:  # in a forked child there are none of its threads
+            batch.stop()
         # A generator that was dropped may be collected in the thread that it would wait for.
-        while not is_loop_thread() and not batch.over:
+        while os.getpid() == process and not is_loop_thread() and not batch.over:
             news.wait(patience(None))
             news.clear()
     if batch.error is not None:
@@ -350,6 +361,7 @@ class HereDrain(Generic[I, R]):
 
     Args:
         here: the lane of those items that this loop must work on itself.
+        running: as for `drain`.
     """
 
     def __init__(
@@ -358,8 +370,10 @@ class HereDrain(Generic[I, R]):
         items: Sequence[tuple[Lane, I]],
         limit: int,
         here: Here,
+        running: set[Batch[Any, Any]] | None = None,
     ) -> None:
         self._batch = Batch(do, items, limit, self._wake)
+        self._running = set() if running is None else running
         self._here = here
         self._asleep = False
         self._event = anyio.Event()
@@ -374,6 +388,7 @@ class HereDrain(Generic[I, R]):
         if any(lane is self._here for lane, _ in self._batch.items):
             group = await self._stack.enter_async_context(anyio.create_task_group())
             self._here.group = group
+        self._running.add(self._batch)
         self._batch.start()
         return self
 
@@ -399,6 +414,7 @@ class HereDrain(Generic[I, R]):
         trace: TracebackType | None,
     ) -> None:
         batch = self._batch
+        self._running.discard(batch)
         batch.stop()
         try:
             await self._stack.aclose()

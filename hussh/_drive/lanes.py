@@ -8,16 +8,19 @@ one that other `Lanes` have started, which then lasts until the last of them end
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import ConnectError, ConnectionClosed
 from .event_loop import Tree
-from .loop import Loop
 from .loops import Loops, LoopThread, how_many, watch
 from .shared import Shared
 
 __all__ = ["Lanes"]
+
+#: Held while trees get their loops: two batches must not choose for the same bastion at once.
+_placing = threading.RLock()
 
 
 class Lanes:
@@ -77,21 +80,16 @@ class Lanes:
             for user in users:
                 *_, root = user.way()
                 trees.setdefault(id(root), []).append(user)
-            homes = {key: loop for key, tree in trees.items() if (loop := _loop_of(tree))}
-            there: dict[int, LoopThread | None] = {
-                key: LoopThread.of(loop.native) for key, loop in homes.items()
-            }
-            if None in there.values() and not here:
-                raise ConnectError(
-                    "a connection, or its bastion, is open in another event loop: use "
-                    "'async with MultiConnection(…)' in that loop, or close it first"
-                )
-            mine = [key for key in trees if key not in there]
-            guests = {thread for thread in there.values() if thread is not None}
-            held = [thread for thread in guests if thread.hold()]
-            # Only what is complete is taken over: an interrupt may come anywhere.
-            loops, spread = self._spread(trees, mine, held)
-            if len(held) < len(guests):
+            with _placing:
+                there = {key: thread for key, tree in trees.items() for thread in _homes(tree)}
+                if None in there.values() and not here:
+                    raise ConnectError(
+                        "a connection, or its bastion, is open in another event loop: use "
+                        "'async with MultiConnection(…)' in that loop, or close it first"
+                    )
+                # Only what is complete is taken over: an interrupt may come anywhere.
+                loops, spread = self._spread(trees, there)
+            if not loops.complete:
                 loops.close()
                 raise ConnectionClosed("the bastion is being closed by another thread")
             if self._loops is not None:  # a signal handler has done the same
@@ -104,12 +102,14 @@ class Lanes:
             return True
 
     def _spread(
-        self, trees: dict[int, list[Shared]], mine: list[int], held: list[LoopThread]
+        self, trees: dict[int, list[Shared]], there: dict[int, LoopThread | None]
     ) -> tuple[Loops, dict[int, LoopThread]]:
+        mine = [key for key in trees if key not in there]
         hosts = sum(len(trees[key]) for key in mine)
         count = how_many(hosts, len(mine)) if self._count is None else self._count
         count = min(count, len(mine), self._most)
-        loops = Loops(count, self._most, held)
+        guests = [thread for thread in set(there.values()) if thread is not None]
+        loops = Loops(count, self._most, guests)
         loads = [0] * count
         spread = {}
         # The largest first, each to the loop that has the least.
@@ -117,6 +117,8 @@ class Lanes:
             lane = loads.index(min(loads))
             loads[lane] += len(trees[key])
             spread[key] = loops.threads[lane]
+            *_, root = trees[key][0].way()
+            root.home = loops.threads[lane]
         return loops, spread
 
     def of(self, user: Shared) -> LoopThread | None:
@@ -138,12 +140,12 @@ class Lanes:
             return loops
 
     def strangers(self) -> list[Shared]:
-        """Those open connections that live in a loop of the caller's."""
-        return [user for user in self._users if user.is_open and self.of(user) is None]
+        """Those connections, open or being opened, that live in a loop of the caller's."""
+        return [user for user in self._users if user.loop is not None and self.of(user) is None]
 
     def shared(self) -> list[tuple[LoopThread, Shared]]:
-        """Those open connections whose loop goes on after us, with that loop."""
-        lanes = [(self.of(user), user) for user in self._users if user.is_open]
+        """Those connections, open or being opened, whose loop goes on after us, with that loop."""
+        lanes = [(self.of(user), user) for user in self._users if user.loop is not None]
         return [(lane, user) for lane, user in lanes if lane is not None and lane.is_shared]
 
     def ended(self) -> list[Tree]:
@@ -184,6 +186,25 @@ class Lanes:
             user.collect()
 
 
-def _loop_of(tree: list[Shared]) -> Loop | None:
-    """The loop that a tree lives in, if any part of it is open or being opened."""
-    return next((s.loop for user in tree for s in user.way() if s.loop is not None), None)
+def _homes(tree: list[Shared]) -> Iterator[LoopThread | None]:
+    """The loop of a tree: where any part of it is open, or where others would open it.
+
+    None: that is no thread of ours.  Nothing at all: it has none yet.
+    """
+    for user in tree:
+        for shared in user.way():
+            if shared.loop is not None:
+                yield LoopThread.of(shared.loop.native)
+                return
+    *_, root = tree[0].way()
+    if root.home is not None and not root.home.stopping:
+        yield root.home
+
+
+def _forget() -> None:
+    """In a forked child, whatever threads of the parent hold."""
+    global _placing
+    _placing = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -63,6 +63,11 @@ class Loop:
             return False
 
     @property
+    def rests_here(self) -> bool:
+        """Whether the caller is in the thread of an asyncio loop that does not run just now."""
+        return self.is_here and not self.is_trio and not self.native.is_running()
+
+    @property
     def is_here(self) -> bool:
         """Whether the calling thread is the loop's."""
         return threading.get_ident() == self._thread

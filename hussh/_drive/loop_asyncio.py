@@ -131,9 +131,9 @@ class AsyncioTree(Tree):
             flags = self.root.pump(BUDGET)
             if flags & EVENTS:
                 self._dispatch()
-                if not self._waiters and self.root.dead:
-                    self._unwatch()  # its fd stays ready for ever
-                    return
+            if not self._waiters and self.root.dead:
+                self._unwatch()  # its fd stays ready for ever
+                return
             self._watch(flags)
         except BaseException:
             self._wake_all()
@@ -205,7 +205,8 @@ class AsyncioTree(Tree):
         if self._stepping and self._loop.is_here:
             if self._again is None:
                 self._again = self._native.call_soon(self._turn)
-        elif not self._loop.soon(self._turn):  # it has ended in the middle of operations
+        elif self._loop.rests_here or not self._loop.soon(self._turn):
+            # It has ended, or rests and may never run again: nobody polls.
             self._unwatch()
             if self.closed:
                 self._release()

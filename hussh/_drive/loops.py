@@ -60,6 +60,7 @@ class _Loop(asyncio.SelectorEventLoop):
     """A loop whose copy in a forked child neither closes nor complains."""
 
     abandoned = False
+    owner: LoopThread | None = None
 
     def __del__(self) -> None:
         if not self.abandoned:
@@ -94,25 +95,25 @@ class LoopThread:
         self._launched = threading.Event()
         self._error: OSError | None = None
         self._thread = _Thread(target=self._run, name=name, daemon=True)
-        self._holders = 1
+        self._holders: set[object] = set()
 
     @staticmethod
     def of(native: object) -> LoopThread | None:
         """The thread of an asyncio loop, if it is one of these."""
-        return _threads.get(native)
+        return native.owner if isinstance(native, _Loop) else None
 
-    def hold(self) -> bool:
+    def hold(self, holder: object) -> bool:
         """One user more, such as a second batch on a bastion that is open here; False: too late."""
         with self._lock:
-            if self._stopping or not self._holders:
+            if self._stopping:
                 return False
-            self._holders += 1
+            self._holders.add(holder)
             return True
 
-    def leave(self) -> bool:
-        """One user less; returns whether it was the last one, so that this stops now."""
+    def leave(self, holder: object) -> bool:
+        """One user less; returns whether there is none, so that this stops. May be repeated."""
         with self._lock:
-            self._holders -= 1
+            self._holders.discard(holder)
             if self._holders:
                 return False
         self.stop()
@@ -120,7 +121,11 @@ class LoopThread:
 
     @property
     def is_shared(self) -> bool:
-        return self._holders > 1
+        return len(self._holders) > 1
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
 
     def launch(self) -> None:
         """Raises ConnectError where there are no descriptors for a loop."""
@@ -181,7 +186,7 @@ class LoopThread:
                 selector.close()
                 raise
             self._selector, self._loop = selector, loop
-            _threads[loop] = self
+            loop.owner = self
         except OSError as error:
             self._error = error
             return
@@ -212,19 +217,25 @@ class LoopThread:
 
 
 class Loops:
-    """Several of them, started together; `guests`: some of others, which are held already."""
+    """Several of them, started together; `guests`: some of others, used as well.
+
+    Attributes:
+        complete: whether all guests could still be had.
+    """
 
     def __init__(self, count: int, workers: int, guests: Sequence[LoopThread] = ()) -> None:
         self._process = os.getpid()
-        self._held = list(guests)
-        self._ending: list[LoopThread] = []
+        self._token = object()
+        self._held = list(guests)  # before they are: to leave one that is not is no harm
         self.threads: list[LoopThread] = []
         _open.add(self)
         try:
+            self.complete = all(guest.hold(self._token) for guest in guests)
             for number in range(1, count + 1):
                 thread = LoopThread(f"hussh-loop-{number}", workers)
                 self.threads.append(thread)
                 self._held.append(thread)
+                thread.hold(self._token)
                 thread.launch()
         except BaseException:  # no more threads
             self.close()
@@ -243,21 +254,17 @@ class Loops:
 
     def stop(self) -> None:
         """Let those end that nobody else uses; waits for nothing."""
-        if self.forked:
-            return
-        while self._held:
-            with contextlib.suppress(IndexError):  # another thread does the same
-                thread = self._held.pop()
-                if thread.leave():
-                    self._ending.append(thread)
+        if not self.forked:
+            for thread in self._held:
+                thread.leave(self._token)
 
     def close(self, seconds: float | None = None) -> None:
         """The same, and wait until they have; `seconds` at most, together."""
         if self.forked:
             return
-        self.stop()
         deadline = None if seconds is None else monotonic() + seconds
-        for thread in list(self._ending):
+        ending = [thread for thread in self._held if thread.leave(self._token)]
+        for thread in ending:
             thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
 
     async def closed(self) -> None:
@@ -283,7 +290,6 @@ class Crowd(Protocol):
         """In a forked child: no other thread of the parent is here."""
 
 
-_threads: weakref.WeakKeyDictionary[Any, LoopThread] = weakref.WeakKeyDictionary()
 _open: weakref.WeakSet[Loops] = weakref.WeakSet()
 _crowds: weakref.WeakSet[Crowd] = weakref.WeakSet()
 

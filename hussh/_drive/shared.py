@@ -21,6 +21,7 @@ from ..errors import ConnectionClosed, ConnectTimeout, HusshError, ServerBusy
 from .loop import Loop, until
 from .loop_connect import AsyncSession, connect
 from .loop_pacing import UNHEARD
+from .loops import LoopThread
 from .pacing import Pacer
 
 __all__ = ["Failures", "Limit", "Shared"]
@@ -105,11 +106,11 @@ class Shared:
         kept: the caller connected it, and will close it.
         pacer: says when to begin, and lets refused handshakes be tried again; set before
             connecting, if at all.
-        failures: where those of its bastions are kept, if they are.
+        home: the loop that batches have chosen for it, of those in threads of their own.
     """
 
     pacer: Pacer | None = None
-    failures: Failures | None = None
+    home: LoopThread | None = None
 
     def __init__(
         self, hops: Sequence[Options], bastion: Shared | None, place: Place, seconds: float
@@ -152,9 +153,9 @@ class Shared:
             yield on_the_way
             on_the_way = on_the_way._bastion
 
-    async def connect(self, limit: Limit) -> None:
-        """Open it for the caller, unless it is open."""
-        await self._get(limit)
+    async def connect(self, limit: Limit, failures: Failures | None = None) -> None:
+        """Open it for the caller, unless it is open; `failures`: those of bastions so far."""
+        await self._get(limit, failures)
         self.kept = True
 
     async def lease(self, limit: Limit, failures: Failures | None) -> AsyncSession:
@@ -162,9 +163,11 @@ class Shared:
         limit = limit.earlier(Limit.after(self._seconds))
         self._users += 1
         try:
+            if self.is_lost and not self.kept:
+                await self._close()  # others who use it have lost it, too
             if failures is not None and not self.is_open:
                 failures.check(self, limit)
-            return await self._get(limit)
+            return await self._get(limit, failures)
         except BaseException as error:
             if failures is not None and isinstance(error, Exception):
                 failures.add(self, error, limit)
@@ -211,7 +214,7 @@ class Shared:
                 self._carried = False
                 await self._bastion.give_back()
 
-    async def _get(self, limit: Limit) -> AsyncSession:
+    async def _get(self, limit: Limit, failures: Failures | None) -> AsyncSession:
         seen: HusshError | None = None  # why another's time was over
         while True:
             if self.session is not None and not self.session.closed:
@@ -220,7 +223,7 @@ class Shared:
             attempt = self._attempt
             if attempt is None:
                 try:
-                    return await self._open(limit)
+                    return await self._open(limit, failures)
                 except ConnectTimeout as error:
                     if seen is None or error.phase not in UNHEARD:
                         raise
@@ -243,12 +246,12 @@ class Shared:
             if attempt.error is not None:
                 seen = attempt.error
 
-    async def _open(self, limit: Limit) -> AsyncSession:
+    async def _open(self, limit: Limit, failures: Failures | None) -> AsyncSession:
         attempt = self._attempt = _Attempt()
         try:
             outer = None
             if self._bastion is not None:
-                outer = await self._bastion.lease(limit, self.failures)
+                outer = await self._bastion.lease(limit, failures)
                 self._carried = True
             try:
                 session = await connect(

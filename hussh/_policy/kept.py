@@ -99,9 +99,10 @@ class _Kept(Generic[T]):
             before = _stamps(paths)
             content, value = self._read(self._state)
             after = _stamps(paths)
-            trusted = after if before == after and after is not None and _settled(after) else None
+            whole = before == after and after is not None
+            trusted = after if whole and after is not None and _settled(after) else None
             state = self._state = _State(trusted, content, value)
-            self._looked = looked
+            self._looked = looked if whole else float("-inf")
         return state.value
 
 
