@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from .._drive.batch import Batch, Here, HereDrain, Lane, drain
 from .._drive.lanes import Lanes
+from .._drive.loops import Loops
 from .._drive.pacing import Pacer
 from .._drive.shared import Failures, Limit, Shared
 from .._policy.kept import began
@@ -146,14 +147,15 @@ class Crew:
 
     def _lost(
         self, work: Work, items: list[tuple[Lane, tuple[Member, Any]]]
-    ) -> list[tuple[Lane, Member]]:
-        """Whose connections must be closed before any is opened again.
+    ) -> list[tuple[Lane, Shared]]:
+        """Which connections must be closed before any is opened again.
 
         All of them: whoever connected first would find the old bastion otherwise.
         """
         if not work.again:
             return []
-        return [(lane, member) for lane, (member, _) in items if member.connection._shared.is_lost]
+        users = [(lane, member.connection._shared) for lane, (member, _) in items]
+        return [(lane, shared) for lane, shared in users if shared.is_lost]
 
     # -- what can be done
 
@@ -266,17 +268,23 @@ class Crew:
 
     # -- ending
 
+    def _shut(self) -> Loops | None:
+        """Begin nothing more and stop what is under way; None: there is nothing to close."""
+        loops = self.lanes.shut()
+        if loops is not None:
+            for batch in list(self._running):
+                batch.stop()
+        return loops
+
     def close(self) -> None:
         """End all connections and the loops; idempotent."""
-        loops = self.lanes.shut()
+        loops = self._shut()
         if loops is None:
             return
-        for batch in list(self._running):
-            batch.stop()
         try:
             for shared in self.lanes.strangers():  # in the loop of a task: it cannot be waited for
                 shared.collect()
-            for _ in drain(_end, self.lanes.shared(), self.batch_size):
+            for _ in drain(_close, self.lanes.shared(), self.batch_size):
                 pass
         finally:
             try:
@@ -287,17 +295,15 @@ class Crew:
 
     async def close_here(self) -> None:
         """The same for a task, also when it is cancelled."""
-        loops = self.lanes.shut()
+        loops = self._shut()
         if loops is None:
             return
-        for batch in list(self._running):
-            batch.stop()
         here = Here()
         try:
             open_ones: list[tuple[Lane, Shared]] = [*self.lanes.shared()]
             open_ones += [(here, shared) for shared in self.lanes.strangers()]
             with here.unhurried():
-                async with HereDrain(_end, open_ones, self.batch_size, here) as ended:
+                async with HereDrain(_close, open_ones, self.batch_size, here) as ended:
                     async for _ in ended:
                         pass
         finally:
@@ -313,11 +319,7 @@ class Crew:
             warnings.warn(told, ResourceWarning, stacklevel=2, source=self)
 
 
-async def _close(member: Member) -> None:
-    await member.connection.close()
-
-
-async def _end(shared: Shared) -> None:
+async def _close(shared: Shared) -> None:
     await shared.close()
 
 

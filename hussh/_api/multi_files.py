@@ -30,7 +30,7 @@ def read(remote_path: AnyPath, local_path: LocalPath | None, timeout: float | No
     encode_path(remote_path)
     _check_timeout(timeout)
     if local_path is not None and not callable(local_path):
-        _check_local(local_path)
+        _real(local_path)  # or its TypeError, before anything is opened
     taken: dict[bytes, list[str]] = {}
 
     async def move(connection: AsyncConnection) -> bytes | str:
@@ -42,7 +42,7 @@ def read(remote_path: AnyPath, local_path: LocalPath | None, timeout: float | No
 
 
 def write(local_path: AnyPath, remote_path: AnyPath | None, timeout: float | None) -> Move:
-    _check_local(local_path)
+    _real(local_path)  # or its TypeError, before anything is opened
     encode_path(local_path if remote_path is None else remote_path)
     _check_timeout(timeout)
 
@@ -62,10 +62,6 @@ def write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -
         await connection.sftp_write_data(raw, remote_path, timeout=timeout)
 
     return "sftp_write_data", move
-
-
-def _check_local(path: AnyPath) -> None:
-    _real(path)
 
 
 def _real(path: AnyPath) -> bytes:

@@ -26,11 +26,9 @@ import anyio
 import anyio.to_thread
 
 from ..errors import ConnectError, ForkedConnectionError
-from . import loop_asyncio as _loop_asyncio  # not when first needed: descriptors may be gone then
+from . import loop_asyncio  # noqa: F401  (when first needed, descriptors may be gone)
 from .asyncio_tasks import AsyncioTasks
 from .patience import patience
-
-_ = _loop_asyncio
 
 __all__ = ["Crowd", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
 
