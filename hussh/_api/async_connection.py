@@ -253,7 +253,8 @@ class AsyncConnection(AsyncFiles):
             wait=check_wait(wait),
             time_limit=f" after {seconds:g} s",
         )
-        return await session.run(op, monotonic() + seconds if seconds else None, "exec")
+        deadline = monotonic() + seconds if seconds else None
+        return await session.run(op, deadline, "exec", ours=True)
 
     @details_of(Connection.popen)
     async def popen(

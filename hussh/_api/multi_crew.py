@@ -216,7 +216,8 @@ class Crew:
                 wait=wait,
                 time_limit=f" after {limit:g} s",
             )
-            result = await session.run(op, monotonic() + limit if limit else None, "exec")
+            deadline = monotonic() + limit if limit else None
+            result = await session.run(op, deadline, "exec", ours=True)
             return HostResult.of(member.host, result)
 
         return Work("execute", "exec", run, items)

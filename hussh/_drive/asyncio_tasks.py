@@ -27,6 +27,7 @@ class AsyncioTasks:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[object]] = set()
         self._cancelled: set[asyncio.Task[object]] = set()
+        self._none_left: asyncio.Event | None = None  # exists while somebody waits for that
 
     async def __aenter__(self) -> AsyncioTasks:
         return self
@@ -40,14 +41,18 @@ class AsyncioTasks:
         if kind is not None:
             self.cancel()
         try:
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            await self._all_ended()
         except BaseException:
             self.cancel()
             with anyio.CancelScope(shield=True):
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
+                await self._all_ended()
             raise
+
+    async def _all_ended(self) -> None:
+        # asyncio.wait() would cost a callback of its own for each task.
+        while self._tasks:
+            self._none_left = asyncio.Event()
+            await self._none_left.wait()
 
     def start_soon(self, main: Callable[[], Coroutine[Any, Any, object]]) -> None:
         task = self._loop.create_task(main())
@@ -64,3 +69,5 @@ class AsyncioTasks:
     def _forget(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         self._cancelled.discard(task)
+        if not self._tasks and self._none_left is not None:
+            self._none_left.set()

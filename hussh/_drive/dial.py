@@ -209,15 +209,20 @@ class Begun(NamedTuple):
 def begin(address: Address, failures: list[str]) -> Begun | None:
     """Start to connect; None: it failed, for the reason added."""
     family, place = address
+    kind = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        sock = socket.socket(family, kind)
     except OSError as error:
         failures.append(f"{place[0]}: {error.strerror}")
         return None
-    sock.setblocking(False)
     code = sock.connect_ex(place)
-    if code in (0, errno.EINPROGRESS):
-        return Begun(sock, not code)
+    if code == errno.EINPROGRESS:
+        # Linux says so even where it is done, as on loopback; asked again, it knows.
+        code = sock.connect_ex(place)
+    if code in CONNECTED or code == errno.EISCONN:
+        return Begun(sock, True)
+    if code in (errno.EINPROGRESS, errno.EALREADY):
+        return Begun(sock, False)
     sock.close()
     failures.append(f"{place[0]}: {os.strerror(code)}")
     return None

@@ -7,6 +7,10 @@ file; how a task waits, and who moves the bytes meanwhile, in `loop_asyncio` and
 across an await: the loop has one thread, but finalizers run in others, too.
 What these have for a task goes through the loop's thread-safe call.
 
+Between two waits of its own an operation of ours may also be stepped by whoever
+hands out the events (`loop_asyncio`), so that its task sleeps until it is over.
+It does not matter which of them makes a step: each looks anew.
+
 Cancellation is thrown into the operation where it waits.  Its clean-up only
 queues; what is queued is sent as far as the socket takes it, and the
 cancellation goes on.  An operation that finds everything it wants without
@@ -33,16 +37,16 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from .._native.link import Link
-from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
+from .._protocol.core import Blocking, DeadlineExceeded, Need, Op, Progress
 from ..errors import HusshError
 from .keepalive import Rounds, Tended
 from .loop import Loop, until
 from .loop_turns import after_another
 from .several import Several
-from .tree import BaseTree, Stream, Waiter
+from .tree import BaseTree, Stream
 from .turns import one_at_a_time
 
-__all__ = ["Tree"]
+__all__ = ["Running", "Tree"]
 
 T = TypeVar("T")
 
@@ -52,7 +56,54 @@ TURN = 0.005
 LAST_MOMENT = 0.5
 
 
-class Tree(BaseTree[Any]):
+class Running:
+    """A task's operation, and how far it has come; asyncio and trio add how the task sleeps.
+
+    Attributes:
+        need: what it has yielded last.
+        over, result: it has ended, with that.
+        failure: what it has raised where somebody else stepped it than its task.
+        moved: somebody else has stepped it to where only its task can go on.
+        concluded: what it left to be sent has been.
+    """
+
+    __slots__ = ("op", "token", "woken", "need", "over", "result", "failure", "moved",
+                 "concluded")  # fmt: skip
+
+    def __init__(self, op: Op[Any]) -> None:
+        self.op = op
+        self.token = 0
+        self.woken = self.over = self.moved = self.concluded = False
+        self.need: Need | None = None
+        self.result: Any = None
+        self.failure: BaseException | None = None
+
+    def wake(self) -> None:
+        """Let its task look."""
+        raise NotImplementedError
+
+    def step(self, answer: Any = None, error: BaseException | None = None) -> None:
+        """Go on to the next need or to the end; raises what the operation raises."""
+        self.moved = False
+        try:
+            self.need = self.op.send(answer) if error is None else self.op.throw(error)
+        except StopIteration as done:
+            self.need = None
+            self.over = True
+            self.result = done.value
+
+    def take_over(self) -> None:
+        """For its task: go on where somebody else has left it; raises what it has raised."""
+        self.moved = False
+        failure, self.failure = self.failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # whose traceback would hold this frame, and this it
+
+
+class Tree(BaseTree[Running]):
     """A root link, the links over it, and the tasks that wait for them."""
 
     def __init__(self, stream: Stream, loop: Loop) -> None:
@@ -65,10 +116,13 @@ class Tree(BaseTree[Any]):
 
     # -- what asyncio and trio add
 
-    def _waiter(self) -> Waiter:
+    def _waiter(self, op: Op[Any]) -> Running:
         raise NotImplementedError
 
-    async def _wait(self, me: Any, token: int, deadline: float | None) -> bool:
+    def _prepare(self, me: Any, ours: bool) -> None:
+        """An operation is about to wait, within the step that has come to that."""
+
+    async def _wait(self, me: Any, deadline: float | None) -> bool:
         """Wait for what `me` is registered for; returns whether other tasks had a turn."""
         raise NotImplementedError
 
@@ -134,14 +188,17 @@ class Tree(BaseTree[Any]):
 
     # -- running operations
 
-    async def run(self, op: Op[T], deadline: float | None = None) -> T:
+    async def run(self, op: Op[T], deadline: float | None = None, *, ours: bool = False) -> T:
         """Run an operation to its end.
 
         `deadline` is a `time.monotonic()` value; when it passes, the operation
         gets a DeadlineExceeded.  Cancellation reaches it at its next wait.
+        `ours`: the operation calls nothing of the user's, and its result owns nothing, so
+        that it may be stepped outside of this task.
         """
         self.check_process()
         self.check_loop()
+        me = self._waiter(op)
         answer: Any = None
         error: BaseException | None = None
         cancelled = False
@@ -154,28 +211,32 @@ class Tree(BaseTree[Any]):
             finally:
                 self._leave()
             while True:
-                me = None
                 try:
                     self._enter()
-                    need = op.send(answer) if error is None else op.throw(error)
+                    self._forget_waiter(me)
+                    if me.moved and error is None:
+                        me.take_over()
+                    else:
+                        me.step(answer, error)
+                    if me.over:
+                        self._conclude(me)
+                        return me.result  # type: ignore[no-any-return]
+                    need = me.need
                     if isinstance(need, Progress):
-                        token, me = need.of.token, self._waiter()
-                        self._waiters.setdefault(token, []).append(me)
-                except StopIteration as done:
-                    return done.value  # type: ignore[no-any-return]
+                        self._add_waiter(me, need.of.token)
+                        self._prepare(me, ours)
                 finally:
                     self._leave()
                 answer = error = None
                 try:
-                    if me is None:
-                        assert isinstance(need, Blocking)  # noqa: S101  (there are two needs)
+                    if isinstance(need, Blocking):
                         if cancelled:  # it may still want to close a file
                             with anyio.CancelScope(shield=True):
                                 answer = await self._block(need, deadline)
                         else:
                             answer = await self._block(need, deadline)
                         turn = monotonic() + TURN
-                    elif await self._wait(me, token, deadline):
+                    elif await self._wait(me, deadline):
                         turn = monotonic() + TURN
                     elif monotonic() > turn:
                         await anyio.lowlevel.checkpoint()
@@ -187,17 +248,24 @@ class Tree(BaseTree[Any]):
             calm = isinstance(raised, HusshError | DeadlineExceeded | self._loop.cancelled)
             raise
         finally:
-            try:
-                self._enter()
-                if not calm:
-                    self._wake_all()
-                # Also on the way out of an error: CLOSE messages and the like must leave.
-                op.close()
-                if not self.root.freed:
-                    self._settle()
-                self._rest()
-            finally:
-                self._leave()
+            if not me.concluded:
+                try:
+                    self._enter()
+                    if not calm:
+                        self._wake_all()
+                    self._conclude(me)
+                finally:
+                    self._leave()
+
+    def _conclude(self, me: Running) -> None:
+        """An operation is over or given up (in a step)."""
+        self._forget_waiter(me)
+        # Also on the way out of an error: CLOSE messages and the like must leave.
+        me.op.close()
+        if not self.root.freed:
+            self._settle()
+        self._rest()
+        me.concluded = True
 
     async def _block(self, need: Blocking, deadline: float | None) -> Any:
         """Make a call that may block in a thread, with everything so far on its way."""

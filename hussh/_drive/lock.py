@@ -26,16 +26,22 @@ class TreeLock:
         return bool(self._lock._is_owned())  # type: ignore[attr-defined]
 
     def acquire(self) -> None:
-        interrupt: BaseException | None = None
+        try:
+            if not self._lock._is_owned():  # type: ignore[attr-defined]
+                self._lock.acquire()
+        except BaseException:
+            self._insist()
+            raise
+
+    def _insist(self) -> None:
+        """Take it although an exception has come, or comes."""
         while True:
             try:
                 if self._lock._is_owned():  # type: ignore[attr-defined]
-                    break
+                    return
                 self._lock.acquire()
-            except BaseException as error:
-                interrupt = error
-        if interrupt is not None:
-            raise interrupt
+            except BaseException:  # noqa: S112  (the first one is raised)
+                continue
 
     def release(self) -> None:
         try:  # nothing that takes time, and can be interrupted, before the call

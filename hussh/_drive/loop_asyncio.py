@@ -2,8 +2,10 @@
 
 From the first wait on the root's fd is registered with the loop, and what the loop
 calls when it is ready (`_turn`) takes the leader's place: it pumps and wakes
-those whose link or channel progressed.  So a wait costs a future, and no system
-call, and what comes while nobody waits is taken in as well.  The registration
+those whose link or channel progressed; an operation of ours it steps itself, for
+some milliseconds at most, and wakes its task when it is over.  So a wait costs a
+future, or not even that, and no system call, and what comes while nobody waits is
+taken in as well.  The registration
 ends with the connection, in the loop's own thread and before the fd is closed, so
 that the loop never mistakes another file with that number for ours.  Any loop
 with asyncio's interface will do, such as uvloop's.
@@ -12,14 +14,15 @@ with asyncio's interface will do, such as uvloop's.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import select
 from time import monotonic
 from typing import Any
 
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._native.link import Link
-from .._protocol.core import DeadlineExceeded
-from .event_loop import Tree
+from .._protocol.core import DeadlineExceeded, Op, Progress
+from .event_loop import TURN, Running, Tree
 from .loop import Loop
 from .several import Several
 from .tree import BUDGET, Stream
@@ -27,19 +30,31 @@ from .tree import BUDGET, Stream
 __all__ = ["AsyncioTree"]
 
 
-class _Waiter:
-    """One waiting operation; `future` exists while its task sleeps."""
+class _Running(Running):
+    """One operation.
 
-    __slots__ = ("woken", "future", "_tree")
+    Attributes:
+        future: exists while its task sleeps.
+        context: of its task, where a turn of the loop may step it.
+    """
 
-    def __init__(self, tree: AsyncioTree) -> None:
-        self.woken = False
+    __slots__ = ("future", "context", "_tree")
+
+    def __init__(self, op: Op[Any], tree: AsyncioTree) -> None:
+        super().__init__(op)
         self.future: asyncio.Future[None] | None = None
+        self.context: contextvars.Context | None = None
         self._tree = tree
 
     def wake(self) -> None:
-        if self.future is not None:
-            self._tree.in_loop(self.resolve)
+        future = self.future
+        if future is None or future.done():
+            return
+        tree = self._tree
+        if self.context is not None and tree.ready is not None:
+            tree.ready.append(self)
+        else:
+            tree.in_loop(self.resolve)
 
     def resolve(self) -> None:
         if self.future is not None and not self.future.done():
@@ -47,60 +62,69 @@ class _Waiter:
 
 
 class AsyncioTree(Tree):
-    """A root link, the links over it, and asyncio's tasks that wait for them."""
+    """A root link, the links over it, and asyncio's tasks that wait for them.
+
+    Attributes:
+        ready: within a turn, the operations that it has yet to step.
+    """
+
+    ready: list[_Running] | None = None
 
     def __init__(self, stream: Stream, loop: Loop) -> None:
         self._native: asyncio.AbstractEventLoop = loop.native
         self._watched = (-1, -1)  # the fd that the loop watches for input, and for output
         self._side: tuple[int, ...] = ()  # the side fds in `_several`
+        self._simple = False  # one fd, for input, is watched
         self._again: asyncio.Handle | None = None  # a turn that is due without any fd
         self._timer: asyncio.TimerHandle | None = None
         # What takes the place of a leader while fds are watched.
-        self._nobody: Any = _Waiter(self)
+        self._nobody: Any = object()
         super().__init__(stream, loop)
 
-    def _waiter(self) -> _Waiter:
-        return _Waiter(self)
+    def _waiter(self, op: Op[Any]) -> _Running:
+        return _Running(op, self)
 
-    async def _wait(self, me: _Waiter, token: int, deadline: float | None) -> bool:
+    def _prepare(self, me: _Running, ours: bool) -> None:
+        if self.closed:
+            return
+        if self._polls:
+            self._leader = self._nobody
+            self._settle()
+        else:
+            self._begin()
+        if not me.woken:
+            me.future = self._native.create_future()
+            if ours and me.context is None:
+                me.context = contextvars.copy_context()
+
+    async def _wait(self, me: _Running, deadline: float | None) -> bool:
         suspended = False
         timer = None
         try:
-            while not me.woken:
+            while not (me.woken or me.moved):
                 if deadline is not None and monotonic() >= deadline:
                     raise DeadlineExceeded
-                try:
-                    self._enter()
-                    if self.closed:
+                if me.future is None:
+                    try:
+                        self._enter()
+                        self._prepare(me, me.context is not None)
+                    finally:
+                        self._leave()
+                    if me.future is None:  # woken, or closed
                         return suspended
-                    if self._polls:
-                        self._leader = self._nobody
-                        self._settle()
-                    else:
-                        self._begin()
-                    if me.woken:
-                        return suspended
-                    me.future = self._native.create_future()
-                finally:
-                    self._leave()
                 suspended = True
-                if deadline is None:
-                    await me.future
-                else:
+                if deadline is not None:
                     left = max(0.0, deadline - monotonic())
                     timer = self._native.call_later(left, me.resolve)
-                    await me.future
+                await me.future
+                me.future = None
+                if timer is not None:
                     timer.cancel()
             return suspended
         finally:
+            me.future = None
             if timer is not None:
                 timer.cancel()
-            me.future = None
-            try:
-                self._enter()
-                self._forget_waiter(me, token)
-            finally:
-                self._leave()
 
     # -- in the leader's place (in a step)
 
@@ -130,7 +154,7 @@ class AsyncioTree(Tree):
                 self._stream.read_side()
             flags = self.root.pump(BUDGET)
             if flags & EVENTS:
-                self._dispatch()
+                flags = self._serve()
             if not self._waiters and self.root.dead:
                 self._unwatch()  # its fd stays ready for ever
                 return
@@ -141,8 +165,46 @@ class AsyncioTree(Tree):
         finally:
             self._leave()
 
+    def _serve(self) -> int:
+        """Hand out the events, and step what may be stepped here; the bits of a pump."""
+        ready = self.ready = []
+        try:
+            self._dispatch()
+            end = monotonic() + TURN if ready else 0.0
+            for me in ready:
+                if monotonic() < end:
+                    self._advance(me)
+                else:
+                    me.resolve()
+        finally:
+            self.ready = None
+        return self._settle()
+
+    def _advance(self, me: _Running) -> None:
+        assert me.context is not None  # noqa: S101  (it is ours)
+        me.woken = False
+        need = None
+        try:
+            me.context.run(me.step)
+            need = me.need
+        except BaseException as error:
+            me.failure = error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            if isinstance(need, Progress):
+                if need.of.token != me.token:
+                    self._forget_waiter(me)
+                    self._add_waiter(me, need.of.token)
+            else:
+                self._forget_waiter(me)
+                me.moved = True
+                me.resolve()
+
     def _watch(self, flags: int) -> None:
         """Let the loop call us for what a pump has left to wait for."""
+        if self._simple and not flags & (MORE | WANT_WRITE | FULL):
+            return  # it is watched for input, and that is all
         if flags & MORE and self._again is None:
             self._again = self._native.call_soon(self._turn)
         events = 0 if flags & FULL else select.POLLIN
@@ -152,7 +214,9 @@ class AsyncioTree(Tree):
             return
         self._polled_events, self._side = events, side
         read_fd, write_fd = self._stream.fds()
-        if side or read_fd != write_fd:
+        several = bool(side) or read_fd != write_fd
+        self._simple = events == select.POLLIN and not several
+        if several:
             if self._several is None:
                 self._several = Several()
             self._register(self._several.fd_for(events, read_fd, write_fd, side), -1)
@@ -180,6 +244,7 @@ class AsyncioTree(Tree):
         self._leader = None
         self._polls = self._polled_events = 0
         self._side = ()
+        self._simple = False
         if self._again is not None:
             self._again.cancel()
             self._again = None

@@ -17,7 +17,7 @@ from .._protocol.session import Place, confirm
 from .._protocol.way import Stage
 from ..errors import HusshError, ProxyCommandError, ServerBusy
 from .event_loop import Tree
-from .loop import Loop, until
+from .loop import this_loop, until
 from .loop_dial import dial
 from .loop_pacing import in_turn
 from .loop_tree import grow
@@ -49,11 +49,14 @@ class AsyncSession(Hop[Tree]):
         if self.keepalive:
             self.untend()  # which waits for no lock, either
 
-    async def run(self, op: Op[T], deadline: float | None, phase: str) -> T:
-        """Run an operation; its errors say on which hop, and in which phase if they do not know."""
+    async def run(self, op: Op[T], deadline: float | None, phase: str, *, ours: bool = False) -> T:
+        """Run an operation; its errors say on which hop, and in which phase if they do not know.
+
+        `ours`: as for `Tree.run`.
+        """
         try:
             self.check_open()
-            return await self.tree.run(op, deadline)
+            return await self.tree.run(op, deadline, ours=ours)
         except HusshError as error:
             told = await _ask(self.tree, error, partial(self.failed, error, phase))
             raise told from told.__cause__
@@ -109,10 +112,10 @@ async def connect(
         if not way.is_loaded():
             with until(deadline):
                 load = partial(anyio.to_thread.run_sync, way.load, abandon_on_cancel=True)
-                await after_another(Loop(), way.files(), lambda: way.is_loaded() or None, load)
+                await after_another(this_loop(), way.files(), lambda: way.is_loaded() or None, load)
         if pacer is None:
             tree = await _tree_of(way, deadline)
-            await tree.run(way.bring_up(), deadline)
+            await tree.run(way.bring_up(), deadline, ours=True)
             return way.arrived()
         for index, stage in enumerate(way.stages):
             await in_turn(
@@ -147,7 +150,7 @@ async def _bring_up_one(
 ) -> None:
     tree = await _tree_of(way, deadline)
     try:
-        await tree.run(way.bring_up_one(index), deadline)
+        await tree.run(way.bring_up_one(index), deadline, ours=True)
     except ServerBusy as error:
         if not index and way.stages[0].options.proxy_command and not error.server_text:
             told = await _ask(tree, error, partial(tree.explain, error))

@@ -14,6 +14,7 @@ from .dial import (
     ATTEMPT_DELAY,
     CONNECTED,
     Address,
+    Begun,
     SocketStream,
     begin,
     in_turns,
@@ -33,11 +34,11 @@ async def dial(host: str, port: int, deadline: float | None) -> SocketStream:
             addresses = await _resolve(host, port)
     attempts = _Attempts()
     try:
-        with until(deadline):
-            await attempts.run(addresses)
+        if not attempts.at_once(addresses):
+            with until(deadline):
+                await attempts.run(addresses)
     except BaseException:
-        if attempts.won is not None:
-            attempts.won.close()
+        attempts.end()
         raise
     if attempts.won is None:
         raise unreachable(host, port, attempts.failures)
@@ -68,10 +69,26 @@ class _Attempts:
     def __init__(self) -> None:
         self.won: socket.socket | None = None
         self.failures: list[str] = []
+        self._first: Begun | None = None  # begun by `at_once`
+
+    def at_once(self, addresses: list[Address]) -> bool:
+        """Begin, if there is one address only; whether that has ended, well or not."""
+        if len(addresses) > 1:
+            return False
+        self._first = begin(addresses[0], self.failures)
+        if self._first is not None and self._first.there:
+            self.won = self._first.sock
+        return self._first is None or self._first.there
+
+    def end(self) -> None:
+        """Close what is open."""
+        for sock in (self.won, self._first.sock if self._first is not None else None):
+            if sock is not None:
+                sock.close()
 
     async def run(self, addresses: list[Address]) -> None:
-        if len(addresses) == 1:
-            await self._try(addresses[0])
+        if self._first is not None:
+            await self._finish(self._first, addresses[0])
             return
         async with anyio.create_task_group() as group:
             for address in addresses:
@@ -83,22 +100,22 @@ class _Attempts:
     async def _compete(
         self, address: Address, failed: anyio.Event, race: anyio.CancelScope
     ) -> None:
-        await self._try(address)
+        begun = begin(address, self.failures)
+        if begun is not None:
+            await self._finish(begun, address)
         if self.won is not None:
             race.cancel()
         failed.set()
 
-    async def _try(self, address: Address) -> None:
-        begun = begin(address, self.failures)
-        if begun is None:
-            return
+    async def _finish(self, begun: Begun, address: Address) -> None:
         sock = begun.sock
         try:
             if begun.there:
                 await anyio.lowlevel.checkpoint()  # others shall have their turn all the same
+                code = 0
             else:
                 await anyio.wait_writable(sock)
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code not in CONNECTED:
                 self.failures.append(f"{address[1][0]}: {os.strerror(code)}")
             elif self.won is None:

@@ -15,7 +15,7 @@ from .._protocol.session import Place
 from .._protocol.way import timed_out
 from ..errors import ServerBusy
 from .log import logger
-from .loop import Loop, until
+from .loop import this_loop, until
 from .pacing import TRIES, Pacer, Server, Turn
 
 __all__ = ["UNHEARD", "in_turn"]
@@ -91,9 +91,11 @@ async def in_turn(
 
 
 async def _granted(turn: Turn, deadline: float | None) -> None:
+    if turn.granted and not turn.pause():
+        return
     with until(deadline):
         if not turn.granted:
-            event, loop = anyio.Event(), Loop()
+            event, loop = anyio.Event(), this_loop()
             turn.wake = lambda: loop.soon(event.set)
             if not turn.granted:
                 await event.wait()

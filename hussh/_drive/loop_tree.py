@@ -6,7 +6,7 @@ Each is imported by those who have such a loop only.
 from __future__ import annotations
 
 from .event_loop import Tree
-from .loop import Loop
+from .loop import this_loop
 from .tree import Stream
 
 __all__ = ["grow"]
@@ -14,7 +14,7 @@ __all__ = ["grow"]
 
 def grow(stream: Stream) -> Tree:
     """A tree for the loop that runs."""
-    loop = Loop()
+    loop = this_loop()
     if loop.is_trio:
         from .loop_trio import TrioTree
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import select
 import weakref
 from time import monotonic
+from typing import Any
 
 import trio
 
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
-from .._protocol.core import DeadlineExceeded
-from .event_loop import Tree
+from .._protocol.core import DeadlineExceeded, Op
+from .event_loop import Running, Tree
 from .loop import Loop
 from .several import Several
 from .tree import BUDGET, Stream
@@ -23,13 +24,13 @@ from .tree import BUDGET, Stream
 __all__ = ["TrioTree"]
 
 
-class _Waiter:
-    """One waiting operation; `event` exists while its task sleeps."""
+class _Running(Running):
+    """One operation; `event` exists while its task sleeps."""
 
-    __slots__ = ("woken", "event", "_tree")
+    __slots__ = ("event", "_tree")
 
-    def __init__(self, tree: TrioTree) -> None:
-        self.woken = False
+    def __init__(self, op: Op[Any], tree: TrioTree) -> None:
+        super().__init__(op)
         self.event: trio.Event | None = None
         self._tree = tree
 
@@ -47,10 +48,10 @@ class TrioTree(Tree):
         self._timer = _Timer(self)
         super().__init__(stream, loop)
 
-    def _waiter(self) -> _Waiter:
-        return _Waiter(self)
+    def _waiter(self, op: Op[Any]) -> _Running:
+        return _Running(op, self)
 
-    async def _wait(self, me: _Waiter, token: int, deadline: float | None) -> bool:
+    async def _wait(self, me: _Running, deadline: float | None) -> bool:
         suspended = False
         try:
             while not me.woken:
@@ -76,11 +77,11 @@ class TrioTree(Tree):
         finally:
             try:
                 self._enter()
-                self._forget_waiter(me, token)
+                self._forget_waiter(me)
             finally:
                 self._leave()
 
-    async def _lead(self, me: _Waiter, deadline: float | None) -> bool:
+    async def _lead(self, me: _Running, deadline: float | None) -> bool:
         suspended = False
         try:
             self._leader = me

@@ -18,7 +18,7 @@ from .._protocol.core import DeadlineExceeded
 from .._protocol.session import Place
 from .._protocol.way import timed_out
 from ..errors import ConnectionClosed, ConnectTimeout, HusshError, ServerBusy
-from .loop import Loop, until
+from .loop import Loop, this_loop, until
 from .loop_connect import AsyncSession, connect
 from .loop_pacing import UNHEARD
 from .loops import LoopThread
@@ -76,7 +76,7 @@ class Failures:
 
 
 class _Attempt:
-    """Opening that is under way; who else needs the session waits for `over`.
+    """Opening that is under way; who else needs the session waits until it is over.
 
     Attributes:
         where: tells which hop is being opened, and what for, once that has begun.
@@ -85,11 +85,21 @@ class _Attempt:
     where: Callable[[], Place] | None = None
 
     def __init__(self) -> None:
-        self.loop = Loop()
-        self.over = anyio.Event()
+        self.loop = this_loop()
+        self._over: anyio.Event | None = None  # exists once somebody waits
         self.error: HusshError | None = None
         self.busy: ServerBusy | None = None  # the last refusal, while it is tried again
         self.given_up = False
+
+    async def wait(self) -> None:
+        """Until it is over."""
+        if self._over is None:
+            self._over = anyio.Event()
+        await self._over.wait()
+
+    def end(self) -> None:
+        if self._over is not None:
+            self._over.set()
 
     def note(self, busy: ServerBusy) -> None:
         self.busy = busy
@@ -231,7 +241,7 @@ class Shared:
             attempt.loop.check()
             try:
                 with until(limit.deadline):
-                    await attempt.over.wait()
+                    await attempt.wait()
             except DeadlineExceeded:
                 late = timed_out(
                     self._where(attempt), DeadlineExceeded(), f"{limit} (another task connects)"
@@ -276,7 +286,7 @@ class Shared:
             raise
         finally:
             self._attempt = None
-            attempt.over.set()
+            attempt.end()
 
     def _where(self, attempt: _Attempt) -> Place:
         """A copy of the place where an attempt at this is, or at what carries it."""

@@ -34,9 +34,10 @@ T = TypeVar("T")
 class _Waiter:
     """One waiting operation; `alarm` is a lock that is free once somebody woke it."""
 
-    __slots__ = ("woken", "alarm", "thread")
+    __slots__ = ("token", "woken", "alarm", "thread")
 
     def __init__(self) -> None:
+        self.token = 0
         self.woken = False
         self.thread = threading.get_ident()
         self.alarm = threading.Lock()
@@ -151,7 +152,7 @@ class Tree(BaseTree[_Waiter]):
     def _wait(self, token: int, deadline: float | None) -> None:
         me = _Waiter()
         try:
-            self._waiters.setdefault(token, []).append(me)
+            self._add_waiter(me, token)
             while not me.woken:
                 if deadline is not None and monotonic() >= deadline:
                     raise DeadlineExceeded
@@ -163,7 +164,7 @@ class Tree(BaseTree[_Waiter]):
                     self._sleep(me, deadline)
         finally:
             self._lock.acquire()
-            self._forget_waiter(me, token)
+            self._forget_waiter(me)
 
     def _lead(self, me: _Waiter, deadline: float | None) -> None:
         interrupted = self._leader  # by the signal handler that we run in, or None

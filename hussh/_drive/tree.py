@@ -80,8 +80,14 @@ class Stream(Protocol):
 
 
 class Waiter(Protocol):
-    """One waiting operation; `woken` says that what it waits for progressed."""
+    """One waiting operation.
 
+    Attributes:
+        token: of what it waits for; 0: it does not wait.
+        woken: what it waits for progressed.
+    """
+
+    token: int
     woken: bool
 
     def wake(self) -> None:
@@ -158,7 +164,8 @@ class BaseTree(Generic[W]):
 
     def _let_go(self) -> None:
         self._lock.release()
-        self.root.trash.empty()  # what finalizers could not free while we had the lock
+        if self.root.trash.items:  # what finalizers could not free while we had the lock
+            self.root.trash.empty()
 
     def check_process(self) -> None:
         """Raises ForkedConnectionError in a child of the process that opened it."""
@@ -206,13 +213,27 @@ class BaseTree(Generic[W]):
             if waiter is self._leader and self._polls:
                 self._ring()
 
-    def _forget_waiter(self, me: W, token: int) -> None:
+    def _add_waiter(self, me: W, token: int) -> None:
+        """From now on it waits for a link or channel."""
+        me.token = token
+        me.woken = False
+        waiting = self._waiters.get(token)
+        if waiting is None:
+            self._waiters[token] = [me]
+        else:
+            waiting.append(me)
+
+    def _forget_waiter(self, me: W) -> None:
         """It does not wait any more; if it led, somebody else shall."""
+        token = me.token
+        if not token:
+            return
         waiting = self._waiters.get(token, [])
         if me in waiting:
             waiting.remove(me)
         if not waiting:
             self._waiters.pop(token, None)
+        me.token = 0  # last: an interrupt may come before, and this is repeated then
         if self._leader is None:
             self._promote()
 
@@ -243,8 +264,8 @@ class BaseTree(Generic[W]):
         if self._polls:
             self._ring()
 
-    def _settle(self) -> None:
-        """Send what can be sent, and let waiters know what that brought."""
+    def _settle(self) -> int:
+        """Send what can be sent, and let waiters know what that brought; the bits of a pump."""
         flags = self.root.flush()
         if flags & MORE:
             flags = self.root.pump(0)
@@ -253,6 +274,7 @@ class BaseTree(Generic[W]):
         stuck = flags & WANT_WRITE and not self._polled_events & select.POLLOUT
         if self._polls and (stuck or flags & MORE):
             self._ring()
+        return flags
 
     # -- ending
 

@@ -60,7 +60,7 @@ class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
     __slots__ = ("_ptr", "_info", "_tokens", "outer", "root", "token", "trash",
-                 "sessions", "sessions_ended", "sessions_left", "session_limit", "kept",
+                 "sessions", "sessions_ended", "sessions_left", "session_limit", "kept", "freed",
                  "_queue", "_queues",
                  "__weakref__")  # fmt: skip
 
@@ -70,6 +70,8 @@ class Link:
         self.outer = outer
         self.root: Link = outer.link.root if outer is not None else self
         self.trash: Trash = self.root.trash if outer is not None else Trash()
+        #: Whether the C object has been given up.
+        self.freed = False
         self._ptr = ptr  # not before: an interrupt may come between any two, and then __del__
         self._info = ffi.new("hussh_link_info *")
         self._tokens = ffi.new("uint64_t[]", EVENTS_AT_ONCE) if outer is None else None
@@ -106,10 +108,12 @@ class Link:
     def __del__(self) -> None:
         ptr, self._ptr = getattr(self, "_ptr", None), None
         if ptr:
+            self.freed = True
             self.trash.add(lib.hussh_link_free, ptr)
 
     def free(self) -> None:
         """Give up the C object now; a second call does nothing."""
+        self.freed = True  # first: an interrupt may come between any two
         ptr, self._ptr = self._ptr, None
         if ptr:
             lib.hussh_link_free(ptr)
@@ -120,24 +124,20 @@ class Link:
             raise ConnectionClosed("this connection is closed")
         return self._ptr
 
-    @property
-    def freed(self) -> bool:
-        return not self._ptr
-
     # -- the pump (roots only)
 
     def pump(self, budget: int) -> int:
         """Move what can move; returns WANT_WRITE, MORE, EVENTS and FULL as bits."""
-        return int(lib.hussh_pump(self.pointer, budget))
+        return lib.hussh_pump(self._ptr or self.pointer, budget)  # type: ignore[no-any-return]
 
     def flush(self) -> int:
-        return int(lib.hussh_flush(self.pointer))
+        return lib.hussh_flush(self._ptr or self.pointer)  # type: ignore[no-any-return]
 
     def events(self) -> list[int]:
         """Tokens of links and channels that something happened to since the last call."""
         tokens: list[int] = []
         while True:
-            count = lib.hussh_events(self.pointer, self._tokens, EVENTS_AT_ONCE)
+            count = lib.hussh_events(self._ptr or self.pointer, self._tokens, EVENTS_AT_ONCE)
             tokens += ffi.unpack(self._tokens, count)
             if count < EVENTS_AT_ONCE:
                 break
@@ -179,15 +179,15 @@ class Link:
 
     @property
     def phase(self) -> int:
-        lib.hussh_link_look(self.pointer, self._info)
-        return int(self._info.phase)
+        lib.hussh_link_look(self._ptr or self.pointer, self._info)
+        return self._info.phase  # type: ignore[no-any-return]
 
     @property
     def dead(self) -> bool:
         if not self._ptr:
             return True
         lib.hussh_link_look(self._ptr, self._info)
-        return bool(self._info.dead)
+        return self._info.dead != 0  # type: ignore[no-any-return]
 
     def _bytes(self, call: Any) -> bytes:
         size = ffi.new("size_t *")
@@ -231,7 +231,7 @@ class Link:
 
     def check(self) -> None:
         """Raise what the link died of, if it did."""
-        lib.hussh_link_look(self.pointer, self._info)
+        lib.hussh_link_look(self._ptr or self.pointer, self._info)
         if self._info.dead:
             raise self.death()
 

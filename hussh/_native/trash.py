@@ -25,27 +25,27 @@ class Trash:
     A finalizer may run anywhere, even inside a call on the same tree and in the
     thread that holds its lock, so it must neither wait for that lock nor free
     without it: `add` frees at once where the lock is free, and otherwise leaves
-    the object to the holder, who calls `empty` after letting go.
+    the object to the holder, who calls `empty` after letting go if there are `items`.
     """
 
-    __slots__ = ("_items", "lock")
+    __slots__ = ("items", "lock")
 
     def __init__(self) -> None:
-        self._items: deque[tuple[Any, Any]] = deque()
+        self.items: deque[tuple[Any, Any]] = deque()
         self.lock: TryLock | None = None
 
     def add(self, free: Any, owner: Any) -> None:
-        self._items.append((free, owner))
+        self.items.append((free, owner))
         self.empty()
 
     def empty(self) -> None:
         """Free what is left, unless somebody else holds the lock (who will)."""
-        while self._items:
+        while self.items:
             if self.lock is not None and not self.lock.try_acquire():
                 return
             try:
-                while self._items:
-                    free, owner = self._items.popleft()
+                while self.items:
+                    free, owner = self.items.popleft()
                     free(owner)
             finally:
                 if self.lock is not None:

@@ -1,16 +1,45 @@
-"""Awaiting step by step: to cancel at the n-th place where something suspends, or to time it."""
+"""Awaiting step by step: to cancel at the n-th place where something suspends, or to time it.
+
+On asyncio an operation may go on from one wait to the next while its task sleeps; each
+of these waits counts as a place, too.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
+from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 import anyio
 
+from hussh._drive.event_loop import Running
+
 __all__ = ["Stepped"]
 
 T = TypeVar("T")
+
+
+_stepped: ContextVar[Stepped[Any] | None] = ContextVar("_stepped", default=None)
+_step = Running.step
+
+
+def _counted_step(running: Running, *arguments: Any) -> None:
+    _step(running, *arguments)
+    stepped = _stepped.get()
+    if stepped is not None and not running.over and _outside_of_tasks():
+        stepped.suspended()
+
+
+def _outside_of_tasks() -> bool:
+    try:
+        return asyncio.current_task() is None
+    except RuntimeError:  # a loop of trio's
+        return False
+
+
+Running.step = _counted_step  # type: ignore[method-assign,assignment]
 
 
 class Stepped(Generic[T]):
@@ -35,7 +64,20 @@ class Stepped(Generic[T]):
         self.count = 0
         self.longest = 0.0
 
+    def suspended(self) -> None:
+        """It is at one more place where it waits."""
+        self.count += 1
+        if self.count == self._at:
+            self._strike()
+
     def __await__(self) -> Generator[Any, Any, T]:
+        before = _stepped.set(self)
+        try:
+            return (yield from self._steps())
+        finally:
+            _stepped.reset(before)
+
+    def _steps(self) -> Generator[Any, Any, T]:
         steps = self._inner.__await__()
         answer: Any = None
         error: BaseException | None = None
@@ -48,9 +90,7 @@ class Stepped(Generic[T]):
                 return value
             finally:
                 self.longest = max(self.longest, time.thread_time() - begin)
-            self.count += 1
-            if self.count == self._at:
-                self._strike()
+            self.suspended()
             answer = error = None
             try:
                 answer = yield trap
