@@ -1,12 +1,14 @@
-/* test_secrets.c - the random bytes of a session: its X25519 keys.
+/* test_secrets.c - the random bytes of a session: its X25519 keys and its padding.
  *
- * What patch 0017 changes of libssh2, which no server could see.
+ * What patches 0017 and 0018 change of libssh2, which no server could see.
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
  * build: link.c pump.c messages.c arrivals.c channels.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
  * build: aesgcm.c chachapoly.c stubs.c libssh2
  */
 #include "testing.h"
+
+#include "transport.h"
 
 /* ---- keys --------------------------------------------------------------- */
 
@@ -70,10 +72,56 @@ static void test_a_key_that_nobody_answers_is_freed(void) {
   hussh_link_free(link);
 }
 
+/* ---- padding ------------------------------------------------------------ */
+
+#define PACKETS 300
+#define PADDING 11 /* of a message of 8 bytes, which with its head has 13 */
+
+/* Each byte of the stock is used once: what one packet has in a row no other has. */
+static void test_no_padding_is_used_twice(void) {
+  static unsigned char seen[PACKETS * PADDING];
+  hussh_link *link = ready_link();
+  const size_t row = 6; /* long enough that chance does not repeat it */
+  size_t i, before;
+  for (i = 0; i < PACKETS; i++) {
+    CHECK(!_libssh2_transport_send(link->session, bulk, 8, NULL, 0));
+    CHECK(link->out.len == 13 + PADDING && queue_head(&link->out)[4] == PADDING);
+    memcpy(seen + i * PADDING, queue_head(&link->out) + 13, PADDING);
+    queue_drop(&link->out, link->out.len);
+  }
+  for (i = row; i + row <= sizeof(seen); i++)
+    for (before = 0; before < i; before++)
+      CHECK(memcmp(seen + i, seen + before, row));
+  hussh_link_free(link);
+}
+
+/* A stock that is almost empty is filled before it is asked for more than it has. */
+static void test_every_length_of_padding_is_full(void) {
+  hussh_link *link = ready_link();
+  size_t len, round, at;
+  for (len = 1; len <= 8; len++) {
+    unsigned char any[20] = {0};
+    size_t padding = 0;
+    for (round = 0; round < 64; round++) {
+      CHECK(!_libssh2_transport_send(link->session, bulk, len, NULL, 0));
+      padding = queue_head(&link->out)[4];
+      CHECK(padding >= 4 && padding < sizeof(any) && link->out.len == 5 + len + padding);
+      for (at = 0; at < padding; at++)
+        any[at] |= queue_head(&link->out)[5 + len + at];
+      queue_drop(&link->out, link->out.len);
+    }
+    for (at = 0; at < padding; at++)
+      CHECK(any[at]); /* not one byte stayed zero in all of the packets */
+  }
+  hussh_link_free(link);
+}
+
 int main(void) {
   test_two_sides_share_a_secret();
   test_points_of_low_order_are_refused();
   test_a_key_that_nobody_answers_is_freed();
+  test_no_padding_is_used_twice();
+  test_every_length_of_padding_is_full();
   puts("ok");
   return 0;
 }
