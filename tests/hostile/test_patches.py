@@ -4,7 +4,8 @@ With HUSSH_LONG=1 that claim itself is tested: the library is built without the 
 and the case must then fail, or kill or hang the client.  Patches that make no difference a
 server could see have no case here: 0001 (another implementation), 0011 (our own limit is
 lower), 0012 and 0100 (no server reaches that code through our hook), 0013 (memory of idle
-sessions), 0014 (a few bytes read beyond a message; the answer is an error either way).
+sessions), 0014 (a few bytes read beyond a message; the answer is an error either way), 0015
+to 0018 (the client's own work; csrc/test_secrets.c is about the last two).
 """
 
 from __future__ import annotations
