@@ -44,7 +44,6 @@ class SocketStream:
     slow = False
 
     def __init__(self, sock: socket.socket) -> None:
-        self._family = sock.family
         self._fd = sock.detach()
 
     def fds(self) -> tuple[int, int]:
@@ -68,7 +67,8 @@ class SocketStream:
     def shutdown(self) -> None:
         if self._fd < 0:
             return
-        sock = socket.socket(self._family, socket.SOCK_STREAM, 0, self._fd)
+        # Of whatever family it is: nobody looks at that here.
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, self._fd)
         try:
             with contextlib.suppress(OSError):  # the peer may have gone first
                 sock.shutdown(socket.SHUT_RDWR)

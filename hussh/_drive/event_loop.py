@@ -193,8 +193,8 @@ class Tree(BaseTree[Running]):
 
         `deadline` is a `time.monotonic()` value; when it passes, the operation
         gets a DeadlineExceeded.  Cancellation reaches it at its next wait.
-        `ours`: the operation calls nothing of the user's, and its result owns nothing, so
-        that it may be stepped outside of this task.
+        `ours`: the operation waits before it ends, calls nothing of the user's, and its
+        result owns nothing, so that it may be stepped outside of this task.
         """
         self.check_process()
         self.check_loop()
@@ -205,11 +205,12 @@ class Tree(BaseTree[Running]):
         calm = True
         turn = monotonic() + TURN
         try:
-            try:
-                self._enter()
-                self._look()
-            finally:
-                self._leave()
+            if not ours:
+                try:
+                    self._enter()
+                    self._look()
+                finally:
+                    self._leave()
             while True:
                 try:
                     self._enter()
