@@ -154,7 +154,8 @@ class KeyFile(_Kept["Credential | KeyFileError"]):
     @staticmethod
     def of(path: str | os.PathLike[str], passphrase: str | None) -> KeyFile:
         """The one of these that others hold, or a new one."""
-        key = os.path.expanduser(os.fspath(path)), os.fspath(path), passphrase
+        name = os.fspath(path)
+        key = os.path.expanduser(name), name, passphrase
         found = _key_files.get(key)
         return found if found is not None else _key_files.setdefault(key, KeyFile(path, passphrase))
 
