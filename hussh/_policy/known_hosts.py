@@ -350,4 +350,4 @@ def _plain(entries: Iterable[Entry]) -> list[Entry]:
 
 def expand(path: str | os.PathLike[str]) -> str:
     """The path as text, with the home folder in place of ``~``."""
-    return os.path.expanduser(os.fspath(path))
+    return os.path.expanduser(path)
