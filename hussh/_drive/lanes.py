@@ -37,7 +37,7 @@ class Lanes:
         # Reentrant: a signal handler may close what is being opened.
         self._lock = threading.RLock()
         self._loops: Loops | None = None
-        self._lanes: dict[int, LoopThread | None] = {}  # by the id of a connection
+        self._lanes: dict[Shared, LoopThread | None] = {}
         self._users: list[Shared] = []
         self._closing = False
         self.closed = False
@@ -98,7 +98,7 @@ class Lanes:
                 loops.close()
                 return True
             homes = {**there, **spread}
-            self._lanes = {id(user): homes[root] for root, tree in trees.items() for user in tree}
+            self._lanes = {user: homes[root] for root, tree in trees.items() for user in tree}
             self._users = list(users)
             self.closed = False
             self._loops = loops
@@ -124,7 +124,7 @@ class Lanes:
 
     def of(self, user: Shared) -> LoopThread | None:
         """The loop of a connection; None: the caller's own."""
-        return self._lanes.get(id(user))
+        return self._lanes.get(user)
 
     def shut(self) -> Loops | None:
         """Nothing new begins; returns what is to be closed after the connections, then `ended`.

@@ -422,7 +422,7 @@ def test_authority_is_no_plain_key() -> None:
 
 
 def test_certificates_are_refused_clearly() -> None:
-    """A host certificate is refused by name, also if it is recorded or unknown keys are accepted."""
+    """A host certificate is refused by name, recorded or not, where unknown keys are accepted."""
     blob = string(b"ssh-ed25519-cert-v01@openssh.com") + string(b"nonce")
     for data in (line("a", A, "@cert-authority"), line("a", blob)):
         verdict = check(data, "a", blob, policy="accept-unknown")
