@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from inspect import iscoroutinefunction
 from typing import Literal
 
@@ -49,6 +49,7 @@ __all__ = [
     "check_prompt",
 ]
 
+_CIPHERS = preferred_ciphers(fast_aes=FAST_AES)
 #: In libssh2's lists, but no algorithms; and host certificates, which it cannot verify.
 _SIGNALS = ("ext-info-", "kex-strict-")
 
@@ -194,14 +195,17 @@ def check_algorithms(
         TypeError: no list of strings.
         ValueError: empty, or an unknown name.
     """
-    best = preferred_ciphers(fast_aes=FAST_AES)
-    return Algorithms(
+    return _algorithms(
         _names("key_exchange", Method.KEX, key_exchange, KEY_EXCHANGE),
         _names("host_key_algorithms", Method.HOSTKEY, host_key_algorithms, HOST_KEYS),
-        _names("ciphers", Method.CRYPT_CS, best if ciphers is CIPHERS else ciphers, best),
+        _CIPHERS if ciphers is CIPHERS else _names("ciphers", Method.CRYPT_CS, ciphers, _CIPHERS),
         _names("macs", Method.MAC_CS, macs, MACS),
         bool(compression),
     )
+
+
+#: One object for all connections that offer the same; they are many, and it keeps `lists`.
+_algorithms = lru_cache(maxsize=64)(Algorithms)
 
 
 def _names(

@@ -43,15 +43,12 @@ CLOSED = "the MultiConnection is closed; connect() it again"
 class Member:
     """One host; `failure` is why the last attempt to connect it failed."""
 
-    __slots__ = ("connection", "failure")
+    __slots__ = ("connection", "failure", "host")
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
         self.failure: HusshError | None = None
-
-    @property
-    def host(self) -> str:
-        return self.connection.host
+        self.host = connection.host
 
 
 class Work(NamedTuple):
@@ -245,8 +242,9 @@ class Crew:
     async def _connect(self, member: Member, seconds: float | None) -> None:
         member.failure = None
         connection = member.connection
-        chosen = (seconds, self.timeout, connection.timeout)
-        given = next(number for number in chosen if number is not None)
+        given = self.timeout if seconds is None else seconds
+        if given is None:
+            given = connection.timeout
         try:
             await connection._shared.connect(Limit.after(given), self._failures)
         except Exception as error:

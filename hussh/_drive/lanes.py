@@ -37,7 +37,7 @@ class Lanes:
         # Reentrant: a signal handler may close what is being opened.
         self._lock = threading.RLock()
         self._loops: Loops | None = None
-        self._lanes: dict[int, LoopThread | None] = {}  # by the root of the tree
+        self._lanes: dict[Shared, LoopThread | None] = {}
         self._users: list[Shared] = []
         self._closing = False
         self.closed = False
@@ -76,12 +76,14 @@ class Lanes:
                 return True
             if self.closed and not again:
                 return False
-            trees: dict[int, list[Shared]] = {}
+            trees: dict[Shared, list[Shared]] = {}  # by what carries them, or else themselves
             for user in users:
                 *_, root = user.way()
-                trees.setdefault(id(root), []).append(user)
+                trees.setdefault(root, []).append(user)
             with _placing:
-                there = {key: thread for key, tree in trees.items() for thread in _homes(tree)}
+                there = {
+                    root: thread for root, tree in trees.items() for thread in _homes(root, tree)
+                }
                 if None in there.values() and not here:
                     raise ConnectError(
                         "a connection, or its bastion, is open in another event loop: use "
@@ -95,17 +97,18 @@ class Lanes:
             if self._loops is not None:  # a signal handler has done the same
                 loops.close()
                 return True
-            self._lanes = {**there, **spread}
+            homes = {**there, **spread}
+            self._lanes = {user: homes[root] for root, tree in trees.items() for user in tree}
             self._users = list(users)
             self.closed = False
             self._loops = loops
             return True
 
     def _spread(
-        self, trees: dict[int, list[Shared]], there: dict[int, LoopThread | None]
-    ) -> tuple[Loops, dict[int, LoopThread]]:
-        mine = [key for key in trees if key not in there]
-        hosts = sum(len(trees[key]) for key in mine)
+        self, trees: dict[Shared, list[Shared]], there: dict[Shared, LoopThread | None]
+    ) -> tuple[Loops, dict[Shared, LoopThread]]:
+        mine = [root for root in trees if root not in there]
+        hosts = sum([len(trees[root]) for root in mine])
         count = how_many(hosts, len(mine)) if self._count is None else self._count
         count = min(count, len(mine), self._most)
         guests = [thread for thread in set(there.values()) if thread is not None]
@@ -113,18 +116,15 @@ class Lanes:
         loads = [0] * count
         spread = {}
         # The largest first, each to the loop that has the least.
-        for key in sorted(mine, key=lambda key: -len(trees[key])):
+        for root in sorted(mine, key=lambda root: -len(trees[root])):
             lane = loads.index(min(loads))
-            loads[lane] += len(trees[key])
-            spread[key] = loops.threads[lane]
-            *_, root = trees[key][0].way()
-            root.home = loops.threads[lane]
+            loads[lane] += len(trees[root])
+            spread[root] = root.home = loops.threads[lane]
         return loops, spread
 
     def of(self, user: Shared) -> LoopThread | None:
         """The loop of a connection; None: the caller's own."""
-        *_, root = user.way()
-        return self._lanes.get(id(root))
+        return self._lanes.get(user)
 
     def shut(self) -> Loops | None:
         """Nothing new begins; returns what is to be closed after the connections, then `ended`.
@@ -141,12 +141,13 @@ class Lanes:
 
     def strangers(self) -> list[Shared]:
         """Those connections, open or being opened, that live in a loop of the caller's."""
-        return [user for user in self._users if user.loop is not None and self.of(user) is None]
+        return [user for user in self._users if self.of(user) is None and user.loop is not None]
 
     def shared(self) -> list[tuple[LoopThread, Shared]]:
         """Those connections, open or being opened, whose loop goes on after us, with that loop."""
-        lanes = [(self.of(user), user) for user in self._users if user.loop is not None]
-        return [(lane, user) for lane, user in lanes if lane is not None and lane.is_shared]
+        lanes = [(self.of(user), user) for user in self._users]
+        shared = [(lane, user) for lane, user in lanes if lane is not None and lane.is_shared]
+        return [(lane, user) for lane, user in shared if user.loop is not None]
 
     def ended(self) -> list[Tree]:
         """The loops are; no connection of theirs is left open, even if closing was interrupted.
@@ -186,7 +187,7 @@ class Lanes:
             user.collect()
 
 
-def _homes(tree: list[Shared]) -> Iterator[LoopThread | None]:
+def _homes(root: Shared, tree: list[Shared]) -> Iterator[LoopThread | None]:
     """The loop of a tree: where any part of it is open, or where others would open it.
 
     None: that is no thread of ours.  Nothing at all: it has none yet.
@@ -196,7 +197,6 @@ def _homes(tree: list[Shared]) -> Iterator[LoopThread | None]:
             if shared.loop is not None:
                 yield LoopThread.of(shared.loop.native)
                 return
-    *_, root = tree[0].way()
     if root.home is not None and not root.home.stopping:
         yield root.home
 

@@ -124,8 +124,8 @@ class Turn:
         confirmed: the server has answered something after the login; set by whoever saw it.
     """
 
-    __slots__ = ("confirmed", "granted", "wake", "_epoch", "_holds", "_jitter", "_number",
-                 "_pacer", "_state", "_wants")  # fmt: skip
+    __slots__ = ("confirmed", "granted", "wake", "_asked", "_epoch", "_holds", "_jitter",
+                 "_number", "_pacer", "_state", "_wants")  # fmt: skip
 
     def __init__(self, pacer: Pacer, state: _State, number: int) -> None:
         self.granted = self.confirmed = False
@@ -133,6 +133,7 @@ class Turn:
         self._pacer = pacer
         self._state = state
         self._number = number
+        self._asked = False  # and has not ended since
         # What follows is the pacer's; `granted` may be behind it or, after an end, ahead.
         self._wants = False  # it is in the queue
         self._holds = False  # it is in flight
@@ -141,6 +142,7 @@ class Turn:
 
     def ask(self) -> None:
         """Ask for the turn to be granted; after `refused` it has its old place."""
+        self._asked = True
         self._pacer._do(_ask, self)
 
     def pause(self) -> float:
@@ -186,13 +188,15 @@ class Turn:
 
     def give_back(self) -> None:
         """The turn is over, whatever became of it; a second call does nothing."""
-        self._end(_give_back)
+        if self._asked:
+            self._end(_give_back)
 
     def _end(self, act: Callable[[Turn], None]) -> None:
         # At once, whoever has the lock: else its owner could take the last grant for the next.
         self.granted = False
         self.wake = None
         self._pacer._do(act, self)
+        self._asked = False  # not before: an interrupt may come between
 
 
 class Pacer:
@@ -264,7 +268,8 @@ class Pacer:
             state.waiting -= 1
             state.in_flight += 1
             state.granted += 1
-            state.peak = max(state.peak, state.in_flight)
+            if state.in_flight > state.peak:
+                state.peak = state.in_flight
             turn._epoch = state.epoch
             turn._jitter = self._draw()
             turn._holds = turn.granted = True

@@ -180,23 +180,27 @@ class Way(Generic[H, AnyTree]):
         for options in hops:
             server = server_of(options, server)
             self.servers.append(server)
+        self._files = tuple([known_hosts(options) for options in hops])
 
     def is_loaded(self) -> bool:
         """`load`, where no file has to be read for it; False: call that."""
-        for stage in self.stages:
-            stage.known = known_hosts(stage.options).at_hand()
-        return all(stage.known is not None for stage in self.stages)
+        for stage, files in zip(self.stages, self._files, strict=True):
+            known = files.at_hand()
+            if known is None:
+                return False
+            stage.known = known.of_host(stage.options.host, stage.options.port)
+        return True
 
     def files(self) -> tuple[object, ...]:
         """What `load` reads; equal for ways that read the same."""
-        return tuple(known_hosts(stage.options) for stage in self.stages)
+        return self._files
 
     def load(self) -> None:
         """Read what is recorded of host keys; reads files."""
-        for stage in self.stages:
-            files = known_hosts(stage.options)
+        for stage, files in zip(self.stages, self._files, strict=True):
             try:
-                stage.known = one_at_a_time(files, files.load, None)
+                known = one_at_a_time(files, files.load, None)
+                stage.known = known.of_host(stage.options.host, stage.options.port)
             except HusshError as error:
                 raise stage.place.mark(error) from error.__cause__
 

@@ -154,7 +154,7 @@ class KeyFile(_Kept["Credential | KeyFileError"]):
     @staticmethod
     def of(path: str | os.PathLike[str], passphrase: str | None) -> KeyFile:
         """The one of these that others hold, or a new one."""
-        key = os.path.expanduser(os.fspath(path)), os.fspath(path), passphrase
+        key = expand(path), os.fspath(path), passphrase
         found = _key_files.get(key)
         return found if found is not None else _key_files.setdefault(key, KeyFile(path, passphrase))
 
@@ -162,7 +162,7 @@ class KeyFile(_Kept["Credential | KeyFileError"]):
         return "<KeyFile>"
 
     def _paths(self) -> Sequence[str]:
-        path = os.path.expanduser(os.fspath(self._path))
+        path = expand(self._path)
         return path, path + "-cert.pub"
 
     def _read(
@@ -221,7 +221,7 @@ _known_hosts: dict[tuple[str, ...], KnownHostsFiles] = {}
 
 def known_hosts_file(paths: Sequence[str | os.PathLike[str]]) -> KnownHostsFiles:
     """Those of these files, the one object for all who ask now."""
-    key = tuple(expand(path) for path in paths)
+    key = tuple([expand(path) for path in paths])
     found = _known_hosts.get(key)
     if found is None:
         found = _known_hosts.setdefault(key, KnownHostsFiles(key))

@@ -57,25 +57,30 @@ class Outcome(Enum):
     UNSUPPORTED = "a host certificate, which cannot be verified"
 
 
-_REFUSALS = {Outcome.CHANGED, Outcome.REVOKED, Outcome.UNKNOWN_REFUSED, Outcome.UNSUPPORTED}
+_REFUSALS = (Outcome.CHANGED, Outcome.REVOKED, Outcome.UNKNOWN_REFUSED, Outcome.UNSUPPORTED)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer of `KnownHosts.check`.
+    """The answer of `Recorded.check`.
 
     Attributes:
         name: the name looked up, ``[host]:port`` off port 22.
-        fingerprint: of the key that the server showed.
+        key_blob: the key that the server showed.
         entries: the lines that decided it: those that match, or those that contradict.
         only_authorities: the name is known, but only through @cert-authority lines.
     """
 
     outcome: Outcome
     name: str
-    fingerprint: str
+    key_blob: bytes
     entries: tuple[Entry, ...] = ()
     only_authorities: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the key that the server showed."""
+        return fingerprint(self.key_blob)
 
     @property
     def refused(self) -> bool:
@@ -89,6 +94,67 @@ class Verdict:
     def recorded(self) -> tuple[str, ...]:
         """Fingerprints of the keys in `entries`, without repetition."""
         return tuple(dict.fromkeys(entry.fingerprint for entry in self.entries))
+
+
+class Recorded:
+    """What is recorded for one host and port; a connection looks it up once and asks it twice.
+
+    Attributes:
+        name: the name looked up, ``[host]:port`` off port 22.
+        key_types: of the recorded keys, in file order, for `algorithms_for`.  Where `check`
+            would fall back to the bare name, these are that one's.
+    """
+
+    __slots__ = ("key_types", "name", "_bare", "_entries", "_plain", "_trusted")
+
+    def __init__(self, name: str, entries: list[Entry], bare: list[Entry]) -> None:
+        self.name = name
+        self._entries = entries
+        self._bare = bare  # off port 22: what is recorded for the host's name alone
+        self._plain = _plain(entries)
+        self._trusted = self._plain or _plain(bare)
+        self.key_types = tuple(dict.fromkeys([entry.key_type for entry in self._trusted]))
+
+    def check(self, key_blob: bytes, policy: str = "accept-unknown") -> Verdict:
+        """Decide about the key that a server showed, as ssh(1) does.
+
+        Any plain entry of the name that equals the key accepts it.  Plain
+        entries and none equal: changed, even where the recorded keys are of
+        another type.  No plain entry under ``[host]:port``: an equal key under
+        the bare host name is accepted too.  A @cert-authority line vouches for
+        certificates only, so a plain key beside it is unknown; certificates
+        themselves are refused, because the library cannot verify them.
+
+        Raises:
+            ValueError: `policy` is not one of `POLICIES`.
+        """
+        if policy not in POLICIES:
+            raise ValueError(f"host_key_policy must be one of {', '.join(POLICIES)}")
+        name, entries = self.name, self._entries
+        if policy == "ignore":
+            return Verdict(Outcome.UNCHECKED, name, key_blob)
+        revoked = [
+            entry
+            for entry in entries + self._bare
+            if entry.marker == REVOKED and _same_key(entry, key_blob)
+        ]
+        if revoked:
+            return Verdict(Outcome.REVOKED, name, key_blob, tuple(dict.fromkeys(revoked)))
+        equal = [entry for entry in self._trusted if entry.key_blob == key_blob]
+        key_type = equal[0].key_type if equal else blob_type(key_blob)
+        if key_type is not None and key_type.endswith(CERTIFICATE):
+            return Verdict(Outcome.UNSUPPORTED, name, key_blob)
+        if equal:
+            return Verdict(Outcome.ACCEPTED, name, key_blob, tuple(equal))
+        if self._plain:
+            return Verdict(Outcome.CHANGED, name, key_blob, tuple(self._plain))
+        outcome = {
+            "strict": Outcome.UNKNOWN_REFUSED,
+            "accept-new": Outcome.UNKNOWN_RECORD,
+            "accept-unknown": Outcome.UNKNOWN_ACCEPTED,
+        }[policy]
+        authority = any(entry.marker == CERT_AUTHORITY for entry in entries)
+        return Verdict(outcome, name, key_blob, only_authorities=authority)
 
 
 class KnownHosts:
@@ -197,70 +263,35 @@ class KnownHosts:
     def _find(self, name: str) -> list[Entry]:
         raw = encode(name)
         found = list(self._exact.get(raw, ()))
-        found += [
-            index
-            for index, salt, digest in self._hashed
-            if hmac.digest(salt, raw, "sha1") == digest
-        ]
-        found += [index for index in self._wild if matches_list(raw, self._lines[index].names)]
-        entries = (self._entry(index) for index in sorted(found))
-        return [entry for entry in entries if entry is not None]
+        for index, salt, digest in self._hashed:
+            if hmac.digest(salt, raw, "sha1") == digest:
+                found.append(index)
+        for index in self._wild:
+            if matches_list(raw, self._lines[index].names):
+                found.append(index)
+        entries = []
+        for index in sorted(found):
+            if index not in self._entries:
+                self._entries[index] = self._lines[index].entry()
+            entry = self._entries[index]
+            if entry is not None:
+                entries.append(entry)
+        return entries
 
-    def _entry(self, index: int) -> Entry | None:
-        if index not in self._entries:
-            self._entries[index] = self._lines[index].entry()
-        return self._entries[index]
+    def of_host(self, host: str, port: int = 22) -> Recorded:
+        """What is recorded for a host, to be asked more than once."""
+        name = lookup_name(host, port)
+        return Recorded(name, self._find(name), self._find(host) if port != 22 else [])
 
     def key_types(self, host: str, port: int = 22) -> list[str]:
-        """Types of the keys recorded for the host, in file order, for `algorithms_for`.
-
-        Where `check` would fall back to the bare name, so does this.
-        """
-        plain = _plain(self.lookup(host, port))
-        if not plain and port != 22:
-            plain = _plain(self.lookup(host))
-        return list(dict.fromkeys(entry.key_type for entry in plain))
+        """See `Recorded.key_types`."""
+        return list(self.of_host(host, port).key_types)
 
     def check(
         self, host: str, port: int, key_blob: bytes, policy: str = "accept-unknown"
     ) -> Verdict:
-        """Decide about the key that a server showed, as ssh(1) does.
-
-        Any plain entry of the name that equals the key accepts it.  Plain
-        entries and none equal: changed, even where the recorded keys are of
-        another type.  No plain entry under ``[host]:port``: an equal key under
-        the bare host name is accepted too.  A @cert-authority line vouches for
-        certificates only, so a plain key beside it is unknown; certificates
-        themselves are refused, because the library cannot verify them.
-
-        Raises:
-            ValueError: `policy` is not one of `POLICIES`.
-        """
-        if policy not in POLICIES:
-            raise ValueError(f"host_key_policy must be one of {', '.join(POLICIES)}")
-        name, shown = lookup_name(host, port), fingerprint(key_blob)
-        if policy == "ignore":
-            return Verdict(Outcome.UNCHECKED, name, shown)
-        entries = self.lookup(host, port)
-        bare = self.lookup(host) if port != 22 else []
-        revoked = [e for e in entries + bare if e.marker == REVOKED and _same_key(e, key_blob)]
-        if revoked:
-            return Verdict(Outcome.REVOKED, name, shown, tuple(dict.fromkeys(revoked)))
-        if (blob_type(key_blob) or "").endswith(CERTIFICATE):
-            return Verdict(Outcome.UNSUPPORTED, name, shown)
-        plain = _plain(entries)
-        equal = [e for e in plain or _plain(bare) if e.key_blob == key_blob]
-        if equal:
-            return Verdict(Outcome.ACCEPTED, name, shown, tuple(equal))
-        if plain:
-            return Verdict(Outcome.CHANGED, name, shown, tuple(plain))
-        outcome = {
-            "strict": Outcome.UNKNOWN_REFUSED,
-            "accept-new": Outcome.UNKNOWN_RECORD,
-            "accept-unknown": Outcome.UNKNOWN_ACCEPTED,
-        }[policy]
-        authority = any(entry.marker == CERT_AUTHORITY for entry in entries)
-        return Verdict(outcome, name, shown, only_authorities=authority)
+        """See `Recorded.check`."""
+        return self.of_host(host, port).check(key_blob, policy)
 
 
 def algorithms_for(known_types: Sequence[str], offered: Sequence[str]) -> list[str]:
@@ -319,4 +350,4 @@ def _plain(entries: Iterable[Entry]) -> list[Entry]:
 
 def expand(path: str | os.PathLike[str]) -> str:
     """The path as text, with the home folder in place of ``~``."""
-    return os.path.expanduser(os.fspath(path))
+    return os.path.expanduser(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 __all__ = ["Algorithms", "Options", "Prompt", "PromptRequest", "is_secret",
            "preferred_ciphers"]  # fmt: skip
@@ -111,6 +112,11 @@ class Algorithms:
     ciphers: tuple[str, ...] = CIPHERS
     macs: tuple[str, ...] = MACS
     compression: bool = False
+
+    @cached_property
+    def lists(self) -> tuple[str, str, str]:
+        """Key exchange, ciphers and MACs as one string each: what a batch sends many times."""
+        return ",".join(self.key_exchange), ",".join(self.ciphers), ",".join(self.macs)
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,7 +8,7 @@ functions only: ``import hussh`` must not pay for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KeyFileError
@@ -59,7 +59,7 @@ class PrivateKey:
                 f"private key {self.public.fingerprint} cannot sign with {algorithm}: "
                 f"{type(error).__name__} in the crypto library"
             ) from error
-        return string(algorithm.encode()) + string(signature)
+        return _label(algorithm) + string(signature)
 
     @property
     def is_quick(self) -> bool:
@@ -68,6 +68,11 @@ class PrivateKey:
 
     def __repr__(self) -> str:
         return f"<PrivateKey {self.public.algorithm} {self.public.fingerprint}>"
+
+
+@cache
+def _label(algorithm: str) -> bytes:
+    return string(algorithm.encode())
 
 
 def adopt(key: object, comment: str, source: Source) -> PrivateKey:

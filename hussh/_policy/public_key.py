@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 
 from ..errors import ProtocolError
@@ -46,7 +47,7 @@ class PublicKey:
     blob: bytes
     comment: str = ""
 
-    @property
+    @cached_property  # a batch names the same key at each host
     def fingerprint(self) -> str:
         """``SHA256:…``, as ``ssh-keygen -l`` prints it."""
         return fingerprint(self.blob)

@@ -26,6 +26,7 @@ MAX_JUMPS = 10
 
 # Means itself to /bin/sh wherever it stands in a word, and to no program looks like an option.
 _PLAIN = re.compile(r"[A-Za-z0-9_.:%@+,][A-Za-z0-9_.:%@+,-]*")
+_NO_HOST = re.compile(r"[@\[\],/\\]")
 _TOKEN = re.compile(r"%(.?)", re.DOTALL)
 _URL = re.compile(r"ssh://", re.IGNORECASE)
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -67,7 +68,7 @@ def check_host(host: object) -> str:
         raise ValueError(f"{shown} begins with '-'")
     if not name.isprintable() or " " in name:
         raise ValueError(f"{shown} contains blanks or control characters")
-    if any(char in name for char in "@[],/\\"):
+    if _NO_HOST.search(name):
         raise ValueError(f"{shown} is not a host name or an address")
     if (bracketed or ":" in name) and not _is_ipv6(name):
         raise ValueError(f"{shown} is not a host name or an IPv6 address")
@@ -84,7 +85,8 @@ def check_port(port: object) -> int:
     if isinstance(port, str):
         if port.isascii() and port.isdigit() and len(port) <= 8:
             number = int(port)
-    elif isinstance(port, SupportsIndex) and not isinstance(port, bool):
+    # An int first: to look for a protocol takes longer than all else here.
+    elif isinstance(port, int | SupportsIndex) and not isinstance(port, bool):
         number = operator.index(port)
     if not 1 <= number <= 65535:
         raise TypeError("port must be a valid integer between 1 and 65535")

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from enum import Enum
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from .._native.constants import Death, Phase
@@ -71,6 +71,20 @@ class _Outcome(Enum):
     FAILURE = "refused"
 
 
+@lru_cache(maxsize=64)
+def _head(username: str, method: str) -> bytes:
+    """What requests begin with (RFC 4252 section 5)."""
+    names = (username, "ssh-connection", method)
+    return bytes((REQUEST,)) + b"".join([string(name.encode()) for name in names])
+
+
+@lru_cache(maxsize=64)
+def _key_request(username: str, algorithm: str, blob: bytes, signed: bool) -> bytes:
+    """The same for a key, up to the signature (RFC 4252 section 7)."""
+    fields = boolean(signed) + string(algorithm.encode()) + string(blob)
+    return _head(username, "publickey") + fields
+
+
 def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text).strip()[:200]
 
@@ -102,10 +116,7 @@ class _Login:
     # -- messages
 
     def request(self, method: str, extra: bytes = b"") -> bytes:
-        user = string(self.options.username.encode())
-        return (
-            bytes((REQUEST,)) + user + string(b"ssh-connection") + string(method.encode()) + extra
-        )
+        return _head(self.options.username, method) + extra
 
     def reply(self) -> Op[Reader]:
         """The next message that is no banner; its type is still to be read."""
@@ -200,11 +211,13 @@ class _Login:
         Only RSA has two, and servers that list both may take one of them only: what
         OpenSSH lists is what it knows, whatever PubkeyAcceptedAlgorithms says.
         """
-        while public.algorithm.startswith("ssh-rsa") and self.link.phase < Phase.AUTH:
-            if self.link.dead:
-                raise self.death()
-            yield Progress(self.link)
-        takes = self.link.signature_algorithms
+        takes = None
+        if public.algorithm.startswith("ssh-rsa"):
+            while self.link.phase < Phase.AUTH:
+                if self.link.dead:
+                    raise self.death()
+                yield Progress(self.link)
+            takes = self.link.signature_algorithms
         names = signature_algorithms(public.algorithm, takes)
         if choice == 0:
             self.offered.add(public.blob)
@@ -213,8 +226,7 @@ class _Login:
         return names[choice] if choice < len(names) else None
 
     def key_request(self, algorithm: str, public: PublicKey, *, signed: bool = True) -> bytes:
-        extra = boolean(signed) + string(algorithm.encode()) + string(public.blob)
-        return self.request("publickey", extra)
+        return _key_request(self.options.username, algorithm, public.blob, signed)
 
     def agent_key(self, path: str, public: PublicKey, choice: int = 0) -> Op[_Outcome]:
         """RFC 4252 section 7, asking first whether a signature is worth making."""

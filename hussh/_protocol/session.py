@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .._native.constants import KEX_FAILURES, Death, Method, Phase
 from .._native.link import Link
 from .._policy.kept import KnownHostsFiles, known_hosts_file
-from .._policy.known_hosts import KnownHosts, algorithms_for, host_key_error
+from .._policy.known_hosts import Recorded, algorithms_for, host_key_error
 from .._policy.known_hosts_record import record
 from .._policy.options import Options
 from .._policy.wire import Reader, boolean, string
@@ -20,7 +21,7 @@ from ..errors import ConnectionLost, HusshError, NegotiationError, ProtocolError
 from .auth import AskAgent, authenticate
 from .core import Blocking, Op, Progress
 
-__all__ = ["Place", "confirm", "establish", "known_hosts", "prepare"]
+__all__ = ["Place", "confirm", "establish", "known_hosts", "prepare", "recorded"]
 
 #: libssh2 does not tell a forged host key signature from other failures of an exchange.
 FORGED = " (a forged host key signature looks like this, too)"
@@ -64,18 +65,23 @@ def known_hosts(options: Options) -> KnownHostsFiles:
     return known_hosts_file(() if options.host_key_policy == "ignore" else options.known_hosts)
 
 
+def recorded(options: Options) -> Recorded:
+    """What these files hold of this hop; reads them.  Raises HostKeyError."""
+    return known_hosts(options).load().of_host(options.host, options.port)
+
+
 def establish(
     link: Link,
     options: Options,
     place: Place,
     ask_agent: AskAgent,
-    known: KnownHosts | None = None,
+    known: Recorded | None = None,
 ) -> Op[None]:
     """From a fresh link to an authenticated one.
 
     Args:
         link: passed to `prepare` before, if `known` is given.
-        known: from `known_hosts`; None: do both here, before the first wait.  That is
+        known: from `recorded`; None: do both here, before the first wait.  That is
             only for a link that nobody else can pump.
 
     Raises NegotiationError, HostKeyError, AuthenticationError, ConnectionLost,
@@ -83,7 +89,7 @@ def establish(
     """
     try:
         if known is None:
-            known = known_hosts(options).load()
+            known = recorded(options)
             prepare(link, options, known)
         place.phase = "banner"
         yield from _exchange_keys(link, options, place)
@@ -99,22 +105,25 @@ def establish(
         raise place.mark(error) from error.__cause__
 
 
-def prepare(link: Link, options: Options, known: KnownHosts) -> None:
+def prepare(link: Link, options: Options, known: Recorded) -> None:
     """Say what to offer.  Before the first pump, by anybody: that may begin the key exchange."""
     wanted = options.algorithms
-    host_keys = wanted.host_keys
-    if options.host_key_policy != "ignore":
-        types = known.key_types(options.host, options.port)
-        host_keys = tuple(algorithms_for(types, host_keys))
-    link.prefer(Method.KEX, ",".join(wanted.key_exchange))
-    link.prefer(Method.HOSTKEY, ",".join(host_keys))
+    types = () if options.host_key_policy == "ignore" else known.key_types
+    key_exchange, ciphers, macs = wanted.lists
+    link.prefer(Method.KEX, key_exchange)
+    link.prefer(Method.HOSTKEY, _host_keys(types, wanted.host_keys))
     # The same both ways: libssh2 mixes up two different ciphers.
-    for kind in (Method.CRYPT_CS, Method.CRYPT_SC):
-        link.prefer(kind, ",".join(wanted.ciphers))
-    for kind in (Method.MAC_CS, Method.MAC_SC):
-        link.prefer(kind, ",".join(wanted.macs))
+    link.prefer(Method.CRYPT_CS, ciphers)
+    link.prefer(Method.CRYPT_SC, ciphers)
+    link.prefer(Method.MAC_CS, macs)
+    link.prefer(Method.MAC_SC, macs)
     if wanted.compression:
         link.compress()
+
+
+@lru_cache(maxsize=64)  # of most hosts keys of the same few types are recorded
+def _host_keys(types: tuple[str, ...], offered: tuple[str, ...]) -> str:
+    return ",".join(algorithms_for(types, offered))
 
 
 def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
@@ -216,9 +225,9 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
     )
 
 
-def _check_host_key(link: Link, options: Options, known: KnownHosts) -> Op[None]:
+def _check_host_key(link: Link, options: Options, known: Recorded) -> Op[None]:
     blob = link.hostkey
-    verdict = known.check(options.host, options.port, blob, options.host_key_policy)
+    verdict = known.check(blob, options.host_key_policy)
     if verdict.must_record and options.known_hosts:
         path = options.known_hosts[0]
         file = known_hosts_file((path,))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .._native.link import Link
-from .._policy.known_hosts import KnownHosts
+from .._policy.known_hosts import Recorded
 from .._policy.options import Options
 from .._policy.route import format_hop
 from ..errors import ConnectTimeout, HusshError
@@ -40,13 +40,13 @@ class Stage:
     """One hop on its way up.
 
     Attributes:
-        known: what is recorded of host keys; loaded by the driver, since that reads files.
+        known: what is recorded of its host keys; loaded by the driver, since that reads files.
         link: from when its byte stream exists.
     """
 
     options: Options
     place: Place
-    known: KnownHosts | None = None
+    known: Recorded | None = None
     link: Link | None = None
 
     def begin(self, link: Link) -> None:

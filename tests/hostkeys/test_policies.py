@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hmac
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hussh import Connection, HostKeyError
+from hussh._policy import known_hosts
 from tests.hostkeys.lines import found, line, name_of, write
 from tests.support.keys import Key, Keys
 from tests.support.sshd import Sshd
@@ -203,6 +206,25 @@ def test_hashed_names(target: Sshd, file: Path) -> None:
     connect(target, file).close()
     write(file, *others, hashed=True)
     assert refused(target, file).reason == "unknown"
+
+
+def test_hashed_names_are_compared_once(
+    target: Sshd, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection compares each hashed line once with each name that its key may be under."""
+    compared: list[bytes] = []
+
+    def noted(salt: bytes, name: bytes, kind: str) -> bytes:
+        compared.append(name)
+        return hmac.digest(salt, name, kind)
+
+    key = target.host_keys["ed25519"]
+    others = [line(f"host{number}.example", key) for number in range(4)]
+    write(file, *others, line(name_of(target), key), hashed=True)
+    monkeypatch.setattr(known_hosts, "hmac", SimpleNamespace(digest=noted))
+    connect(target, file).close()
+    names = [name_of(target).encode(), target.host.encode()]
+    assert sorted(compared) == sorted(names * 5)
 
 
 def test_certificate_authority_vouches_for_no_plain_key(target: Sshd, file: Path) -> None:

@@ -308,6 +308,16 @@ def test_a_finalizer_may_give_back() -> None:
     assert at(pacer)[1:3] == (1, 1)
 
 
+def test_given_back_before_it_was_in_the_queue() -> None:
+    """A turn that asks and gives back while the pacer is at work leaves nobody waiting."""
+    pacer = paced(1)
+    first, second = pacer.turn(BASTION), pacer.turn(BASTION)
+    second.wake = lambda: pacer.turn(BASTION).give_back()  # called with the lock held
+    first.give_back()
+    assert second.granted
+    assert at(pacer)[1:3] == (1, 0)
+
+
 def test_threads() -> None:
     """Of many threads that take turns, never more than the limit hold one, and each gets its."""
     pacer = Pacer(3)

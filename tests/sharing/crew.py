@@ -19,7 +19,7 @@ from hussh._native.link import Link
 from hussh._policy.options import Options
 from hussh._policy.wire import string
 from hussh._protocol.core import Blocking, Op
-from hussh._protocol.session import Place, establish, known_hosts, prepare
+from hussh._protocol.session import Place, establish, prepare, recorded
 
 T = TypeVar("T")
 LONG = bool(os.environ.get("HUSSH_LONG"))
@@ -122,7 +122,7 @@ class Stepper:
     def login(self) -> Stepper:
         """Key exchange and authentication."""
         place = Place("test", 0)
-        known = known_hosts(self.options).load()
+        known = recorded(self.options)
         prepare(self.link, self.options, known)
         self.finish(establish(self.link, self.options, place, _no_agent, known))
         return self

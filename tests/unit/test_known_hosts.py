@@ -422,11 +422,12 @@ def test_authority_is_no_plain_key() -> None:
 
 
 def test_certificates_are_refused_clearly() -> None:
-    """A host certificate is refused by name, even where everything unknown is accepted."""
+    """A host certificate is refused by name, recorded or not, where unknown keys are accepted."""
     blob = string(b"ssh-ed25519-cert-v01@openssh.com") + string(b"nonce")
-    verdict = check(line("a", A, "@cert-authority"), "a", blob, policy="accept-unknown")
-    assert verdict.outcome is Outcome.UNSUPPORTED
-    assert "certificate" in str(host_key_error(verdict))
+    for data in (line("a", A, "@cert-authority"), line("a", blob)):
+        verdict = check(data, "a", blob, policy="accept-unknown")
+        assert verdict.outcome is Outcome.UNSUPPORTED
+        assert "certificate" in str(host_key_error(verdict))
 
 
 def test_revoked_keys_are_known_in_any_encoding() -> None:
