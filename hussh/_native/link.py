@@ -12,6 +12,7 @@ reference counting frees inside out; C tolerates any other order.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import ChannelError, ConnectionClosed, ConnectionLost, HusshError, ProtocolError
@@ -59,7 +60,7 @@ class LinkState:
 class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
-    __slots__ = ("_ptr", "_info", "_tokens", "outer", "root", "token", "trash",
+    __slots__ = ("_ptr", "_info", "_tokens", "_root", "outer", "token", "trash",
                  "sessions", "sessions_ended", "sessions_left", "session_limit", "kept", "freed",
                  "_queue", "_queues",
                  "__weakref__")  # fmt: skip
@@ -68,8 +69,9 @@ class Link:
         if not ptr:
             raise MemoryError("no memory for an SSH session")
         self.outer = outer
-        self.root: Link = outer.link.root if outer is not None else self
-        self.trash: Trash = self.root.trash if outer is not None else Trash()
+        # Not itself for a root: in a cycle only the garbage collector would find it.
+        self._root: Link | None = outer.link.root if outer is not None else None
+        self.trash: Trash = outer.link.trash if outer is not None else Trash()
         #: Whether the C object has been given up.
         self.freed = False
         self._ptr = ptr  # not before: an interrupt may come between any two, and then __del__
@@ -124,6 +126,10 @@ class Link:
             raise ConnectionClosed("this connection is closed")
         return self._ptr
 
+    @property
+    def root(self) -> Link:
+        return self._root or self
+
     # -- the pump (roots only)
 
     def pump(self, budget: int) -> int:
@@ -158,10 +164,14 @@ class Link:
 
     # -- before the first pump
 
-    def prefer(self, kind: Method, names: str) -> None:
-        """Offer these algorithms, best first; ValueError if none of them is known."""
-        if lib.hussh_link_prefer(self.pointer, kind, names.encode("ascii")):
-            raise ValueError(f"no usable algorithm in {names!r}")
+    def prefer(self, offered: Iterable[tuple[Method, bytes]]) -> None:
+        """Offer these algorithms, comma-separated, best first; ValueError: none of them is known.
+
+        Of the kinds that are left out libssh2 offers what it has.
+        """
+        for kind, names in offered:
+            if lib.hussh_link_prefer(self._ptr or self.pointer, kind, names):
+                raise ValueError(f"no usable algorithm in {names.decode('ascii')!r}")
 
     def compress(self) -> None:
         lib.hussh_link_compress(self.pointer)

@@ -114,9 +114,12 @@ class Algorithms:
     compression: bool = False
 
     @cached_property
-    def lists(self) -> tuple[str, str, str]:
-        """Key exchange, ciphers and MACs as one string each: what a batch sends many times."""
-        return ",".join(self.key_exchange), ",".join(self.ciphers), ",".join(self.macs)
+    def lists(self) -> tuple[bytes, bytes, bytes]:
+        """Key exchange, ciphers and MACs as one name-list each (RFC 4251 section 5)."""
+        # Kept, because a batch offers them to every host.
+        offered = self.key_exchange, self.ciphers, self.macs
+        key_exchange, ciphers, macs = (",".join(names).encode("ascii") for names in offered)
+        return key_exchange, ciphers, macs
 
 
 @dataclass(frozen=True, repr=False)

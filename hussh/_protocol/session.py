@@ -110,20 +110,24 @@ def prepare(link: Link, options: Options, known: Recorded) -> None:
     wanted = options.algorithms
     types = () if options.host_key_policy == "ignore" else known.key_types
     key_exchange, ciphers, macs = wanted.lists
-    link.prefer(Method.KEX, key_exchange)
-    link.prefer(Method.HOSTKEY, _host_keys(types, wanted.host_keys))
-    # The same both ways: libssh2 mixes up two different ciphers.
-    link.prefer(Method.CRYPT_CS, ciphers)
-    link.prefer(Method.CRYPT_SC, ciphers)
-    link.prefer(Method.MAC_CS, macs)
-    link.prefer(Method.MAC_SC, macs)
+    link.prefer(
+        (
+            (Method.KEX, key_exchange),
+            (Method.HOSTKEY, _host_keys(types, wanted.host_keys)),
+            # The same both ways: libssh2 mixes up two different ciphers.
+            (Method.CRYPT_CS, ciphers),
+            (Method.CRYPT_SC, ciphers),
+            (Method.MAC_CS, macs),
+            (Method.MAC_SC, macs),
+        )
+    )
     if wanted.compression:
         link.compress()
 
 
 @lru_cache(maxsize=64)  # of most hosts keys of the same few types are recorded
-def _host_keys(types: tuple[str, ...], offered: tuple[str, ...]) -> str:
-    return ",".join(algorithms_for(types, offered))
+def _host_keys(types: tuple[str, ...], offered: tuple[str, ...]) -> bytes:
+    return ",".join(algorithms_for(types, offered)).encode("ascii")
 
 
 def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
