@@ -49,8 +49,7 @@ def _numeric(host: str, port: int) -> list[Address] | None:
     """The address that a host is given as; None: it is a name."""
     flags = socket.AI_NUMERICHOST
     try:
-        numeric = host.encode("ascii")  # of a str the module would make a name in Punycode first
-        return in_turns(socket.getaddrinfo(numeric, port, type=socket.SOCK_STREAM, flags=flags))
+        return in_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
     except (OSError, UnicodeError):
         return None
 
