@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import select
+from collections import deque
 from time import monotonic
 from typing import Any
 
@@ -51,8 +52,8 @@ class _Running(Running):
         if future is None or future.done():
             return
         tree = self._tree
-        if self.context is not None and tree.ready is not None:
-            tree.ready.append(self)
+        if self.context is not None and tree.turning:
+            tree.backlog.append(self)
         else:
             tree.in_loop(self.resolve)
 
@@ -65,16 +66,18 @@ class AsyncioTree(Tree):
     """A root link, the links over it, and asyncio's tasks that wait for them.
 
     Attributes:
-        ready: within a turn, the operations that it has yet to step.
+        turning: a turn is under way.
+        backlog: woken operations that this turn, or the next, has yet to step.
     """
 
-    ready: list[_Running] | None = None
+    turning = False
 
     def __init__(self, stream: Stream, loop: Loop) -> None:
         self._native: asyncio.AbstractEventLoop = loop.native
         self._watched = (-1, -1)  # the fd that the loop watches for input, and for output
         self._side: tuple[int, ...] = ()  # the side fds in `_several`
         self._simple = False  # one fd, for input, is watched
+        self.backlog: deque[_Running] = deque()
         self._again: asyncio.Handle | None = None  # a turn that is due without any fd
         self._timer: asyncio.TimerHandle | None = None
         # What takes the place of a leader while fds are watched.
@@ -152,7 +155,7 @@ class AsyncioTree(Tree):
                 return
             if self._side:
                 self._stream.read_side()
-            flags = self.root.pump(BUDGET)
+            flags = EVENTS if self.backlog else self.root.pump(BUDGET)
             if flags & EVENTS:
                 flags = self._serve()
             if not self._waiters and self.root.dead:
@@ -166,21 +169,27 @@ class AsyncioTree(Tree):
             self._leave()
 
     def _serve(self) -> int:
-        """Hand out the events, and step what may be stepped here; the bits of a pump."""
-        ready = self.ready = []
+        """Hand out the events, and step what may be stepped here; the bits of a pump.
+
+        What takes too long goes on in the loop's next turn.
+        """
+        backlog = self.backlog
+        self.turning = True
         try:
             self._dispatch()
-            end = monotonic() + TURN if ready else 0.0
-            for me in ready:
-                if monotonic() < end:
-                    self._advance(me)
-                else:
-                    me.resolve()
+            end = monotonic() + TURN if backlog else 0.0
+            while backlog:
+                self._advance(backlog.popleft())
+                if monotonic() >= end:
+                    break
+            flags = self._settle()
         finally:
-            self.ready = None
-        return self._settle()
+            self.turning = False
+        return flags | MORE if backlog else flags
 
     def _advance(self, me: _Running) -> None:
+        if me.future is None or me.future.done():
+            return  # its task goes on with it
         assert me.context is not None  # noqa: S101  (it is ours)
         me.woken = False
         need = None
@@ -250,6 +259,8 @@ class AsyncioTree(Tree):
             self._again = None
         if not self._native.is_closed():
             self._register(-1, -1)
+            while self.backlog:  # there will be no turn
+                self.backlog.popleft().resolve()
 
     def _rest(self) -> None:
         if not self._polls or self._waiters:
