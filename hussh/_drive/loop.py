@@ -30,7 +30,7 @@ class Loop:
         cancelled: what its tasks are cancelled with.
     """
 
-    __slots__ = ("native", "is_trio", "cancelled", "_current", "_thread", "_soon", "_task",
+    __slots__ = ("native", "is_trio", "cancelled", "_current", "_thread", "_soon", "_task", "_is_closed",
                  "__weakref__")  # fmt: skip
 
     def __init__(self) -> None:
@@ -40,6 +40,7 @@ class Loop:
         self.cancelled = anyio.get_cancelled_exc_class()
         self._thread = threading.get_ident()
         self._task: Callable[[], object] = _nothing
+        self._is_closed: Callable[[], object] = _nothing
         # Asked for each operation, so not through anyio.
         self._current: Callable[[], Any]
         # May be called from other threads, signal handlers and finalizers.
@@ -50,6 +51,7 @@ class Loop:
         else:
             self._current = sys.modules["asyncio"].get_running_loop
             self._task = sys.modules["asyncio"].current_task
+            self._is_closed = self.native.is_closed
             self._soon = self.native.call_soon_threadsafe
 
     def check(self) -> None:
@@ -91,6 +93,8 @@ class Loop:
 
     def soon(self, call: Callable[[], object]) -> bool:
         """Make a call in the loop, from anywhere; False: never, because the loop has ended."""
+        if self._is_closed():  # of a batch's connections each would else raise, to be caught here
+            return False
         try:
             self._soon(call)
         except RuntimeError:  # trio's RunFinishedError is one, too
