@@ -30,8 +30,8 @@ class Loop:
         cancelled: what its tasks are cancelled with.
     """
 
-    __slots__ = ("native", "is_trio", "cancelled", "_current", "_thread", "_soon", "_task", "_is_closed",
-                 "__weakref__")  # fmt: skip
+    __slots__ = ("native", "is_trio", "cancelled", "_current", "_thread", "_soon", "_task",
+                 "_is_closed", "__weakref__")  # fmt: skip
 
     def __init__(self) -> None:
         token = anyio.lowlevel.current_token()
