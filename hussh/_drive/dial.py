@@ -216,13 +216,20 @@ def begin(address: Address, failures: list[str]) -> Begun | None:
         failures.append(f"{place[0]}: {error.strerror}")
         return None
     code = sock.connect_ex(place)
-    if code == errno.EINPROGRESS:
-        # Linux says so even where it is done, as on loopback; asked again, it knows.
-        code = sock.connect_ex(place)
-    if code in CONNECTED or code == errno.EISCONN:
+    if code in CONNECTED:
         return Begun(sock, True)
-    if code in (errno.EINPROGRESS, errno.EALREADY):
-        return Begun(sock, False)
+    if code == errno.EINPROGRESS:
+        # Linux says so even where it is done, as on loopback.  A second connect() would know,
+        # too, but after a reset it throws away what the server has said before that.
+        return Begun(sock, _has_peer(sock))
     sock.close()
     failures.append(f"{place[0]}: {os.strerror(code)}")
     return None
+
+
+def _has_peer(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:  # not yet, never, or no more: polling tells
+        return False
+    return True

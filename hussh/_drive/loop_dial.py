@@ -73,7 +73,7 @@ class _Attempts:
 
     def at_once(self, addresses: list[Address]) -> bool:
         """Begin, if there is one address only; whether that has ended, well or not."""
-        if len(addresses) > 1:
+        if len(addresses) != 1:
             return False
         self._first = begin(addresses[0], self.failures)
         if self._first is not None and self._first.there:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from time import monotonic
 from typing import Any
 
 import pytest
 
-from hussh.errors import ConnectError, ConnectTimeout
+from hussh.errors import ConnectError, ConnectTimeout, ServerBusy
 from tests.conformance.apis import Api
 from tests.support.hostile import HostileServer, polite
 from tests.support.listeners import FullBacklog
@@ -150,3 +151,33 @@ async def test_a_name_that_does_not_exist(api: Api, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ConnectError, match="Name or service not known") as caught:
         await api.connect("no-such-name.test", 22, username="u", password="p")
     assert (caught.value.hop, caught.value.phase) == ("u@no-such-name.test:22", "dns")
+
+
+async def test_a_reset_after_words(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server says before it resets the connection is heard, however early that comes."""
+    real = socket.socket.connect_ex
+    at_once = struct.pack("ii", 1, 0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+
+        def connect_ex(sock: socket.socket, place: Any) -> int:
+            code = real(sock, place)
+            with suppress(BlockingIOError):
+                accepted, _ = listener.accept()
+                with accepted:
+                    accepted.sendall(b"Exceeded MaxStartups\r\n")
+                    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            return code
+
+        monkeypatch.setattr(socket.socket, "connect_ex", connect_ex)
+        port = listener.getsockname()[1]
+        with pytest.raises(ServerBusy) as caught:
+            await api.connect("127.0.0.1", port, username="u", password="p")
+    assert caught.value.server_text == "Exceeded MaxStartups"
+
+
+async def test_no_address(api: Api, resolve: Resolve) -> None:
+    """A resolver that finds nothing and does not say so is an error, too."""
+    resolve([])
+    with pytest.raises(ConnectError, match="cannot connect to many"):
+        await api.connect("many.test", 22, username="u", password="p")
