@@ -85,12 +85,18 @@ class Running:
     def step(self, answer: Any = None, error: BaseException | None = None) -> None:
         """Go on to the next need or to the end; raises what the operation raises."""
         self.moved = False
+        self.failure = None  # it is out of date, and holds this through its traceback
         try:
             self.need = self.op.send(answer) if error is None else self.op.throw(error)
         except StopIteration as done:
             self.need = None
             self.over = True
             self.result = done.value
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it is to raise what goes before a cancellation, such as KeyboardInterrupt."""
+        return self.failure is not None and not isinstance(self.failure, Exception)
 
     def take_over(self) -> None:
         """For its task: go on where somebody else has left it; raises what it has raised."""
@@ -215,7 +221,7 @@ class Tree(BaseTree[Running]):
                 try:
                     self._enter()
                     self._forget_waiter(me)
-                    if me.moved and error is None:
+                    if me.moved and (error is None or me.is_interrupted):
                         me.take_over()
                     else:
                         me.step(answer, error)

@@ -163,6 +163,7 @@ class AsyncioTree(Tree):
                 return
             self._watch(flags)
         except BaseException:
+            self.turning = False  # maybe it had not come to that
             self._wake_all()
             raise
         finally:
@@ -188,27 +189,28 @@ class AsyncioTree(Tree):
         return flags | MORE if backlog else flags
 
     def _advance(self, me: _Running) -> None:
+        """Step an operation; whatever is raised meanwhile, its task gets."""
         if me.future is None or me.future.done():
             return  # its task goes on with it
         assert me.context is not None  # noqa: S101  (it is ours)
-        me.woken = False
-        need = None
         try:
-            me.context.run(me.step)
-            need = me.need
-        except BaseException as error:
-            me.failure = error
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            if isinstance(need, Progress):
-                if need.of.token != me.token:
-                    self._forget_waiter(me)
-                    self._add_waiter(me, need.of.token)
-            else:
-                self._forget_waiter(me)
-                me.moved = True
-                me.resolve()
+            me.woken = False
+            try:
+                me.context.run(me.step)
+                need = me.need
+                if isinstance(need, Progress):
+                    if need.of.token != me.token:
+                        self._forget_waiter(me)
+                        self._add_waiter(me, need.of.token)
+                    return
+            except BaseException as error:
+                me.failure = error
+            me.moved = True
+            me.resolve()
+        except BaseException as interrupt:  # of a signal handler, between any two
+            me.failure = interrupt
+            me.moved = True
+            me.resolve()
 
     def _watch(self, flags: int) -> None:
         """Let the loop call us for what a pump has left to wait for."""

@@ -27,7 +27,7 @@ LIMIT = 10_000  # milliseconds for commands that should take a few
 
 
 @cache
-def _places(code: CodeType) -> frozenset[int]:
+def places(code: CodeType) -> frozenset[int]:
     """Offsets of instructions before which the interpreter looks for signals."""
     found = set()
     name, begin = "RESUME", True
@@ -58,7 +58,7 @@ class Injector:
 
     def step(self, frame: FrameType, event: str, argument: Any) -> Any:
         """Count the places."""
-        if event == "opcode" and frame.f_lasti in _places(frame.f_code):
+        if event == "opcode" and frame.f_lasti in places(frame.f_code):
             self.left -= 1
             if not self.left:
                 self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
