@@ -47,6 +47,12 @@ async def dial(host: str, port: int, deadline: float | None) -> SocketStream:
 
 def _numeric(host: str, port: int) -> list[Address] | None:
     """The address that a host is given as; None: it is a name."""
+    try:
+        # Of every host getaddrinfo() makes a name in Punycode first, which takes longer than this.
+        socket.inet_pton(socket.AF_INET, host)
+        return [(socket.AF_INET, (host, port))]
+    except OSError:
+        pass
     flags = socket.AI_NUMERICHOST
     try:
         return in_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
