@@ -92,6 +92,8 @@ class Running:
             self.need = None
             self.over = True
             self.result = done.value
+        finally:
+            error = None  # its traceback will hold this frame
 
     @property
     def is_interrupted(self) -> bool:
@@ -255,6 +257,7 @@ class Tree(BaseTree[Running]):
             calm = isinstance(raised, HusshError | DeadlineExceeded | self._loop.cancelled)
             raise
         finally:
+            error = None  # its traceback holds this frame, and so the tree
             if not me.concluded:
                 try:
                     self._enter()

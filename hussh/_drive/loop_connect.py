@@ -138,11 +138,14 @@ async def connect(
             way.undo()
             if way.tree is not None and way.tree.closed:
                 await way.tree.gone()
-        if isinstance(error, DeadlineExceeded):
-            raise told from None
-        if isinstance(error, HusshError):
-            raise told from told.__cause__
-        raise
+        try:
+            if isinstance(error, DeadlineExceeded):
+                raise told from None
+            if isinstance(error, HusshError):
+                raise told from told.__cause__
+            raise
+        finally:
+            del told  # whose traceback holds this frame, and so the tree
 
 
 async def _bring_up_one(

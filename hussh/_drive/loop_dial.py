@@ -51,7 +51,7 @@ def _numeric(host: str, port: int) -> list[Address] | None:
         # Of every host getaddrinfo() makes a name in Punycode first, which takes longer than this.
         socket.inet_pton(socket.AF_INET, host)
         return [(socket.AF_INET, (host, port))]
-    except OSError:
+    except (OSError, ValueError):
         pass
     flags = socket.AI_NUMERICHOST
     try:

@@ -97,6 +97,11 @@ class _Attempt:
             self._over = anyio.Event()
         await self._over.wait()
 
+    def failed(self, error: HusshError) -> None:
+        """For those who wait, if any: its traceback holds frames that hold this."""
+        if self._over is not None:
+            self.error = error
+
     def end(self) -> None:
         if self._over is not None:
             self._over.set()
@@ -282,7 +287,7 @@ class Shared:
                 raise ConnectionClosed("the connection was closed while it was being opened")
             return session
         except HusshError as error:
-            attempt.error = error
+            attempt.failed(error)
             raise
         finally:
             self._attempt = None
