@@ -26,7 +26,10 @@ _step = Running.step
 
 
 def _counted_step(running: Running, *arguments: Any) -> None:
-    _step(running, *arguments)
+    try:
+        _step(running, *arguments)
+    finally:
+        del arguments  # an error among them holds this frame through its traceback
     stepped = _stepped.get()
     if stepped is not None and not running.over and _outside_of_tasks():
         stepped.suspended()
