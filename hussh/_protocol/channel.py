@@ -10,15 +10,15 @@ from .._policy.wire import string, uint32
 from ..errors import ChannelRefused, JumpRefused
 from .core import Blocking, Op, Progress
 
-__all__ = ["open_direct", "open_session"]
+__all__ = ["STILLBORN_MAX", "open_direct", "open_session", "was_unheard"]
 
 SESSION_WINDOW = 2 * 1024 * 1024
 #: A link over a channel keeps its window open for all of its own channels.
 JUMP_WINDOW = 8 * 1024 * 1024
 
 #: A server may close a session in the same breath in which it opened it (dropbear
-#: 2022.83 does, when it has just reaped the command of another).  Nothing was asked
-#: of that one, so another takes its place, so many times.
+#: 2022.83 does, when it has just reaped the command of another).  Nothing was done
+#: for that one, so another takes its place, so many times.
 STILLBORN_MAX = 3
 #: How often one asks again for the place of a session which we closed: the first times after a
 #: round trip each, then also after pauses, which grow by so many seconds, 1.95 in all.
@@ -129,6 +129,16 @@ def open_session(
             reason_code=code,
             reason_text=text,
         )
+
+
+def was_unheard(channel: Channel) -> bool:
+    """Whether a session was closed before the server had read what was asked of it.
+
+    A server answers the requests of a channel in their order (RFC 4254 section 5.4), and
+    where it closes that channel without an answer it has done nothing for it.
+    """
+    info = channel.look()
+    return bool(info.closed and not info.replies)
 
 
 def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:

@@ -14,7 +14,7 @@ from ..errors import (
     HusshError,
     OutputLimitExceeded,
 )
-from .channel import open_session
+from .channel import STILLBORN_MAX, open_session, was_unheard
 from .core import DeadlineExceeded, Op, Progress
 
 __all__ = ["execute"]
@@ -125,6 +125,29 @@ def execute(
     max_output is thrown away instead, the result says so, and the command goes
     on.  `time_limit` is how the error words the limit.
     """
+    left = STILLBORN_MAX
+    while True:
+        once = _execute(
+            link, command, stdin, max_output, discard, wait, time_limit, may_repeat=left > 0
+        )
+        result = yield from once
+        if result is not None:
+            return result
+        left -= 1
+
+
+def _execute(
+    link: Link,
+    command: bytes,
+    stdin: bytes,
+    max_output: int | None,
+    discard: bool,
+    wait: Literal["eof", "exit"],
+    time_limit: str,
+    *,
+    may_repeat: bool,
+) -> Op[SSHResult | None]:
+    """`execute`; None: the server closed the channel before it had read the request."""
     try:
         channel = yield from open_session(link, ends_by_itself=True)
     except DeadlineExceeded:
@@ -153,6 +176,8 @@ def execute(
             if info.replies and info.failures & 1:
                 raise ChannelError("the server refused to run a command (exec request denied)")
             if info.closed:  # complete, even if the connection has ended with it
+                if may_repeat and was_unheard(channel) and not link.dead:
+                    return None
                 return output.result(finished=True)
             link.check()
             if wait == "exit" and info.exit_known and drain.done():

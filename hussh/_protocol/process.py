@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
 from ..errors import ChannelError
-from .channel import open_session
+from .channel import STILLBORN_MAX, open_session, was_unheard
 from .core import Op, Progress
 
 __all__ = ["Exit", "Pty", "discard", "exit_of", "read", "read_any", "start", "wait", "write"]
@@ -81,6 +81,23 @@ def start(
         + string(check_text(f"env[{name!r}]", value).encode("utf-8", "surrogateescape"))
         for name, value in (env or {}).items()
     ]
+    left = STILLBORN_MAX
+    while True:
+        channel = yield from _start(link, command, pty, variables, may_repeat=left > 0)
+        if channel is not None:
+            return channel
+        left -= 1
+
+
+def _start(
+    link: Link,
+    command: bytes | None,
+    pty: Pty | None,
+    variables: Iterable[bytes],
+    *,
+    may_repeat: bool,
+) -> Op[Channel | None]:
+    """`start`; None: the server closed the channel before it had read what was asked."""
     channel = yield from open_session(link)
     try:
         for variable in variables:
@@ -98,6 +115,9 @@ def start(
         while (info := channel.look()).replies < len(wanted) and not info.closed:
             link.check()
             yield Progress(channel)
+        if may_repeat and was_unheard(channel):
+            channel.free()
+            return None
         for number, what in enumerate(wanted):
             if info.failures >> number & 1 or info.replies <= number:
                 raise ChannelError(f"the server refused {what} (request denied)")
