@@ -25,6 +25,12 @@ class Alarm(Exception):
     """What the signal handlers of some applications raise."""
 
 
+def _is_in_finalizer(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
 class Interrupt:
     """Raises at the n-th place of a turn where a signal's handler could; `came`: it has."""
 
@@ -39,6 +45,8 @@ class Interrupt:
             self._turn = frame
         if self._turn is None or not frame.f_code.co_filename.endswith(CODE):
             return None
+        if _is_in_finalizer(frame):
+            return None  # what is raised there the interpreter reports, and nobody gets
         frame.f_trace_opcodes = True
         return self.step
 
