@@ -142,13 +142,13 @@ class AsyncioTree(Tree):
 
     def _turn(self) -> None:
         """An fd is ready, or somebody wants somebody to look; called by the loop."""
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
-        if not self._polls:
-            return
         try:
             self._enter()
+            again, self._again = self._again, None
+            if again is not None:
+                again.cancel()
+            if not self._polls:
+                return
             if self.closed:
                 self._unwatch()
                 self._release()  # left to us by end()
@@ -164,6 +164,7 @@ class AsyncioTree(Tree):
             self._watch(flags)
         except BaseException:
             self.turning = False  # maybe it had not come to that
+            self._again = None
             self._wake_all()
             raise
         finally:

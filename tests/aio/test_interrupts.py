@@ -53,6 +53,8 @@ class Interrupt:
     def step(self, frame: FrameType, event: str, _argument: Any) -> Any:
         if event == "return" and frame is self._turn:
             self._turn = None
+        elif frame is self._turn and frame.f_lasti == min(places(frame.f_code)):
+            pass  # before a turn begins it is lost as any callback of the loop's would be
         elif event == "opcode" and not self.came and frame.f_lasti in places(frame.f_code):
             self.at -= 1
             if not self.at:
