@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import sleep
+from typing import TypeVar
 
 from .._native.constants import ChannelState
 from .._native.link import Channel, Link
@@ -10,7 +12,9 @@ from .._policy.wire import string, uint32
 from ..errors import ChannelRefused, JumpRefused
 from .core import Blocking, Op, Progress
 
-__all__ = ["STILLBORN_MAX", "open_direct", "open_session", "was_unheard"]
+__all__ = ["open_direct", "open_session", "until_heard", "was_unheard"]
+
+T = TypeVar("T")
 
 SESSION_WINDOW = 2 * 1024 * 1024
 #: A link over a channel keeps its window open for all of its own channels.
@@ -139,6 +143,20 @@ def was_unheard(channel: Channel) -> bool:
     """
     info = channel.look()
     return bool(info.closed and not info.replies)
+
+
+def until_heard(attempt: Callable[[bool], Op[T | None]]) -> Op[T]:
+    """Ask on one channel after the other, until the server has read what was asked.
+
+    `attempt` asks on a channel of its own.  Its argument tells whether it may return
+    None, for `was_unheard`, and is made again then; if not, it must come to an end.
+    """
+    left = STILLBORN_MAX
+    while True:
+        result = yield from attempt(left > 0)
+        if result is not None:
+            return result
+        left -= 1
 
 
 def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:

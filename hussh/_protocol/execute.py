@@ -14,7 +14,7 @@ from ..errors import (
     HusshError,
     OutputLimitExceeded,
 )
-from .channel import STILLBORN_MAX, open_session, was_unheard
+from .channel import open_session, until_heard, was_unheard
 from .core import DeadlineExceeded, Op, Progress
 
 __all__ = ["execute"]
@@ -125,15 +125,13 @@ def execute(
     max_output is thrown away instead, the result says so, and the command goes
     on.  `time_limit` is how the error words the limit.
     """
-    left = STILLBORN_MAX
-    while True:
-        once = _execute(
-            link, command, stdin, max_output, discard, wait, time_limit, may_repeat=left > 0
+    return (
+        yield from until_heard(
+            lambda may_repeat: _execute(
+                link, command, stdin, max_output, discard, wait, time_limit, may_repeat
+            )
         )
-        result = yield from once
-        if result is not None:
-            return result
-        left -= 1
+    )
 
 
 def _execute(
@@ -144,10 +142,9 @@ def _execute(
     discard: bool,
     wait: Literal["eof", "exit"],
     time_limit: str,
-    *,
     may_repeat: bool,
 ) -> Op[SSHResult | None]:
-    """`execute`; None: the server closed the channel before it had read the request."""
+    """`execute` on one channel; None: see `until_heard`."""
     try:
         channel = yield from open_session(link, ends_by_itself=True)
     except DeadlineExceeded:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
 from ..errors import ChannelError
-from .channel import STILLBORN_MAX, open_session, was_unheard
+from .channel import open_session, until_heard, was_unheard
 from .core import Op, Progress
 
 __all__ = ["Exit", "Pty", "discard", "exit_of", "read", "read_any", "start", "wait", "write"]
@@ -81,12 +81,9 @@ def start(
         + string(check_text(f"env[{name!r}]", value).encode("utf-8", "surrogateescape"))
         for name, value in (env or {}).items()
     ]
-    left = STILLBORN_MAX
-    while True:
-        channel = yield from _start(link, command, pty, variables, may_repeat=left > 0)
-        if channel is not None:
-            return channel
-        left -= 1
+    return (
+        yield from until_heard(lambda may_repeat: _start(link, command, pty, variables, may_repeat))
+    )
 
 
 def _start(
@@ -94,10 +91,9 @@ def _start(
     command: bytes | None,
     pty: Pty | None,
     variables: Iterable[bytes],
-    *,
     may_repeat: bool,
 ) -> Op[Channel | None]:
-    """`start`; None: the server closed the channel before it had read what was asked."""
+    """`start` on one channel; None: see `until_heard`."""
     channel = yield from open_session(link)
     try:
         for variable in variables:
