@@ -124,10 +124,11 @@ class Tree(BaseTree[Running]):
 
     # -- what asyncio and trio add
 
-    def _waiter(self, op: Op[Any]) -> Running:
+    def _running(self, op: Op[Any], *, ours: bool) -> Running:
+        """What stands for an operation that `run` has been given."""
         raise NotImplementedError
 
-    def _prepare(self, me: Any, ours: bool) -> None:
+    def _prepare(self, me: Any) -> None:
         """An operation is about to wait, within the step that has come to that."""
 
     async def _wait(self, me: Any, deadline: float | None) -> bool:
@@ -206,7 +207,7 @@ class Tree(BaseTree[Running]):
         """
         self.check_process()
         self.check_loop()
-        me = self._waiter(op)
+        me = self._running(op, ours=ours)
         answer: Any = None
         error: BaseException | None = None
         cancelled = False
@@ -233,7 +234,7 @@ class Tree(BaseTree[Running]):
                     need = me.need
                     if isinstance(need, Progress):
                         self._add_waiter(me, need.of.token)
-                        self._prepare(me, ours)
+                        self._prepare(me)
                 finally:
                     self._leave()
                 answer = error = None

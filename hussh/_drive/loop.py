@@ -119,7 +119,7 @@ _last = _Last()
 def this_loop() -> Loop:
     """The event loop of the task that calls this.
 
-    Finding out takes anyio a hundred steps, and each connection asks three times.
+    It asks anyio only where that is another one than last time: each connection asks three times.
     """
     loop = _last.loop()
     if loop is None or not loop.has_this_task:

@@ -36,15 +36,15 @@ class _Running(Running):
 
     Attributes:
         future: exists while its task sleeps.
-        context: of its task, where a turn of the loop may step it.
+        context: a copy of its task's, where a turn of the loop may step it; else None.
     """
 
     __slots__ = ("future", "context", "_tree")
 
-    def __init__(self, op: Op[Any], tree: AsyncioTree) -> None:
+    def __init__(self, op: Op[Any], tree: AsyncioTree, *, ours: bool) -> None:
         super().__init__(op)
         self.future: asyncio.Future[None] | None = None
-        self.context: contextvars.Context | None = None
+        self.context = contextvars.copy_context() if ours else None
         self._tree = tree
 
     def wake(self) -> None:
@@ -84,10 +84,10 @@ class AsyncioTree(Tree):
         self._nobody: Any = object()
         super().__init__(stream, loop)
 
-    def _waiter(self, op: Op[Any]) -> _Running:
-        return _Running(op, self)
+    def _running(self, op: Op[Any], *, ours: bool) -> _Running:
+        return _Running(op, self, ours=ours)
 
-    def _prepare(self, me: _Running, ours: bool) -> None:
+    def _prepare(self, me: _Running) -> None:
         if self.closed:
             return
         if self._polls:
@@ -97,8 +97,6 @@ class AsyncioTree(Tree):
             self._begin()
         if not me.woken:
             me.future = self._native.create_future()
-            if ours and me.context is None:
-                me.context = contextvars.copy_context()
 
     async def _wait(self, me: _Running, deadline: float | None) -> bool:
         suspended = False
@@ -110,7 +108,7 @@ class AsyncioTree(Tree):
                 if me.future is None:
                     try:
                         self._enter()
-                        self._prepare(me, me.context is not None)
+                        self._prepare(me)
                     finally:
                         self._leave()
                     if me.future is None:  # woken, or closed

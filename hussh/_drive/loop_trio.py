@@ -48,7 +48,7 @@ class TrioTree(Tree):
         self._timer = _Timer(self)
         super().__init__(stream, loop)
 
-    def _waiter(self, op: Op[Any]) -> _Running:
+    def _running(self, op: Op[Any], *, ours: bool) -> _Running:
         return _Running(op, self)
 
     async def _wait(self, me: _Running, deadline: float | None) -> bool:
