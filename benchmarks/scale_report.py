@@ -71,8 +71,8 @@ HEAD = (
     "KiB each, idle", "after exec", "at the peak", "fds",
 )  # fmt: skip
 WAKES = (
-    "targets", "bastions", "packets", "poll returns", "per packet", "operations woken",
-    "per packet", "packets", "poll returns", "per packet", "operations woken", "per packet",
+    "targets", "bastions", "packets", "poll returns", "per packet", "tasks woken",
+    "per packet", "packets", "poll returns", "per packet", "tasks woken", "per packet",
 )  # fmt: skip
 
 
@@ -205,9 +205,10 @@ def report(rows: list[Row], at_once: int) -> str:
             "",
             "For each connection (the first five columns) and each command (the last five), in a",
             "round that is not part of the times above. Packets are those that come from the",
-            "bastions. More packets than returns of poll arrive together; of the operations only",
-            "those are woken whose target the packet was for. A command costs more CPU time where",
-            "the packets come in smaller parts and the client has to be woken more often.",
+            "bastions. More packets than returns of poll arrive together; most of them wake no task,",
+            "since the loop's callback steps the operations of those targets that they are for. A",
+            "command costs more CPU time where the packets come in smaller parts and the client has",
+            "to be woken more often.",
             "",
             *table(WAKES, [wake_cells(row) for row in plain if "counts" in row]),
             "",

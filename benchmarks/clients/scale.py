@@ -51,7 +51,7 @@ class Counts:
     """What woke whom, since the last look.
 
     polls: returns of the loop's selector that brought something; pumps: calls of the C
-    pump; wakes: operations that were resumed.
+    pump; wakes: tasks that were resumed.
     """
 
     polls = pumps = wakes = 0
