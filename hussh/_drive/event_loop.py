@@ -51,7 +51,7 @@ __all__ = ["Running", "Tree"]
 T = TypeVar("T")
 
 #: Seconds that an operation may go on without giving other tasks a turn.
-TURN = 0.005
+TURN = 0.003
 #: Seconds that a cancelled operation lets its call in a thread end; files are faster.
 LAST_MOMENT = 0.5
 

@@ -339,8 +339,10 @@ def open_folder() -> Iterator[Path]:
 def _python_for_everybody() -> str:
     """An interpreter that other users may start: not one inside root's home folder."""
     for name in (sys.executable, "/usr/bin/python3"):
-        real = Path(name).resolve()
-        if real.is_file() and all(path.stat().st_mode & 1 for path in (real, *real.parents)):
+        given = Path(name)
+        real = given.resolve()
+        way = (real, *real.parents, *given.parents)
+        if real.is_file() and all(path.stat().st_mode & 1 for path in way):
             return name
     pytest.skip("no Python that other users may start")
 
