@@ -66,7 +66,11 @@ class Command(Running[H]):
         return self.returncode
 
     def send_signal(self, name: str) -> None:
-        """Ask the server to send a signal, named without "SIG" (RFC 4254 section 6.9)."""
+        """Ask the server to send a signal, named without "SIG" (RFC 4254 section 6.9).
+
+        Nothing is answered.  sshd signals a process group that a command makes for itself
+        when it begins, so what comes within its first milliseconds may reach nobody.
+        """
 
         def send() -> None:
             if ops.exit_of(self._channel) is None:

@@ -29,7 +29,10 @@ def test_places_of_killed_commands_are_free_again(connection: Connection, how: s
                 with pytest.raises(CommandTimeout):
                     connection.execute("exec sleep 100", timeout=1)
         else:
-            running = [connection.popen("exec sleep 100") for _ in range(10)]
+            running = [connection.popen("echo on; exec sleep 100") for _ in range(10)]
+            for process in running:
+                # sshd signals a process group, which a child has not made at once.
+                assert process.stdout.readline() == b"on\n"
             with pytest.raises(ChannelRefused):
                 connection.popen("true")
             with pytest.raises(ChannelRefused):
