@@ -44,6 +44,8 @@ WARM_UP = 100
 CONNECTIONS = 1000
 COMMANDS = 2000
 MOST_ROUNDS = 20
+#: How many processes measure a row, and one with enough targets for all to be measured in a round.
+MOST_PROCESSES, FEWER_PROCESSES = 5, 3
 #: For a real target sshd forks twice.
 REAL_COMMANDS = 500
 #: Seconds until hussh trusts the times of a file that was written; until then it reads the file
@@ -70,7 +72,7 @@ class Plan(NamedTuple):
     def processes(self) -> int:
         if self.kind == "real":
             return 1  # what takes the time there is the servers'
-        return 3 if self.targets < CONNECTIONS else 2
+        return MOST_PROCESSES if self.targets < CONNECTIONS else FEWER_PROCESSES
 
     @property
     def repeat(self) -> int:
@@ -222,7 +224,9 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=COUNTS[-1], help="no row with more targets")
     parser.add_argument("--real", type=int, default=1000, help="most targets that are real sshds")
     parser.add_argument("--at-once", type=int, default=100, help="connections made at a time")
-    parser.add_argument("--turns", type=int, default=3, help="most processes that measure a row")
+    parser.add_argument(
+        "--turns", type=int, default=MOST_PROCESSES, help="most processes that measure a row"
+    )
     parser.add_argument("--short", action="store_true", help="--most 1000 --real 100 --turns 1")
     parser.add_argument("--output", type=Path, default=TOP / "docs", help="folder for the results")
     arguments = parser.parse_args()
