@@ -139,10 +139,13 @@ def was_unheard(channel: Channel) -> bool:
     """Whether a session was closed before the server had read what was asked of it.
 
     A server answers the requests of a channel in their order (RFC 4254 section 5.4), and
-    where it closes that channel without an answer it has done nothing for it.
+    where it closes that channel without a word it has done nothing for it.  Some never
+    answer, but run what they are asked for: output or a status says so, if it is still
+    in the channel.
     """
     info = channel.look()
-    return bool(info.closed and not info.replies)
+    heard = info.replies or info.exit_known or info.out or info.err
+    return bool(info.closed and not heard)
 
 
 def until_heard(attempt: Callable[[bool], Op[T | None]]) -> Op[T]:

@@ -173,7 +173,8 @@ def _execute(
             if info.replies and info.failures & 1:
                 raise ChannelError("the server refused to run a command (exec request denied)")
             if info.closed:  # complete, even if the connection has ended with it
-                if may_repeat and was_unheard(channel) and not link.dead:
+                unheard = not output.size and was_unheard(channel)
+                if may_repeat and unheard and not link.dead:
                     return None
                 return output.result(finished=True)
             link.check()

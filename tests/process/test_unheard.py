@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from hussh import ChannelError, Connection
-from tests.support.hostile import ChannelRequest, Conn, HostileServer
+from tests.support.hostile import (
+    Channel,
+    ChannelRequest,
+    Conn,
+    HostileServer,
+    Services,
+    polite,
+)
 
 AT_MOST = 4
 
@@ -61,3 +70,31 @@ def test_not_for_ever() -> None:
         with pytest.raises(ChannelError, match="refused a command"):
             connection.popen("echo heard")
     assert deaf.opened == 2 * AT_MOST
+
+
+def _silently(request: ChannelRequest) -> None:
+    request.want_reply = False
+
+
+@pytest.mark.parametrize(
+    "said",
+    [lambda channel: channel.send_data(b"done\n"), lambda channel: channel.exit_status(3)],
+    ids=["output", "status"],
+)
+def test_what_was_heard_is_not_asked_again(said: Callable[[Channel], None]) -> None:
+    """A server that answers no request has run the command all the same, if it says anything."""
+    ran: list[str] = []
+
+    def run(channel: Channel, command: str) -> None:
+        ran.append(command)
+        said(channel)
+        channel.send_close()
+
+    services = Services(execute=run, requested=_silently)
+    with HostileServer(polite(services=services)) as server, connected(server) as connection:
+        result = connection.execute("once")
+        assert (result.stdout, result.status) in [("done\n", -1), ("", 3)]
+        assert ran == ["once"]
+        with pytest.raises(ChannelError):
+            connection.popen("again")
+        assert ran == ["once", "again"]
