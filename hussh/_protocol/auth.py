@@ -447,5 +447,10 @@ def _with_defaults(login: _Login) -> Op[bool]:
 
 def _existing_defaults() -> Iterator[os.PathLike[str]]:
     for path in default_key_paths(os.path.expanduser("~")):
-        if path.exists():
-            yield path
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass  # such as a home of another user: whoever reads it says that it cannot be
+        yield path

@@ -94,6 +94,20 @@ def test_default_file_that_cannot_be_used(target: Sshd, keys: Keys, home: Path) 
     assert attempts(target) == [("publickey", "accepted")]
 
 
+def test_home_that_cannot_be_looked_at(
+    target: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one cannot look for default keys, the login fails as without any, and says so."""
+    # As with a home of another user, which would not stop root; a name that is too long does.
+    monkeypatch.setenv("HOME", str(tmp_path / ("h" * 300)))
+    error = refused(target, known_hosts=())
+    assert type(error) is AuthenticationError
+    assert str(error).startswith(NOTHING_WORKS)
+    assert error.phase == "auth"
+    assert len(error.tried) == 3
+    assert all("(KeyUnreadable)" in tried for tried in error.tried)
+
+
 def test_nothing_works(target: Sshd, keys: Keys, agent: SshAgent, home: Path) -> None:
     """When agent and files are refused the error has the known text and names every key."""
     inside, locked = keys.get(name="stranger"), keys.get("ecdsa-256", name="x", passphrase="lock")
