@@ -46,8 +46,7 @@ class _Input(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        return self._process._run(ops.write(self._process._channel, view))
+        return self._process._run(ops.write(self._process._channel, data))
 
     def close(self) -> None:
         if not self.closed:

@@ -152,6 +152,7 @@ class Shell(Running[H]):
 
 def typed(data: str | bytes, add_newline: bool | None) -> bytes:
     """A line as it goes to a shell; None for `add_newline` counts as True, as in hussh 0.3.3."""
-    raw = data.encode() if isinstance(data, str) else bytes(data)
+    # Not bytes(data): that makes a number that many NULs.
+    raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))
     wanted = add_newline is None or add_newline
     return raw + b"\n" if wanted and not raw.endswith(b"\n") else raw

@@ -158,15 +158,15 @@ def read_any(channel: Channel, out: bytearray, err: bytearray) -> Op[int]:
 
 
 def write(channel: Channel, data: bytes | bytearray | memoryview) -> Op[int]:
-    """Hand over all of `data`; returns its length.
+    """Hand over all of `data`; returns how many bytes that are.
 
     Raises ChannelError when the command has ended and reads no more.
     """
-    unsent = memoryview(data)
+    unsent = view = memoryview(data).cast("B")  # the items of a buffer may be larger than bytes
     while True:
         unsent = unsent[channel.write(unsent) :]
         if not unsent:
-            return len(data)
+            return len(view)
         yield Progress(channel)
 
 

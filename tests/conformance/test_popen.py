@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,16 @@ async def test_talking(client: Client) -> None:
         assert await process.wait() == 7
     assert (process.returncode, process.signal) == (7, None)
     assert "returncode=7" in repr(process.real)
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_items_larger_than_bytes(client: Client) -> None:
+    """Of a buffer whose items are not bytes every byte is written, and counted."""
+    samples = memoryview(array("i", range(1000)))
+    async with client.face.popen("cat") as process:
+        assert await process.stdin.write(samples) == samples.nbytes
+        await process.stdin.close()
+        assert await process.stdout.read() == samples.tobytes()
 
 
 @pytest.mark.parametrize("client", FOUR, indirect=True)

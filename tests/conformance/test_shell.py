@@ -87,6 +87,8 @@ async def test_errors_and_close(client: Client) -> None:
             raise ZeroDivisionError
     assert shell.result is None
     shell = await client.face.shell()
+    with pytest.raises(TypeError, match="bytes-like"):
+        await shell.send(3)
     await shell.close()
     await shell.close()
     assert (await client.execute("echo on")).stdout == "on\n"
