@@ -319,12 +319,8 @@ class Tree(BaseTree[Running]):
 
     def _beat(self) -> None:
         """Probe what is due; never raises, since the loop itself makes this call."""
-        try:
-            self._rounds.beat()
-            when = self._rounds.due() if self._rounds.live() else None
-        except Exception:
-            when = monotonic() + TURN  # the link that failed is not tended any more
-        self._set_timer(when)
+        self._rounds.beat()
+        self._set_timer(self._rounds.due() if self._rounds.live() else None)
 
     # -- ending
 

@@ -11,6 +11,7 @@ timer for each tree (`event_loop`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import heapq
 import itertools
@@ -93,16 +94,21 @@ class Rounds:
         return self._due[0][0] if self._due else None
 
     def take(self) -> Callable[[], None] | None:
-        """The probe that is due, to be called without the caller's lock; None: not yet."""
+        """The probe that is due, to be called without the caller's lock; None: not yet.
+
+        It raises nothing: who beats does so for other sessions, too.
+        """
         if not self.live() or self._due[0][0] > monotonic():
             return None
         _, _, reference, keepalive = heapq.heappop(self._due)
         self._push(reference, keepalive)
 
         def probe() -> None:
-            session = reference()
-            if session is None or not session.probe(keepalive):
-                keepalive.over = True
+            alive = False  # also where it fails: who uses the session will hear why
+            with contextlib.suppress(Exception):
+                session = reference()
+                alive = session is not None and session.probe(keepalive)
+            keepalive.over = not alive
 
         return probe
 

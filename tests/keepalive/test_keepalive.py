@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hussh import Connection, ConnectionLost
-from hussh._drive.keepalive import Rounds
+from hussh._drive.keepalive import Keepalive, Rounds, tend
 from tests.conformance.memory import allocated
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd
@@ -127,6 +127,35 @@ def test_one_thread_for_all(target: Sshd) -> None:
     for connection in connections:
         connection.close()
     wait_for_no_thread()
+
+
+class Stub:
+    """A session that counts its probes, and may fail at one."""
+
+    closed = False
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails = fails
+        self.probes = 0
+        self.third = threading.Event()
+
+    def probe(self, keepalive: Keepalive) -> bool:
+        self.probes += 1
+        if self.fails:
+            raise ConnectionLost("in the middle of a probe")
+        if self.probes == 3:
+            self.third.set()
+        return self.probes < 3
+
+
+def test_a_probe_that_fails_is_its_sessions_last() -> None:
+    """The session is not probed again, and those that share the thread with it go on."""
+    failing, other = Stub(fails=True), Stub(fails=False)
+    tend(failing, 0.01)
+    tend(other, 0.02)
+    assert other.third.wait(30)
+    wait_for_no_thread()
+    assert failing.probes == 1
 
 
 def pass_an_hour(session: Any) -> None:
