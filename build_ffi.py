@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
+from shlex import split
 from types import ModuleType
 from typing import Any
 
@@ -59,15 +61,26 @@ def flags(source: Path) -> dict[str, Any]:
 
 
 def openssl_version() -> str:
-    """The version of the headers that we compile against."""
-    asked = subprocess.run(  # noqa: S603
-        [os.environ.get("CC", "cc"), "-E", "-P", "-"],
-        input="#include <openssl/opensslv.h>\nOPENSSL_VERSION_STR\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return asked.stdout.split()[-1].strip('"')
+    """The version of the headers that we compile against.  SystemExit: there are none to use."""
+    # As setuptools takes them: a compiler may be behind ccache, headers in a place of their own.
+    named = [os.environ.get(name, "") for name in ("CPPFLAGS", "CFLAGS")]
+    command = [word for words in (os.environ.get("CC") or "cc", *named) for word in split(words)]
+    try:
+        asked = subprocess.run(  # noqa: S603
+            [*command, "-E", "-P", "-"],
+            input="#include <openssl/opensslv.h>\nOPENSSL_VERSION_STR\n",
+            capture_output=True,
+            text=True,
+        )
+    except OSError as error:
+        raise SystemExit(f"hussh: no C compiler: {command[0]}: {error.strerror}") from None
+    found = re.search(r'"(\d[^"]*)"\s*$', asked.stdout)
+    if asked.returncode or found is None:
+        raise SystemExit(
+            "hussh: the headers of OpenSSL 3 are missing: on Debian and Ubuntu install libssl-dev"
+            f" and zlib1g-dev, elsewhere what has openssl/opensslv.h and zlib.h\n{asked.stderr}"
+        )
+    return found[1]
 
 
 def ffibuilder() -> Any:
