@@ -1,11 +1,16 @@
-"""The part of the build that pyproject.toml cannot say: the CFFI module and its ABI tag."""
+"""The part of the build that pyproject.toml cannot say: the CFFI module and its ABI tag.
+
+What the wheel has of libssh2 besides its code is put there here, too: its licence demands that.
+"""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 
 class BuildExt(build_ext):
@@ -16,8 +21,31 @@ class BuildExt(build_ext):
         return [name for name in super().get_source_files() if not os.path.isabs(name)]
 
 
+class BuildPy(build_py):
+    """Puts the licence of libssh2 beside the module that contains it."""
+
+    def run(self) -> None:
+        """Copy the Python files, and that one."""
+        super().run()
+        if not self.editable_mode:  # nobody is given a copy then
+            names = [
+                name for module in self.distribution.ext_modules or () for name in module.sources
+            ]
+            source = next(name for name in names if os.path.isabs(name))  # below its src/
+            self.copy_file(str(Path(source).parents[1] / "COPYING"), self._licence)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        """Return the paths of what this makes."""
+        made = super().get_outputs(include_bytecode)
+        return made if self.editable_mode else [*made, self._licence]
+
+    @property
+    def _licence(self) -> str:
+        return os.path.join(self.build_lib, "hussh/_native/LICENSE.libssh2")
+
+
 setup(
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
     cffi_modules=["build_ffi.py:ffibuilder"],
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )

@@ -1,0 +1,41 @@
+"""What an installation gets of this folder, besides the compiled module."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the package as it goes into a wheel."""
+    folder = tmp_path_factory.mktemp("package")
+    # The compiler is not asked to do anything, so this takes half a second.
+    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(folder),
+               "build_py", "--build-lib", str(folder)]  # fmt: skip
+    built = subprocess.run(command, cwd=TOP, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return folder / "hussh"
+
+
+def test_every_module_and_its_types(package: Path) -> None:
+    """No module is missing, nor what tells type checkers that there are types."""
+    here = TOP / "hussh"
+    wanted = {path.relative_to(here) for kind in ("*.py", "*.pyi") for path in here.rglob(kind)}
+    wanted.add(Path("py.typed"))
+    found = {path.relative_to(package) for path in package.rglob("*") if path.is_file()}
+    assert found - {Path("_native/LICENSE.libssh2")} == wanted
+
+
+def test_licence_of_libssh2(package: Path) -> None:
+    """The licence of the code inside the compiled module comes with it, as it demands."""
+    words = " ".join((package / "_native/LICENSE.libssh2").read_text().replace("*", " ").split())
+    assert "Daniel Stenberg" in words
+    assert "Redistributions in binary form must reproduce the above copyright notice" in words
+    assert os.stat(package / "_native/LICENSE.libssh2").st_mode & 0o444 == 0o444
