@@ -13,19 +13,18 @@ __all__ = ["signature_algorithms"]
 
 
 def signature_algorithms(
-    key_algorithm: str, server_sig_algs: Sequence[str] | None, *, legacy: bool = False
+    key_algorithm: str, server_sig_algs: Sequence[str] | None
 ) -> tuple[str, ...]:
     """What a key may sign with, best first; empty when the server takes none of it.
 
-    Only RSA has a choice (RFC 8332 section 3.3).  For the other kinds the
-    server's list decides nothing: servers as common as OpenSSH 7.4 list the
-    RSA algorithms alone and accept Ed25519 and ECDSA all the same.
+    Only RSA has a choice (RFC 8332 section 3.3), in which ``ssh-rsa``, RSA with
+    SHA-1, is none.  For the other kinds the server's list decides nothing: servers
+    as common as OpenSSH 7.4 list the RSA algorithms alone and accept Ed25519 and
+    ECDSA all the same.
 
     Args:
         key_algorithm: of the public key or certificate.
         server_sig_algs: the server's ``server-sig-algs`` (RFC 8308); None when it sent none.
-        legacy: allow ``ssh-rsa``, which is RSA with SHA-1.  A server that sent no list is
-            then taken for one too old to know better, and ``ssh-rsa`` comes first.
     """
     kind = key_algorithm.removesuffix(CERTIFICATE)
     if kind == "ssh-dss":
@@ -33,12 +32,9 @@ def signature_algorithms(
     if kind != "ssh-rsa":
         return (key_algorithm,)
     suffix = key_algorithm[len(kind) :]
-    names = ["rsa-sha2-512", "rsa-sha2-256"]
-    if legacy:
-        names.insert(0 if server_sig_algs is None else 2, "ssh-rsa")
     # OpenSSH lists the plain names for certificates as well.
     return tuple(
         name + suffix
-        for name in names
+        for name in ("rsa-sha2-512", "rsa-sha2-256")
         if server_sig_algs is None or name in server_sig_algs or name + suffix in server_sig_algs
     )

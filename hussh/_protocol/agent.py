@@ -14,7 +14,7 @@ credentials may still be tried.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from .._policy.certificates import plain
 from .._policy.public_key import PublicKey
@@ -165,28 +165,16 @@ def parse_signature(reply: bytes, algorithm: str | None = None) -> bytes:
     return signature
 
 
-def filter_identities(
-    identities: Iterable[PublicKey],
-    limit: int | None = None,
-    *,
-    fingerprints: Collection[str] | None = None,
-) -> list[PublicKey]:
-    """The keys worth offering, in the agent's order, at most `limit` of them.
+def filter_identities(identities: Iterable[PublicKey]) -> list[PublicKey]:
+    """The keys worth offering, in the agent's order: no duplicates, none of DSA.
 
-    Each offer costs one of the server's attempts (``MaxAuthTries``), so
-    duplicates and DSA keys go first, and `limit` cuts what remains.
-
-    Args:
-        identities: from `parse_identities`.
-        limit: None for all.
-        fingerprints: keep only these, ``SHA256:…``; None keeps every key.
+    Each offer costs one of the server's attempts (``MaxAuthTries``).
     """
     kept: dict[bytes, PublicKey] = {}
     for identity in identities:
-        wanted = fingerprints is None or identity.fingerprint in fingerprints
-        if wanted and plain(identity.algorithm) != "ssh-dss":
+        if plain(identity.algorithm) != "ssh-dss":
             kept.setdefault(identity.blob, identity)
-    return list(kept.values())[:limit]
+    return list(kept.values())
 
 
 def _open(reply: bytes, expected: int, refusal: str) -> Reader:

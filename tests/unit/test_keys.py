@@ -529,39 +529,31 @@ def test_a_mutated_key_is_read_or_our_error(made: dict[str, Pair], data: st.Data
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "server", "legacy", "expected"),
+    ("algorithm", "server", "expected"),
     [
-        ("ssh-rsa", None, False, "rsa-sha2-512"),
-        ("ssh-rsa", None, True, "ssh-rsa"),
-        ("ssh-rsa", ["rsa-sha2-256", "rsa-sha2-512", "ssh-rsa"], True, "rsa-sha2-512"),
-        ("ssh-rsa", ["rsa-sha2-256", "ssh-rsa"], False, "rsa-sha2-256"),
-        ("ssh-rsa", ["ssh-rsa"], False, None),
-        ("ssh-rsa", ["ssh-rsa"], True, "ssh-rsa"),
-        ("ssh-rsa", [], False, None),
-        (
-            "ssh-rsa-cert-v01@openssh.com",
-            ["rsa-sha2-256"],
-            False,
-            "rsa-sha2-256-cert-v01@openssh.com",
-        ),
-        ("ssh-ed25519", ["rsa-sha2-256", "rsa-sha2-512"], False, "ssh-ed25519"),
-        ("ecdsa-sha2-nistp256", None, False, "ecdsa-sha2-nistp256"),
-        ("sk-ssh-ed25519@openssh.com", None, False, "sk-ssh-ed25519@openssh.com"),
-        ("ssh-dss", None, True, None),
+        ("ssh-rsa", None, "rsa-sha2-512"),
+        ("ssh-rsa", ["rsa-sha2-256", "rsa-sha2-512", "ssh-rsa"], "rsa-sha2-512"),
+        ("ssh-rsa", ["rsa-sha2-256", "ssh-rsa"], "rsa-sha2-256"),
+        ("ssh-rsa", ["ssh-rsa"], None),
+        ("ssh-rsa", [], None),
+        ("ssh-rsa-cert-v01@openssh.com", ["rsa-sha2-256"], "rsa-sha2-256-cert-v01@openssh.com"),
+        ("ssh-ed25519", ["rsa-sha2-256", "rsa-sha2-512"], "ssh-ed25519"),
+        ("ecdsa-sha2-nistp256", None, "ecdsa-sha2-nistp256"),
+        ("sk-ssh-ed25519@openssh.com", None, "sk-ssh-ed25519@openssh.com"),
+        ("ssh-dss", None, None),
     ],
 )
 def test_the_signature_algorithm_follows_the_server(
-    algorithm: str, server: list[str] | None, legacy: bool, expected: str | None
+    algorithm: str, server: list[str] | None, expected: str | None
 ) -> None:
-    """RSA follows the server's list, SHA-1 only on request; other kinds have no choice."""
-    assert next(iter(signature_algorithms(algorithm, server, legacy=legacy)), None) == expected
+    """RSA follows the server's list, and never signs with SHA-1; other kinds have no choice."""
+    assert next(iter(signature_algorithms(algorithm, server)), None) == expected
 
 
 def test_all_choices_come_best_first() -> None:
     """A server that lists what it then refuses can be asked for the next best."""
-    names = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
-    assert signature_algorithms("ssh-rsa", names, legacy=True) == names
-    assert signature_algorithms("ssh-rsa", names) == names[:2]
+    names = ("rsa-sha2-512", "rsa-sha2-256")
+    assert signature_algorithms("ssh-rsa", ("ssh-rsa", *reversed(names))) == names
 
 
 def test_default_keys_come_in_the_documented_order(tmp_path: Path) -> None:
