@@ -1,4 +1,5 @@
-/* link_priv.h - what link.c (transport, pump) and channels.c (RFC 4254) share. */
+/* link_priv.h - what the files of a link share: link.c, pump.c, messages.c, arrivals.c,
+ * channels.c.  Their calls to one another are below, file by file. */
 #ifndef HUSSH_LINK_PRIV_H
 #define HUSSH_LINK_PRIV_H
 
@@ -40,7 +41,7 @@ struct hussh_link {
   size_t preamble_len;
   hussh_queue peer_kexinit;
 
-  /* the nudge (see nudge() in link.c) */
+  /* the nudge (see nudge() in pump.c) */
   size_t got;                   /* bytes taken in this pump */
   int queued_since, nudges, unnudged;
   uint32_t waiting;             /* opens and requests without an answer, and running commands */

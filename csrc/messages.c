@@ -1,7 +1,7 @@
 /* messages.c - what libssh2's hook hands us, and what we send as whole messages.
  *
  * Messages 50 to 79 are kept for the authentication above; 80 to 127 go to
- * channels.c; of those below 50 libssh2 gets what it understands, within
+ * arrivals.c; of those below 50 libssh2 gets what it understands, within
  * bounds.
  */
 #include "link_priv.h"

@@ -1,5 +1,5 @@
 # What the scripts share: getting what they need, a virtual environment, the build.
-# Sourced by scripts/demo, test, check and check-pythons; does nothing by itself.
+# Sourced by the scripts that need an environment or a build; does nothing by itself.
 # shellcheck shell=sh
 #
 # Environment, all optional:

@@ -41,7 +41,7 @@ DEBIAN_RECORD = Path(".pc/applied-patches")  # where dpkg-source, too, keeps thi
 OUR_RECORD = Path("hussh-patches.json")
 STEP_SECONDS = 100.0
 
-#: The files under src/ to compile, beside csrc/chachapoly.c and csrc/stubs.c.
+#: The files under src/ to compile, beside those of csrc/ (build_ffi.py).
 #: crypto.c includes openssl.c.  Left out on purpose, so that no server can reach them:
 #: agent, userauth, sftp, scp, publickey, knownhost, keepalive, pem, bcrypt_pbkdf,
 #: chacha, poly1305, cipher-chachapoly.

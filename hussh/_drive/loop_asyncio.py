@@ -1,4 +1,4 @@
-"""How tasks of asyncio wait for a tree: the loop itself leads; only `loop_tree` imports it.
+"""How tasks of asyncio wait for a tree: the loop itself leads; only `loop_tree` uses it.
 
 From the first wait on the root's fd is registered with the loop, and what the loop
 calls when it is ready (`_turn`) takes the leader's place: it pumps and wakes

@@ -1,6 +1,7 @@
 """Event loops in background threads, for work on many hosts.
 
-Owns the threads.  `lanes` imports it.  It never knows what runs in a loop.
+Owns the threads.  `lanes` starts them, `batch` and `shared` ask about them.  It never
+knows what runs in a loop.
 
 Each loop is asyncio's, in a daemon thread, as are the threads that it starts for
 calls that block; so the interpreter's exit waits for none of them, and `atexit`

@@ -1,6 +1,6 @@
 """How long one system call of a waiting thread may take; whoever has time left calls again.
 
-The sync driver, what it opens and `batch` import it.
+Whoever waits in a thread imports it.
 
 A signal that comes in the last moment before a system call does not end that
 call: the handler that Python runs for it, and with it a KeyboardInterrupt, waits

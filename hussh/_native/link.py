@@ -1,7 +1,7 @@
 """Owners of the C objects: `Link` (one SSH session) and `Channel` (one of its channels).
 
-The drivers and the protocol use them; but for `constants`, nobody else touches
-the compiled module.
+The drivers and the protocol use them; but for `constants` and `build_info`, nobody
+else touches the compiled module.
 Nothing here waits or locks: every method but the constructors' bookkeeping must
 be called with the lock of the link's tree held (see `Trash` for finalizers).
 

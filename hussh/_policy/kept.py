@@ -1,6 +1,6 @@
 """Files that every connection of a batch needs: read and parsed once, and again after a change.
 
-Sessions and the login import it.  It keeps known hosts (public) until newer ones
+Sessions, the login and batches import it.  It keeps known hosts (public) until newer ones
 push them out, and decrypted keys no longer than somebody holds their `KeyFile`,
 which every link does that logged in with it.  Nothing here locks: who calls
 `load` in threads lets those of one object take turns.

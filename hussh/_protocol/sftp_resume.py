@@ -4,7 +4,7 @@ SFTP 3 has no checksums, so the end of what is there is compared byte by byte
 with the source.  A transfer that ended with an error left no gap.  One whose
 program was killed may have, where the server answers out of order, but only
 within the bytes that were on their way; `TAIL` is twice what those begin with.
-Used by `sftp_transfer` alone.
+`sftp_transfer` uses it; the facades make its sink.
 """
 
 from __future__ import annotations
