@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
 from .._drive.session import Hop
@@ -65,16 +66,18 @@ class Command(Running[H]):
                 self._note(ops.exit_of(self._channel))
         return self.returncode
 
-    def send_signal(self, name: str) -> None:
-        """Ask the server to send a signal, named without "SIG" (RFC 4254 section 6.9).
+    def send_signal(self, name: str | IntEnum) -> None:
+        """Ask the server to send a signal: its name, or one of `signal.Signals`.
 
-        Nothing is answered.  sshd signals a process group that a command makes for itself
-        when it begins, so what comes within its first milliseconds may reach nobody.
+        It travels as its name without "SIG" (RFC 4254 section 6.9).  Nothing is answered.
+        sshd signals a process group that a command makes for itself when it begins, so
+        what comes within its first milliseconds may reach nobody.
         """
+        wanted = ops.check_text("signal", getattr(name, "name", name))
 
         def send() -> None:
             if ops.exit_of(self._channel) is None:
-                self._channel.request(b"signal", string(name.removeprefix("SIG").encode()))
+                self._channel.request(b"signal", string(wanted.removeprefix("SIG").encode()))
 
         self._session.at_once(send)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import signal
 from array import array
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +80,20 @@ async def test_signals_and_limits(client: Client) -> None:
         await process.terminate()
         assert await process.wait(timeout=0) == -1
     assert process.signal == "TERM"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_signals_of_every_form(client: Client) -> None:
+    """A signal may be a member of `signal.Signals` or a name; what is neither is refused."""
+    for form in (signal.SIGINT, "SIGINT", "INT"):
+        async with client.face.popen("echo ready; exec sleep 1000") as process:
+            assert await process.stdout.readline() == b"ready\n"
+            for wrong in (None, b"INT", 2):
+                with pytest.raises(TypeError, match="signal must be a string"):
+                    await process.send_signal(wrong)
+            await process.send_signal(form)
+            assert await process.wait() == -1
+        assert process.signal == "INT"
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
