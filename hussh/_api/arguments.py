@@ -29,6 +29,7 @@ from .._policy.options import (
     preferred_ciphers,
 )
 from .._policy.public_key import CERTIFICATE
+from .._policy.sftp import FILE_MOST
 from .._protocol.process import Pty
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "check_interval",
     "check_key_path",
     "check_known_hosts",
+    "check_max_output",
     "check_number",
     "check_on_result",
     "check_password",
@@ -160,13 +162,22 @@ def check_number(value: object, what: str) -> int | float:
     return value
 
 
+def check_max_output(max_output: object) -> int:
+    """Most bytes of output."""
+    if isinstance(max_output, bool) or not isinstance(max_output, int):
+        raise TypeError(f"max_output must be an int, not {type(max_output).__name__}")
+    if max_output < 0:
+        raise ValueError("max_output must not be negative")
+    return max_output
+
+
 def check_position(position: object) -> int | None:
     """An offset in a file, or None."""
     if position is None:
         return None
     if isinstance(position, bool) or not isinstance(position, int):
         raise TypeError("a position in a file must be an int")
-    if not 0 <= position < 1 << 63:
+    if not 0 <= position < FILE_MOST:
         raise ValueError("a position in a file must not be negative, nor beyond what a file holds")
     return position
 

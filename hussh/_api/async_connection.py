@@ -26,7 +26,14 @@ from .._protocol.execute import execute
 from .._protocol.process import Pty, start
 from .._protocol.session import Place
 from ..errors import ConnectionClosed
-from .arguments import check_command, check_number, check_pty, check_wait, input_bytes
+from .arguments import (
+    check_command,
+    check_max_output,
+    check_number,
+    check_pty,
+    check_wait,
+    input_bytes,
+)
 from .async_files import AsyncFiles
 from .async_process import AsyncInteractiveShell, AsyncProcess
 from .connection import Connection
@@ -249,7 +256,7 @@ class AsyncConnection(AsyncFiles):
             session.link,
             check_command(command),
             stdin=input_bytes(input),
-            max_output=max_output,
+            max_output=None if max_output is None else check_max_output(max_output),
             wait=check_wait(wait),
             time_limit=f" after {seconds:g} s",
         )

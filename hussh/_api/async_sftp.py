@@ -142,7 +142,7 @@ class AsyncSFTP:
         await self._run(calls.chmod(self._sftp, path, mode), "chmod")
 
     async def chown(self, path: AnyPath, uid: int, gid: int) -> None:
-        """Set owner and group."""
+        """Set owner and group; -1 leaves one of them as it is."""
         await self._run(calls.chown(self._sftp, path, uid, gid), "chown")
 
     async def utime(self, path: AnyPath, times: tuple[float, float] | None = None) -> None:

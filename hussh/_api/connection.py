@@ -25,7 +25,14 @@ from .._protocol.execute import execute
 from .._protocol.process import Pty, start
 from .._protocol.sftp_channel import LinkOpener, Sftp
 from ..errors import SFTPError
-from .arguments import check_command, check_number, check_pty, check_wait, input_bytes
+from .arguments import (
+    check_command,
+    check_max_output,
+    check_number,
+    check_pty,
+    check_wait,
+    input_bytes,
+)
 from .closing import Closing
 from .contents import contents
 from .plan import make_plan
@@ -232,7 +239,7 @@ class Connection(Closing):
             session.link,
             check_command(command),
             stdin=input_bytes(input),
-            max_output=max_output,
+            max_output=None if max_output is None else check_max_output(max_output),
             wait=check_wait(wait),
             time_limit=f" after {milliseconds} ms",
         )

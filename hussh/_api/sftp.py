@@ -135,7 +135,7 @@ class SFTP:
         self._run(calls.chmod(self._sftp, path, mode), "chmod")
 
     def chown(self, path: AnyPath, uid: int, gid: int) -> None:
-        """Set owner and group."""
+        """Set owner and group; -1 leaves one of them as it is."""
         self._run(calls.chown(self._sftp, path, uid, gid), "chown")
 
     def utime(self, path: AnyPath, times: tuple[float, float] | None = None) -> None:

@@ -13,6 +13,7 @@ from time import monotonic, time
 from typing import Any
 
 from .._policy.sftp import (
+    FILE_MOST,
     AnyPath,
     FailedPath,
     decode_path,
@@ -93,7 +94,7 @@ def chmod(sftp: Sftp, path: AnyPath, mode: int) -> Op[None]:
 
 
 def chown(sftp: Sftp, path: AnyPath, uid: int, gid: int) -> Op[None]:
-    return ops.set_attributes(sftp, encode_path(path), setting(owner=(uid, gid)), "chown")
+    return ops.change_owner(sftp, encode_path(path), _id("uid", uid), _id("gid", gid))
 
 
 def utime(sftp: Sftp, path: AnyPath, times: tuple[float, float] | None) -> Op[None]:
@@ -103,7 +104,7 @@ def utime(sftp: Sftp, path: AnyPath, times: tuple[float, float] | None) -> Op[No
 
 
 def truncate(sftp: Sftp, path: AnyPath, length: int) -> Op[None]:
-    if length < 0:
+    if not 0 <= length < FILE_MOST:
         raise file_error(errno.EINVAL, "truncate", path)
     return ops.set_attributes(sftp, encode_path(path), setting(size=length), "truncate")
 
@@ -229,6 +230,14 @@ def _callback(progress: Progress | None) -> Progress | None:
 
 def local_path(path: AnyPath) -> bytes:
     return os.fsencode(os.path.expanduser(path))
+
+
+def _id(what: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} must be an int, not {type(value).__name__}")
+    if not -1 <= value < 1 << 32:
+        raise ValueError(f"{what} must be from 0 to 2**32 - 1, or -1 to leave it as it is")
+    return value
 
 
 def _seconds(value: float) -> int:

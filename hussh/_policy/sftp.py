@@ -20,6 +20,7 @@ from ..errors import (
 )
 
 __all__ = [
+    "FILE_MOST",
     "FX_EOF",
     "FX_FAILURE",
     "FX_OK",
@@ -37,6 +38,9 @@ __all__ = [
 AnyPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 
 FX_OK, FX_EOF, FX_FAILURE = 0, 1, 4
+
+#: No file system has offsets and sizes of so many bytes (off_t).
+FILE_MOST = 1 << 63
 
 #: SSH_FX_* to errno: 0-8 are version 3 (draft-ietf-secsh-filexfer-02 section 7); servers also
 #: send the later ones, which say more.

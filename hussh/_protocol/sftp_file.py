@@ -11,7 +11,7 @@ import io
 import os
 from dataclasses import dataclass
 
-from .._policy.sftp import AnyPath, encode_path, file_error
+from .._policy.sftp import FILE_MOST, AnyPath, encode_path, file_error
 from .core import Op
 from .sftp_channel import Sftp
 from .sftp_ops import open_handle
@@ -134,7 +134,7 @@ class File:
             offset += self.at
         elif whence != io.SEEK_SET:
             raise ValueError(f"invalid whence: {whence}")
-        if offset < 0:
+        if not 0 <= offset < FILE_MOST:
             raise file_error(errno.EINVAL, "seek", self.name)
         self.at = offset
         return offset
@@ -143,7 +143,7 @@ class File:
         """Cut or extend, to the position for None; which does not move."""
         self.check_writable()
         size = self.at if size is None else size
-        if size < 0:
+        if not 0 <= size < FILE_MOST:
             raise file_error(errno.EINVAL, "truncate", self.name)
         yield from self.stream.set(setting(size=size), "truncate")
         return size

@@ -31,6 +31,7 @@ from .sftp_wire import Name, string
 __all__ = [
     "Handle",
     "Listing",
+    "change_owner",
     "explained",
     "list_names",
     "lstat",
@@ -198,8 +199,18 @@ def set_attributes(sftp: Sftp, path: bytes, setting: bytes, doing: str) -> Op[No
     yield from _ask(sftp, wire.SETSTAT, string(path) + setting, doing, path)
 
 
+def change_owner(sftp: Sftp, path: bytes, uid: int, gid: int) -> Op[None]:
+    """As `os.chown`: -1 leaves one of the two as it is; the protocol only sets both."""
+    if -1 in (uid, gid):
+        found = yield from stat(sftp, path)
+        if found.st_uid is None or found.st_gid is None:
+            raise file_error(errno.EOPNOTSUPP, "chown", path)
+        uid, gid = (found.st_uid if uid == -1 else uid), (found.st_gid if gid == -1 else gid)
+    yield from set_attributes(sftp, path, wire.setting(owner=(uid, gid)), "chown")
+
+
 def make_directory(sftp: Sftp, path: bytes, mode: int) -> Op[None]:
-    body = string(path) + wire.setting(mode=mode)
+    body = string(path) + wire.setting(mode=mode & 0o7777)
     yield from _ask(sftp, wire.MKDIR, body, "make the directory", path)
 
 

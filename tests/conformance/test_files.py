@@ -180,15 +180,40 @@ async def test_attributes(client: Client, there: Path) -> None:
     assert (told.st_size, told.st_uid, told.st_gid) == (3, seen.st_uid, seen.st_gid)
     assert (told.st_atime, told.st_mtime) == (1_000_000_000, 1_100_000_000)
     assert (await sftp.lstat("there/file")).st_mtime == int(seen.st_mtime)
-    await sftp.chown("there/file", seen.st_uid, seen.st_gid)
+    for owner in ((seen.st_uid, seen.st_gid), (-1, seen.st_gid), (seen.st_uid, -1), (-1, -1)):
+        await sftp.chown("there/file", *owner)
+        told = await sftp.stat("there/file")
+        assert (told.st_uid, told.st_gid) == (seen.st_uid, seen.st_gid)
     with pytest.raises(ValueError, match="1970"):
         await sftp.utime("there/file", (-1, 0))
-    with pytest.raises(SFTPError):
-        await sftp.truncate("there/file", -1)
     disk, real = await sftp.statvfs("there"), os.statvfs(there)
     assert (disk.f_frsize, disk.f_blocks, disk.f_namemax) == (
         real.f_frsize, real.f_blocks, real.f_namemax,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_numbers_that_cannot_be_sent(client: Client, there: Path) -> None:
+    """A number that no server could take is an error that says so, and nothing is sent."""
+    sftp = client.face.sftp
+    await sftp.put_bytes(b"12345", "there/file")
+    for size in (-1, 1 << 63, 1 << 70):
+        with pytest.raises(SFTPError, match="Invalid argument"):
+            await sftp.truncate("there/file", size)
+    for wrong, kind in ((-2, ValueError), (1 << 32, ValueError), ("0", TypeError)):
+        with pytest.raises(kind, match="uid"):
+            await sftp.chown("there/file", wrong, 0)
+        with pytest.raises(kind, match="gid"):
+            await sftp.chown("there/file", 0, wrong)
+    async with sftp.open("there/file", "r+b", buffering=0) as file:
+        for place in (-1, 1 << 63, 1 << 70):
+            with pytest.raises(SFTPError, match="Invalid argument"):
+                await file.seek(place)
+            with pytest.raises(SFTPError, match="Invalid argument"):
+                await file.truncate(place)
+        assert await file.read(5) == b"12345"
+    await sftp.mkdir("there/folder", stat.S_IFDIR | 0o700)
+    assert (there / "folder").stat().st_mode == stat.S_IFDIR | 0o700
 
 
 @pytest.mark.parametrize("client", NINE, indirect=True)

@@ -11,7 +11,7 @@ import pytest
 
 from hussh.errors import ChannelError, OutputLimitExceeded
 from tests.conformance.client import Client
-from tests.conformance.conftest import FOUR
+from tests.conformance.conftest import FOUR, THREE
 from tests.conformance.memory import peak_kib, reset_peak
 
 MIB = 1 << 20
@@ -124,6 +124,14 @@ async def test_output_up_to_the_limit_is_no_error(client: Client) -> None:
     """Exactly `max_output` bytes on both streams together are allowed."""
     result = await client.execute("printf 12345; printf 67890 >&2", max_output=10)
     assert result.stdout + result.stderr == "1234567890"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_impossible_limits(client: Client) -> None:
+    """A `max_output` that is no number of bytes is refused, and named."""
+    for wrong, kind in ((-1, ValueError), (2.5, TypeError), ("1", TypeError), (True, TypeError)):
+        with pytest.raises(kind, match="max_output"):
+            await client.face.execute("echo ran", max_output=wrong)
 
 
 async def test_too_much_output(client: Client) -> None:
