@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 
-from ..errors import ProtocolError
+from ..errors import KeyUnreadable, ProtocolError
+from .key_files import read_private_key
 from .public_key import CERTIFICATE, PublicKey
 from .wire import Reader
 
 __all__ = ["certificate_for", "plain"]
-
-MAX_FILE = 1 << 20
 
 
 def plain(algorithm: str) -> str:
@@ -31,15 +30,17 @@ def certificate_for(path: str | os.PathLike[str], public: PublicKey) -> PublicKe
 
     None where there is no such file, or it is no certificate of this key: a
     stale certificate must not keep a good key from being used.
+
+    Raises:
+        ConnectError: there is no descriptor left to read it with.
     """
     try:
-        with open(os.path.expanduser(os.fspath(path)) + "-cert.pub", "rb") as file:
-            words = file.read(MAX_FILE).split(None, 2)
+        words = read_private_key(f"{os.fspath(path)}-cert.pub").split(None, 2)
         blob = b64decode(words[1], validate=True)
         reader = Reader(blob)
         kind = reader.text()
         reader.string()  # the nonce
-    except (OSError, ValueError, IndexError, ProtocolError):
+    except (KeyUnreadable, ValueError, IndexError, ProtocolError):
         return None
     own = Reader(public.blob)
     own.string()

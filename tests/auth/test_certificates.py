@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hussh import KeyRefused
+from hussh import ConnectError, KeyRefused
 from tests.auth.steps import AgentFactory, SshdFactory, attempts, login, refused
 from tests.support.keys import KINDS, Keys
 from tests.support.sshd import Sshd
@@ -49,6 +53,45 @@ def certified(authority: Path, keys: Keys, kind: str, folder: Path, *principals:
         check=True,
     )  # fmt: skip
     return path
+
+
+def test_pipe_in_the_place_of_a_certificate(target: Sshd, keys: Keys, tmp_path: Path) -> None:
+    """A named pipe that nobody writes to is no certificate, and nobody waits for it."""
+    path = tmp_path / "key"
+    path.write_text(keys.get(name="alice").text)
+    path.chmod(0o600)
+    os.mkfifo(tmp_path / "key-cert.pub")
+    said: list[str] = []
+
+    def run() -> None:
+        with login(target, private_key=path) as connection:
+            said.append(connection.execute("echo in").stdout)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(20)
+    if thread.is_alive():  # let it go on before the test fails
+        os.close(os.open(tmp_path / "key-cert.pub", os.O_WRONLY))
+        thread.join()
+        pytest.fail("it waited for somebody to write into the pipe")
+    assert said == ["in\n"]
+
+
+def test_no_descriptor_for_a_certificate(
+    trusting: Sshd, authority: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate that could not be opened for want of descriptors is not taken for missing."""
+    path = certified(authority, keys, "ed25519", tmp_path, trusting.alice.name)
+    real_open = os.open
+
+    def scarce(name: Any, *more: Any, **named: Any) -> int:
+        if str(name).endswith("-cert.pub"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real_open(name, *more, **named)
+
+    monkeypatch.setattr(os, "open", scarce)
+    with pytest.raises(ConnectError, match="Too many open files"):
+        login(trusting, private_key=path).close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
