@@ -1,6 +1,7 @@
 """Objects that `SFTP` hands out: open files, and entries of directories.
 
-A finalizer never waits: what was left open is closed when somebody next uses the connection.
+A finalizer waits for nothing but the writing of what was not written yet, as that of any file
+does.  What was left open is closed when somebody next uses the connection.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class RawFile(io.RawIOBase):
         self.mode = str(file.mode)
         self._run = run
         self._file = file
+        self._dropped = False
 
     def __repr__(self) -> str:
         return f"<SFTP file {self.name!r}, mode {self.mode!r}>"
@@ -133,8 +135,9 @@ class RawFile(io.RawIOBase):
 
     def flush(self) -> None:
         """Wait until the server has written everything; raises what went wrong."""
-        if not self.closed and not self._file.stream.handle.closed:
-            self._run(self._file.stream.settle(), "write")
+        stream = self._file.stream
+        if not self.closed and not stream.handle.closed and not stream.settled:
+            self._run(stream.settle(), "write")
 
     def stat(self) -> SFTPAttributes:
         """Attributes of the open file."""
@@ -150,11 +153,18 @@ class RawFile(io.RawIOBase):
         """Close; raises what writing failed with.  A second call does nothing."""
         if self.closed:
             return
+        stream = self._file.stream
         try:
-            if not self._file.stream.handle.closed:
-                self._run(self._file.stream.close(), "close")
+            if self._dropped and stream.settled:
+                self._run.later(ops.Handle.forget, stream.handle)
+            elif not stream.handle.closed:
+                self._run(stream.close(), "close")
         finally:
             super().close()
+
+    def _dealloc_warn(self, source: object) -> None:
+        """What `io` calls where the finalizer of a buffer, and nobody else, will call `close`."""
+        self._dropped = True
 
     def __del__(self) -> None:
         file = getattr(self, "_file", None)

@@ -123,9 +123,14 @@ class Stream:
                 self._failed = request
         return sum(request.size for request in self._written)
 
+    @property
+    def settled(self) -> bool:
+        """Whether `settle` has nothing to wait for and nothing to raise."""
+        return not self._written and self._failed is None
+
     def settle(self) -> Op[None]:
         """Until all is written.  Raises what failed, once."""
-        if not self._written and self._failed is None:
+        if self.settled:
             return
         session = self.handle.session
         while True:

@@ -9,14 +9,17 @@ import errno
 import io
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hussh import Connection
 from hussh._api.sftp import SFTP
 from hussh.errors import SFTPError
+from tests.support.relay import Relay
 from tests.support.sshd import Sshd
 
 MIB = 1 << 20
@@ -164,3 +167,44 @@ def test_buffered_readers(sftp: SFTP, files: Path) -> None:
     with io.BufferedReader(raw) as reader:  # type: ignore[type-var]
         assert reader.peek(3)[:3] == b"one"
         assert sum(1 for _ in reader) == 20_000
+
+
+def drop_in_time(held: list[Any]) -> bool:
+    """Drop what a list holds, in a thread; whether that was done without anybody's answer."""
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join(20)
+    return not thread.is_alive()
+
+
+@pytest.mark.parametrize("mode", ["rb", "r", "wb", "w", "r+b"])
+def test_dropped_while_the_server_is_mute(
+    mode: str, target: Sshd, files: Path, relay_factory: Callable[..., Relay]
+) -> None:
+    """The finalizer of a file with nothing left to write asks nobody and waits for nobody."""
+    relay = relay_factory(target)
+    with Connection(
+        relay.host, relay.port, target.alice.name,
+        private_key=target.alice.key.path, host_key_policy="ignore",
+    ) as connection:  # fmt: skip
+        connection.sftp_write_data("abc", "sftp/file")
+        held: list[Any] = [connection.sftp.open("sftp/file", mode)]
+        if mode[0] == "w":
+            held[0].write("x" if mode == "w" else b"x")
+            held[0].flush()
+        else:
+            assert held[0].read(1)
+        handle = getattr(held[0], "buffer", held[0]).raw._file.stream.handle
+        relay.freeze()
+        done = drop_in_time(held)
+        relay.thaw()
+        assert done
+        assert connection.sftp.exists("sftp/file")
+        assert handle.closed
+
+
+@pytest.mark.parametrize("mode", ["wb", "w"])
+def test_dropped_with_something_to_write(mode: str, sftp: SFTP, files: Path) -> None:
+    """As of any file, what its buffer holds is written when it is dropped."""
+    sftp.open("sftp/file", mode).write("abc" if mode == "w" else b"abc")
+    assert (files / "file").read_text() == "abc"
