@@ -1,5 +1,7 @@
 """Every exception that hussh raises, in one tree; this module imports nothing of hussh.
 
+`printable` is for what a peer says in them; whoever repeats that uses it.
+
 All of them say *where* (`hop`, such as ``"user@bastion:22"``) and *when*
 (`phase`: queue, dns, connect, proxy, banner, kex, hostkey, auth, channel, exec …)
 something failed.  Code written for hussh 0.3.3 caught ``OSError`` and
@@ -45,6 +47,13 @@ __all__ = [
     "ServerBusy",
     "WrongPassphrase",
 ]
+
+
+def printable(text: str, most: int = 200) -> str:
+    """A stranger's words, fit for an error: nothing in them moves a cursor or turns the writing."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    return text.strip()[:most]
 
 
 def _rebuild(cls: type[HusshError], text: str, state: dict[str, Any]) -> HusshError:

@@ -15,7 +15,14 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import ChannelError, ConnectionClosed, ConnectionLost, HusshError, ProtocolError
+from ..errors import (
+    ChannelError,
+    ConnectionClosed,
+    ConnectionLost,
+    HusshError,
+    ProtocolError,
+    printable,
+)
 from ._libssh2 import ffi, lib
 from .constants import Death, Method, Phase
 from .trash import Trash
@@ -47,7 +54,7 @@ class LinkState:
         self.phase = Phase(info.phase)
         self.death = Death(info.dead)
         self.code = int(info.code)
-        self.text = ffi.string(info.text).decode("utf-8", "replace")
+        self.text = _words(info)
         self.messages = int(info.messages)
         self.replies = int(info.replies)
         self.rekeys = int(info.rekeys)
@@ -341,6 +348,11 @@ class Link:
         return Channel(ptr, self)
 
 
+def _words(info: Any) -> str:
+    """The peer's, from one of C's structs."""
+    return printable(ffi.string(info.text).decode("utf-8", "replace"), len(info.text))
+
+
 class Channel:
     """One channel; read its `state` and the other fields after `look()`."""
 
@@ -380,7 +392,7 @@ class Channel:
     @property
     def text(self) -> str:
         """The reason of a refusal, or the name of the signal, after `look()`."""
-        return str(ffi.string(self._info.text).decode("utf-8", "replace"))
+        return _words(self._info)
 
     def request(self, name: bytes, extra: bytes = b"", *, want_reply: bool = False) -> None:
         """Queue a channel request (RFC 4254 section 5.4); ChannelError if it is too long."""

@@ -17,6 +17,7 @@ from ..errors import (
     SFTPNotDirectoryError,
     SFTPNotFoundError,
     SFTPPermissionError,
+    printable,
 )
 
 __all__ = [
@@ -95,7 +96,7 @@ def file_error(
     vague = code == errno.EIO and status is not None
     reason = reason or ("the server gives no reason" if vague else os.strerror(code))
     text += f": {reason}"
-    said = "".join(char if char.isprintable() else " " for char in said).strip()[:200]
+    said = printable(said)
     if said and said.lower() not in (reason.lower(), "failure"):
         text += f" ({said})"
     return (kind or _CLASSES.get(code, SFTPError))(

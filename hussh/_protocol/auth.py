@@ -37,6 +37,7 @@ from ..errors import (
     KeyFileError,
     KeyRefused,
     ProtocolError,
+    printable,
 )
 from . import agent
 from .core import Blocking, DeadlineExceeded, Op, Progress
@@ -83,10 +84,6 @@ def _key_request(username: str, algorithm: str, blob: bytes, signed: bool) -> by
     """The same for a key, up to the signature (RFC 4252 section 7)."""
     fields = boolean(signed) + string(algorithm.encode()) + string(blob)
     return _head(username, "publickey") + fields
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text).strip()[:200]
 
 
 class _Login:
@@ -149,12 +146,12 @@ class _Login:
         state = self.link.look()
         # 2 (protocol error) and 14 (no more methods) are what servers give for too many attempts.
         if state.death is Death.PEER and state.code in (2, 14) and self.tried:
-            ended = f"the server ended the authentication ({_printable(state.text)})"
+            ended = f"the server ended the authentication ({printable(state.text)})"
             return self.error(f"{self.verdict}; {ended}")
         return self.link.death()
 
     def error(self, text: str | None = None) -> AuthenticationError:
-        methods = tuple(_printable(method) for method in self.methods_left or ())
+        methods = tuple(printable(method) for method in self.methods_left or ())
         verdict = text or self.verdict
         told = verdict.startswith(self.options.defaults_failed)  # in words of their own
         parts = [verdict if told else FAILED + verdict]
@@ -221,7 +218,7 @@ class _Login:
         names = signature_algorithms(public.algorithm, takes)
         if choice == 0:
             self.offered.add(public.blob)
-            lacks = "" if names else f", with which the server takes only {_printable(str(takes))}"
+            lacks = "" if names else f", with which the server takes only {printable(str(takes))}"
             self.tried.append(f"{name} ({public.fingerprint}){lacks}")
         return names[choice] if choice < len(names) else None
 
@@ -230,7 +227,7 @@ class _Login:
 
     def agent_key(self, path: str, public: PublicKey, choice: int = 0) -> Op[_Outcome]:
         """RFC 4252 section 7, asking first whether a signature is worth making."""
-        name = f"agent key {_printable(public.comment)}".rstrip()
+        name = f"agent key {printable(public.comment)}".rstrip()
         algorithm = yield from self.algorithm(public, name, choice)
         if algorithm is None:
             return _Outcome.FAILURE
@@ -252,7 +249,7 @@ class _Login:
             late.waiting = asked + (" and the user to touch the security key" if touch else "")
             raise
         except (OSError, AuthenticationError) as error:
-            self.tried.append(f"ssh-agent ({_printable(str(error))})")
+            self.tried.append(f"ssh-agent ({printable(str(error))})")
             return _Outcome.FAILURE
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
@@ -275,9 +272,9 @@ class _Login:
             if reader.rest[:1] != bytes((INFO_REQUEST,)):
                 return self.outcome(reader)
             reader.byte()
-            name, instruction, _language = (_printable(reader.text()) for _ in range(3))
+            name, instruction, _language = (printable(reader.text()) for _ in range(3))
             prompts = tuple(
-                Prompt(_printable(reader.text()), reader.boolean())
+                Prompt(printable(reader.text()), reader.boolean())
                 for _ in range(min(reader.uint32(), 100))
             )
             answers: list[str]
@@ -401,7 +398,7 @@ def _with_defaults(login: _Login) -> Op[bool]:
             late.waiting = "ssh-agent to list its keys"
             raise
         except (OSError, AuthenticationError) as error:
-            login.tried.append(f"ssh-agent ({_printable(str(error))})")
+            login.tried.append(f"ssh-agent ({printable(str(error))})")
             identities = []
         for public in identities:
             if login.failures >= ATTEMPTS_MAX or not login.takes("publickey"):

@@ -17,7 +17,14 @@ from .._policy.known_hosts import Recorded, algorithms_for, host_key_error
 from .._policy.known_hosts_record import record
 from .._policy.options import Options
 from .._policy.wire import Reader, boolean, string
-from ..errors import ConnectionLost, HusshError, NegotiationError, ProtocolError, ServerBusy
+from ..errors import (
+    ConnectionLost,
+    HusshError,
+    NegotiationError,
+    ProtocolError,
+    ServerBusy,
+    printable,
+)
 from .auth import AskAgent, authenticate
 from .core import Blocking, Op, Progress
 
@@ -31,6 +38,9 @@ FORGED = " (a forged host key signature looks like this, too)"
 BUSY = re.compile(r"maxstartups|not allowed at this time|too many|too busy|try again", re.I)
 MAY_BE_BAN = "not allowed at this time"
 TOO_MANY_CONNECTIONS = 12  # a reason of SSH_MSG_DISCONNECT; RFC 4253 section 11.1
+
+#: Characters of a server's list of algorithms that an error repeats; OpenSSH's have some hundred.
+MOST_LISTED = 4096
 
 #: A global request that every server answers (RFC 4254 section 4), with "failure" if it must.
 ANSWER_ME = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
@@ -147,7 +157,7 @@ def _handshake_error(link: Link, options: Options) -> HusshError:
     if state.death is Death.PEER and state.code == TOO_MANY_CONNECTIONS:
         return ServerBusy(
             f"the server has too many connections: {state.text or 'no reason'}",
-            server_text=_shown(state.text),
+            server_text=printable(state.text),
         )
     if state.death is Death.PROTOCOL and state.code in KEX_FAILURES:
         return _negotiation_error(link, options, state.text)
@@ -161,7 +171,7 @@ def _no_banner(link: Link) -> HusshError:
     """
     if _carrier_died(link):
         return link.death()
-    said = _shown(link.preamble.decode("utf-8", "replace"))
+    said = printable(link.preamble.decode("utf-8", "replace"))
     text = "the server closed the connection before its SSH banner"
     if not said:
         return ServerBusy(f"{text}; is it an SSH server, and not too busy?")
@@ -199,11 +209,6 @@ def confirm(link: Link) -> Op[None]:
         yield Progress(link)
 
 
-def _shown(text: str) -> str:
-    """A server's words, fit for an error."""
-    return "".join(char if char.isprintable() else " " for char in text).strip()[:200]
-
-
 def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
     wanted = options.algorithms
     ours = (wanted.key_exchange, wanted.host_keys, wanted.ciphers, wanted.ciphers,
@@ -214,7 +219,7 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
     except ProtocolError:
         return ProtocolError(f"key exchange failed: {text}{FORGED}")
     missing = [
-        (kind, ours[i], theirs[i])
+        (kind, ",".join(ours[i]), printable(",".join(theirs[i]), MOST_LISTED))
         for i, kind in enumerate(_KINDS)
         if theirs[i] and not set(ours[i]) & set(theirs[i])
     ]
@@ -222,10 +227,10 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
         return ProtocolError(f"key exchange failed: {text}{FORGED}")
     (_, name, argument), us, them = missing[0]
     return NegotiationError(
-        f"no common {name} algorithm: the server offers {','.join(them)}; "
-        f"we offer {','.join(us)}. {argument} changes what we offer",
-        ours={kind[0]: ",".join(us) for kind, us, _ in missing},
-        theirs={kind[0]: ",".join(them) for kind, _, them in missing},
+        f"no common {name} algorithm: the server offers {them}; "
+        f"we offer {us}. {argument} changes what we offer",
+        ours={kind[0]: us for kind, us, _ in missing},
+        theirs={kind[0]: them for kind, _, them in missing},
     )
 
 

@@ -20,7 +20,14 @@ from typing import Protocol
 from .._native.constants import ChannelState
 from .._native.link import Channel, Link
 from .._policy.wire import string
-from ..errors import ChannelRefused, ConnectionClosed, HusshError, SFTPError, SFTPUnavailable
+from ..errors import (
+    ChannelRefused,
+    ConnectionClosed,
+    HusshError,
+    SFTPError,
+    SFTPUnavailable,
+    printable,
+)
 from .channel import open_session
 from .core import DeadlineExceeded, Need, Op, Progress
 from .sftp_machine import LONGEST, Machine, Request
@@ -143,8 +150,7 @@ class ChannelPipe:
             return "the connection was lost"
         if not (info.eof or info.closed) or info.out:
             return None
-        text = self._stderr.decode("utf-8", "replace")
-        said = "".join(char if char.isprintable() else " " for char in text).strip()
+        said = printable(self._stderr.decode("utf-8", "replace"), STDERR_KEPT)
         reason = "the server ended the SFTP session"
         if info.exit_known == 1 and info.exit_status:
             reason += f" with status {int(info.exit_status)}"

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._policy.sftp import FX_OK, SFTPLimits
+from ..errors import printable
 from . import sftp_wire as wire
 from .sftp_wire import HEAD, RANGE, U32, Malformed, string
 
@@ -238,8 +239,7 @@ class Machine:
         """The first words of a server that may speak something else, such as a shell's greeting."""
         if self.ready:
             return ""
-        text = bytes(self._stage[: min(self._have, 200)]).decode("utf-8", "replace")
-        shown = "".join(char if char.isprintable() else " " for char in text).strip()
+        shown = printable(bytes(self._stage[: min(self._have, 200)]).decode("utf-8", "replace"))
         return f"; it says {shown!r} (do the login scripts there print something?)" if shown else ""
 
     def _begin(self, at: int, length: int) -> None:

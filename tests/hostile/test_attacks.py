@@ -9,7 +9,8 @@ import pytest
 
 from tests.hostile.victims import Victim
 from tests.support import hostile_catalogue as catalogue
-from tests.support.hostile import CIPHERS, Channel, Conn, HostileServer, polite
+from tests.support import hostile_wire as wire
+from tests.support.hostile import CIPHERS, Channel, Conn, HostileServer, Refuse, polite
 
 Attack = catalogue.Attack[Conn]
 ETM = "hmac-sha2-256-etm@openssh.com"
@@ -96,6 +97,29 @@ def test_malformed_packets_before_the_login(victim: Victim, attack: Attack) -> N
         outcome = victim.meet(server, "never")
     assert outcome.refused, outcome
     assert outcome.where == "connect"
+
+
+#: A control sequence in one character, and what turns the direction of the writing.
+TRICKS = "\u009b2J\u202egood\u2028news\x1b[0m"
+
+
+def test_words_of_a_server_are_fit_to_print(victim: Victim) -> None:
+    """What a server gives as its reason can neither move a cursor nor turn the writing."""
+
+    def farewell(conn: Conn) -> None:
+        conn.send_packet(wire.disconnect(2, TRICKS.encode()))
+        conn.wait_closed()
+
+    def refusal(conn: Conn) -> None:
+        conn.refuse(conn.next_open(), Refuse(text=TRICKS))
+        conn.wait_closed()
+
+    for say in (farewell, refusal):
+        with HostileServer(polite(after_auth=say)) as server:
+            outcome = victim.meet(server, "never")
+        assert outcome.typed, outcome
+        assert "good news" in outcome.text
+        assert outcome.text.isprintable(), repr(outcome.text)
 
 
 ODD = [attack for attack in catalogue.PACKETS if not attack.fatal]

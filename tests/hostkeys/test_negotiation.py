@@ -60,6 +60,17 @@ def test_server_with_another_host_key_only() -> None:
     assert caught.value.ours == {"hostkey": "ssh-ed25519"}
 
 
+def test_odd_names_of_a_server() -> None:
+    """What a server lists is fit to print, and no more of it is repeated than can be read."""
+    names = ["\x1b]0;own\x07", *(f"name{number}" for number in range(3000))]
+    server = HostileServer(polite(), kex=names)
+    with server, pytest.raises(NegotiationError) as caught:
+        Connection(*server.address, "alice", "x")
+    assert str(caught.value).isprintable()
+    assert caught.value.theirs["kex"].startswith("]0;own ,name0,name1,")
+    assert len(str(caught.value)) < 5000
+
+
 @pytest.mark.parametrize(
     ("argument", "names"),
     [
