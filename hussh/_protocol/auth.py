@@ -104,7 +104,6 @@ class _Login:
         self.tried: list[str] = []
         self.failures = 0
         self.offered: set[bytes] = set()
-        self.banner = ""
         self.verdict = ALL_REFUSED
         self.kind: type[AuthenticationError] = AuthenticationError
         self.unanswered = ""
@@ -124,7 +123,7 @@ class _Login:
                     raise self.death()
                 yield Progress(self.link)
             elif message[0] == BANNER:
-                self.banner += Reader(message, 1).text()[: 8192 - len(self.banner)]
+                Reader(message, 1).text()  # nobody is shown it, but it must be one
             else:
                 return Reader(message)
 
