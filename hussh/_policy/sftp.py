@@ -43,6 +43,9 @@ FX_OK, FX_EOF, FX_FAILURE = 0, 1, 4
 #: No file system has offsets and sizes of so many bytes (off_t).
 FILE_MOST = 1 << 63
 
+#: Characters of a path in an error.
+NAME_SHOWN = 1000
+
 #: SSH_FX_* to errno: 0-8 are version 3 (draft-ietf-secsh-filexfer-02 section 7); servers also
 #: send the later ones, which say more.
 _ERRNO = {
@@ -91,7 +94,7 @@ def file_error(
     """
     given = [os.fspath(p) for p in (path, path2) if p is not None]
     names = [decode_path(name) if isinstance(name, bytes) else name for name in given]
-    text = f"cannot {doing} {' to '.join(repr(name) for name in names)}".rstrip()
+    text = f"cannot {doing} {' to '.join(map(_shown, names))}".rstrip()
     # EIO stands for the status that says nothing; strerror's "Input/output error" would mislead.
     vague = code == errno.EIO and status is not None
     reason = reason or ("the server gives no reason" if vague else os.strerror(code))
@@ -106,6 +109,11 @@ def file_error(
         filename2=names[1] if len(names) > 1 else None,
         status=status,
     )
+
+
+def _shown(name: str) -> str:
+    """A server may give names as long as its messages."""
+    return repr(name) if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]!r}..."
 
 
 def kept_text(transferred: int, *, kept: bool = True) -> str:

@@ -15,7 +15,7 @@ from .core import Blocking, Op
 from .sftp_beneath import Beneath, BeneathSink, Times, check_name
 from .sftp_channel import Sftp
 from .sftp_crowd import Job, Local
-from .sftp_ops import EMPTY_LISTS, MOST_NAMES, real_path, stat
+from .sftp_ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, real_path, stat
 from .sftp_transfer import Way, download
 from .sftp_tree import DEEPEST, Tree, TreeOptions, join
 from .sftp_wire import Name, string
@@ -82,7 +82,7 @@ class _GetTree(Tree):
 
     def fill(self, folder: _Folder) -> Job:
         """List a directory and begin everything in it."""
-        crowd, count, empty = self.crowd, 0, 0
+        crowd, count, size, empty = self.crowd, 0, 0, 0
         target = self.target(folder.parts)
         opened = crowd.ask(wire.OPENDIR, string(folder.remote))
         try:
@@ -98,8 +98,9 @@ class _GetTree(Tree):
                         self.refuse(folder.remote, target, reply, folder.remote)
                     return
                 count += len(reply.value)
+                size += reply.size
                 empty = 0 if reply.value else empty + 1
-                if count > MOST_NAMES or empty > EMPTY_LISTS:
+                if count > MOST_NAMES or size > MOST_LISTED or empty > EMPTY_LISTS:
                     self.fail(folder.remote, target, errno.EOVERFLOW, "its listing does not end")
                     return
                 for name in reply.value:

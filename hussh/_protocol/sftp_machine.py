@@ -52,6 +52,7 @@ class Request:
         text: what the server says to the status.
         value: a handle, attributes, a list of `Name`, data (a memoryview), or what
             `parse` made of an extended reply; None for a mere status.
+        size: bytes that were asked for or are written; of a list of names, those it took.
         tag: whatever its maker wants to remember.
     """
 
@@ -303,6 +304,7 @@ class Machine:
                 raise Malformed(f"a handle of {len(handle)} bytes")
             return handle
         if kind == wire.NAME:
+            request.size = len(body)
             return wire.name_list(body)
         if kind == wire.ATTRS:
             return wire.attributes(body)[0]

@@ -56,6 +56,8 @@ T = TypeVar("T")
 _NO_SUCH_FILE = 2
 #: More names than this are no list any more; `scandir` gives them one by one.
 MOST_NAMES = 1_000_000
+#: Nor are more bytes of them: names without end need not be many.
+MOST_LISTED = 512 * MOST_NAMES
 EMPTY_LISTS = 16
 READDIRS = 8
 
@@ -306,10 +308,15 @@ def statvfs(sftp: Sftp, path: bytes) -> Op[tuple[int, ...]]:
 
 
 class Listing:
-    """The names of an open directory, fetched some requests ahead."""
+    """The names of an open directory, fetched some requests ahead.
+
+    Attributes:
+        size: bytes that the names so far took on their way.
+    """
 
     def __init__(self, handle: Handle) -> None:
         self.handle = handle
+        self.size = 0
         self._asked: list[Request] = []
         self._ahead = 1
         self._empty = 0
@@ -332,6 +339,7 @@ class Listing:
                 raise (yield from explained(session, request, "list", self.handle.path))
             elif names := [name for name in request.value if name.name not in (b".", b"..")]:
                 self._ahead = min(self._ahead * 2, READDIRS)
+                self.size += request.size
                 return names
             else:
                 self._empty += 1
@@ -368,6 +376,10 @@ def list_names(sftp: Sftp, path: bytes, pick: Callable[[Name], Any]) -> Op[list[
             if len(found) > MOST_NAMES:
                 raise SFTPError(
                     f"{decode_path(path)!r} has more than {MOST_NAMES} entries; use scandir"
+                )
+            if listing.size > MOST_LISTED:
+                raise SFTPError(
+                    f"the list of {decode_path(path)!r} has more than {MOST_LISTED} bytes"
                 )
         return found
     finally:

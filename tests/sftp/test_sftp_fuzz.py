@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from struct import pack, unpack_from
 from time import monotonic
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hussh._policy.sftp import FailedPath
 from hussh._protocol import sftp_ops as ops
 from hussh._protocol import sftp_wire as wire
 from hussh._protocol.core import Op
@@ -323,6 +325,34 @@ def test_a_listing_without_end(
     bench = Bench(fake)
     with pytest.raises(SFTPError, match=r"does not end|more than"):
         bench.run(ops.list_names(bench.sftp, b"d", lambda name: name))
+
+
+def test_long_names_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a listing may take is a matter of bytes, too: few names can be long ones."""
+    monkeypatch.setattr(ops, "MOST_LISTED", 1 << 20)
+    monkeypatch.setattr("hussh._protocol.sftp_get_tree.MOST_LISTED", 1 << 20)
+    lists = 0
+
+    def twist(kind: int, request: bytes, reply: bytes) -> bytes:
+        nonlocal lists
+        lists += kind == wire.READDIR
+        assert lists < 40
+        entries = [(b"x" * 50_000, stat.S_IFREG | 0o644)]
+        return fake.names(request[:4], entries) if kind == wire.READDIR else reply
+
+    fake = server()
+    fake.twist = twist
+    bench = Bench(fake)
+    with pytest.raises(SFTPError, match="more than 1048576 bytes"):
+        bench.run(ops.list_names(bench.sftp, b"d", lambda name: name))
+    lists = 0
+    options = TreeOptions(True, True, True, False, "", bench.clock)
+    with tempfile.TemporaryDirectory() as folder:
+        done, failed = bench.run(get_tree(bench.sftp, b"d", folder.encode(), options))
+    errors = [str(path.error) for path in failed if isinstance(path, FailedPath)]
+    assert (done, len(errors)) == ([], len(failed))
+    assert sum("does not end" in error for error in errors) == 1
+    assert max(map(len, errors)) < 3000
 
 
 def test_another_version() -> None:
