@@ -352,11 +352,11 @@ class MultiConnection:
 
     def tail(self, remote_file: AnyPath) -> MultiFileTailer:
         """Follow what is added to a file of all hosts; a context manager."""
-        return MultiFileTailer(self._run, TailWork(self._crew, remote_file))
+        return MultiFileTailer(self._run, TailWork.everywhere(self._crew, remote_file))
 
     def tail_map(self, host_file_map: Mapping[str, AnyPath]) -> MultiFileTailer:
         """The same with a file of its own for each host that is in the mapping."""
-        return MultiFileTailer(self._run, TailWork(self._crew, host_file_map))
+        return MultiFileTailer(self._run, TailWork.mapped(self._crew, host_file_map))
 
     # -- ending
 

@@ -152,11 +152,11 @@ class AsyncMultiConnection:
 
     def tail(self, remote_file: AnyPath) -> AsyncMultiFileTailer:
         """Follow what is added to a file of all hosts; an async context manager."""
-        return AsyncMultiFileTailer(self._run, TailWork(self._crew, remote_file))
+        return AsyncMultiFileTailer(self._run, TailWork.everywhere(self._crew, remote_file))
 
     def tail_map(self, host_file_map: Mapping[str, AnyPath]) -> AsyncMultiFileTailer:
         """The same with a file of its own for each host that is in the mapping."""
-        return AsyncMultiFileTailer(self._run, TailWork(self._crew, host_file_map))
+        return AsyncMultiFileTailer(self._run, TailWork.mapped(self._crew, host_file_map))
 
     async def close(self) -> None:
         """End all connections, and the threads; idempotent.

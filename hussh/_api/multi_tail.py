@@ -41,21 +41,22 @@ class Tail:
 class TailWork:
     """What both tailers do on the hosts, as pieces of work, and what comes of it."""
 
-    def __init__(self, crew: Crew, files: AnyPath | Mapping[str, AnyPath]) -> None:
-        def check(path: AnyPath) -> AnyPath:
-            encode_path(path)
-            return path
-
-        found = (
-            crew.mapped(files, check)
-            if isinstance(files, Mapping)
-            else crew.everywhere(check(files))
-        )
+    def __init__(self, crew: Crew, found: list[tuple[Member, AnyPath]]) -> None:
         self._crew = crew
         self._items = [(member, Tail(path)) for member, path in found]
         self.hosts = [member.host for member, _ in found]
         self.contents: dict[str, str] = {}
         self.errors: dict[str, HusshError] = {}
+
+    @classmethod
+    def everywhere(cls, crew: Crew, path: AnyPath) -> TailWork:
+        """The same path on all hosts."""
+        return cls(crew, crew.everywhere(_checked(path)))
+
+    @classmethod
+    def mapped(cls, crew: Crew, paths: Mapping[str, AnyPath]) -> TailWork:
+        """A path of its own for each host that the mapping names."""
+        return cls(crew, crew.mapped(paths, _checked))
 
     def enter(self) -> Work:
         async def enter(member: Member, tail: Tail) -> HostResult:
@@ -109,6 +110,11 @@ class TailWork:
         if tail.tailer is None:
             raise tail.failure or RuntimeError("the tailer's block has not begun")
         return tail.tailer
+
+
+def _checked(path: AnyPath) -> AnyPath:
+    encode_path(path)
+    return path
 
 
 class _Common:

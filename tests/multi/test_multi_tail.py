@@ -109,3 +109,13 @@ def test_no_position(multi: Multi, position: Any, error: type[Exception]) -> Non
             with pytest.raises(error, match="a position in a file"):
                 tailer.read(position)
             assert tailer.read(0) == {HOSTS[0]: "old"}
+
+
+@pytest.mark.parametrize("files", ["log", 5, None])
+def test_no_mapping(multi: Multi, files: Any) -> None:
+    """`tail_map` wants files by host, and `tail` one path; each says so at once."""
+    with pytest.raises(TypeError, match="a mapping by host is needed"):
+        multi(1).tail_map(files)
+    wrong: Any = {HOSTS[0]: "log"}
+    with pytest.raises(TypeError, match="expected str, bytes or os.PathLike object, not dict"):
+        multi(1).tail(wrong)
