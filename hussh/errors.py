@@ -56,13 +56,17 @@ def printable(text: str, most: int = 200) -> str:
     return text.strip()[:most]
 
 
-def _rebuild(cls: type[HusshError], text: str, state: dict[str, Any]) -> HusshError:
+def _rebuild(
+    cls: type[HusshError], text: str, state: dict[str, Any], cause: HusshError | None
+) -> HusshError:
     # The first __new__ in the order of bases need not be the one that owns the memory layout.
     base = OSError if issubclass(cls, OSError) else Exception
     error = base.__new__(cls, text)
     Exception.__init__(error, text)
     for name, value in state.items():
         setattr(error, name, value)
+    if cause is not None:
+        error.__cause__ = cause
     return error
 
 
@@ -107,7 +111,12 @@ class HusshError(Exception):
         return f"{self.text}{where}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.text, self.__dict__.copy())
+        # A cause of ours tells which hop took this one along; any other may not pickle.
+        cause = self.__cause__ if isinstance(self.__cause__, HusshError) else None
+        return _rebuild, (type(self), self.text, self._state(), cause)
+
+    def _state(self) -> dict[str, Any]:
+        return self.__dict__.copy()
 
 
 class ConnectError(HusshError, ConnectionError, TimeoutError, RuntimeError):
@@ -402,10 +411,10 @@ class SFTPError(HusshError, OSError, RuntimeError):
         self.status = status
         self.transferred = transferred
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def _state(self) -> dict[str, Any]:
         names = ("errno", "strerror", "filename", "filename2")
         kept = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return _rebuild, (type(self), self.text, self.__dict__ | kept)
+        return self.__dict__ | kept
 
 
 class SFTPNotFoundError(SFTPError, FileNotFoundError):

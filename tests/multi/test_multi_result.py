@@ -145,4 +145,6 @@ def test_a_lost_bastion_is_named() -> None:
     assert result.stderr == (
         "closed [u@bastion:22, exec], and so: connection lost [u@target:22, exec]"
     )
-    assert pickle.loads(pickle.dumps(result)) == result
+    twin = pickle.loads(pickle.dumps(result))
+    assert twin == result
+    assert (twin.hop, twin.phase) == (result.hop, result.phase) == ("u@bastion:22", "exec")

@@ -54,6 +54,17 @@ def test_copies_are_equal(cls: type[errors.HusshError]) -> None:
         assert (twin.hop, twin.hop_index, twin.phase) == ("u@h:22", 2, "auth")
 
 
+def test_causes_cross_processes() -> None:
+    """What one of our errors came from goes with it, unless it is not ours."""
+    error = errors.ConnectionLost("lost", hop="u@target:22")
+    error.__cause__ = errors.ServerBusy("full", hop="u@bastion:22", server_text="Exceeded")
+    error.__cause__.__cause__ = OSError("with something that does not pickle", lambda: None)
+    for twin in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        cause = twin.__cause__
+        assert (type(cause), cause.hop) == (errors.ServerBusy, "u@bastion:22")
+        assert (cause.server_text, cause.__cause__) == ("Exceeded", None)
+
+
 @pytest.mark.parametrize("cls", CLASSES)
 def test_class_is_public_and_documented(cls: type[errors.HusshError]) -> None:
     """Every class is in the package, has the root as its base, and says what it means."""
