@@ -55,19 +55,19 @@ class AsyncFiles:
         encoding: str | None = "utf-8",
     ) -> str | bytes:
         """Fetch a file with the server's scp."""
-        link = self._live().link
+        hop = self._live()
         if local_path is not None:
-            await self._scp(scp.fetch_file(link, remote_path, local_path))
+            await self._scp(scp.fetch_file(hop.link, remote_path, local_path))
             return "Ok"
-        data = await self._scp(scp.fetch(link, remote_path))
-        return contents(data, encoding, repr(remote_path))
+        data = await self._scp(scp.fetch(hop.link, remote_path))
+        return contents(data, encoding, remote_path, hop, "scp")
 
     async def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
-        """Store a local file, with its permission bits; OSError as for `scp_read`."""
+        """Store a local file, with its permission bits; SFTPError as for `scp_read`."""
         await self._scp(scp.store_file(self._live().link, local_path, remote_path))
 
     async def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
-        """Store `data` as a file (mode 644); OSError as for `scp_read`."""
+        """Store `data` as a file (mode 644); SFTPError as for `scp_read`."""
         await self._scp(scp.store(self._live().link, input_bytes(data), remote_path))
 
     async def _scp(self, op: Op[T]) -> T:
@@ -96,8 +96,9 @@ class AsyncFiles:
         if local_path is None:
             if resume:
                 raise ValueError("resume= needs a local_path")
+            hop = self._live()
             data = await self.sftp.get_bytes(remote_path, progress=progress, timeout=timeout)
-            return contents(data, encoding, repr(remote_path))
+            return contents(data, encoding, remote_path, hop, "sftp")
         await self.sftp.get(
             remote_path, local_path, progress=progress, timeout=timeout, resume=resume
         )

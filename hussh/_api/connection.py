@@ -301,21 +301,23 @@ class Connection(Closing):
             they go to that file, and the result is ``"Ok"``.
 
         Raises:
-            OSError: missing, a directory, not permitted, or no scp on the server.
+            SFTPError (an OSError, also FileNotFoundError … where that fits): missing, a
+                directory, not permitted, or no scp on the server; its phase is "scp".
             NotText: the contents are not text in that encoding.
         """
-        link = self._live().link
+        hop = self._live()
         if local_path is not None:
-            self._scp(scp.fetch_file(link, remote_path, local_path))
+            self._scp(scp.fetch_file(hop.link, remote_path, local_path))
             return "Ok"
-        return contents(self._scp(scp.fetch(link, remote_path)), encoding, repr(remote_path))
+        data = self._scp(scp.fetch(hop.link, remote_path))
+        return contents(data, encoding, remote_path, hop, "scp")
 
     def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
-        """Store a local file, with its permission bits; OSError as for `scp_read`."""
+        """Store a local file, with its permission bits; SFTPError as for `scp_read`."""
         self._scp(scp.store_file(self._live().link, local_path, remote_path))
 
     def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
-        """Store `data` as a file (mode 644); OSError as for `scp_read`."""
+        """Store `data` as a file (mode 644); SFTPError as for `scp_read`."""
         self._scp(scp.store(self._live().link, input_bytes(data), remote_path))
 
     def _scp(self, op: Op[T]) -> T:
@@ -358,8 +360,9 @@ class Connection(Closing):
         if local_path is None:
             if resume:
                 raise ValueError("resume= needs a local_path")
+            hop = self._live()
             data = self.sftp.get_bytes(remote_path, progress=progress, timeout=timeout)
-            return contents(data, encoding, repr(remote_path))
+            return contents(data, encoding, remote_path, hop, "sftp")
         self.sftp.get(remote_path, local_path, progress=progress, timeout=timeout, resume=resume)
         return "Ok"
 

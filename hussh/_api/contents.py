@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from .._drive.session import Hop
+from .._policy.sftp import AnyPath
 from ..errors import NotText
 
 __all__ = ["contents"]
 
 
-def contents(data: bytes, encoding: str | None, path: str) -> str | bytes:
+def contents(
+    data: bytes, encoding: str | None, path: AnyPath, hop: Hop[Any], phase: str
+) -> str | bytes:
     """Text in an encoding; bytes for None.
 
     Raises:
@@ -18,6 +24,7 @@ def contents(data: bytes, encoding: str | None, path: str) -> str | bytes:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise NotText(
-            f"{path} is not {encoding} text (byte {error.start}): encoding=None gives bytes"
-        ) from error
+        told = NotText(
+            f"{path!r} is not {encoding} text (byte {error.start}): encoding=None gives bytes"
+        )
+        raise told.at(hop.hop, hop.place.index, phase) from error

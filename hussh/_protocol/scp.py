@@ -18,7 +18,8 @@ from functools import partial
 from typing import BinaryIO, TypeVar
 
 from .._native.link import Channel, Link
-from ..errors import ChannelError, ProtocolError
+from .._policy.sftp import file_error
+from ..errors import ChannelError, ProtocolError, SFTPError
 from .core import Blocking, Op
 from .process import Exit, read, start, wait, write
 
@@ -38,8 +39,9 @@ _HEADER = re.compile(rb"C[0-7]{4} ([0-9]{1,18}) .*", re.DOTALL)
 class _Peer:
     """The other scp: lines and bytes from its stdout, its words on stderr."""
 
-    def __init__(self, channel: Channel, path: str) -> None:
+    def __init__(self, channel: Channel, doing: str, path: str) -> None:
         self.channel = channel
+        self.doing = doing
         self.path = path
         self.buffer = bytearray()
 
@@ -88,14 +90,13 @@ class _Peer:
         while len(said) < LINE_MAX and (part := (yield from read(self.channel, 1, LINE_MAX))):
             said += part
         if ended.status == 127:
-            return OSError(errno.ENOSYS, "the server has no scp program; use sftp", self.path)
+            return self._told(errno.ENOSYS, reason="the server has no scp program; use sftp")
         return self.error(bytes(said) or f"scp ended with status {ended.status}".encode())
 
-    def error(self, said: bytes) -> OSError:
-        """An OSError of the fitting kind, as far as the words tell."""
+    def error(self, said: bytes) -> SFTPError:
+        """An error of the fitting kind, as far as the words tell."""
         text = said.decode("utf-8", "replace").strip().removeprefix("scp: ")
         text = text.removeprefix(f"{self.path}: ")
-        text = "".join(char if char.isprintable() else " " for char in text)[:500]
         kinds = {
             "File name too long": errno.EISDIR,  # see NO_NAME
             "No such file": errno.ENOENT,
@@ -105,10 +106,14 @@ class _Peer:
             "No space left": errno.ENOSPC,
             "Read-only": errno.EROFS,
         }
-        code = next((code for words, code in kinds.items() if words in text), errno.EIO)
-        if code == errno.EISDIR:
-            text = "it is a directory"
-        return OSError(code, text, self.path)
+        code = next((code for words, code in kinds.items() if words in text), None)
+        if code is None:
+            text = "".join(char if char.isprintable() else " " for char in text)[:500]
+            return self._told(errno.EIO, reason=text)
+        return self._told(code, said="" if code == errno.EISDIR else text)
+
+    def _told(self, code: int, *, said: str = "", reason: str = "") -> SFTPError:
+        return _of_scp(file_error(code, self.doing, self.path, said=said, reason=reason))
 
 
 def receive(
@@ -121,12 +126,12 @@ def receive(
 
     `begin` is called once the server has promised a file.
 
-    Raises OSError with the server's words: missing, not permitted, a directory.
+    Raises SFTPError with the server's words: missing, not permitted, a directory.
     """
     command = f"scp -f -- {shlex.quote(path)}".encode("utf-8", "surrogateescape")
     channel = yield from start(link, command)
     try:
-        peer = _Peer(channel, path)
+        peer = _Peer(channel, "read", path)
         yield from write(channel, b"\0")
         line = yield from peer.line()
         if line[:1] in (b"\1", b"\2"):
@@ -155,12 +160,12 @@ def receive(
 def send(link: Link, path: str, mode: int, size: int, source: Callable[[int], bytes]) -> Op[None]:
     """Store one file of exactly `size` bytes; `source(n)` gives at most n of them.
 
-    Raises OSError with the server's words; EISDIR where `path` is a directory.
+    Raises SFTPError with the server's words; EISDIR where `path` is a directory.
     """
     command = f"scp -t -- {shlex.quote(path)}".encode("utf-8", "surrogateescape")
     channel = yield from start(link, command)
     try:
-        peer = _Peer(channel, path)
+        peer = _Peer(channel, "write", path)
         yield from peer.accepted()
         yield from write(channel, b"C%04o %d %b\n" % (mode & 0o7777, size, NO_NAME))
         yield from peer.accepted()
@@ -168,7 +173,8 @@ def send(link: Link, path: str, mode: int, size: int, source: Callable[[int], by
         while left:
             part = yield Blocking(partial(_local, source, min(left, CHUNK)))
             if not part:
-                raise OSError(errno.EIO, f"the source ended {left} bytes early", path)
+                reason = f"the source ended {left} bytes early"
+                raise _of_scp(file_error(errno.EIO, "write", path, reason=reason))
             left -= len(part)
             yield from write(channel, part)
         yield from write(channel, b"\0")
@@ -186,7 +192,7 @@ def _local(call: Callable[[A], T], argument: A, _left: object) -> T:
 def fetch(link: Link, path: str, local: str) -> Op[None]:
     """`receive` into a local file, which is not touched before the server has promised one.
 
-    Raises OSError, also of the local file; the error then names both.
+    Raises SFTPError, also for the local file; the error then names both.
     """
     file = _LocalFile(local, path)
     try:
@@ -197,12 +203,23 @@ def fetch(link: Link, path: str, local: str) -> Op[None]:
 
 def store(link: Link, local: str, path: str) -> Op[None]:
     """`send` a local file, with its permission bits; raises as `fetch`."""
-    file: BinaryIO = yield Blocking(lambda _: open(local, "rb"))  # noqa: SIM115  (closed below)
+    named = partial(_named, "upload", local, path)
+
+    def begin(_left: object) -> BinaryIO:
+        with named():
+            return open(local, "rb")
+
+    def source(size: int) -> bytes:
+        with named():
+            return file.read(size)
+
+    file: BinaryIO = yield Blocking(begin)
     with file:
         info = os.fstat(file.fileno())
         if not stat.S_ISREG(info.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", local)
-        yield from send(link, path, info.st_mode, info.st_size, file.read)
+            reason = "not a regular file"
+            raise _of_scp(file_error(errno.EINVAL, "upload", local, path, reason=reason))
+        yield from send(link, path, info.st_mode, info.st_size, source)
 
 
 class _LocalFile:
@@ -229,10 +246,21 @@ class _LocalFile:
             with self._named():  # some file systems tell only now that they are full
                 self._file.close()
 
-    @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            text = f"{error.strerror} (on this machine)"
-            raise OSError(error.errno, text, self._source, None, self._path) from error
+    def _named(self) -> contextlib.AbstractContextManager[None]:
+        return _named("download", self._source, self._path)
+
+
+@contextlib.contextmanager
+def _named(doing: str, source: str, target: str) -> Iterator[None]:
+    """An error of the file that is here names both."""
+    try:
+        yield
+    except OSError as error:
+        code = error.errno or errno.EIO
+        told = file_error(code, doing, source, target, said="on this machine")
+        raise _of_scp(told) from error
+
+
+def _of_scp(error: SFTPError) -> SFTPError:
+    error.phase = "scp"
+    return error

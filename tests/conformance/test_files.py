@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hussh import NotText, SFTPError, SFTPTimeout
+from hussh import HusshError, NotText, SFTPError, SFTPTimeout
 from tests.conformance.client import Client
 from tests.conformance.conftest import FOUR, NINE, THREE
 from tests.conformance.faces import Face
@@ -70,16 +71,36 @@ async def test_scp(client: Client, there: Path, tmp_path: Path) -> None:
     await conn.scp_write_data("größe\n", "there/text")
     assert await conn.scp_read("there/text") == "größe\n"
     await conn.scp_write_data(b"\xff", "there/bytes")
-    with pytest.raises(NotText, match="encoding=None"):
-        await conn.scp_read("there/bytes")
-    with pytest.raises(FileNotFoundError) as missing:
-        await conn.scp_read("there/none")
-    assert missing.value.filename == "there/none"
-    for call in (conn.scp_read("there"), conn.scp_write_data("x", "there")):
-        with pytest.raises(IsADirectoryError):
+
+
+@pytest.mark.parametrize("client", FOUR, indirect=True)
+async def test_scp_that_fails(client: Client, there: Path, tmp_path: Path) -> None:
+    """What scp cannot do is an error of files that knows its hop and its phase."""
+    conn = client.face
+    hop, here = f"alice@{conn.host}:{conn.port}", tmp_path / "none"
+    (there / "bytes").write_bytes(b"\xff")
+    failing = [
+        (conn.scp_read("there/bytes"), NotText, "encoding=None", None),
+        (conn.scp_read("there/none"), FileNotFoundError, "cannot read", "there/none"),
+        (conn.scp_read("there"), IsADirectoryError, "cannot read 'there'", "there"),
+        (conn.scp_write_data("x", "there"), IsADirectoryError, "cannot write", "there"),
+        (conn.scp_write_data("x", "/none/x"), FileNotFoundError, "cannot write", "/none/x"),
+        (conn.scp_write(tmp_path, "there/x"), IsADirectoryError, "this machine", str(tmp_path)),
+        (conn.scp_write(here, "there/x"), FileNotFoundError, "this machine", str(here)),
+        (conn.scp_write("/dev/null", "there/x"), SFTPError, "not a regular file", "/dev/null"),
+        (conn.scp_read("there/bytes", tmp_path), IsADirectoryError, "machine", "there/bytes"),
+    ]
+    for call, kind, text, filename in failing:
+        with pytest.raises(HusshError, match=text) as caught:
             await call
-    with pytest.raises(IsADirectoryError):
-        await conn.scp_write(tmp_path, "there/folder")
+        error = caught.value
+        assert isinstance(error, kind)
+        assert getattr(error, "filename", None) == filename
+        assert (error.hop, error.hop_index, error.phase) == (hop, len(client.hops), "scp")
+        assert (str(pickle.loads(pickle.dumps(error)))) == str(error)
+    with pytest.raises(NotText) as no_text:
+        await conn.sftp_read("there/bytes")
+    assert (no_text.value.hop, no_text.value.phase) == (hop, "sftp")
 
 
 @pytest.mark.parametrize("client", FOUR, indirect=True)

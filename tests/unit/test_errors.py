@@ -56,13 +56,14 @@ def test_copies_are_equal(cls: type[errors.HusshError]) -> None:
 
 def test_causes_cross_processes() -> None:
     """What one of our errors came from goes with it, unless it is not ours."""
+    busy = errors.ServerBusy("full", hop="u@bastion:22", server_text="Exceeded")
+    busy.__cause__ = OSError("with something that does not pickle", lambda: None)
     error = errors.ConnectionLost("lost", hop="u@target:22")
-    error.__cause__ = errors.ServerBusy("full", hop="u@bastion:22", server_text="Exceeded")
-    error.__cause__.__cause__ = OSError("with something that does not pickle", lambda: None)
+    error.__cause__ = busy
     for twin in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
         cause = twin.__cause__
-        assert (type(cause), cause.hop) == (errors.ServerBusy, "u@bastion:22")
-        assert (cause.server_text, cause.__cause__) == ("Exceeded", None)
+        assert isinstance(cause, errors.ServerBusy)
+        assert (cause.hop, cause.server_text, cause.__cause__) == ("u@bastion:22", "Exceeded", None)
 
 
 @pytest.mark.parametrize("cls", CLASSES)
