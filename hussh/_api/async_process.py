@@ -109,6 +109,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         """What has arrived: waits 2 s for the first bytes, then until 50 ms pass without more.
 
         May be called again and again; the status is -1 until the shell has ended.
+        Where no more can come, the same time is given to its end.
         """
         patience = FIRST
         with contextlib.suppress(DeadlineExceeded):
@@ -116,6 +117,8 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
                 ops.read_any(self._channel, self._out, self._err), monotonic() + patience, "shell"
             ):
                 patience = QUIET
+            # A server sends the status after the end of output.
+            await self._session.run(ops.wait(self._channel), monotonic() + patience, "shell")
         return self._taken(ops.exit_of(self._channel))
 
     async def close(self) -> None:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.text import TextStream
 
 from hussh import ConnectionClosed
+from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
 from tests.aio.steps import Stepped
+from tests.support.hostile import Channel, HostileServer, polite
 from tests.support.sshd import Sshd
 
 ON_UVLOOP = True
@@ -127,3 +130,31 @@ async def test_leaving_a_busy_shell(loop: str, target: Sshd, make: Make) -> None
                 await shell.send("cat")
         assert shell.result is not None
         assert shell.result.status == -1
+
+
+async def test_a_status_after_the_end_of_output(loop: str) -> None:
+    """A read at the end of a shell's output waits for the status, which comes after it."""
+
+    def ends(channel: Channel, command: str) -> None:
+        channel.send_eof()
+        channel.read()
+        channel.exit_status(5)
+        channel.send_close()
+
+    results = []
+
+    async def read() -> None:
+        results.append(await shell.read())
+
+    with HostileServer(polite(execute=ends)) as server:
+        host, port = server.address
+        async with AsyncConnection(host, "u", "p", port=port, timeout=20) as connection:
+            shell = await connection.shell()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read)
+                while not shell._channel.look().eof:
+                    await anyio.lowlevel.checkpoint()
+                await anyio.wait_all_tasks_blocked()
+                await shell.send("now")
+            assert [result.status for result in results] == [5]
+            await shell.close()
