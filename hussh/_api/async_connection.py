@@ -149,11 +149,10 @@ class AsyncConnection(AsyncFiles):
         self._options = target = plan.target
         self._timeout: float = timeout
         bastion = plan.bastion  # alive as long as we are
+        hop = format_hop(target.username, target.host, target.port)
+        self._place = Place(hop, len(plan.route) - 1)
         self._shared: Shared = Shared(
-            plan.hops,
-            bastion._shared if bastion is not None else None,
-            Place(format_hop(target.username, target.host, target.port), len(plan.route) - 1),
-            timeout,
+            plan.hops, bastion._shared if bastion is not None else None, self._place, timeout
         )
 
     @classmethod
@@ -318,7 +317,8 @@ class AsyncConnection(AsyncFiles):
     def _live(self) -> AsyncSession:
         session = self._shared.session
         if session is None:
-            raise ConnectionClosed("Not connected: await the connection, or its connect(), first")
+            told = "Not connected: await the connection, or its connect(), first"
+            raise self._place.mark(ConnectionClosed(told))
         return session
 
 

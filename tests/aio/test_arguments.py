@@ -64,9 +64,11 @@ def test_a_way_in_circles() -> None:
 
 
 async def test_not_connected(loop: str) -> None:
-    """Using what was never connected says so."""
-    with pytest.raises(ConnectionClosed, match="Not connected"):
-        await AsyncConnection("h").execute("true")
+    """Using what was never connected says so, and which connection that is."""
+    with pytest.raises(ConnectionClosed, match="Not connected") as absent:
+        await AsyncConnection("h", proxy_jump="b").execute("true")
+    error = absent.value
+    assert (error.hop, error.hop_index, error.phase) == ("root@h:22", 1, "connect")
 
 
 async def test_no_default_keys(loop: str, target: Sshd, make: Make) -> None:
