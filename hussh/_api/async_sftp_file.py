@@ -184,6 +184,9 @@ class AsyncSFTPFile(AsyncClosing):
         try:
             async with self._turn:
                 await self._run_op(self._buffer.close(), "close")
+        except ConnectionError:
+            if self._buffer.file.mode.writable:  # of what was only read nothing is lost
+                raise
         finally:  # also where it was cancelled while another task wrote
             self._run_op.session.at_once(self._buffer.file.stream.handle.forget)
 

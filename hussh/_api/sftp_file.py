@@ -54,7 +54,9 @@ def open_buffered(
             buffered = io.BufferedReader(raw, size)
         if wanted.binary:
             return buffered  # type: ignore[no-any-return]
-        return io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline, buffering == 1)
+        text: Any = io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline, buffering == 1)
+        text.mode = mode  # as the built-in `open` does
+        return text  # type: ignore[no-any-return]
     except BaseException:
         raw.close()
         raise
@@ -159,6 +161,9 @@ class RawFile(io.RawIOBase):
                 self._run.later(ops.Handle.forget, stream.handle)
             elif not stream.handle.closed:
                 self._run(stream.close(), "close")
+        except ConnectionError:
+            if self._file.mode.writable:  # of what was only read nothing is lost
+                raise
         finally:
             super().close()
 

@@ -140,6 +140,7 @@ async def test_opened_again(loop: str, target: Sshd, make: Make) -> None:
     sftp = connection.sftp
     await sftp.put_bytes(b"x", "again")
     file = await sftp.open("again", "rb")
+    written = await sftp.open("again", "r+b")
     tail = connection.tail("again")
     await tail.__aenter__()
     await connection.close()
@@ -149,7 +150,8 @@ async def test_opened_again(loop: str, target: Sshd, make: Make) -> None:
         with pytest.raises(ConnectionClosed):
             await call()
     with pytest.raises(ConnectionClosed):
-        await file.close()
+        await written.close()
+    await file.close()
     await tail.close()
     await sftp.remove("again")
     await connection.close()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hussh import HusshError, NotText, SFTPError, SFTPTimeout
+from hussh import ConnectionClosed, HusshError, NotText, SFTPError, SFTPTimeout
 from tests.conformance.client import Client
 from tests.conformance.conftest import FOUR, NINE, THREE
 from tests.conformance.faces import Face
@@ -101,6 +101,23 @@ async def test_scp_that_fails(client: Client, there: Path, tmp_path: Path) -> No
     with pytest.raises(NotText) as no_text:
         await conn.sftp_read("there/bytes")
     assert (no_text.value.hop, no_text.value.phase) == (hop, "sftp")
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_files_that_outlive_their_connection(client: Client, there: Path) -> None:
+    """Closing what was read is no error then; closing what was written is, for it may be lost."""
+    sftp = client.face.sftp
+    await client.face.sftp_write_data("some text", "there/text")
+    read = [await sftp.open("there/text", mode) for mode in ("r", "rb")]
+    assert [file.real.mode for file in read] == ["r", "rb"]
+    assert [await file.read(4) for file in read] == ["some", b"some"]
+    written = await sftp.open("there/new", "w")
+    await written.write("lost")
+    await client.main.close()
+    for file in read:
+        await file.close()
+    with pytest.raises(ConnectionClosed):
+        await written.close()
 
 
 @pytest.mark.parametrize("client", FOUR, indirect=True)
