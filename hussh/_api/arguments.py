@@ -112,7 +112,13 @@ def check_policy(policy: object) -> str:
 def check_known_hosts(paths: Paths, policy: str) -> tuple[str, ...]:
     single = isinstance(paths, str | bytes | os.PathLike)
     items: Iterable[str | os.PathLike[str]] = [paths] if single else paths  # type: ignore[list-item, assignment]
-    files = tuple(os.fsdecode(path) for path in items)
+    try:
+        files = tuple(os.fsdecode(path) for path in items)
+    except TypeError:
+        raise TypeError(
+            "known_hosts must be a path or a list of paths; "
+            'host_key_policy="ignore" accepts every key'
+        ) from None
     if any("\0" in file for file in files):
         raise ValueError("a path in known_hosts contains a NUL character")
     if policy == "accept-new" and not files:
