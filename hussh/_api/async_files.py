@@ -14,6 +14,7 @@ from ..errors import SFTPError
 from . import sftp_calls as calls
 from .arguments import input_bytes
 from .async_sftp import AsyncSFTP
+from .async_sftp_file import open_over
 from .async_sftp_run import AsyncRunner
 from .async_tail import AsyncFileTailer
 from .connection import Connection
@@ -183,10 +184,14 @@ class AsyncFiles:
             check_other_file(source_path, target, real)
         async with (
             await self.sftp.open(source_path, "rb", buffering=0) as reader,
-            await dest_conn.sftp.open(target, "wb", buffering=0) as writer,
+            await open_over(dest_conn.sftp._bound, target) as writer,
         ):
+            # It may be the source under another name, so nothing goes before it was read.
+            size = (await writer.stat()).st_size or 0
             while part := await reader.read(COPY_BUFFER):
                 await writer.write(part)
+            if size > await writer.tell():
+                await writer.truncate()
 
     def tail(self, remote_file: AnyPath) -> AsyncFileTailer:
         """Follow what is added to a file; a context manager, see `AsyncFileTailer`."""

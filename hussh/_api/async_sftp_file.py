@@ -17,7 +17,7 @@ from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
 from .._protocol import sftp_ops as ops
 from .._protocol.core import Op
 from .._protocol.sftp_buffer import Buffered
-from .._protocol.sftp_file import Mode, open_file
+from .._protocol.sftp_file import OVERWRITE, Mode, open_file
 from .._protocol.sftp_names import entry_is, entry_stat
 from .._protocol.sftp_text import Text
 from .._protocol.sftp_wire import Name
@@ -53,6 +53,12 @@ async def open_buffered(
     if not wanted.binary:
         file._as_text(encoding, errors, newline, buffering == 1)
     return file
+
+
+async def open_over(run: AsyncRunner, path: AnyPath) -> AsyncSFTPFile:
+    """An unbuffered file to write to that keeps what it has until that is written over."""
+    raw = await run(open_file(run.sftp, path, OVERWRITE), "open")
+    return AsyncSFTPFile(run, "wb", Buffered(raw, 0))
 
 
 class AsyncSFTPFile(AsyncClosing):

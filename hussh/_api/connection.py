@@ -46,6 +46,7 @@ from .sftp_calls import (
     no_source,
     one_server,
 )
+from .sftp_file import open_over
 from .shell import InteractiveShell
 from .tail import FileTailer
 
@@ -444,7 +445,8 @@ class Connection(Closing):
 
         Raises:
             SFTPError of the side that failed, with its path; see `SFTP`.
-            shutil.SameFileError: it would be copied onto itself, which would empty it.
+            shutil.SameFileError: it would be copied onto itself.  Where that cannot be
+                known (another name of the server, a network drive), it stays as it is.
             TypeError: dest_conn is not a Connection.
         """
         check_destination(dest_conn, Connection, "a Connection")
@@ -455,10 +457,14 @@ class Connection(Closing):
         buffer = memoryview(bytearray(COPY_BUFFER))
         with (
             self.sftp.open(source_path, "rb", buffering=0) as reader,
-            dest_conn.sftp.open(target, "wb", buffering=0) as writer,
+            open_over(dest_conn.sftp._run, target) as writer,
         ):
+            # It may be the source under another name, so nothing goes before it was read.
+            size = writer.stat().st_size or 0
             while count := reader.readinto(buffer):  # type: ignore[attr-defined]
                 writer.write(buffer[:count])
+            if size > writer.tell():
+                writer.truncate()
 
     def tail(self, remote_file: AnyPath) -> FileTailer:
         """Follow what is added to a file; a context manager, see `FileTailer`."""

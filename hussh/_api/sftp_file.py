@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
 from .._protocol import sftp_ops as ops
-from .._protocol.sftp_file import File, Mode, open_file
+from .._protocol.sftp_file import OVERWRITE, File, Mode, open_file
 from .._protocol.sftp_names import entry_is, entry_stat
 from .._protocol.sftp_wire import Name
 from .closing import Closing
@@ -60,6 +60,11 @@ def open_buffered(
     except BaseException:
         raw.close()
         raise
+
+
+def open_over(run: Runner, path: AnyPath) -> RawFile:
+    """A raw file to write to that keeps what it has until that is written over."""
+    return RawFile(run, run(open_file(run.sftp, path, OVERWRITE), "open"))
 
 
 class _Flushing:

@@ -26,13 +26,14 @@ from .sftp_wire import (
     setting,
 )
 
-__all__ = ["File", "Mode", "open_file"]
+__all__ = ["OVERWRITE", "File", "Mode", "open_file"]
 
 _FLAGS = {
     "r": FXF_READ,
     "w": FXF_WRITE | FXF_CREAT | FXF_TRUNC,
     "a": FXF_WRITE | FXF_CREAT | FXF_APPEND,
     "x": FXF_WRITE | FXF_CREAT | FXF_EXCL,
+    "o": FXF_WRITE | FXF_CREAT,  # see `OVERWRITE`
 }
 
 
@@ -68,6 +69,10 @@ class Mode:
 
     def __str__(self) -> str:
         return self.kind + "b" + ("+" if self.update else "")
+
+
+#: What is there stays until it is written over; the built-in `open` has no such mode.
+OVERWRITE = Mode("o", update=False, binary=True)
 
 
 def open_file(sftp: Sftp, path: AnyPath, mode: Mode) -> Op[File]:

@@ -75,6 +75,29 @@ async def test_onto_itself(client: Client, source: Path) -> None:
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_onto_itself_unknowingly(client: Client, source: Path) -> None:
+    """A file that has the destination's name as well, which nobody can tell, keeps its contents."""
+    conn = client.face
+    data = os.urandom(3 * MIB + 1)
+    await conn.sftp_write_data(data, "source")
+    os.link(source, source.with_name("source2"))
+    await conn.remote_copy("source", conn, "source2")
+    assert source.read_bytes() == data
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_over_another_file(client: Client, source: Path) -> None:
+    """What the destination had is gone, whichever of the two was longer."""
+    conn = client.face
+    for old, new in ((b"longer before", b"short"), (b"short", b"longer now"), (b"all", b"")):
+        await conn.sftp_write_data(new, "source")
+        await conn.sftp_write_data(old, "source2")
+        await conn.remote_copy("source", conn, "source2")
+        assert source.with_name("source2").read_bytes() == new
+    await conn.remote_copy("source", conn, "/dev/null")
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_destinations_of_another_kind(client: Client) -> None:
     """A connection of the other class, or none at all, is a TypeError that says what is wanted."""
     real = client.main.real
