@@ -32,12 +32,14 @@ class _State:
         began: what came since the beginning starts here.
         before: what came since then in files that have been replaced.
         read_to: the offset of what was not read yet.
+        seen: how long the file was at least; one that is shorter has been cut.
     """
 
     stream: Stream
     began: int = 0
     before: bytes = b""
     read_to: int = 0
+    seen: int = 0
 
 
 class Tail:
@@ -67,12 +69,12 @@ class Tail:
             self.close()
             raise
         began = end if self._start is None else self._start
-        self._keep(replace(state, began=began, read_to=end))
+        self._keep(replace(state, began=began, read_to=end, seen=end))
 
     def seek_end(self) -> Op[int]:
         """Skip to the present end of the file; that offset."""
-        state = yield from self._opened()
-        self._keep(replace(state, read_to=(yield from _size(state.stream))))
+        state, end = yield from _measured((yield from self._opened()))
+        self._keep(replace(state, read_to=end))
         self._decoder.reset()
         return self.last_pos
 
@@ -81,25 +83,26 @@ class Tail:
         rest, state = b"", (yield from self._opened())
         if from_pos is None:
             rest, state = yield from self._moved_on(state)
-        else:
-            state = replace(state, read_to=from_pos)
         with self._undoing(state):
-            if (yield from _size(state.stream)) < state.read_to:
-                state = replace(state, began=0, read_to=0)  # cut short: all of it is new
+            state, end = yield from _measured(state)
+            if from_pos is not None:
+                state = replace(state, read_to=from_pos)
             added = yield from _contents(state.stream, state.read_to)
         if from_pos is not None:
             self._decoder.reset()
-        self._keep(replace(state, read_to=state.read_to + len(added)))
+        read_to = state.read_to + len(added)
+        # An offset beyond the end stays where it is, as in a local file.
+        self._keep(replace(state, read_to=read_to, seen=read_to if added else end))
         return self._decoder.decode(rest + added)
 
     def end(self) -> Op[str]:
         """All that came since the beginning."""
         _, state = yield from self._moved_on((yield from self._opened()))
         with self._undoing(state):
-            if (yield from _size(state.stream)) < state.began:
-                state = replace(state, began=0)
+            state, _ = yield from _measured(state)
             added = yield from _contents(state.stream, state.began)
-        self._keep(replace(state, read_to=state.began + len(added)))
+        read_to = state.began + len(added)
+        self._keep(replace(state, read_to=read_to, seen=read_to))
         return (state.before + added).decode("utf-8", "replace")
 
     def close(self) -> None:
@@ -167,6 +170,14 @@ def _contents(stream: Stream, start: int) -> Op[bytes]:
 
 def _size(stream: Stream) -> Op[int]:
     return (yield from stream.handle.attributes()).st_size or 0
+
+
+def _measured(state: _State) -> Op[tuple[_State, int]]:
+    """The file as it is now, and its length; where it was cut short, all of it is new."""
+    size = yield from _size(state.stream)
+    if size < state.seen:
+        state = replace(state, began=0, read_to=0)
+    return replace(state, seen=size), size
 
 
 def _is_between(low: SFTPAttributes, value: SFTPAttributes, high: SFTPAttributes) -> bool:

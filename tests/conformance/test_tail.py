@@ -64,6 +64,20 @@ async def test_no_position(client: Client, log: Path) -> None:
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_a_position_beyond_the_end(client: Client, log: Path) -> None:
+    """There is nothing yet beyond the end, as in a local file; what was old stays old."""
+    async with client.face.tail("app.log") as tail:
+        assert await tail.read(from_pos=9) == ""
+        assert tail.last_pos == 9
+        add(log, b"one\n")
+        assert await tail.read() == ""
+        add(log, b"two\n")
+        assert await tail.read() == "wo\n"
+        assert await tail.read(from_pos=100) == ""
+    assert tail.contents == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_split_characters(client: Client, log: Path) -> None:
     """A character whose bytes come in two writes is read whole, once."""
     async with client.face.tail("app.log") as tail:
@@ -85,6 +99,17 @@ async def test_truncated(client: Client, log: Path) -> None:
         assert await tail.read() == "short\n"
         add(log, b"more\n")
         assert await tail.read() == "more\n"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_cut_to_more_than_where_it_began(client: Client, log: Path) -> None:
+    """Of a file that was cut and has grown past where the block began, all is new."""
+    async with client.face.tail("app.log") as tail:
+        add(log, b"a long line before it was cut\n")
+        assert await tail.read() == "a long line before it was cut\n"
+        log.write_bytes(b"written anew\n")
+        assert await tail.read(from_pos=8) == "anew\n"
+    assert tail.contents == "written anew\n"
 
 
 @pytest.mark.parametrize("client", FOUR, indirect=True)
