@@ -75,6 +75,8 @@ class AsyncProcess(Command[AsyncSession], AsyncClosing):
 
     async def _leave(self) -> None:
         """As `subprocess.Popen`: end of input, then wait for the end."""
+        if self._closed:
+            return
         self.stdin.close()
         await self.wait()
 
@@ -87,7 +89,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
 
     Attributes:
         result: after the block, everything that came and was not read before; status
-            -1 if the shell had not ended when the time was over.
+            -1 if the shell had not ended when the time was over, or was closed in it.
     """
 
     def __init__(
@@ -128,6 +130,9 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
     aclose = close
 
     async def _leave(self) -> None:
+        if self._closed:
+            self.result = self._taken(None)
+            return
         ended = None
         with contextlib.suppress(CommandTimeout):
             limit = min(self._timeout or LEAVING, LEAVING)

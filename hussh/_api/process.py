@@ -102,6 +102,8 @@ class Process(Command[Session], Closing):
 
     def _leave(self) -> None:
         """As `subprocess.Popen`: end of input, then wait for the end."""
+        if self._closed:
+            return
         with contextlib.suppress(OSError):  # it may read no more
             self.stdin.close()
         self.wait()

@@ -29,6 +29,7 @@ class Running(Generic[H]):
         self._session = session
         self._channel = channel
         self._input_ended = False
+        self._closed = False  # by us, maybe within its block
 
     def _end_input(self) -> None:
         """End of file for what runs; idempotent."""
@@ -45,6 +46,7 @@ class Running(Generic[H]):
 
     def _free(self) -> None:
         """Close the channel, and let go who waits for something of it; idempotent."""
+        self._closed = True
 
         def free() -> None:
             self._channel.free()
@@ -115,7 +117,7 @@ class Shell(Running[H]):
 
     Attributes:
         result: after the block, everything that came and was not read before; status
-            -1 if the shell had not ended when the time was over.
+            -1 if the shell had not ended when the time was over, or was closed in it.
     """
 
     def __init__(self, session: H, channel: Channel, pty: ops.Pty | None) -> None:

@@ -22,7 +22,7 @@ class InteractiveShell(Closing, Shell[Session]):
 
     Attributes:
         result: after the block, everything that came and was not read before; status
-            -1 if the shell had not ended when the time was over.
+            -1 if the shell had not ended when the time was over, or was closed in it.
     """
 
     def __init__(
@@ -62,6 +62,9 @@ class InteractiveShell(Closing, Shell[Session]):
         self._free()
 
     def _leave(self) -> None:
+        if self._closed:
+            self.result = self._taken(None)
+            return
         try:
             self.result = self._ended(self._goodbye())
         except CommandTimeout as late:

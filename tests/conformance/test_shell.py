@@ -61,6 +61,17 @@ async def test_ended_shell(client: Client) -> None:
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_closed_in_its_block(client: Client) -> None:
+    """A shell or command that was closed in its block is left without an error, as in 0.3.3."""
+    async with client.face.shell() as shell:
+        await shell.close()
+    assert shell.result == SSHResult(b"", b"", -1)
+    async with client.face.popen("exec sleep 1000") as process:
+        await process.close()
+    assert process.returncode is None
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_a_shell_that_does_not_end(client: Client) -> None:
     """When the time is over the result has what came, and status -1; the connection goes on."""
     real: Any = (await client.connect_to(client.server, timeout=1)).real
