@@ -58,6 +58,7 @@ class Tail:
         self._path = path
         self._start = start
         self._state: _State | None = None
+        self._past = 0, b"", 0  # `began`, `before` and `seen` of a file that was let go of
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def begin(self) -> Op[None]:
@@ -69,7 +70,7 @@ class Tail:
             self.close()
             raise
         began = end if self._start is None else self._start
-        self._keep(replace(state, began=began, read_to=end, seen=end))
+        self._keep(replace(state, began=began, before=b"", read_to=end, seen=end))
 
     def seek_end(self) -> Op[int]:
         """Skip to the present end of the file; that offset."""
@@ -109,12 +110,15 @@ class Tail:
         """Let go of the file, without waiting; a second call does nothing."""
         state, self._state = self._state, None
         if state is not None:
+            self._past = state.began, state.before, state.seen
             state.stream.drop()
             state.stream.handle.forget()
 
     def _opened(self) -> Op[_State]:
         if self._state is None:
-            self._state = _State(Stream((yield from open_handle(self._sftp, self._path, FXF_READ))))
+            stream = Stream((yield from open_handle(self._sftp, self._path, FXF_READ)))
+            began, before, seen = self._past
+            self._state = _State(stream, began, before, self.last_pos, seen)
         return self._state
 
     def _moved_on(self, state: _State) -> Op[tuple[bytes, _State]]:

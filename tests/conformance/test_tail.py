@@ -78,6 +78,23 @@ async def test_a_position_beyond_the_end(client: Client, log: Path) -> None:
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_after_it_was_closed(client: Client, log: Path) -> None:
+    """Reading goes on where it was, also after the block; `contents` is what came in the block."""
+    async with client.face.tail("app.log") as tail:
+        add(log, b"one\n")
+        await tail.close()
+        assert await tail.read() == "one\n"
+        await tail.close()
+        add(log, b"two\n")
+    assert tail.contents == "one\ntwo\n"
+    add(log, b"three\n")
+    assert await tail.read() == "three\n"
+    async with tail:
+        add(log, b"four\n")
+    assert tail.contents == "four\n"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_split_characters(client: Client, log: Path) -> None:
     """A character whose bytes come in two writes is read whole, once."""
     async with client.face.tail("app.log") as tail:
