@@ -104,7 +104,7 @@ class AsyncConnection(AsyncFiles):
         private_key: str | os.PathLike[str] | None = None,
         proxy_jump: Any = None,
         proxy_command: str | Sequence[str] | None = None,
-        port: int = 22,
+        port: int | None = 22,
         keepalive_interval: float = 0,
         timeout: float | None = 0,
         *,

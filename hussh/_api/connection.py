@@ -101,7 +101,7 @@ class Connection(Closing):
     def __init__(
         self,
         host: str,
-        port: int = 22,
+        port: int | None = 22,
         username: str = "root",
         password: str | None = None,
         private_key: str | os.PathLike[str] | None = None,

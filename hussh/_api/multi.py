@@ -113,7 +113,7 @@ class MultiConnection:
         username: str | None = None,
         password: str | None = None,
         key_path: str | os.PathLike[str] | None = None,
-        port: int = 22,
+        port: int | None = 22,
         timeout: float | None = 0,
         batch_size: int | None = None,
         *,

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from .._policy.options import DEFAULTS_FAILED, Options, Paths, PromptCallback
 from .._policy.route import (
+    DEFAULT_PORT,
     HopSpec,
     check_exclusive,
     check_host,
@@ -63,7 +64,7 @@ def make_plan(
     noun: str,
     *,
     host: str,
-    port: int,
+    port: int | None,
     username: str | None,
     password: str | None,
     private_key: str | os.PathLike[str] | None,
@@ -93,7 +94,7 @@ def make_plan(
     check_exclusive(proxy_jump, proxy_command)
     target = Options(
         host=check_host(host),
-        port=check_port(port),
+        port=DEFAULT_PORT if port is None else check_port(port),
         username=check_username(username or "root"),
         password=check_password(password),
         private_key=check_key_path(private_key),

@@ -202,6 +202,16 @@ async def test_refusals(loop: str, target: Sshd, make: Make, monkeypatch: Any) -
         await make(target, proxy_command="sh -c 'echo boom >&2; exit 7'").connect(30)
 
 
+def test_no_port() -> None:
+    """A port of None is 22, as in 0.3.3's sync API."""
+    assert AsyncConnection("host", port=None).port == 22
+    with pytest.raises(hussh.ProxyCommandError) as failed:
+        hussh.Connection("host", None, "user", proxy_command="false")
+    assert failed.value.hop == "user@host:22"
+    with pytest.raises(TypeError, match="port must be a valid integer"):
+        AsyncConnection("host", proxy_jump=("bastion", None))
+
+
 def test_a_tailer_made_by_hand(target: Sshd) -> None:
     """`FileTailer` can be made by its users, at a position from which `contents` begins."""
     log = target.alice.files / "by-hand"
