@@ -36,6 +36,7 @@ __all__ = [
     "check_command",
     "check_pty",
     "check_wait",
+    "file_bytes",
     "input_bytes",
     "check_agent",
     "check_algorithms",
@@ -101,6 +102,18 @@ def input_bytes(data: str | bytes | None) -> bytes:
     if isinstance(data, str):
         return data.encode()
     return bytes(memoryview(data))  # not bytes(data): that makes a number that many NULs
+
+
+def file_bytes(data: str | bytes) -> bytes:
+    """What a file shall contain; text as UTF-8."""
+    if isinstance(data, str):
+        return data.encode()
+    if isinstance(data, bytes):  # no copy
+        return data
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise TypeError(f"data must be str or bytes, not {type(data).__name__}") from None
 
 
 def check_policy(policy: object) -> str:

@@ -12,7 +12,7 @@ from .._protocol.core import Op
 from .._protocol.sftp_channel import LinkOpener, Sftp
 from ..errors import SFTPError
 from . import sftp_calls as calls
-from .arguments import input_bytes
+from .arguments import file_bytes
 from .async_sftp import AsyncSFTP
 from .async_sftp_file import open_over
 from .async_sftp_run import AsyncRunner
@@ -26,7 +26,7 @@ from .sftp_calls import (
     Progress,
     check_destination,
     check_other_file,
-    no_source,
+    not_begun,
     one_server,
 )
 
@@ -56,20 +56,21 @@ class AsyncFiles:
         encoding: str | None = "utf-8",
     ) -> str | bytes:
         """Fetch a file with the server's scp."""
-        hop = self._live()
+        session = self._live()
         if local_path is not None:
-            await self._scp(scp.fetch_file(hop.link, remote_path, local_path))
+            await self._scp(scp.fetch_file(session.link, remote_path, local_path))
             return "Ok"
-        data = await self._scp(scp.fetch(hop.link, remote_path))
-        return contents(data, encoding, remote_path, hop, "scp")
+        data = await self._scp(scp.fetch(session.link, remote_path))
+        return contents(data, encoding, remote_path, session, "scp")
 
+    @details_of(Connection.scp_write)
     async def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
-        """Store a local file, with its permission bits; SFTPError as for `scp_read`."""
+        """Store a local file, with its permission bits; raises as `scp_read`."""
         await self._scp(scp.store_file(self._live().link, local_path, remote_path))
 
     async def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
-        """Store `data` as a file (mode 644); SFTPError as for `scp_read`."""
-        await self._scp(scp.store(self._live().link, input_bytes(data), remote_path))
+        """Store `data` as a file (mode 644); raises as `scp_read`."""
+        await self._scp(scp.store(self._live().link, file_bytes(data), remote_path))
 
     async def _scp(self, op: Op[T]) -> T:
         return await self._live().call(op, self._timeout or None, "scp")
@@ -122,8 +123,7 @@ class AsyncFiles:
         self, data: str | bytes, remote_path: AnyPath, *, timeout: float | None = None
     ) -> None:
         """Store `data` (text as UTF-8) as a file; raises as `sftp_read`."""
-        raw = data.encode() if isinstance(data, str) else data
-        await self.sftp.put_bytes(raw, remote_path, timeout=timeout)
+        await self.sftp.put_bytes(file_bytes(data), remote_path, timeout=timeout)
 
     async def sftp_list(self, path: AnyPath = ".", *, timeout: float | None = None) -> list[str]:
         """Names in a directory, in no order, without "." and ".."; raises as `sftp_read`."""
@@ -149,7 +149,7 @@ class AsyncFiles:
                 preserve_times=preserve_times, timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
-            return no_source(error, local_path, fail_fast)
+            return not_begun(error, local_path, fail_fast)
 
     @details_of(Connection.sftp_get_dir)
     async def sftp_get_dir(
@@ -170,7 +170,7 @@ class AsyncFiles:
                 preserve_times=preserve_times, timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
-            return no_source(error, remote_path, fail_fast)
+            return not_begun(error, remote_path, fail_fast)
 
     @details_of(Connection.remote_copy)
     async def remote_copy(

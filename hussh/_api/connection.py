@@ -31,6 +31,7 @@ from .arguments import (
     check_number,
     check_pty,
     check_wait,
+    file_bytes,
     input_bytes,
 )
 from .closing import Closing
@@ -43,7 +44,7 @@ from .sftp_calls import (
     Progress,
     check_destination,
     check_other_file,
-    no_source,
+    not_begun,
     one_server,
 )
 from .sftp_file import open_over
@@ -303,23 +304,26 @@ class Connection(Closing):
 
         Raises:
             SFTPError (an OSError, also FileNotFoundError … where that fits): missing, a
-                directory, not permitted, or no scp on the server; its phase is "scp".
+            directory, not permitted, or no scp on the server.
             NotText: the contents are not text in that encoding.
         """
-        hop = self._live()
+        session = self._live()
         if local_path is not None:
-            self._scp(scp.fetch_file(hop.link, remote_path, local_path))
+            self._scp(scp.fetch_file(session.link, remote_path, local_path))
             return "Ok"
-        data = self._scp(scp.fetch(hop.link, remote_path))
-        return contents(data, encoding, remote_path, hop, "scp")
+        data = self._scp(scp.fetch(session.link, remote_path))
+        return contents(data, encoding, remote_path, session, "scp")
 
     def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
-        """Store a local file, with its permission bits; SFTPError as for `scp_read`."""
+        """Store a local file, with its permission bits; raises as `scp_read`.
+
+        A `remote_path` that ends in a slash is the directory that gets it.
+        """
         self._scp(scp.store_file(self._live().link, local_path, remote_path))
 
     def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
-        """Store `data` as a file (mode 644); SFTPError as for `scp_read`."""
-        self._scp(scp.store(self._live().link, input_bytes(data), remote_path))
+        """Store `data` as a file (mode 644); raises as `scp_read`."""
+        self._scp(scp.store(self._live().link, file_bytes(data), remote_path))
 
     def _scp(self, op: Op[T]) -> T:
         return self._live().call(op, self._seconds, "scp")
@@ -384,8 +388,7 @@ class Connection(Closing):
         self, data: str | bytes, remote_path: AnyPath, *, timeout: int | None = None
     ) -> None:
         """Store `data` (text as UTF-8) as a file; raises as `sftp_read`."""
-        raw = data.encode() if isinstance(data, str) else data
-        self.sftp.put_bytes(raw, remote_path, timeout=timeout)
+        self.sftp.put_bytes(file_bytes(data), remote_path, timeout=timeout)
 
     def sftp_put_dir(
         self,
@@ -400,7 +403,8 @@ class Connection(Closing):
     ) -> tuple[list[str], list[str]]:
         """Store a directory; returns source paths (transferred, failed); see `SFTP.put_dir`.
 
-        A source that is missing or no directory is the one that failed; an error with `fail_fast`.
+        Where one of the two directories cannot be had, the source is the one that failed;
+        with `fail_fast` that is an error.
         """
         try:
             return self.sftp.put_dir(
@@ -408,7 +412,7 @@ class Connection(Closing):
                 preserve_times=preserve_times, timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
-            return no_source(error, local_path, fail_fast)
+            return not_begun(error, local_path, fail_fast)
 
     def sftp_get_dir(
         self,
@@ -423,7 +427,8 @@ class Connection(Closing):
     ) -> tuple[list[str], list[str]]:
         """Fetch a directory; returns source paths (transferred, failed); see `SFTP.get_dir`.
 
-        A source that is missing or no directory is the one that failed; an error with `fail_fast`.
+        Where one of the two directories cannot be had, the source is the one that failed;
+        with `fail_fast` that is an error.
         """
         try:
             return self.sftp.get_dir(
@@ -431,7 +436,7 @@ class Connection(Closing):
                 preserve_times=preserve_times, timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
-            return no_source(error, remote_path, fail_fast)
+            return not_begun(error, remote_path, fail_fast)
 
     def remote_copy(
         self, source_path: AnyPath, dest_conn: Connection, dest_path: AnyPath | None = None

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from .._drive.session import Hop
-from .._policy.sftp import AnyPath
 from ..errors import NotText
 
 __all__ = ["contents"]
 
 
 def contents(
-    data: bytes, encoding: str | None, path: AnyPath, hop: Hop[Any], phase: str
+    data: bytes, encoding: str | None, path: object, session: Hop[Any], phase: str
 ) -> str | bytes:
-    """Text in an encoding; bytes for None.
+    """Text in an encoding; bytes for None.  The path and what follows it are for the error.
 
     Raises:
         NotText: the contents are not text in that encoding.
@@ -27,4 +26,4 @@ def contents(
         told = NotText(
             f"{path!r} is not {encoding} text (byte {error.start}): encoding=None gives bytes"
         )
-        raise told.at(hop.hop, hop.place.index, phase) from error
+        raise told.at(session.hop, session.place.index, phase) from error

@@ -31,7 +31,7 @@ from .._protocol.sftp_resume import ResumedSink
 from .._protocol.sftp_transfer import Way, download, upload
 from .._protocol.sftp_tree import TreeOptions
 from .._protocol.sftp_wire import Name, setting
-from ..errors import SFTPError
+from ..errors import SFTPError, SFTPTimeout, SFTPUnavailable
 from .plan import Plan
 
 __all__ = [
@@ -48,7 +48,7 @@ __all__ = [
     "get_dir",
     "listdir",
     "local_path",
-    "no_source",
+    "not_begun",
     "one_server",
     "put",
     "put_dir",
@@ -186,14 +186,15 @@ def get_dir(
     return get_tree(sftp, encode_path(remote), local_path(local), asked)
 
 
-def no_source(error: SFTPError, source: AnyPath, fail_fast: bool) -> Lists:
-    """What hussh 0.3.3 returned where there is no directory at `source`; raises any other error."""
-    path = encode_path(source)
-    about = (os.fspath(source), decode_path(path), decode_path(local_path(source)))
-    missing = error.errno in (errno.ENOENT, errno.ENOTDIR) and error.filename in about
-    if fail_fast or not missing:
+def not_begun(error: SFTPError, source: AnyPath, fail_fast: bool) -> Lists:
+    """What hussh 0.3.3 returned where one of the two directories cannot be had.
+
+    Raises the error with `fail_fast`, and where it is about no file (time-outs, no SFTP).
+    """
+    begun = getattr(error, "result", None) is not None
+    if fail_fast or begun or isinstance(error, SFTPTimeout | SFTPUnavailable):
         raise error
-    return [], [FailedPath.of(path, error)]
+    return [], [FailedPath.of(encode_path(source), error)]
 
 
 # -- from server to server

@@ -19,7 +19,7 @@ from typing import BinaryIO, TypeVar
 
 from .._native.link import Channel, Link
 from .._policy.sftp import file_error
-from ..errors import ChannelError, ProtocolError, SFTPError
+from ..errors import ChannelError, HusshError, ProtocolError, SFTPError, printable
 from .core import Blocking, Op
 from .process import Exit, read, start, wait, write
 
@@ -33,11 +33,16 @@ CHUNK = 1 << 20
 #: The name in the header counts only where the target is a directory.  We mean
 #: the target itself, so there it shall fail: no file system takes such a name.
 NO_NAME = b"x" * 300
+#: Bytes that any file system here takes in one name (NAME_MAX).
+LONGEST_NAME = 255
 _HEADER = re.compile(rb"C[0-7]{4} ([0-9]{1,18}) .*", re.DOTALL)
 
 
 class _Peer:
-    """The other scp: lines and bytes from its stdout, its words on stderr."""
+    """The other scp: lines and bytes from its stdout, its words on stderr.
+
+    `doing` is what errors say that was being done to `path`, as a verb.
+    """
 
     def __init__(self, channel: Channel, doing: str, path: str) -> None:
         self.channel = channel
@@ -90,30 +95,50 @@ class _Peer:
         while len(said) < LINE_MAX and (part := (yield from read(self.channel, 1, LINE_MAX))):
             said += part
         if ended.status == 127:
-            return self._told(errno.ENOSYS, reason="the server has no scp program; use sftp")
+            no_scp = "the server has no scp program; use sftp"
+            return _error(errno.ENOSYS, self.doing, self.path, reason=no_scp)
         return self.error(bytes(said) or f"scp ended with status {ended.status}".encode())
 
     def error(self, said: bytes) -> SFTPError:
         """An error of the fitting kind, as far as the words tell."""
         text = said.decode("utf-8", "replace").strip().removeprefix("scp: ")
         text = text.removeprefix(f"{self.path}: ")
+        text = printable(text, 500)
         kinds = {
             "File name too long": errno.EISDIR,  # see NO_NAME
             "No such file": errno.ENOENT,
             "Permission denied": errno.EACCES,
-            "not a regular file": errno.EISDIR,
+            "not a regular file": errno.EISDIR,  # said of directories, and also of devices
             "s a directory": errno.EISDIR,
             "No space left": errno.ENOSPC,
             "Read-only": errno.EROFS,
         }
-        code = next((code for words, code in kinds.items() if words in text), None)
-        if code is None:
-            text = "".join(char if char.isprintable() else " " for char in text)[:500]
-            return self._told(errno.EIO, reason=text)
-        return self._told(code, said="" if code == errno.EISDIR else text)
+        code = next((code for words, code in kinds.items() if words in text), errno.EIO)
+        reason = text if code == errno.EIO or "not a regular file" in text else ""
+        name = os.fsencode(os.path.basename(self.path))
+        if "File name too long" in text and len(name) > LONGEST_NAME:
+            code = errno.ENAMETOOLONG
+        return _error(code, self.doing, self.path, reason=reason)
 
-    def _told(self, code: int, *, said: str = "", reason: str = "") -> SFTPError:
-        return _of_scp(file_error(code, self.doing, self.path, said=said, reason=reason))
+
+def _error(
+    code: int, doing: str, path: str, path2: str | None = None, *, said: str = "", reason: str = ""
+) -> SFTPError:
+    error = file_error(code, doing, path, path2, said=said, reason=reason)
+    error.phase = "scp"
+    return error
+
+
+@contextlib.contextmanager
+def _on_this_machine(doing: str, path: str, path2: str) -> Iterator[None]:
+    """Name both files in the errors of the local one."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, HusshError):
+            raise
+        told = _error(error.errno or errno.EIO, doing, path, path2, said="on this machine")
+        raise told from error
 
 
 def receive(
@@ -126,7 +151,7 @@ def receive(
 
     `begin` is called once the server has promised a file.
 
-    Raises SFTPError with the server's words: missing, not permitted, a directory.
+    Raises SFTPError: missing, not permitted, a directory.
     """
     command = f"scp -f -- {shlex.quote(path)}".encode("utf-8", "surrogateescape")
     channel = yield from start(link, command)
@@ -160,7 +185,7 @@ def receive(
 def send(link: Link, path: str, mode: int, size: int, source: Callable[[int], bytes]) -> Op[None]:
     """Store one file of exactly `size` bytes; `source(n)` gives at most n of them.
 
-    Raises SFTPError with the server's words; EISDIR where `path` is a directory.
+    Raises SFTPError; EISDIR where `path` is a directory.
     """
     command = f"scp -t -- {shlex.quote(path)}".encode("utf-8", "surrogateescape")
     channel = yield from start(link, command)
@@ -173,8 +198,9 @@ def send(link: Link, path: str, mode: int, size: int, source: Callable[[int], by
         while left:
             part = yield Blocking(partial(_local, source, min(left, CHUNK)))
             if not part:
-                reason = f"the source ended {left} bytes early"
-                raise _of_scp(file_error(errno.EIO, "write", path, reason=reason))
+                raise _error(
+                    errno.EIO, "write", path, reason=f"the source ended {left} bytes early"
+                )
             left -= len(part)
             yield from write(channel, part)
         yield from write(channel, b"\0")
@@ -192,7 +218,7 @@ def _local(call: Callable[[A], T], argument: A, _left: object) -> T:
 def fetch(link: Link, path: str, local: str) -> Op[None]:
     """`receive` into a local file, which is not touched before the server has promised one.
 
-    Raises SFTPError, also for the local file; the error then names both.
+    Raises SFTPError, also of the local file; the error then names both.
     """
     file = _LocalFile(local, path)
     try:
@@ -203,23 +229,13 @@ def fetch(link: Link, path: str, local: str) -> Op[None]:
 
 def store(link: Link, local: str, path: str) -> Op[None]:
     """`send` a local file, with its permission bits; raises as `fetch`."""
-    named = partial(_named, "upload", local, path)
-
-    def begin(_left: object) -> BinaryIO:
-        with named():
-            return open(local, "rb")
-
-    def source(size: int) -> bytes:
-        with named():
-            return file.read(size)
-
-    file: BinaryIO = yield Blocking(begin)
-    with file:
-        info = os.fstat(file.fileno())
-        if not stat.S_ISREG(info.st_mode):
-            reason = "not a regular file"
-            raise _of_scp(file_error(errno.EINVAL, "upload", local, path, reason=reason))
-        yield from send(link, path, info.st_mode, info.st_size, source)
+    with _on_this_machine("upload", local, path):
+        file: BinaryIO = yield Blocking(lambda _: open(local, "rb"))  # noqa: SIM115  (closed below)
+        with file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise _error(errno.EINVAL, "upload", local, path, reason="not a regular file")
+            yield from send(link, path, info.st_mode, info.st_size, file.read)
 
 
 class _LocalFile:
@@ -247,20 +263,4 @@ class _LocalFile:
                 self._file.close()
 
     def _named(self) -> contextlib.AbstractContextManager[None]:
-        return _named("download", self._source, self._path)
-
-
-@contextlib.contextmanager
-def _named(doing: str, source: str, target: str) -> Iterator[None]:
-    """An error of the file that is here names both."""
-    try:
-        yield
-    except OSError as error:
-        code = error.errno or errno.EIO
-        told = file_error(code, doing, source, target, said="on this machine")
-        raise _of_scp(told) from error
-
-
-def _of_scp(error: SFTPError) -> SFTPError:
-    error.phase = "scp"
-    return error
+        return _on_this_machine("download", self._source, self._path)

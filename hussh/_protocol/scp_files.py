@@ -35,8 +35,14 @@ def store(link: Link, data: bytes, remote: AnyPath) -> Op[None]:
 
 
 def store_file(link: Link, local: AnyPath, remote: AnyPath) -> Op[None]:
-    """A local file, regular, into a remote one of the same mode."""
-    return scp.store(link, _local(local), _remote(remote))
+    """A local file, regular, into a remote one of the same mode.
+
+    A slash at the end of `remote` makes it the directory that gets it, as in hussh 0.3.3.
+    """
+    here, there = _local(local), _remote(remote)
+    if there.endswith("/"):
+        there += os.path.basename(here)
+    return scp.store(link, here, there)
 
 
 def _remote(path: AnyPath) -> str:

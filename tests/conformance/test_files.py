@@ -89,6 +89,8 @@ async def test_scp_that_fails(client: Client, there: Path, tmp_path: Path) -> No
         (conn.scp_write(here, "there/x"), FileNotFoundError, "this machine", str(here)),
         (conn.scp_write("/dev/null", "there/x"), SFTPError, "not a regular file", "/dev/null"),
         (conn.scp_read("there/bytes", tmp_path), IsADirectoryError, "machine", "there/bytes"),
+        (conn.scp_read("/dev/null"), IsADirectoryError, "not a regular file", "/dev/null"),
+        (conn.scp_write_data("x", "y" * 256), SFTPError, "File name too long", "y" * 256),
     ]
     for call, kind, text, filename in failing:
         with pytest.raises(HusshError, match=text) as caught:
@@ -120,6 +122,27 @@ async def test_files_that_outlive_their_connection(client: Client, there: Path) 
         await written.close()
 
 
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_scp_into_a_directory(client: Client, there: Path, tmp_path: Path) -> None:
+    """With a slash at its end the remote path is the directory that gets the file, as in 0.3.3."""
+    (tmp_path / "name").write_text("x")
+    await client.face.scp_write(tmp_path / "name", "there/")
+    assert (there / "name").read_text() == "x"
+    with pytest.raises(FileNotFoundError) as missing:
+        await client.face.scp_write(tmp_path / "name", "there/none/")
+    assert missing.value.filename == "there/none/name"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_contents_of_no_kind(client: Client) -> None:
+    """What is neither text nor bytes is a TypeError that says so, and no file comes of it."""
+    for write in (client.face.sftp_write_data, client.face.scp_write_data):
+        for data in (None, 7):
+            with pytest.raises(TypeError, match="data must be str or bytes, not"):
+                await write(data, "there-is-none")
+    assert await client.face.sftp.exists("there-is-none") is False
+
+
 @pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_directories_both_ways(client: Client, there: Path, tmp_path: Path) -> None:
     """A tree goes there and back; a source that is missing is in the list of what failed."""
@@ -138,6 +161,18 @@ async def test_directories_both_ways(client: Client, there: Path, tmp_path: Path
     assert await conn.sftp_get_dir("there/none", tmp_path / "not") == ([], ["there/none"])
     with pytest.raises(FileNotFoundError):
         await conn.sftp_get_dir("there/none", tmp_path / "not", fail_fast=True)
+    # The same where what is to get it cannot be made.
+    (there / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way")
+    out = str(tmp_path / "out")
+    assert await conn.sftp_put_dir(out, "there/file") == ([], [out])
+    assert await conn.sftp_get_dir("there/new", tmp_path / "file") == ([], ["there/new"])
+    for late in (
+        conn.sftp_put_dir(out, "there/file", fail_fast=True),
+        conn.sftp_get_dir("there/new", tmp_path / "file", fail_fast=True),
+    ):
+        with pytest.raises(FileExistsError):
+            await late
     with pytest.raises(FileNotFoundError):
         await conn.sftp.put_dir(tmp_path / "none", "there/not")
 
