@@ -107,6 +107,15 @@ class HusshError(Exception):
         return self
 
     def __str__(self) -> str:
+        cause = self.__cause__
+        if not isinstance(cause, HusshError) or cause.hop in (None, self.hop):
+            return self.told()
+        # The hop that took this one along is what the user has to look at.
+        known = cause.hop is not None and cause.hop in self.text
+        return self.told() if known else f"{self.told()}, because: {cause}"
+
+    def told(self) -> str:
+        """Its own text and place, without what it came from."""
         where = f" [{self.hop}, {self.phase}]" if self.hop and self.phase else ""
         return f"{self.text}{where}"
 

@@ -84,12 +84,12 @@ class HostResult(SSHResult):
 
 
 def _why(error: HusshError) -> str:
-    reason = str(error)
+    reason = error.told()
     timed_out = isinstance(error, TimeoutError) and not isinstance(error, ConnectError)
     if timed_out and "timed out" not in reason.lower():
         reason = f"timed out: {reason}"
     origin = _origin(error)
-    return reason if origin is error else f"{origin}, and so: {reason}"
+    return reason if origin is error else f"{origin.told()}, and so: {reason}"
 
 
 def _origin(error: HusshError) -> HusshError:

@@ -183,6 +183,8 @@ def test_middle_of_a_chain_dies(sshd_factory: SshdFactory, login: Login) -> None
     assert isinstance(error, ConnectionLost)
     assert isinstance(error.__cause__, ConnectionLost)
     assert error.__cause__.hop_index == 1
+    assert f"because: {error.__cause__.text}" in str(error)
+    assert f"{servers[1].host}:{servers[1].port}" in str(error)
     assert first.execute("echo $SERVER_NAME").stdout == "s0\n"
 
 

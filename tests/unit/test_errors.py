@@ -66,6 +66,19 @@ def test_causes_cross_processes() -> None:
         assert (cause.hop, cause.server_text, cause.__cause__) == ("u@bastion:22", "Exceeded", None)
 
 
+def test_causes_of_other_hops_are_told() -> None:
+    """The text names the hop that took this one along, once, and no cause at the same hop."""
+    error = errors.ConnectionLost("gone", hop="u@target:22", phase="exec")
+    for hop in ("u@target:22", None):
+        error.__cause__ = errors.ConnectTimeout("late", hop=hop, phase="queue")
+        assert str(error) == "gone [u@target:22, exec]"
+    error.__cause__ = errors.ConnectionLost("no answer", hop="u@bastion:22", phase="channel")
+    assert str(error) == "gone [u@target:22, exec], because: no answer [u@bastion:22, channel]"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    error.text = "the bastion u@bastion:22 is gone"
+    assert str(error) == "the bastion u@bastion:22 is gone [u@target:22, exec]"
+
+
 @pytest.mark.parametrize("cls", CLASSES)
 def test_class_is_public_and_documented(cls: type[errors.HusshError]) -> None:
     """Every class is in the package, has the root as its base, and says what it means."""
