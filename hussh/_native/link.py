@@ -349,8 +349,9 @@ class Link:
 
 
 def _words(info: Any) -> str:
-    """The peer's, from one of C's structs."""
-    return printable(ffi.string(info.text).decode("utf-8", "replace"), len(info.text))
+    """The peer's, from one of C's structs; mostly there are none."""
+    text = ffi.string(info.text)
+    return printable(text.decode("utf-8", "replace"), len(info.text)) if text else ""
 
 
 class Channel:

@@ -162,7 +162,7 @@ class _Login:
                 "because servers allow few attempts: private_key= names the one to use"
             )
         if methods:
-            parts.append(f"the server accepts: {', '.join(methods)}")
+            parts.append(f"the server accepts: {printable(', '.join(methods))}")
         if self.unanswered:
             parts.append(f"it asked {self.unanswered}, for which prompt= gave no answer")
         elif self.can_ask(methods) and self.options.password is None and not self.options.prompt:

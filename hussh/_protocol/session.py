@@ -40,7 +40,7 @@ MAY_BE_BAN = "not allowed at this time"
 TOO_MANY_CONNECTIONS = 12  # a reason of SSH_MSG_DISCONNECT; RFC 4253 section 11.1
 
 #: Characters of a server's list of algorithms that an error repeats; OpenSSH's have some hundred.
-MOST_LISTED = 4096
+MOST_LISTED = 1000
 
 #: A global request that every server answers (RFC 4254 section 4), with "failure" if it must.
 ANSWER_ME = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
