@@ -73,7 +73,7 @@ class Command(Running[H]):
 
         It travels as its name without "SIG" (RFC 4254 section 6.9).  Nothing is answered.
         sshd signals a process group that a command makes for itself when it begins, so
-        what comes within its first milliseconds may reach nobody.
+        what comes in its first moments may reach nobody.
         """
         wanted = ops.check_text("signal", getattr(name, "name", name))
 
