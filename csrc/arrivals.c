@@ -75,7 +75,7 @@ static void on_open(hussh_link *link, struct cursor *c) {
     return;
   refusal[0] = CHANNEL_OPEN_FAILURE;
   put_u32(put_u32(put_u32(put_u32(refusal + 1, sender), 1), 0), 0);
-  link_emit(link, refusal, sizeof(refusal), NULL, 0);
+  link_answer(link, refusal, sizeof(refusal));
 }
 
 static void on_global_request(hussh_link *link, struct cursor *c) {
@@ -85,7 +85,7 @@ static void on_global_request(hussh_link *link, struct cursor *c) {
   take_string(c, &len);
   want_reply = take_byte(c);
   if (!c->bad && want_reply)
-    link_emit(link, &failure, 1, NULL, 0);
+    link_answer(link, &failure, 1);
 }
 
 static void on_confirmation(hussh_channel *channel, struct cursor *c) {
@@ -202,8 +202,12 @@ static void on_request(hussh_channel *channel, struct cursor *c) {
     channel->exit_known = 2;
     channel_changed(channel);
   }
-  if (want_reply && !channel->close_sent)
-    channel_emit(channel, CHANNEL_FAILURE);
+  if (want_reply && !channel->close_sent) {
+    unsigned char answer[5];
+    answer[0] = CHANNEL_FAILURE;
+    put_u32(answer + 1, channel->remote_id);
+    link_answer(channel->link, answer, sizeof(answer));
+  }
 }
 
 static void on_answer(hussh_channel *channel, int failure) {
@@ -259,7 +263,7 @@ void channels_message(hussh_link *link, const unsigned char *message, size_t len
     unsigned char reply[5];
     reply[0] = 3; /* SSH_MSG_UNIMPLEMENTED */
     put_u32(reply + 1, link->session->remote.seqno - 1);
-    link_emit(link, reply, sizeof(reply), NULL, 0);
+    link_answer(link, reply, sizeof(reply));
   }
   if (c.bad)
     broken(link, "malformed connection-protocol message");

@@ -23,6 +23,7 @@ struct hussh_link {
 
   hussh_queue in, out;          /* the stream, as it comes and goes */
   hussh_queue pending;          /* messages that wait for the end of a key exchange */
+  size_t pending_answers;       /* bytes of them that the peer asked for */
   hussh_queue messages;         /* kept authentication messages, length first */
   int message_count;
 
@@ -111,6 +112,8 @@ void link_send_pending(hussh_link *link);
 /* Sends a message, or keeps it until a running key exchange ends. */
 int link_emit(hussh_link *link, const void *head, size_t head_len, const void *body,
               size_t body_len);
+/* The same for what the peer asked for, of which only so much is kept. */
+void link_answer(hussh_link *link, const void *message, size_t len);
 int link_in_kex(const hussh_link *link);
 
 /* Messages of the connection protocol (RFC 4254 section 9). */

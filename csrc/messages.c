@@ -8,7 +8,7 @@
 
 #include "transport.h"
 
-#define PENDING_MAX ((size_t)1 << 20)
+#define ANSWERS_MAX ((size_t)1 << 20)
 #define MESSAGES_MAX ((size_t)256 << 10)
 #define KEX_PACKETS_MAX 64
 
@@ -24,11 +24,6 @@ int link_emit(hussh_link *link, const void *head, size_t head_len, const void *b
   if (link_in_kex(link) || link->pending.len) {
     unsigned char length[4];
     put_u32(length, (uint32_t)(head_len + body_len));
-    if (link->pending.len > PENDING_MAX) {
-      link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0,
-                "the peer asked for too many answers during a key exchange");
-      return HUSSH_E_DEAD;
-    }
     if (queue_append(&link->pending, length, 4) ||
         queue_append(&link->pending, head, head_len) ||
         queue_append(&link->pending, body, body_len)) {
@@ -45,6 +40,18 @@ int link_emit(hussh_link *link, const void *head, size_t head_len, const void *b
   return 0;
 }
 
+void link_answer(hussh_link *link, const void *message, size_t len) {
+  if (link->pending.len) {
+    link->pending_answers += 4 + len;
+    if (link->pending_answers > ANSWERS_MAX) {
+      link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0,
+                     "the peer asked for too many answers during a key exchange");
+      return;
+    }
+  }
+  link_emit(link, message, len, NULL, 0);
+}
+
 void link_send_pending(hussh_link *link) {
   while (link->pending.len && !link->dead && !link_in_kex(link)) {
     size_t len = get_u32(queue_head(&link->pending));
@@ -55,6 +62,8 @@ void link_send_pending(hussh_link *link) {
     }
     queue_drop(&link->pending, len + 4);
   }
+  if (!link->pending.len)
+    link->pending_answers = 0;
 }
 
 static void keep_message(hussh_link *link, const unsigned char *message, size_t len) {
@@ -114,7 +123,7 @@ static int transport_message(hussh_link *link, const unsigned char *message, siz
       return 0; /* strict kex: libssh2 ends it */
     reply[0] = 3; /* SSH_MSG_UNIMPLEMENTED, RFC 4253 section 11.4 */
     put_u32(reply + 1, link->session->remote.seqno - 1);
-    link_emit(link, reply, sizeof(reply), NULL, 0);
+    link_answer(link, reply, sizeof(reply));
     return 1;
   }
   if (++link->kex_packets > KEX_PACKETS_MAX) {

@@ -153,6 +153,26 @@ def test_messages_within_a_key_exchange(victim: Victim, number: int, *, first: b
     assert outcome.peak < LIMIT
 
 
+def test_questions_within_a_key_exchange(victim: Victim) -> None:
+    """Answers that have to wait for the new keys are not kept in any number."""
+
+    def flood(conn: Transport) -> None:
+        question = conn.make_body(message(90, string("gift"), u32(7), u32(0), u32(0)))
+        while True:
+            conn.send_raw(b"".join(conn.seal_body(question) for _ in range(1000)))
+
+    def script(conn: Conn) -> None:
+        conn.login()
+        conn.rekey(Tamper(before_reply=flood))
+
+    with HostileServer(script) as server:
+        outcome = victim.meet(server, "echo never")
+        server.wait()
+    assert outcome.refused, outcome
+    assert "too many answers" in outcome.text
+    assert outcome.peak < LIMIT
+
+
 def test_endless_output(victim: Victim) -> None:
     """A command that never stops writing is cut off at max_output."""
 
