@@ -50,6 +50,8 @@ INFO_RESPONSE = 61
 #: One below sshd's default MaxAuthTries, which counts them all.
 ATTEMPTS_MAX = 5
 ROUNDS_MAX = 20
+#: Characters in an error of the questions that a server asked.
+MOST_TOLD = 1000
 # These words are in the error of 0.3.3, and its users look for them.
 FAILED = "Authentication failed: "
 ALL_REFUSED = "the server refused every credential that was given"
@@ -164,7 +166,8 @@ class _Login:
         if methods:
             parts.append(f"the server accepts: {printable(', '.join(methods))}")
         if self.unanswered:
-            parts.append(f"it asked {self.unanswered}, for which prompt= gave no answer")
+            asked = printable(self.unanswered, MOST_TOLD)
+            parts.append(f"it asked {asked}, for which prompt= gave no answer")
         elif self.can_ask(methods) and self.options.password is None and not self.options.prompt:
             parts.append("password= or prompt= can answer")
         return self.kind("; ".join(parts), methods_left=methods, tried=tuple(self.tried))

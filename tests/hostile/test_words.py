@@ -46,6 +46,14 @@ def _methods(names: str) -> Script:
     return until("auth", refuse)
 
 
+def _ask(conn: Conn) -> None:
+    conn.send(Msg.USERAUTH_FAILURE, string("keyboard-interactive"), boolean(False))
+    conn.read_auth_request()
+    texts = string("") * 3 + u32(100)
+    conn.send(60, texts + (string("name-1, name-2, " * 12) + boolean(False)) * 100)
+    conn.wait_closed()
+
+
 SCRIPTS: dict[str, Script] = {
     "disconnect": until("version", _disconnect(2)),
     "busy": until("version", _disconnect(12)),
@@ -56,6 +64,7 @@ SCRIPTS: dict[str, Script] = {
     "many algorithms": _kexinit(LONG),
     "methods": _methods("\x1b[2J,end"),
     "many methods": _methods(LONG),
+    "many questions": until("auth", _ask),
 }
 OPTIONS: dict[str, Any] = {
     "known_hosts": [],
