@@ -37,7 +37,10 @@ class Session(Hop[Tree]):
             return self.tree.run(op, deadline)
         except HusshError as error:
             told = self.failed(error, phase)
-            raise told from told.__cause__
+            try:
+                raise told from told.__cause__
+            finally:
+                del told  # whose traceback holds this frame, and so the output
         finally:
             op.close()
 
@@ -86,11 +89,14 @@ def connect(
                 told = way.failed(error, time_limit)
         finally:
             way.undo()
-        if isinstance(error, DeadlineExceeded):
-            raise told from None
-        if isinstance(error, HusshError):
-            raise told from told.__cause__
-        raise
+        try:
+            if isinstance(error, DeadlineExceeded):
+                raise told from None
+            if isinstance(error, HusshError):
+                raise told from told.__cause__
+            raise
+        finally:
+            del told  # whose traceback holds this frame
 
 
 def _open_stream(stage: Stage, deadline: float | None) -> Stream:

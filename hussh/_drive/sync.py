@@ -112,20 +112,23 @@ class Tree(BaseTree[_Waiter]):
     def _run(self, op: Op[T], deadline: float | None) -> T:
         answer: Any = None
         error: BaseException | None = None
-        while True:
-            self._lock.acquire()  # an interrupt may have come where it was let go
-            try:
-                need = op.send(answer) if error is None else op.throw(error)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            answer = error = None
-            try:
-                if isinstance(need, Progress):
-                    self._wait(need.of.token, deadline)
-                else:
-                    answer = self._block(need, deadline)
-            except BaseException as raised:
-                error = raised
+        try:
+            while True:
+                self._lock.acquire()  # an interrupt may have come where it was let go
+                try:
+                    need = op.send(answer) if error is None else op.throw(error)
+                except StopIteration as done:
+                    return done.value  # type: ignore[no-any-return]
+                answer = error = None
+                try:
+                    if isinstance(need, Progress):
+                        self._wait(need.of.token, deadline)
+                    else:
+                        answer = self._block(need, deadline)
+                except BaseException as raised:
+                    error = raised
+        finally:
+            error = None  # its traceback holds this frame, and so the operation
 
     def _block(self, need: Blocking, deadline: float | None) -> Any:
         """Make a call that may block, with everything so far on its way and the lock free."""

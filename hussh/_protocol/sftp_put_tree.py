@@ -75,9 +75,12 @@ def put_tree(
         told = way.failed(error, None)
         if tree is not None:
             told = tree.ended(told)
-        if told is error:
-            raise
-        raise told from (error if isinstance(error, OSError) else None)
+        try:
+            if told is error:
+                raise
+            raise told from (error if isinstance(error, OSError) else None)
+        finally:
+            del told  # whose traceback holds this frame
 
 
 class _PutTree(Tree):

@@ -292,9 +292,12 @@ def download(
         with contextlib.suppress(OSError):  # the first error tells more
             sink.end(kept or 0)
         told = error if error is meter.raised else way.failed(error, kept)
-        if told is error:
-            raise
-        raise told from (error if isinstance(error, OSError) else None)
+        try:
+            if told is error:
+                raise
+            raise told from (error if isinstance(error, OSError) else None)
+        finally:
+            del told  # whose traceback holds this frame
     finally:
         if transfer is not None:
             transfer.give_up()
@@ -423,9 +426,12 @@ def upload(
     except BaseException as error:
         kept = transfer.kept() if transfer is not None else None
         told = error if error is meter.raised else way.failed(error, kept)
-        if told is error:
-            raise
-        raise told from (error if isinstance(error, OSError) else None)
+        try:
+            if told is error:
+                raise
+            raise told from (error if isinstance(error, OSError) else None)
+        finally:
+            del told  # whose traceback holds this frame
     finally:
         if source is not None:
             source.close()

@@ -173,3 +173,26 @@ async def test_output_of_many_commands_at_once(client: Client) -> None:
 
     jobs = [lambda number=number: one(number) for number in range(count)]
     assert await client.together(*jobs) == [True] * count
+
+
+@pytest.mark.parametrize("client", THREE[:1], indirect=True)
+async def test_a_failure_is_freed_at_once(client: Client) -> None:
+    """What a failed operation had so far is not left to the garbage collector."""
+
+    async def fail() -> None:
+        with pytest.raises(OutputLimitExceeded):
+            await client.execute("head -c 100000 /dev/zero", max_output=1000)
+        with pytest.raises(TimeoutError):
+            await client.execute("echo; sleep 10", timeout=0.02)
+        with pytest.raises(FileNotFoundError):
+            await client.face.sftp_read("there-is-none")
+
+    await fail()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            await fail()
+        assert gc.collect() < 5
+    finally:
+        gc.enable()
