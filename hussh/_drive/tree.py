@@ -29,8 +29,9 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -344,7 +345,15 @@ class _NobodysLock:
 _trees: weakref.WeakSet[BaseTree[Any]] = weakref.WeakSet()
 
 
-_held: list[BaseTree[Any]] = []
+class _Forks(threading.local):
+    """Of a thread: what it has to let go after a fork, the last one's last."""
+
+    def __init__(self) -> None:
+        self.held: list[contextlib.ExitStack] = []
+
+
+_forks = _Forks()
+_forking = TreeLock()
 
 
 def _before_fork() -> None:
@@ -354,19 +363,30 @@ def _before_fork() -> None:
     that another thread holds (the random generator's, for each packet) would
     stay locked there for ever, and the first connection of the child would hang.
     """
+    held = contextlib.ExitStack()
+    _forks.held.append(held)
+    held.callback(_forking.release)
+    # One thread after the other: of two that take all trees each may have what the other lacks.
+    # For the same reason one that forks in the middle of a step waits for nobody.
+    take: Callable[[TreeLock], object]
+    if any(tree._lock.owned() for tree in _all_trees()):
+        take = TreeLock.try_acquire
+    else:
+        _forking.acquire()
+        take = TreeLock.acquire
     for tree in _all_trees():
         if not tree._lock.owned():
-            _held.append(tree)
-            tree._lock.acquire()
+            held.callback(tree._let_go)
+            take(tree._lock)
 
 
 def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop()._let_go()
+    _forks.held.pop().close()
 
 
 def _after_fork_in_child() -> None:
-    _held.clear()
+    global _forks, _forking
+    _forks, _forking = _Forks(), TreeLock()
     for tree in _all_trees():
         tree.abandon()
 

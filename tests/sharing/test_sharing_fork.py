@@ -119,6 +119,39 @@ def test_forks_during_a_transfer(sshd_factory: SshdFactory) -> None:
     assert bastion.connections() == 1
 
 
+_TOGETHER = """
+import signal
+
+def fork(*_):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+def many():
+    for _ in range(25):
+        fork()
+
+threads = [threading.Thread(target=many) for _ in range(4)]
+signal.signal(signal.SIGALRM, fork)
+signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+for thread in threads:
+    thread.start()
+while any(thread.is_alive() for thread in threads):
+    assert target.execute("echo target").stdout == "target\\n"
+signal.setitimer(signal.ITIMER_REAL, 0)
+for connection in (target, bastion):
+    assert connection.execute("echo usable").stdout == "usable\\n"
+print("good")
+"""
+
+
+def test_threads_that_fork_at_the_same_time(sshd_factory: SshdFactory) -> None:
+    """Forks of several threads, and of a signal handler in the midst of a command, go through."""
+    done = _python(_TOGETHER, sshd_factory(), sshd_factory(), timeout=40)
+    assert done[:3] == (0, "good\n", "")
+
+
 _POOL = """
 import multiprocessing
 
