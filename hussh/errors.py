@@ -142,8 +142,11 @@ class ConnectionLost(HusshError, ConnectionError, RuntimeError):
     """The world ended the connection: the peer closed it, or the stream under it died."""
 
 
-class ServerBusy(ConnectionLost):
+class ServerBusy(ConnectionLost, TimeoutError):
     """The server refused the handshake because it has too many: before its banner, or by name.
+
+    A TimeoutError for the same reason as `ConnectError`: who waits for a host that is still
+    starting, perhaps behind a port that is open already, catches that.
 
     OpenSSH does so past ``MaxStartups`` and ``PerSourceMaxStartups``, and to addresses that it
     punishes (``PerSourcePenalties``).  Nothing was tried with any credential.
@@ -321,8 +324,8 @@ class ChannelRefused(ChannelError):
         self.reason_text = reason_text
 
 
-class JumpRefused(ChannelRefused):
-    """A bastion refused to open the way to the next hop.
+class JumpRefused(ChannelRefused, TimeoutError):
+    """A bastion refused to open the way to the next hop; a TimeoutError, as `ConnectError` is.
 
     Attributes:
         target: ``host:port`` that the bastion was asked for.

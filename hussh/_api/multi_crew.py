@@ -24,7 +24,7 @@ from .._drive.batch import Batch, Here, HereDrain, Lane, drain
 from .._drive.lanes import Lanes
 from .._drive.loops import Loops
 from .._drive.pacing import Pacer
-from .._drive.shared import Failures, Limit, Shared
+from .._drive.shared import Failures, Limit, Shared, ran_out
 from .._policy.kept import began
 from .._policy.multi_result import HostResult
 from .._policy.route import format_hop
@@ -41,13 +41,19 @@ CLOSED = "the MultiConnection is closed; connect() it again"
 
 
 class Member:
-    """One host; `failure` is why the last attempt to connect it failed."""
+    """One host.
 
-    __slots__ = ("connection", "failure", "host")
+    Attributes:
+        failure: why the last attempt to connect it failed.
+        given: the time that an operation gave that attempt; None: as much as connecting has.
+    """
+
+    __slots__ = ("connection", "failure", "given", "host")
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
         self.failure: HusshError | None = None
+        self.given: Limit | None = None
         self.host = connection.host
 
 
@@ -160,7 +166,8 @@ class Crew:
         seconds = _seconds(timeout)
 
         async def connect(member: Member, _: None) -> HostResult:
-            await self._connect(member, seconds)
+            member.given = None
+            await self._connect(member, self._limit(member, seconds))
             return HostResult(member.host, status=0)
 
         for member in self.members:
@@ -201,8 +208,9 @@ class Crew:
             check_limit("max_output", max_output, least=0)
 
         async def run(member: Member, command: bytes) -> HostResult:
-            connection = await self.ready(member)
-            limit = connection.timeout if seconds is None else seconds
+            given = None if seconds is None else Limit.after(seconds)
+            connection = await self.ready(member, given)
+            limit = given or Limit.after(connection.timeout)
             session = connection._live()
             op = execute(
                 session.link,
@@ -211,21 +219,29 @@ class Crew:
                 max_output=max_output,
                 discard=True,
                 wait=wait,
-                time_limit=f" after {limit:g} s",
+                time_limit=str(limit),
             )
-            deadline = monotonic() + limit if limit else None
-            result = await session.run(op, deadline, "exec", ours=True)
+            result = await session.run(op, limit.deadline, "exec", ours=True)
             return HostResult.of(member.host, result)
 
         return Work("execute", "exec", run, items)
 
     def transfer(
-        self, title: str, move: Callable[[AsyncConnection], Awaitable[bytes | str | None]]
+        self,
+        title: str,
+        timeout: float | None,
+        move: Callable[[AsyncConnection, float | None], Awaitable[bytes | str | None]],
     ) -> Work:
         """A file operation; what it returns is the result's stdout, "Ok" for None."""
+        seconds = _seconds(timeout)
 
         async def run(member: Member, _: None) -> HostResult:
-            got = await move(await self.ready(member))
+            if seconds is None or member.connection._shared.is_open:
+                got = await move(await self.ready(member), seconds)
+            else:
+                given = Limit.after(seconds)
+                connection = await self.ready(member, given)
+                got = await move(connection, given.left())
             data = b"Ok" if got is None else got.encode() if isinstance(got, str) else got
             return HostResult(member.host, data, status=0)
 
@@ -239,27 +255,37 @@ class Crew:
 
     # -- on one host
 
-    async def _connect(self, member: Member, seconds: float | None) -> None:
+    def _limit(self, member: Member, seconds: float | None) -> Limit:
+        given = self.timeout if seconds is None else seconds
+        return Limit.after(member.connection.timeout if given is None else given)
+
+    async def _connect(self, member: Member, limit: Limit) -> None:
         member.failure = None
         connection = member.connection
-        given = self.timeout if seconds is None else seconds
-        if given is None:
-            given = connection.timeout
         try:
-            await connection._shared.connect(Limit.after(given), self._failures)
+            await connection._shared.connect(limit, self._failures)
         except Exception as error:
             prompted = connection._options.prompt is not None
             member.failure = _told(member, error, "auth" if prompted else "connect")
             raise member.failure from member.failure.__cause__
 
-    async def ready(self, member: Member) -> AsyncConnection:
-        """The connection, connected; a host that could not be reached is not tried again."""
+    async def ready(self, member: Member, within: Limit | None = None) -> AsyncConnection:
+        """The connection, connected.
+
+        `within` is the operation's own limit, which holds for connecting, too.  A host that
+        could not be reached is not tried again, unless that was for the limit of an
+        operation and now there is more time.
+        """
         if self.lanes.closed:
             raise ConnectionClosed(CLOSED)
-        if member.failure is not None:
-            raise member.failure
         if not member.connection._shared.is_open:
-            await self._connect(member, None)
+            limit = self._limit(member, None)
+            if within is not None:
+                limit = limit.earlier(within)
+            if member.failure is not None and not _worth_a_try(member, limit):
+                raise member.failure
+            member.given = within if limit is within else None
+            await self._connect(member, limit)
             if self.lanes.closed:  # meanwhile
                 await member.connection.close()
                 raise ConnectionClosed(CLOSED)
@@ -320,6 +346,14 @@ class Crew:
 
 async def _close(shared: Shared) -> None:
     await shared.close()
+
+
+def _worth_a_try(member: Member, limit: Limit) -> bool:
+    """Whether a host that failed may answer within this limit; nobody waits without one."""
+    failure, given = member.failure, member.given
+    if failure is None or given is None or not ran_out(failure):
+        return False
+    return bool(limit.seconds) and limit.is_longer(given)
 
 
 def _seconds(timeout: float | None) -> float | None:

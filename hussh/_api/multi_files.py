@@ -14,7 +14,6 @@ from typing import TypeAlias
 
 from .._policy.sftp import AnyPath, encode_path
 from ..errors import SFTPExistsError
-from .arguments import check_number
 from .async_connection import AsyncConnection
 
 __all__ = ["LocalPath", "Move", "read", "write", "write_data"]
@@ -22,46 +21,47 @@ __all__ = ["LocalPath", "Move", "read", "write", "write_data"]
 #: The same path for all hosts, or a function from host to path.
 LocalPath: TypeAlias = "AnyPath | Callable[[str], AnyPath]"
 
-#: The operation's name, and the operation.
-Move = tuple[str, Callable[[AsyncConnection], Awaitable["bytes | str | None"]]]
+#: The operation's name, its limit in seconds, and the operation, with what is left of that.
+Move = tuple[
+    str,
+    "float | None",
+    Callable[[AsyncConnection, "float | None"], Awaitable["bytes | str | None"]],
+]
 
 
 def read(remote_path: AnyPath, local_path: LocalPath | None, timeout: float | None) -> Move:
     encode_path(remote_path)
-    _check_timeout(timeout)
     if local_path is not None and not callable(local_path):
         _real(local_path)  # or its TypeError, before anything is opened
     taken: dict[bytes, list[str]] = {}
 
-    async def move(connection: AsyncConnection) -> bytes | str:
+    async def move(connection: AsyncConnection, left: float | None) -> bytes | str:
         to = local_path(connection.host) if callable(local_path) else local_path
         with contextlib.nullcontext() if to is None else _taking(to, [connection.host], taken):
-            return await connection.sftp_read(remote_path, to, encoding=None, timeout=timeout)
+            return await connection.sftp_read(remote_path, to, encoding=None, timeout=left)
 
-    return "sftp_read", move
+    return "sftp_read", timeout, move
 
 
 def write(local_path: AnyPath, remote_path: AnyPath | None, timeout: float | None) -> Move:
     _real(local_path)  # or its TypeError, before anything is opened
     encode_path(local_path if remote_path is None else remote_path)
-    _check_timeout(timeout)
 
-    async def move(connection: AsyncConnection) -> None:
-        await connection.sftp_write(local_path, remote_path, timeout=timeout)
+    async def move(connection: AsyncConnection, left: float | None) -> None:
+        await connection.sftp_write(local_path, remote_path, timeout=left)
 
-    return "sftp_write", move
+    return "sftp_write", timeout, move
 
 
 def write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -> Move:
     # Not bytes(data): that makes a number that many NULs.
     raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))
     encode_path(remote_path)
-    _check_timeout(timeout)
 
-    async def move(connection: AsyncConnection) -> None:
-        await connection.sftp_write_data(raw, remote_path, timeout=timeout)
+    async def move(connection: AsyncConnection, left: float | None) -> None:
+        await connection.sftp_write_data(raw, remote_path, timeout=left)
 
-    return "sftp_write_data", move
+    return "sftp_write_data", timeout, move
 
 
 def _real(path: AnyPath) -> bytes:
@@ -89,8 +89,3 @@ def _taking(
     except BaseException:
         del taken[name]
         raise
-
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None:
-        check_number(timeout, "seconds")

@@ -59,7 +59,10 @@ class AsyncSession(Hop[Tree]):
             return await self.tree.run(op, deadline, ours=ours)
         except HusshError as error:
             told = await _ask(self.tree, error, partial(self.failed, error, phase))
-            raise told from told.__cause__
+            try:
+                raise told from told.__cause__
+            finally:
+                del told  # whose traceback holds this frame, and so the output
         finally:
             op.close()
 

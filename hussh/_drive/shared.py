@@ -24,7 +24,7 @@ from .loop_pacing import UNHEARD
 from .loops import LoopThread
 from .pacing import Pacer
 
-__all__ = ["Failures", "Limit", "Shared"]
+__all__ = ["Failures", "Limit", "Shared", "ran_out"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Limit:
         if other.deadline is None or (self.deadline is not None and self.deadline < other.deadline):
             return self
         return other
+
+    def left(self) -> float:
+        """Seconds from now, at least one thousandth; 0: no limit."""
+        return 0 if self.deadline is None else max(round(self.deadline - monotonic(), 3), 0.001)
 
     def is_longer(self, other: Limit) -> bool:
         return bool(other.seconds) and (not self.seconds or self.seconds > other.seconds)
@@ -67,7 +71,7 @@ class Failures:
     def check(self, shared: Shared, limit: Limit) -> None:
         """Raises what another one got, unless that one only had less time."""
         error, given = self._known.get(shared, (None, limit))
-        if error is None or (_ran_out(error) and limit.is_longer(given)):
+        if error is None or (ran_out(error) and limit.is_longer(given)):
             return
         raise copy.copy(error) if isinstance(error, HusshError) else error from error.__cause__
 
@@ -256,7 +260,7 @@ class Shared:
                     raise copy.copy(busy) from late
                 raise late from None
             # Another's cancellation or time limit is not ours: we try ourselves.
-            if attempt.error is not None and not _ran_out(attempt.error):
+            if attempt.error is not None and not ran_out(attempt.error):
                 raise copy.copy(attempt.error) from attempt.error.__cause__
             if attempt.error is not None:
                 seen = attempt.error
@@ -284,7 +288,8 @@ class Shared:
             self.session = session
             if attempt.given_up:
                 await self._close()
-                raise ConnectionClosed("the connection was closed while it was being opened")
+                told = "the connection was closed while it was being opened"
+                raise copy.copy(self._place).mark(ConnectionClosed(told))
             return session
         except HusshError as error:
             attempt.failed(error)
@@ -309,6 +314,6 @@ class Shared:
         return None
 
 
-def _ran_out(error: Exception) -> bool:
+def ran_out(error: Exception) -> bool:
     """Whether it was raised because time was over."""
     return isinstance(error, ConnectTimeout) or isinstance(error.__cause__, ConnectTimeout)

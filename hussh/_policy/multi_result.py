@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, overload
 
-from ..errors import ConnectError, HusshError, PartialFailureException
+from ..errors import (
+    CommandTimeout,
+    ConnectTimeout,
+    HusshError,
+    PartialFailureException,
+    SFTPTimeout,
+)
 from .result import SSHResult
 
 __all__ = ["HostResult", "MultiResult"]
@@ -85,7 +91,8 @@ class HostResult(SSHResult):
 
 def _why(error: HusshError) -> str:
     reason = error.told()
-    timed_out = isinstance(error, TimeoutError) and not isinstance(error, ConnectError)
+    # Not every TimeoutError: some are that for code of 0.3.3's only.
+    timed_out = isinstance(error, ConnectTimeout | CommandTimeout | SFTPTimeout)
     if timed_out and "timed out" not in reason.lower():
         reason = f"timed out: {reason}"
     origin = _origin(error)

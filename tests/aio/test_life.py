@@ -190,6 +190,23 @@ async def test_closing_under_a_command(loop: str, target: Sshd, make: Make) -> N
     assert len(ended) == 3
 
 
+async def test_closed_while_it_opens(
+    loop: str, sshd_factory: Callable[..., Sshd], make: Make
+) -> None:
+    """Whoever is opening a connection that another closes gets an error with a place."""
+    server = sshd_factory()
+
+    async def prompt(asked: Any) -> list[str]:
+        await connection.close()
+        return [server.alice.password] * len(asked.prompts)
+
+    connection = make(server, private_key=None, prompt=prompt)
+    with pytest.raises(ConnectionClosed, match="closed while it was being opened") as caught:
+        await connection.connect()
+    assert caught.value.hop == f"alice@{server.host}:{server.port}"
+    assert caught.value.phase
+
+
 @pytest.mark.parametrize("other", LOOPS)
 async def test_another_loop(loop: str, other: str, target: Sshd, make: Make) -> None:
     """Every method of a connection and of its streams is refused in a loop that is not its own."""

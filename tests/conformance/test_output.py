@@ -175,7 +175,7 @@ async def test_output_of_many_commands_at_once(client: Client) -> None:
     assert await client.together(*jobs) == [True] * count
 
 
-@pytest.mark.parametrize("client", THREE[:1], indirect=True)
+@pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_a_failure_is_freed_at_once(client: Client) -> None:
     """What a failed operation had so far is not left to the garbage collector."""
 

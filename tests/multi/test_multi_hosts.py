@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import pickle
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hussh.aio import AsyncConnection
 from hussh.errors import ConnectTimeout
 from hussh.multi_conn import AsyncMultiConnection, MultiConnection, MultiResult
 from tests.multi.conftest import HOSTS, Multi
+from tests.support.listeners import MuteListener
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd
 
@@ -252,3 +254,59 @@ def test_no_secret_is_shown() -> None:
         SHARED([{"host": "a", "password": 3}], "u", "hunter2-secret")
     text = f"{made!r} {connections(made)!r} {caught.value}"
     assert "hunter2" not in text
+
+
+def waiting(listener: MuteListener) -> int:
+    """Return how many connections have come."""
+    count = 0
+    listener.listener.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.listener.accept()[0].close()
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_an_operation_that_connects(
+    multi: Multi, mute_listener: MuteListener, behind: bool
+) -> None:
+    """An operation's time limit holds for the connecting that it does, on the bastion, too."""
+    mute = {"host": mute_listener.host, "port": mute_listener.port}
+    if behind:
+        mute = {"host": HOSTS[0], "proxy_jump": f"{mute_listener.host}:{mute_listener.port}"}
+    with contextlib.closing(multi([mute, HOSTS[1]], timeout=1)) as connected:
+        execute, write = connected.execute, connected.sftp_write_data
+        for result, told in (
+            (execute("true", timeout=0.2), "0.2 s"),
+            (write("x", "limited", timeout=0.3), "0.3 s"),
+            (connected.sftp_read("limited", timeout=0.25), "0.3 s"),
+            (connected.execute("true"), "1 s"),
+            (connected.execute("true", timeout=5), "1 s"),
+        ):
+            late, fine = result.values()
+            assert f"timed out after {told}" in late.stderr
+            assert (late.status, late.phase) == (-1, "banner")
+            assert fine.status == 0
+    # The second and the fourth had more time than any before, and were worth a try.
+    assert waiting(mute_listener) == 3
+
+
+def test_nobody_waits_without_a_limit(multi: Multi, mute_listener: MuteListener) -> None:
+    """After an attempt that had one, a host that does not answer holds up no later operation."""
+    mute = {"host": mute_listener.host, "port": mute_listener.port}
+    with contextlib.closing(multi([mute, HOSTS[1]], timeout=0)) as connected:
+        for first in (
+            connected.connect(timeout=0.2),
+            connected.execute("true"),
+            connected.connect(timeout=0.2),
+            connected.execute("true", timeout=9),
+        ):
+            late, fine = first.values()
+            assert "timed out after 0.2 s" in late.stderr
+            assert fine.status == 0
+    with contextlib.closing(multi([mute, HOSTS[1]], timeout=0)) as connected:
+        for first in (connected.execute("true", timeout=0.2), connected.execute("true")):
+            late, fine = first.values()
+            assert "timed out after 0.2 s" in late.stderr
+            assert fine.status == 0
