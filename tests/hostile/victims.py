@@ -57,7 +57,8 @@ class Outcome:
 
     @property
     def late(self) -> bool:
-        return "TimeoutError" in self.kinds
+        """Whether time was over; `ServerBusy` and its like are TimeoutErrors for old code only."""
+        return bool({"ConnectTimeout", "CommandTimeout", "SFTPTimeout"} & set(self.kinds))
 
     @property
     def refused(self) -> bool:
