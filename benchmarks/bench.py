@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -91,12 +92,18 @@ class Worker:
         return statistics.median(sample[what] for sample in samples) if samples else None
 
 
+def shuffled(workers: list[Worker], repetition: int) -> list[Worker]:
+    """The clients in an order of this repetition: none always follows the same neighbour.
+
+    Whoever follows one that leaves the cores busy, or idle for long, finds another machine.
+    """
+    return random.Random(repetition).sample(workers, len(workers))
+
+
 def measure(workers: list[Worker], rows: list[str], repetitions: int) -> None:
     for row in rows:
         for repetition in range(min(repetitions, MOST_REPETITIONS.get(row, repetitions)) + 1):
-            # Another client begins each time: none always follows the same neighbour.
-            turn = repetition % len(workers)
-            for worker in workers[turn:] + workers[:turn]:
+            for worker in shuffled(workers, repetition):
                 if row in worker.rows:
                     sample = worker.ask({"row": row})
                     if repetition:  # the first is warm-up

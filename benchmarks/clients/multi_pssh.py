@@ -11,7 +11,7 @@ class Client:
     def __init__(self, bed: dict[str, Any]) -> None:
         self.bed = bed
 
-    def work(self, **jump: Any) -> None:
+    def work(self, **jump: Any) -> ParallelSSHClient:
         hosts = self.bed["targets"]
         client = ParallelSSHClient(
             hosts,
@@ -26,18 +26,28 @@ class Client:
         output = client.run_command("true")
         client.join(output)
         assert [host.exit_code for host in output] == [0] * len(hosts)
+        return client
 
-    def row_direct(self) -> None:
-        self.work()
+    def row_direct(self) -> ParallelSSHClient:
+        return self.work()
 
-    def row_jump(self) -> None:
+    def row_jump(self) -> ParallelSSHClient:
         host, port = self.bed["bastion"]
-        self.work(
+        return self.work(
             proxy_host=host,
             proxy_port=port,
             proxy_user=self.bed["user"],
             proxy_pkey=self.bed["key"],
         )
+
+    def after_direct(self, client: ParallelSSHClient) -> None:
+        """End what it leaves open, or the servers have that beside every other client's."""
+        for connection in client._host_clients.values():
+            connection._disconnect()
+            if connection.sock is not None:
+                connection.sock.close()
+
+    after_jump = after_direct
 
     def end(self) -> None:
         pass
