@@ -160,7 +160,7 @@ def report(workers: list[Worker], arguments: argparse.Namespace) -> str:
             f"One command on each of {arguments.targets} targets, all at once, from the first",
             "connection to the last one closed: one real sshd (MaxStartups raised) with an",
             "address for each target, and one as the bastion, all on loopback. One process for",
-            f"each client, in random order: {arguments.repetitions} repetitions after a warm-up, or",
+            f"each client, in random order: {arguments.repetitions} repetitions after a warm-up,",
             f"{arguments.repetitions * OFTEN} where that took under {QUICK / 1000:g} s.",
             "In brackets: how many times ours. The servers share the cores with the",
             "client and take most of the wall time; the differences are the client's. A client",
