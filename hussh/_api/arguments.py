@@ -181,8 +181,10 @@ def check_number(value: object, what: str) -> int | float:
     return value
 
 
-def check_max_output(max_output: object) -> int:
-    """Most bytes of output."""
+def check_max_output(max_output: object) -> int | None:
+    """Most bytes of output; None: no limit."""
+    if max_output is None:
+        return None
     if isinstance(max_output, bool) or not isinstance(max_output, int):
         raise TypeError(f"max_output must be an int, not {type(max_output).__name__}")
     if max_output < 0:

@@ -241,7 +241,7 @@ class Connection(Closing):
             session.link,
             check_command(command),
             stdin=input_bytes(input),
-            max_output=None if max_output is None else check_max_output(max_output),
+            max_output=check_max_output(max_output),
             wait=check_wait(wait),
             time_limit=f" after {milliseconds} ms",
         )

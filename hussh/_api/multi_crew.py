@@ -27,10 +27,15 @@ from .._drive.pacing import Pacer
 from .._drive.shared import Failures, Limit, Shared, ran_out
 from .._policy.kept import began
 from .._policy.multi_result import HostResult
-from .._policy.route import format_hop
 from .._protocol.execute import execute
 from ..errors import ConnectError, ConnectionClosed, HusshError
-from .arguments import check_command, check_number, check_wait, input_bytes
+from .arguments import (
+    check_command,
+    check_max_output,
+    check_number,
+    check_wait,
+    input_bytes,
+)
 from .async_connection import AsyncConnection
 from .multi_hosts import as_async
 
@@ -204,8 +209,7 @@ class Crew:
         seconds = _seconds(timeout)
         data = input_bytes(stdin)
         check_wait(wait)
-        if max_output is not None:
-            check_limit("max_output", max_output, least=0)
+        check_max_output(max_output)
 
         async def run(member: Member, command: bytes) -> HostResult:
             given = None if seconds is None else Limit.after(seconds)
@@ -360,11 +364,11 @@ def _seconds(timeout: float | None) -> float | None:
     return None if timeout is None else check_number(timeout, "seconds")
 
 
-def check_limit(name: str, value: object, least: int = 1) -> int:
+def check_limit(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1")
     return value
 
 
@@ -390,12 +394,8 @@ def _told(member: Member, error: Exception, phase: str) -> HusshError:
     else:
         told = HusshError(f"{type(error).__name__}: {error}")
         told.__cause__ = error
-    connection = member.connection
-    told.at(
-        format_hop(connection.username, connection.host, connection.port),
-        len(connection._plan.route) - 1,
-        phase,
-    )
+    place = member.connection._place
+    told.at(place.hop, place.index, phase)
     link: BaseException | None = told
     while link is not None:
         link.__traceback__ = link.__context__ = None

@@ -289,7 +289,7 @@ class Shared:
             if attempt.given_up:
                 await self._close()
                 told = "the connection was closed while it was being opened"
-                raise copy.copy(self._place).mark(ConnectionClosed(told))
+                raise self._place.mark(ConnectionClosed(told))
             return session
         except HusshError as error:
             attempt.failed(error)

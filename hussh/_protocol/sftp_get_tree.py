@@ -16,7 +16,7 @@ from .sftp_beneath import Beneath, BeneathSink, Times, check_name
 from .sftp_channel import Sftp
 from .sftp_crowd import Job, Local
 from .sftp_ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, real_path, stat
-from .sftp_transfer import Way, download
+from .sftp_transfer import Way, download, raise_told
 from .sftp_tree import DEEPEST, Tree, TreeOptions, join
 from .sftp_wire import Name, string
 
@@ -57,15 +57,9 @@ def get_tree(
         yield Blocking(lambda _: tree.finish())
         return tree.result()
     except BaseException as error:
-        told = way.failed(error, None)
-        if tree is not None:
-            told = tree.ended(told)
-        try:
-            if told is error:
-                raise
-            raise told from (error if isinstance(error, OSError) else None)
-        finally:
-            del told  # whose traceback holds this frame
+        if tree is None:
+            raise_told(error, way.failed(error, None))
+        raise_told(error, tree.ended(way.failed(error, None)))
     finally:
         if folder is not None:
             folder.close()

@@ -17,7 +17,7 @@ from .sftp_channel import Sftp
 from .sftp_crowd import Job, Local
 from .sftp_local import FileSource
 from .sftp_ops import make_directories, set_attributes
-from .sftp_transfer import Way, upload
+from .sftp_transfer import Way, raise_told, upload
 from .sftp_tree import DEEPEST, Tree, TreeOptions, join
 from .sftp_wire import string
 
@@ -72,15 +72,9 @@ def put_tree(
         yield from tree.finish()
         return tree.result()
     except BaseException as error:
-        told = way.failed(error, None)
-        if tree is not None:
-            told = tree.ended(told)
-        try:
-            if told is error:
-                raise
-            raise told from (error if isinstance(error, OSError) else None)
-        finally:
-            del told  # whose traceback holds this frame
+        if tree is None:
+            raise_told(error, way.failed(error, None))
+        raise_told(error, tree.ended(way.failed(error, None)))
 
 
 class _PutTree(Tree):

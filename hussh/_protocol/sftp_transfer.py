@@ -18,6 +18,7 @@ import errno
 import stat as modes
 from collections import deque
 from collections.abc import Callable
+from typing import NoReturn
 
 from .._policy.sftp import FX_EOF, file_error, kept_text
 from ..errors import HusshError, SFTPError, SFTPTimeout
@@ -128,6 +129,20 @@ class Way:
             if self.keeps:
                 told.transferred = done  # type: ignore[attr-defined]
         return told
+
+
+def raise_told(error: BaseException, told: BaseException) -> NoReturn:
+    """Raise what tells more of an error that is being handled, or that one itself.
+
+    Who calls it keeps `told` in no variable: its traceback holds their frames, and so all
+    that the transfer had.
+    """
+    try:
+        if told is error:
+            raise told
+        raise told from (error if isinstance(error, OSError) else None)
+    finally:
+        del error, told
 
 
 class Ask:
@@ -291,13 +306,7 @@ def download(
         kept = transfer.kept() if transfer is not None else None
         with contextlib.suppress(OSError):  # the first error tells more
             sink.end(kept or 0)
-        told = error if error is meter.raised else way.failed(error, kept)
-        try:
-            if told is error:
-                raise
-            raise told from (error if isinstance(error, OSError) else None)
-        finally:
-            del told  # whose traceback holds this frame
+        raise_told(error, error if error is meter.raised else way.failed(error, kept))
     finally:
         if transfer is not None:
             transfer.give_up()
@@ -425,13 +434,7 @@ def upload(
         return size
     except BaseException as error:
         kept = transfer.kept() if transfer is not None else None
-        told = error if error is meter.raised else way.failed(error, kept)
-        try:
-            if told is error:
-                raise
-            raise told from (error if isinstance(error, OSError) else None)
-        finally:
-            del told  # whose traceback holds this frame
+        raise_told(error, error if error is meter.raised else way.failed(error, kept))
     finally:
         if source is not None:
             source.close()
