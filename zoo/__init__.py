@@ -1,0 +1,1 @@
+"""Trying hussh on the SSH servers of other people; see `scripts/zoo`."""
