@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hussh import AuthenticationError, ChannelRefused, Connection
+from hussh import AuthenticationError, Connection, SFTPUnavailable
 from hussh.multi_conn import MultiConnection
 
 from .peer import TIMEOUT, NotHere, Peer
@@ -223,8 +223,8 @@ def rekeying(peer: Peer) -> None:
 
 
 def _use(connection: Connection, peer: Peer) -> None:
-    """Do the least that shows a connection to be alive."""
+    """Do the least that shows a connection to be alive; again and again it takes one channel."""
     try:
-        connection.execute("true")
-    except ChannelRefused:  # it has no commands
         connection.sftp.stat(peer.home)
+    except SFTPUnavailable:
+        connection.execute("true")

@@ -7,6 +7,7 @@ user, password, authorized_keys file, folder that is the home. Prints "ready POR
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from typing import Any
@@ -41,9 +42,10 @@ async def run(process: Any) -> None:
         stderr=asyncio.subprocess.PIPE,
         cwd=HOME,
     )
-    await process.redirect(child.stdin, child.stdout, child.stderr)
+    await process.redirect(child.stdin, child.stdout, child.stderr, send_eof=False)
+    await process.stdout.drain()
+    await process.stderr.drain()
     process.exit(await child.wait())
-    await process.wait_closed()
 
 
 async def main() -> None:
@@ -64,4 +66,5 @@ async def main() -> None:
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
+logging.basicConfig(level=logging.WARNING)
 asyncio.run(main())

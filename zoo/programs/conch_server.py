@@ -17,6 +17,7 @@ from twisted.cred import checkers, portal
 from twisted.internet import reactor, stdio
 from twisted.internet.protocol import Protocol
 from twisted.python import components
+from twisted.python.filepath import FilePath
 from zope.interface import implementer
 
 HOST_KEY, USER, PASSWORD, AUTHORIZED, HOME = sys.argv[1:6]
@@ -35,8 +36,8 @@ class Avatar(avatar.ConchUser):
     def getUserGroupId(self) -> tuple[int, int]:
         return os.getuid(), os.getgid()
 
-    def getHomeDir(self) -> str:
-        return HOME
+    def getHomeDir(self) -> FilePath[str]:
+        return FilePath(HOME)
 
     def _runAsUser(self, f: Any, *args: Any, **kw: Any) -> Any:
         calls = f if isinstance(f, list) else [(f, args, kw)]

@@ -182,8 +182,10 @@ def serve(client: socket.socket, key: Any) -> None:
         transport.start_server(server=server)
     except (paramiko.SSHException, EOFError):
         return
+    channels = []  # the transport itself holds them only weakly
     while transport.is_active():
         channel = transport.accept(1)
+        channels.append(channel)
         if channel is not None and channel.get_name() and hasattr(server, "forward"):
             peer, server = server.forward, server
             del server.forward

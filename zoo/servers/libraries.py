@@ -63,6 +63,10 @@ class Conch(PythonProgram):
     """Twisted Conch, with its own Unix SFTP server."""
 
     name = "Twisted Conch"
+    faults = {
+        "names": "its Unix SFTP server takes ASCII names only (UnicodeDecodeError in "
+        "twisted.conch.unix, answered with FAILURE)",
+    }
     package = "twisted"
     program = "conch_server.py"
 
@@ -123,11 +127,17 @@ class Erlang(Program):
     """Erlang's ssh application with ssh_sftpd."""
 
     name = "Erlang ssh"
+    none = {
+        "a command": "its commands are Erlang functions: one stream, no exit status",
+        "5 MiB of stdin": "its commands are Erlang functions: no stdin",
+    }
 
     def command(self, folder: Path) -> tuple[list[str], dict[str, str]]:
         """Return the program under escript."""
         return [find_program("escript", "erlang-base"), str(PROGRAMS / "erlang_server.escript")], {
-            "HOME": str(folder)  # where it keeps its cookie
+            "HOME": str(folder),  # where it keeps its cookie
+            "LC_ALL": "C.UTF-8",  # else it ends SFTP sessions where a name is not Latin-1
+            "ERL_FLAGS": "+fnu",
         }
 
     def arguments(self, host_key: Path, authorized: Path, home: Path) -> list[str]:

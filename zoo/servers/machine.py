@@ -51,6 +51,11 @@ class Dropbear(Server):
     """dropbear, with OpenSSH's sftp-server where Debian puts it."""
 
     name = "dropbear"
+    faults = {
+        "20 commands at once": "its process ends with \"Failed assertion (common-channel.c:705): "
+        "`!channel->sent_close'\" when several commands end at the same moment; 20 commands at "
+        "once through one connection of OpenSSH's client (ControlMaster) end it in the same way",
+    }
 
     @contextmanager
     def run(self, folder: Path) -> Iterator[Peer]:
@@ -75,6 +80,8 @@ class TinySSH(Server):
         "password login": "it has keys only",
         "wrong password": "it has keys only",
         "as a bastion": "it forwards nothing",
+        "20 commands at once": "it has one session for each connection, and refuses a second one "
+        "(also to OpenSSH's client with ControlMaster)",
     }
 
     @contextmanager
@@ -97,6 +104,7 @@ class Lsh(Server):
     """GNU lsh's lshd, with OpenSSH's sftp-server as its subsystem."""
 
     name = "lshd"
+    none = {"key login": "it takes RSA and DSA keys with SHA-1 only, which hussh does not sign with"}
 
     @contextmanager
     def run(self, folder: Path) -> Iterator[Peer]:
@@ -129,6 +137,7 @@ class Lsh(Server):
             command = ["env", f"LSH_YARROW_SEED_FILE={sshd.alice.path('seed')}", path]
             command += ["-p", str(port), "--interface=127.0.0.1", "--no-syslog"]
             command += ["-h", sshd.alice.path("lsh-key"), f"--subsystems=sftp={_sftp_server()}"]
+            command += ["-c", "aes256-ctr"]
             with _listening(_inside(sshd, command), folder / "lshd.log", port):
                 peer = _peer(sshd, port, package_version("lsh-server"))
                 yield replace(peer, key=key.path, keys=False, algorithms=self.algorithms)
@@ -137,6 +146,7 @@ class Lsh(Server):
     algorithms: ClassVar[dict[str, list[str]]] = {
         "key_exchange": ["diffie-hellman-group14-sha1"],
         "host_key_algorithms": ["ssh-rsa"],
+        "ciphers": ["aes256-ctr"],
         "macs": ["hmac-sha1"],
     }
 
@@ -148,6 +158,10 @@ class ProFTPD(Server):
     none = {
         **dict.fromkeys(_NO_COMMANDS, "it has files only"),
         "as a bastion": "it forwards nothing",
+    }
+    faults = {
+        "symbolic links": "READLINK answers with the absolute path of what a relative link points "
+        "at (on disk the link is right; OpenSSH's sftp is told the same)",
     }
 
     @contextmanager
