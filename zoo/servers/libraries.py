@@ -64,7 +64,7 @@ class Conch(PythonProgram):
 
     name = "Twisted Conch"
     faults = {
-        "names": "its Unix SFTP server takes ASCII names only (UnicodeDecodeError in "
+        "Unicode names": "its Unix SFTP server takes ASCII names only (UnicodeDecodeError in "
         "twisted.conch.unix, answered with FAILURE)",
     }
     package = "twisted"
@@ -130,6 +130,10 @@ class Erlang(Program):
     none = {
         "a command": "its commands are Erlang functions: one stream, no exit status",
         "5 MiB of stdin": "its commands are Erlang functions: no stdin",
+    }
+    faults = {
+        "Unicode names": "listing a name beyond Latin-1 ends its SFTP session; OpenSSH's sftp loses "
+        "its connection by the same `ls`",
     }
 
     def command(self, folder: Path) -> tuple[list[str], dict[str, str]]:
