@@ -142,6 +142,10 @@ class CtrHmac:
         plain = u32(length) + body
         return self._stream.update(plain), self._mac(seq, plain)
 
+    def skip(self, count: int) -> None:
+        """Go on in the key stream, by as many bytes as the other side took too many."""
+        self._stream.update(bytes(count))
+
     def open(self, seq: int, read: Read) -> bytes:
         if self._etm:
             header = read(4)
