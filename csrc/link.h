@@ -26,9 +26,10 @@
 
 /* Phases of a link, in the order in which they are passed. */
 enum { HUSSH_BANNER, HUSSH_KEX, HUSSH_HOSTKEY, HUSSH_AUTH, HUSSH_OPEN };
-/* Why a link is dead, where it is not a (negative) error of libssh2. */
+/* Why a link is dead, where it is not a (negative) error of libssh2.  STUCK: the pump
+ * went round without moving a byte, which is a fault of ours. */
 enum { HUSSH_DEAD_NOT, HUSSH_DEAD_EOF, HUSSH_DEAD_OS, HUSSH_DEAD_PEER, HUSSH_DEAD_PROTOCOL,
-       HUSSH_DEAD_MEMORY, HUSSH_DEAD_KILLED };
+       HUSSH_DEAD_MEMORY, HUSSH_DEAD_KILLED, HUSSH_DEAD_STUCK };
 /* States of a channel. */
 enum { HUSSH_CH_OPENING, HUSSH_CH_OPEN, HUSSH_CH_REFUSED, HUSSH_CH_DEAD };
 /* What hussh_pump returns, as bits; full: no more is read until more is written. */

@@ -51,7 +51,7 @@ struct hussh_link {
 
   hussh_channel **channels;     /* by local id; NULL: free */
   uint32_t channel_slots, channel_free_hint, channel_live;
-  int blocked;                  /* a channel waits for room in our out-queue */
+  int blocked;                  /* a channel waits for our out-queue or a key exchange */
 
   uint64_t token;
   hussh_link *next_ready;       /* links with input to process, in the root's list */
@@ -64,6 +64,8 @@ struct hussh_link {
   struct event *events;
   size_t event_count, event_size, objects;
   uint64_t next_token;
+  uint64_t moved, moved_before; /* bytes into and out of queues, now and at the last turn ... */
+  size_t idle_turns;            /* ... and turns without any, in this call of the pump */
 
   int signalled;                /* of every link: its token is in the root's events */
 };
@@ -137,6 +139,7 @@ void channel_child_eof(hussh_channel *channel);
 /* Frees a channel that its owner let go once neither side can speak of it; 1: it is gone. */
 int channel_gone(hussh_channel *channel);
 void channels_link_died(hussh_link *link);
+/* Lets channels that wait for the link go on, once it has room and no key exchange runs. */
 void channels_unblock(hussh_link *link);
 void channels_free(hussh_link *link);
 void channel_flush(hussh_channel *channel);

@@ -263,6 +263,11 @@ class Link:
             return ConnectionLost(f"connection lost: {state.text}")
         if state.death is Death.MEMORY:
             return ConnectionLost("connection lost: out of memory")
+        if state.death is Death.STUCK:
+            return ConnectionLost(
+                f"connection given up: {state.text}; this is a fault of hussh: please report it,"
+                " and connect again"
+            )
         return ProtocolError(f"the server broke the protocol: {state.text}")
 
     # -- speaking
