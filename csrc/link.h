@@ -22,7 +22,9 @@
 #define HUSSH_E_STATE (-3)  /* the call does not fit the state; nothing was done */
 #define HUSSH_E_AGAIN (-4)  /* nothing there now */
 
-#define HUSSH_REQUEST_MAX 32768 /* a packet, RFC 4253 section 6.1 */
+/* What a request may carry: with its head and padding a packet of 256 KiB, the most
+ * that OpenSSH takes.  No server must take more than 32 KiB (RFC 4253 section 6.1). */
+#define HUSSH_REQUEST_MAX ((256 << 10) - 128)
 
 /* Phases of a link, in the order in which they are passed. */
 enum { HUSSH_BANNER, HUSSH_KEX, HUSSH_HOSTKEY, HUSSH_AUTH, HUSSH_OPEN };

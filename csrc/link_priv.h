@@ -8,6 +8,7 @@
 #include "queue.h"
 
 #define MAX_PACKET 32768u       /* most channel data that a peer may put in one packet */
+#define MESSAGE_MAX (LIBSSH2_PAYLOAD_LONGEST - 32) /* padded, what OpenSSH takes */
 #define OUT_HIGH ((size_t)1 << 20)  /* an out-queue above this takes no more bulk data ... */
 #define OUT_LOW ((size_t)256 << 10) /* ... until it is below this */
 #define OUT_FLOOD ((size_t)4 << 20) /* and above this its link reads nothing: reply floods */
@@ -32,7 +33,7 @@ struct hussh_link {
   int refs;                     /* the owner's, and one for each link over a channel of ours */
   int phase, dead, code;
   int gate, dry, in_eof, ended; /* the recv callback: may it give; did it say EAGAIN; EOF */
-  int shaken, authenticated, auth_asked, kex_packets, rekeys, was_rekeying;
+  int shaken, authenticated, auth_asked, kex_packets, kex_bytes, rekeys, was_rekeying;
   uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new ... */
   uint64_t keyed_sent, keyed_received; /* ... and bytes */
   int globals_asked, global_replies;

@@ -185,7 +185,7 @@ static void process(hussh_link *link) {
     /* After a failure what the server offered is still asked for. */
     if (!link_in_kex(link) && link->was_rekeying && (rc >= 0 || rc == LIBSSH2_ERROR_EAGAIN)) {
       link->was_rekeying = 0;
-      link->kex_packets = 0;
+      link->kex_packets = link->kex_bytes = 0;
       link->rekeys++;
       link->keyed_local = link->session->local.seqno;
       link->keyed_remote = link->session->remote.seqno;

@@ -18,5 +18,6 @@ def test_the_belt_of_the_pump_is_a_lost_connection(monkeypatch: pytest.MonkeyPat
     assert isinstance(state, LinkState)
     error = link.death()
     assert isinstance(error, ConnectionLost)
-    assert "nothing moved" in str(error) and "report" in str(error)
+    assert "nothing moved" in str(error)
+    assert "report" in str(error)
     link.free()
