@@ -8,7 +8,7 @@
 #include "queue.h"
 
 #define MAX_PACKET 32768u       /* most channel data that a peer may put in one packet */
-#define MESSAGE_MAX (LIBSSH2_PAYLOAD_LONGEST - 32) /* padded, what OpenSSH takes */
+#define MESSAGE_MAX ((256u << 10) - 32) /* padded, what OpenSSH takes (patch 0050) */
 #define OUT_HIGH ((size_t)1 << 20)  /* an out-queue above this takes no more bulk data ... */
 #define OUT_LOW ((size_t)256 << 10) /* ... until it is below this */
 #define OUT_FLOOD ((size_t)4 << 20) /* and above this its link reads nothing: reply floods */
