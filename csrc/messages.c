@@ -9,8 +9,9 @@
 #include "transport.h"
 
 #define ANSWERS_MAX ((size_t)1 << 20)
-#define MESSAGES_MAX ((size_t)256 << 10)
+#define MESSAGES_MAX ((size_t)512 << 10) /* so that one of the longest always fits */
 #define KEX_PACKETS_MAX 64
+#define KEX_BYTES_MAX (512 << 10)
 
 int link_in_kex(const hussh_link *link) {
   return (link->session->state & LIBSSH2_STATE_EXCHANGING_KEYS) != 0;
@@ -126,7 +127,8 @@ static int transport_message(hussh_link *link, const unsigned char *message, siz
     link_answer(link, reply, sizeof(reply));
     return 1;
   }
-  if (++link->kex_packets > KEX_PACKETS_MAX) {
+  link->kex_bytes += (int)len;
+  if (++link->kex_packets > KEX_PACKETS_MAX || link->kex_bytes > KEX_BYTES_MAX) {
     link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "too many messages in one key exchange");
     return 1;
   }
@@ -157,7 +159,7 @@ int hussh_link_send(hussh_link *link, const void *message, size_t len) {
   unsigned char type = len ? *(const unsigned char *)message : 0;
   if (link->dead)
     return HUSSH_E_DEAD;
-  if (type < 50 || len > MAX_PACKET || link->phase < HUSSH_HOSTKEY ||
+  if (type < 50 || len > MESSAGE_MAX || link->phase < HUSSH_HOSTKEY ||
       (type >= 80 && !link->authenticated))
     return HUSSH_E_STATE;
   if (type == 50)

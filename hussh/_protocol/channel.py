@@ -9,16 +9,19 @@ from typing import TypeVar
 from .._native.constants import ChannelState
 from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
-from ..errors import ChannelRefused, JumpRefused
+from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
 from .core import Blocking, Op, Progress
 
-__all__ = ["open_direct", "open_session", "until_heard", "was_unheard"]
+__all__ = ["note_length", "open_direct", "open_session", "until_heard", "was_unheard"]
 
 T = TypeVar("T")
 
 SESSION_WINDOW = 2 * 1024 * 1024
 #: A link over a channel keeps its window open for all of its own channels.
 JUMP_WINDOW = 8 * 1024 * 1024
+
+#: Every server takes a request of this length, in bytes (RFC 4253 section 6.1).
+REQUEST_SAFE = 32_000
 
 #: A server may close a session in the same breath in which it opened it (dropbear
 #: 2022.83 does, when it has just reaped the command of another).  Nothing was done
@@ -160,6 +163,19 @@ def until_heard(attempt: Callable[[bool], Op[T | None]]) -> Op[T]:
         if result is not None:
             return result
         left -= 1
+
+
+def note_length(error: HusshError, channel: Channel, size: int) -> None:
+    """Add to the error of a lost connection that a request of `size` bytes may be its cause.
+
+    Servers that take no such packet end the connection, mostly without a reason.
+    """
+    if size > REQUEST_SAFE and isinstance(error, ConnectionLost) and not channel.look().replies:
+        error.text += (
+            f"; the server may not take a request of {size:,} bytes: all take {REQUEST_SAFE:,},"
+            " OpenSSH 262,000; long input belongs into stdin (input=)"
+        )
+        error.args = (error.text,)
 
 
 def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:

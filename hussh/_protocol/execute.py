@@ -14,7 +14,7 @@ from ..errors import (
     HusshError,
     OutputLimitExceeded,
 )
-from .channel import open_session, until_heard, was_unheard
+from .channel import note_length, open_session, until_heard, was_unheard
 from .core import DeadlineExceeded, Op, Progress
 
 __all__ = ["execute"]
@@ -192,6 +192,7 @@ def _execute(
             result=output.result(finished=False),
         ) from None
     except HusshError as error:
+        note_length(error, channel, len(command))
         if link.dead and getattr(error, "result", None) is None:
             output.take()
             error.result = output.result(finished=False)  # type: ignore[attr-defined]

@@ -36,7 +36,8 @@ from tests.support.hostile import (
 )
 from tests.support.hostile_catalogue import length_field, short_body, until
 from tests.support.hostile_crypto import CtrHmac
-from tests.support.hostile_wire import kexinit
+
+from tests.support.hostile_wire import Fields, kexinit, string
 
 LONG = bool(os.environ.get("HUSSH_LONG"))
 WITH_ETM: dict[str, Any] = {"ciphers": ["aes256-ctr"], "macs": ["hmac-sha2-256-etm@openssh.com"]}
@@ -225,6 +226,40 @@ def part_of_a_block(victim: Victim) -> None:
 
     with HostileServer(polite(after_auth=act), **WITH_ETM) as server:
         refused(victim.meet(server, "echo never", timeout=3000, **WITH_ETM))
+def long_messages(victim: Victim) -> None:
+    """0050: a banner of more than 35 KB was "broken or tampered"; see test_long_packets.py."""
+    with HostileServer(polite(banner="x" * 100_000)) as server:
+        greeted(victim.meet(server, "echo right", timeout=3000))
+
+
+def leading_zeros(victim: Victim) -> None:
+    """0051: a signature without its leading zeros, as lshd sends them, was called wrong."""
+    shorter: list[bool] = []
+
+    def strip(signature: bytes) -> bytes:
+        fields = Fields(signature)
+        name, number = fields.string(), fields.string()
+        shorter.append(number[0] == 0)
+        return string(name) + string(number.lstrip(b"\0"))
+
+    # The modulus has a byte more than 2048 bits need, so that half of all begin with a zero.
+    keys = [HostKey("rsa", bits=2049)]
+    with HostileServer(polite(tamper=Tamper(edit_signature=strip)), host_keys=keys) as server:
+        while not {True, False} <= set(shorter):
+            greeted(victim.meet(server, "echo right", timeout=3000))
+
+
+def last_words(victim: Victim) -> None:
+    """0052: why a server ended a strict key exchange was lost."""
+
+    def script(conn: Conn) -> None:
+        conn.version_exchange()
+        conn.key_exchange(Tamper(before_reply=lambda conn: conn.send_disconnect(2, "too late")))
+
+    with HostileServer(script) as server:
+        outcome = victim.meet(server, "never", timeout=3000)
+    refused(outcome)
+    assert "too late" in outcome.text
 
 
 CASES = [
@@ -241,11 +276,14 @@ CASES = [
     ("0030", extensions_without_end),
     ("0031", whole_packet_lengths),
     ("0032", part_of_a_block),
+    ("0050", long_messages),
+    ("0051", leading_zeros),
+    ("0052", last_words),
 ]
 
 
 #: What must be taken back before a patch, because it changes the same lines; no cases need it.
-RESTING = {"0003": ["0016"]}
+RESTING = {"0003": ["0050", "0016"]}
 
 
 @pytest.mark.parametrize(("patch", "case"), CASES)
