@@ -8,9 +8,6 @@ from functools import partial
 from time import monotonic
 from typing import TypeVar
 
-import anyio
-import anyio.to_thread
-
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.session import Place, confirm
@@ -18,6 +15,7 @@ from .._protocol.way import Stage
 from ..errors import HusshError, ProxyCommandError, ServerBusy
 from .event_loop import Tree
 from .loop import this_loop, until
+from .loop_calls import in_thread, to_the_end
 from .loop_dial import dial
 from .loop_pacing import in_turn
 from .loop_tree import grow
@@ -114,8 +112,9 @@ async def connect(
     try:
         if not way.is_loaded():
             with until(deadline):
-                load = partial(anyio.to_thread.run_sync, way.load, abandon_on_cancel=True)
-                await after_another(this_loop(), way.files(), lambda: way.is_loaded() or None, load)
+                loop = this_loop()
+                load = partial(in_thread, loop, way.load)
+                await after_another(loop, way.files(), lambda: way.is_loaded() or None, load)
         if pacer is None:
             tree = await _tree_of(way, deadline)
             await tree.run(way.bring_up(), deadline, ours=True)
@@ -208,8 +207,7 @@ async def _take_root(way: Way[AsyncSession, Tree], stream: Stream) -> None:
         way.grow(grow(stream))
     except BaseException:
         if way.stages[0].link is None:  # else `undo` closes it
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(stream.close)
+            await to_the_end(this_loop(), stream.close)
         raise
 
 
@@ -221,4 +219,5 @@ async def _ask(
     """Make an error tell more; in a thread where a proxy command may take its time for that."""
     if tree is None or not tree.slow or not isinstance(error, ConnectionError):
         return tell()
-    return await anyio.to_thread.run_sync(tell, abandon_on_cancel=True)
+    told: HusshError = await in_thread(this_loop(), tell, is_slow=True)
+    return told

@@ -25,6 +25,7 @@ from .bell import Bell
 from .patience import patience
 from .tree import BUDGET, BaseTree, Stream
 from .turns import one_at_a_time
+from .workers import LAST_MOMENT, call_within
 
 __all__ = ["BUDGET", "Stream", "Tree"]
 
@@ -139,7 +140,12 @@ class Tree(BaseTree[_Waiter]):
             if left is not None and left <= 0:
                 raise DeadlineExceeded
             try:
-                answer = one_at_a_time(need.turn, partial(need.call, left), left)
+                make = partial(one_at_a_time, need.turn, partial(need.call, left), left)
+                if deadline is None or need.in_caller:
+                    answer = make()
+                else:
+                    moment = 0.0 if need.patient else LAST_MOMENT
+                    answer = call_within(make, deadline, moment=moment)
             except TimeoutError:
                 if deadline is not None and monotonic() >= deadline:
                     raise DeadlineExceeded from None

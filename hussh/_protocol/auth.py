@@ -200,7 +200,8 @@ class _Login:
         if key.is_quick:
             signature = key.sign(signed, plain(algorithm))
         else:
-            signature = yield Blocking(lambda _: key.sign(signed, plain(algorithm)), patient=True)
+            sign = partial(key.sign, signed, plain(algorithm))
+            signature = yield Blocking(lambda _: sign(), patient=True, in_caller=True)
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
 
@@ -286,7 +287,8 @@ class _Login:
                 answers, password = [password], None
             elif self.options.prompt is not None:
                 asked = PromptRequest(self.hop, name, instruction, prompts)
-                given = yield Blocking(partial(_ask_user, self.options.prompt, asked), patient=True)
+                ask = partial(_ask_user, self.options.prompt, asked)
+                given = yield Blocking(ask, patient=True, in_caller=True)
                 answers = _check_answers(asked, given)
             else:
                 self.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)
