@@ -38,7 +38,7 @@ from .._native.link import Link
 from .._protocol.core import Blocking, DeadlineExceeded, Need, Op, Progress
 from ..errors import HusshError
 from .keepalive import Rounds, Tended
-from .loop import Loop, until
+from .loop import Loop, this_loop, until
 from .loop_calls import in_thread, to_the_end
 from .loop_turns import after_another
 from .patience import patience
@@ -154,15 +154,15 @@ class Tree(BaseTree[Running]):
 
     @contextmanager
     def mine(self) -> Iterator[Link]:
-        """`locked`, for calls of the user's that do not wait; RuntimeError in another loop."""
-        self.check_loop()
+        """`locked`, for calls of the user's that do not wait; raises as `check_closable`."""
+        self.check_closable()
         with self._step() as root:
             yield root
 
     @contextmanager
     def my_fresh(self) -> Iterator[Link]:
         """`fresh`, for the same."""
-        self.check_loop()
+        self.check_closable()
         with self.fresh() as root:
             yield root
 
@@ -254,7 +254,8 @@ class Tree(BaseTree[Running]):
                     error = raised
                     cancelled = cancelled or isinstance(raised, self._loop.cancelled)
         except BaseException as raised:
-            calm = isinstance(raised, HusshError | DeadlineExceeded | self._loop.cancelled)
+            quiet = (HusshError, DeadlineExceeded, GeneratorExit, self._loop.cancelled)
+            calm = isinstance(raised, quiet)
             raise
         finally:
             error = None  # its traceback holds this frame, and so the tree
@@ -345,12 +346,9 @@ class Tree(BaseTree[Running]):
             several.close()
 
     def check_closable(self) -> None:
-        """Raises RuntimeError outside of its loop, unless that has ended."""
-        try:
+        """Raises RuntimeError outside of its loop, unless that has ended (`may_close_here`)."""
+        if not self._loop.may_close_here:
             self._loop.check()
-        except RuntimeError:
-            if not self._loop.ended:
-                raise
 
     @property
     def is_ending(self) -> bool:
@@ -367,8 +365,14 @@ class Tree(BaseTree[Running]):
 
         A proxy command that ignores SIGTERM takes a second.
         """
+        if not (self.closed and self._polls) and not self.is_ending:
+            return
+        try:
+            loop = this_loop()  # not always ours, which may have ended
+        except RuntimeError:
+            return  # our coroutine is being collected, and no loop runs
         with anyio.CancelScope(shield=True):
             while self.closed and self._polls:
                 await anyio.lowlevel.checkpoint()  # whoever polls is on the way out
             if self.is_ending and self._closing is not None:
-                await to_the_end(self._loop, self._closing.wait)
+                await to_the_end(loop, self._closing.wait)

@@ -111,10 +111,12 @@ async def connect(
     begun(lambda: way.current.place)
     try:
         if not way.is_loaded():
-            with until(deadline):
-                loop = this_loop()
-                load = partial(in_thread, loop, way.load)
-                await after_another(loop, way.files(), lambda: way.is_loaded() or None, load)
+            with until(deadline, "hostkey"):
+                loop, asked = this_loop(), monotonic()
+                left = None if deadline is None else deadline - asked
+                load = partial(in_thread, loop, partial(way.load, left))
+                at_hand = partial(_loaded, way, asked)
+                await after_another(loop, way.files(), at_hand, load)
         if pacer is None:
             tree = await _tree_of(way, deadline)
             await tree.run(way.bring_up(), deadline, ours=True)
@@ -138,7 +140,7 @@ async def connect(
                 told = await _ask(way.tree, error, partial(way.failed, error, time_limit))
         finally:
             way.undo()
-            if way.tree is not None and way.tree.closed:
+            if way.tree is not None:
                 await way.tree.gone()
         try:
             if isinstance(error, DeadlineExceeded):
@@ -148,6 +150,10 @@ async def connect(
             raise
         finally:
             del told  # whose traceback holds this frame, and so the tree
+
+
+def _loaded(way: Way[AsyncSession, Tree], asked: float) -> bool | None:
+    return way.is_loaded(asked) or None
 
 
 async def _bring_up_one(
@@ -199,7 +205,10 @@ async def _open_stream(stage: Stage, deadline: float | None) -> Stream:
     if options.proxy_command is None:
         return await dial(options.host, options.port, deadline)
     stage.place.phase = "proxy"
-    return start_proxy(options.proxy_command)
+    start = partial(start_proxy, options.proxy_command)
+    with until(deadline):
+        stream: Stream = await in_thread(this_loop(), start, is_slow=True)
+    return stream
 
 
 async def _take_root(way: Way[AsyncSession, Tree], stream: Stream) -> None:

@@ -28,6 +28,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from sys import is_finalizing
 from time import monotonic
 from types import BuiltinFunctionType
 from typing import Any
@@ -90,10 +91,10 @@ class Call:
     def start(self) -> None:
         """Have a worker make the call, soon; may be repeated.
 
-        Where no thread can be started (at the interpreter's exit, over a limit of the
-        system), or threads are not real ones (`has_threads`), the call is made here.
+        Where no thread can be started (over a limit of the system), none runs any more (at
+        the interpreter's end), or they are not real ones (`has_threads`), it is made here.
         """
-        if not has_threads() or not _pool.take(self):
+        if is_finalizing() or not has_threads() or not _pool.take(self):
             self.run(None)
 
     def run(self, worker: _Worker | None) -> None:
