@@ -4,12 +4,11 @@ The near ends of transfers use it.  A call that its driver has abandoned may sti
 in the middle of a read or a write, in a thread of its own, when the clean-up of its
 operation comes to close the file.  Then that thread closes it when the call comes back:
 sooner, the number could belong to another file that would get the rest.  Nothing
-here waits.
+here waits: items are added to lists and taken off them in single steps instead.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from types import TracebackType
 
@@ -20,13 +19,11 @@ class InUse:
     """A context manager around each use; `end` says what to do after the last one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._last: Callable[[], None] | None = None
+        self._uses: list[None] = []
+        self._last: list[Callable[[], None]] = []
 
     def __enter__(self) -> None:
-        with self._lock:
-            self._users += 1
+        self._uses.append(None)
 
     def __exit__(
         self,
@@ -34,18 +31,19 @@ class InUse:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._lock:
-            self._users -= 1
-            last = None
-            if not self._users:
-                last, self._last = self._last, None
-        if last is not None:
-            last()
+        self._uses.pop()
+        self._end_unused()
 
     def end(self, last: Callable[[], None]) -> None:
         """Make a call now, or after the present uses; raises what it raises now."""
-        with self._lock:
-            if self._users:
-                self._last = last
+        self._last.append(last)
+        self._end_unused()
+
+    def _end_unused(self) -> None:
+        # Each side looks after its own step, so that at least one of them sees both.
+        if not self._uses and self._last:
+            try:
+                last = self._last.pop()
+            except IndexError:  # the other side has it
                 return
-        last()
+            last()
