@@ -90,6 +90,7 @@ class Tree(BaseTree[_Waiter]):
             return value
         except BaseException as error:
             calm = isinstance(error, HusshError | DeadlineExceeded)
+            interrupt: BaseException | None = None
             for _ in (1, 2):  # an interrupt may hit this, too; all of it can be repeated
                 try:
                     self._lock.acquire()
@@ -97,9 +98,15 @@ class Tree(BaseTree[_Waiter]):
                         self._wake_all()
                     self._finish(op)
                     break
-                except BaseException:
+                except BaseException as late:
                     calm = False
-            raise
+                    interrupt = None if isinstance(late, Exception) else late
+            try:
+                if interrupt is not None:
+                    raise interrupt from None  # it would get lost behind an error of the peer
+                raise
+            finally:
+                del interrupt  # whose traceback holds this frame
 
     def _finish(self, op: Op[T]) -> None:
         try:
