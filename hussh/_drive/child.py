@@ -34,7 +34,11 @@ class Child:
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
-        """Start it.  Raises OSError, ValueError or SubprocessError."""
+        """Start it.  Raises OSError, ValueError or SubprocessError.
+
+        An interrupt in the midst of this would leave a process that nobody knows: call
+        it in a thread that gets no signals, through `workers`.
+        """
         self.pidfd = -1
         self._owner = os.getpid()
         # Pipes of our own: some CPythons (3.11.2) lose those of Popen when descriptors run out.
@@ -95,12 +99,17 @@ class Child:
             return None
         return how.si_status if how.si_code == os.CLD_EXITED else -how.si_status
 
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the processes of its own group, which is quick."""
+        if self._is_ours():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
     def signal(self, number: int) -> list[int]:
         """Send a signal to every process of the session; returns those besides its leader."""
         if not self._is_ours():
             return []
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+        self.signal_group(number)
         others = self._others()
         for pid in others:
             # A shell with job control gave it another group.

@@ -112,7 +112,7 @@ class Lanes:
         count = how_many(hosts, len(mine)) if self._count is None else self._count
         count = min(count, len(mine), self._most)
         guests = [thread for thread in set(there.values()) if thread is not None]
-        loops = Loops(count, self._most, guests)
+        loops = Loops(count, guests)
         loads = [0] * count
         spread = {}
         # The largest first, each to the loop that has the least.

@@ -59,7 +59,10 @@ class _Running(Running):
 
     def resolve(self) -> None:
         if self.future is not None and not self.future.done():
-            self.future.set_result(None)
+            try:
+                self.future.set_result(None)
+            except RuntimeError:  # the loop is closed, and so nobody waits
+                return
 
 
 class AsyncioTree(Tree):

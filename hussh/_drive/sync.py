@@ -25,6 +25,7 @@ from .bell import Bell
 from .patience import patience
 from .tree import BUDGET, BaseTree, Stream
 from .turns import one_at_a_time
+from .workers import LAST_MOMENT, call_within
 
 __all__ = ["BUDGET", "Stream", "Tree"]
 
@@ -89,6 +90,7 @@ class Tree(BaseTree[_Waiter]):
             return value
         except BaseException as error:
             calm = isinstance(error, HusshError | DeadlineExceeded)
+            interrupt: BaseException | None = None
             for _ in (1, 2):  # an interrupt may hit this, too; all of it can be repeated
                 try:
                     self._lock.acquire()
@@ -96,9 +98,15 @@ class Tree(BaseTree[_Waiter]):
                         self._wake_all()
                     self._finish(op)
                     break
-                except BaseException:
+                except BaseException as late:
                     calm = False
-            raise
+                    interrupt = None if isinstance(late, Exception) else late
+            try:
+                if interrupt is not None:
+                    raise interrupt from None  # it would get lost behind an error of the peer
+                raise
+            finally:
+                del interrupt  # whose traceback holds this frame
 
     def _finish(self, op: Op[T]) -> None:
         try:
@@ -139,7 +147,12 @@ class Tree(BaseTree[_Waiter]):
             if left is not None and left <= 0:
                 raise DeadlineExceeded
             try:
-                answer = one_at_a_time(need.turn, partial(need.call, left), left)
+                make = partial(one_at_a_time, need.turn, partial(need.call, left), left)
+                if deadline is None or need.in_caller:
+                    answer = make()
+                else:
+                    moment = 0.0 if need.patient else LAST_MOMENT
+                    answer = call_within(make, deadline, moment=moment)
             except TimeoutError:
                 if deadline is not None and monotonic() >= deadline:
                     raise DeadlineExceeded from None

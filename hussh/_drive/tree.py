@@ -52,6 +52,9 @@ class Stream(Protocol):
     #: Whether `explain` and `close` may take a second, as those of a child process do.
     slow: bool
 
+    def adopt(self) -> None:
+        """A tree closes it from now on; until then it closes itself when it is collected."""
+
     def fds(self) -> tuple[int, int]:
         """The fd to read from and the one to write to, both non-blocking."""
 
@@ -112,6 +115,7 @@ class BaseTree(Generic[W]):
         self.closed = False
         self.root = Link.over_fds(*stream.fds())
         self.root.trash.lock = self._lock
+        stream.adopt()
         _trees.add(self)
 
     # -- what a driver adds

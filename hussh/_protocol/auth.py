@@ -17,7 +17,7 @@ algorithms (RFC 8308) that decides how it signs.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache, partial
 from typing import Any, Protocol
@@ -200,7 +200,8 @@ class _Login:
         if key.is_quick:
             signature = key.sign(signed, plain(algorithm))
         else:
-            signature = yield Blocking(lambda _: key.sign(signed, plain(algorithm)), patient=True)
+            sign = partial(key.sign, signed, plain(algorithm))
+            signature = yield Blocking(lambda _: sign(), patient=True, in_caller=True)
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
 
@@ -286,7 +287,8 @@ class _Login:
                 answers, password = [password], None
             elif self.options.prompt is not None:
                 asked = PromptRequest(self.hop, name, instruction, prompts)
-                given = yield Blocking(partial(_ask_user, self.options.prompt, asked), patient=True)
+                ask = partial(_ask_user, self.options.prompt, asked)
+                given = yield Blocking(ask, patient=True, in_caller=True)
                 answers = _check_answers(asked, given)
             else:
                 self.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)
@@ -332,9 +334,8 @@ def _load(link: Link, path: str | os.PathLike[str], passphrase: str | None) -> O
     link.kept = (*link.kept, file)
     credential = file.at_hand()
     if credential is None:
-        credential = yield Blocking(
-            lambda _: file.load(), patient=True, turn=file, at_hand=file.at_hand
-        )
+        at_hand = file.from_now_on()
+        credential = yield Blocking(lambda _: file.load(), patient=True, turn=file, at_hand=at_hand)
     return credential
 
 
@@ -412,7 +413,11 @@ def _with_defaults(login: _Login) -> Op[bool]:
             if outcome is _Outcome.SUCCESS:
                 return True
             again.append(partial(login.agent_key, path, public, 1))
-    for file in _existing_defaults():
+    if not login.takes("publickey"):
+        files = []
+    else:
+        files = yield Blocking(lambda _: _existing_defaults())
+    for file in files:
         if not login.takes("publickey"):
             break
         try:
@@ -444,7 +449,9 @@ def _with_defaults(login: _Login) -> Op[bool]:
     return False
 
 
-def _existing_defaults() -> Iterator[os.PathLike[str]]:
+def _existing_defaults() -> list[os.PathLike[str]]:
+    """The default key files that there are; touches the file system."""
+    found: list[os.PathLike[str]] = []
     for path in default_key_paths(os.path.expanduser("~")):
         try:
             os.stat(path)
@@ -452,4 +459,5 @@ def _existing_defaults() -> Iterator[os.PathLike[str]]:
             continue
         except OSError:
             pass  # such as a home of another user: whoever reads it says that it cannot be
-        yield path
+        found.append(path)
+    return found

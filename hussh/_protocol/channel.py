@@ -126,7 +126,8 @@ def open_session(
                 retries += 1
                 pause = max(0, retries - RETRIES_AT_ONCE) * PAUSE
                 if pause:
-                    yield Blocking(lambda _: sleep(pause), patient=True)  # noqa: B023  (made now)
+                    nap = lambda _: sleep(pause)  # noqa: B023, E731  (made now)
+                    yield Blocking(nap, patient=True, in_caller=True)
                 continue
             link.sessions_left = False
         raise ChannelRefused(

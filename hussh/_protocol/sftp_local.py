@@ -14,6 +14,8 @@ import os
 import stat as modes
 from typing import Protocol
 
+from .in_use import InUse
+
 __all__ = ["FileSink", "FileSource", "MemorySink", "MemorySource", "Sink", "Source"]
 
 Part = tuple[int, memoryview]  # offset and bytes
@@ -103,6 +105,7 @@ class FileSource:
     def __init__(self, fd: int) -> None:
         """Take over an open fd."""
         self._fd = fd
+        self._in_use = InUse()
         info = os.fstat(fd)
         regular = modes.S_ISREG(info.st_mode)
         self.info = info
@@ -123,6 +126,10 @@ class FileSource:
             raise
 
     def read(self, offset: int, size: int, count: int) -> list[memoryview]:
+        with self._in_use:
+            return self._read(offset, size, count)
+
+    def _read(self, offset: int, size: int, count: int) -> list[memoryview]:
         found: list[memoryview] = []
         for number in range(count):
             if len(self._pieces) <= number or len(self._pieces[number]) != size:
@@ -145,6 +152,9 @@ class FileSource:
         return found
 
     def close(self) -> None:
+        self._in_use.end(self._close)
+
+    def _close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -162,6 +172,7 @@ class FileSink:
         self._at = 0
         self._seekable = True
         self._ended = False
+        self._in_use = InUse()
         self._owned: list[int] = []  # `fd`, until somebody pops it to close it
 
     def open(self) -> int:
@@ -181,6 +192,10 @@ class FileSink:
             raise InterruptedError(errno.EINTR, "the transfer has ended")
 
     def write(self, parts: list[Part]) -> None:
+        with self._in_use:
+            self._write(parts)
+
+    def _write(self, parts: list[Part]) -> None:
         for offset, data in parts:
             if not self._seekable and offset != self._at:
                 # A pipe or a terminal: nothing can be put right later.
@@ -196,6 +211,9 @@ class FileSink:
 
     def end(self, size: int) -> None:
         self._ended = True
+        self._in_use.end(lambda: self._end(size))
+
+    def _end(self, size: int) -> None:
         try:
             fd = self._owned.pop()
         except IndexError:

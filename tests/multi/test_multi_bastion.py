@@ -140,7 +140,7 @@ def test_cleaning_up_is_not_cancelled(many: Sshd) -> None:
     for way in ("loops", "batch"):
         done: list[str] = []
         begun = threading.Event()
-        loops = Loops(1, 4)
+        loops = Loops(1)
 
         async def do(_: int, done: list[str] = done, begun: threading.Event = begun) -> None:
             try:
@@ -165,7 +165,7 @@ def test_cleaning_up_is_not_cancelled(many: Sshd) -> None:
 
 def test_a_finalizer_in_the_loop_stops_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dropped generator may be collected where its own batch delivers, and blocks nobody."""
-    loops = Loops(1, 4)
+    loops = Loops(1)
     deliver = Batch.deliver
     dropped: list[Any] = []
 
