@@ -283,7 +283,7 @@ def _check_value(value: str, token: str, in_shell: bool) -> None:
             "give proxy_command as a list to run it without one"
         )
     # A list may name a shell, too; ports pass both rules.
-    check = check_username if token == "%r" else check_host
+    check = {"%r": check_username}.get(token, check_host)
     try:
         check(value)
     except ValueError:

@@ -251,7 +251,9 @@ def test_names_are_strings(check: Any, value: object) -> None:
         check(value)
 
 
-@pytest.mark.parametrize("username", ["root", "me@corp", "CORP\\Jane Doe", "j\u00fcrgen", "$x-y", "a\\b"])
+@pytest.mark.parametrize(
+    "username", ["root", "me@corp", "CORP\\Jane Doe", "j\u00fcrgen", "$x-y", "a\\b"]
+)
 def test_good_usernames(username: str) -> None:
     """Users of all kinds of directories are let through."""
     assert check_username(username) == username
