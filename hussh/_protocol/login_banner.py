@@ -14,7 +14,7 @@ from functools import partial
 from .._native.link import Link
 from .._policy.options import BannerCallback
 from .._policy.wire import Reader
-from ..errors import ProtocolError, printable
+from ..errors import ProtocolError
 from .core import Blocking, Op
 
 __all__ = ["BANNER", "LoginBanners", "fit_to_print"]
@@ -28,15 +28,23 @@ MOST_TOLD = 1000
 _log = logging.getLogger("hussh.auth")
 
 
+class _FitToPrint(dict[int, str]):
+    """A table for `str.translate`; keeps what it found out of the commoner characters."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        shown = char if char.isprintable() else " "
+        if code < 0x3000:
+            self[code] = shown
+        return shown
+
+
+_FIT_TO_PRINT = _FitToPrint({ord("\n"): "\n", ord("\t"): "\t"})
+
+
 def fit_to_print(text: str) -> str:
     """The text with its lines and tabs; nothing else in it moves a cursor or turns the writing."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join(
-        line
-        if line.isprintable()
-        else "".join(char if char.isprintable() or char == "\t" else " " for char in line)
-        for line in lines
-    )
+    return text.replace("\r\n", "\n").translate(_FIT_TO_PRINT)
 
 
 class LoginBanners:
@@ -57,9 +65,9 @@ class LoginBanners:
 
         Raises ProtocolError: it is malformed, or one too many.
         """
-        text = self._note(message)
+        text, line = self._note(message)
         if self._callback is not None or _log.isEnabledFor(logging.INFO):
-            given = yield Blocking(partial(self._tell, text), patient=True)
+            given = yield Blocking(partial(self._tell, text, line), patient=True)
             # What comes of a coroutine function, the driver of an event loop has awaited.
             if inspect.isawaitable(given):
                 if inspect.iscoroutine(given):
@@ -76,15 +84,16 @@ class LoginBanners:
         """What an error adds about them; "" for nothing."""
         return f"the server's banner: {self.last}" if self.last else ""
 
-    def _note(self, message: bytes) -> str:
+    def _note(self, message: bytes) -> tuple[str, str]:
         self._count += 1
         if self._count > BANNERS_MAX:
             raise ProtocolError(f"the server sent more than {BANNERS_MAX} login banners")
-        text = fit_to_print(Reader(message, 1).text())
-        # An empty one says nothing, and hides nothing.
-        self.last = printable(" ".join(text[: 4 * MOST_TOLD].split()), MOST_TOLD) or self.last
-        return text
+        text = Reader(message, 1).text()
+        line = " ".join(fit_to_print(text[: 4 * MOST_TOLD]).split())[:MOST_TOLD]
+        self.last = line or self.last  # an empty one says nothing, and hides nothing
+        return text, line
 
-    def _tell(self, text: str, _seconds_left: float | None) -> object:
-        _log.info("[%s] banner: %s", self._hop, self.last)
-        return None if self._callback is None else self._callback(self._hop, text)
+    def _tell(self, text: str, line: str, _seconds_left: float | None) -> object:
+        if line:
+            _log.info("[%s] banner: %s", self._hop, line)
+        return None if self._callback is None else self._callback(self._hop, fit_to_print(text))
