@@ -6,12 +6,20 @@ import logging
 import socket
 import tempfile
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hussh import AuthenticationError, Connection, ConnectionLost, ConnectTimeout, ProtocolError
+from hussh import (
+    AuthenticationError,
+    Connection,
+    ConnectionLost,
+    ConnectTimeout,
+    PromptRequest,
+    ProtocolError,
+)
 from hussh.aio import AsyncConnection
 from hussh.errors import HusshError
 from hussh.multi_conn import MultiConnection
@@ -35,6 +43,16 @@ class Heard(list[tuple[str, str]]):
     def __call__(self, hop: str, text: str) -> None:
         self.append((hop, text))
         self.threads.append(threading.get_ident())
+
+
+@dataclass
+class Answer:
+    """A prompt= callback without a hash."""
+
+    text: str = "x"
+
+    def __call__(self, request: PromptRequest) -> list[str]:
+        return [self.text]
 
 
 def with_banner(factory: SshdFactory, folder: Path, text: str, **more: Any) -> Sshd:
@@ -154,6 +172,22 @@ def test_many_hosts(sshd_factory: SshdFactory, tmp_path: Path, common: bool) -> 
     with connection:
         assert connection.execute("true").failed is None
     assert heard == [(place(server), "hello\n")] * 3
+
+
+def test_many_hosts_behind_one_bastion(sshd_factory: SshdFactory, tmp_path: Path) -> None:
+    """The hosts of a batch share a bastion and its banner; the callback need not be hashable."""
+    one, two = (with_banner(sshd_factory, tmp_path, text) for text in ("first\n", "second\n"))
+    two.forget_keys(two.alice)
+    two.authorize(two.alice, one.alice.key)
+    heard = Heard()  # a list, which has no hash
+    connection = MultiConnection.from_shared_auth(
+        [two.host] * 3, one.alice.name, key_path=one.alice.key.path, port=two.port,
+        proxy_jump=f"{one.host}:{one.port}", on_banner=heard, prompt=Answer(),
+    )  # fmt: skip
+    with connection:
+        assert connection.execute("true").failed is None
+    assert sorted(heard) == sorted([(place(one), "first\n"), *[(place(two), "second\n")] * 3])
+    assert one.connections() == 1
 
 
 @pytest.mark.needs_root
