@@ -17,6 +17,7 @@ the answer to ``none`` where the server is known to bear that (`Login.none_first
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -35,6 +36,8 @@ __all__ = ["AskAgent", "authenticate"]
 #: One below sshd's default MaxAuthTries, which counts them all.
 ATTEMPTS_MAX = 5
 
+_log = logging.getLogger("hussh.auth")
+
 
 def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) -> Op[None]:
     """Log in, or raise AuthenticationError (KeyFileError and KeyRefused among its kinds)."""
@@ -43,7 +46,9 @@ def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) ->
         done = yield from _log_in(login)
         if not done:
             raise login.error()
-    except AuthenticationError:
+        yield from _note(f"[{hop}] logged in: {'; '.join(login.tried[-1:]) or 'none'}")
+    except AuthenticationError as error:
+        yield from _note(f"[{hop}] not logged in: {error.text}")
         raise
     except DeadlineExceeded as late:
         login.banners.note_waiting(link)
@@ -52,6 +57,12 @@ def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) ->
     except HusshError as error:
         error.add(login.banners.words())
         raise
+
+
+def _note(text: str) -> Op[None]:
+    """Tell the log, whose handlers may wait."""
+    if _log.isEnabledFor(logging.INFO):
+        yield Blocking(lambda _: _log.info("%s", text), patient=True)
 
 
 def _log_in(login: Login) -> Op[bool]:

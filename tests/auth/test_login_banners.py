@@ -270,17 +270,30 @@ def test_banner_that_comes_while_the_agent_thinks(agent: SshAgent, keys: Keys) -
             Connection(*server.address, "a", agent=path, timeout=700)
 
 
-def test_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The logger hussh.auth has each banner as one line at INFO, and no password."""
+@EVERY_API
+def test_logged(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """The logger hussh.auth has banners and outcomes, one line each, at INFO, and no password."""
     banners = "hello\n2026-01-01 root: forged line\n", "", "x" * 5000
+
+    async def main() -> None:
+        session = await api.connect(*server.address, username="a", password="right")
+        await session.close()
+        with pytest.raises(AuthenticationError):
+            await api.connect(*server.address, username="a", password="wrong")
+
     with caplog.at_level(logging.INFO, "hussh"), HostileServer(script(*banners)) as server:
-        Connection(*server.address, "a", "right").close()
+        api.run(main)
     mine = [record for record in caplog.records if record.name == "hussh.auth"]
     assert {record.levelno for record in mine} == {logging.INFO}
     lines = [record.getMessage() for record in mine]
-    hop = f"[a@127.0.0.1:{server.port}] banner: "
-    assert lines == [f"{hop}hello 2026-01-01 root: forged line", hop + "x" * 1000]
-    assert not any("\n" in line or "right" in line for line in lines)
+    hop = f"[a@127.0.0.1:{server.port}]"
+    both = [
+        f"{hop} banner: hello 2026-01-01 root: forged line",
+        f"{hop} banner: {'x' * 1000}",
+    ]
+    assert lines[:-1] == [*both, f"{hop} logged in: password", *both]
+    assert lines[-1].startswith(f"{hop} not logged in: Authentication failed: ")
+    assert not any("\n" in line or "right" in line or "wrong" in line for line in lines)
 
 
 ODD = [
