@@ -33,7 +33,8 @@ struct hussh_link {
   int refs;                     /* the owner's, and one for each link over a channel of ours */
   int phase, dead, code;
   int gate, dry, in_eof, ended; /* the recv callback: may it give; did it say EAGAIN; EOF */
-  int shaken, authenticated, auth_asked, kex_packets, kex_bytes, rekeys, was_rekeying;
+  int shaken, authenticated, kex_packets, kex_bytes, rekeys, was_rekeying;
+  int auth_asked, auth_more;    /* requests without a final answer; the last was told to go on */
   uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new ... */
   uint64_t keyed_sent, keyed_received; /* ... and bytes */
   int globals_asked, global_replies;

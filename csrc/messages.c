@@ -9,7 +9,8 @@
 #include "transport.h"
 
 #define ANSWERS_MAX ((size_t)1 << 20)
-#define MESSAGES_MAX ((size_t)512 << 10) /* so that one of the longest always fits */
+/* More than one pump reads, so that whoever takes them in between never meets it. */
+#define MESSAGES_MAX ((size_t)2 << 20)
 #define KEX_PACKETS_MAX 64
 #define KEX_BYTES_MAX (512 << 10)
 
@@ -84,7 +85,9 @@ static void keep_message(hussh_link *link, const unsigned char *message, size_t 
 
 /* Messages 50 to 79 (RFC 4252).  A success that was not asked for is no
  * success; with compression "after authentication" libssh2 must know of the
- * real one before it reads the next packet. */
+ * real one before it reads the next packet.  Several requests may be on the way
+ * at once, and each gets one final answer, but for one that was answered by 60
+ * (go on): the next request takes its place, see hussh_link_send. */
 static void auth_message(hussh_link *link, const unsigned char *message, size_t len) {
   if (link->authenticated)
     return;
@@ -94,7 +97,10 @@ static void auth_message(hussh_link *link, const unsigned char *message, size_t 
     link->authenticated = 1;
     link->session->state |= LIBSSH2_STATE_AUTHENTICATED;
   } else if (message[0] == 51) {
-    link->auth_asked = 0;
+    link->auth_asked -= link->auth_asked > 0;
+    link->auth_more = 0;
+  } else if (message[0] == 60) {
+    link->auth_more = link->auth_asked > 0;
   }
   keep_message(link, message, len);
 }
@@ -162,8 +168,10 @@ int hussh_link_send(hussh_link *link, const void *message, size_t len) {
   if (type < 50 || len > MESSAGE_MAX || link->phase < HUSSH_HOSTKEY ||
       (type >= 80 && !link->authenticated))
     return HUSSH_E_STATE;
-  if (type == 50)
-    link->auth_asked = 1;
+  if (type == 50) {
+    link->auth_asked += !link->auth_more;
+    link->auth_more = 0;
+  }
   if (type == 80)
     link->globals_asked++;
   link->nudges = 0;

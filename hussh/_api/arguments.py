@@ -23,6 +23,7 @@ from .._policy.options import (
     KEY_EXCHANGE,
     MACS,
     Algorithms,
+    BannerCallback,
     Paths,
     PromptCallback,
     is_secret,
@@ -45,6 +46,7 @@ __all__ = [
     "check_known_hosts",
     "check_max_output",
     "check_number",
+    "check_on_banner",
     "check_on_result",
     "check_password",
     "check_policy",
@@ -57,9 +59,12 @@ _CIPHERS = preferred_ciphers(fast_aes=FAST_AES)
 _SIGNALS = ("ext-info-", "kex-strict-")
 
 
-def check_password(password: object) -> str | None:
-    """None where it is not given; an empty one counts as that."""
-    if password is None or password == "":
+def check_password(password: object, allow_empty_password: object = False) -> str | None:
+    """None where it is not given; an empty one counts as that unless it is allowed."""
+    if not isinstance(allow_empty_password, bool):
+        kind = type(allow_empty_password).__name__
+        raise TypeError(f"allow_empty_password must be a bool, not {kind}")
+    if password is None or (password == "" and not allow_empty_password):
         return None
     if not isinstance(password, str):
         raise TypeError(f"password must be a string, not {type(password).__name__}")
@@ -155,6 +160,20 @@ def check_prompt(prompt: PromptCallback | None) -> PromptCallback | None:
     if prompt is not None and not callable(prompt):
         raise TypeError("prompt must be callable")
     return prompt
+
+
+def check_on_banner(on_banner: BannerCallback | None, *, can_await: bool) -> BannerCallback | None:
+    """A callback for login banners; one that would have to be awaited only where that is done."""
+    if on_banner is None:
+        return None
+    if not callable(on_banner):
+        raise TypeError(f"on_banner must be callable, not {type(on_banner).__name__}")
+    if iscoroutinefunction(on_banner) and not can_await:
+        raise TypeError(
+            "on_banner is a coroutine function, which nothing would await here: "
+            "use AsyncConnection, or give a plain function"
+        )
+    return on_banner
 
 
 def check_on_result(on_result: object, *, can_await: bool) -> None:

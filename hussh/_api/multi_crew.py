@@ -273,8 +273,9 @@ class Crew:
         try:
             await connection._shared.connect(limit, self._failures)
         except Exception as error:
-            prompted = connection._options.prompt is not None
-            member.failure = _told(member, error, "auth" if prompted else "connect")
+            options = connection._options
+            asked = options.prompt is not None or options.on_banner is not None
+            member.failure = _told(member, error, "auth" if asked else "connect")
             raise member.failure from member.failure.__cause__
 
     async def ready(self, member: Member, within: Limit | None = None) -> AsyncConnection:

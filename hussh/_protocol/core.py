@@ -72,10 +72,10 @@ class DeadlineExceeded(Exception):
 
     `phase` is what took too long, where only the raiser knows; `said` is what the
     stream's own program had to say until then; `waiting` is who else kept us
-    waiting, where it was not the peer.
+    waiting, where it was not the peer; `banner` tells of the server's login banner.
     """
 
-    said = waiting = ""
+    said = waiting = banner = ""
 
     def __init__(self, phase: str | None = None) -> None:
         super().__init__(phase)

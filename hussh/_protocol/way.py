@@ -104,5 +104,6 @@ def timed_out(place: Place, late: DeadlineExceeded, time_limit: str) -> ConnectT
     error = ConnectTimeout(
         f"Connection timed out{time_limit} while {doing} {place.hop}{waiting}{said}"
     )
+    error.add(late.banner)
     place.mark(error)
     return error
