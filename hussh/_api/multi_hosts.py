@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from .._policy.options import Options
+from .._policy.route import is_none
 from .async_connection import AsyncConnection
 from .connection import Connection
 from .plan import Plan
@@ -95,6 +96,10 @@ def _own(host: object, place: int) -> Mapping[str, Any]:
     # One of the two names for the key replaces the other, which the common options may have.
     both = {"key_path", "private_key"}
     other = {} if not both & host.keys() else dict.fromkeys(both - host.keys())
+    # So does one way to a host replace the other; one that is "none" takes no other away.
+    ways = {"proxy_jump", "proxy_command"}
+    if not all(is_none(host.get(way)) for way in ways):
+        other |= dict.fromkeys(ways - host.keys())
     return {**other, **host}
 
 

@@ -12,7 +12,7 @@ from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.way import Stage
 from ..errors import ConnectError, HusshError
 from .dial import dial
-from .keepalive import ended, tend
+from .idle import ended, tend
 from .proxy import start_proxy
 from .session import Hop, Way
 from .sync import Stream, Tree

@@ -15,9 +15,6 @@ Cancellation is thrown into the operation where it waits.  Its clean-up only
 queues; what is queued is sent as far as the socket takes it, and the
 cancellation goes on.  An operation that finds everything it wants without
 waiting gives the others a turn every few milliseconds.
-
-Keepalives need no task that waits for them: each tree has one timer, for the
-link that is due next.
 """
 
 from __future__ import annotations
@@ -37,7 +34,7 @@ import anyio.lowlevel
 from .._native.link import Link
 from .._protocol.core import Blocking, DeadlineExceeded, Need, Op, Progress
 from ..errors import HusshError
-from .keepalive import Rounds, Tended
+from .keepalive import Tended
 from .loop import Loop, this_loop, until
 from .loop_calls import in_thread, to_the_end
 from .loop_turns import after_another
@@ -118,7 +115,6 @@ class Tree(BaseTree[Running]):
         self._stepping = False  # the loop's thread is in a step, not in a finalizer
         self._several: Several | None = None
         self._closing: threading.Event | None = None  # set once a slow stream is closed
-        self._rounds = Rounds()
         super().__init__(stream)
 
     # -- what asyncio and trio add
@@ -136,10 +132,6 @@ class Tree(BaseTree[Running]):
 
     def _rest(self) -> None:
         """An operation has ended, within its last step."""
-
-    def _set_timer(self, when: float | None) -> None:
-        """Call `_beat` at this time of `time.monotonic()`, and at no other time."""
-        raise NotImplementedError
 
     # -- the loop
 
@@ -314,21 +306,11 @@ class Tree(BaseTree[Running]):
 
     def tend(self, session: Tended, interval: float) -> None:
         """Send keepalives for a session every `interval` seconds until it is closed."""
-        self._rounds.add(session, interval)
-        self._set_timer(self._rounds.due())
+        raise NotImplementedError
 
     def ended(self) -> None:
         """A session with keepalives was closed or collected; from anywhere."""
-        self.in_loop(self._stop_timer)
-
-    def _stop_timer(self) -> None:
-        if not self._rounds.live():
-            self._set_timer(None)
-
-    def _beat(self) -> None:
-        """Probe what is due; never raises, since the loop itself makes this call."""
-        self._rounds.beat()
-        self._set_timer(self._rounds.due() if self._rounds.live() else None)
+        raise NotImplementedError
 
     # -- ending
 
