@@ -20,14 +20,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
-from .._policy.sftp import FX_EOF, file_error, kept_text
+from .._policy.sftp import FX_EOF, FX_LOCAL, file_error, kept_text, unanswered_text
 from ..errors import HusshError, SFTPError, SFTPTimeout
 from . import sftp_wire as wire
 from .core import Blocking, DeadlineExceeded, Op
 from .sftp_channel import Sftp, news, wait
+from .sftp_end import promised_end
 from .sftp_local import Part, Sink, Source
-from .sftp_machine import Request
 from .sftp_ops import Handle, explained
+from .sftp_request import Request
 from .sftp_resume import ResumedSink, download_start, upload_start
 from .sftp_wire import string
 
@@ -116,7 +117,8 @@ class Way:
         if isinstance(error, DeadlineExceeded):
             told = file_error(
                 errno.ETIMEDOUT, self.doing, path, path2,
-                reason=f"timed out{self.limit}", kind=SFTPTimeout,
+                reason=f"timed out{self.limit}{unanswered_text(error.unanswered)}",
+                kind=SFTPTimeout,
             )  # fmt: skip
         elif isinstance(error, HusshError):
             told = error
@@ -166,6 +168,8 @@ class Download:
         self.handle = handle
         self.sink = sink
         self.flight = flight
+        #: From here on an error is the end.
+        self.promised = promised_end(size, self.session.machine.server)
         self.size = size or 0  # files of /proc and the like say 0 and have more
         self.box: deque[Request] = deque()
         self.asked: set[Request] = set()  # and not stored yet
@@ -207,7 +211,7 @@ class Download:
             offset = request.tag.offset
             if request is self.probing:
                 self.probing = None
-            if request.status and request.status != FX_EOF:
+            if request.status and not self.is_end(request):
                 failed = failed or request
             elif request.status or not request.value:  # no bytes at all: that is the end, too
                 self.asked.discard(request)
@@ -216,6 +220,12 @@ class Download:
                 parts.append((request, (offset, request.value)))
                 self.flight.arrived(len(request.value), request.tag.at)
         return parts, failed
+
+    def is_end(self, request: Request) -> bool:
+        """Whether a READ failed because there is nothing more."""
+        if request.status in (FX_EOF, FX_LOCAL):
+            return request.status == FX_EOF
+        return self.promised is not None and int(request.tag.offset) >= self.promised
 
     def ask(self) -> None:
         """Request what may be requested now."""
@@ -323,7 +333,7 @@ def _open_for_reading(sftp: Sftp, path: bytes, way: Way) -> Op[tuple[Handle, int
         raise (yield from explained(session, request, way.doing, *way.paths, look_at=path))
     handle = Handle(session, request.value, path)
     try:
-        found = yield from wait(session, session.machine.request(wire.FSTAT, string(handle.id)))
+        found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
         attributes = found.value
         if attributes is not None and modes.S_ISDIR(attributes.st_mode):
             raise file_error(errno.EISDIR, way.doing, *way.paths)
@@ -361,7 +371,7 @@ class Upload:
             if self.over:
                 if not self.asked:
                     return self.next
-            elif not session.machine.out and self.in_flight < MOST_FLIGHT:
+            elif not session.machine.backlog and self.in_flight < MOST_FLIGHT:
                 yield from self.send()
                 continue
             if not self.box:
