@@ -58,9 +58,10 @@ class ServerLimits:
     Args:
         requests: ceiling of the user for requests under way (`sftp_requests=`), or None.
         open_files: ceiling of the user for open files (`sftp_open_files=`), or None.
-        is_openssh: whether the server's SSH banner says OpenSSH.
 
     Attributes:
+        sshd_is_openssh: whether the SSH banner says OpenSSH; its SFTP server may be another.
+        is_openssh: whether the SFTP server is OpenSSH's.
         learned: open files at which the server refused another one; None: it has not.
         gives_handles_twice: whether it gave one handle to two open files.  From then on
             never more than one file may be open.
@@ -70,25 +71,31 @@ class ServerLimits:
         self,
         requests: int | None = None,
         open_files: int | None = None,
-        *,
-        is_openssh: bool = False,
     ) -> None:
         self.requests = requests
         self.open_files = open_files
-        self.is_openssh = is_openssh
+        self.sshd_is_openssh = False
+        self.is_openssh = False
+        self._tells_limits = False
         self.learned: int | None = None
         self.gives_handles_twice = False
 
-    def most_requests(self, extensions: Mapping[bytes, bytes]) -> int:
-        """Requests that may be under way at once, given what the server offers.
+    def greeted(self, extensions: Mapping[bytes, bytes]) -> None:
+        """Learn what the server offers at the beginning of a session."""
+        # It has offered this for longer than limits@openssh.com, and hardly anybody else does.
+        self.is_openssh = self.sshd_is_openssh and b"fstatvfs@openssh.com" in extensions
+        self._tells_limits = b"limits@openssh.com" in extensions
+
+    @property
+    def most_requests(self) -> int:
+        """Requests that may be under way at once.
 
         OpenSSH reads no more than it can work on and leaves the rest in the channel, so there
         only the bytes in flight of each transfer count.
         """
         if self.requests is not None:
             return self.requests
-        bears_more = self.is_openssh or b"limits@openssh.com" in extensions
-        return UNBOUNDED if bears_more else DEFAULT_REQUESTS
+        return UNBOUNDED if self.is_openssh or self._tells_limits else DEFAULT_REQUESTS
 
     def most_open_files(self, told: int | None) -> int:
         """Files that may be open at once; `told`: what limits@openssh.com says."""

@@ -87,16 +87,18 @@ class Opener(Protocol):
 
 
 class LinkOpener:
-    """Opens session channels on a link."""
+    """Opens session channels on a link, and tells `server` whether that is OpenSSH."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, server: ServerLimits | None = None) -> None:
         self.link = link
+        self.server = server or ServerLimits()
 
     def open(self) -> Op[Pipe]:
         try:
             channel = yield from open_session(self.link, window=SFTP_WINDOW)
         except ChannelRefused as error:
             raise SFTPUnavailable(f"no session for SFTP: {error.text}") from error
+        self.server.sshd_is_openssh = "-OpenSSH" in (self.link.banner or "")
         return ChannelPipe(channel)
 
     def need(self) -> Need:

@@ -60,7 +60,7 @@ class Machine:
         self.extensions: dict[bytes, bytes] = {}
         self.limits = SFTPLimits()
         self.server = server or ServerLimits()
-        self._most = self.server.most_requests({})
+        self._most = self.server.most_requests
         self.files = OpenFiles(self.server)
         self._held: deque[Request] = deque()  # to be sent when replies have come
         self._pending: dict[int, Request] = {}
@@ -430,6 +430,7 @@ class Machine:
         if self.version != 3:
             raise Malformed(f"version {self.version} of the protocol, we speak 3")
         self.ready = True
-        self._most = self.server.most_requests(self.extensions)
+        self.server.greeted(self.extensions)
+        self._most = self.server.most_requests
         if self.extensions.get(b"limits@openssh.com") == b"1":
             self._ask_limits = self.extended(b"limits@openssh.com", b"", wire.limits)

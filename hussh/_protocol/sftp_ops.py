@@ -380,22 +380,28 @@ def open_directory(sftp: Sftp, path: bytes, *, lasting: bool = False) -> Op[List
 
 def list_names(sftp: Sftp, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
     """What `pick` makes of every entry but "." and ".."."""
-    listing = yield from open_directory(sftp, path)
-    try:
-        found: list[Any] = []
-        while names := (yield from listing.more()):
-            found += map(pick, names)
-            if len(found) > MOST_NAMES:
-                raise SFTPError(
-                    f"{decode_path(path)!r} has more than {MOST_NAMES} entries; use scandir"
-                )
-            if listing.size > MOST_LISTED:
-                raise SFTPError(
-                    f"the list of {decode_path(path)!r} has more than {MOST_LISTED} bytes"
-                )
-        return found
-    finally:
-        listing.close()
+    while True:
+        listing = yield from open_directory(sftp, path)
+        try:
+            return (yield from _all_names(listing, path, pick))
+        except SFTPError:
+            if not listing.handle.is_lost:
+                raise
+        finally:
+            listing.close()
+
+
+def _all_names(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
+    found: list[Any] = []
+    while names := (yield from listing.more()):
+        found += map(pick, names)
+        if len(found) > MOST_NAMES:
+            raise SFTPError(
+                f"{decode_path(path)!r} has more than {MOST_NAMES} entries; use scandir"
+            )
+        if listing.size > MOST_LISTED:
+            raise SFTPError(f"the list of {decode_path(path)!r} has more than {MOST_LISTED} bytes")
+    return found
 
 
 # -- files

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
-from .._policy.sftp import FX_EOF, FX_LOCAL, file_error, kept_text, unanswered_text
+from .._policy.sftp import FILE_MOST, FX_EOF, FX_LOCAL, file_error, kept_text, unanswered_text
 from ..errors import HusshError, SFTPError, SFTPTimeout
 from . import sftp_wire as wire
 from .core import Blocking, DeadlineExceeded, Op
@@ -161,16 +161,23 @@ class Download:
     """Fetches one open file into a sink."""
 
     def __init__(
-        self, handle: Handle, size: int | None, sink: Sink, flight: Flight, way: Way
+        self,
+        handle: Handle,
+        size: int | None,
+        sink: Sink,
+        flight: Flight,
+        way: Way,
+        most: int | None = None,
     ) -> None:
         self.way = way
+        self.most = FILE_MOST if most is None else most  # bytes to fetch, though there be more
         self.session = handle.session
         self.handle = handle
         self.sink = sink
         self.flight = flight
         #: From here on an error is the end.
         self.promised = promised_end(size, self.session.machine.server)
-        self.size = size or 0  # files of /proc and the like say 0 and have more
+        self.size = min(size or 0, self.most)  # files of /proc and the like say 0 and have more
         self.box: deque[Request] = deque()
         self.asked: set[Request] = set()  # and not stored yet
         self.again: list[tuple[int, int]] = []
@@ -241,8 +248,9 @@ class Download:
             size = min(piece, self.size - self.next)
             self.request(self.next, size)
             self.next += size
-        if self.end is None and self.next >= self.size and self.probing is None:
-            self.probing = self.request(self.next, piece)  # is that really the end?
+        more = min(piece, self.most - self.next)
+        if self.end is None and self.next >= self.size and self.probing is None and more > 0:
+            self.probing = self.request(self.next, more)  # is that really the end?
         self.session.step()
 
     def request(self, offset: int, size: int) -> Request:
@@ -285,9 +293,16 @@ class Download:
 
 
 def download(
-    sftp: Sftp, path: bytes, sink: Sink, way: Way, clock: Clock, progress: Callback | None
+    sftp: Sftp,
+    path: bytes,
+    sink: Sink,
+    way: Way,
+    clock: Clock,
+    progress: Callback | None,
+    *,
+    most: int | None = None,
 ) -> Op[int]:
-    """Fetch a file; returns its size.
+    """Fetch a file, or its first `most` bytes; returns its size, or that of these.
 
     A `ResumedSink` keeps what it has of the file.  Raises SFTPError, ConnectionLost, what
     `progress` raises.
@@ -296,16 +311,26 @@ def download(
     transfer: Download | None = None
     handle: Handle | None = None
     try:
-        handle, size = yield from _open_for_reading(sftp, path, way)
-        meter.total = size
-        start = 0
-        if isinstance(sink, ResumedSink):
-            start = yield from download_start(handle, size, sink)
-        transfer = Download(handle, size, sink, Flight(clock), way)
-        transfer.next = transfer.done = start
-        if sink.blocks:
-            yield Blocking(lambda _: sink.begin())
-        end = yield from transfer.run(meter)
+        resumed = sink if isinstance(sink, ResumedSink) else None
+        begun = False
+        while True:
+            handle, size = yield from _open_for_reading(sftp, path, way)
+            meter.total = size
+            try:
+                start = (yield from download_start(handle, size, resumed)) if resumed else 0
+                transfer = Download(handle, size, sink, Flight(clock), way, most)
+                transfer.next = transfer.done = start
+                if sink.blocks and not begun:
+                    yield Blocking(lambda _: sink.begin())
+                begun = True
+                end = yield from transfer.run(meter)
+                break
+            except SFTPError:
+                if not handle.is_lost or not sink.may_restart():
+                    raise
+                resumed = None  # what came may be of another file: everything once more
+                if transfer is not None:
+                    transfer.give_up()
         if sink.blocks:
             yield Blocking(lambda _: sink.end(end))
         else:
@@ -434,12 +459,21 @@ def upload(
     try:
         source = yield Blocking(lambda _: open_source())
         meter.total = source.size
-        handle = yield from _open_for_writing(sftp, path, way, keep=resume)
-        start = (yield from upload_start(handle, source)) if resume else 0
-        transfer = Upload(handle, source, way)
-        transfer.next = transfer.done = start
-        size = yield from transfer.run(meter)
-        yield from handle.close()
+        while True:
+            handle = yield from _open_for_writing(sftp, path, way, keep=resume)
+            try:
+                start = (yield from upload_start(handle, source)) if resume else 0
+                transfer = Upload(handle, source, way)
+                transfer.next = transfer.done = start
+                size = yield from transfer.run(meter)
+                yield from handle.close()
+                break
+            except SFTPError:
+                if not handle.is_lost or not source.may_restart():
+                    raise
+                resume = False  # what was sent may stand in another file: everything once more
+                if transfer is not None:
+                    transfer.give_up()
         yield from meter.report(size, final=True)
         return size
     except BaseException as error:
