@@ -48,6 +48,7 @@ class OpenFiles:
         self.server = server
         self.handles: dict[bytes, FileHandle] = {}
         self._opening = 0  # OPENs that were sent, without an answer
+        self._in_doubt = False  # one of them was refused before, and will tell the reason
         self._most_seen = 0  # files that were open at once
         self._waiting: deque[Request] = deque()
         self._refused: deque[Request] = deque()  # to be sent again, before those that wait
@@ -62,7 +63,7 @@ class OpenFiles:
         Args:
             told: how many files may be open, as limits@openssh.com says; None: it does not.
         """
-        while queue := self._refused or self._waiting:
+        while not self._in_doubt and (queue := self._refused or self._waiting):
             request = queue[0]
             if request.abandoned:
                 queue.popleft()
@@ -82,20 +83,21 @@ class OpenFiles:
                     return request
             queue.popleft()
             request.status, request.text, request.errno = 0, "", None
+            self._in_doubt = request.refused_at is not None
             self._opening += 1
             return request
         return None
 
     def not_sent(self) -> None:
         """A request that `take` gave was abandoned before it was sent."""
-        self._opening -= 1
+        self._answered()
 
     def opened(self, request: Request, value: bytes) -> tuple[FileHandle, bool]:
         """Note the answer to an OPEN; returns its handle and whether another file has it.
 
         In that case the caller closes both files, and asks `again`.
         """
-        self._opening -= 1
+        self._answered()
         other = self.handles.get(value)
         if other is not None:
             other.is_lost = True
@@ -111,7 +113,7 @@ class OpenFiles:
 
     def refused(self, request: Request) -> bool:
         """Note the refusal of an OPEN; returns whether it waits here to be sent again."""
-        self._opening -= 1
+        self._answered()
         if request.abandoned:
             return False
         meaning = classify_open_refusal(request.status, request.text)
@@ -151,6 +153,10 @@ class OpenFiles:
         handle.closes -= 1
         if not handle.closes and self.handles.get(handle) is handle:
             del self.handles[handle]
+
+    def _answered(self) -> None:
+        self._opening -= 1
+        self._in_doubt = False  # while there is one in doubt no other is sent
 
     def _will_change(self) -> bool:
         """Whether the number of open files is sure to become smaller, or known."""
