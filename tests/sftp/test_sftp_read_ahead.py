@@ -87,7 +87,7 @@ def test_small_reads(
     bench, file = opened(extensions)
     assert way(bench, file, 8192) == DATA
     # Four of 2 MiB would do; it begins with little, and doubles that as long as it goes on.
-    assert bench.trips <= 24
+    assert bench.trips <= 12
 
 
 def test_little_is_read_of_a_head() -> None:
