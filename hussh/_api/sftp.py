@@ -12,6 +12,7 @@ from typing import IO, Any, overload
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
 from .._protocol import sftp_ops as ops
 from . import sftp_calls as calls
+from .arguments import check_max_output
 from .sftp_calls import Progress
 from .sftp_file import ScandirIterator, open_buffered
 from .sftp_run import HasFiles, Runner
@@ -178,10 +179,16 @@ class SFTP:
         return self._run(op, "download", timeout)
 
     def get_bytes(
-        self, remote: AnyPath, *, progress: Progress | None = None, timeout: int | None = None
+        self,
+        remote: AnyPath,
+        *,
+        progress: Progress | None = None,
+        timeout: int | None = None,
+        max_output: int | None = None,
     ) -> bytes:
-        """The contents of a remote file."""
-        op = calls.fetch(self._sftp, remote, progress, self._run.limit(timeout)[1])
+        """The contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
+        most = check_max_output(max_output)
+        op = calls.fetch(self._sftp, remote, progress, self._run.limit(timeout)[1], most)
         return self._run(op, "download", timeout)
 
     def put(
