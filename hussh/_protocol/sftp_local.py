@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 import stat as modes
 from typing import Protocol
+
+from .growing import GrowingBytes
 
 __all__ = ["FileSink", "FileSource", "MemorySink", "MemorySource", "Sink", "Source"]
 
@@ -78,8 +79,7 @@ class MemorySink:
     blocks = False
 
     def __init__(self) -> None:
-        # As in `execute`: it grows without copying, and gives its own bytes away.
-        self._file = io.BytesIO()
+        self._bytes = GrowingBytes()
         self.data = b""
 
     def begin(self) -> None:
@@ -87,12 +87,10 @@ class MemorySink:
 
     def write(self, parts: list[Part]) -> None:
         for offset, data in parts:
-            self._file.seek(offset)
-            self._file.write(data)
+            self._bytes.write_at(offset, data)
 
     def end(self, size: int) -> None:
-        self._file.truncate(size)
-        self.data = self._file.getvalue()
+        self.data = self._bytes.take(size)
 
 
 class FileSource:
