@@ -404,7 +404,7 @@ class Channel:
         """Queue a channel request (RFC 4254 section 5.4); ChannelError if it is too long."""
         if len(extra) > lib.HUSSH_REQUEST_MAX:
             raise ChannelError(
-                f"a request ({name.decode('ascii', 'replace')}) of {len(extra):,} bytes is too long:"
+                f"a request ({name.decode('ascii')}) of {len(extra):,} bytes is too long:"
                 f" a packet of 256 KiB holds {lib.HUSSH_REQUEST_MAX:,};"
                 " long input belongs into stdin (input=)"
             )

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 import stat as modes
 from typing import Protocol
 
 from .in_use import InUse
+from .growing import GrowingBytes
 
 __all__ = ["FileSink", "FileSource", "MemorySink", "MemorySource", "Sink", "Source"]
 
@@ -89,8 +89,7 @@ class MemorySink:
     blocks = False
 
     def __init__(self) -> None:
-        # As in `execute`: it grows without copying, and gives its own bytes away.
-        self._file = io.BytesIO()
+        self._bytes = GrowingBytes()
         self.data = b""
 
     def begin(self) -> None:
@@ -98,15 +97,13 @@ class MemorySink:
 
     def write(self, parts: list[Part]) -> None:
         for offset, data in parts:
-            self._file.seek(offset)
-            self._file.write(data)
+            self._bytes.write_at(offset, data)
 
     def may_restart(self) -> bool:
         return True
 
     def end(self, size: int) -> None:
-        self._file.truncate(size)
-        self.data = self._file.getvalue()
+        self.data = self._bytes.take(size)
 
 
 class FileSource:
