@@ -29,6 +29,7 @@ from .arguments import (
     check_command,
     check_max_output,
     check_number,
+    check_plain_function,
     check_pty,
     check_wait,
     file_bytes,
@@ -122,6 +123,7 @@ class Connection(Closing):
         host_key_algorithms: Sequence[str] = HOST_KEYS,
     ) -> None:
         self._session: Session | None = None
+        check_plain_function(prompt, "prompt")
         self._plan = make_plan(
             Connection,
             "a Connection",

@@ -12,7 +12,7 @@ from .._drive.pacing import HANDSHAKES
 from .._policy.multi_result import HostResult, MultiResult
 from .._policy.options import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS, Paths, PromptCallback
 from .._policy.sftp import AnyPath
-from .arguments import check_command, check_on_result
+from .arguments import check_command, check_no_coroutine, check_on_result
 from .async_connection import AsyncConnection
 from .connection import Connection
 from .multi_async import AsyncMultiConnection
@@ -415,7 +415,7 @@ class MultiConnection:
                 results[index] = result
                 display.add(result)
                 if on_result is not None:
-                    on_result(result.host, result)
+                    check_no_coroutine(on_result(result.host, result), "on_result")
         return MultiResult(result for result in results if result is not None)
 
     def _stream(self, work: Work) -> Generator[tuple[str, HostResult], None, None]:
