@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from inspect import iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction
 from typing import Literal
 
 from .._native.constants import FAST_AES, Method
@@ -184,11 +184,28 @@ def check_on_result(on_result: object, *, can_await: bool) -> None:
         return
     if not callable(on_result):
         raise TypeError(f"on_result must be callable, not {type(on_result).__name__}")
-    if iscoroutinefunction(on_result) and not can_await:
-        raise TypeError(
-            "on_result is a coroutine function, which nothing would await here: "
-            "use 'async with', or give a plain function"
-        )
+    if not can_await:
+        check_plain_function(on_result, "on_result")
+
+
+def check_plain_function(callback: object, argument: str) -> None:
+    """A callback of the blocking API: TypeError for a coroutine function."""
+    if iscoroutinefunction(callback) or iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
+        raise TypeError(_awaited_by_nobody(argument, "a coroutine function"))
+
+
+def check_no_coroutine(returned: object, argument: str) -> None:
+    """What a callback of the blocking API has returned: TypeError for a coroutine."""
+    if iscoroutine(returned):
+        returned.close()
+        raise TypeError(_awaited_by_nobody(argument, "a function that returns a coroutine"))
+
+
+def _awaited_by_nobody(argument: str, what: str) -> str:
+    return (
+        f"{argument} is {what}, which nothing would await here: "
+        "give a plain function, or use the async API"
+    )
 
 
 def check_number(value: object, what: str) -> int | float:

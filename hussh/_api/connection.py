@@ -30,6 +30,7 @@ from .arguments import (
     check_max_output,
     check_memory_only,
     check_number,
+    check_plain_function,
     check_pty,
     check_wait,
     file_bytes,
@@ -136,6 +137,7 @@ class Connection(Closing):
         sftp_open_files: int | None = None,
     ) -> None:
         self._session: Session | None = None
+        check_plain_function(prompt, "prompt")
         self._plan = make_plan(
             Connection,
             "a Connection",

@@ -20,7 +20,7 @@ from .._policy.options import (
     PromptCallback,
 )
 from .._policy.sftp import AnyPath
-from .arguments import check_command, check_on_result
+from .arguments import check_command, check_no_coroutine, check_on_result
 from .async_connection import AsyncConnection
 from .connection import Connection
 from .multi_async import AsyncMultiConnection
@@ -435,7 +435,7 @@ class MultiConnection:
                 results[index] = result
                 display.add(result)
                 if on_result is not None:
-                    on_result(result.host, result)
+                    check_no_coroutine(on_result(result.host, result), "on_result")
         return MultiResult(result for result in results if result is not None)
 
     def _stream(self, work: Work) -> Generator[tuple[str, HostResult], None, None]:

@@ -17,7 +17,7 @@ from .._drive.loop import this_loop
 from .._drive.loop_calls import in_thread
 from .._policy.sftp import AnyPath, encode_path
 from ..errors import SFTPExistsError
-from .arguments import check_memory_only
+from .arguments import check_memory_only, check_plain_function
 from .async_connection import AsyncConnection
 
 __all__ = ["LocalPath", "Move", "read", "write", "write_data"]
@@ -41,6 +41,7 @@ def read(
 ) -> Move:
     encode_path(remote_path)
     check_memory_only(max_output, local_path)
+    check_plain_function(local_path, "local_path")
     if local_path is not None and not callable(local_path):
         os.fspath(local_path)  # or its TypeError, before anything is opened
     taken: dict[bytes, list[str]] = {}

@@ -18,6 +18,8 @@ import time
 import weakref
 from collections.abc import Sequence
 
+from .polling import new_poll
+
 __all__ = ["Child"]
 
 GRACE = 0.8  # seconds between SIGTERM and SIGKILL
@@ -203,7 +205,7 @@ def _wait_readable(fds: list[int], seconds: float) -> bool:
     """Whether all of them became readable in time."""
     end = time.monotonic() + seconds
     for fd in fds:
-        poll = select.poll()
+        poll = new_poll()
         poll.register(fd, select.POLLIN)
         if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
             return False

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from .._protocol.core import DeadlineExceeded
 from ..errors import ConnectError, HusshError
 from .patience import patience
+from .polling import Poll, new_poll
 
 __all__ = ["ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "SocketStream", "begin", "dial",
            "in_turns", "unreachable", "unresolved"]  # fmt: skip
@@ -168,7 +169,7 @@ def _connect(
     pending: dict[int, tuple[socket.socket, Address]] = {}
     failures: list[str] = []
     queue = list(addresses)
-    poll = select.poll()
+    poll = new_poll()
     next_start = monotonic()
 
     def settle(fd: int, code: int) -> socket.socket | None:
@@ -206,14 +207,14 @@ def _connect(
 def _start(
     address: Address,
     pending: dict[int, tuple[socket.socket, Address]],
-    poll: select.poll,
+    poll: Poll,
     failures: list[str],
 ) -> None:
     begun = begin(address, failures)
     if begun is not None:
         # A connection that is there at once polls as writable, like any other.
         pending[begun.sock.fileno()] = (begun.sock, address)
-        poll.register(begun.sock, select.POLLOUT)
+        poll.register(begun.sock.fileno(), select.POLLOUT)
 
 
 class Begun(NamedTuple):

@@ -26,6 +26,7 @@ from time import monotonic
 from ..errors import ConnectionLost, HusshError, ProxyCommandError, ServerBusy
 from .child import Child
 from .log import logger
+from .polling import new_poll
 from .workers import Call, finish
 
 __all__ = ["ProxyStream", "start_proxy"]
@@ -159,7 +160,7 @@ class ProxyStream:
                 return False
             fds = [self._child.stderr] if self._stderr_open else []
             if self._child.pidfd >= 0:
-                poll = select.poll()
+                poll = new_poll()
                 for fd in (*fds, self._child.pidfd):
                     poll.register(fd, select.POLLIN)
                 poll.poll(left * 1000)

@@ -12,6 +12,7 @@ the very thread that it interrupted.
 
 from __future__ import annotations
 
+import inspect
 import select
 import threading
 from functools import partial
@@ -23,6 +24,7 @@ from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import HusshError
 from .bell import Bell
 from .patience import patience
+from .polling import new_poll
 from .tree import BUDGET, BaseTree, Stream
 from .turns import one_at_a_time
 from .workers import LAST_MOMENT, call_within
@@ -150,6 +152,12 @@ class Tree(BaseTree[_Waiter]):
                 make = partial(one_at_a_time, need.turn, partial(need.call, left), left)
                 if deadline is None or need.in_caller:
                     answer = make()
+                    if inspect.iscoroutine(answer):
+                        answer.close()
+                        raise TypeError(
+                            "a callback returned a coroutine, which nothing would await here: "
+                            "give a plain function, or use the async API"
+                        )
                 else:
                     moment = 0.0 if need.patient else LAST_MOMENT
                     answer = call_within(make, deadline, moment=moment)
@@ -201,7 +209,7 @@ class Tree(BaseTree[_Waiter]):
     def _poll(self, events: int, deadline: float | None) -> None:
         """Wait for the root's fds or the bell with the lock free."""
         read_fd, write_fd = self._stream.fds()
-        poll = select.poll()
+        poll = new_poll()
         side = self._stream.side_fds()
         for fd in side:
             poll.register(fd, select.POLLIN)
