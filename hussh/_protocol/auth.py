@@ -46,7 +46,7 @@ def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) ->
         done = yield from _log_in(login)
         if not done:
             raise login.error()
-        yield from _note(f"[{hop}] logged in: {'; '.join(login.tried[-1:]) or 'none'}")
+        yield from _note(f"[{hop}] logged in: {login.tried[-1]}")
     except AuthenticationError as error:
         yield from _note(f"[{hop}] not logged in: {error.text}")
         raise

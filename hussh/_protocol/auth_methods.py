@@ -120,10 +120,8 @@ class Login:
         """
         if self.none_pending:
             answer = yield from self._next()
-            self.none_pending = False
-            if answer[:1] == bytes((SUCCESS,)):
+            if self._judge_none(answer):
                 return Reader(answer)
-            self.outcome(Reader(answer), counts=False)
         return Reader((yield from self._next()))
 
     def _next(self) -> Op[bytes]:
@@ -223,9 +221,14 @@ class Login:
         """Whether the server let us in by ``none``, if that is not known yet."""
         if not self.none_pending:
             return False
-        answer = yield from self._next()
+        return self._judge_none((yield from self._next()))
+
+    def _judge_none(self, answer: bytes) -> bool:
         self.none_pending = False
-        return self.outcome(Reader(answer), counts=False) is Outcome.SUCCESS
+        success = self.outcome(Reader(answer), counts=False) is Outcome.SUCCESS
+        if success:  # whatever else is on the way
+            self.tried.append("none")
+        return success
 
     def key(
         self, key: PrivateKey, name: str, choice: int = 0, certificate: PublicKey | None = None

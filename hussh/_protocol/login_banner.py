@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import inspect
 import logging
+from contextlib import suppress
 from functools import partial
 
 from .._native.link import Link
 from .._policy.options import BannerCallback
 from .._policy.wire import Reader
-from ..errors import ProtocolError
+from ..errors import HusshError, ProtocolError
 from .core import Blocking, Op
 
 __all__ = ["BANNER", "LoginBanners", "fit_to_print"]
@@ -76,9 +77,10 @@ class LoginBanners:
 
     def note_waiting(self, link: Link) -> None:
         """For an error: look at those that have come and were not taken; the login is over."""
-        while (message := link.message()) is not None:
-            if message[0] == BANNER:
-                self._note(message)
+        with suppress(HusshError):  # a bad one is no reason for another error
+            while (message := link.message()) is not None:
+                if message[0] == BANNER:
+                    self._note(message)
 
     def words(self) -> str:
         """What an error adds about them; "" for nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -129,18 +130,20 @@ def test_first_key_file_comes_with_it(keys: Keys, home: Path, kind: str) -> None
         server.wait()
 
 
-def test_success_with_a_key_on_the_way(inside: SshAgent) -> None:
+def test_success_with_a_key_on_the_way(inside: SshAgent, caplog: pytest.LogCaptureFixture) -> None:
     """SUCCESS for ``none`` ends the login where a key was asked about; a second SUCCESS, too."""
 
     def answer(conn: Conn) -> None:
         conn.auth_success()
         conn.auth_success()
 
+    caplog.set_level(logging.INFO, "hussh.auth")
     with HostileServer(first_two(answer), version=OPENSSH) as server:
         with Connection(*server.address, "alice") as connection:
             assert connection.execute("echo in").status == 0
             assert connection.execute("echo in").status == 0
         server.wait()
+    assert [record.getMessage()[-15:] for record in caplog.records] == ["logged in: none"]
 
 
 def test_success_of_the_second_only(inside: SshAgent) -> None:
