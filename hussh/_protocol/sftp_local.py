@@ -86,9 +86,13 @@ class MemorySink:
         return
 
     def write(self, parts: list[Part]) -> None:
-        for offset, data in parts:
-            self._file.seek(offset)
-            self._file.write(data)
+        try:
+            for offset, data in parts:
+                self._file.seek(offset)
+                self._file.write(data)
+        except MemoryError:
+            self._file = io.BytesIO()  # one that could not grow counts as closed
+            raise
 
     def end(self, size: int) -> None:
         self._file.truncate(size)
