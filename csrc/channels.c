@@ -295,6 +295,7 @@ void hussh_channel_look(const hussh_channel *channel, hussh_channel_info *info) 
   info->reason = channel->reason;
   info->eof = channel->eof;
   info->closed = channel->closed;
+  info->abrupt = channel->abrupt;
   info->replies = channel->replies;
   info->failures = channel->failures;
   info->exit_known = channel->exit_known;

@@ -53,6 +53,7 @@ typedef struct {
 typedef struct {
   int state, reason;        /* reason: of the refusal, RFC 4254 section 5.1 */
   int eof, closed;          /* received from the peer */
+  int abrupt;               /* closed without an EOF before it */
   int replies, failures;    /* answers to requests: how many; bit n set: answer n < 31 was no */
   int exit_known, core;     /* 0 none, 1 exit-status, 2 exit-signal */
   uint32_t exit_status;

@@ -86,7 +86,7 @@ struct hussh_channel {
   hussh_queue out, err, in;     /* out, err: received; in: to be sent (the peer's stdin) */
   size_t longest_message;       /* not 0: out makes an event when a message is complete ... */
   size_t message_rest;          /* ... or so much of one that was read in part, if not 0 */
-  int state, reason, eof, closed, eof_wanted, eof_sent, close_sent, abandoned, want_room;
+  int state, reason, eof, closed, abrupt, eof_wanted, eof_sent, close_sent, abandoned, want_room;
   int requests, replies, failures, running;
   int exit_known, core;
   uint32_t exit_status;
@@ -129,6 +129,7 @@ enum {
 };
 
 /* arrivals.c */
+void link_global_answered(hussh_link *link); /* yes, no, or that the peer does not know it */
 void channels_message(hussh_link *link, const unsigned char *message, size_t len);
 
 /* channels.c */

@@ -113,6 +113,10 @@ static int transport_message(hussh_link *link, const unsigned char *message, siz
   case 1: case 2: case 4: case 7:
     return 0;
   case 3:
+    /* Which message it means is not looked at: global requests are all that we
+     * send after the login and that a server may not know. */
+    if (link->authenticated)
+      link_global_answered(link);
     return 1;
   case 6:
     return link->shaken;

@@ -12,7 +12,7 @@ from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.way import Stage
 from ..errors import ConnectError, HusshError
 from .dial import dial
-from .idle import ended, tend
+from .idle import ended, join, tend
 from .proxy import start_proxy
 from .session import Hop, Way
 from .sync import Stream, Tree
@@ -56,9 +56,11 @@ class Session(Hop[Tree]):
     def close(self) -> None:
         """End this session and the bastions made for it; never raises.
 
-        Waits for nothing but a proxy command that is slow to end, a second at most.
+        Waits for nothing but a proxy command that is slow to end, a second at most, and
+        after the last connection for the end of the idle thread, which takes no time.
         """
         self.end()
+        join()
 
 
 def connect(
@@ -91,6 +93,7 @@ def connect(
                 told = way.failed(error, time_limit)
         finally:
             way.undo()
+            join()
         try:
             if isinstance(error, DeadlineExceeded):
                 raise told from None

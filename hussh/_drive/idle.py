@@ -35,9 +35,9 @@ from typing import Any, Protocol
 from .bell import Bell
 from .keepalive import Rounds, Tended
 
-__all__ = ["Answering", "IdleWatch", "ended", "tend", "wakeups"]
+__all__ = ["LAST_MOMENT", "Answering", "IdleWatch", "ended", "is_ending", "join", "tend"]
 
-#: Seconds that the end of the interpreter waits for the thread.
+#: Seconds that is waited for the thread's end at most.
 LAST_MOMENT = 0.5
 
 
@@ -290,10 +290,22 @@ def ended() -> None:
         thread.ring()
 
 
-def wakeups() -> int:
-    """How often the present thread has been woken; 0: there is none."""
+def is_ending() -> bool:
+    """Whether the thread is about to end, and to close its fds, because the last tree has gone."""
     thread = _current
-    return 0 if thread is None else thread.wakeups
+    runner = None if thread is None else thread.runner
+    if thread is None or runner is None or thread.trees or runner is threading.current_thread():
+        return False
+    with _lock:
+        return not thread.rounds.live()
+
+
+def join() -> None:
+    """Wait for the thread if it is about to end; never long."""
+    thread = _current
+    runner = None if thread is None else thread.runner
+    if runner is not None and is_ending():
+        runner.join(LAST_MOMENT)
 
 
 def _after_fork() -> None:

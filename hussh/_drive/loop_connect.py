@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
@@ -20,7 +19,7 @@ from .loop_dial import dial
 from .loop_pacing import in_turn
 from .loop_tree import grow
 from .loop_turns import after_another
-from .pacing import Pacer, Turn
+from .pacing import Pacer, Turn, mute
 from .proxy import start_proxy
 from .session import Hop, Way
 from .tree import Stream
@@ -168,12 +167,17 @@ async def _bring_up_one(
             if not (turn.refused_before and _ended_well(told)):
                 raise told from told.__cause__
         raise
-    link = way.stages[index].link
-    if link is not None and not turn.alone:
+    link, server = way.stages[index].link, way.servers[index]
+    if link is not None and not turn.alone and server not in mute:
         end = monotonic() + CONFIRM
         # It is up, answer or not; what happens to it from now on its user will be told.
-        with contextlib.suppress(HusshError, DeadlineExceeded):
+        try:
             await tree.run(confirm(link), end if deadline is None else min(end, deadline))
+        except HusshError:
+            pass
+        except DeadlineExceeded:
+            if monotonic() >= end:
+                mute.add(server)
         turn.confirmed = True
 
 

@@ -20,7 +20,7 @@ import trio
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._protocol.core import DeadlineExceeded, Op
 from .event_loop import Running, Tree
-from .idle import ended, tend
+from .idle import LAST_MOMENT, ended, is_ending, tend
 from .keepalive import Tended
 from .loop import Loop
 from .several import Several
@@ -155,6 +155,12 @@ class TrioTree(Tree):
 
     def ended(self) -> None:
         ended()
+
+    async def gone(self) -> None:
+        await super().gone()
+        with trio.move_on_after(LAST_MOMENT, shield=True):
+            while self.closed and is_ending():
+                await trio.sleep(0.0005)
 
 
 def _scope_until(deadline: float | None) -> trio.CancelScope:

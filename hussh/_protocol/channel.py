@@ -12,7 +12,8 @@ from .._policy.wire import string, uint32
 from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
 from .core import Blocking, Op, Progress
 
-__all__ = ["note_length", "open_direct", "open_session", "until_heard", "was_unheard"]
+__all__ = ["HINTS", "address", "note_length", "open_direct", "open_session", "until_heard",
+           "was_never_there", "was_unheard"]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -41,11 +42,21 @@ REASONS = {
     4: "resource shortage",
 }
 HINTS = {
-    1: "its sshd does not permit this forwarding: see AllowTcpForwarding and PermitOpen there",
+    1: "its server does not permit this forwarding: see what it calls TCP forwarding or tunnels",
     2: "it cannot reach that address: check the name, the route and the port from there",
     3: "it is no server that can forward connections",
     4: "it is out of channels or sockets: use fewer at once",
 }
+#: What says the same in the words of one server, by the beginning of its banner.
+PROHIBITED_HINTS = {
+    "SSH-2.0-OpenSSH": "its sshd does not permit this forwarding: see AllowTcpForwarding and"
+    " PermitOpen there",
+    "SSH-2.0-dropbear": "its dropbear does not permit this forwarding: see its options -j and -b,"
+    " and no-port-forwarding of the key",
+}
+#: Servers that grant a way before they have connected to its end, and close it where they cannot.
+#: Some of them say EOF before.
+GRANT_FIRST = ("SSH-2.0-Twisted", "SSH-2.0-paramiko")
 
 
 def _open(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
@@ -133,7 +144,7 @@ def open_session(
         raise ChannelRefused(
             f"the server refused a session: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")
-            + ("" if code == PROHIBITED else "; see MaxSessions there"),
+            + ("; see MaxSessions there" if code != PROHIBITED and _is_openssh(link) else ""),
             reason_code=code,
             reason_text=text,
         )
@@ -191,13 +202,43 @@ def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:
     if info.state == ChannelState.REFUSED:
         code, text = int(info.reason), channel.text
         channel.free()
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        target = address(host, port)
         raise JumpRefused(
             f"{bastion} refused the way to {target}: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")
-            + f"; {HINTS.get(code, 'see its log')}",
+            + f"; {_hint(link, code)}",
             target=target,
             reason_code=code,
             reason_text=text,
         )
     return channel
+
+
+def was_never_there(channel: Channel) -> bool:
+    """Whether a granted way, which was closed before a byte came, most likely led nowhere.
+
+    Some servers grant it first, and close it where they cannot connect.  Those that connect
+    first tell with an EOF that whoever was there has hung up.
+    """
+    banner = channel.link.banner or ""
+    info = channel.look()
+    return bool(info.abrupt) or bool(info.closed and banner.startswith(GRANT_FIRST))
+
+
+def address(host: str, port: int) -> str:
+    """``host:port``, fit for an error."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_openssh(link: Link) -> bool:
+    return (link.banner or "").startswith("SSH-2.0-OpenSSH")
+
+
+def _hint(link: Link, code: int) -> str:
+    """What the user can do about a refused way, in the words of that server if they are known."""
+    if code == PROHIBITED:
+        banner = link.banner or ""
+        for beginning, hint in PROHIBITED_HINTS.items():
+            if banner.startswith(beginning):
+                return hint
+    return HINTS.get(code, "see its log")
