@@ -101,8 +101,10 @@ class ServerLimits:
         """Files that may be open at once; `told`: what limits@openssh.com says."""
         if self.gives_handles_twice:
             return 1
-        known = [most for most in (self.open_files, self.learned, told) if most is not None]
-        return min(known, default=UNBOUNDED)
+        most = UNBOUNDED if told is None else told
+        if self.open_files is not None and self.open_files < most:
+            most = self.open_files
+        return most if self.learned is None or most < self.learned else self.learned
 
     def refused_at(self, open_files: int) -> None:
         """Learn that the server refused one more when it had so many files open."""

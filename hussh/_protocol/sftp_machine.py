@@ -62,6 +62,7 @@ class Machine:
         self.server = server or ServerLimits()
         self._most = self.server.most_requests
         self.files = OpenFiles(self.server)
+        self._told: int | None = None  # files that limits@openssh.com says may be open
         self._held: deque[Request] = deque()  # to be sent when replies have come
         self._pending: dict[int, Request] = {}
         self._next = 0
@@ -180,8 +181,11 @@ class Machine:
     def _submit(self, request: Request) -> Request:
         handle = request.handle
         if request.kind in OPENS:
-            self.files.add(request)
-            self._open_more()
+            if self.files.has_room(self._told):
+                self._queue(request)
+            else:
+                self.files.add(request)
+                self._open_more()
         elif handle is not None and handle.is_lost:
             self._done(request, None)
         else:
@@ -191,8 +195,11 @@ class Machine:
         return request
 
     def _queue(self, request: Request) -> None:
-        self._held.append(request)
-        self._send_held()
+        if not self._held and len(self._pending) < self._most:
+            self._send(request)
+        else:
+            self._held.append(request)
+            self._send_held()
 
     def _send_held(self) -> None:
         """Send what may be sent now."""
@@ -226,8 +233,7 @@ class Machine:
 
     def _open_more(self) -> None:
         """Send the OPENs for which there is room now; fail those for which there will be none."""
-        told = self.limits.open_handles if self.limits.tells_handles else None
-        while (request := self.files.take(told)) is not None:
+        while (request := self.files.take(self._told)) is not None:
             if request.status:
                 self._done(request, None)
             else:
@@ -397,6 +403,7 @@ class Machine:
             self._ask_limits = None
             if value is not None:
                 self.limits.learn(*value)
+                self._told = self.limits.open_handles if self.limits.tells_handles else None
         if request.abandoned:
             if request.kind in OPENS and value is not None:
                 self.forget(value)
@@ -405,9 +412,10 @@ class Machine:
         if request.id >= 0:
             if handle is not None and request.kind == wire.CLOSE:
                 self.files.closed(handle)
-            if request.kind in OPENS or request.kind == wire.CLOSE:
+            if self.files.anybody_waits:
                 self._open_more()
-            self._send_held()
+            if self._held:
+                self._send_held()
 
     def _is_to_be_sent_again(self, request: Request) -> bool:
         """Note the answer to an OPEN; whether nobody is told of it, since it waits once more."""

@@ -53,6 +53,20 @@ class OpenFiles:
         self._waiting: deque[Request] = deque()
         self._refused: deque[Request] = deque()  # to be sent again, before those that wait
 
+    @property
+    def anybody_waits(self) -> bool:
+        """Whether `take` may have something to give."""
+        return bool(self._waiting or self._refused)
+
+    def has_room(self, told: int | None) -> bool:
+        """Whether an OPEN or OPENDIR may be sent at once, which is noted; `told` as in `take`."""
+        if self._waiting or self._refused or self._in_doubt:
+            return False
+        if len(self.handles) + self._opening >= self.server.most_open_files(told):
+            return False
+        self._opening += 1
+        return True
+
     def add(self, request: Request) -> None:
         """Queue an OPEN or OPENDIR; `take` says when to send it."""
         self._waiting.append(request)
@@ -104,8 +118,10 @@ class OpenFiles:
             self.server.gives_handles_twice = True
             return other, True
         handle = self.handles[value] = FileHandle(value)
-        handle.is_lasting = request.lasting
-        handle.is_writable = bool(request.open_flags & wire.FXF_WRITE)
+        if request.lasting:
+            handle.is_lasting = True
+        if request.open_flags & wire.FXF_WRITE:
+            handle.is_writable = True
         self._most_seen = max(self._most_seen, len(self.handles))
         if request.refused_at is not None:
             self.server.refused_at(request.refused_at)

@@ -100,5 +100,5 @@ class Request:
         """The FXF_* flags of an OPEN; 0 of an OPENDIR."""
         if self.kind != wire.OPEN:
             return 0
-        _, at = wire.take_string(self.body, 0)
-        return int(wire.U32.unpack_from(self.body, at)[0])
+        length = wire.U32.unpack_from(self.body)[0]
+        return int(wire.U32.unpack_from(self.body, 4 + length)[0])
