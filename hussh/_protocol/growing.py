@@ -41,14 +41,24 @@ class GrowingBytes:
         self.write_at(self.size, part)
 
     def write_at(self, offset: int, part: bytes | bytearray | memoryview) -> None:
-        """Write at an offset, over what is there."""
+        """Write at an offset, over what is there.
+
+        Raises:
+            MemoryError: there is no room; what was collected is given up.
+        """
         if not part:
             return
         end = offset + len(part)
-        if end > LARGE and not self._is_large:
-            self._enlarge()
-        self._file.seek(offset)
-        self._file.write(part)
+        try:
+            if end > LARGE and not self._is_large:
+                self._enlarge()
+            self._file.seek(offset)
+            self._file.write(part)
+        except MemoryError:
+            self._file = io.BytesIO()  # one that could not grow counts as closed
+            self.size = 0
+            self._is_large = False
+            raise
         self.size = max(self.size, end)
 
     def take(self, size: int | None = None) -> bytes:

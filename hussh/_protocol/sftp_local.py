@@ -13,8 +13,8 @@ import os
 import stat as modes
 from typing import Protocol
 
-from .in_use import InUse
 from .growing import GrowingBytes
+from .in_use import InUse
 
 __all__ = ["FileSink", "FileSource", "MemorySink", "MemorySource", "Sink", "Source"]
 

@@ -36,7 +36,6 @@ from tests.support.hostile import (
 )
 from tests.support.hostile_catalogue import length_field, short_body, until
 from tests.support.hostile_crypto import CtrHmac
-
 from tests.support.hostile_wire import Fields, kexinit, string
 
 LONG = bool(os.environ.get("HUSSH_LONG"))
@@ -226,6 +225,8 @@ def part_of_a_block(victim: Victim) -> None:
 
     with HostileServer(polite(after_auth=act), **WITH_ETM) as server:
         refused(victim.meet(server, "echo never", timeout=3000, **WITH_ETM))
+
+
 def long_messages(victim: Victim) -> None:
     """0050: a banner of more than 35 KB was "broken or tampered"; see test_long_packets.py."""
     with HostileServer(polite(banner="x" * 100_000)) as server:

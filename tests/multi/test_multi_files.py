@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from hussh.errors import OutputLimitExceeded, SFTPExistsError, SFTPIsDirectoryError, SFTPNotFoundError
+from hussh.errors import (
+    OutputLimitExceeded,
+    SFTPExistsError,
+    SFTPIsDirectoryError,
+    SFTPNotFoundError,
+)
 from hussh.multi_conn import MultiConnection
 from tests.multi.conftest import HOSTS, Multi
 from tests.support.sshd import Sshd
