@@ -10,9 +10,17 @@ from typing import Any, Literal
 
 from .._drive.pacing import HANDSHAKES
 from .._policy.multi_result import HostResult, MultiResult
-from .._policy.options import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS, Paths, PromptCallback
+from .._policy.options import (
+    CIPHERS,
+    HOST_KEYS,
+    KEY_EXCHANGE,
+    MACS,
+    BannerCallback,
+    Paths,
+    PromptCallback,
+)
 from .._policy.sftp import AnyPath
-from .arguments import check_command, check_on_result
+from .arguments import check_command, check_no_coroutine, check_on_result
 from .async_connection import AsyncConnection
 from .connection import Connection
 from .multi_async import AsyncMultiConnection
@@ -125,11 +133,15 @@ class MultiConnection:
         host_key_policy: str = "accept-unknown",
         agent: bool | str | os.PathLike[str] | None = None,
         prompt: PromptCallback | None = None,
+        on_banner: BannerCallback | None = None,
+        allow_empty_password: bool = False,
         compression: bool = False,
         ciphers: Sequence[str] = CIPHERS,
         key_exchange: Sequence[str] = KEY_EXCHANGE,
         macs: Sequence[str] = MACS,
         host_key_algorithms: Sequence[str] = HOST_KEYS,
+        sftp_requests: int | None = None,
+        sftp_open_files: int | None = None,
         loops: int | None = None,
         handshakes: int = HANDSHAKES,
         progress: bool = False,
@@ -163,11 +175,15 @@ class MultiConnection:
             "host_key_policy": host_key_policy,
             "agent": agent,
             "prompt": prompt,
+            "on_banner": on_banner,
+            "allow_empty_password": allow_empty_password,
             "compression": compression,
             "ciphers": ciphers,
             "key_exchange": key_exchange,
             "macs": macs,
             "host_key_algorithms": host_key_algorithms,
+            "sftp_requests": sftp_requests,
+            "sftp_open_files": sftp_open_files,
         }
         return cls(
             shared_auth(hosts, options),
@@ -309,6 +325,7 @@ class MultiConnection:
         *,
         timeout: float | None = None,
         on_result: OnResult | None = None,
+        max_output: int | None = None,
     ) -> MultiResult:
         """Fetch a file from all hosts.
 
@@ -318,11 +335,14 @@ class MultiConnection:
                 `stdout`, and exactly its `stdout_bytes`.
             timeout: **seconds** for one host; None: the connection's; 0: no limit.
             on_result: see `execute`.
+            max_output: most bytes of one host, without a local_path; a host whose file has
+                more has failed with an OutputLimitExceeded, and the first ones as its `stdout`.
 
         Returns:
             The contents, or "Ok", as `stdout` of each host.
         """
-        return self._run(self._crew.transfer(*read(remote_path, local_path, timeout)), on_result)
+        work = self._crew.transfer(*read(remote_path, local_path, timeout, max_output))
+        return self._run(work, on_result)
 
     def sftp_write(
         self,
@@ -415,7 +435,7 @@ class MultiConnection:
                 results[index] = result
                 display.add(result)
                 if on_result is not None:
-                    on_result(result.host, result)
+                    check_no_coroutine(on_result(result.host, result), "on_result")
         return MultiResult(result for result in results if result is not None)
 
     def _stream(self, work: Work) -> Generator[tuple[str, HostResult], None, None]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import Any
 
+from .._policy.result import SSHResult
 from .._policy.sftp import (
     FILE_MOST,
     AnyPath,
@@ -31,7 +32,7 @@ from .._protocol.sftp_resume import ResumedSink
 from .._protocol.sftp_transfer import Way, download, upload
 from .._protocol.sftp_tree import TreeOptions
 from .._protocol.sftp_wire import Name, setting
-from ..errors import SFTPError, SFTPTimeout, SFTPUnavailable
+from ..errors import OutputLimitExceeded, SFTPError, SFTPTimeout, SFTPUnavailable
 from .plan import Plan
 
 __all__ = [
@@ -131,14 +132,31 @@ def get(
     return download(sftp, encode_path(remote), sink, way, monotonic, _callback(progress))
 
 
-def fetch(sftp: Sftp, remote: AnyPath, progress: Progress | None, limit: str) -> Op[bytes]:
-    """Into memory."""
-    return _fetch(sftp, encode_path(remote), _callback(progress), limit)
+def fetch(
+    sftp: Sftp,
+    remote: AnyPath,
+    progress: Progress | None,
+    limit: str,
+    max_output: int | None = None,
+) -> Op[bytes]:
+    """Into memory; no more than `max_output` bytes, of which the error has what came."""
+    return _fetch(sftp, encode_path(remote), _callback(progress), limit, max_output)
 
 
-def _fetch(sftp: Sftp, remote: bytes, progress: Progress | None, limit: str) -> Op[bytes]:
+def _fetch(
+    sftp: Sftp, remote: bytes, progress: Progress | None, limit: str, max_output: int | None
+) -> Op[bytes]:
     sink = MemorySink()
-    yield from download(sftp, remote, sink, Way("read", remote, None, limit), monotonic, progress)
+    way = Way("read", remote, None, limit)
+    most = None if max_output is None else max_output + 1  # one more tells that there is more
+    yield from download(sftp, remote, sink, way, monotonic, progress, most=most)
+    if max_output is not None and len(sink.data) > max_output:
+        raise OutputLimitExceeded(
+            f"cannot read {decode_path(remote)!r}: it has more than {max_output} bytes "
+            "(max_output)",
+            result=SSHResult(sink.data[:max_output], truncated=True),
+            phase="sftp",
+        )
     return sink.data
 
 

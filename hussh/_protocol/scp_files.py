@@ -9,6 +9,7 @@ from .._native.link import Link
 from .._policy.sftp import AnyPath, decode_path, encode_path
 from . import scp
 from .core import Op
+from .growing import GrowingBytes
 
 __all__ = ["fetch", "fetch_file", "store", "store_file"]
 
@@ -19,9 +20,9 @@ def fetch(link: Link, remote: AnyPath) -> Op[bytes]:
 
 
 def _fetch(link: Link, remote: str) -> Op[bytes]:
-    memory = io.BytesIO()
-    yield from scp.receive(link, remote, memory.write)
-    return memory.getvalue()
+    memory = GrowingBytes()
+    yield from scp.receive(link, remote, memory.append)
+    return memory.take()
 
 
 def fetch_file(link: Link, remote: AnyPath, local: AnyPath) -> Op[None]:

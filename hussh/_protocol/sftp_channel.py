@@ -19,6 +19,7 @@ from typing import Protocol
 
 from .._native.constants import ChannelState
 from .._native.link import Channel, Link
+from .._policy.sftp_server import ServerLimits
 from .._policy.wire import string
 from ..errors import (
     ChannelRefused,
@@ -28,9 +29,10 @@ from ..errors import (
     SFTPUnavailable,
     printable,
 )
-from .channel import open_session
+from .channel import open_session, until_heard, was_unheard
 from .core import DeadlineExceeded, Need, Op, Progress
-from .sftp_machine import LONGEST, Machine, Request
+from .sftp_machine import LONGEST, Machine
+from .sftp_request import Request
 from .sftp_wire import Malformed
 
 __all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "arrived", "news",
@@ -85,17 +87,37 @@ class Opener(Protocol):
 
 
 class LinkOpener:
-    """Opens session channels on a link."""
+    """Opens session channels on a link, and tells `server` whether that is OpenSSH."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, server: ServerLimits | None = None) -> None:
         self.link = link
+        self.server = server or ServerLimits()
 
     def open(self) -> Op[Pipe]:
         try:
-            channel = yield from open_session(self.link, window=SFTP_WINDOW)
+            channel = yield from until_heard(self._ask)
         except ChannelRefused as error:
             raise SFTPUnavailable(f"no session for SFTP: {error.text}") from error
+        self.server.sshd_is_openssh = "-OpenSSH" in (self.link.banner or "")
         return ChannelPipe(channel)
+
+    def _ask(self, may_repeat: bool) -> Op[Channel | None]:
+        """A channel on which the server has answered us, or has closed; see `until_heard`."""
+        channel = yield from open_session(self.link, window=SFTP_WINDOW)
+        try:
+            if not channel.look().closed:
+                channel.request(b"subsystem", string(b"sftp"), want_reply=True)
+            # Some servers end the whole connection for data before this answer.
+            while not ((info := channel.look()).replies or info.closed):
+                self.link.check()
+                yield Progress(channel)
+        except BaseException:
+            channel.free()
+            raise
+        if may_repeat and was_unheard(channel):
+            channel.free()
+            return None
+        return channel
 
     def need(self) -> Need:
         return Progress(self.link)
@@ -105,13 +127,13 @@ class LinkOpener:
 
 
 class ChannelPipe:
-    """The SFTP subsystem on a session channel (RFC 4254 section 6.5)."""
+    """The SFTP subsystem on a session channel that was asked for it (RFC 4254 section 6.5)."""
 
     def __init__(self, channel: Channel) -> None:
         self.link = channel.link
         self.channel = channel
         self._need = Progress(channel)
-        self._asked = self._open = False
+        self._open = False
         self._stderr = b""
 
     def opened(self) -> bool:
@@ -120,11 +142,7 @@ class ChannelPipe:
         info = self.channel.look()
         if info.state == ChannelState.DEAD:
             raise SFTPUnavailable("the connection was lost")
-        if not self._asked and not info.closed:
-            self.channel.request(b"subsystem", string(b"sftp"), want_reply=True)
-            self._asked = True
-        # Some servers end the whole connection for data before this answer.
-        elif info.replies:
+        if info.replies:
             if info.failures & 1:
                 raise SFTPUnavailable("the server offers no SFTP (it refused the subsystem)")
             self._open = True
@@ -174,9 +192,9 @@ class SftpSession:
         broken: why nobody can use it any more; None: it can be used.
     """
 
-    def __init__(self, pipe: Pipe) -> None:
+    def __init__(self, pipe: Pipe, server: ServerLimits | None = None) -> None:
         self.pipe = pipe
-        self.machine = Machine()
+        self.machine = Machine(server)
         self.broken: str | None = None
         self._stepping = False
         self._heard = 0  # bytes
@@ -263,12 +281,20 @@ class Sftp:
 
     Args:
         opener: makes the streams to the server.
+        server: what the server bears; all sessions share it.
         standard_symlink: the server takes SYMLINK's paths in the order of the draft, not in
             OpenSSH's, which nearly everybody else has taken over.
     """
 
-    def __init__(self, opener: Opener, *, standard_symlink: bool = False) -> None:
+    def __init__(
+        self,
+        opener: Opener,
+        server: ServerLimits | None = None,
+        *,
+        standard_symlink: bool = False,
+    ) -> None:
         self._opener = opener
+        self.server = server or ServerLimits()
         self._opening = False  # somebody does; he may wait for others to leave room
         self._current: SftpSession | None = None
         self._left: list[SftpSession] = []  # those that were stuck when they were left, and are
@@ -298,7 +324,7 @@ class Sftp:
             else:
                 try:
                     self._opening = True
-                    session = SftpSession((yield from self._opener.open()))
+                    session = SftpSession((yield from self._opener.open()), self.server)
                     self._current = session
                 finally:
                     self._opening = False
@@ -324,13 +350,16 @@ def arrived(session: SftpSession, request: Request) -> Op[Request]:
 def news(session: SftpSession) -> Op[None]:
     """Wait until something may have come; a deadline that passes here makes the session doubtful.
 
-    A cancellation does not: it says nothing of how long an answer took.
+    A cancellation does not: it says nothing of how long an answer took.  Nor does a deadline
+    while the server has nothing to answer: one waited for others on this side.
     """
     session.check()
     try:
         yield session.pipe.need()
-    except DeadlineExceeded:
-        session.doubt()
+    except DeadlineExceeded as error:
+        error.unanswered = session.machine.in_flight
+        if error.unanswered:
+            session.doubt()
         raise
 
 

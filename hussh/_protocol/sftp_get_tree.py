@@ -77,19 +77,23 @@ class _GetTree(Tree):
 
     # -- jobs
 
-    def fill(self, folder: _Folder) -> Job:
-        """List a directory and begin everything in it."""
+    def fill(self, folder: _Folder, begun: frozenset[bytes] = frozenset()) -> Job:
+        """List a directory and begin everything in it but what has `begun` before."""
         crowd, count, size, empty = self.crowd, 0, 0, 0
         target = self.target(folder.parts)
         opened = crowd.ask(wire.OPENDIR, string(folder.remote))
+        new: list[bytes] = []
         try:
             yield opened
             if opened.status:
                 self.refuse(folder.remote, target, opened, folder.remote)
                 return
             while True:
-                reply = crowd.ask(wire.READDIR, string(opened.value))
+                reply = crowd.about(wire.READDIR, opened.value)
                 yield reply
+                if opened.value.is_lost:
+                    crowd.add(lambda: self.fill(folder, begun.union(new)))
+                    return
                 if reply.status:
                     if reply.status != FX_EOF:
                         self.refuse(folder.remote, target, reply, folder.remote)
@@ -101,7 +105,8 @@ class _GetTree(Tree):
                     self.fail(folder.remote, target, errno.EOVERFLOW, "its listing does not end")
                     return
                 for name in reply.value:
-                    if name.name not in (b".", b".."):
+                    if name.name not in (b".", b"..") and name.name not in begun:
+                        new.append(name.name)
                         self.begin(folder, name)
         finally:
             self.session.machine.abandon(opened)  # closes it
@@ -214,6 +219,13 @@ class _GetTree(Tree):
             yield read
         finally:
             machine.abandon(opened)  # closes it
+        if opened.value.is_lost:
+            crowd.add(lambda: self.file(path, parts, info))
+            return
+        if read.status not in (0, FX_EOF) and not self.session.machine.server.is_openssh:
+            # It may be that the server refuses to read past the end.
+            self.large.append(lambda: self.big(path, parts, info))
+            return
         if read.status not in (0, FX_EOF):
             self.refuse(path, self.target(parts), read, path)
             return

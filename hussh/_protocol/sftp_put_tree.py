@@ -17,6 +17,7 @@ from .sftp_channel import Sftp
 from .sftp_crowd import Job, Local
 from .sftp_local import FileSource
 from .sftp_ops import make_directories, set_attributes
+from .sftp_request import FileHandle
 from .sftp_transfer import Way, raise_told, upload
 from .sftp_tree import DEEPEST, Tree, TreeOptions, join
 from .sftp_wire import string
@@ -159,7 +160,7 @@ class _PutTree(Tree):
                 opened.tag = "write"
                 self.refuse(path, target, opened, target)
                 return
-            handle: bytes = opened.value
+            handle: FileHandle = opened.value
         except GeneratorExit:
             machine.abandon(opened)
             raise
@@ -168,9 +169,12 @@ class _PutTree(Tree):
             asked.append(machine.write(handle, 0, data, crowd.box, crowd.current))
         setting = self.setting(info)
         if setting != wire.setting():
-            asked.append(crowd.ask(wire.FSETSTAT, string(handle) + setting))
+            asked.append(crowd.about(wire.FSETSTAT, handle, setting))
         asked.append(machine.close(handle, crowd.box, crowd.current))
         yield from crowd.wait(*asked)
+        if handle.is_lost:
+            crowd.add(lambda: self.file(path, target, info))
+            return
         for request in asked:
             if request.status != FX_OK:
                 self.refuse(path, target, request, target)

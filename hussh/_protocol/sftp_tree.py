@@ -15,8 +15,8 @@ from ..errors import HusshError, SFTPError
 from .core import Op
 from .sftp_channel import Sftp, SftpSession
 from .sftp_crowd import Crowd
-from .sftp_machine import Request
 from .sftp_ops import explained
+from .sftp_request import Request
 
 __all__ = ["DEEPEST", "Tree", "TreeOptions", "join"]
 
