@@ -57,7 +57,7 @@ class Request:
     """
 
     __slots__ = ("kind", "id", "done", "status", "text", "value", "size", "pool", "box", "tag",
-                 "abandoned", "expects", "parse")  # fmt: skip
+                 "abandoned", "expects", "parse", "reply")  # fmt: skip
 
     def __init__(
         self, kind: int, number: int, box: deque[Request] | None, tag: Any, expects: bool
@@ -75,6 +75,7 @@ class Request:
         self.abandoned = False
         self.expects = expects
         self.parse: Callable[[bytes], Any] | None = None
+        self.reply = _REPLIES.get(kind)
 
 
 class Machine:
@@ -119,11 +120,20 @@ class Machine:
         return request
 
     def extended(
-        self, name: bytes, body: bytes, parse: Callable[[bytes], Any] | None = None
+        self,
+        name: bytes,
+        body: bytes,
+        parse: Callable[[bytes], Any] | None = None,
+        *,
+        reply: int = wire.EXTENDED_REPLY,
     ) -> Request:
-        """Queue a request of an extension; `parse` makes its value, None: a status is all."""
+        """Queue a request of an extension; `parse` makes its value, None: a status is all.
+
+        `reply` is the type of the message that brings the value.
+        """
         request = self._new(wire.EXTENDED, None, None, parse is not None)
         request.parse = parse
+        request.reply = reply
         body = string(name) + body
         self.out.append(HEAD.pack(len(body) + 5, wire.EXTENDED, request.id) + body)
         return request
@@ -290,7 +300,7 @@ class Machine:
             if request.status == FX_OK and request.expects:
                 raise Malformed("success, but not what was asked for")
             self._done(request, None)
-        elif kind != _REPLIES.get(request.kind) or not request.expects:
+        elif kind != request.reply or not request.expects:
             raise Malformed(f"a reply of type {kind} to a request of type {request.kind}")
         elif kind == wire.DATA:
             self._data(request, message)

@@ -426,6 +426,10 @@ def upload(
         meter.total = source.size
         handle = yield from _open_for_writing(sftp, path, way, keep=resume)
         start = (yield from upload_start(handle, source)) if resume else 0
+        if start < 0:
+            yield from handle.close()
+            start = 0
+            handle = yield from _open_for_writing(sftp, path, way, keep=False)
         transfer = Upload(handle, source, way)
         transfer.next = transfer.done = start
         size = yield from transfer.run(meter)
