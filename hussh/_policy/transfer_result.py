@@ -6,7 +6,9 @@ The directory methods of `_api` return it; it can be pickled.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
+
+from .sftp import FailedPath
 
 __all__ = ["TransferResult"]
 
@@ -35,8 +37,8 @@ class TransferResult(tuple[list[str], list[str]]):
         return self[0]
 
     @property
-    def failed(self) -> list[str]:
-        return self[1]
+    def failed(self) -> list[FailedPath]:
+        return cast("list[FailedPath]", self[1])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (*self, self.warnings)

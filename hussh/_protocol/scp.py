@@ -217,7 +217,8 @@ def send(link: Link, path: str, mode: int, size: int, source: Callable[[int], by
             yield from write(channel, part)
         yield from write(channel, b"\0")
         yield from peer.stored()
-        channel.eof()
+        with contextlib.suppress(ChannelError):  # all is there; it need not wait for our end
+            channel.eof()
         yield from wait(channel)
     finally:
         channel.free()

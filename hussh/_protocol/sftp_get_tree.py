@@ -37,6 +37,9 @@ MOST_IN_TREE = 4_000_000
 MOST_TREE_BYTES = 1 << 30
 #: Bytes of a path; no file system takes as many.
 LONGEST_PATH = 64 * 1024
+#: Directories that are listed at the same time, and bytes of the answers that this may bring at
+#: once: taking them apart must not keep a time limit waiting.
+MOST_LISTINGS, LISTED_AT_ONCE = 32, 512 * 1024
 #: Directories whose attributes are set in one go.
 SETTLED = 64
 
@@ -131,6 +134,9 @@ class _GetTree(Tree):
         self.folders: list[tuple[_Folder, int | None, Times | None]] = []
         self.names = 0
         self.bytes = 0
+        self.listings = 0  # that are under way
+        self.largest = 1  # bytes of the largest answer of a listing so far
+        self.parked: list[_Folder] = []  # made here, and to be listed when others are
 
     def target(self, parts: tuple[bytes, ...]) -> bytes:
         return os.path.join(self.beneath.path, *parts)
@@ -150,7 +156,19 @@ class _GetTree(Tree):
     # -- jobs
 
     def fill(self, folder: _Folder) -> Job:
-        """List a directory and begin everything in it."""
+        """List a directory and begin everything in it; later, if many are being listed."""
+        if self.listings >= max(2, min(MOST_LISTINGS, LISTED_AT_ONCE // self.largest)):
+            self.parked.append(folder)
+            return
+        self.listings += 1
+        try:
+            yield from self.read_list(folder)
+        finally:
+            self.listings -= 1
+            if self.parked:
+                self.crowd.add(partial(self.fill, self.parked.pop()), soon=True)
+
+    def read_list(self, folder: _Folder) -> Job:
         crowd, count, size, empty = self.crowd, 0, 0, 0
         path, target = folder.path(), self.target(folder.parts())
         opened = crowd.ask(wire.OPENDIR, string(path))
@@ -166,6 +184,8 @@ class _GetTree(Tree):
                     if reply.status != FX_EOF:
                         self.refuse(path, target, reply, path)
                     return
+                self.largest = max(self.largest, reply.size)
+                crowd.work += len(reply.value)
                 count += len(reply.value)
                 size += reply.size
                 empty = 0 if reply.value else empty + 1
