@@ -355,10 +355,11 @@ class CommandTimeout(HusshError, TimeoutError, RuntimeError):
 
 
 class OutputLimitExceeded(HusshError, OSError, RuntimeError):
-    """A command wrote more than ``max_output``; it was told to stop.
+    """A command wrote more than ``max_output``, and was told to stop; or a file has more.
 
     Attributes:
-        result: an ``SSHResult`` with the output up to the limit and status -1.
+        result: an ``SSHResult`` with the output up to the limit and status -1; of a file its
+            first bytes as ``stdout_bytes``.
     """
 
     default_phase = "exec"

@@ -43,7 +43,9 @@ __all__ = [
     "check_interval",
     "check_key_path",
     "check_known_hosts",
+    "check_ceiling",
     "check_max_output",
+    "check_memory_only",
     "check_number",
     "check_on_result",
     "check_password",
@@ -190,6 +192,23 @@ def check_max_output(max_output: object) -> int | None:
     if max_output < 0:
         raise ValueError("max_output must not be negative")
     return max_output
+
+
+def check_memory_only(max_output: object, local_path: object) -> None:
+    """Raises ValueError for a limit of bytes in memory where a local file takes them."""
+    if check_max_output(max_output) is not None and local_path is not None:
+        raise ValueError("max_output= is for reading into memory, without a local_path")
+
+
+def check_ceiling(value: object, argument: str) -> int | None:
+    """A number of things that may be under way at once, at least 1; None: no ceiling."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{argument} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{argument} must be at least 1")
+    return value
 
 
 def check_position(position: object) -> int | None:

@@ -84,6 +84,10 @@ class AsyncConnection(AsyncFiles):
         compression: zlib, from after the login on.
         ciphers, key_exchange, macs, host_key_algorithms: names to offer, best
             first, instead of the defaults.
+        sftp_requests: most SFTP requests under way at once; None: 64 at a server
+            that is not known to bear more, see docs/files.md.
+        sftp_open_files: most files that SFTP has open at once; None: as many as
+            the server bears.
 
     Raises (on connecting):
         AuthenticationError, HostKeyError, ConnectError, JumpRefused,
@@ -117,6 +121,8 @@ class AsyncConnection(AsyncFiles):
         key_exchange: Sequence[str] = KEY_EXCHANGE,
         macs: Sequence[str] = MACS,
         host_key_algorithms: Sequence[str] = HOST_KEYS,
+        sftp_requests: int | None = None,
+        sftp_open_files: int | None = None,
     ) -> None:
         if key_path is not None and private_key is not None:
             raise TypeError("key_path and private_key are aliases; provide only one")
@@ -140,6 +146,8 @@ class AsyncConnection(AsyncFiles):
             key_exchange=key_exchange,
             macs=macs,
             host_key_algorithms=host_key_algorithms,
+            sftp_requests=sftp_requests,
+            sftp_open_files=sftp_open_files,
             defaults_failed=DEFAULTS_FAILED,
         )
         self._prepare(plan, check_number(timeout, "seconds"))

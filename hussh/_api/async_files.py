@@ -10,10 +10,10 @@ from .._policy.sftp import AnyPath
 from .._policy.transfer_result import TransferResult
 from .._protocol import scp_files as scp
 from .._protocol.core import Op
-from .._protocol.sftp_channel import LinkOpener, Sftp
+from .._protocol.sftp_channel import Sftp
 from ..errors import SFTPError
 from . import sftp_calls as calls
-from .arguments import file_bytes
+from .arguments import check_memory_only, file_bytes
 from .async_sftp import AsyncSFTP
 from .async_sftp_file import open_over
 from .async_sftp_run import AsyncRunner
@@ -32,6 +32,7 @@ from .sftp_calls import (
     not_begun,
     one_server,
 )
+from .sftp_run import new_sftp
 
 __all__ = ["AsyncFiles"]
 
@@ -96,13 +97,17 @@ class AsyncFiles:
         progress: Progress | None = None,
         timeout: float | None = None,
         resume: bool = False,
+        max_output: int | None = None,
     ) -> str | bytes:
         """Fetch a file."""
+        check_memory_only(max_output, local_path)
         if local_path is None:
             if resume:
                 raise ValueError("resume= needs a local_path")
             hop = self._live()
-            data = await self.sftp.get_bytes(remote_path, progress=progress, timeout=timeout)
+            data = await self.sftp.get_bytes(
+                remote_path, progress=progress, timeout=timeout, max_output=max_output
+            )
             return contents(data, encoding, remote_path, hop, "sftp")
         await self.sftp.get(
             remote_path, local_path, progress=progress, timeout=timeout, resume=resume
@@ -215,5 +220,5 @@ class AsyncFiles:
         """What this session keeps of SFTP; opens nothing yet."""
         session = self._live()
         if self._sftp is None or self._sftp[0] is not session:
-            self._sftp = session, Sftp(LinkOpener(session.link))
+            self._sftp = session, new_sftp(session.link, self._plan.target)
         return self._sftp[1]

@@ -15,6 +15,7 @@ from .._protocol.sftp_channel import Sftp
 from .._protocol.sftp_links import symlink
 from .._protocol.sftp_makedirs import make_directories
 from . import sftp_calls as calls
+from .arguments import check_max_output
 from .async_sftp_file import AsyncScandirIterator, AsyncSFTPFile, open_buffered
 from .async_sftp_run import AsyncHasFiles, AsyncRunner
 from .documented import details_of
@@ -180,10 +181,16 @@ class AsyncSFTP:
         return await self._run(op, "download", timeout)
 
     async def get_bytes(
-        self, remote: AnyPath, *, progress: Progress | None = None, timeout: float | None = None
+        self,
+        remote: AnyPath,
+        *,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+        max_output: int | None = None,
     ) -> bytes:
-        """The contents of a remote file."""
-        op = calls.fetch(self._sftp, remote, progress, self._bound.limit(timeout)[1])
+        """The contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
+        most = check_max_output(max_output)
+        op = calls.fetch(self._sftp, remote, progress, self._bound.limit(timeout)[1], most)
         return await self._run(op, "download", timeout)
 
     async def put(

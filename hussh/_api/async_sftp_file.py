@@ -323,7 +323,7 @@ class AsyncScandirIterator(AsyncClosing):
 
     async def _open(self) -> ops.Listing | None:
         if self._listing is None and not self._over:
-            op = ops.open_directory(self._run.sftp, self._path)
+            op = ops.open_directory(self._run.sftp, self._path, lasting=True)
             self._listing = await self._run(op, "list")
         return self._listing
 

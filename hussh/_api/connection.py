@@ -24,11 +24,11 @@ from .._protocol import scp_files as scp
 from .._protocol.core import Op
 from .._protocol.execute import execute
 from .._protocol.process import Pty, start
-from .._protocol.sftp_channel import LinkOpener, Sftp
 from ..errors import SFTPError
 from .arguments import (
     check_command,
     check_max_output,
+    check_memory_only,
     check_number,
     check_pty,
     check_wait,
@@ -51,6 +51,7 @@ from .sftp_calls import (
     one_server,
 )
 from .sftp_file import open_over
+from .sftp_run import new_sftp
 from .shell import InteractiveShell
 from .tail import FileTailer
 
@@ -94,6 +95,10 @@ class Connection(Closing):
         compression: zlib, from after the login on.
         ciphers, key_exchange, macs, host_key_algorithms: names to offer, best
             first, instead of the defaults.
+        sftp_requests: most SFTP requests under way at once; None: 64 at a server
+            that is not known to bear more, see docs/files.md.
+        sftp_open_files: most files that SFTP has open at once; None: as many as
+            the server bears.
 
     Raises:
         AuthenticationError, HostKeyError, ConnectError, JumpRefused,
@@ -123,6 +128,8 @@ class Connection(Closing):
         key_exchange: Sequence[str] = KEY_EXCHANGE,
         macs: Sequence[str] = MACS,
         host_key_algorithms: Sequence[str] = HOST_KEYS,
+        sftp_requests: int | None = None,
+        sftp_open_files: int | None = None,
     ) -> None:
         self._session: Session | None = None
         self._plan = make_plan(
@@ -145,6 +152,8 @@ class Connection(Closing):
             key_exchange=key_exchange,
             macs=macs,
             host_key_algorithms=host_key_algorithms,
+            sftp_requests=sftp_requests,
+            sftp_open_files=sftp_open_files,
         )
         self._options = self._plan.target
         self._timeout = _milliseconds(timeout) or 0
@@ -155,7 +164,7 @@ class Connection(Closing):
             self._timeout / 1000 or None,
             f" after {self._timeout} ms",
         )
-        self._sftp = Sftp(LinkOpener(self._session.link))
+        self._sftp = new_sftp(self._session.link, self._options)
 
     # -- what it was made with
 
@@ -348,6 +357,7 @@ class Connection(Closing):
         progress: Progress | None = None,
         timeout: int | None = None,
         resume: bool = False,
+        max_output: int | None = None,
     ) -> str | bytes:
         """Fetch a file.
 
@@ -357,6 +367,7 @@ class Connection(Closing):
             progress: called with the bytes so far and in all; see `SFTP.get`.
             timeout: **milliseconds**; None: the connection's; 0: no limit.
             resume: keep what `local_path` has of the file, see `SFTP.get`.
+            max_output: most bytes to return, without a local_path; None: no limit.
 
         Returns:
             ``"Ok"`` if `local_path` was given, else the contents.
@@ -364,12 +375,17 @@ class Connection(Closing):
         Raises:
             SFTPError (an OSError, also FileNotFoundError … where that fits), SFTPTimeout,
             SFTPUnavailable; NotText: the contents are not text in that encoding.
+            OutputLimitExceeded: the file has more than `max_output` bytes; its `.result` has
+                the first ones as `stdout_bytes`.
         """
+        check_memory_only(max_output, local_path)
         if local_path is None:
             if resume:
                 raise ValueError("resume= needs a local_path")
             hop = self._live()
-            data = self.sftp.get_bytes(remote_path, progress=progress, timeout=timeout)
+            data = self.sftp.get_bytes(
+                remote_path, progress=progress, timeout=timeout, max_output=max_output
+            )
             return contents(data, encoding, remote_path, hop, "sftp")
         self.sftp.get(remote_path, local_path, progress=progress, timeout=timeout, resume=resume)
         return "Ok"

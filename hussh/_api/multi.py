@@ -130,6 +130,8 @@ class MultiConnection:
         key_exchange: Sequence[str] = KEY_EXCHANGE,
         macs: Sequence[str] = MACS,
         host_key_algorithms: Sequence[str] = HOST_KEYS,
+        sftp_requests: int | None = None,
+        sftp_open_files: int | None = None,
         loops: int | None = None,
         handshakes: int = HANDSHAKES,
         progress: bool = False,
@@ -168,6 +170,8 @@ class MultiConnection:
             "key_exchange": key_exchange,
             "macs": macs,
             "host_key_algorithms": host_key_algorithms,
+            "sftp_requests": sftp_requests,
+            "sftp_open_files": sftp_open_files,
         }
         return cls(
             shared_auth(hosts, options),
@@ -309,6 +313,7 @@ class MultiConnection:
         *,
         timeout: float | None = None,
         on_result: OnResult | None = None,
+        max_output: int | None = None,
     ) -> MultiResult:
         """Fetch a file from all hosts.
 
@@ -318,11 +323,14 @@ class MultiConnection:
                 `stdout`, and exactly its `stdout_bytes`.
             timeout: **seconds** for one host; None: the connection's; 0: no limit.
             on_result: see `execute`.
+            max_output: most bytes of one host, without a local_path; a host whose file has
+                more has failed with an OutputLimitExceeded, and the first ones as its `stdout`.
 
         Returns:
             The contents, or "Ok", as `stdout` of each host.
         """
-        return self._run(self._crew.transfer(*read(remote_path, local_path, timeout)), on_result)
+        work = self._crew.transfer(*read(remote_path, local_path, timeout, max_output))
+        return self._run(work, on_result)
 
     def sftp_write(
         self,

@@ -121,9 +121,10 @@ class AsyncMultiConnection:
         *,
         timeout: float | None = None,
         on_result: AsyncOnResult | None = None,
+        max_output: int | None = None,
     ) -> MultiResult:
         """Fetch a file from all hosts; see `MultiConnection.sftp_read`."""
-        work = self._crew.transfer(*read(remote_path, local_path, timeout))
+        work = self._crew.transfer(*read(remote_path, local_path, timeout, max_output))
         return await self._run(work, on_result)
 
     async def sftp_write(

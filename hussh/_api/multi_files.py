@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from .._policy.sftp import AnyPath, encode_path
 from ..errors import SFTPExistsError
+from .arguments import check_memory_only
 from .async_connection import AsyncConnection
 
 __all__ = ["LocalPath", "Move", "read", "write", "write_data"]
@@ -29,8 +30,14 @@ Move = tuple[
 ]
 
 
-def read(remote_path: AnyPath, local_path: LocalPath | None, timeout: float | None) -> Move:
+def read(
+    remote_path: AnyPath,
+    local_path: LocalPath | None,
+    timeout: float | None,
+    max_output: int | None = None,
+) -> Move:
     encode_path(remote_path)
+    check_memory_only(max_output, local_path)
     if local_path is not None and not callable(local_path):
         _real(local_path)  # or its TypeError, before anything is opened
     taken: dict[bytes, list[str]] = {}
@@ -38,7 +45,9 @@ def read(remote_path: AnyPath, local_path: LocalPath | None, timeout: float | No
     async def move(connection: AsyncConnection, left: float | None) -> bytes | str:
         to = local_path(connection.host) if callable(local_path) else local_path
         with contextlib.nullcontext() if to is None else _taking(to, [connection.host], taken):
-            return await connection.sftp_read(remote_path, to, encoding=None, timeout=left)
+            return await connection.sftp_read(
+                remote_path, to, encoding=None, timeout=left, max_output=max_output
+            )
 
     return "sftp_read", timeout, move
 

@@ -27,6 +27,7 @@ from .._policy.route import (
 from .arguments import (
     check_agent,
     check_algorithms,
+    check_ceiling,
     check_interval,
     check_key_path,
     check_known_hosts,
@@ -80,6 +81,8 @@ def make_plan(
     key_exchange: Sequence[str],
     macs: Sequence[str],
     host_key_algorithms: Sequence[str],
+    sftp_requests: int | None = None,
+    sftp_open_files: int | None = None,
     defaults_failed: str = DEFAULTS_FAILED,
 ) -> Plan[C]:
     """Check all arguments.
@@ -104,6 +107,8 @@ def make_plan(
         known_hosts=check_known_hosts(known_hosts, host_key_policy),
         keepalive_interval=check_interval(keepalive_interval),
         algorithms=check_algorithms(key_exchange, host_key_algorithms, ciphers, macs, compression),
+        sftp_requests=check_ceiling(sftp_requests, "sftp_requests"),
+        sftp_open_files=check_ceiling(sftp_open_files, "sftp_open_files"),
         defaults_failed=defaults_failed,
     )
     command = None if is_none(proxy_command) else proxy_command

@@ -16,6 +16,7 @@ from .._protocol import sftp_ops as ops
 from .._protocol.sftp_links import symlink
 from .._protocol.sftp_makedirs import make_directories
 from . import sftp_calls as calls
+from .arguments import check_max_output
 from .sftp_calls import Preserve, Progress
 from .sftp_file import ScandirIterator, open_buffered
 from .sftp_run import HasFiles, Runner
@@ -188,10 +189,16 @@ class SFTP:
         return self._run(op, "download", timeout)
 
     def get_bytes(
-        self, remote: AnyPath, *, progress: Progress | None = None, timeout: int | None = None
+        self,
+        remote: AnyPath,
+        *,
+        progress: Progress | None = None,
+        timeout: int | None = None,
+        max_output: int | None = None,
     ) -> bytes:
-        """The contents of a remote file."""
-        op = calls.fetch(self._sftp, remote, progress, self._run.limit(timeout)[1])
+        """The contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
+        most = check_max_output(max_output)
+        op = calls.fetch(self._sftp, remote, progress, self._run.limit(timeout)[1], most)
         return self._run(op, "download", timeout)
 
     def put(

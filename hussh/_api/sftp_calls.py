@@ -12,6 +12,7 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import Any, Literal
 
+from .._policy.result import SSHResult
 from .._policy.sftp import (
     FILE_MOST,
     AnyPath,
@@ -33,7 +34,7 @@ from .._protocol.sftp_resume import ResumedSink
 from .._protocol.sftp_transfer import Way, download, upload
 from .._protocol.sftp_tree import TreeOptions
 from .._protocol.sftp_wire import Name, setting
-from ..errors import SFTPError, SFTPTimeout, SFTPUnavailable
+from ..errors import OutputLimitExceeded, SFTPError, SFTPTimeout, SFTPUnavailable
 from .plan import Plan
 
 __all__ = [
@@ -141,15 +142,34 @@ def get(
     return at_home(sftp, encode_path(remote), copy)
 
 
-def fetch(sftp: Sftp, remote: AnyPath, progress: Progress | None, limit: str) -> Op[bytes]:
-    """Into memory."""
+def fetch(
+    sftp: Sftp,
+    remote: AnyPath,
+    progress: Progress | None,
+    limit: str,
+    max_output: int | None = None,
+) -> Op[bytes]:
+    """Into memory; no more than `max_output` bytes, of which the error has what came."""
     tell = _callback(progress)
-    return at_home(sftp, encode_path(remote), lambda path: _fetch(sftp, path, tell, limit))
+    return at_home(
+        sftp, encode_path(remote), lambda path: _fetch(sftp, path, tell, limit, max_output)
+    )
 
 
-def _fetch(sftp: Sftp, remote: bytes, progress: Progress | None, limit: str) -> Op[bytes]:
+def _fetch(
+    sftp: Sftp, remote: bytes, progress: Progress | None, limit: str, max_output: int | None
+) -> Op[bytes]:
     sink = MemorySink()
-    yield from download(sftp, remote, sink, Way("read", remote, None, limit), monotonic, progress)
+    way = Way("read", remote, None, limit)
+    most = None if max_output is None else max_output + 1  # one more tells that there is more
+    yield from download(sftp, remote, sink, way, monotonic, progress, most=most)
+    if max_output is not None and len(sink.data) > max_output:
+        raise OutputLimitExceeded(
+            f"cannot read {decode_path(remote)!r}: it has more than {max_output} bytes "
+            "(max_output)",
+            result=SSHResult(sink.data[:max_output], truncated=True),
+            phase="sftp",
+        )
     return sink.data
 
 

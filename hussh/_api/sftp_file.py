@@ -237,7 +237,7 @@ class ScandirIterator(Closing, Iterator[SFTPDirEntry]):
         self._folder: Any = os.fspath(path)
         self._found: list[Name] = []
         self._listing: ops.Listing | None = None
-        self._listing = run(ops.open_directory(run.sftp, encode_path(path)), "list")
+        self._listing = run(ops.open_directory(run.sftp, encode_path(path), lasting=True), "list")
 
     def __iter__(self) -> ScandirIterator:
         return self

@@ -11,15 +11,24 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .._drive.connect import Session
 from .._drive.session import Hop
+from .._native.link import Link
+from .._policy.options import Options
+from .._policy.sftp_server import ServerLimits
 from .._protocol import sftp_ops as ops
 from .._protocol.core import Op
-from .._protocol.sftp_channel import Sftp
+from .._protocol.sftp_channel import LinkOpener, Sftp
 from .arguments import check_number
 
-__all__ = ["BaseRunner", "HasFiles", "Runner"]
+__all__ = ["BaseRunner", "HasFiles", "Runner", "new_sftp"]
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hop[Any])
+
+
+def new_sftp(link: Link, target: Options) -> Sftp:
+    """What a connection keeps of SFTP on its last link; opens nothing yet."""
+    server = ServerLimits(target.sftp_requests, target.sftp_open_files)
+    return Sftp(LinkOpener(link, server), server)
 
 
 class BaseRunner(Generic[H]):

@@ -140,6 +140,9 @@ class Options:
     keepalive_interval: float = 0
     #: The argv whose stdin and stdout reach this hop; only the first hop may have one.
     proxy_command: tuple[str, ...] | None = None
+    #: Ceilings for SFTP, which only the last hop has: requests under way, and open files.
+    sftp_requests: int | None = None
+    sftp_open_files: int | None = None
     #: How an error says that; the two APIs of 0.3.3 worded it differently.
     defaults_failed: str = DEFAULTS_FAILED
 

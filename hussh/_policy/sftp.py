@@ -24,6 +24,7 @@ __all__ = [
     "FILE_MOST",
     "FX_EOF",
     "FX_FAILURE",
+    "FX_LOCAL",
     "FX_OK",
     "AnyPath",
     "FailedPath",
@@ -34,11 +35,14 @@ __all__ = [
     "errno_of",
     "file_error",
     "kept_text",
+    "unanswered_text",
 ]
 
 AnyPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 
 FX_OK, FX_EOF, FX_FAILURE = 0, 1, 4
+#: In place of a status of the server's: the request was refused on this machine.
+FX_LOCAL = -1
 
 #: No file system has offsets and sizes of so many bytes (off_t).
 FILE_MOST = 1 << 63
@@ -123,6 +127,18 @@ def kept_text(transferred: int, *, kept: bool = True) -> str:
     return f"; {transferred} bytes had been transferred{' and are kept' if kept else ''}"
 
 
+def unanswered_text(requests: int) -> str:
+    """How a time-out says how many requests the server left without an answer."""
+    if not requests:
+        return ""
+    if requests == 1:
+        return "; 1 request is unanswered"
+    return (
+        f"; {requests} requests are unanswered "
+        "(a server that loses some of them needs a lower sftp_requests=)"
+    )
+
+
 def encode_path(path: AnyPath) -> bytes:
     """A path as it travels: bytes as they are, text as UTF-8.
 
@@ -168,6 +184,8 @@ class SFTPLimits:
     read: int = 32 * 1024
     write: int = 32 * 1024
     open_handles: int = 64
+    #: Whether the server told `open_handles`.
+    tells_handles: bool = False
 
     #: Above this nothing gets faster, and a server's buffer must hold it.
     MOST = 256 * 1024
@@ -181,6 +199,7 @@ class SFTPLimits:
             self.write = max(512, min(write, room, self.MOST))
         if handles:
             self.open_handles = max(1, min(handles, 1 << 16))
+            self.tells_handles = True
 
 
 class FailedPath(str):

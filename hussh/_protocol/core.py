@@ -72,6 +72,8 @@ class DeadlineExceeded(Exception):
     """
 
     said = waiting = ""
+    #: SFTP requests that the server had not answered.
+    unanswered = 0
 
     def __init__(self, phase: str | None = None) -> None:
         super().__init__(phase)

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from .._native.constants import ChannelState
 from .._native.link import Channel, Link
+from .._policy.sftp_server import ServerLimits
 from .._policy.wire import string
 from ..errors import (
     ChannelRefused,
@@ -30,7 +31,8 @@ from ..errors import (
 )
 from .channel import open_session
 from .core import DeadlineExceeded, Need, Op, Progress
-from .sftp_machine import LONGEST, Machine, Request
+from .sftp_machine import LONGEST, Machine
+from .sftp_request import Request
 from .sftp_wire import Malformed
 
 __all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "arrived", "news",
@@ -85,16 +87,18 @@ class Opener(Protocol):
 
 
 class LinkOpener:
-    """Opens session channels on a link."""
+    """Opens session channels on a link, and tells `server` whether that is OpenSSH."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, server: ServerLimits | None = None) -> None:
         self.link = link
+        self.server = server or ServerLimits()
 
     def open(self) -> Op[Pipe]:
         try:
             channel = yield from open_session(self.link, window=SFTP_WINDOW)
         except ChannelRefused as error:
             raise SFTPUnavailable(f"no session for SFTP: {error.text}") from error
+        self.server.sshd_is_openssh = "-OpenSSH" in (self.link.banner or "")
         return ChannelPipe(channel)
 
     def need(self) -> Need:
@@ -174,9 +178,9 @@ class SftpSession:
         broken: why nobody can use it any more; None: it can be used.
     """
 
-    def __init__(self, pipe: Pipe) -> None:
+    def __init__(self, pipe: Pipe, server: ServerLimits | None = None) -> None:
         self.pipe = pipe
-        self.machine = Machine()
+        self.machine = Machine(server)
         self.broken: str | None = None
         self._stepping = False
         self._heard = 0  # bytes
@@ -263,6 +267,7 @@ class Sftp:
 
     Args:
         opener: makes the streams to the server.
+        server: what the server bears; all sessions share it.
 
     Attributes:
         home: what ``~`` stands for (see `sftp_home`); None: nobody has asked yet.
@@ -270,8 +275,9 @@ class Sftp:
             not in OpenSSH's; None: not known yet (see `sftp_links`).
     """
 
-    def __init__(self, opener: Opener) -> None:
+    def __init__(self, opener: Opener, server: ServerLimits | None = None) -> None:
         self._opener = opener
+        self.server = server or ServerLimits()
         self._opening = False  # somebody does; he may wait for others to leave room
         self._current: SftpSession | None = None
         self._left: list[SftpSession] = []  # those that were stuck when they were left, and are
@@ -302,7 +308,7 @@ class Sftp:
             else:
                 try:
                     self._opening = True
-                    session = SftpSession((yield from self._opener.open()))
+                    session = SftpSession((yield from self._opener.open()), self.server)
                     self._current = session
                 finally:
                     self._opening = False
@@ -328,13 +334,16 @@ def arrived(session: SftpSession, request: Request) -> Op[Request]:
 def news(session: SftpSession) -> Op[None]:
     """Wait until something may have come; a deadline that passes here makes the session doubtful.
 
-    A cancellation does not: it says nothing of how long an answer took.
+    A cancellation does not: it says nothing of how long an answer took.  Nor does a deadline
+    while the server has nothing to answer: one waited for others on this side.
     """
     session.check()
     try:
         yield session.pipe.need()
-    except DeadlineExceeded:
-        session.doubt()
+    except DeadlineExceeded as error:
+        error.unanswered = session.machine.in_flight
+        if error.unanswered:
+            session.doubt()
         raise
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from .core import Blocking, Op
 from .sftp_channel import SftpSession, news
-from .sftp_machine import Request
+from .sftp_request import Request
 
 __all__ = ["Crowd", "Job", "Local"]
 
@@ -65,6 +65,10 @@ class Crowd:
         """A request of the job that runs now; to be yielded."""
         return self.session.machine.request(kind, body, self.box, self.current)
 
+    def about(self, kind: int, handle: bytes, more: bytes = b"") -> Request:
+        """The same about an open file or directory."""
+        return self.session.machine.about(kind, handle, more, self.box, self.current)
+
     def wait(self, *requests: Request) -> Generator[Request, Any, None]:
         """For jobs: until all of these are done."""
         for request in requests:
@@ -83,7 +87,7 @@ class Crowd:
                 while box:
                     request = box.popleft()
                     ready.append((request.tag, request, None))
-                room = len(session.machine.out) < BACKLOG
+                room = session.machine.backlog < BACKLOG
                 while room and self._waiting and len(self._running) < most:
                     job = self._waiting.popleft()()
                     self._running[job] = None

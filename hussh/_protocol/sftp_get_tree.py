@@ -22,8 +22,8 @@ from .core import Blocking, Op
 from .sftp_beneath import Beneath, BeneathSink, Times
 from .sftp_channel import Sftp
 from .sftp_crowd import Job, Local
-from .sftp_machine import Request
 from .sftp_ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, failed, real_path
+from .sftp_request import Request
 from .sftp_transfer import Way, download, raise_told
 from .sftp_tree import DEEPEST, Tree, TreeOptions
 from .sftp_types import inquired, kind_of, told_type
@@ -136,7 +136,9 @@ class _GetTree(Tree):
         self.bytes = 0
         self.listings = 0  # that are under way
         self.largest = 1  # bytes of the largest answer of a listing so far
-        self.parked: list[_Folder] = []  # made here, and to be listed when others are
+        self.parked: list[
+            tuple[_Folder, frozenset[bytes]]
+        ] = []  # made here, and to be listed when others are
 
     def target(self, parts: tuple[bytes, ...]) -> bytes:
         return os.path.join(self.beneath.path, *parts)
@@ -155,31 +157,38 @@ class _GetTree(Tree):
 
     # -- jobs
 
-    def fill(self, folder: _Folder) -> Job:
-        """List a directory and begin everything in it; later, if many are being listed."""
+    def fill(self, folder: _Folder, begun: frozenset[bytes] = frozenset()) -> Job:
+        """List a directory and begin everything in it but what has `begun` before.
+
+        Later, if many are being listed.
+        """
         if self.listings >= max(2, min(MOST_LISTINGS, LISTED_AT_ONCE // self.largest)):
-            self.parked.append(folder)
+            self.parked.append((folder, begun))
             return
         self.listings += 1
         try:
-            yield from self.read_list(folder)
+            yield from self.read_list(folder, begun)
         finally:
             self.listings -= 1
             if self.parked:
-                self.crowd.add(partial(self.fill, self.parked.pop()), soon=True)
+                self.crowd.add(partial(self.fill, *self.parked.pop()), soon=True)
 
-    def read_list(self, folder: _Folder) -> Job:
+    def read_list(self, folder: _Folder, begun: frozenset[bytes]) -> Job:
         crowd, count, size, empty = self.crowd, 0, 0, 0
         path, target = folder.path(), self.target(folder.parts())
         opened = crowd.ask(wire.OPENDIR, string(path))
+        new: list[bytes] = []
         try:
             yield opened
             if opened.status:
                 self.refuse(path, target, opened, path)
                 return
             while True:
-                reply = crowd.ask(wire.READDIR, string(opened.value))
+                reply = crowd.about(wire.READDIR, opened.value)
                 yield reply
+                if opened.value.is_lost:
+                    crowd.add(partial(self.fill, folder, begun.union(new)))
+                    return
                 if reply.status:
                     if reply.status != FX_EOF:
                         self.refuse(path, target, reply, path)
@@ -194,7 +203,8 @@ class _GetTree(Tree):
                     return
                 self.count(folder, reply)
                 for name in reply.value:
-                    if name.name not in (b".", b".."):
+                    if name.name not in (b".", b"..") and name.name not in begun:
+                        new.append(name.name)
                         self.begin(folder, path, name)
         finally:
             self.session.machine.abandon(opened)  # closes it
@@ -316,6 +326,13 @@ class _GetTree(Tree):
             yield read
         finally:
             machine.abandon(opened)  # closes it
+        if opened.value.is_lost:
+            crowd.add(partial(self.file, folder, name, info))
+            return
+        if read.status not in (0, FX_EOF) and not self.session.machine.server.is_openssh:
+            # It may be that the server refuses to read past the end.
+            self.large.append(partial(self.big, folder, name, info))
+            return
         if read.status not in (0, FX_EOF):
             self.refuse(path, self.target(parts), read, path)
             return

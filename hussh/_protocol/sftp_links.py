@@ -21,8 +21,8 @@ from . import sftp_wire as wire
 from .core import Op
 from .sftp_channel import Sftp, SftpSession, wait
 from .sftp_home import START, expanded
-from .sftp_machine import Request
 from .sftp_ops import explained, real_path
+from .sftp_request import Request
 from .sftp_wire import string
 
 __all__ = ["link_body", "make_link", "symlink"]

@@ -36,6 +36,9 @@ class Source(Protocol):
         They are valid until the next call.
         """
 
+    def may_restart(self) -> bool:
+        """Whether it can be read from the beginning again."""
+
     def close(self) -> None:
         """Let go; a second call does nothing."""
 
@@ -50,6 +53,9 @@ class Sink(Protocol):
 
     def write(self, parts: list[Part]) -> None:
         """Store bytes at their offsets, in any order."""
+
+    def may_restart(self) -> bool:
+        """Whether what was stored can be written over."""
 
     def end(self, size: int) -> None:
         """Keep the first `size` bytes and let go; a second call does nothing."""
@@ -67,6 +73,9 @@ class MemorySource:
     def read(self, offset: int, size: int, count: int) -> list[memoryview]:
         end = min(offset + size * count, len(self._data))
         return [self._data[at : min(at + size, end)] for at in range(offset, end, size)]
+
+    def may_restart(self) -> bool:
+        return True
 
     def close(self) -> None:
         return
@@ -89,6 +98,9 @@ class MemorySink:
         for offset, data in parts:
             self._file.seek(offset)
             self._file.write(data)
+
+    def may_restart(self) -> bool:
+        return True
 
     def end(self, size: int) -> None:
         self._file.truncate(size)
@@ -144,6 +156,9 @@ class FileSource:
             offset += size
         return found
 
+    def may_restart(self) -> bool:
+        return self._seekable
+
     def close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -193,6 +208,9 @@ class FileSink:
                 offset += n
                 data = data[n:]
             self._at = offset
+
+    def may_restart(self) -> bool:
+        return self._seekable
 
     def end(self, size: int) -> None:
         self._ended = True

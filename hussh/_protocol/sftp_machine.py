@@ -13,7 +13,11 @@ them are there.  Bytes to go out stand in `out`; whoever moves them must not
 reorder or drop any.  A payload in `out` must not be changed while it is there.
 
 A request may be abandoned: its reply is thrown away when it comes, and a handle
-that it brings is closed.  Nothing here waits, and nothing knows files.
+that it brings is closed.  One that was not sent yet is not sent at all.
+
+No more requests are sent than the server bears (`ServerLimits`); the others are held
+back in their order until replies come.  OPENs have a queue of their own before that one,
+see `sftp_open_files`.  Nothing here waits, and nothing knows files.
 """
 
 from __future__ import annotations
@@ -23,59 +27,18 @@ from collections.abc import Callable
 from typing import Any
 
 from .._policy.sftp import FX_OK, SFTPLimits
+from .._policy.sftp_server import ServerLimits
 from ..errors import printable
 from . import sftp_wire as wire
+from .sftp_open_files import OpenFiles, refuse_lost
+from .sftp_request import OPENS, Buffer, FileHandle, Request
 from .sftp_wire import HEAD, RANGE, U32, Malformed, string
 
-__all__ = ["LONGEST", "Buffer", "Machine", "Request"]
-
-Buffer = bytes | bytearray | memoryview
+__all__ = ["LONGEST", "Machine"]
 
 #: Longest message that is accepted: OpenSSH sends 256 KiB, and we ask for no more data than that.
 LONGEST = SFTPLimits.MOST + 64 * 1024
 STAGE = 32 * 1024
-
-_REPLIES = {
-    wire.OPEN: wire.HANDLE, wire.OPENDIR: wire.HANDLE, wire.READ: wire.DATA,
-    wire.READDIR: wire.NAME, wire.REALPATH: wire.NAME, wire.READLINK: wire.NAME,
-    wire.STAT: wire.ATTRS, wire.LSTAT: wire.ATTRS, wire.FSTAT: wire.ATTRS,
-    wire.EXTENDED: wire.EXTENDED_REPLY,
-}  # fmt: skip
-
-
-class Request:
-    """One request and what became of it.
-
-    Attributes:
-        done: whether the reply has come.
-        status: its SSH_FX_* code; 0 where the reply brought a value.
-        text: what the server says to the status.
-        value: a handle, attributes, a list of `Name`, data (a memoryview), or what
-            `parse` made of an extended reply; None for a mere status.
-        size: bytes that were asked for or are written; of a list of names, those it took.
-        tag: whatever its maker wants to remember.
-    """
-
-    __slots__ = ("kind", "id", "done", "status", "text", "value", "size", "pool", "box", "tag",
-                 "abandoned", "expects", "parse", "reply")  # fmt: skip
-
-    def __init__(
-        self, kind: int, number: int, box: deque[Request] | None, tag: Any, expects: bool
-    ) -> None:
-        self.kind = kind
-        self.id = number
-        self.done = False
-        self.status = FX_OK
-        self.text = ""
-        self.value: Any = None
-        self.size = 0
-        self.pool: list[bytearray] | None = None
-        self.box = box
-        self.tag = tag
-        self.abandoned = False
-        self.expects = expects
-        self.parse: Callable[[bytes], Any] | None = None
-        self.reply = _REPLIES.get(kind)
 
 
 class Machine:
@@ -86,14 +49,21 @@ class Machine:
         ready: whether the server has said which version it speaks.
         extensions: what it offers beyond version 3, by name.
         limits: how large requests may be.
+        server: what else the server bears.
+        files: what is open, and the OPENs that wait until something is closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, server: ServerLimits | None = None) -> None:
         self.out: deque[Buffer] = deque([U32.pack(5) + bytes([wire.INIT]) + U32.pack(3)])
         self.ready = False
         self.version = 0
         self.extensions: dict[bytes, bytes] = {}
         self.limits = SFTPLimits()
+        self.server = server or ServerLimits()
+        self._most = self.server.most_requests
+        self.files = OpenFiles(self.server)
+        self._told: int | None = None  # files that limits@openssh.com says may be open
+        self._held: deque[Request] = deque()  # to be sent when replies have come
         self._pending: dict[int, Request] = {}
         self._next = 0
         self._ask_limits: Request | None = None
@@ -107,17 +77,45 @@ class Machine:
 
     @property
     def in_flight(self) -> int:
+        """Requests that were sent and not answered."""
         return len(self._pending)
+
+    @property
+    def backlog(self) -> int:
+        """Pieces of messages that wait to be sent; while there are any, more should wait, too."""
+        return len(self.out) + len(self._held)
 
     # -- requests
 
     def request(
-        self, kind: int, body: bytes, box: deque[Request] | None = None, tag: Any = None
+        self,
+        kind: int,
+        body: bytes,
+        box: deque[Request] | None = None,
+        tag: Any = None,
+        *,
+        lasting: bool = False,
     ) -> Request:
-        """Queue a request.  With `box` it is also put there when it is done."""
-        request = self._new(kind, box, tag, kind in _REPLIES)
-        self.out.append(HEAD.pack(len(body) + 5, kind, request.id) + body)
-        return request
+        """Queue a request.  With `box` it is also put there when it is done.
+
+        Args:
+            lasting: of an OPEN or OPENDIR: a user decides how long it stays open, so that
+                nobody else may wait for its end.
+        """
+        request = Request(kind, body, box, tag)
+        request.lasting = lasting
+        return self._submit(request)
+
+    def about(
+        self,
+        kind: int,
+        handle: bytes,
+        more: bytes = b"",
+        box: deque[Request] | None = None,
+        tag: Any = None,
+    ) -> Request:
+        """Queue a request about an open file or directory, such as FSTAT or READDIR."""
+        return self._submit(Request(kind, string(handle) + more, box, tag, handle=handle))
 
     def extended(
         self,
@@ -125,18 +123,18 @@ class Machine:
         body: bytes,
         parse: Callable[[bytes], Any] | None = None,
         *,
+        handle: bytes | None = None,
         reply: int = wire.EXTENDED_REPLY,
     ) -> Request:
         """Queue a request of an extension; `parse` makes its value, None: a status is all.
 
         `reply` is the type of the message that brings the value.
         """
-        request = self._new(wire.EXTENDED, None, None, parse is not None)
+        request = Request(wire.EXTENDED, string(name) + body, None, None, handle=handle)
+        request.expects = parse is not None
         request.parse = parse
         request.reply = reply
-        body = string(name) + body
-        self.out.append(HEAD.pack(len(body) + 5, wire.EXTENDED, request.id) + body)
-        return request
+        return self._submit(request)
 
     def read(
         self,
@@ -148,12 +146,11 @@ class Machine:
         pool: list[bytearray] | None = None,
     ) -> Request:
         """Ask for `size` bytes; what comes lies in a buffer of `pool`, if there is one."""
-        request = self._new(wire.READ, box, tag, True)
+        body = string(handle) + RANGE.pack(offset, size)
+        request = Request(wire.READ, body, box, tag, handle=handle)
         request.size = size
         request.pool = pool
-        body = HEAD.pack(len(handle) + 21, wire.READ, request.id)
-        self.out.append(body + string(handle) + RANGE.pack(offset, size))
-        return request
+        return self._submit(request)
 
     def write(
         self,
@@ -163,18 +160,15 @@ class Machine:
         box: deque[Request] | None = None,
         tag: Any = None,
     ) -> Request:
-        """Write data, which is not copied: leave it alone while `out` is not empty."""
-        request = self._new(wire.WRITE, box, tag, False)
+        """Write data, which is not copied: leave it alone while there is a `backlog`."""
         size = len(data)
+        body = string(handle) + RANGE.pack(offset, size)
+        request = Request(wire.WRITE, body, box, tag, data=data, handle=handle)
         request.size = size
-        head = HEAD.pack(len(handle) + 21 + size, wire.WRITE, request.id)
-        head += string(handle) + RANGE.pack(offset, size)
-        # In one step: an interrupt must not leave a head without its data.
-        self.out.extend((head, data))
-        return request
+        return self._submit(request)
 
     def close(self, handle: bytes, box: deque[Request] | None = None, tag: Any = None) -> Request:
-        return self.request(wire.CLOSE, string(handle), box, tag)
+        return self.about(wire.CLOSE, handle, b"", box, tag)
 
     def abandon(self, request: Request) -> None:
         """Nobody waits for it any more; a handle that it brought or will bring is closed."""
@@ -189,13 +183,77 @@ class Machine:
         """Close a handle; nobody cares when."""
         self.close(handle).abandoned = True
 
-    def _new(self, kind: int, box: deque[Request] | None, tag: Any, expects: bool) -> Request:
+    def _submit(self, request: Request) -> Request:
+        handle = request.handle
+        if request.kind in OPENS:
+            if self.files.has_room(self._told):
+                self._queue(request)
+            else:
+                self.files.add(request)
+                self._open_more()
+        elif handle is not None and handle.is_lost:
+            self._done(request, None)
+        else:
+            if handle is not None and request.kind == wire.CLOSE:
+                handle.closes += 1
+            self._queue(request)
+        return request
+
+    def _queue(self, request: Request) -> None:
+        if not self._held and len(self._pending) < self._most:
+            self._send(request)
+        else:
+            self._held.append(request)
+            self._send_held()
+
+    def _send_held(self) -> None:
+        """Send what may be sent now."""
+        held = self._held
+        while held and len(self._pending) < self._most:
+            request = held.popleft()
+            if request.abandoned and request.kind != wire.CLOSE:
+                if request.kind in OPENS:
+                    self.files.not_sent()
+            elif request.done:  # failed meanwhile: its handle is lost
+                pass
+            else:
+                self._send(request)
+
+    def _send(self, request: Request) -> None:
         number = self._next
         while number in self._pending:  # after 2**32 of them
             number = (number + 1) & 0xFFFFFFFF
         self._next = (number + 1) & 0xFFFFFFFF
-        request = self._pending[number] = Request(kind, number, box, tag, expects)
-        return request
+        request.id = number
+        self._pending[number] = request
+        body, data = request.body, request.data
+        if request.kind not in OPENS:  # those may have to be sent again
+            request.body = b""
+        if data is None:
+            self.out.append(HEAD.pack(len(body) + 5, request.kind, number) + body)
+            return
+        request.data = None
+        # In one step: an interrupt must not leave a head without its data.
+        self.out.extend((HEAD.pack(len(body) + 5 + len(data), request.kind, number) + body, data))
+
+    def _open_more(self) -> None:
+        """Send the OPENs for which there is room now; fail those for which there will be none."""
+        while (request := self.files.take(self._told)) is not None:
+            if request.status:
+                self._done(request, None)
+            else:
+                self._queue(request)
+
+    def _close_both(self, handle: FileHandle) -> None:
+        """Close a lost handle, and the file that has it, too."""
+        for held in self._held:
+            if held.handle is handle and held.kind != wire.CLOSE:
+                self._done(held, None)
+        for _ in range(1 if handle.closes else 2):
+            request = Request(wire.CLOSE, string(handle), None, None, handle=handle)
+            request.abandoned = True
+            handle.closes += 1
+            self._queue(request)
 
     # -- bytes of the server
 
@@ -327,23 +385,56 @@ class Machine:
         if size > request.size:
             raise Malformed(f"{size} bytes of data where {request.size} were asked for")
         if request.abandoned:
+            self._send_held()
             return
         room = self._room(request, size)
         room[:] = message[9 : 9 + size]
         self._done(request, room)
 
     def _done(self, request: Request, value: Any) -> None:
+        """A request was answered, or failed without having been sent."""
         request.value = value
+        handle = request.handle
+        if request.kind in OPENS and self._is_to_be_sent_again(request):
+            request.id = -1
+            self._open_more()
+            self._send_held()
+            return
+        if handle is not None and handle.is_lost:
+            refuse_lost(request)
+        value = request.value
         request.done = True
         if request is self._ask_limits:
             self._ask_limits = None
             if value is not None:
                 self.limits.learn(*value)
+                self._told = self.limits.open_handles if self.limits.tells_handles else None
         if request.abandoned:
-            if request.kind in (wire.OPEN, wire.OPENDIR) and value is not None:
+            if request.kind in OPENS and value is not None:
                 self.forget(value)
         elif request.box is not None:
             request.box.append(request)
+        if request.id >= 0:
+            if handle is not None and request.kind == wire.CLOSE:
+                self.files.closed(handle)
+            if self.files.anybody_waits:
+                self._open_more()
+            if self._held:
+                self._send_held()
+
+    def _is_to_be_sent_again(self, request: Request) -> bool:
+        """Note the answer to an OPEN; whether nobody is told of it, since it waits once more."""
+        if request.id < 0:  # refused here
+            return False
+        if request.value is None:
+            return self.files.refused(request)
+        handle, is_lost = self.files.opened(request, request.value)
+        if not is_lost:
+            request.value = handle
+            return False
+        request.value = None
+        self._close_both(handle)
+        return self.files.again(request)
 
     def _greeting(self, kind: int, message: memoryview) -> None:
         if kind != wire.VERSION:
@@ -352,5 +443,7 @@ class Machine:
         if self.version != 3:
             raise Malformed(f"version {self.version} of the protocol, we speak 3")
         self.ready = True
+        self.server.greeted(self.extensions)
+        self._most = self.server.most_requests
         if self.extensions.get(b"limits@openssh.com") == b"1":
             self._ask_limits = self.extended(b"limits@openssh.com", b"", wire.limits)

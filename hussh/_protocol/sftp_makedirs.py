@@ -16,8 +16,8 @@ from ..errors import SFTPError
 from .core import Op
 from .sftp_channel import Sftp
 from .sftp_home import expands_home
-from .sftp_machine import Request
 from .sftp_ops import make_directory
+from .sftp_request import Request
 from .sftp_types import inquired, is_directory, kind_of
 
 __all__ = ["make_directories"]

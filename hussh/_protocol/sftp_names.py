@@ -15,7 +15,7 @@ from . import sftp_ops as ops
 from .core import Op
 from .sftp_channel import Sftp
 from .sftp_home import expands_home
-from .sftp_machine import Request
+from .sftp_request import Request
 from .sftp_types import Kind, inquired, kind_of, told_type
 from .sftp_wire import Name
 

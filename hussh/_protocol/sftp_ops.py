@@ -16,18 +16,20 @@ from .._policy.remote_path import check_name, is_name
 from .._policy.sftp import (
     FX_EOF,
     FX_FAILURE,
+    FX_LOCAL,
     FX_OK,
     SFTPAttributes,
     decode_path,
     errno_of,
     file_error,
+    unanswered_text,
 )
 from ..errors import SFTPError, SFTPTimeout, printable
 from . import sftp_wire as wire
 from .core import DeadlineExceeded, Op
 from .sftp_channel import Sftp, SftpSession, arrived, wait
 from .sftp_home import expanded, expands_home
-from .sftp_machine import Request
+from .sftp_request import FileHandle, Request
 from .sftp_warnings import warn
 from .sftp_wire import Name, string
 
@@ -68,8 +70,9 @@ def within(op: Op[T], doing: str, limit: str) -> Op[T]:
     """An operation whose deadline is an SFTPTimeout.  `limit` words the time allowed."""
     try:
         return (yield from op)
-    except DeadlineExceeded:
-        raise SFTPTimeout(f"cannot {doing}: timed out{limit}", errno=errno.ETIMEDOUT) from None
+    except DeadlineExceeded as error:
+        text = f"cannot {doing}: timed out{limit}{unanswered_text(error.unanswered)}"
+        raise SFTPTimeout(text, errno=errno.ETIMEDOUT) from None
 
 
 class Handle:
@@ -77,15 +80,20 @@ class Handle:
 
     __slots__ = ("session", "id", "path", "closed")
 
-    def __init__(self, session: SftpSession, id: bytes, path: bytes) -> None:
+    def __init__(self, session: SftpSession, id: FileHandle, path: bytes) -> None:
         self.session = session
         self.id = id
         self.path = path
         self.closed = False
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server gave this handle to another file, too; see `sftp_open_files`."""
+        return self.id.is_lost
+
     def ask(self, kind: int, more: bytes, doing: str) -> Op[Request]:
         """A request about this handle that must succeed."""
-        request = self.session.machine.request(kind, string(self.id) + more)
+        request = self.session.machine.about(kind, self.id, more)
         yield from wait(self.session, request)
         if request.status:
             raise (yield from explained(self.session, request, doing, self.path))
@@ -100,7 +108,8 @@ class Handle:
         session = self.session
         if b"fsync@openssh.com" not in session.machine.extensions:
             raise file_error(errno.EOPNOTSUPP, "sync", self.path)
-        request = session.machine.extended(b"fsync@openssh.com", string(self.id))
+        body = string(self.id)
+        request = session.machine.extended(b"fsync@openssh.com", body, handle=self.id)
         yield from wait(session, request)
         if request.status:
             raise (yield from explained(session, request, "sync", self.path))
@@ -133,6 +142,9 @@ def explained(
     `look_at` is the path at the server that the request was about, if that is neither
     the second nor the first path.
     """
+    if request.errno is not None:
+        status = None if request.status == FX_LOCAL else request.status
+        return file_error(request.errno, doing, path, path2, said=request.text, status=status)
     code = errno_of(request.status)
     vague = request.status in (FX_FAILURE, _NO_SUCH_FILE)
     # Some servers deny what is there already.
@@ -312,8 +324,7 @@ class Listing:
         session = self.handle.session
         while True:
             while not self._over and len(self._asked) < self._ahead:
-                body = string(self.handle.id)
-                self._asked.append(session.machine.request(wire.READDIR, body))
+                self._asked.append(session.machine.about(wire.READDIR, self.handle.id))
             if not self._asked:
                 return []
             request = yield from arrived(session, self._asked[0])
@@ -355,9 +366,10 @@ class Listing:
 
 
 @expands_home
-def open_directory(sftp: Sftp, path: bytes) -> Op[Listing]:
+def open_directory(sftp: Sftp, path: bytes, *, lasting: bool = False) -> Op[Listing]:
+    """Open a directory; `lasting`: a user decides how long it stays open."""
     session = yield from sftp.session()
-    request = session.machine.request(wire.OPENDIR, string(path))
+    request = session.machine.request(wire.OPENDIR, string(path), lasting=lasting)
     yield from wait(session, request)
     if request.status:
         raise (yield from explained(session, request, "list", path))
@@ -366,22 +378,28 @@ def open_directory(sftp: Sftp, path: bytes) -> Op[Listing]:
 
 def list_names(sftp: Sftp, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
     """What `pick` makes of every entry but "." and ".."."""
-    listing = yield from open_directory(sftp, path)
-    try:
-        found: list[Any] = []
-        while names := (yield from listing.more()):
-            found += map(pick, names)
-            if len(found) > MOST_NAMES:
-                raise SFTPError(
-                    f"{decode_path(path)!r} has more than {MOST_NAMES} entries; use scandir"
-                )
-            if listing.size > MOST_LISTED:
-                raise SFTPError(
-                    f"the list of {decode_path(path)!r} has more than {MOST_LISTED} bytes"
-                )
-        return found
-    finally:
-        listing.close()
+    while True:
+        listing = yield from open_directory(sftp, path)
+        try:
+            return (yield from _all_names(listing, path, pick))
+        except SFTPError:
+            if not listing.handle.is_lost:
+                raise
+        finally:
+            listing.close()
+
+
+def _all_names(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
+    found: list[Any] = []
+    while names := (yield from listing.more()):
+        found += map(pick, names)
+        if len(found) > MOST_NAMES:
+            raise SFTPError(
+                f"{decode_path(path)!r} has more than {MOST_NAMES} entries; use scandir"
+            )
+        if listing.size > MOST_LISTED:
+            raise SFTPError(f"the list of {decode_path(path)!r} has more than {MOST_LISTED} bytes")
+    return found
 
 
 # -- files
@@ -389,11 +407,11 @@ def list_names(sftp: Sftp, path: bytes, pick: Callable[[Name], Any]) -> Op[list[
 
 @expands_home
 def open_handle(sftp: Sftp, path: bytes, flags: int, mode: int | None = None) -> Op[Handle]:
-    """Open a file (FXF_* flags); `mode` is for one that is made."""
+    """Open a file (FXF_* flags) for as long as a user likes; `mode` is for one that is made."""
     session = yield from sftp.session()
     body = string(path) + wire.U32.pack(flags) + wire.setting(mode=mode)
     tag = "exclusive" if flags & wire.FXF_EXCL else "write" if flags & wire.FXF_WRITE else None
-    request = session.machine.request(wire.OPEN, body, tag=tag)
+    request = session.machine.request(wire.OPEN, body, tag=tag, lasting=True)
     yield from wait(session, request)
     if request.status != FX_OK:
         raise (yield from explained(session, request, "open", path))

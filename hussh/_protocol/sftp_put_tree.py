@@ -19,9 +19,9 @@ from .sftp_channel import Sftp, wait
 from .sftp_crowd import Job, Local
 from .sftp_links import link_body, make_link
 from .sftp_local import FileSource
-from .sftp_machine import Request
 from .sftp_makedirs import make_directories
 from .sftp_ops import remove
+from .sftp_request import FileHandle, Request
 from .sftp_transfer import Way, raise_told, upload
 from .sftp_tree import DEEPEST, Tree, TreeOptions
 from .sftp_types import inquired, kind_of
@@ -163,7 +163,7 @@ class _PutTree(Tree):
                 opened.tag = "write"
                 self.refuse(path, target, opened, target)
                 return
-            handle: bytes = opened.value
+            handle: FileHandle = opened.value
         except GeneratorExit:
             machine.abandon(opened)
             raise
@@ -172,9 +172,12 @@ class _PutTree(Tree):
             asked.append(machine.write(handle, 0, data, crowd.box, crowd.current))
         setting = self.setting(info)
         if setting != wire.setting():
-            kept = crowd.ask(wire.FSETSTAT, string(handle) + setting)
+            kept = crowd.about(wire.FSETSTAT, handle, setting)
         asked.append(machine.close(handle, crowd.box, crowd.current))
         yield from crowd.wait(*asked, *([kept] if kept is not None else []))
+        if handle.is_lost:
+            crowd.add(lambda: self.file(path, target, info))
+            return
         for request in asked:
             if request.status != FX_OK:
                 self.refuse(path, target, request, target)

@@ -12,8 +12,9 @@ from .._policy.sftp import FX_EOF
 from . import sftp_wire as wire
 from .core import Op
 from .sftp_channel import arrived, news
-from .sftp_machine import Request
+from .sftp_end import read_to_end
 from .sftp_ops import Handle, explained
+from .sftp_request import Request
 from .sftp_size import size_of
 
 __all__ = ["Stream"]
@@ -57,14 +58,12 @@ class Stream:
         session = self.handle.session
         machine = session.machine
         most = min(machine.limits.read, self._piece)
-        if self._ahead and self._ahead[0].tag == offset:
-            self._depth = min(max(self._depth * 2, most), AHEAD)
-        elif self._rest_at == offset and offset:
+        if not self._ahead or self._ahead[0].tag != offset:
             self.drop()
-            self._depth = max(self._depth, most)
-        else:
-            self.drop()
-            self._depth = 0
+        # What the caller asks for may be little (`read1`, text): the depth alone says how much
+        # is on its way.
+        sequential = offset == self._rest_at and offset > 0
+        self._depth = min(max(self._depth * 2, most), AHEAD) if sequential else 0
         if not self._ahead:
             self._ahead_end = offset
         need = max(size, self._depth)
@@ -76,6 +75,14 @@ class Stream:
             self._ahead_end += piece
         request = yield from arrived(session, self._ahead[0])
         self._ahead.popleft()
+        if request.status and request.status != FX_EOF:
+            self.drop()
+            handle = self.handle.id
+            last = yield from read_to_end(session, handle, offset, request)
+            if last is not None and not last.status:
+                exact: memoryview = last.value
+                return exact
+            request = last or request
         if request.status == FX_EOF or (not request.status and not request.value):
             self.drop()
             return memoryview(b"")
@@ -108,7 +115,7 @@ class Stream:
             while True:
                 session.step()
                 flying = self._confirm()
-                if not machine.out and flying < BEHIND:
+                if not machine.backlog and flying < BEHIND:
                     break
                 yield from news(session)
             piece = view[at : at + most]

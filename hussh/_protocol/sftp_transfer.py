@@ -20,14 +20,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
-from .._policy.sftp import FX_EOF, file_error, kept_text
+from .._policy.sftp import FILE_MOST, FX_EOF, FX_LOCAL, file_error, kept_text, unanswered_text
 from ..errors import HusshError, SFTPError, SFTPTimeout
 from . import sftp_wire as wire
 from .core import Blocking, DeadlineExceeded, Op
 from .sftp_channel import Sftp, news, wait
+from .sftp_end import promised_end
 from .sftp_local import Part, Sink, Source
-from .sftp_machine import Request
 from .sftp_ops import Handle, explained
+from .sftp_request import Request
 from .sftp_resume import ResumedSink, download_start, upload_start
 from .sftp_wire import string
 
@@ -116,7 +117,8 @@ class Way:
         if isinstance(error, DeadlineExceeded):
             told = file_error(
                 errno.ETIMEDOUT, self.doing, path, path2,
-                reason=f"timed out{self.limit}", kind=SFTPTimeout,
+                reason=f"timed out{self.limit}{unanswered_text(error.unanswered)}",
+                kind=SFTPTimeout,
             )  # fmt: skip
         elif isinstance(error, HusshError):
             told = error
@@ -159,14 +161,23 @@ class Download:
     """Fetches one open file into a sink."""
 
     def __init__(
-        self, handle: Handle, size: int | None, sink: Sink, flight: Flight, way: Way
+        self,
+        handle: Handle,
+        size: int | None,
+        sink: Sink,
+        flight: Flight,
+        way: Way,
+        most: int | None = None,
     ) -> None:
         self.way = way
+        self.most = FILE_MOST if most is None else most  # bytes to fetch, though there be more
         self.session = handle.session
         self.handle = handle
         self.sink = sink
         self.flight = flight
-        self.size = size or 0  # files of /proc and the like say 0 and have more
+        #: From here on an error is the end.
+        self.promised = promised_end(size, self.session.machine.server)
+        self.size = min(size or 0, self.most)  # files of /proc and the like say 0 and have more
         self.box: deque[Request] = deque()
         self.asked: set[Request] = set()  # and not stored yet
         self.again: list[tuple[int, int]] = []
@@ -207,7 +218,7 @@ class Download:
             offset = request.tag.offset
             if request is self.probing:
                 self.probing = None
-            if request.status and request.status != FX_EOF:
+            if request.status and not self.is_end(request):
                 failed = failed or request
             elif request.status or not request.value:  # no bytes at all: that is the end, too
                 self.asked.discard(request)
@@ -216,6 +227,12 @@ class Download:
                 parts.append((request, (offset, request.value)))
                 self.flight.arrived(len(request.value), request.tag.at)
         return parts, failed
+
+    def is_end(self, request: Request) -> bool:
+        """Whether a READ failed because there is nothing more."""
+        if request.status in (FX_EOF, FX_LOCAL):
+            return request.status == FX_EOF
+        return self.promised is not None and int(request.tag.offset) >= self.promised
 
     def ask(self) -> None:
         """Request what may be requested now."""
@@ -231,8 +248,9 @@ class Download:
             size = min(piece, self.size - self.next)
             self.request(self.next, size)
             self.next += size
-        if self.end is None and self.next >= self.size and self.probing is None:
-            self.probing = self.request(self.next, piece)  # is that really the end?
+        more = min(piece, self.most - self.next)
+        if self.end is None and self.next >= self.size and self.probing is None and more > 0:
+            self.probing = self.request(self.next, more)  # is that really the end?
         self.session.step()
 
     def request(self, offset: int, size: int) -> Request:
@@ -275,9 +293,16 @@ class Download:
 
 
 def download(
-    sftp: Sftp, path: bytes, sink: Sink, way: Way, clock: Clock, progress: Callback | None
+    sftp: Sftp,
+    path: bytes,
+    sink: Sink,
+    way: Way,
+    clock: Clock,
+    progress: Callback | None,
+    *,
+    most: int | None = None,
 ) -> Op[int]:
-    """Fetch a file; returns its size.
+    """Fetch a file, or its first `most` bytes; returns its size, or that of these.
 
     A `ResumedSink` keeps what it has of the file.  Raises SFTPError, ConnectionLost, what
     `progress` raises.
@@ -286,16 +311,26 @@ def download(
     transfer: Download | None = None
     handle: Handle | None = None
     try:
-        handle, size = yield from _open_for_reading(sftp, path, way)
-        meter.total = size
-        start = 0
-        if isinstance(sink, ResumedSink):
-            start = yield from download_start(handle, size, sink)
-        transfer = Download(handle, size, sink, Flight(clock), way)
-        transfer.next = transfer.done = start
-        if sink.blocks:
-            yield Blocking(lambda _: sink.begin())
-        end = yield from transfer.run(meter)
+        resumed = sink if isinstance(sink, ResumedSink) else None
+        begun = False
+        while True:
+            handle, size = yield from _open_for_reading(sftp, path, way)
+            meter.total = size
+            try:
+                start = (yield from download_start(handle, size, resumed)) if resumed else 0
+                transfer = Download(handle, size, sink, Flight(clock), way, most)
+                transfer.next = transfer.done = start
+                if sink.blocks and not begun:
+                    yield Blocking(lambda _: sink.begin())
+                begun = True
+                end = yield from transfer.run(meter)
+                break
+            except SFTPError:
+                if not handle.is_lost or not sink.may_restart():
+                    raise
+                resumed = None  # what came may be of another file: everything once more
+                if transfer is not None:
+                    transfer.give_up()
         if sink.blocks:
             yield Blocking(lambda _: sink.end(end))
         else:
@@ -323,7 +358,7 @@ def _open_for_reading(sftp: Sftp, path: bytes, way: Way) -> Op[tuple[Handle, int
         raise (yield from explained(session, request, way.doing, *way.paths, look_at=path))
     handle = Handle(session, request.value, path)
     try:
-        found = yield from wait(session, session.machine.request(wire.FSTAT, string(handle.id)))
+        found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
         attributes = found.value
         if attributes is not None and modes.S_ISDIR(attributes.st_mode):
             raise file_error(errno.EISDIR, way.doing, *way.paths)
@@ -361,7 +396,7 @@ class Upload:
             if self.over:
                 if not self.asked:
                     return self.next
-            elif not session.machine.out and self.in_flight < MOST_FLIGHT:
+            elif not session.machine.backlog and self.in_flight < MOST_FLIGHT:
                 yield from self.send()
                 continue
             if not self.box:
@@ -424,16 +459,25 @@ def upload(
     try:
         source = yield Blocking(lambda _: open_source())
         meter.total = source.size
-        handle = yield from _open_for_writing(sftp, path, way, keep=resume)
-        start = (yield from upload_start(handle, source)) if resume else 0
-        if start < 0:
-            yield from handle.close()
-            start = 0
-            handle = yield from _open_for_writing(sftp, path, way, keep=False)
-        transfer = Upload(handle, source, way)
-        transfer.next = transfer.done = start
-        size = yield from transfer.run(meter)
-        yield from handle.close()
+        while True:
+            handle = yield from _open_for_writing(sftp, path, way, keep=resume)
+            try:
+                start = (yield from upload_start(handle, source)) if resume else 0
+                if start < 0:  # something else is there, which opening empties
+                    yield from handle.close()
+                    resume = False
+                    continue
+                transfer = Upload(handle, source, way)
+                transfer.next = transfer.done = start
+                size = yield from transfer.run(meter)
+                yield from handle.close()
+                break
+            except SFTPError:
+                if not handle.is_lost or not source.may_restart():
+                    raise
+                resume = False  # what was sent may stand in another file: everything once more
+                if transfer is not None:
+                    transfer.give_up()
         yield from meter.report(size, final=True)
         return size
     except BaseException as error:

@@ -20,8 +20,8 @@ from . import sftp_wire as wire
 from .core import Op
 from .sftp_channel import Sftp, SftpSession
 from .sftp_crowd import Crowd
-from .sftp_machine import Request
 from .sftp_ops import explained
+from .sftp_request import Request
 from .sftp_types import Inquiry
 from .sftp_warnings import Refusals, warn
 

@@ -19,7 +19,7 @@ from .._policy.sftp import SFTPAttributes
 from . import sftp_wire as wire
 from .core import Op
 from .sftp_channel import Sftp, wait
-from .sftp_machine import Request
+from .sftp_request import Request
 from .sftp_wire import string
 
 __all__ = ["Inquiry", "Kind", "inquired", "is_directory", "kind_of", "told_type"]

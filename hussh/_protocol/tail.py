@@ -116,6 +116,8 @@ class Tail:
             state.stream.handle.forget()
 
     def _opened(self) -> Op[_State]:
+        if self._state is not None and self._state.stream.handle.is_lost:
+            self.close()
         if self._state is None:
             stream = Stream((yield from open_handle(self._sftp, self._path, FXF_READ)))
             began, before, seen = self._past

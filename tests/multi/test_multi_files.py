@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from hussh.errors import SFTPExistsError, SFTPIsDirectoryError, SFTPNotFoundError
+from hussh.errors import (
+    OutputLimitExceeded,
+    SFTPExistsError,
+    SFTPIsDirectoryError,
+    SFTPNotFoundError,
+)
 from hussh.multi_conn import MultiConnection
 from tests.multi.conftest import HOSTS, Multi
 from tests.support.sshd import Sshd
@@ -60,6 +65,20 @@ def test_a_host_that_fails_keeps_no_local_file(multi: Multi, many: Sshd, tmp_pat
     assert isinstance(without.error, SFTPNotFoundError)
     assert having.stdout == "Ok"
     assert (tmp_path / "here").read_text() == "text"
+
+
+def test_max_output(multi: Multi, many: Sshd, tmp_path: Path) -> None:
+    """A host whose file has more than `max_output` has failed, and its result has what came."""
+    (many.alice.files / "long").write_bytes(b"a" * 300_000)
+    (many.bob.files / "long").write_bytes(b"b" * 1000)
+    bob = {"host": HOSTS[1], "username": many.bob.name, "key_path": many.bob.key.path}
+    with multi([HOSTS[0], bob]) as connected:
+        long, short = connected.sftp_read("long", max_output=1000).values()
+        with pytest.raises(ValueError, match="max_output="):
+            connected.sftp_read("long", tmp_path / "here", max_output=1000)
+    assert isinstance(long.error, OutputLimitExceeded)
+    assert (long.status, long.truncated, long.stdout_bytes) == (-1, True, b"a" * 1000)
+    assert (short.status, short.stdout_bytes) == (0, b"b" * 1000)
 
 
 def test_what_takes_everybodys(multi: Multi, tmp_path: Path) -> None:

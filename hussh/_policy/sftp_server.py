@@ -1,0 +1,121 @@
+"""What one SFTP server bears: requests under way and open files, as told, learned and asked for.
+
+A connection has one `ServerLimits`, which all of its SFTP sessions share.  The SFTP machine
+asks it and tells it what the server refuses.  Nothing here speaks to a server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum
+
+from .sftp import FX_FAILURE
+
+__all__ = ["OpenRefusal", "ServerLimits", "classify_open_refusal"]
+
+#: Requests under way at a server that is not known to bear more; OpenSSH's client has as many.
+DEFAULT_REQUESTS = 64
+UNBOUNDED = 1 << 32
+
+_TOO_MANY = re.compile(
+    r"too many (open )?(files?|handles?|descriptors?)|too many open"
+    r"|\b(one|single) (open )?(file|handle)|\b(file|handle)s? at a time"
+    r"|\b(files?|handles?|descriptors?) limit|limit (of|on|for) (open|file|handle|concurrent)"
+    r"|(maximum|max\.?) (number of )?(open|simultaneous|concurrent|file)"
+    r"|\b(out of|no (more|free|available|spare)) (file )?(handles?|descriptors?)"
+    r"|(another|other) file is (already |still )?open"
+    r"|\bEMFILE\b|\bENFILE\b|file table overflow",
+    re.IGNORECASE,
+)
+_NO_SUCH_FILE = 2
+
+
+class OpenRefusal(Enum):
+    """What the refusal of an OPEN or OPENDIR says about the files that are open already."""
+
+    NOTHING = 0
+    MAYBE_TOO_MANY = 1
+    TOO_MANY = 2
+
+
+def classify_open_refusal(status: int, text: str) -> OpenRefusal:
+    """Tell whether a refusal may be about the number of open files.
+
+    Args:
+        status: the SSH_FX_* number.  OpenSSH's server says FAILURE for EMFILE, as it does
+            for much else; others say PERMISSION_DENIED.
+        text: the server's words.
+    """
+    if status != _NO_SUCH_FILE and _TOO_MANY.search(text):
+        return OpenRefusal.TOO_MANY
+    return OpenRefusal.MAYBE_TOO_MANY if status == FX_FAILURE else OpenRefusal.NOTHING
+
+
+class ServerLimits:
+    """What one server bears.
+
+    Args:
+        requests: ceiling of the user for requests under way (`sftp_requests=`), or None.
+        open_files: ceiling of the user for open files (`sftp_open_files=`), or None.
+
+    Attributes:
+        sshd_is_openssh: whether the SSH banner says OpenSSH; its SFTP server may be another.
+        is_openssh: whether the SFTP server is OpenSSH's.
+        learned: open files at which the server refused another one; None: it has not.
+        gives_handles_twice: whether it gave one handle to two open files.  From then on
+            never more than one file may be open.
+    """
+
+    def __init__(
+        self,
+        requests: int | None = None,
+        open_files: int | None = None,
+    ) -> None:
+        self.requests = requests
+        self.open_files = open_files
+        self.sshd_is_openssh = False
+        self.is_openssh = False
+        self._tells_limits = False
+        self.learned: int | None = None
+        self.gives_handles_twice = False
+
+    def greeted(self, extensions: Mapping[bytes, bytes]) -> None:
+        """Learn what the server offers at the beginning of a session."""
+        # It has offered this for longer than limits@openssh.com, and hardly anybody else does.
+        self.is_openssh = self.sshd_is_openssh and b"fstatvfs@openssh.com" in extensions
+        self._tells_limits = b"limits@openssh.com" in extensions
+
+    @property
+    def most_requests(self) -> int:
+        """Requests that may be under way at once.
+
+        OpenSSH reads no more than it can work on and leaves the rest in the channel, so there
+        only the bytes in flight of each transfer count.
+        """
+        if self.requests is not None:
+            return self.requests
+        return UNBOUNDED if self.is_openssh or self._tells_limits else DEFAULT_REQUESTS
+
+    def most_open_files(self, told: int | None) -> int:
+        """Files that may be open at once; `told`: what limits@openssh.com says."""
+        if self.gives_handles_twice:
+            return 1
+        most = UNBOUNDED if told is None else told
+        if self.open_files is not None and self.open_files < most:
+            most = self.open_files
+        return most if self.learned is None or most < self.learned else self.learned
+
+    def refused_at(self, open_files: int) -> None:
+        """Learn that the server refused one more when it had so many files open."""
+        most = max(1, open_files)
+        self.learned = most if self.learned is None else min(self.learned, most)
+
+    def why_no_more(self, open_files: int) -> str | None:
+        """Why one more file must not even be asked for; None: the server may decide."""
+        held = f"{open_files} {'is' if open_files == 1 else 'are'} open already"
+        if self.gives_handles_twice:
+            return f"{held}, and this server gives the handle of an open file to another one"
+        if self.open_files is not None and open_files >= self.open_files:
+            return f"{held}, and sftp_open_files={self.open_files} allows no more"
+        return None
