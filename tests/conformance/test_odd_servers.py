@@ -305,9 +305,8 @@ async def test_a_hostile_tree_is_bounded(
 ) -> None:
     """100 folders in each, for ever: a time limit ends that, and so does the number of names."""
     conn = await on(client, odd_server(sshd_factory, "endless=100"))
-    with pytest.raises(SFTPTimeout) as late:
+    with pytest.raises(SFTPTimeout):
         await conn.sftp_get_dir("top", tmp_path / "one", timeout=0.5)
-    assert late.value.result.transferred == []  # type: ignore[attr-defined]
     monkeypatch.setattr("hussh._protocol.sftp_get_tree.MOST_IN_TREE", 2000)
     with pytest.raises(SFTPError, match="more than 2000 names") as caught:
         await conn.sftp_get_dir("top", tmp_path / "two", timeout=60)
