@@ -12,6 +12,9 @@ import json
 import os
 import re
 import subprocess
+import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from shlex import split
 from types import ModuleType
@@ -26,6 +29,7 @@ OURS = ("link.c", "pump.c", "messages.c", "arrivals.c", "channels.c", "aesgcm.c"
 DEFINES = ("HAVE_CONFIG_H", "NDEBUG", "LIBSSH2_NO_DEPRECATED", "_GNU_SOURCE")
 COMPILE = ("-std=gnu11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections",
            "-fdata-sections", "-g1")  # fmt: skip
+#: Not every linker knows them: each is tried first.
 LINK = ("-Wl,--gc-sections", "-Wl,-z,relro,-z,now", "-Wl,--exclude-libs,ALL")
 
 PRELUDE = """
@@ -56,42 +60,72 @@ def flags(source: Path) -> dict[str, Any]:
         "sources": [f"csrc/{name}" for name in OURS] + names,
         "include_dirs": ["csrc", str(source / "include"), str(source / "src")],
         "extra_compile_args": [*COMPILE, *(f"-D{name}" for name in DEFINES)],
-        "extra_link_args": list(LINK),
+        "extra_link_args": list(link_flags()),
     }
 
 
+def compiler(*variables: str) -> list[str]:
+    """The words of the compile command, as setuptools takes them from these variables, too.
+
+    A compiler may be behind ccache, headers in a place of their own.
+    """
+    named = [os.environ.get(name, "") for name in variables]
+    return [word for words in (os.environ.get("CC") or "cc", *named) for word in split(words)]
+
+
+@cache
+def link_flags() -> tuple[str, ...]:
+    """Those of LINK that this machine's linker knows; macOS has its own, which nobody has tried."""
+    if sys.platform == "darwin":
+        return ("-Wl,-dead_strip",)
+    with tempfile.TemporaryDirectory(prefix="hussh-build-") as folder:
+        source = Path(folder, "empty.c")
+        source.write_text("int hussh_empty;\n")
+        command = [*compiler("CFLAGS", "LDFLAGS"), "-shared", "-fPIC", "-o", f"{folder}/empty.so"]
+        return tuple(flag for flag in LINK if _works([*command, flag, str(source)]))
+
+
+def _works(command: list[str]) -> bool:
+    # Some linkers only warn of what they do not know.
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+    return done.returncode == 0 and not done.stderr
+
+
 def openssl_version() -> str:
-    """The version of the headers that we compile against.  SystemExit: there are none to use."""
-    # As setuptools takes them: a compiler may be behind ccache, headers in a place of their own.
-    named = [os.environ.get(name, "") for name in ("CPPFLAGS", "CFLAGS")]
-    command = [word for words in (os.environ.get("CC") or "cc", *named) for word in split(words)]
-    try:
-        asked = subprocess.run(  # noqa: S603
-            [*command, "-E", "-P", "-"],
-            input="#include <openssl/opensslv.h>\nOPENSSL_VERSION_STR\n",
-            capture_output=True,
-            text=True,
-        )
-    except OSError as error:
-        raise SystemExit(f"hussh: no C compiler: {command[0]}: {error.strerror}") from None
+    """The version of the headers that we compile against."""
+    asked = subprocess.run(  # noqa: S603
+        [*compiler("CPPFLAGS", "CFLAGS"), "-x", "c", "-E", "-P", "-"],
+        input="#include <openssl/opensslv.h>\nOPENSSL_VERSION_STR\n",
+        capture_output=True,
+        text=True,
+    )
     found = re.search(r'"(\d[^"]*)"\s*$', asked.stdout)
     if asked.returncode or found is None:
-        raise SystemExit(
-            "hussh: the headers of OpenSSL 3 are missing: on Debian and Ubuntu install libssl-dev"
-            f" and zlib1g-dev, elsewhere what has openssl/opensslv.h and zlib.h\n{asked.stderr}"
-        )
+        raise SystemExit(f"hussh: the compiler cannot read openssl/opensslv.h\n{asked.stderr}")
     return found[1]
 
 
+def prerequisites() -> str:
+    """Say what is missing to build with, and how to install it; empty if nothing is."""
+    command = ["sh", str(TOP / "scripts/prerequisites"), "build", sys.executable]
+    return subprocess.run(command, capture_output=True, text=True).stderr.strip()  # noqa: S603
+
+
 def ffibuilder() -> Any:
-    """Fetch libssh2 (or take it from the cache) and describe the extension to CFFI."""
+    """Fetch libssh2 (or take it from the cache) and describe the extension to CFFI.
+
+    SystemExit: something is missing; the text names all of it.
+    """
     from cffi import FFI
 
     vendor = fetcher()
+    missing = prerequisites()
     try:
         source = vendor.prepare()
     except vendor.FetchError as error:
-        raise SystemExit(f"hussh: {error}") from None
+        missing = f"{missing}\nhussh: {error}".strip()
+    if missing:
+        raise SystemExit(missing)
     record = {**vendor.describe(source), "openssl": openssl_version()}
     ffi = FFI()
     for name in CDEFS:

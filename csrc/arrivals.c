@@ -167,6 +167,7 @@ static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
 
 static void on_close(hussh_channel *channel) {
   channel->closed = 1;
+  channel->abrupt = !channel->eof;
   channel->eof = 1;
   channel_stop_waiting(channel);
   queue_clear(&channel->in);
@@ -220,16 +221,20 @@ static void on_answer(hussh_channel *channel, int failure) {
   channel_changed(channel);
 }
 
+void link_global_answered(hussh_link *link) {
+  if (link->globals_asked > link->global_replies) {
+    link->global_replies++;
+    link_event(link, link->token, &link->signalled);
+  }
+}
+
 void channels_message(hussh_link *link, const unsigned char *message, size_t len) {
   struct cursor c = {message + 1, len - 1, 0};
   unsigned type = message[0];
   if (type == GLOBAL_REQUEST) {
     on_global_request(link, &c);
   } else if (type == REQUEST_SUCCESS || type == REQUEST_FAILURE) {
-    if (link->globals_asked > link->global_replies) {
-      link->global_replies++;
-      link_event(link, link->token, &link->signalled);
-    }
+    link_global_answered(link);
   } else if (type == CHANNEL_OPEN) {
     on_open(link, &c);
   } else if (type >= CHANNEL_OPEN_CONFIRMATION && type <= CHANNEL_FAILURE) {

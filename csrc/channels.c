@@ -186,7 +186,6 @@ static size_t send_data(hussh_channel *channel, const unsigned char *bytes, size
     size_t n = len - sent;
     if (link_in_kex(link) || link->pending.len || link->out.len >= OUT_HIGH) {
       link->blocked = 1;
-      link->root->blocked = 1;
       break;
     }
     if (n > channel->send_window)
@@ -220,8 +219,7 @@ void channel_flush(hussh_channel *channel) {
     queue_drop(from, sent);
   if (channel->child) {
     channel->child->sent += sent;
-    if (channel->child->blocked && channel->child->out.len < OUT_LOW)
-      channels_unblock(channel->child);
+    channels_unblock(channel->child);
     return;
   }
   if (!from->len && channel->eof_wanted && !channel->eof_sent) {
@@ -236,6 +234,12 @@ void channel_flush(hussh_channel *channel) {
 
 void channels_unblock(hussh_link *link) {
   uint32_t i;
+  if (!link->blocked || link->dead || link->out.len >= OUT_LOW)
+    return;
+  if (link->in.len)
+    link_ready(link); /* it read nothing while it was flooded, even in a key exchange */
+  if (link_in_kex(link) || link->pending.len)
+    return;
   link->blocked = 0;
   for (i = 0; i < link->channel_slots; i++) {
     hussh_channel *channel = link->channels[i];
@@ -243,8 +247,6 @@ void channels_unblock(hussh_link *link) {
                     (channel->child && channel->child->out.len)))
       channel_dirty(channel);
   }
-  if (link->in.len)
-    link_ready(link);
 }
 
 /* ---- the owner's calls -------------------------------------------------- */
@@ -293,6 +295,7 @@ void hussh_channel_look(const hussh_channel *channel, hussh_channel_info *info) 
   info->reason = channel->reason;
   info->eof = channel->eof;
   info->closed = channel->closed;
+  info->abrupt = channel->abrupt;
   info->replies = channel->replies;
   info->failures = channel->failures;
   info->exit_known = channel->exit_known;

@@ -122,6 +122,7 @@ static LIBSSH2_SEND_FUNC(on_send) {
     return -ENOMEM;
   }
   link->queued_since = 1;
+  link->root->moved += length;
   if (link->outer)
     channel_dirty(link->outer);
   return (ssize_t)length;
@@ -148,6 +149,7 @@ static LIBSSH2_RECV_FUNC(on_recv) {
     link->preamble_len += n < room ? n : room;
   }
   link->received += n;
+  link->root->moved += n;
   link->got += n;
   link->queued_since = 0;
   if (link->outer)

@@ -22,13 +22,16 @@
 #define HUSSH_E_STATE (-3)  /* the call does not fit the state; nothing was done */
 #define HUSSH_E_AGAIN (-4)  /* nothing there now */
 
-#define HUSSH_REQUEST_MAX 32768 /* a packet, RFC 4253 section 6.1 */
+/* What a request may carry: with its head and padding a packet of 256 KiB, the most
+ * that OpenSSH takes.  No server must take more than 32 KiB (RFC 4253 section 6.1). */
+#define HUSSH_REQUEST_MAX ((256 << 10) - 128)
 
 /* Phases of a link, in the order in which they are passed. */
 enum { HUSSH_BANNER, HUSSH_KEX, HUSSH_HOSTKEY, HUSSH_AUTH, HUSSH_OPEN };
-/* Why a link is dead, where it is not a (negative) error of libssh2. */
+/* Why a link is dead, where it is not a (negative) error of libssh2.  STUCK: the pump
+ * went round without moving a byte, which is a fault of ours. */
 enum { HUSSH_DEAD_NOT, HUSSH_DEAD_EOF, HUSSH_DEAD_OS, HUSSH_DEAD_PEER, HUSSH_DEAD_PROTOCOL,
-       HUSSH_DEAD_MEMORY, HUSSH_DEAD_KILLED };
+       HUSSH_DEAD_MEMORY, HUSSH_DEAD_KILLED, HUSSH_DEAD_STUCK };
 /* States of a channel. */
 enum { HUSSH_CH_OPENING, HUSSH_CH_OPEN, HUSSH_CH_REFUSED, HUSSH_CH_DEAD };
 /* What hussh_pump returns, as bits; full: no more is read until more is written. */
@@ -50,6 +53,7 @@ typedef struct {
 typedef struct {
   int state, reason;        /* reason: of the refusal, RFC 4254 section 5.1 */
   int eof, closed;          /* received from the peer */
+  int abrupt;               /* closed without an EOF before it */
   int replies, failures;    /* answers to requests: how many; bit n set: answer n < 31 was no */
   int exit_known, core;     /* 0 none, 1 exit-status, 2 exit-signal */
   uint32_t exit_status;

@@ -8,6 +8,7 @@
 #include "queue.h"
 
 #define MAX_PACKET 32768u       /* most channel data that a peer may put in one packet */
+#define MESSAGE_MAX ((256u << 10) - 32) /* padded, what OpenSSH takes (patch 0050) */
 #define OUT_HIGH ((size_t)1 << 20)  /* an out-queue above this takes no more bulk data ... */
 #define OUT_LOW ((size_t)256 << 10) /* ... until it is below this */
 #define OUT_FLOOD ((size_t)4 << 20) /* and above this its link reads nothing: reply floods */
@@ -32,7 +33,8 @@ struct hussh_link {
   int refs;                     /* the owner's, and one for each link over a channel of ours */
   int phase, dead, code;
   int gate, dry, in_eof, ended; /* the recv callback: may it give; did it say EAGAIN; EOF */
-  int shaken, authenticated, auth_asked, kex_packets, rekeys, was_rekeying;
+  int shaken, authenticated, kex_packets, kex_bytes, rekeys, was_rekeying;
+  int auth_asked, auth_more;    /* requests without a final answer; the last was told to go on */
   uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new ... */
   uint64_t keyed_sent, keyed_received; /* ... and bytes */
   int globals_asked, global_replies;
@@ -51,7 +53,7 @@ struct hussh_link {
 
   hussh_channel **channels;     /* by local id; NULL: free */
   uint32_t channel_slots, channel_free_hint, channel_live;
-  int blocked;                  /* a channel waits for room in our out-queue */
+  int blocked;                  /* a channel waits for our out-queue or a key exchange */
 
   uint64_t token;
   hussh_link *next_ready;       /* links with input to process, in the root's list */
@@ -64,6 +66,8 @@ struct hussh_link {
   struct event *events;
   size_t event_count, event_size, objects;
   uint64_t next_token;
+  uint64_t moved, moved_before; /* bytes into and out of queues, now and at the last turn ... */
+  size_t idle_turns;            /* ... and turns without any, in this call of the pump */
 
   int signalled;                /* of every link: its token is in the root's events */
 };
@@ -82,7 +86,7 @@ struct hussh_channel {
   hussh_queue out, err, in;     /* out, err: received; in: to be sent (the peer's stdin) */
   size_t longest_message;       /* not 0: out makes an event when a message is complete ... */
   size_t message_rest;          /* ... or so much of one that was read in part, if not 0 */
-  int state, reason, eof, closed, eof_wanted, eof_sent, close_sent, abandoned, want_room;
+  int state, reason, eof, closed, abrupt, eof_wanted, eof_sent, close_sent, abandoned, want_room;
   int requests, replies, failures, running;
   int exit_known, core;
   uint32_t exit_status;
@@ -125,6 +129,7 @@ enum {
 };
 
 /* arrivals.c */
+void link_global_answered(hussh_link *link); /* yes, no, or that the peer does not know it */
 void channels_message(hussh_link *link, const unsigned char *message, size_t len);
 
 /* channels.c */
@@ -137,6 +142,7 @@ void channel_child_eof(hussh_channel *channel);
 /* Frees a channel that its owner let go once neither side can speak of it; 1: it is gone. */
 int channel_gone(hussh_channel *channel);
 void channels_link_died(hussh_link *link);
+/* Lets channels that wait for the link go on, once it has room and no key exchange runs. */
 void channels_unblock(hussh_link *link);
 void channels_free(hussh_link *link);
 void channel_flush(hussh_channel *channel);

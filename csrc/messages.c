@@ -9,8 +9,10 @@
 #include "transport.h"
 
 #define ANSWERS_MAX ((size_t)1 << 20)
-#define MESSAGES_MAX ((size_t)256 << 10)
+/* More than one pump reads, so that whoever takes them in between never meets it. */
+#define MESSAGES_MAX ((size_t)2 << 20)
 #define KEX_PACKETS_MAX 64
+#define KEX_BYTES_MAX (512 << 10)
 
 int link_in_kex(const hussh_link *link) {
   return (link->session->state & LIBSSH2_STATE_EXCHANGING_KEYS) != 0;
@@ -83,7 +85,9 @@ static void keep_message(hussh_link *link, const unsigned char *message, size_t 
 
 /* Messages 50 to 79 (RFC 4252).  A success that was not asked for is no
  * success; with compression "after authentication" libssh2 must know of the
- * real one before it reads the next packet. */
+ * real one before it reads the next packet.  Several requests may be on the way
+ * at once, and each gets one final answer, but for one that was answered by 60
+ * (go on): the next request takes its place, see hussh_link_send. */
 static void auth_message(hussh_link *link, const unsigned char *message, size_t len) {
   if (link->authenticated)
     return;
@@ -93,7 +97,10 @@ static void auth_message(hussh_link *link, const unsigned char *message, size_t 
     link->authenticated = 1;
     link->session->state |= LIBSSH2_STATE_AUTHENTICATED;
   } else if (message[0] == 51) {
-    link->auth_asked = 0;
+    link->auth_asked -= link->auth_asked > 0;
+    link->auth_more = 0;
+  } else if (message[0] == 60) {
+    link->auth_more = link->auth_asked > 0;
   }
   keep_message(link, message, len);
 }
@@ -106,6 +113,10 @@ static int transport_message(hussh_link *link, const unsigned char *message, siz
   case 1: case 2: case 4: case 7:
     return 0;
   case 3:
+    /* Which message it means is not looked at: global requests are all that we
+     * send after the login and that a server may not know. */
+    if (link->authenticated)
+      link_global_answered(link);
     return 1;
   case 6:
     return link->shaken;
@@ -126,7 +137,8 @@ static int transport_message(hussh_link *link, const unsigned char *message, siz
     link_answer(link, reply, sizeof(reply));
     return 1;
   }
-  if (++link->kex_packets > KEX_PACKETS_MAX) {
+  link->kex_bytes += (int)len;
+  if (++link->kex_packets > KEX_PACKETS_MAX || link->kex_bytes > KEX_BYTES_MAX) {
     link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "too many messages in one key exchange");
     return 1;
   }
@@ -157,11 +169,13 @@ int hussh_link_send(hussh_link *link, const void *message, size_t len) {
   unsigned char type = len ? *(const unsigned char *)message : 0;
   if (link->dead)
     return HUSSH_E_DEAD;
-  if (type < 50 || len > MAX_PACKET || link->phase < HUSSH_HOSTKEY ||
+  if (type < 50 || len > MESSAGE_MAX || link->phase < HUSSH_HOSTKEY ||
       (type >= 80 && !link->authenticated))
     return HUSSH_E_STATE;
-  if (type == 50)
-    link->auth_asked = 1;
+  if (type == 50) {
+    link->auth_asked += !link->auth_more;
+    link->auth_more = 0;
+  }
   if (type == 80)
     link->globals_asked++;
   link->nudges = 0;

@@ -24,6 +24,15 @@
  * EAGAIN from libssh2 does not mean that the in-queue is empty (it also says so
  * after a short read in mid-packet), hence `dry`: processing goes on until the
  * callback itself had nothing to give.
+ *
+ * Why it ends: a channel that cannot send waits for one of three things, and each has
+ * one place that ends the wait.  The peer's window: its WINDOW_ADJUST (arrivals.c).
+ * The link's backlog: bytes that leave the link's out-queue.  A key exchange: its end,
+ * in process().  For the last two the link is `blocked`, and channels_unblock() does
+ * nothing until both are over, so that a link that is blocked again has sent bytes
+ * meanwhile.  What one link waits for never makes another link look again.
+ * goes_on() is the belt: should a loop turn without a byte moving after all, the
+ * tree ends with an error instead of the process with a busy loop.
  */
 #include "link_priv.h"
 
@@ -48,6 +57,30 @@
 #define REKEY_PACKETS 0x80000000u
 /* And before this many bytes: with AES 2^32 blocks are 64 GiB (section 3.2). */
 #define REKEY_BYTES ((uint64_t)32 << 30)
+/* The belt, see goes_on(): turns without a byte, for each link and channel. */
+#ifndef IDLE_TURNS
+#define IDLE_TURNS 16
+#endif
+#define IDLE_STEPS 100 /* the same of libssh2, in one link */
+
+/* ---- the belt ----------------------------------------------------------- */
+
+static void stuck(hussh_link *link) {
+  link_fail_text(link, HUSSH_DEAD_STUCK, 0, "nothing moved although there was something to do");
+}
+
+/* Asked before each turn of a loop of the pump: false if the last turns moved no byte.
+ * A turn may change the state of a link or channel only, but of each only so often. */
+static int goes_on(hussh_link *root) {
+  if (root->moved != root->moved_before) {
+    root->moved_before = root->moved;
+    root->idle_turns = 0;
+  } else if (root->idle_turns++ >= IDLE_TURNS * root->objects) {
+    stuck(root);
+    return 0;
+  }
+  return 1;
+}
 
 /* ---- processing --------------------------------------------------------- */
 
@@ -140,7 +173,7 @@ static int keys_are_old(const hussh_link *link) {
 
 /* Lets the session process its input, until the recv callback is dry. */
 static void process(hussh_link *link) {
-  int stuck = 0;
+  int idle = 0;
   if (link->dead)
     return;
   link->gate = 1;
@@ -152,7 +185,7 @@ static void process(hussh_link *link) {
     /* After a failure what the server offered is still asked for. */
     if (!link_in_kex(link) && link->was_rekeying && (rc >= 0 || rc == LIBSSH2_ERROR_EAGAIN)) {
       link->was_rekeying = 0;
-      link->kex_packets = 0;
+      link->kex_packets = link->kex_bytes = 0;
       link->rekeys++;
       link->keyed_local = link->session->local.seqno;
       link->keyed_remote = link->session->remote.seqno;
@@ -167,13 +200,12 @@ static void process(hussh_link *link) {
     if (rc == LIBSSH2_ERROR_EAGAIN) {
       if (link->dry)
         break;
-      /* Nothing read, nothing done, not dry: cannot happen; must not spin. */
-      if (link->received == before && ++stuck > 100)
-        break;
+      if (link->received == before && ++idle > IDLE_STEPS)
+        stuck(link); /* neither read nor dry: cannot happen */
     } else if (rc < 0) {
       transport_failed(link, rc);
     } else {
-      stuck = 0;
+      idle = 0;
     }
   }
   link->gate = 0;
@@ -183,9 +215,8 @@ static void process(hussh_link *link) {
   if (!link_in_kex(link) && keys_are_old(link))
     hussh_link_rekey(link);
   if (link->out.len >= OUT_FLOOD)
-    link->blocked = 1; /* comes back through the flush, not before: it would spin */
-  else if (link->blocked && !link_in_kex(link))
-    channels_unblock(link);
+    link->blocked = 1; /* reads on when that has been sent */
+  channels_unblock(link); /* a key exchange may have ended */
   if (!link->touched) {
     link->touched = 1;
     link->next_touched = link->root->touched_head;
@@ -262,7 +293,7 @@ void channel_dirty(hussh_channel *channel) {
 }
 
 static void flush_channels(hussh_link *root) {
-  while (root->dirty_head) {
+  while (root->dirty_head && goes_on(root)) {
     hussh_channel *channel = root->dirty_head;
     root->dirty_head = channel->next_dirty;
     if (!root->dirty_head)
@@ -304,6 +335,7 @@ static void write_out(hussh_link *root) {
                     : write_quietly(root->write_fd, queue_head(&root->out), root->out.len);
     if (n > 0) {
       root->sent += (uint64_t)n;
+      root->moved += (uint64_t)n;
       queue_drop(&root->out, (size_t)n);
     } else if (n < 0 && errno == EINTR) {
       continue;
@@ -323,13 +355,8 @@ static void flush(hussh_link *root) {
     flush_channels(root);
     if (root->source == SOURCE_FDS)
       write_out(root);
-    if (root->blocked && root->out.len < OUT_LOW && !root->dead && !link_in_kex(root) &&
-        !root->pending.len) {
-      channels_unblock(root);
-      if (root->in.len)
-        link_ready(root);
-    }
-  } while (root->dirty_head && root->out.len < OUT_LOW && !root->dead);
+    channels_unblock(root);
+  } while (root->dirty_head && !root->dead);
 }
 
 /* Reads once; 0: nothing there. */
@@ -348,6 +375,7 @@ static size_t read_in(hussh_link *root) {
   while (n < 0 && errno == EINTR);
   if (n > 0) {
     queue_added(&root->in, (size_t)n);
+    root->moved += (uint64_t)n;
     link_ready(root);
     if (root->tcp && (size_t)n < READ_CHUNK) {
       static const int on = 1;
@@ -369,7 +397,7 @@ static size_t read_in(hussh_link *root) {
 }
 
 static void process_ready(hussh_link *root) {
-  while (root->ready_head) {
+  while (root->ready_head && goes_on(root)) {
     hussh_link *link = root->ready_head;
     root->ready_head = link->next_ready;
     if (!root->ready_head)
@@ -390,22 +418,23 @@ static int bits(const hussh_link *root, int more) {
 }
 
 int hussh_pump(hussh_link *root, size_t budget) {
-  size_t done = 0, n = 0;
+  size_t done = 0, n;
+  root->idle_turns = 0;
   flush(root);
   do {
-    if (root->source == SOURCE_FDS && !root->in_eof)
-      n = read_in(root);
+    n = root->source == SOURCE_FDS && !root->in_eof ? read_in(root) : 0;
     process_ready(root);
     nudge(root);
     flush(root);
     done += n;
     /* While nobody has to hear of anything, what came meanwhile is taken, too. */
-  } while (done < budget &&
+  } while (done < budget && root->dead != HUSSH_DEAD_STUCK &&
            (root->ready_head || n == READ_CHUNK || (n && !root->event_count)));
   return bits(root, root->ready_head || n == READ_CHUNK || must_read(root));
 }
 
 int hussh_flush(hussh_link *root) {
+  root->idle_turns = 0;
   flush(root);
   return bits(root, root->ready_head || must_read(root));
 }

@@ -212,7 +212,8 @@ static void test_requests(void) {
   int i;
   CHECK(!hussh_channel_request(channel, "exec", 4, 1, "\0\0\0\1x", 5));
   CHECK(hears(link, "busbs", 98, 1000, "exec", 1, "x") && link->waiting == 2);
-  CHECK(hussh_channel_request(channel, "exec", 4, 1, bulk, 32769) == HUSSH_E_STATE);
+  CHECK(hussh_channel_request(channel, "exec", 4, 1, bulk, HUSSH_REQUEST_MAX + 1) ==
+        HUSSH_E_STATE);
   CHECK(hussh_channel_request(channel, "exec", 65, 1, bulk, 1) == HUSSH_E_STATE);
   CHECK(!hussh_channel_request(channel, "exec", 4, 0, bulk, 32768) && hear(link));
   CHECK(dead_by(link, HUSSH_DEAD_NOT) && link->waiting == 2);

@@ -106,6 +106,12 @@ class HusshError(Exception):
             self.phase = phase
         return self
 
+    def add(self, words: str) -> None:
+        """Say this, too; nothing for ""."""
+        if words:
+            self.text = f"{self.text}; {words}"
+            self.args = (self.text,)
+
     def __str__(self) -> str:
         cause = self.__cause__
         if not isinstance(cause, HusshError) or cause.hop in (None, self.hop):
@@ -265,6 +271,7 @@ class AuthenticationError(HusshError, RuntimeError):
     Attributes:
         methods_left: what the server would still accept, as it said last.
         tried: what was tried, in order; never a secret.
+        banner: the server's last login banner as one line, at most 1000 characters; maybe empty.
     """
 
     default_phase = "auth"
@@ -275,11 +282,13 @@ class AuthenticationError(HusshError, RuntimeError):
         *,
         methods_left: tuple[str, ...] = (),
         tried: tuple[str, ...] = (),
+        banner: str = "",
         **place: Any,
     ) -> None:
         super().__init__(text, **place)
         self.methods_left = methods_left
         self.tried = tried
+        self.banner = banner
 
 
 class KeyFileError(AuthenticationError):

@@ -76,7 +76,7 @@ def main() -> int:
         print(f"\n{result.stdout}", end="", flush=True)
     info = build_info()
     print(
-        f"\nBoth host keys were checked against known_hosts. Inside: libssh2 {info['debian']}"
+        f"\nBoth host keys were checked against known_hosts. Inside: libssh2 {info['libssh2']}"
         f" with {len(info['patches'])} patches of ours, OpenSSL {info['openssl_running']}.",
         flush=True,
     )

@@ -42,11 +42,8 @@ missing_packages() {
 # Install what is missing, on Debian and its relatives.
 install_packages() {
     if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-        for tool in cc ip patch python3 ssh sshd; do
-            command -v "$tool" >/dev/null || die "$tool is missing, and so is apt-get: only Debian" \
-                "and its relatives are served; install $tool and the headers of Python, OpenSSL" \
-                "and zlib yourself, then try again"
-        done
+        # Elsewhere nothing is installed, but all that is missing is named, with the line to say.
+        scripts/prerequisites test "${HUSSH_PYTHON:-python3}" || exit 1
         return 0
     fi
     # shellcheck disable=SC2086 # lists

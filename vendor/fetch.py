@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""Get the libssh2 source that hussh is built from: Debian's package plus vendor/patches.
+"""Get the libssh2 source that hussh is built from: upstream's release plus vendor/patches.
 
-Owns the download, its verification, the unpacking and the cache.  build_ffi.py may
-import it (importing does nothing); it needs only the standard library, apt-get and GNU
-patch.  It never touches the machine's own apt state and never leaves a half-made folder
-where `prepare` would find it.
+Owns the download, its verification, the unpacking, the patching and the cache.  build_ffi.py
+may import it (importing does nothing); it needs nothing but the standard library, and apt
+where the release is neither cached nor given.  It never touches the machine's own apt state
+and never leaves a half-made folder where `prepare` would find it.
 
-Environment: HUSSH_LIBSSH2_SOURCE names an unpacked source that replaces the download;
-HUSSH_CACHE names the cache folder (else $XDG_CACHE_HOME/hussh, else ~/.cache/hussh).
+The release is pinned by its checksum, so it does not matter who hands it out.  The machine's
+Debian mirror does: every suite that has this version, however it is patched there, shares one
+`.orig.tar.gz` in the mirror's pool, which is asked for by its path.
+
+Environment: HUSSH_LIBSSH2_SOURCE names the release, packed or unpacked, and replaces the
+download; HUSSH_CACHE names the cache folder (else $XDG_CACHE_HOME/hussh, else ~/.cache/hussh).
 """
 
 from __future__ import annotations
@@ -21,24 +25,19 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SOURCES", "FetchError", "describe", "prepare"]
+__all__ = ["SOURCES", "FetchError", "describe", "is_compiled", "prepare"]
 
 HERE = Path(__file__).resolve().parent
 LOCK = HERE / "libssh2.lock"
 PATCHES = HERE / "patches"
-KEYRINGS = (
-    Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
-    Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
-)
 APT_ETC = Path("/etc/apt")
+APT_HELPER = Path("/usr/lib/apt/apt-helper")
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
-DEBIAN_RECORD = Path(".pc/applied-patches")  # where dpkg-source, too, keeps this
-OUR_RECORD = Path("hussh-patches.json")
+RECORD = Path("hussh-record.json")  # in a patched source: what was done to it
 STEP_SECONDS = 100.0
 
 #: The files under src/ to compile, beside those of csrc/ (build_ffi.py).
@@ -67,7 +66,7 @@ class FetchError(Exception):
 
 
 def prepare() -> Path:
-    """Return a folder with the patched source (src/, include/); quick when cached.
+    """Return a folder with the patched source (src/, include/, COPYING); quick when cached.
 
     Raises FetchError.
     """
@@ -76,8 +75,8 @@ def prepare() -> Path:
         patches = _our_patches(lock)
         given = os.environ.get("HUSSH_LIBSSH2_SOURCE")
         if given:
-            return _from_folder(Path(given), lock, patches)
-        return _from_debian(lock, patches)
+            return _from_given(Path(given), lock, patches)
+        return _from_release(lock, patches)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         raise FetchError(
@@ -86,93 +85,89 @@ def prepare() -> Path:
         ) from error
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """What the source in `path` really is, for build_info.
+def is_compiled(name: str) -> bool:
+    """Whether hussh contains code of this file of src/."""
+    return name in SOURCES or name == "openssl.c"
 
-    Keys: libssh2 (version), debian (revision or None), cves (fixed by the Debian patches
-    that are applied), patches (file name of each of ours to its sha256), missing_cves
-    (named in the lock, not fixed here: empty unless HUSSH_LIBSSH2_SOURCE was older).
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return what the source in `path` really is, for build_info.
+
+    Keys: libssh2 (version), changed_files (those that differed from the release before
+    patches were applied: empty unless HUSSH_LIBSSH2_SOURCE named something else), patches
+    (file name of each that is applied to its sha256), cves (each published vulnerability of
+    the release to "patched by NAME", "not compiled in: FILE" or "not patched").
     """
-    header = (path / "include/libssh2.h").read_text(errors="replace")
-    version = re.search(r'^#define LIBSSH2_VERSION\s+"([^"]+)"', header, re.MULTILINE)
-    if version is None:
-        raise FetchError(f"{path} is no libssh2 source: include/libssh2.h names no version")
-    changelog = path / "debian/changelog"
-    debian = None
-    if changelog.is_file():
-        with changelog.open(errors="replace") as lines:
-            found = re.match(r"libssh2 \(([^)]+)\)", lines.readline())
-        debian = found[1] if found else None
-    cves = {
-        found[0].upper()
-        for name in _lines(path / DEBIAN_RECORD)
-        if (found := re.search(r"cve-\d{4}-\d+", name, re.IGNORECASE))
-    }
-    wanted = json.loads(LOCK.read_text())["cves"]
+    record = _recorded(path)
+    cves: dict[str, str] = {}
+    for cve, known in json.loads(LOCK.read_text())["cves"].items():
+        if not is_compiled(known["file"]):
+            cves[cve] = f"not compiled in: {known['file']}"
+        elif known["patch"] in record["patches"]:
+            cves[cve] = f"patched by {known['patch']}"
+        else:
+            cves[cve] = "not patched"
     return {
-        "libssh2": version[1],
-        "debian": debian,
-        "cves": sorted(cves, key=_natural),
-        "patches": _recorded(path),
-        "missing_cves": sorted(set(wanted) - cves, key=_natural),
+        "libssh2": _version(path),
+        "changed_files": record["changed_files"],
+        "cves": cves,
+        "patches": record["patches"],
     }
 
 
 # The two ways to a source.
 
 
-def _from_debian(lock: dict[str, Any], patches: list[Path]) -> Path:
+def _from_release(lock: dict[str, Any], patches: list[Path]) -> Path:
     cache = _cache()
-    # Two levels, so that a changed patch of ours costs no second download.
-    pristine = cache / _pristine_name(lock)
+    # Two levels, so that a changed patch costs no second download.
+    release = cache / lock["upstream"]["file"]
     done = cache / f"libssh2-{_digest(LOCK, *patches)[:20]}"
-    if (done / OUR_RECORD).is_file():
+    if (done / RECORD).is_file():
         return done
-    if not pristine.is_dir():
-        with _Staging(cache) as staging:
-            _download(lock, staging)
-            staging.publish(pristine)
     with _Staging(cache) as staging:
-        _unpack(lock, pristine, staging.path)
-        _apply_debian(staging.path)
-        _apply_ours(staging.path, patches)
-        _check_tree(staging.path, lock)
+        if not release.is_file():
+            _download(lock, staging.path / release.name)
+            (staging.path / release.name).replace(release)
+        # Also when it comes from the cache: reading 1 MB costs nothing.
+        _verify(release, lock["upstream"]["sha256"])
+        _unpack(release, staging.path)
+        _finish(staging.path, lock, patches, release)
         staging.publish(done)
     return done
 
 
-def _from_folder(given: Path, lock: dict[str, Any], patches: list[Path]) -> Path:
-    if not (given / "src/transport.c").is_file():
+def _from_given(given: Path, lock: dict[str, Any], patches: list[Path]) -> Path:
+    inputs = [given] if given.is_file() else list(_sources_in(given))
+    if not inputs:
         raise FetchError(
-            f"HUSSH_LIBSSH2_SOURCE={given} has no src/transport.c;"
-            " name the top folder of an unpacked libssh2 source, or unset it"
+            f"HUSSH_LIBSSH2_SOURCE={given} has no src/transport.c; name {_what_is_wanted(lock)},"
+            " packed or unpacked, or unset it"
         )
-    _check_tree(given, lock)
-    cache = _cache()
-    inputs = [path for top in ("src", "include", "debian", ".pc") for path in _files(given / top)]
     key = hashlib.sha256(_digest(LOCK, *patches).encode())
-    for path in (*inputs, given / OUR_RECORD):
-        if path.is_file():
-            key.update(f"{path.relative_to(given)}\0{_digest(path)}\n".encode())
+    for path in inputs:
+        key.update(f"{path.relative_to(given)}\0{_digest(path)}\n".encode())
+    cache = _cache()
     done = cache / f"given-{key.hexdigest()[:20]}"
-    if not (done / OUR_RECORD).is_file():
+    if not (done / RECORD).is_file():
         with _Staging(cache) as staging:
-            shutil.copytree(
-                given,
-                staging.path,
-                dirs_exist_ok=True,
-                symlinks=True,
-                ignore=shutil.ignore_patterns(".git"),
-            )
-            _apply_debian(staging.path)
-            _apply_ours(staging.path, patches)
+            if given.is_file():
+                _unpack(given, staging.path)
+            for path in inputs if given.is_dir() else ():
+                target = staging.path / path.relative_to(given)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+            _finish(staging.path, lock, patches, given)
             staging.publish(done)
     return done
 
 
-def _pristine_name(lock: dict[str, Any]) -> str:
-    pins = json.dumps([lock["upstream"], lock["debian"]], sort_keys=True)
-    return f"debian-{hashlib.sha256(pins.encode()).hexdigest()[:20]}"
+def _sources_in(given: Path) -> Iterator[Path]:
+    """Yield what a build needs of an unpacked source, nothing if it is none."""
+    if (given / "src/transport.c").is_file():
+        yield from (path for path in (given / "COPYING", given / RECORD) if path.is_file())
+        for top in ("include", "src"):
+            yield from sorted(path for path in (given / top).rglob("*.[ch]") if path.is_file())
 
 
 class _Staging:
@@ -199,106 +194,70 @@ class _Staging:
 # Download.
 
 
-def _download(lock: dict[str, Any], staging: _Staging) -> None:
-    """Leave the three verified files of Debian's source package in the staging folder."""
-    _need("apt-get", "apt", "on other systems set HUSSH_LIBSSH2_SOURCE to an unpacked source")
-    keyring = next((path for path in KEYRINGS if path.is_file()), None)
-    if keyring is None:
+def _download(lock: dict[str, Any], target: Path) -> None:
+    """Get the release from the first mirror that has it."""
+    if not APT_HELPER.is_file():
         raise FetchError(
-            f"{KEYRINGS[0]} is missing: install debian-archive-keyring,"
-            " or set HUSSH_LIBSSH2_SOURCE to an unpacked source"
+            f"no apt here to get the source of libssh2 with: download {_what_is_wanted(lock)},"
+            " and name the file in HUSSH_LIBSSH2_SOURCE"
         )
-    with tempfile.TemporaryDirectory(prefix="tmp-", dir=staging.path.parent) as folder:
-        apt = Path(folder)
-        for name in ("lists/partial", "cache/archives/partial", "state"):
-            (apt / name).mkdir(parents=True)
-        (apt / "state/status").touch()
-        suite = lock["debian"]["suite"]
-        (apt / "sources.list").write_text(
-            f"deb-src [signed-by={keyring}] {_mirror()} {suite} main\n"
-        )
-        # Given by -c, this is read after the machine's own configuration: proxies and
-        # credentials set there stay, hooks and weaker signature rules do not.  An index
-        # past its date, from a slow mirror or under a wrong clock, is good for half a
-        # year: it can withhold a revision, but none older than the lock's is taken.
-        (apt / "apt.conf").write_text(
-            f"""#clear APT::Update;
-#clear DPkg;
-Dir::Etc::sourcelist "{apt}/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-Dir::State "{apt}/state";
-Dir::State::lists "{apt}/lists";
-Dir::State::status "{apt}/state/status";
-Dir::Cache "{apt}/cache";
-APT::Sandbox::User "root";
-APT::Update::Error-Mode "any";
-APT::Get::AllowUnauthenticated "false";
-APT::Get::Download-Only "true";
-APT::Architecture "amd64";
-Acquire::AllowInsecureRepositories "false";
-Acquire::AllowWeakRepositories "false";
-Acquire::Min-ValidTime "15552000";
-Acquire::Languages "none";
-Acquire::Retries "2";
-Acquire::http::Timeout "20";
-Acquire::https::Timeout "20";
-"""
-        )
-        options = ["-q", "-c", str(apt / "apt.conf")]
-        _apt(["apt-get", *options, "update"], apt)
-        shown = _apt(["apt-cache", *options, "showsrc", "--only-source", "libssh2"], apt)
-        revision = _choose(re.findall(r"^Version: (\S+)$", shown, re.MULTILINE), lock)
-        _apt(["apt-get", *options, "source", f"libssh2={revision}"], apt)
-
-        orig = apt / lock["upstream"]["file"]
-        _verify(orig, lock["upstream"]["sha256"])
-        orig.rename(staging.path / orig.name)
-        for name in (f"libssh2_{revision}.debian.tar.xz", f"libssh2_{revision}.dsc"):
-            expected = lock["debian"]["sha256"].get(name)
-            if expected is not None:
-                _verify(apt / name, expected)
-            (apt / name).rename(staging.path / name)
+    name, checksum = lock["upstream"]["file"], lock["upstream"]["sha256"]
+    # The machine's own configuration counts: proxies and credentials are set there.
+    options = {
+        "APT::Sandbox::User": "root",
+        "Acquire::Retries": "2",
+        "Acquire::http::Timeout": "20",
+        "Acquire::https::Timeout": "20",
+    }
+    command = [str(APT_HELPER), "-q", *(f"-o{key}={value}" for key, value in options.items())]
+    refusals: list[str] = []
+    for mirror in _mirrors():
+        for component in ("main", "universe") if "ubuntu" in mirror else ("main",):
+            url = f"{mirror}/pool/{component}/libs/libssh2/{name}"
+            done = _run([*command, "download-file", url, str(target), f"SHA256:{checksum}"])
+            if done.returncode == 0 and target.is_file():
+                return
+            refusals.append(f"{mirror}: {_reason(done)}")
+    # A mirror's address may carry a password.
+    said = re.sub(r"(://)[^/\s@]*@", r"\1", "; ".join(dict.fromkeys(refusals)))
+    if "No space left" in said:
+        raise FetchError(f"the disk is full ({target.parent}); make room or point HUSSH_CACHE")
+    raise FetchError(
+        f"no mirror gave {name} ({said}); check the network and the mirrors in /etc/apt, or"
+        f" download {_what_is_wanted(lock)}, and name the file in HUSSH_LIBSSH2_SOURCE"
+    )
 
 
-def _choose(offered: list[str], lock: dict[str, Any]) -> str:
-    """The newest acceptable Debian revision of the pinned upstream version."""
-    minimum = lock["debian"]["minimum"]
-    upstream = lock["upstream"]["version"]
-    good = [
-        version
-        for version in offered
-        if version.rpartition("-")[0] == upstream and _natural(version) >= _natural(minimum)
-    ]
-    if not good:
-        raise FetchError(
-            f"the Debian mirror offers libssh2 {', '.join(offered) or 'not at all'}, not"
-            f" {minimum} or a later revision; unpack that one and set HUSSH_LIBSSH2_SOURCE"
-        )
-    return max(good, key=_natural)
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the first thing that apt complains about, without the address, in a few words."""
+    for line in (done.stderr + done.stdout).splitlines():
+        if found := re.match(r"E: (?:Failed to fetch \S+\s+)?(.+)", line):
+            return found[1].strip().rstrip(".")
+    return f"exit status {done.returncode}"
 
 
-def _mirror() -> str:
-    """The machine's own mirror of the Debian archive, or the public one."""
-    lists = [APT_ETC / "sources.list", *sorted((APT_ETC / "sources.list.d").glob("*.list"))]
+def _mirrors() -> list[str]:
+    """Return the machine's own mirrors of Debian or Ubuntu, and last Debian's public one."""
     found: list[str] = []
     for path in sorted((APT_ETC / "sources.list.d").glob("*.sources")):
         found += _deb822_uris(_read(path))
+    lists = [APT_ETC / "sources.list", *sorted((APT_ETC / "sources.list.d").glob("*.list"))]
     for path in lists:
         for line in _read(path).splitlines():
             entry = re.match(r"\s*deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?(\S+)\s+\S+\s+(.*)", line)
             if entry and "main" in entry[2].split():
                 found.append(entry[1])
+    good: list[str] = []
     for uri in found:
-        if uri.startswith("cdrom:"):
-            continue
-        # Security and third-party archives do not carry sid; what does is by custom
-        # called "debian", also behind caches ("…/debian-remote") and in mirror lists.
-        last = urllib.parse.urlsplit(uri).path.rstrip("/").rpartition("/")[2]
-        if last.startswith("debian") and "security" not in last:
-            return uri
-    return DEFAULT_MIRROR
+        # apt reads such lists only for an index; the addresses in them are plain ones.
+        indirect = uri.startswith("mirror+file:")
+        text = _read(Path(uri.removeprefix("mirror+file:"))) if indirect else uri
+        good += [line.split()[0].rstrip("/") for line in text.splitlines() if line.strip()]
+    # Security and third-party archives do not have it; what does is by custom called
+    # "debian", also behind caches ("…/debian-remote").
+    named = [uri for uri in good if re.search(r"/(debian|ubuntu)(?!-security)[^/]*$", uri)]
+    usable = [re.sub("^file:", "copy:", uri) for uri in named if not uri.startswith("cdrom:")]
+    return list(dict.fromkeys([*usable, DEFAULT_MIRROR]))
 
 
 def _deb822_uris(text: str) -> Iterator[str]:
@@ -319,116 +278,125 @@ def _deb822_uris(text: str) -> Iterator[str]:
             yield from fields.get("uris", "").split()
 
 
-def _apt(command: list[str], folder: Path) -> str:
-    done = _run(command, folder)
-    if done.returncode == 0:
-        return done.stdout
-    errors = [
-        line[3:] for line in (done.stderr + done.stdout).splitlines() if line.startswith("E: ")
-    ]
-    reason = errors[0] if errors else f"{command[0]} exit status {done.returncode}"
-    # A mirror's address may carry a password.
-    reason = re.sub(r"(://)[^/\s@]*@", r"\1", reason)
-    if "No space left" in reason:
-        raise FetchError(f"the disk is full ({folder}); make room or point HUSSH_CACHE elsewhere")
-    raise FetchError(
-        f"apt cannot get the libssh2 source ({reason.rstrip('.')}); check the network and the"
-        " mirror in /etc/apt, or set HUSSH_LIBSSH2_SOURCE to an unpacked source"
-    )
-
-
 # Unpack and patch.
 
 
-def _unpack(lock: dict[str, Any], pristine: Path, target: Path) -> None:
-    orig = pristine / lock["upstream"]["file"]
-    # Also when it comes from the cache: reading 1 MB costs nothing.
-    _verify(orig, lock["upstream"]["sha256"])
-    _extract(orig, target, strip=f"libssh2-{lock['upstream']['version']}/")
-    (debian,) = pristine.glob("*.debian.tar.xz")
-    expected = lock["debian"]["sha256"].get(debian.name)
-    if expected is not None:
-        _verify(debian, expected)
-    _extract(debian, target, strip="")
-
-
-def _extract(archive: Path, target: Path, strip: str) -> None:
+def _unpack(archive: Path, target: Path) -> None:
+    """Take what a build needs out of a release, whatever its top folder is called."""
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
-                if member.name.rstrip("/") == strip.rstrip("/"):
+                name = member.name.removeprefix("./").partition("/")[2]
+                # So spelt that nothing can land outside.
+                if not member.isreg() or not re.fullmatch(
+                    r"COPYING|(src|include)/[\w.-]+\.[ch]", name
+                ):
                     continue
-                name = member.name.removeprefix(strip)
-                # Nothing but plain files and folders belongs into these two archives.
-                if name.startswith("/") or ".." in name.split("/"):
-                    raise FetchError(f"{archive.name} holds the odd path {member.name!r}")
-                if member.isdir():
-                    (target / name).mkdir(parents=True, exist_ok=True)
-                elif member.isreg():
-                    content = tar.extractfile(member)
-                    if content is None:
-                        raise FetchError(f"{archive.name}: {member.name!r} cannot be read")
-                    path = target / name
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content.read())
-                    path.chmod(0o755 if member.mode & 0o100 else 0o644)
+                content = tar.extractfile(member)
+                if content is None:
+                    raise FetchError(f"{archive}: {member.name!r} cannot be read")
+                path = target / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content.read())
     except (tarfile.TarError, EOFError, ImportError) as error:
+        reason = str(error).partition("\n")[0]
         raise FetchError(
-            f"cannot unpack {archive} ({error}); remove it, and see that Python has lzma and zlib"
+            f"cannot unpack {archive} ({reason}); see that it is a tar archive, and that Python"
+            " has lzma and zlib"
         ) from error
 
 
-def _apply_debian(tree: Path) -> None:
-    """Apply what debian/patches/series names, as dpkg-source would, and record it."""
-    record = tree / DEBIAN_RECORD
-    applied = _lines(record)
-    for name in _lines(tree / "debian/patches/series"):
-        if name not in applied:
-            _patch(tree, tree / "debian/patches" / name)
-            applied.append(name)
-    record.parent.mkdir(exist_ok=True)
-    record.write_text("".join(f"{name}\n" for name in applied))
+def _finish(tree: Path, lock: dict[str, Any], patches: list[Path], origin: Path) -> None:
+    """Check the unpacked source, patch it and record what it is.
 
-
-def _apply_ours(tree: Path, patches: list[Path]) -> None:
-    recorded = _recorded(tree)
-    for path in patches:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if recorded.get(path.name) != digest:
-            _patch(tree, path)
-            recorded[path.name] = digest
-    (tree / OUR_RECORD).write_text(json.dumps(recorded, indent=1))
-
-
-def _patch(tree: Path, patch: Path) -> None:
-    """Apply one patch exactly, or find that the tree has it already."""
-    _need("patch", "patch")
-    command = ["patch", "-p1", "--fuzz=0", "--force", "--no-backup-if-mismatch"]
-    command += ["--reject-file=-", f"--input={patch}"]
-    if _run([*command, "--reverse", "--dry-run"], tree).returncode == 0:
-        return
-    trial = _run([*command, "--dry-run"], tree)
-    if trial.returncode:
-        said = (trial.stdout + trial.stderr).strip().splitlines()
-        reason = next((line for line in said if "FAILED" in line), said[-1] if said else "?")
+    Args:
+        tree: the source, in a staging folder.
+        origin: where it came from, for errors.
+    """
+    wanted = lock["upstream"]["files"]
+    missing = [name for name in wanted if not (tree / name).is_file()]
+    if missing:
         raise FetchError(
-            f"patch {patch.name} does not apply ({reason.strip()}); this libssh2 source does not"
-            " suit this version of hussh: use the revision named in vendor/libssh2.lock"
+            f"{origin} lacks {_few(missing)}; hussh needs {_what_is_wanted(lock)}, packed or"
+            " unpacked"
         )
-    if _run(command, tree).returncode:
-        raise FetchError(f"writing what patch {patch.name} changes failed; is the disk full?")
-
-
-def _check_tree(tree: Path, lock: dict[str, Any]) -> None:
-    found = describe(tree)["libssh2"]
-    if found != lock["upstream"]["version"]:
+    if _version(tree) != lock["upstream"]["version"]:
         raise FetchError(
-            f"{tree} is libssh2 {found}, hussh needs {lock['upstream']['version']}:"
-            " its patches and csrc/ depend on that very source"
+            f"{origin} is libssh2 {_version(tree)}; hussh needs {_what_is_wanted(lock)}"
         )
+    record = _recorded(tree)
+    if not (tree / RECORD).is_file():
+        record["changed_files"] = [name for name in wanted if _sha256(tree / name) != wanted[name]]
+    for patch in patches:
+        digest = _sha256(patch)
+        if record["patches"].get(patch.name) == digest:
+            continue
+        try:
+            _apply(tree, patch)
+        except _Mismatch as error:
+            changed = record["changed_files"]
+            raise FetchError(
+                f"patch {patch.name} does not apply to {error} of {origin}: "
+                + (f"unlike the release, {_few(changed)} changed there" if changed else "")
+                + ("it was patched for another version of hussh" if record["patches"] else "")
+                + f"; hussh needs {_what_is_wanted(lock)} without the patches of a distribution"
+            ) from None
+        record["patches"][patch.name] = digest
+    (tree / RECORD).write_text(json.dumps(record, indent=1))
+
+
+class _Mismatch(Exception):
+    """A file is not what a patch expects; the text names the file and the line."""
+
+
+def _apply(tree: Path, patch: Path) -> None:
+    """Apply a unified diff, byte for byte, allowing for nothing but moved lines.
+
+    Raises _Mismatch; then some files of the tree may be patched.
+    """
+    for part in re.split(r"^--- ", patch.read_text(), flags=re.MULTILINE)[1:]:
+        named = re.match(r"a/(\S+).*\n\+\+\+ b/\1", part)
+        if named is None:
+            raise FetchError(f"{patch} is no patch that vendor/fetch.py could read")
+        path = tree / named[1]
+        lines = path.read_bytes().decode("latin-1").split("\n") if path.is_file() else []
+        moved = 0  # by how many lines this file is longer here than the patch says
+        for hunk in re.split(r"^@@ ", part, flags=re.MULTILINE)[1:]:
+            head, _, body = hunk.encode().decode("latin-1").partition("\n")
+            changes = [(line[:1], line[1:]) for line in body.split("\n")[:-1]]
+            old = [text for sign, text in changes if sign != "+"]
+            new = [text for sign, text in changes if sign != "-"]
+            first = int(head[1:].partition(",")[0].partition(" ")[0])
+            at = _nearest(lines, old, first - 1 + moved)
+            if at is None:
+                raise _Mismatch(f"{named[1]}, line {first}")
+            lines[at : at + len(old)] = new
+            moved = at + len(new) - len(old) - first + 1
+        path.write_bytes("\n".join(lines).encode("latin-1"))
+
+
+def _nearest(lines: list[str], old: list[str], expected: int) -> int | None:
+    """Return where these lines stand, as close to the expected place as possible."""
+    if expected >= 0 and lines[expected : expected + len(old)] == old:
+        return expected
+    places = [at for at in range(len(lines)) if lines[at : at + len(old)] == old]
+    return min(places, key=lambda place: abs(place - expected), default=None)
 
 
 # Small things.
+
+
+def _what_is_wanted(lock: dict[str, Any]) -> str:
+    version = lock["upstream"]["version"]
+    return f"upstream's release libssh2-{version}.tar.gz ({lock['upstream']['site']})"
+
+
+def _version(tree: Path) -> str:
+    header = _read(tree / "include/libssh2.h")
+    version = re.search(r'^#define LIBSSH2_VERSION\s+"([^"]+)"', header, re.MULTILINE)
+    if version is None:
+        raise FetchError(f"{tree} is no libssh2 source: include/libssh2.h names no version")
+    return version[1]
 
 
 def _our_patches(lock: dict[str, Any]) -> list[Path]:
@@ -455,11 +423,10 @@ def _cache() -> Path:
     return cache
 
 
-def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(  # noqa: S603 - fixed commands, no shell
             command,
-            cwd=folder,
             env={**os.environ, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -467,43 +434,33 @@ def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
             errors="replace",
             timeout=STEP_SECONDS,
         )
-    except subprocess.TimeoutExpired as error:
-        raise FetchError(
-            f"{command[0]} took longer than {STEP_SECONDS:.0f} s; check the network, or set"
-            " HUSSH_LIBSSH2_SOURCE to an unpacked source"
-        ) from error
-
-
-def _need(tool: str, package: str, otherwise: str = "") -> None:
-    if shutil.which(tool) is None:
-        hint = f"; {otherwise}" if otherwise else ""
-        raise FetchError(f"{tool} is missing: install the package {package}{hint}")
+    except subprocess.TimeoutExpired:
+        said = f"E: nothing came in {STEP_SECONDS:.0f} s"
+        return subprocess.CompletedProcess(command, 1, "", said)
 
 
 def _verify(path: Path, expected: str) -> None:
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = _sha256(path)
     if found != expected:
         raise FetchError(
-            f"{path.name} has the wrong checksum: sha256 {found}, vendor/libssh2.lock says"
-            f" {expected}; do not build from it, remove {path.parent} and try another mirror"
+            f"{path} has the wrong checksum: sha256 {found}, vendor/libssh2.lock says"
+            f" {expected}; do not build from it, remove it and try again"
         )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest(*paths: Path) -> str:
     total = hashlib.sha256()
     for path in paths:
-        total.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+        total.update(f"{path.name}\0{_sha256(path)}\n".encode())
     return total.hexdigest()
 
 
-def _natural(version: str) -> list[tuple[int, str]]:
-    return [
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", version)
-    ]
-
-
-def _files(top: Path) -> list[Path]:
-    return sorted(path for path in top.rglob("*") if path.is_file())
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _read(path: Path) -> str:
@@ -513,14 +470,9 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _lines(path: Path) -> list[str]:
-    """The entries of a quilt-style list: one per line, without comments."""
-    return [line.split()[0] for line in _read(path).splitlines() if re.match(r"[^#\s]", line)]
-
-
-def _recorded(tree: Path) -> dict[str, str]:
-    text = _read(tree / OUR_RECORD)
-    recorded: dict[str, str] = json.loads(text) if text else {}
+def _recorded(tree: Path) -> dict[str, Any]:
+    text = _read(tree / RECORD)
+    recorded: dict[str, Any] = json.loads(text) if text else {"changed_files": [], "patches": {}}
     return recorded
 
 
@@ -532,9 +484,9 @@ def main() -> int:
         print(f"vendor/fetch.py: {error}", file=sys.stderr)
         return 1
     print(path)
-    missing = describe(path)["missing_cves"]
-    if missing:
-        print(f"warning: {path} does not fix {', '.join(missing)}", file=sys.stderr)
+    changed = describe(path)["changed_files"]
+    if changed:
+        print(f"warning: unlike the release, {_few(changed)} changed in {path}", file=sys.stderr)
     return 0
 
 

@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from inspect import iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction
 from typing import Literal
 
 from .._native.constants import FAST_AES, Method
@@ -23,6 +23,7 @@ from .._policy.options import (
     KEY_EXCHANGE,
     MACS,
     Algorithms,
+    BannerCallback,
     Paths,
     PromptCallback,
     is_secret,
@@ -47,6 +48,7 @@ __all__ = [
     "check_max_output",
     "check_memory_only",
     "check_number",
+    "check_on_banner",
     "check_on_result",
     "check_password",
     "check_policy",
@@ -59,9 +61,12 @@ _CIPHERS = preferred_ciphers(fast_aes=FAST_AES)
 _SIGNALS = ("ext-info-", "kex-strict-")
 
 
-def check_password(password: object) -> str | None:
-    """None where it is not given; an empty one counts as that."""
-    if password is None or password == "":
+def check_password(password: object, allow_empty_password: object = False) -> str | None:
+    """None where it is not given; an empty one counts as that unless it is allowed."""
+    if not isinstance(allow_empty_password, bool):
+        kind = type(allow_empty_password).__name__
+        raise TypeError(f"allow_empty_password must be a bool, not {kind}")
+    if password is None or (password == "" and not allow_empty_password):
         return None
     if not isinstance(password, str):
         raise TypeError(f"password must be a string, not {type(password).__name__}")
@@ -159,17 +164,48 @@ def check_prompt(prompt: PromptCallback | None) -> PromptCallback | None:
     return prompt
 
 
+def check_on_banner(on_banner: BannerCallback | None, *, can_await: bool) -> BannerCallback | None:
+    """A callback for login banners; one that would have to be awaited only where that is done."""
+    if on_banner is None:
+        return None
+    if not callable(on_banner):
+        raise TypeError(f"on_banner must be callable, not {type(on_banner).__name__}")
+    if iscoroutinefunction(on_banner) and not can_await:
+        raise TypeError(
+            "on_banner is a coroutine function, which nothing would await here: "
+            "use AsyncConnection, or give a plain function"
+        )
+    return on_banner
+
+
 def check_on_result(on_result: object, *, can_await: bool) -> None:
     """A callback for results; one that would have to be awaited only where that is done."""
     if on_result is None:
         return
     if not callable(on_result):
         raise TypeError(f"on_result must be callable, not {type(on_result).__name__}")
-    if iscoroutinefunction(on_result) and not can_await:
-        raise TypeError(
-            "on_result is a coroutine function, which nothing would await here: "
-            "use 'async with', or give a plain function"
-        )
+    if not can_await:
+        check_plain_function(on_result, "on_result")
+
+
+def check_plain_function(callback: object, argument: str) -> None:
+    """A callback of the blocking API: TypeError for a coroutine function."""
+    if iscoroutinefunction(callback) or iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
+        raise TypeError(_awaited_by_nobody(argument, "a coroutine function"))
+
+
+def check_no_coroutine(returned: object, argument: str) -> None:
+    """What a callback of the blocking API has returned: TypeError for a coroutine."""
+    if iscoroutine(returned):
+        returned.close()
+        raise TypeError(_awaited_by_nobody(argument, "a function that returns a coroutine"))
+
+
+def _awaited_by_nobody(argument: str, what: str) -> str:
+    return (
+        f"{argument} is {what}, which nothing would await here: "
+        "give a plain function, or use the async API"
+    )
 
 
 def check_number(value: object, what: str) -> int | float:

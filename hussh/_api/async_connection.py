@@ -17,6 +17,7 @@ from .._policy.options import (
     HOST_KEYS,
     KEY_EXCHANGE,
     MACS,
+    BannerCallback,
     Paths,
     PromptCallback,
 )
@@ -81,6 +82,10 @@ class AsyncConnection(AsyncFiles):
         prompt: called with a `PromptRequest` for questions of the server that
             `password` does not answer; returns one string for each prompt.  A
             coroutine function is awaited; any other is called in a thread.
+        on_banner: called with ``(hop, text)`` for each login banner of a hop,
+            whose text is fit to print; called as `prompt` is.
+        allow_empty_password: True: ``password=""`` is offered as a password; else
+            an empty one counts as not given.
         compression: zlib, from after the login on.
         ciphers, key_exchange, macs, host_key_algorithms: names to offer, best
             first, instead of the defaults.
@@ -116,6 +121,8 @@ class AsyncConnection(AsyncFiles):
         host_key_policy: str = "accept-unknown",
         agent: bool | str | os.PathLike[str] | None = None,
         prompt: PromptCallback | None = None,
+        on_banner: BannerCallback | None = None,
+        allow_empty_password: bool = False,
         compression: bool = False,
         ciphers: Sequence[str] = CIPHERS,
         key_exchange: Sequence[str] = KEY_EXCHANGE,
@@ -140,6 +147,8 @@ class AsyncConnection(AsyncFiles):
             host_key_policy=host_key_policy,
             agent=agent,
             prompt=prompt,
+            on_banner=on_banner,
+            allow_empty_password=allow_empty_password,
             keepalive_interval=keepalive_interval,
             compression=compression,
             ciphers=ciphers,
@@ -149,6 +158,7 @@ class AsyncConnection(AsyncFiles):
             sftp_requests=sftp_requests,
             sftp_open_files=sftp_open_files,
             defaults_failed=DEFAULTS_FAILED,
+            can_await=True,
         )
         self._prepare(plan, check_number(timeout, "seconds"))
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from time import monotonic
-from typing import TypeVar
 
 from .._drive.loop_connect import AsyncSession
 from .._drive.loop_streams import ByteStream, stapled
 from .._native.link import Channel
 from .._policy.result import SSHResult
 from .._protocol import process as ops
-from .._protocol.core import DeadlineExceeded, Op
+from .._protocol.core import DeadlineExceeded
 from ..errors import CommandTimeout
 from .arguments import check_number
-from .async_streams import AsyncReader, AsyncWriter
+from .async_streams import AsyncFlow, AsyncReader, AsyncWriter
 from .closing import AsyncClosing
 from .documented import details_of
 from .process import Process
@@ -22,16 +21,16 @@ from .running import Command, Shell, typed
 
 __all__ = ["AsyncInteractiveShell", "AsyncProcess"]
 
-T = TypeVar("T")
-
 #: Seconds that `AsyncInteractiveShell.read` waits for the first bytes, and then for more.
 FIRST, QUIET = 2.0, 0.05
 #: Seconds that leaving its block waits for the shell to end.
 LEAVING = 2.0
 
 
-class AsyncProcess(Command[AsyncSession], AsyncClosing):
+class AsyncProcess(Command[AsyncFlow], AsyncClosing):
     """A running command; made by `AsyncConnection.popen`, best used in an ``async with`` block.
+
+    Leaving the block ends the command, as for `Process`.
 
     Its streams are binary.  stdout and stderr share one flow-control window:
     who reads only one of them must expect the command to stop once 2 MiB of the
@@ -48,24 +47,19 @@ class AsyncProcess(Command[AsyncSession], AsyncClosing):
     """
 
     def __init__(self, session: AsyncSession, channel: Channel, timeout: float) -> None:
-        super().__init__(session, channel)
-        self._timeout = timeout
-        self._unread: list[int] = []  # streams that were closed
-        self.stdin = AsyncWriter(self)
-        self.stdout = AsyncReader(self, 0)
-        self.stderr = AsyncReader(self, 1)
+        flow = AsyncFlow(session, channel, timeout)
+        super().__init__(flow)
+        self.stdin = AsyncWriter(flow)
+        self.stdout = AsyncReader(flow, 0)
+        self.stderr = AsyncReader(flow, 1)
         self.stream: ByteStream = stapled(self.stdin, self.stdout)
-
-    async def _run(self, op: Op[T], seconds: float | None = None) -> T:
-        limit = self._timeout if seconds is None else seconds
-        return await self._session.call(op, limit or None, "exec")
 
     @details_of(Process.wait)
     async def wait(self, timeout: float | None = None) -> int:
         """Wait for the command to end; its output may still be read afterwards."""
         if self.returncode is None:
             limit = None if timeout is None else check_number(timeout, "seconds")
-            self._note(await self._run(ops.wait(self._channel, self._unread), limit))
+            self._note(await self._flow.run(ops.wait(self._channel, self._flow.unread), limit))
         assert self.returncode is not None  # noqa: S101  (wait ends with an exit)
         return self.returncode
 
@@ -74,11 +68,14 @@ class AsyncProcess(Command[AsyncSession], AsyncClosing):
         self.close()
 
     async def _leave(self) -> None:
-        """As `subprocess.Popen`: end of input, then wait for the end."""
+        """End the command: see `Command._endings`."""
         if self._closed:
             return
         self.stdin.close()
-        await self.wait()
+        for seconds in self._endings():
+            with contextlib.suppress(CommandTimeout):
+                await self.wait(seconds)
+                return
 
 
 class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):

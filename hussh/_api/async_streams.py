@@ -5,30 +5,27 @@ For `async_process`.
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from .._drive.loop_connect import AsyncSession
 from .._drive.loop_streams import Receiver, Sender
-from .._native.link import Channel
 from .._protocol import process as ops
 from .._protocol.core import Op
+from .running import Flow
 
-__all__ = ["AsyncReader", "AsyncWriter"]
+__all__ = ["AsyncFlow", "AsyncReader", "AsyncWriter"]
 
 T = TypeVar("T")
 
 CHUNK = 1 << 16
 
 
-class Runs(Protocol):
-    """What the streams need of their `AsyncProcess`, whose module imports this one."""
+class AsyncFlow(Flow[AsyncSession]):
+    """What the streams of an `AsyncProcess` share with it."""
 
-    _channel: Channel
-    _unread: list[int]
-    _input_ended: bool
-
-    async def _run(self, op: Op[T]) -> T: ...
-
-    def _end_input(self) -> None: ...
+    async def run(self, op: Op[T], seconds: float | None = None) -> T:
+        limit = self.timeout if seconds is None else seconds
+        return await self.session.call(op, limit or None, "exec")
 
 
 class AsyncReader(Receiver):
@@ -37,9 +34,9 @@ class AsyncReader(Receiver):
     An `anyio.abc.ByteReceiveStream`.  Iterating gives lines.
     """
 
-    def __init__(self, process: Runs, stream: int) -> None:
+    def __init__(self, flow: AsyncFlow, stream: int) -> None:
         super().__init__()
-        self._process = process
+        self._flow = flow
         self._stream = stream
         self._buffer = bytearray()
         self._ended = False
@@ -76,16 +73,16 @@ class AsyncReader(Receiver):
     async def aclose(self) -> None:
         """Read no more: what the command still writes there is thrown away; idempotent."""
         if not self.closed:
-            self._process._unread.append(self._stream)
+            self._flow.unread.append(self._stream)
             self._buffer.clear()
         await super().aclose()
 
     async def _fill(self) -> bool:
         self.check()
         if not self._ended:
-            process = self._process
-            op = ops.read(process._channel, self._stream, CHUNK, process._unread)
-            part = await process._run(op)
+            flow = self._flow
+            flow.was_read = True
+            part = await flow.run(ops.read(flow.channel, self._stream, CHUNK, flow.unread))
             self.check()  # another task may have closed it meanwhile
             self._buffer += part
             self._ended = not part
@@ -100,9 +97,9 @@ class AsyncReader(Receiver):
 class AsyncWriter(Sender):
     """stdin of an `AsyncProcess`; an `anyio.abc.ByteSendStream`."""
 
-    def __init__(self, process: Runs) -> None:
+    def __init__(self, flow: AsyncFlow) -> None:
         super().__init__()
-        self._process = process
+        self._flow = flow
 
     async def write(self, data: bytes | bytearray | memoryview) -> int:
         """Hand over all of `data`, waiting for the command to read; returns its length.
@@ -110,13 +107,14 @@ class AsyncWriter(Sender):
         Raises:
             ChannelError: the command has ended and reads no more.
         """
-        return await self._process._run(ops.write(self._process._channel, data))
+        self._flow.was_written = True
+        return await self._flow.run(ops.write(self._flow.channel, data))
 
     def close(self) -> None:
         """End of file for the command; idempotent."""
-        self._process._end_input()
+        self._flow.end_input()
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._process._input_ended
+        return self._flow.input_ended

@@ -13,9 +13,11 @@ __all__ = ["build_info"]
 def build_info() -> dict[str, Any]:
     """What the compiled part was made of, checked against what is running.
 
-    Keys: ``libssh2`` (version), ``debian`` (revision of Debian's source
-    package, or None), ``cves`` (fixed by Debian's patches), ``patches`` (ours:
-    name to SHA-256), ``missing_cves``, ``openssl`` (version compiled against),
+    Keys: ``libssh2`` (version of upstream's release), ``changed_files`` (names
+    of the files that were not the release's when the build was given another
+    source; else empty), ``patches`` (ours: name to SHA-256), ``cves`` (each
+    vulnerability published for the release: "patched by NAME", "not compiled
+    in: FILE", or "not patched"), ``openssl`` (version compiled against),
     ``openssl_running`` (version loaded now).
 
     Raises:

@@ -14,6 +14,7 @@ from .._policy.options import (
     HOST_KEYS,
     KEY_EXCHANGE,
     MACS,
+    BannerCallback,
     Paths,
     PromptCallback,
 )
@@ -30,6 +31,7 @@ from .arguments import (
     check_max_output,
     check_memory_only,
     check_number,
+    check_plain_function,
     check_pty,
     check_wait,
     file_bytes,
@@ -90,6 +92,10 @@ class Connection(Closing):
         agent: False: never ask the ssh-agent; a path: that agent's socket.
         prompt: called with a `PromptRequest` for questions of the server that
             `password` does not answer; returns one string for each prompt.
+        on_banner: called with ``(hop, text)`` for each login banner of a hop,
+            whose text is fit to print.
+        allow_empty_password: True: ``password=""`` is offered as a password; else
+            an empty one counts as not given.
         keepalive_interval: **seconds** between probes of every hop; after three
             without any sign of life the connection is lost.  0: no probes.
         compression: zlib, from after the login on.
@@ -122,6 +128,8 @@ class Connection(Closing):
         host_key_policy: str = "accept-unknown",
         agent: bool | str | os.PathLike[str] | None = None,
         prompt: PromptCallback | None = None,
+        on_banner: BannerCallback | None = None,
+        allow_empty_password: bool = False,
         keepalive_interval: float = 0,
         compression: bool = False,
         ciphers: Sequence[str] = CIPHERS,
@@ -132,6 +140,7 @@ class Connection(Closing):
         sftp_open_files: int | None = None,
     ) -> None:
         self._session: Session | None = None
+        check_plain_function(prompt, "prompt")
         self._plan = make_plan(
             Connection,
             "a Connection",
@@ -146,6 +155,8 @@ class Connection(Closing):
             host_key_policy=host_key_policy,
             agent=agent,
             prompt=prompt,
+            on_banner=on_banner,
+            allow_empty_password=allow_empty_password,
             keepalive_interval=keepalive_interval,
             compression=compression,
             ciphers=ciphers,

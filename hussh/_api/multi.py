@@ -10,9 +10,17 @@ from typing import Any, Literal
 
 from .._drive.pacing import HANDSHAKES
 from .._policy.multi_result import HostResult, MultiResult
-from .._policy.options import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS, Paths, PromptCallback
+from .._policy.options import (
+    CIPHERS,
+    HOST_KEYS,
+    KEY_EXCHANGE,
+    MACS,
+    BannerCallback,
+    Paths,
+    PromptCallback,
+)
 from .._policy.sftp import AnyPath
-from .arguments import check_command, check_on_result
+from .arguments import check_command, check_no_coroutine, check_on_result
 from .async_connection import AsyncConnection
 from .connection import Connection
 from .multi_async import AsyncMultiConnection
@@ -125,6 +133,8 @@ class MultiConnection:
         host_key_policy: str = "accept-unknown",
         agent: bool | str | os.PathLike[str] | None = None,
         prompt: PromptCallback | None = None,
+        on_banner: BannerCallback | None = None,
+        allow_empty_password: bool = False,
         compression: bool = False,
         ciphers: Sequence[str] = CIPHERS,
         key_exchange: Sequence[str] = KEY_EXCHANGE,
@@ -165,6 +175,8 @@ class MultiConnection:
             "host_key_policy": host_key_policy,
             "agent": agent,
             "prompt": prompt,
+            "on_banner": on_banner,
+            "allow_empty_password": allow_empty_password,
             "compression": compression,
             "ciphers": ciphers,
             "key_exchange": key_exchange,
@@ -423,7 +435,7 @@ class MultiConnection:
                 results[index] = result
                 display.add(result)
                 if on_result is not None:
-                    on_result(result.host, result)
+                    check_no_coroutine(on_result(result.host, result), "on_result")
         return MultiResult(result for result in results if result is not None)
 
     def _stream(self, work: Work) -> Generator[tuple[str, HostResult], None, None]:

@@ -17,11 +17,13 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import asynccontextmanager
+from functools import partial
 from time import monotonic
 from typing import Any, Literal, NamedTuple
 
 from .._drive.batch import Batch, Here, HereDrain, Lane, drain
 from .._drive.lanes import Lanes
+from .._drive.loop_calls import to_the_end
 from .._drive.loops import Loops
 from .._drive.pacing import Pacer
 from .._drive.shared import Failures, Limit, Shared, ran_out
@@ -130,7 +132,9 @@ class Crew:
     async def each_here(self, work: Work) -> AsyncIterator[Results]:
         """The same for a task, whose loop goes on meanwhile."""
         here = Here()
-        items = self._begin(work, here)
+        begin = partial(self._begin, work, here)
+        # Threads that are to be started are waited for, which a loop must not.
+        items = begin() if self.lanes.is_open else await to_the_end(here.loop, begin)
         if items is None:
             yield Results(work, None)
             return
@@ -269,8 +273,9 @@ class Crew:
         try:
             await connection._shared.connect(limit, self._failures)
         except Exception as error:
-            prompted = connection._options.prompt is not None
-            member.failure = _told(member, error, "auth" if prompted else "connect")
+            options = connection._options
+            asked = options.prompt is not None or options.on_banner is not None
+            member.failure = _told(member, error, "auth" if asked else "connect")
             raise member.failure from member.failure.__cause__
 
     async def ready(self, member: Member, within: Limit | None = None) -> AsyncConnection:

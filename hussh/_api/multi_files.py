@@ -10,11 +10,14 @@ import contextlib
 import errno
 import os
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from typing import TypeAlias
 
+from .._drive.loop import this_loop
+from .._drive.loop_calls import in_thread
 from .._policy.sftp import AnyPath, encode_path
 from ..errors import SFTPExistsError
-from .arguments import check_memory_only
+from .arguments import check_memory_only, check_plain_function
 from .async_connection import AsyncConnection
 
 __all__ = ["LocalPath", "Move", "read", "write", "write_data"]
@@ -38,22 +41,26 @@ def read(
 ) -> Move:
     encode_path(remote_path)
     check_memory_only(max_output, local_path)
+    check_plain_function(local_path, "local_path")
     if local_path is not None and not callable(local_path):
-        _real(local_path)  # or its TypeError, before anything is opened
+        os.fspath(local_path)  # or its TypeError, before anything is opened
     taken: dict[bytes, list[str]] = {}
 
     async def move(connection: AsyncConnection, left: float | None) -> bytes | str:
         to = local_path(connection.host) if callable(local_path) else local_path
-        with contextlib.nullcontext() if to is None else _taking(to, [connection.host], taken):
+        if to is None:
             return await connection.sftp_read(
-                remote_path, to, encoding=None, timeout=left, max_output=max_output
+                remote_path, encoding=None, timeout=left, max_output=max_output
             )
+        name = await in_thread(this_loop(), partial(_exclusive, to))
+        with _taking(name, [connection.host], taken):
+            return await connection.sftp_read(remote_path, to, encoding=None, timeout=left)
 
     return "sftp_read", timeout, move
 
 
 def write(local_path: AnyPath, remote_path: AnyPath | None, timeout: float | None) -> Move:
-    _real(local_path)  # or its TypeError, before anything is opened
+    os.fspath(local_path)  # or its TypeError, before anything is opened
     encode_path(local_path if remote_path is None else remote_path)
 
     async def move(connection: AsyncConnection, left: float | None) -> None:
@@ -73,18 +80,22 @@ def write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -
     return "sftp_write_data", timeout, move
 
 
-def _real(path: AnyPath) -> bytes:
-    return os.path.realpath(os.fsencode(os.path.expanduser(path)))
+def _exclusive(path: AnyPath) -> bytes | None:
+    """The file that one host alone may write to; None: everybody may.
+
+    A device takes what all hosts have; a directory has an error of its own.
+    """
+    name = os.path.realpath(os.fsencode(os.path.expanduser(path)))
+    return None if os.path.exists(name) and not os.path.isfile(name) else name
 
 
 @contextlib.contextmanager
 def _taking(
-    path: AnyPath, mine: list[str], taken: dict[bytes, list[str]]
+    name: bytes | None, mine: list[str], taken: dict[bytes, list[str]]
 ) -> Generator[None, None, None]:
     """Keep a local file for one result, unless that fails; SFTPExistsError for any other."""
-    name = _real(path)
-    if os.path.exists(name) and not os.path.isfile(name):
-        yield  # a device takes everybody's; a directory has an error of its own
+    if name is None:
+        yield
         return
     first = taken.setdefault(name, mine)  # atomic: the hosts may be in several loops
     if first is not mine:

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from .._policy.options import Options
+from .._policy.route import is_none
 from .async_connection import AsyncConnection
 from .connection import Connection
 from .plan import Plan
@@ -94,6 +96,10 @@ def _own(host: object, place: int) -> Mapping[str, Any]:
     # One of the two names for the key replaces the other, which the common options may have.
     both = {"key_path", "private_key"}
     other = {} if not both & host.keys() else dict.fromkeys(both - host.keys())
+    # So does one way to a host replace the other; one that is "none" takes no other away.
+    ways = {"proxy_jump", "proxy_command"}
+    if not all(is_none(host.get(way)) for way in ways):
+        other |= dict.fromkeys(ways - host.keys())
     return {**other, **host}
 
 
@@ -106,6 +112,13 @@ def _jump(jump: Any, known: dict[int, AsyncConnection]) -> Any:
     return jump
 
 
+def _comparable(options: Options) -> tuple[object, ...]:
+    """What stands for the options of a hop in a key; callbacks need not be hashable."""
+    callbacks = options.prompt, options.on_banner
+    shown = [one if isinstance(one, Hashable) else id(one) for one in callbacks]
+    return replace(options, prompt=None, on_banner=None), *shown
+
+
 def _share_bastion(
     connection: AsyncConnection, bastions: dict[Any, AsyncConnection]
 ) -> AsyncConnection:
@@ -114,7 +127,8 @@ def _share_bastion(
     if not named:
         return connection
     # Options compare by value: two hosts with other credentials have bastions of their own.
-    key = (None if plan.bastion is None else id(plan.bastion)), named
+    first = None if plan.bastion is None else id(plan.bastion)
+    key = first, tuple([_comparable(options) for options in named])
     bastion = bastions.get(key)
     if bastion is None:
         of_bastion = replace(

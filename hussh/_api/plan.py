@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
-from .._policy.options import DEFAULTS_FAILED, Options, Paths, PromptCallback
+from .._policy.options import (
+    DEFAULTS_FAILED,
+    BannerCallback,
+    Options,
+    Paths,
+    PromptCallback,
+)
 from .._policy.route import (
     DEFAULT_PORT,
     HopSpec,
@@ -31,6 +37,7 @@ from .arguments import (
     check_interval,
     check_key_path,
     check_known_hosts,
+    check_on_banner,
     check_password,
     check_policy,
     check_prompt,
@@ -75,6 +82,8 @@ def make_plan(
     host_key_policy: str,
     agent: bool | str | os.PathLike[str] | None,
     prompt: PromptCallback | None,
+    on_banner: BannerCallback | None,
+    allow_empty_password: bool,
     keepalive_interval: float,
     compression: bool,
     ciphers: Sequence[str],
@@ -84,12 +93,14 @@ def make_plan(
     sftp_requests: int | None = None,
     sftp_open_files: int | None = None,
     defaults_failed: str = DEFAULTS_FAILED,
+    can_await: bool = False,
 ) -> Plan[C]:
     """Check all arguments.
 
     Args:
         connection_type: the facade's class, which `proxy_jump` may be; it has a `_plan`.
         noun: how an error calls it, with its article.
+        can_await: whether the facade awaits callbacks that are coroutine functions.
 
     Raises:
         TypeError, ValueError: an argument is not usable.
@@ -99,10 +110,11 @@ def make_plan(
         host=check_host(host),
         port=DEFAULT_PORT if port is None else check_port(port),
         username=check_username(username or "root"),
-        password=check_password(password),
+        password=check_password(password, allow_empty_password),
         private_key=check_key_path(private_key),
         agent=check_agent(agent),
         prompt=check_prompt(prompt),
+        on_banner=check_on_banner(on_banner, can_await=can_await),
         host_key_policy=check_policy(host_key_policy),
         known_hosts=check_known_hosts(known_hosts, host_key_policy),
         keepalive_interval=check_interval(keepalive_interval),

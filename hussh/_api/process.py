@@ -10,20 +10,27 @@ from .._drive.connect import Session
 from .._native.link import Channel
 from .._protocol import process as ops
 from .._protocol.core import Op
+from ..errors import CommandTimeout
 from .arguments import check_number
 from .closing import Closing
-from .running import Command
+from .running import PATIENCE, Command, Flow
 
 __all__ = ["Process"]
 
 T = TypeVar("T")
 
 
+class _Flow(Flow[Session]):
+    def run(self, op: Op[T], seconds: float | None = None) -> T:
+        limit = self.timeout if seconds is None else seconds
+        return self.session.call(op, limit or None, "exec")
+
+
 class _Output(io.RawIOBase):
     """stdout or stderr of the command; `readinto` waits for at least one byte."""
 
-    def __init__(self, process: Process, stream: int) -> None:
-        self._process = process
+    def __init__(self, flow: _Flow, stream: int) -> None:
+        self._flow = flow
         self._stream = stream
 
     def readable(self) -> bool:
@@ -31,7 +38,9 @@ class _Output(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        part = self._process._run(ops.read(self._process._channel, self._stream, len(view)))
+        flow = self._flow
+        flow.was_read = True
+        part = flow.run(ops.read(flow.channel, self._stream, len(view)))
         view[: len(part)] = part
         return len(part)
 
@@ -39,23 +48,28 @@ class _Output(io.RawIOBase):
 class _Input(io.RawIOBase):
     """stdin of the command; closing it is its end of file."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
+    def __init__(self, flow: _Flow) -> None:
+        self._flow = flow
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        return self._process._run(ops.write(self._process._channel, data))
+        self._flow.was_written = True
+        return self._flow.run(ops.write(self._flow.channel, data))
 
     def close(self) -> None:
         if not self.closed:
             super().close()
-            self._process._end_input()
+            self._flow.end_input()
 
 
-class Process(Command[Session], Closing):
+class Process(Command[_Flow], Closing):
     """A running command; made by `Connection.popen`, best used in a ``with`` block.
+
+    Leaving the block ends the command.  Its input ends, and one that may end by itself has
+    2 s for it: one that was written to, whose output has ended, or of which nothing was read.
+    Then, and to any other at once, TERM is sent, and KILL 2 s later.
 
     Its streams are binary.  stdout and stderr share one flow-control window:
     who reads only one of them must expect the command to stop once 2 MiB of the
@@ -70,15 +84,11 @@ class Process(Command[Session], Closing):
     """
 
     def __init__(self, session: Session, channel: Channel, timeout: float | None) -> None:
-        super().__init__(session, channel)
-        self._timeout = timeout
-        self.stdin = io.BufferedWriter(_Input(self))
-        self.stdout = io.BufferedReader(_Output(self, 0))
-        self.stderr = io.BufferedReader(_Output(self, 1))
-
-    def _run(self, op: Op[T], seconds: float | None = None) -> T:
-        limit = self._timeout if seconds is None else seconds
-        return self._session.call(op, limit or None, "exec")
+        flow = _Flow(session, channel, timeout)
+        super().__init__(flow)
+        self.stdin = io.BufferedWriter(_Input(flow))
+        self.stdout = io.BufferedReader(_Output(flow, 0))
+        self.stderr = io.BufferedReader(_Output(flow, 1))
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the command to end; its output may still be read afterwards.
@@ -91,7 +101,7 @@ class Process(Command[Session], Closing):
         """
         if self.returncode is None:
             limit = None if timeout is None else check_number(timeout, "milliseconds") / 1000
-            self._note(self._run(ops.wait(self._channel), limit))
+            self._note(self._flow.run(ops.wait(self._channel, self._flow.unread), limit))
         assert self.returncode is not None  # noqa: S101  (wait ends with an exit)
         return self.returncode
 
@@ -101,9 +111,14 @@ class Process(Command[Session], Closing):
                 stream.close()
 
     def _leave(self) -> None:
-        """As `subprocess.Popen`: end of input, then wait for the end."""
+        """End the command: see `Command._endings`."""
         if self._closed:
             return
+        flow = self._flow
+        flow.timeout = min(flow.timeout or PATIENCE, PATIENCE)
         with contextlib.suppress(OSError):  # it may read no more
             self.stdin.close()
-        self.wait()
+        for seconds in self._endings():
+            with contextlib.suppress(CommandTimeout):
+                self.wait(seconds * 1000)
+                return

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
@@ -17,32 +18,62 @@ from .._protocol import process as ops
 from .._protocol.core import Op
 from ..errors import ChannelError, HusshError
 
-__all__ = ["Command", "Running", "Shell", "typed"]
+__all__ = ["PATIENCE", "Command", "Flow", "Running", "Shell", "typed"]
 
 H = TypeVar("H", bound=Hop[Any])
 
+#: Seconds for a command to end by itself, and after SIGTERM, when its block is left.
+PATIENCE = 2.0
+#: The same after SIGKILL: for the server to say so.
+LAST_MOMENT = 0.5
+BOTH = (0, 1)  # stdout and stderr
 
-class Running(Generic[H]):
-    """A channel with something at its other end."""
 
-    def __init__(self, session: H, channel: Channel) -> None:
-        self._session = session
-        self._channel = channel
-        self._input_ended = False
-        self._closed = False  # by us, maybe within its block
+class Flow(Generic[H]):
+    """A channel with something at its other end, and what has passed through it.
 
-    def _end_input(self) -> None:
+    Streams hold it and not the object that they are attributes of: of a cycle only the
+    garbage collector would find the end, and the session's place would stay taken until then.
+
+    Attributes:
+        timeout: seconds that one call may take; 0 or None: no limit.
+        input_ended: the other end has been told that nothing more will come.
+        was_written, was_read: the user has used its input, or one of its outputs.
+        unread: streams that nobody reads any more.
+    """
+
+    def __init__(self, session: H, channel: Channel, timeout: float | None = None) -> None:
+        self.session = session
+        self.channel = channel
+        self.timeout = timeout
+        self.input_ended = self.was_written = self.was_read = False
+        self.unread: list[int] = []
+
+    def end_input(self) -> None:
         """End of file for what runs; idempotent."""
-        if self._input_ended:
+        if self.input_ended:
             return
-        self._input_ended = True
+        self.input_ended = True
 
         def end() -> None:
-            if not self._channel.link.dead and not self._channel.look().closed:
-                self._channel.eof()
+            if not self.channel.link.dead and not self.channel.look().closed:
+                self.channel.eof()
 
         with contextlib.suppress(HusshError):  # there may be no connection any more
-            self._session.at_once(end)
+            self.session.at_once(end)
+
+
+F = TypeVar("F", bound=Flow[Any])
+
+
+class Running(Generic[F]):
+    """A command or shell, as its user has it."""
+
+    def __init__(self, flow: F) -> None:
+        self._flow = flow
+        self._session = flow.session
+        self._channel = flow.channel
+        self._closed = False  # by us, maybe within its block
 
     def _free(self) -> None:
         """Close the channel, and let go who waits for something of it; idempotent."""
@@ -55,7 +86,7 @@ class Running(Generic[H]):
         self._session.at_once(free)
 
 
-class Command(Running[H]):
+class Command(Running[F]):
     """What `Process` and `AsyncProcess` share."""
 
     returncode: int | None = None
@@ -107,12 +138,37 @@ class Command(Running[H]):
     def _let_go(self) -> None:
         """Close the streams."""
 
+    def _endings(self) -> Iterator[float]:
+        """How leaving its block ends the command, whose input has ended.
+
+        Yields seconds to wait for the end, and goes on where it has not come.
+        """
+        self._flow.unread[:] = BOTH  # nobody will read what would keep it from its end
+        if self._may_end():
+            yield PATIENCE
+        self.terminate()
+        yield PATIENCE
+        self.kill()
+        yield LAST_MOMENT
+
+    def _may_end(self) -> bool:
+        """Whether the command may be about to end by itself.
+
+        So may one that reads what it was given to the end, or whose output has ended, and one
+        of which nothing was wanted but what it does.
+        """
+        flow = self._flow
+        if flow.was_written or not flow.was_read:
+            return True
+        with self._session.tree.my_fresh():
+            return bool(self._channel.look().eof)
+
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode={self.returncode}"
         return f"<{type(self).__name__} on {self._session.hop}: {state}>"
 
 
-class Shell(Running[H]):
+class Shell(Running[Flow[H]], Generic[H]):
     """What `InteractiveShell` and `AsyncInteractiveShell` share.
 
     Attributes:
@@ -121,7 +177,7 @@ class Shell(Running[H]):
     """
 
     def __init__(self, session: H, channel: Channel, pty: ops.Pty | None) -> None:
-        super().__init__(session, channel)
+        super().__init__(Flow(session, channel))
         self._pty = pty
         self._out = bytearray()
         self._err = bytearray()
@@ -134,14 +190,14 @@ class Shell(Running[H]):
 
     def _goodbye(self) -> Op[ops.Exit]:
         """`_drain`, after a word to a terminal's shell, for which that is no end."""
-        if self._pty is not None and not self._input_ended:
+        if self._pty is not None and not self._flow.input_ended:
             with contextlib.suppress(ChannelError):  # it may have ended by itself
                 yield from ops.write(self._channel, b"exit\n")
         return (yield from self._drain())
 
     def _drain(self) -> Op[ops.Exit]:
         """End its input and take everything that it still says, until it has ended."""
-        self._end_input()
+        self._flow.end_input()
         while (yield from ops.read_any(self._channel, self._out, self._err)):
             pass
         return (yield from ops.wait(self._channel))

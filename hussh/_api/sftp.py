@@ -16,7 +16,7 @@ from .._protocol import sftp_ops as ops
 from .._protocol.sftp_links import symlink
 from .._protocol.sftp_makedirs import make_directories
 from . import sftp_calls as calls
-from .arguments import check_max_output
+from .arguments import check_max_output, check_plain_function
 from .sftp_calls import Preserve, Progress
 from .sftp_file import ScandirIterator, open_buffered
 from .sftp_run import HasFiles, Runner
@@ -185,7 +185,7 @@ class SFTP:
                 Otherwise everything is copied.
         """
         limit = self._run.limit(timeout)[1]
-        op = calls.get(self._sftp, remote, local, progress, limit, resume=resume)
+        op = calls.get(self._sftp, remote, local, _plain(progress), limit, resume=resume)
         return self._run(op, "download", timeout)
 
     def get_bytes(
@@ -198,7 +198,7 @@ class SFTP:
     ) -> bytes:
         """The contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
         most = check_max_output(max_output)
-        op = calls.fetch(self._sftp, remote, progress, self._run.limit(timeout)[1], most)
+        op = calls.fetch(self._sftp, remote, _plain(progress), self._run.limit(timeout)[1], most)
         return self._run(op, "download", timeout)
 
     def put(
@@ -212,7 +212,7 @@ class SFTP:
     ) -> int:
         """Copy a local file to a remote one; returns its size in bytes.  As `get` otherwise."""
         limit = self._run.limit(timeout)[1]
-        op = calls.put(self._sftp, local, remote, progress, limit, resume=resume)
+        op = calls.put(self._sftp, local, remote, _plain(progress), limit, resume=resume)
         return self._run(op, "upload", timeout)
 
     def put_bytes(
@@ -224,7 +224,7 @@ class SFTP:
         timeout: int | None = None,
     ) -> int:
         """Write a remote file; returns its size in bytes."""
-        op = calls.store(self._sftp, data, remote, progress, self._run.limit(timeout)[1])
+        op = calls.store(self._sftp, data, remote, _plain(progress), self._run.limit(timeout)[1])
         return self._run(op, "upload", timeout)
 
     def put_dir(
@@ -285,3 +285,8 @@ class SFTP:
         strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]
         op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict)
         return self._run(op, "download", timeout)
+
+
+def _plain(progress: Progress | None) -> Progress | None:
+    check_plain_function(progress, "progress")
+    return progress

@@ -41,7 +41,7 @@ def ask_agent(path: str, request: bytes, note: str, touch: bool = False) -> Bloc
             _log.debug("%s", note)
         return question.ask(seconds_left)
 
-    return Blocking(call, abort=question.abort)
+    return Blocking(call, abort=question.abort, in_caller=True)
 
 
 class _Question:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from itertools import chain, starmap
 
 __all__ = ["Bell"]
 
@@ -15,16 +16,19 @@ __all__ = ["Bell"]
 class Bell:
     """Readable from `ring` until `silence`; ringing twice is ringing once."""
 
-    __slots__ = ("fd", "_write_fd")
+    __slots__ = ("fd", "_write_fd", "_owned")
 
     def __init__(self) -> None:
         self.fd = self._write_fd = -1
+        # Filled in one step of C: no interrupt comes between what opens and who owns.
+        self._owned: list[int] = []
         if hasattr(os, "eventfd"):
-            self.fd = self._write_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            return
-        self.fd, self._write_fd = os.pipe()
-        for fd in (self.fd, self._write_fd):
-            os.set_blocking(fd, False)
+            self._owned.extend(map(os.eventfd, (0,), (os.EFD_CLOEXEC | os.EFD_NONBLOCK,)))
+        else:
+            self._owned.extend(chain.from_iterable(starmap(os.pipe, [()])))
+            for fd in self._owned:
+                os.set_blocking(fd, False)
+        self.fd, self._write_fd = self._owned[0], self._owned[-1]
 
     def ring(self) -> None:
         if self.fd >= 0:
@@ -37,9 +41,9 @@ class Bell:
                 os.read(self.fd, 4096)
 
     def close(self) -> None:
-        fds, self.fd = {self.fd, self._write_fd}, -1
-        self._write_fd = -1
-        for fd in fds - {-1}:
+        self.fd = self._write_fd = -1
+        fds, self._owned = self._owned, []
+        for fd in fds:
             os.close(fd)
 
     def __del__(self) -> None:

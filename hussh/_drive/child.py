@@ -18,6 +18,8 @@ import time
 import weakref
 from collections.abc import Sequence
 
+from .polling import new_poll
+
 __all__ = ["Child"]
 
 GRACE = 0.8  # seconds between SIGTERM and SIGKILL
@@ -34,7 +36,11 @@ class Child:
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
-        """Start it.  Raises OSError, ValueError or SubprocessError."""
+        """Start it.  Raises OSError, ValueError or SubprocessError.
+
+        An interrupt in the midst of this would leave a process that nobody knows: call
+        it in a thread that gets no signals, through `workers`.
+        """
         self.pidfd = -1
         self._owner = os.getpid()
         # Pipes of our own: some CPythons (3.11.2) lose those of Popen when descriptors run out.
@@ -95,12 +101,17 @@ class Child:
             return None
         return how.si_status if how.si_code == os.CLD_EXITED else -how.si_status
 
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the processes of its own group, which is quick."""
+        if self._is_ours():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+
     def signal(self, number: int) -> list[int]:
         """Send a signal to every process of the session; returns those besides its leader."""
         if not self._is_ours():
             return []
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+        self.signal_group(number)
         others = self._others()
         for pid in others:
             # A shell with job control gave it another group.
@@ -194,7 +205,7 @@ def _wait_readable(fds: list[int], seconds: float) -> bool:
     """Whether all of them became readable in time."""
     end = time.monotonic() + seconds
     for fd in fds:
-        poll = select.poll()
+        poll = new_poll()
         poll.register(fd, select.POLLIN)
         if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -11,10 +12,11 @@ from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.way import Stage
 from ..errors import ConnectError, HusshError
 from .dial import dial
-from .keepalive import ended, tend
+from .idle import ended, join, tend
 from .proxy import start_proxy
 from .session import Hop, Way
 from .sync import Stream, Tree
+from .workers import call_within
 
 __all__ = ["Session", "connect"]
 
@@ -54,9 +56,11 @@ class Session(Hop[Tree]):
     def close(self) -> None:
         """End this session and the bastions made for it; never raises.
 
-        Waits for nothing but a proxy command that is slow to end, a second at most.
+        Waits for nothing but a proxy command that is slow to end, a second at most, and
+        after the last connection for the end of the idle thread, which takes no time.
         """
         self.end()
+        join()
 
 
 def connect(
@@ -76,7 +80,7 @@ def connect(
     deadline = None if timeout is None else monotonic() + timeout
     way: Way[Session, Tree] = Way(Session, hops, bastion)
     try:
-        way.load()
+        _load(way, deadline)
         if bastion is None:
             _take_root(way, _open_stream(way.stages[0], deadline))
         assert way.tree is not None  # noqa: S101  (of the bastion, or grown just now)
@@ -89,6 +93,7 @@ def connect(
                 told = way.failed(error, time_limit)
         finally:
             way.undo()
+            join()
         try:
             if isinstance(error, DeadlineExceeded):
                 raise told from None
@@ -99,12 +104,32 @@ def connect(
             del told  # whose traceback holds this frame
 
 
+def _load(way: Way[Session, Tree], deadline: float | None) -> None:
+    """What is recorded of host keys, in files that may lie where nothing answers."""
+    if way.is_loaded():
+        return
+    if deadline is None:
+        way.load()
+        return
+    try:
+        call_within(partial(way.load, deadline - monotonic()), deadline)
+    except TimeoutError:
+        if monotonic() < deadline:
+            raise
+        raise DeadlineExceeded("hostkey") from None
+
+
 def _open_stream(stage: Stage, deadline: float | None) -> Stream:
     options = stage.options
     if options.proxy_command is None:
         return dial(options.host, options.port, deadline)
     stage.place.phase = "proxy"
-    return start_proxy(options.proxy_command)
+    try:
+        # Not here: an interrupt would strike between the process and whoever owns it.
+        stream: Stream = call_within(partial(start_proxy, options.proxy_command), deadline)
+    except TimeoutError:
+        raise DeadlineExceeded from None
+    return stream
 
 
 def _take_root(way: Way[Session, Tree], stream: Stream) -> None:

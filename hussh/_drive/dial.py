@@ -14,13 +14,14 @@ import select
 import socket
 import threading
 from collections.abc import Iterable, Sequence
-from itertools import chain, zip_longest
+from itertools import chain, starmap, zip_longest
 from time import monotonic
 from typing import Any, NamedTuple
 
 from .._protocol.core import DeadlineExceeded
 from ..errors import ConnectError, HusshError
 from .patience import patience
+from .polling import Poll, new_poll
 
 __all__ = ["ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "SocketStream", "begin", "dial",
            "in_turns", "unreachable", "unresolved"]  # fmt: skip
@@ -38,13 +39,27 @@ class SocketStream:
     """A connected, non-blocking socket as the stream under a root link; takes its descriptor over.
 
     A socket object of Python's would close it whenever the garbage collector comes to that
-    first, while the link still writes to its number.
+    first, while the link still writes to its number.  So it owns the descriptor only until
+    a tree does.
     """
 
     slow = False
 
     def __init__(self, sock: socket.socket) -> None:
-        self._fd = sock.detach()
+        self._sock = sock
+        self._detached: list[int] = []
+
+    @property
+    def _fd(self) -> int:
+        return self._detached[0] if self._detached else self._sock.fileno()
+
+    def adopt(self) -> None:
+        # In one step of C, so that no interrupt comes between `detach` and the list.
+        self._detached.extend(starmap(self._sock.detach, [()]))
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # an interrupt may come before any of this
+            self._sock.close()  # if no tree has it
 
     def fds(self) -> tuple[int, int]:
         return self._fd, self._fd
@@ -65,10 +80,11 @@ class SocketStream:
         self.close()
 
     def shutdown(self) -> None:
-        if self._fd < 0:
+        fd = self._fd
+        if fd < 0:
             return
         # Of whatever family it is: nobody looks at that here.
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, self._fd)
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
         try:
             with contextlib.suppress(OSError):  # the peer may have gone first
                 sock.shutdown(socket.SHUT_RDWR)
@@ -76,9 +92,11 @@ class SocketStream:
             sock.detach()
 
     def close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._sock.close()  # which does nothing once it is detached
+        fds, self._detached = self._detached, [-1]
+        for fd in fds:
+            if fd >= 0:
+                os.close(fd)
 
 
 def dial(host: str, port: int, deadline: float | None) -> SocketStream:
@@ -151,7 +169,7 @@ def _connect(
     pending: dict[int, tuple[socket.socket, Address]] = {}
     failures: list[str] = []
     queue = list(addresses)
-    poll = select.poll()
+    poll = new_poll()
     next_start = monotonic()
 
     def settle(fd: int, code: int) -> socket.socket | None:
@@ -189,14 +207,14 @@ def _connect(
 def _start(
     address: Address,
     pending: dict[int, tuple[socket.socket, Address]],
-    poll: select.poll,
+    poll: Poll,
     failures: list[str],
 ) -> None:
     begun = begin(address, failures)
     if begun is not None:
         # A connection that is there at once polls as writable, like any other.
         pending[begun.sock.fileno()] = (begun.sock, address)
-        poll.register(begun.sock, select.POLLOUT)
+        poll.register(begun.sock.fileno(), select.POLLOUT)
 
 
 class Begun(NamedTuple):

@@ -15,14 +15,10 @@ Cancellation is thrown into the operation where it waits.  Its clean-up only
 queues; what is queued is sent as far as the socket takes it, and the
 cancellation goes on.  An operation that finds everything it wants without
 waiting gives the others a turn every few milliseconds.
-
-Keepalives need no task that waits for them: each tree has one timer, for the
-link that is due next.
 """
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import threading
 from collections.abc import Callable, Iterator
@@ -34,17 +30,19 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from .._native.link import Link
 from .._protocol.core import Blocking, DeadlineExceeded, Need, Op, Progress
 from ..errors import HusshError
-from .keepalive import Rounds, Tended
-from .loop import Loop, until
+from .keepalive import Tended
+from .loop import Loop, this_loop, until
+from .loop_calls import in_thread, to_the_end
 from .loop_turns import after_another
+from .patience import patience
 from .several import Several
 from .tree import BaseTree, Stream
 from .turns import one_at_a_time
+from .workers import LAST_MOMENT, Call
 
 __all__ = ["Running", "Tree"]
 
@@ -52,8 +50,6 @@ T = TypeVar("T")
 
 #: Seconds that an operation may go on without giving other tasks a turn.
 TURN = 0.003
-#: Seconds that a cancelled operation lets its call in a thread end; files are faster.
-LAST_MOMENT = 0.5
 
 
 class Running:
@@ -118,8 +114,7 @@ class Tree(BaseTree[Running]):
         self._loop = loop
         self._stepping = False  # the loop's thread is in a step, not in a finalizer
         self._several: Several | None = None
-        self._closer: threading.Thread | None = None
-        self._rounds = Rounds()
+        self._closing: threading.Event | None = None  # set once a slow stream is closed
         super().__init__(stream)
 
     # -- what asyncio and trio add
@@ -138,10 +133,6 @@ class Tree(BaseTree[Running]):
     def _rest(self) -> None:
         """An operation has ended, within its last step."""
 
-    def _set_timer(self, when: float | None) -> None:
-        """Call `_beat` at this time of `time.monotonic()`, and at no other time."""
-        raise NotImplementedError
-
     # -- the loop
 
     @property
@@ -155,15 +146,15 @@ class Tree(BaseTree[Running]):
 
     @contextmanager
     def mine(self) -> Iterator[Link]:
-        """`locked`, for calls of the user's that do not wait; RuntimeError in another loop."""
-        self.check_loop()
+        """`locked`, for calls of the user's that do not wait; raises as `check_closable`."""
+        self.check_closable()
         with self._step() as root:
             yield root
 
     @contextmanager
     def my_fresh(self) -> Iterator[Link]:
         """`fresh`, for the same."""
-        self.check_loop()
+        self.check_closable()
         with self.fresh() as root:
             yield root
 
@@ -255,7 +246,8 @@ class Tree(BaseTree[Running]):
                     error = raised
                     cancelled = cancelled or isinstance(raised, self._loop.cancelled)
         except BaseException as raised:
-            calm = isinstance(raised, HusshError | DeadlineExceeded | self._loop.cancelled)
+            quiet = (HusshError, DeadlineExceeded, GeneratorExit, self._loop.cancelled)
+            calm = isinstance(raised, quiet)
             raise
         finally:
             error = None  # its traceback holds this frame, and so the tree
@@ -287,7 +279,15 @@ class Tree(BaseTree[Running]):
             raise DeadlineExceeded
         try:
             with until(deadline):
-                result = _Call(need, left, self._loop).result
+                make = partial(one_at_a_time, need.turn, partial(need.call, left), left)
+                result = partial(
+                    in_thread,
+                    self._loop,
+                    make,
+                    is_slow=need.patient or need.in_caller or need.abort is not None,
+                    abort=need.abort,
+                    moment=0.0 if need.patient else LAST_MOMENT,
+                )
                 if need.at_hand is None:
                     answer = await result()
                 else:
@@ -306,33 +306,21 @@ class Tree(BaseTree[Running]):
 
     def tend(self, session: Tended, interval: float) -> None:
         """Send keepalives for a session every `interval` seconds until it is closed."""
-        self._rounds.add(session, interval)
-        self._set_timer(self._rounds.due())
+        raise NotImplementedError
 
     def ended(self) -> None:
         """A session with keepalives was closed or collected; from anywhere."""
-        self.in_loop(self._stop_timer)
-
-    def _stop_timer(self) -> None:
-        if not self._rounds.live():
-            self._set_timer(None)
-
-    def _beat(self) -> None:
-        """Probe what is due; never raises, since the loop itself makes this call."""
-        self._rounds.beat()
-        self._set_timer(self._rounds.due() if self._rounds.live() else None)
+        raise NotImplementedError
 
     # -- ending
 
     def _release(self) -> None:
         self._forget()
-        if self._stream.slow and self._closer is None and not is_finalizing():
-            closer = threading.Thread(target=self._stream.close, name="hussh-close")
-            with contextlib.suppress(RuntimeError):  # too late for a thread
-                closer.start()
-                self._closer = closer
-        if self._closer is None:
+        if not self._stream.slow or is_finalizing():
             self._stream.close()
+        elif self._closing is None:
+            self._closing = threading.Event()
+            Call(self._stream.close, self._closing.set, is_slow=True).start()
 
     def _forget(self) -> None:
         several, self._several = self._several, None
@@ -340,77 +328,33 @@ class Tree(BaseTree[Running]):
             several.close()
 
     def check_closable(self) -> None:
-        """Raises RuntimeError outside of its loop, unless that has ended."""
-        try:
+        """Raises RuntimeError outside of its loop, unless that has ended (`may_close_here`)."""
+        if not self._loop.may_close_here:
             self._loop.check()
-        except RuntimeError:
-            if not self._loop.ended:
-                raise
 
     @property
     def is_ending(self) -> bool:
         """Whether a thread is still at closing the stream; see `join`."""
-        return self._closer is not None and self._closer.is_alive()
+        return self._closing is not None and not self._closing.is_set()
 
     def join(self) -> None:
         """`gone` for a thread, once no loop polls any more."""
-        if self._closer is not None:
-            self._closer.join()
+        while self.is_ending and self._closing is not None:
+            self._closing.wait(patience(None))
 
     async def gone(self) -> None:
         """Wait, even when cancelled, until the fds of a closed tree are closed.
 
         A proxy command that ignores SIGTERM takes a second.
         """
+        if not (self.closed and self._polls) and not self.is_ending:
+            return
+        try:
+            loop = this_loop()  # not always ours, which may have ended
+        except RuntimeError:
+            return  # our coroutine is being collected, and no loop runs
         with anyio.CancelScope(shield=True):
             while self.closed and self._polls:
                 await anyio.lowlevel.checkpoint()  # whoever polls is on the way out
-            if self._closer is not None:
-                await anyio.to_thread.run_sync(self._closer.join)
-
-
-class _Call:
-    """A call in a thread that may be given up; nobody else closes then what it returns."""
-
-    def __init__(self, need: Blocking, left: float | None, loop: Loop) -> None:
-        self._need = need
-        self._left = left
-        self._loop = loop
-        self._given_up = self._begun = self._over = False
-        self._ended: anyio.Event | None = None  # exists before `_given_up` is set
-        # Not returned by the thread: trio takes a coroutine for a mistake.
-        self._results: list[Any] = []
-
-    async def result(self) -> Any:
-        try:
-            await anyio.to_thread.run_sync(self._make, abandon_on_cancel=True)
-        except BaseException:
-            ended = self._ended = anyio.Event()
-            self._given_up = True
-            if self._need.abort is not None:
-                self._need.abort()
-            if self._begun and not self._over and not self._need.patient:
-                with anyio.move_on_after(LAST_MOMENT, shield=True):
-                    await ended.wait()
-            self._discard()
-            raise
-        return self._results.pop()
-
-    def _make(self) -> None:
-        self._begun = True
-        if self._given_up:
-            return
-        try:
-            need, left = self._need, self._left
-            self._results.append(one_at_a_time(need.turn, partial(need.call, left), left))
-        finally:
-            self._over = True
-            if self._given_up:
-                self._discard()
-                if self._ended is not None:
-                    self._loop.soon(self._ended.set)
-
-    def _discard(self) -> None:
-        """Close a file that was opened, or a coroutine that was made; both threads may try."""
-        with contextlib.suppress(IndexError, AttributeError):
-            self._results.pop().close()
+            if self.is_ending and self._closing is not None:
+                await to_the_end(loop, self._closing.wait)

@@ -5,8 +5,8 @@ A keepalive is a global request that every server must answer, if only with
 link is never asked for nothing; an idle one is read here, since nobody else
 does.  Each hop is asked for itself: the error names the one that died.
 
-The sync driver has one thread for all of its connections; an event loop has a
-timer for each tree (`event_loop`).
+The connections of threads and of trio share one thread (`idle`); asyncio's loop has
+a timer for each tree (`loop_asyncio`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import contextlib
 import errno
 import heapq
 import itertools
-import os
-import threading
 import weakref
 from collections.abc import Callable
 from time import monotonic
@@ -25,7 +23,7 @@ from typing import Protocol
 from .._native.link import Link
 from .._policy.wire import boolean, string
 
-__all__ = ["MISSES", "Keepalive", "Rounds", "Tended", "ended", "tend"]
+__all__ = ["MISSES", "Keepalive", "Rounds", "Tended"]
 
 #: So many intervals without a sign of life end a connection.
 MISSES = 3
@@ -119,60 +117,3 @@ class Rounds:
             if probe is None:
                 return
             probe()
-
-
-class _Thread:
-    """Beats for all sessions of the sync driver, from the first on until there are none."""
-
-    def __init__(self) -> None:
-        self._news = threading.Condition()
-        self._rounds = Rounds()
-        self._thread: threading.Thread | None = None
-
-    def add(self, session: Tended, interval: float) -> None:
-        with self._news:
-            self._rounds.add(session, interval)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="hussh-keepalive", daemon=True
-                )
-                self._thread.start()
-            self._news.notify()
-
-    def remove_ended(self) -> None:
-        """A session has closed: do not keep a thread for it."""
-        with self._news:
-            self._news.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._news:
-                if not self._rounds.live():
-                    self._thread = None
-                    return
-                probe = self._rounds.take()
-                if probe is None:
-                    self._news.wait(max(0.0, (self._rounds.due() or 0.0) - monotonic()))
-                    continue
-            probe()
-
-
-_thread = _Thread()
-
-
-def tend(session: Tended, interval: float) -> None:
-    """Send keepalives for the session every `interval` seconds until it is closed."""
-    _thread.add(session, interval)
-
-
-def ended() -> None:
-    """A session with keepalives was closed: let the thread see whether it is still needed."""
-    _thread.remove_ended()
-
-
-def _after_fork() -> None:
-    global _thread
-    _thread = _Thread()  # the parent's thread is not here, and its sessions are not ours
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from time import monotonic
 
 from ..errors import ConnectError, ConnectionClosed
 from .event_loop import Tree
@@ -21,6 +22,21 @@ __all__ = ["Lanes"]
 
 #: Held while trees get their loops: two batches must not choose for the same bastion at once.
 _placing = threading.RLock()
+
+
+#: Told of each end of `Lanes`, for those who want what was theirs.
+_others_end = threading.Condition()
+#: Seconds that others get to end, a proxy command of theirs included.
+OTHERS_END = 5.0
+
+
+class _Ending(Exception):
+    """A loop that others started, and that we would share, is just ending: try again."""
+
+    def wait(self) -> None:
+        """Until something has ended, or a moment has passed."""
+        with _others_end:
+            _others_end.wait(0.05)
 
 
 class Lanes:
@@ -68,6 +84,17 @@ class Lanes:
             ConnectError: a connection is open already, in a loop that is not ours.
             ConnectionClosed: another thread is closing.
         """
+        deadline = monotonic() + OTHERS_END
+        while True:
+            try:
+                return self._open(users, here=here, again=again)
+            except _Ending as ending:
+                if monotonic() >= deadline:
+                    told = "the bastion is being closed by another thread"
+                    raise ConnectionClosed(told) from None
+                ending.wait()
+
+    def _open(self, users: Sequence[Shared], *, here: bool, again: bool) -> bool:
         with self._lock:
             if self._closing and again:
                 raise ConnectionClosed("the MultiConnection is being closed by another thread")
@@ -93,7 +120,7 @@ class Lanes:
                 loops, spread = self._spread(trees, there)
             if not loops.complete:
                 loops.close()
-                raise ConnectionClosed("the bastion is being closed by another thread")
+                raise _Ending
             if self._loops is not None:  # a signal handler has done the same
                 loops.close()
                 return True
@@ -112,7 +139,7 @@ class Lanes:
         count = how_many(hosts, len(mine)) if self._count is None else self._count
         count = min(count, len(mine), self._most)
         guests = [thread for thread in set(there.values()) if thread is not None]
-        loops = Loops(count, self._most, guests)
+        loops = Loops(count, guests)
         loads = [0] * count
         spread = {}
         # The largest first, each to the loop that has the least.
@@ -158,6 +185,8 @@ class Lanes:
         for user in users:
             self._let_go(user)
         self._closing = False
+        with _others_end:
+            _others_end.notify_all()
         trees = {id(user.session.tree): user.session.tree for user in users if user.session}
         return [tree for tree in trees.values() if tree.is_ending]
 
@@ -203,8 +232,8 @@ def _homes(root: Shared, tree: list[Shared]) -> Iterator[LoopThread | None]:
 
 def _forget() -> None:
     """In a forked child, whatever threads of the parent hold."""
-    global _placing
-    _placing = threading.RLock()
+    global _placing, _others_end
+    _placing, _others_end = threading.RLock(), threading.Condition()
 
 
 os.register_at_fork(after_in_child=_forget)

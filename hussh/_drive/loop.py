@@ -82,6 +82,22 @@ class Loop:
         return self.is_here and not self.is_trio and not self.native.is_running()
 
     @property
+    def may_close_here(self) -> bool:
+        """Whether what belongs to it may be closed by the caller.
+
+        That is in the loop, in its thread while no loop runs there (a coroutine that was
+        never finished is being collected), and anywhere once it has ended.
+        """
+        return self.runs_here or (self.rests_here and self._runs_none()) or self.ended
+
+    def _runs_none(self) -> bool:
+        try:
+            self._current()
+        except RuntimeError:
+            return True
+        return False
+
+    @property
     def is_here(self) -> bool:
         """Whether the calling thread is the loop's."""
         return threading.get_ident() == self._thread

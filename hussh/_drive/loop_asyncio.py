@@ -24,6 +24,7 @@ from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._native.link import Link
 from .._protocol.core import DeadlineExceeded, Op, Progress
 from .event_loop import TURN, Running, Tree
+from .keepalive import Rounds, Tended
 from .loop import Loop
 from .several import Several
 from .tree import BUDGET, Stream
@@ -59,7 +60,10 @@ class _Running(Running):
 
     def resolve(self) -> None:
         if self.future is not None and not self.future.done():
-            self.future.set_result(None)
+            try:
+                self.future.set_result(None)
+            except RuntimeError:  # the loop is closed, and so nobody waits
+                return
 
 
 class AsyncioTree(Tree):
@@ -70,6 +74,7 @@ class AsyncioTree(Tree):
         backlog: woken operations that this turn, or the next, has yet to step.
     """
 
+    needs_idle_thread = False
     turning = False
 
     def __init__(self, stream: Stream, loop: Loop) -> None:
@@ -79,7 +84,8 @@ class AsyncioTree(Tree):
         self._simple = False  # one fd, for input, is watched
         self.backlog: deque[_Running] = deque()
         self._again: asyncio.Handle | None = None  # a turn that is due without any fd
-        self._timer: asyncio.TimerHandle | None = None
+        self._rounds = Rounds()
+        self._timer: asyncio.TimerHandle | None = None  # for the link that is due next
         # What takes the place of a leader while fds are watched.
         self._nobody: Any = object()
         super().__init__(stream, loop)
@@ -290,7 +296,24 @@ class AsyncioTree(Tree):
 
     # -- keepalives
 
+    def tend(self, session: Tended, interval: float) -> None:
+        self._rounds.add(session, interval)
+        self._set_timer(self._rounds.due())
+
+    def ended(self) -> None:
+        self.in_loop(self._stop_timer)
+
+    def _stop_timer(self) -> None:
+        if not self._rounds.live():
+            self._set_timer(None)
+
+    def _beat(self) -> None:
+        """Probe what is due; never raises, since the loop itself makes this call."""
+        self._rounds.beat()
+        self._set_timer(self._rounds.due() if self._rounds.live() else None)
+
     def _set_timer(self, when: float | None) -> None:
+        """Call `_beat` at this time of `time.monotonic()`, and at no other time."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import TypeVar
-
-import anyio
-import anyio.to_thread
 
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
@@ -18,11 +14,12 @@ from .._protocol.way import Stage
 from ..errors import HusshError, ProxyCommandError, ServerBusy
 from .event_loop import Tree
 from .loop import this_loop, until
+from .loop_calls import in_thread, to_the_end
 from .loop_dial import dial
 from .loop_pacing import in_turn
 from .loop_tree import grow
 from .loop_turns import after_another
-from .pacing import Pacer, Turn
+from .pacing import Pacer, Turn, mute
 from .proxy import start_proxy
 from .session import Hop, Way
 from .tree import Stream
@@ -113,9 +110,12 @@ async def connect(
     begun(lambda: way.current.place)
     try:
         if not way.is_loaded():
-            with until(deadline):
-                load = partial(anyio.to_thread.run_sync, way.load, abandon_on_cancel=True)
-                await after_another(this_loop(), way.files(), lambda: way.is_loaded() or None, load)
+            with until(deadline, "hostkey"):
+                loop, asked = this_loop(), monotonic()
+                left = None if deadline is None else deadline - asked
+                load = partial(in_thread, loop, partial(way.load, left))
+                at_hand = partial(_loaded, way, asked)
+                await after_another(loop, way.files(), at_hand, load)
         if pacer is None:
             tree = await _tree_of(way, deadline)
             await tree.run(way.bring_up(), deadline, ours=True)
@@ -139,7 +139,7 @@ async def connect(
                 told = await _ask(way.tree, error, partial(way.failed, error, time_limit))
         finally:
             way.undo()
-            if way.tree is not None and way.tree.closed:
+            if way.tree is not None:
                 await way.tree.gone()
         try:
             if isinstance(error, DeadlineExceeded):
@@ -149,6 +149,10 @@ async def connect(
             raise
         finally:
             del told  # whose traceback holds this frame, and so the tree
+
+
+def _loaded(way: Way[AsyncSession, Tree], asked: float) -> bool | None:
+    return way.is_loaded(asked) or None
 
 
 async def _bring_up_one(
@@ -163,12 +167,17 @@ async def _bring_up_one(
             if not (turn.refused_before and _ended_well(told)):
                 raise told from told.__cause__
         raise
-    link = way.stages[index].link
-    if link is not None and not turn.alone:
+    link, server = way.stages[index].link, way.servers[index]
+    if link is not None and not turn.alone and server not in mute:
         end = monotonic() + CONFIRM
         # It is up, answer or not; what happens to it from now on its user will be told.
-        with contextlib.suppress(HusshError, DeadlineExceeded):
+        try:
             await tree.run(confirm(link), end if deadline is None else min(end, deadline))
+        except HusshError:
+            pass
+        except DeadlineExceeded:
+            if monotonic() >= end:
+                mute.add(server)
         turn.confirmed = True
 
 
@@ -200,7 +209,10 @@ async def _open_stream(stage: Stage, deadline: float | None) -> Stream:
     if options.proxy_command is None:
         return await dial(options.host, options.port, deadline)
     stage.place.phase = "proxy"
-    return start_proxy(options.proxy_command)
+    start = partial(start_proxy, options.proxy_command)
+    with until(deadline):
+        stream: Stream = await in_thread(this_loop(), start, is_slow=True)
+    return stream
 
 
 async def _take_root(way: Way[AsyncSession, Tree], stream: Stream) -> None:
@@ -208,8 +220,7 @@ async def _take_root(way: Way[AsyncSession, Tree], stream: Stream) -> None:
         way.grow(grow(stream))
     except BaseException:
         if way.stages[0].link is None:  # else `undo` closes it
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(stream.close)
+            await to_the_end(this_loop(), stream.close)
         raise
 
 
@@ -221,4 +232,5 @@ async def _ask(
     """Make an error tell more; in a thread where a proxy command may take its time for that."""
     if tree is None or not tree.slow or not isinstance(error, ConnectionError):
         return tell()
-    return await anyio.to_thread.run_sync(tell, abandon_on_cancel=True)
+    told: HusshError = await in_thread(this_loop(), tell, is_slow=True)
+    return told

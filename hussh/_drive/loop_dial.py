@@ -8,7 +8,6 @@ from functools import partial
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 
 from .dial import (
     ATTEMPT_DELAY,
@@ -21,7 +20,8 @@ from .dial import (
     unreachable,
     unresolved,
 )
-from .loop import until
+from .loop import this_loop, until
+from .loop_calls import in_thread
 
 __all__ = ["dial"]
 
@@ -64,7 +64,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
     ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
         # A resolver cannot be interrupted: its thread may outlive us.
-        return in_turns(await anyio.to_thread.run_sync(ask, abandon_on_cancel=True))
+        return in_turns(await in_thread(this_loop(), ask, is_slow=True))
     except (OSError, UnicodeError) as error:
         raise unresolved(host, error) from error
 

@@ -3,12 +3,15 @@
 The leader awaits the root's fd (or a selector's, which stands for all of them) in
 a cancel scope of its own; the others sleep until they are woken.  A leader that
 shall look again has that scope cancelled.
+
+Nobody leads where no task waits.  Then the idle thread reads (`idle`), which also sends
+the keepalives: no nursery of the user's lasts as long as a connection, and a task of
+trio's own for each would have to be cancelled before a leader may await the same fd.
 """
 
 from __future__ import annotations
 
 import select
-import weakref
 from time import monotonic
 from typing import Any
 
@@ -17,6 +20,8 @@ import trio
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._protocol.core import DeadlineExceeded, Op
 from .event_loop import Running, Tree
+from .idle import LAST_MOMENT, ended, is_ending, tend
+from .keepalive import Tended
 from .loop import Loop
 from .several import Several
 from .tree import BUDGET, Stream
@@ -45,7 +50,6 @@ class TrioTree(Tree):
 
     def __init__(self, stream: Stream, loop: Loop) -> None:
         self._scope: trio.CancelScope | None = None  # of the leader, while it awaits the fds
-        self._timer = _Timer(self)
         super().__init__(stream, loop)
 
     def _running(self, op: Op[Any], *, ours: bool) -> _Running:
@@ -146,59 +150,17 @@ class TrioTree(Tree):
 
     # -- keepalives
 
-    def _set_timer(self, when: float | None) -> None:
-        self._timer.set(when)
+    def tend(self, session: Tended, interval: float) -> None:
+        tend(session, interval)
+
+    def ended(self) -> None:
+        ended()
 
     async def gone(self) -> None:
         await super().gone()
-        if self.closed:
-            await self._timer.gone()
-
-
-class _Timer:
-    """Calls `_beat` of its tree at a time; a task of trio's own while there is such a time.
-
-    A system task, because no nursery of the user's lasts as long as a connection.
-    trio cancels it when its run ends; an exception of it would end that run, and
-    a reference to the tree would keep that alive.
-    """
-
-    def __init__(self, tree: TrioTree) -> None:
-        self._tree = weakref.ref(tree)
-        self._when: float | None = None
-        self._sleep: trio.CancelScope | None = None
-        self._over: trio.Event | None = None
-
-    def set(self, when: float | None) -> None:
-        self._when = when
-        if self._sleep is not None:
-            self._sleep.cancel()  # to look at the new time
-        elif when is not None and self._over is None:
-            self._over = trio.Event()
-            trio.lowlevel.spawn_system_task(self._run, name="hussh-keepalive")
-
-    async def gone(self) -> None:
-        if self._over is not None:
-            with trio.CancelScope(shield=True):
-                await self._over.wait()
-
-    async def _run(self) -> None:
-        over = self._over
-        try:
-            while self._when is not None:
-                with _scope_until(self._when) as self._sleep:
-                    await trio.sleep_forever()
-                self._sleep = None
-                tree = self._tree()
-                if tree is None:
-                    return
-                if self._when is not None and monotonic() >= self._when:
-                    tree._beat()
-                del tree
-        finally:
-            self._sleep = self._over = None
-            if over is not None:
-                over.set()
+        with trio.move_on_after(LAST_MOMENT, shield=True):
+            while self.closed and is_ending():
+                await trio.sleep(0.0005)
 
 
 def _scope_until(deadline: float | None) -> trio.CancelScope:

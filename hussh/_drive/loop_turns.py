@@ -33,11 +33,17 @@ async def after_another(
         at_hand: asked after another's call: what ours would return; None: it must be made.
     """
     key = loop.native, of
-    another = _under_way.get(key)
-    if another is not None:
+    # The first call that we wait for may have looked before we asked, the second one has not.
+    for _ in range(2):
+        another = _under_way.get(key)
+        if another is None:
+            break
         await another.wait()
         found = at_hand()
-        return await call() if found is None else found
+        if found is not None:
+            return found
+    if key in _under_way:
+        return await call()
     over = _under_way[key] = anyio.Event()
     try:
         return await call()

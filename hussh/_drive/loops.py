@@ -3,9 +3,9 @@
 Owns the threads.  `lanes` starts them, `batch` and `shared` ask about them.  It never
 knows what runs in a loop.
 
-Each loop is asyncio's, in a daemon thread, as are the threads that it starts for
-calls that block; so the interpreter's exit waits for none of them, and `atexit`
-ends them.  After `fork` the child has none of these threads: `Loops` says so, and
+Each loop is asyncio's, in a daemon thread, as are the threads that make its calls
+that block (`workers`); so the interpreter's exit waits for none of them, and
+`atexit` ends them.  After `fork` the child has none of these threads: `Loops` says so, and
 closes the child's copies of the selectors.
 """
 
@@ -24,11 +24,12 @@ from time import monotonic
 from typing import Any, Protocol
 
 import anyio
-import anyio.to_thread
 
 from ..errors import ConnectError, ForkedConnectionError
 from . import loop_asyncio  # noqa: F401  (when first needed, descriptors may be gone)
 from .asyncio_tasks import AsyncioTasks
+from .loop import this_loop
+from .loop_calls import to_the_end
 from .patience import patience
 
 __all__ = ["Crowd", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
@@ -82,9 +83,7 @@ class LoopThread:
     what the main thread is about to make.
     """
 
-    def __init__(self, name: str, workers: int) -> None:
-        """`workers`: how many calls that block may be under way at once."""
-        self._workers = workers
+    def __init__(self, name: str) -> None:
         self._lock = threading.RLock()  # a finalizer may come while this thread has it
         self._stopping = False
         self._given: deque[Callable[[], Coroutine[Any, Any, object]]] = deque()
@@ -200,10 +199,6 @@ class LoopThread:
             loop.close()
 
     async def _serve(self) -> None:
-        # Names that do not resolve each hold a thread until their time is over; with few threads
-        # they would take the time of the others, too.
-        limiter = anyio.to_thread.current_default_thread_limiter()
-        limiter.total_tokens = max(limiter.total_tokens, self._workers)
         async with anyio.create_task_group() as group:
             while not self._stopping:
                 while self._given:  # by this task, because only a task can start others
@@ -222,7 +217,7 @@ class Loops:
         complete: whether all guests could still be had.
     """
 
-    def __init__(self, count: int, workers: int, guests: Sequence[LoopThread] = ()) -> None:
+    def __init__(self, count: int, guests: Sequence[LoopThread] = ()) -> None:
         self._process = os.getpid()
         self._token = object()
         self._held = list(guests)  # before they are: to leave one that is not is no harm
@@ -231,7 +226,7 @@ class Loops:
         try:
             self.complete = all(guest.hold(self._token) for guest in guests)
             for number in range(1, count + 1):
-                thread = LoopThread(f"hussh-loop-{number}", workers)
+                thread = LoopThread(f"hussh-loop-{number}")
                 self.threads.append(thread)
                 self._held.append(thread)
                 thread.hold(self._token)
@@ -268,8 +263,7 @@ class Loops:
 
     async def closed(self) -> None:
         """`close` for a task, also when it is cancelled."""
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self.close)
+        await to_the_end(this_loop(), self.close)
 
     def abandon(self) -> None:
         for thread in self.threads:

@@ -36,7 +36,8 @@ from typing import NamedTuple
 from .._policy.options import Options
 from ..errors import ServerBusy
 
-__all__ = ["HANDSHAKES", "TRIES", "Pacer", "Server", "Statistics", "Turn", "server_of"]
+__all__ = ["HANDSHAKES", "TRIES", "Pacer", "Server", "Statistics", "Turn", "mute",
+           "server_of"]  # fmt: skip
 
 #: Fits OpenSSH's default of MaxStartups 10:30:100, and leaves others a little.
 HANDSHAKES = 8
@@ -73,6 +74,11 @@ def server_of(options: Options, carrier: Server | None) -> Server:
     command = options.proxy_command
     via = carrier if command is None else tuple(command)
     return Server(via, options.host.lower(), options.port)
+
+
+#: Servers that did not answer `confirm` after a login; nobody waits for it there again, as long
+#: as this process lives.  A server that was only slow then is treated with some more `LAG`.
+mute: set[Server] = set()
 
 
 class Statistics(NamedTuple):

@@ -26,6 +26,8 @@ from time import monotonic
 from ..errors import ConnectionLost, HusshError, ProxyCommandError, ServerBusy
 from .child import Child
 from .log import logger
+from .polling import new_poll
+from .workers import Call, finish
 
 __all__ = ["ProxyStream", "start_proxy"]
 
@@ -62,6 +64,7 @@ class ProxyStream:
         self._stderr_open = True
         self._exit_noted = child.pidfd < 0  # without one its end is not watched
         self._closed = False
+        self._adopted = False
         self._tail = b""
         self._line = b""
         self._patience = PATIENCE
@@ -70,6 +73,13 @@ class ProxyStream:
         for fd in self._fds:
             with contextlib.suppress(OSError):  # over the user's limit: slower, not wrong
                 fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", 1031), PIPE_SIZE)
+
+    def adopt(self) -> None:
+        self._adopted = True
+
+    def __del__(self) -> None:
+        if not getattr(self, "_adopted", True):  # an interrupt came before there was a tree
+            Call(self._child.close, is_slow=True).start()
 
     def fds(self) -> tuple[int, int]:
         return self._fds
@@ -120,22 +130,22 @@ class ProxyStream:
         return better
 
     def shutdown(self) -> None:
-        """Ask it to end."""
-        self._child.signal(signal.SIGTERM)
+        """Ask it to end; waits for nothing and looks for none of its children."""
+        self._child.signal_group(signal.SIGTERM)
 
     def close(self) -> None:
         """Close the pipes, end the process and what it started, reap it.
 
-        Takes at most about a second, if the command ignores SIGTERM.
+        Takes at most about a second, if the command ignores SIGTERM.  Ctrl-C is raised after that.
         """
         with self._lock:
-            self._closed = True
-            self._child.close()
+            self._closed = self._adopted = True
+            finish(self._child.close)
 
     def abandon(self) -> None:
         """In a forked child: the command is not ours, only copies of the pipes are."""
         self._lock = threading.RLock()  # one of the parent's threads may have held the old one
-        self._closed = True
+        self._closed = self._adopted = True
         self._child.close()
 
     # -- with our lock held; what is to be logged is returned or added to `lines`
@@ -150,7 +160,7 @@ class ProxyStream:
                 return False
             fds = [self._child.stderr] if self._stderr_open else []
             if self._child.pidfd >= 0:
-                poll = select.poll()
+                poll = new_poll()
                 for fd in (*fds, self._child.pidfd):
                     poll.register(fd, select.POLLIN)
                 poll.poll(left * 1000)
@@ -166,8 +176,14 @@ class ProxyStream:
         if not self._exit_noted and self._child.wait(0):
             self._exit_noted = True
             if self._child.exit_code():
-                self._child.signal(signal.SIGKILL)
+                # In another thread: it searches all processes, and a loop may be here.
+                Call(self._kill_heirs, is_slow=True).start()
         return lines
+
+    def _kill_heirs(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._child.signal(signal.SIGKILL)
 
     def _read_stderr(self) -> list[bytes]:
         """Empty the pipe, keeping the tail."""

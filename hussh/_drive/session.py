@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from .._native.link import Link
+from .._policy.kept import NEVER
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.session import Place, known_hosts
@@ -182,10 +183,10 @@ class Way(Generic[H, AnyTree]):
             self.servers.append(server)
         self._files = tuple([known_hosts(options) for options in hops])
 
-    def is_loaded(self) -> bool:
-        """`load`, where no file has to be read for it; False: call that."""
+    def is_loaded(self, asked: float = NEVER) -> bool:
+        """`load`, where somebody has read the files since `asked`; False: call that."""
         for stage, files in zip(self.stages, self._files, strict=True):
-            known = files.at_hand()
+            known = files.at_hand(asked)
             if known is None:
                 return False
             stage.known = known.of_host(stage.options.host, stage.options.port)
@@ -195,11 +196,11 @@ class Way(Generic[H, AnyTree]):
         """What `load` reads; equal for ways that read the same."""
         return self._files
 
-    def load(self) -> None:
-        """Read what is recorded of host keys; reads files."""
+    def load(self, seconds_left: float | None = None) -> None:
+        """Read what is recorded of host keys; reads files, which may hang."""
         for stage, files in zip(self.stages, self._files, strict=True):
             try:
-                known = one_at_a_time(files, files.load, None)
+                known = one_at_a_time(files, files.load, seconds_left)
                 stage.known = known.of_host(stage.options.host, stage.options.port)
             except HusshError as error:
                 raise stage.place.mark(error) from error.__cause__

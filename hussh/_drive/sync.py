@@ -12,6 +12,7 @@ the very thread that it interrupted.
 
 from __future__ import annotations
 
+import inspect
 import select
 import threading
 from functools import partial
@@ -23,8 +24,10 @@ from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
 from ..errors import HusshError
 from .bell import Bell
 from .patience import patience
+from .polling import new_poll
 from .tree import BUDGET, BaseTree, Stream
 from .turns import one_at_a_time
+from .workers import LAST_MOMENT, call_within
 
 __all__ = ["BUDGET", "Stream", "Tree"]
 
@@ -89,6 +92,7 @@ class Tree(BaseTree[_Waiter]):
             return value
         except BaseException as error:
             calm = isinstance(error, HusshError | DeadlineExceeded)
+            interrupt: BaseException | None = None
             for _ in (1, 2):  # an interrupt may hit this, too; all of it can be repeated
                 try:
                     self._lock.acquire()
@@ -96,9 +100,15 @@ class Tree(BaseTree[_Waiter]):
                         self._wake_all()
                     self._finish(op)
                     break
-                except BaseException:
+                except BaseException as late:
                     calm = False
-            raise
+                    interrupt = None if isinstance(late, Exception) else late
+            try:
+                if interrupt is not None:
+                    raise interrupt from None  # it would get lost behind an error of the peer
+                raise
+            finally:
+                del interrupt  # whose traceback holds this frame
 
     def _finish(self, op: Op[T]) -> None:
         try:
@@ -139,7 +149,18 @@ class Tree(BaseTree[_Waiter]):
             if left is not None and left <= 0:
                 raise DeadlineExceeded
             try:
-                answer = one_at_a_time(need.turn, partial(need.call, left), left)
+                make = partial(one_at_a_time, need.turn, partial(need.call, left), left)
+                if deadline is None or need.in_caller:
+                    answer = make()
+                    if inspect.iscoroutine(answer):
+                        answer.close()
+                        raise TypeError(
+                            "a callback returned a coroutine, which nothing would await here: "
+                            "give a plain function, or use the async API"
+                        )
+                else:
+                    moment = 0.0 if need.patient else LAST_MOMENT
+                    answer = call_within(make, deadline, moment=moment)
             except TimeoutError:
                 if deadline is not None and monotonic() >= deadline:
                     raise DeadlineExceeded from None
@@ -188,7 +209,7 @@ class Tree(BaseTree[_Waiter]):
     def _poll(self, events: int, deadline: float | None) -> None:
         """Wait for the root's fds or the bell with the lock free."""
         read_fd, write_fd = self._stream.fds()
-        poll = select.poll()
+        poll = new_poll()
         side = self._stream.side_fds()
         for fd in side:
             poll.register(fd, select.POLLIN)

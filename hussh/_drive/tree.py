@@ -20,6 +20,9 @@ ends wakes one other waiter to lead in its place, so leadership never lapses
 while somebody waits.  Only waiters whose link or channel progressed are woken,
 whatever the number of links in the tree.
 
+Whatever comes while nobody waits, the idle thread takes in and answers (`idle`), but for
+asyncio, whose loop does it.
+
 Finalizers may run anywhere.  What they close is closed at once if the lock is
 free, and else when its holder lets go.  Nothing here waits, except for the lock.
 """
@@ -33,11 +36,12 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from .._native.constants import EVENTS, MORE, WANT_WRITE, Death, Phase
+from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE, Death, Phase
 from .._native.link import Link
 from ..errors import ForkedConnectionError, HusshError
+from .idle import IdleWatch
 from .lock import TreeLock
 
 __all__ = ["BUDGET", "BaseTree", "Stream", "Waiter"]
@@ -51,6 +55,9 @@ class Stream(Protocol):
 
     #: Whether `explain` and `close` may take a second, as those of a child process do.
     slow: bool
+
+    def adopt(self) -> None:
+        """A tree closes it from now on; until then it closes itself when it is collected."""
 
     def fds(self) -> tuple[int, int]:
         """The fd to read from and the one to write to, both non-blocking."""
@@ -101,8 +108,12 @@ W = TypeVar("W", bound=Waiter)
 class BaseTree(Generic[W]):
     """A root link, the links over it, and those who wait for them."""
 
+    #: Whether the idle thread reads while nobody waits.
+    needs_idle_thread: ClassVar[bool] = True
+
     def __init__(self, stream: Stream) -> None:
         self._lock = TreeLock()
+        self._idle: IdleWatch | None = None  # from the end of this method to that of the root
         self._stream = stream
         self._waiters: dict[int, list[W]] = {}
         self._leader: W | None = None
@@ -112,6 +123,9 @@ class BaseTree(Generic[W]):
         self.closed = False
         self.root = Link.over_fds(*stream.fds())
         self.root.trash.lock = self._lock
+        stream.adopt()
+        if self.needs_idle_thread:
+            self._idle = IdleWatch(self)
         _trees.add(self)
 
     # -- what a driver adds
@@ -154,6 +168,8 @@ class BaseTree(Generic[W]):
                 self.root.pump(0)
                 self._settle()
                 self._dispatch()
+                if root.dead:
+                    self._leave_idle_thread()
 
     def mine(self) -> AbstractContextManager[Link]:
         """`locked`, for calls of the user's that do not wait; an event loop refuses strangers."""
@@ -164,7 +180,12 @@ class BaseTree(Generic[W]):
         return self.fresh()
 
     def _let_go(self) -> None:
-        self._lock.release()
+        try:
+            idle = self._idle
+            if idle is not None and idle.armed is bool(self._polls or self._waiters):
+                self._hand_over(idle)
+        finally:
+            self._lock.release()
         if self.root.trash.items:  # what finalizers could not free while we had the lock
             self.root.trash.empty()
 
@@ -199,6 +220,55 @@ class BaseTree(Generic[W]):
         return self._stream.explain(
             error, before_banner=state.phase == Phase.BANNER, heard=state.received > 0
         )
+
+    # -- while nobody waits
+
+    def _hand_over(self, idle: IdleWatch) -> None:
+        """Let the idle thread read from now on, or let it alone."""
+        if not self._lock.owned():
+            return  # an interrupt came after the lock was let go
+        if self._polls or self._waiters:
+            idle.disarm()
+            return
+        if self.root.freed or self.root.dead:
+            self._leave_idle_thread()
+            return
+        flags = self.root.flush()
+        # What the pump has left to do is not told by an fd for input, but one can always write.
+        events = 0 if flags & FULL else select.POLLIN
+        events |= select.POLLOUT if flags & (WANT_WRITE | MORE) else 0
+        idle.arm(self._wanted(events))
+
+    def _wanted(self, events: int) -> dict[int, int]:
+        """The stream's fds, each with what it is to be polled for."""
+        read_fd, write_fd = self._stream.fds()
+        wanted = dict.fromkeys(self._stream.side_fds(), int(select.POLLIN))
+        if read_fd == write_fd:
+            wanted[read_fd] = events
+        else:
+            wanted[read_fd] = events & select.POLLIN
+            wanted[write_fd] = events & select.POLLOUT
+        return wanted
+
+    def answer(self) -> None:
+        """Take in what has come while nobody waited, and answer it; for the idle thread."""
+        if self._stream.side_fds():
+            self._stream.read_side()  # it logs, and so must not hold the lock
+        with self.locked() as root:
+            idle = self._idle
+            if idle is None:
+                return
+            idle.armed = False  # for one event only
+            if self._polls or self._waiters:
+                idle.disarm()
+                return
+            if root.pump(BUDGET) & EVENTS:
+                self._dispatch()
+
+    def _leave_idle_thread(self) -> None:
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.end()
 
     # -- handing out events (with the lock held)
 
@@ -313,6 +383,7 @@ class BaseTree(Generic[W]):
             self._dispatch()
         if link is self.root:
             self.closed = True
+            self._leave_idle_thread()
             self._stream.shutdown()
             if self._polls:  # they close the fds, whose numbers could be reused under a poll
                 self._ring()
@@ -326,6 +397,7 @@ class BaseTree(Generic[W]):
         touched any more, not even to free.
         """
         self.forked = True
+        self._idle = None  # its fds are the parent's
         self.root.trash.lock = _NobodysLock()
         self.closed = True
         self._stream.abandon()

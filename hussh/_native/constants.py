@@ -43,6 +43,7 @@ class Death(IntEnum):
     PROTOCOL = lib.HUSSH_DEAD_PROTOCOL
     MEMORY = lib.HUSSH_DEAD_MEMORY
     KILLED = lib.HUSSH_DEAD_KILLED
+    STUCK = lib.HUSSH_DEAD_STUCK  # a fault of the pump, which its belt ended
 
 
 class ChannelState(IntEnum):

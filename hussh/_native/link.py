@@ -263,6 +263,11 @@ class Link:
             return ConnectionLost(f"connection lost: {state.text}")
         if state.death is Death.MEMORY:
             return ConnectionLost("connection lost: out of memory")
+        if state.death is Death.STUCK:
+            return ConnectionLost(
+                f"connection given up: {state.text}; this is a fault of hussh: please report it,"
+                " and connect again"
+            )
         return ProtocolError(f"the server broke the protocol: {state.text}")
 
     # -- speaking
@@ -399,8 +404,9 @@ class Channel:
         """Queue a channel request (RFC 4254 section 5.4); ChannelError if it is too long."""
         if len(extra) > lib.HUSSH_REQUEST_MAX:
             raise ChannelError(
-                f"a request of {len(extra)} bytes does not fit into a packet,"
-                f" which holds {lib.HUSSH_REQUEST_MAX}; long input belongs into stdin"
+                f"a request ({name.decode('ascii')}) of {len(extra):,} bytes is too long:"
+                f" a packet of 256 KiB holds {lib.HUSSH_REQUEST_MAX:,};"
+                " long input belongs into stdin (input=)"
             )
         self._check(
             lib.hussh_channel_request(self.pointer, name, len(name), want_reply, extra, len(extra))

@@ -21,9 +21,10 @@ import os
 import stat
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -46,6 +47,7 @@ KNOWN_HOSTS_MAX = 4
 MISSING: Stamp = ()
 #: Seconds after which also a long batch looks again.
 LOOK_AGAIN = 1.0
+NEVER = float("inf")
 
 _began: ContextVar[float] = ContextVar("hussh_batch_began", default=float("inf"))
 
@@ -78,12 +80,15 @@ class _Kept(Generic[T]):
         """The content of the files, and what it means."""
         raise NotImplementedError
 
-    def _at_hand(self) -> _State[T] | None:
-        """The state, if it is known without reading that it holds, or did in this batch."""
+    def _at_hand(self, asked: float) -> _State[T] | None:
+        """The state, if somebody has looked since this batch began, or since `asked`.
+
+        Touches no file: an event loop may ask.
+        """
         looked = self._looked
-        if looked >= _began.get() and looked >= monotonic() - LOOK_AGAIN:
+        if looked >= min(_began.get(), asked) and looked >= monotonic() - LOOK_AGAIN:
             return self._state
-        return self._current()
+        return None
 
     def _current(self) -> _State[T] | None:
         state, looked = self._state, monotonic()
@@ -124,9 +129,9 @@ class KnownHostsFiles(_Kept[KnownHosts]):
             return files, old.value
         return files, old.value.grown(old.content, files) or KnownHosts.of(files)
 
-    def at_hand(self) -> KnownHosts | None:
-        """What the files hold, if that is known without reading them."""
-        state = self._at_hand()
+    def at_hand(self, asked: float = NEVER) -> KnownHosts | None:
+        """What the files hold, if somebody has looked since `asked` (`time.monotonic()`)."""
+        state = self._at_hand(asked)
         return None if state is None else state.value
 
     def load(self) -> KnownHosts:
@@ -194,10 +199,17 @@ class KeyFile(_Kept["Credential | KeyFileError"]):
         except KeyFileError as error:
             return error
 
-    def at_hand(self) -> Credential | None:
-        """What `load` would return, if that is known without reading; raises what it would."""
-        state = self._at_hand()
+    def at_hand(self, asked: float = NEVER) -> Credential | None:
+        """What `load` would return, if somebody has looked since `asked`; raises what it would.
+
+        `asked` is of `time.monotonic()`.
+        """
+        state = self._at_hand(asked)
         return None if state is None else _given(state.value)
+
+    def from_now_on(self) -> Callable[[], Credential | None]:
+        """`at_hand` for who asks now, and again after somebody else may have looked."""
+        return partial(self.at_hand, monotonic())
 
     def load(self) -> Credential:
         """Read and decrypt, which may take a second.

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-__all__ = ["Algorithms", "Options", "Prompt", "PromptRequest", "is_secret",
+__all__ = ["Algorithms", "BannerCallback", "Options", "Prompt", "PromptRequest", "is_secret",
            "preferred_ciphers"]  # fmt: skip
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -42,6 +42,10 @@ class PromptRequest:
 
 #: A coroutine function is for the async API.
 PromptCallback = Callable[[PromptRequest], "Sequence[str] | Awaitable[Sequence[str]]"]
+
+#: Called with the hop (``user@host:port``) and the text of a login banner; a coroutine function
+#: is for the async API.
+BannerCallback = Callable[[str, str], "object | Awaitable[object]"]
 
 #: The error where no credential was given and nothing else works.
 DEFAULTS_FAILED = "Failed to authenticate with ssh-agent and default SSH keys"
@@ -133,6 +137,7 @@ class Options:
     private_key: str | None = None
     agent: bool | str | os.PathLike[str] | None = None
     prompt: PromptCallback | None = None
+    on_banner: BannerCallback | None = None
     known_hosts: tuple[str, ...] = ("~/.ssh/known_hosts",)
     host_key_policy: str = "accept-unknown"
     algorithms: Algorithms = field(default_factory=Algorithms)

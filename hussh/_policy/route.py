@@ -26,7 +26,10 @@ MAX_JUMPS = 10
 
 # Means itself to /bin/sh wherever it stands in a word, and to no program looks like an option.
 _PLAIN = re.compile(r"[A-Za-z0-9_.:%@+,][A-Za-z0-9_.:%@+,-]*")
-_NO_HOST = re.compile(r"[@\[\],/\\]")
+# The second group is what ssh(1) refuses in a host name, whether or not a shell is near.
+_NO_HOST = re.compile(r"[@\[\],/\\]|['`\"$;&<>|(){}]")
+# What ssh(1) refuses in a user name; it allows blanks, "$" and a backslash within.
+_NO_USER = re.compile(r"['`\";&<>|(){}]")
 _TOKEN = re.compile(r"%(.?)", re.DOTALL)
 _URL = re.compile(r"ssh://", re.IGNORECASE)
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -54,7 +57,8 @@ def check_host(host: object) -> str:
     Raises:
         TypeError: it is not a string.
         ValueError: it is empty, or holds blanks, control characters or what no
-            name holds, or begins with ``-``, which a program would take for an option.
+            name holds (as ssh(1) sees it, what a shell acts on), or begins with ``-``,
+            which a program would take for an option.
     """
     if not isinstance(host, str):
         raise TypeError(f"host must be a string, not {type(host).__name__}")
@@ -94,11 +98,15 @@ def check_port(port: object) -> int:
 
 
 def check_username(username: object) -> str:
-    """A user name that is safe to send and print; blanks within it are allowed.
+    """A user name that is safe to send, to print, and to hand to a proxy command.
+
+    The rule is that of ssh(1): blanks, ``$`` and backslashes within are allowed.  No error
+    repeats the name.
 
     Raises:
         TypeError: it is not a string.
-        ValueError: it is empty or holds control characters.
+        ValueError: it is empty, holds control characters or what a shell acts on, begins
+            with ``-``, has a blank before a ``-``, or ends with a backslash.
     """
     if not isinstance(username, str):
         raise TypeError(f"username must be a string, not {type(username).__name__}")
@@ -106,6 +114,12 @@ def check_username(username: object) -> str:
         raise ValueError("username is empty")
     if not username.isprintable():
         raise ValueError("username contains control characters")
+    if username.startswith("-") or " -" in username:
+        raise ValueError("username contains a word that begins with '-', like an option")
+    if username.endswith("\\"):
+        raise ValueError("username ends with a backslash")
+    if _NO_USER.search(username):
+        raise ValueError("username contains one of ' ` \" ; & < > | ( ) { }, as ssh allows none")
     return username
 
 
@@ -222,7 +236,8 @@ def expand_proxy_command(
     Raises:
         TypeError: `command` is neither a string nor a sequence of them.
         ValueError: it is empty, or has an unknown token or a lone ``%`` at the
-            end, or a value to put in could be taken for something else.
+            end, or a value to put in could be taken for something else: in a string what
+            is not plain to a shell, in both what `check_host` and `check_username` refuse.
     """
     values = {"%": "%", "h": host, "p": str(port), "r": user, "n": original_host or host}
     if isinstance(command, str):
@@ -267,8 +282,14 @@ def _check_value(value: str, token: str, in_shell: bool) -> None:
             f"{token} in proxy_command stands for {value!r}, which is not plain text to a shell; "
             "give proxy_command as a list to run it without one"
         )
-    if not value or value.startswith("-") or not value.isprintable():
-        raise ValueError(f"{token} in proxy_command stands for {value!r}, which is not safe")
+    # A list may name a shell, too; ports pass both rules.
+    check = {"%r": check_username}.get(token, check_host)
+    try:
+        check(value)
+    except ValueError:
+        raise ValueError(
+            f"{token} in proxy_command stands for {value!r}, which is not safe"
+        ) from None
 
 
 def _is_ipv6(text: str) -> bool:

@@ -9,16 +9,20 @@ from typing import TypeVar
 from .._native.constants import ChannelState
 from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
-from ..errors import ChannelRefused, JumpRefused
+from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
 from .core import Blocking, Op, Progress
 
-__all__ = ["open_direct", "open_session", "until_heard", "was_unheard"]
+__all__ = ["HINTS", "address", "note_length", "open_direct", "open_session", "until_heard",
+           "was_never_there", "was_unheard"]  # fmt: skip
 
 T = TypeVar("T")
 
 SESSION_WINDOW = 2 * 1024 * 1024
 #: A link over a channel keeps its window open for all of its own channels.
 JUMP_WINDOW = 8 * 1024 * 1024
+
+#: Every server takes a request of this length, in bytes (RFC 4253 section 6.1).
+REQUEST_SAFE = 32_000
 
 #: A server may close a session in the same breath in which it opened it (dropbear
 #: 2022.83 does, when it has just reaped the command of another).  Nothing was done
@@ -38,11 +42,21 @@ REASONS = {
     4: "resource shortage",
 }
 HINTS = {
-    1: "its sshd does not permit this forwarding: see AllowTcpForwarding and PermitOpen there",
+    1: "its server does not permit this forwarding: see what it calls TCP forwarding or tunnels",
     2: "it cannot reach that address: check the name, the route and the port from there",
     3: "it is no server that can forward connections",
     4: "it is out of channels or sockets: use fewer at once",
 }
+#: What says the same in the words of one server, by the beginning of its banner.
+PROHIBITED_HINTS = {
+    "SSH-2.0-OpenSSH": "its sshd does not permit this forwarding: see AllowTcpForwarding and"
+    " PermitOpen there",
+    "SSH-2.0-dropbear": "its dropbear does not permit this forwarding: see its options -j and -b,"
+    " and no-port-forwarding of the key",
+}
+#: Servers that grant a way before they have connected to its end, and close it where they cannot.
+#: Some of them say EOF before.
+GRANT_FIRST = ("SSH-2.0-Twisted", "SSH-2.0-paramiko")
 
 
 def _open(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
@@ -123,13 +137,14 @@ def open_session(
                 retries += 1
                 pause = max(0, retries - RETRIES_AT_ONCE) * PAUSE
                 if pause:
-                    yield Blocking(lambda _: sleep(pause), patient=True)  # noqa: B023  (made now)
+                    nap = lambda _: sleep(pause)  # noqa: B023, E731  (made now)
+                    yield Blocking(nap, patient=True, in_caller=True)
                 continue
             link.sessions_left = False
         raise ChannelRefused(
             f"the server refused a session: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")
-            + ("" if code == PROHIBITED else "; see MaxSessions there"),
+            + ("; see MaxSessions there" if code != PROHIBITED and _is_openssh(link) else ""),
             reason_code=code,
             reason_text=text,
         )
@@ -162,6 +177,19 @@ def until_heard(attempt: Callable[[bool], Op[T | None]]) -> Op[T]:
         left -= 1
 
 
+def note_length(error: HusshError, channel: Channel, size: int) -> None:
+    """Add to the error of a lost connection that a request of `size` bytes may be its cause.
+
+    Servers that take no such packet end the connection, mostly without a reason.
+    """
+    if size > REQUEST_SAFE and isinstance(error, ConnectionLost) and not channel.look().replies:
+        error.text += (
+            f"; the server may not take a request of {size:,} bytes: all take {REQUEST_SAFE:,},"
+            " OpenSSH 262,000; long input belongs into stdin (input=)"
+        )
+        error.args = (error.text,)
+
+
 def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:
     """A channel that the server connects to host:port (RFC 4254 section 7.2).
 
@@ -174,13 +202,43 @@ def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:
     if info.state == ChannelState.REFUSED:
         code, text = int(info.reason), channel.text
         channel.free()
-        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        target = address(host, port)
         raise JumpRefused(
             f"{bastion} refused the way to {target}: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")
-            + f"; {HINTS.get(code, 'see its log')}",
+            + f"; {_hint(link, code)}",
             target=target,
             reason_code=code,
             reason_text=text,
         )
     return channel
+
+
+def was_never_there(channel: Channel) -> bool:
+    """Whether a granted way, which was closed before a byte came, most likely led nowhere.
+
+    Some servers grant it first, and close it where they cannot connect.  Those that connect
+    first tell with an EOF that whoever was there has hung up.
+    """
+    banner = channel.link.banner or ""
+    info = channel.look()
+    return bool(info.abrupt) or bool(info.closed and banner.startswith(GRANT_FIRST))
+
+
+def address(host: str, port: int) -> str:
+    """``host:port``, fit for an error."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_openssh(link: Link) -> bool:
+    return (link.banner or "").startswith("SSH-2.0-OpenSSH")
+
+
+def _hint(link: Link, code: int) -> str:
+    """What the user can do about a refused way, in the words of that server if they are known."""
+    if code == PROHIBITED:
+        banner = link.banner or ""
+        for beginning, hint in PROHIBITED_HINTS.items():
+            if banner.startswith(beginning):
+                return hint
+    return HINTS.get(code, "see its log")

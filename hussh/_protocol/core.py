@@ -48,7 +48,10 @@ class Blocking:
     wait for others, `patient` ones.
 
     Calls with the same `turn` (by identity) are made one after another, where several
-    threads would make them.  `at_hand` tells what the call would return if that is known
+    threads would make them.  `in_caller`: the sync API makes the call in its caller's
+    own thread, because it is the user's function, or keeps `seconds_left` by itself.
+    Others are abandoned when their time is over: what they return is closed then, if
+    it has `close`.  `at_hand` tells what the call would return if that is known
     without blocking, None if not; asked after another's call with that `turn`.
     """
 
@@ -56,6 +59,7 @@ class Blocking:
     patient: bool = False
     abort: Callable[[], None] | None = None
     turn: object | None = None
+    in_caller: bool = False
     at_hand: Callable[[], Any] | None = None
 
 
@@ -68,10 +72,10 @@ class DeadlineExceeded(Exception):
 
     `phase` is what took too long, where only the raiser knows; `said` is what the
     stream's own program had to say until then; `waiting` is who else kept us
-    waiting, where it was not the peer.
+    waiting, where it was not the peer; `banner` tells of the server's login banner.
     """
 
-    said = waiting = ""
+    said = waiting = banner = ""
     #: SFTP requests that the server had not answered.
     unanswered = 0
 

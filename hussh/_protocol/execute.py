@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Literal
 
 from .._native.link import Channel, Link
@@ -14,8 +13,9 @@ from ..errors import (
     HusshError,
     OutputLimitExceeded,
 )
-from .channel import open_session, until_heard, was_unheard
+from .channel import note_length, open_session, until_heard, was_unheard
 from .core import DeadlineExceeded, Op, Progress
+from .growing import GrowingBytes
 
 __all__ = ["execute"]
 
@@ -35,8 +35,7 @@ class _Output:
     def __init__(self, channel: Channel, limit: int | None, *, discard: bool) -> None:
         self.channel = channel
         # Not lists to be joined: 100 MB would take 60 ms for that, in one step of a loop.
-        # A BytesIO grows without copying and gives its own bytes away.
-        self.streams = io.BytesIO(), io.BytesIO()
+        self.streams = GrowingBytes(), GrowingBytes()
         self.room = limit
         self.discard = discard
         self.size = 0
@@ -60,7 +59,7 @@ class _Output:
         if self.room is not None:
             del part[self.room :]
             self.room -= len(part)
-        self.streams[stream].write(part)
+        self.streams[stream].append(part)
 
     def result(self, *, finished: bool) -> SSHResult:
         info = self.channel.look()
@@ -69,7 +68,7 @@ class _Output:
             status = int(info.exit_status)
         elif finished and info.exit_known == 2:
             signal = self.channel.text
-        stdout, stderr = (stream.getvalue() for stream in self.streams)
+        stdout, stderr = (stream.take() for stream in self.streams)
         return SSHResult(stdout, stderr, status, signal, self.cut)
 
 
@@ -192,6 +191,7 @@ def _execute(
             result=output.result(finished=False),
         ) from None
     except HusshError as error:
+        note_length(error, channel, len(command))
         if link.dead and getattr(error, "result", None) is None:
             output.take()
             error.result = output.result(finished=False)  # type: ignore[attr-defined]

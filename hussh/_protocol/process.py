@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
-from ..errors import ChannelError
-from .channel import open_session, until_heard, was_unheard
+from ..errors import ChannelError, HusshError
+from .channel import note_length, open_session, until_heard, was_unheard
 from .core import Op, Progress
 
 __all__ = ["Exit", "Pty", "discard", "exit_of", "read", "read_any", "start", "wait", "write"]
@@ -117,7 +117,9 @@ def _start(
         for number, what in enumerate(wanted):
             if info.failures >> number & 1 or info.replies <= number:
                 raise ChannelError(f"the server refused {what} (request denied)")
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, HusshError):
+            note_length(error, channel, max([len(command or b""), *map(len, variables)]))
         channel.free()
         raise
     return channel

@@ -12,16 +12,16 @@ import errno
 import os
 import re
 import shlex
-import stat
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from .._native.link import Channel, Link
 from .._policy.sftp import file_error
 from ..errors import ChannelError, HusshError, ProtocolError, SFTPError, printable
 from .core import Blocking, Op
 from .process import Exit, read, start, wait, write
+from .sftp_local import FileSink, FileSource
 from .sftp_warnings import warn
 
 __all__ = ["fetch", "receive", "send", "store"]
@@ -194,7 +194,9 @@ def receive(
         channel.free()
 
 
-def send(link: Link, path: str, mode: int, size: int, source: Callable[[int], bytes]) -> Op[None]:
+def send(
+    link: Link, path: str, mode: int, size: int, source: Callable[[int], memoryview | bytes]
+) -> Op[None]:
     """Store one file of exactly `size` bytes; `source(n)` gives at most n of them.
 
     Raises SFTPError; EISDIR where `path` is a directory.
@@ -243,12 +245,28 @@ def fetch(link: Link, path: str, local: str) -> Op[None]:
 def store(link: Link, local: str, path: str) -> Op[None]:
     """`send` a local file, with its permission bits; raises as `fetch`."""
     with _on_this_machine("upload", local, path):
-        file: BinaryIO = yield Blocking(lambda _: open(local, "rb"))  # noqa: SIM115  (closed below)
-        with file:
-            info = os.fstat(file.fileno())
-            if not stat.S_ISREG(info.st_mode):
+        source: FileSource = yield Blocking(lambda _: FileSource.open(os.fsencode(local)))
+        try:
+            info = source.info
+            if source.size is None:
                 raise _error(errno.EINVAL, "upload", local, path, reason="not a regular file")
-            yield from send(link, path, info.st_mode, info.st_size, file.read)
+            yield from send(link, path, info.st_mode, source.size, _reader(source))
+        finally:
+            source.close()
+
+
+def _reader(source: FileSource) -> Callable[[int], memoryview | bytes]:
+    """Gives up to so many bytes, which are valid until the next call."""
+    offset = 0
+
+    def read(size: int) -> memoryview | bytes:
+        nonlocal offset
+        for piece in source.read(offset, size, 1):
+            offset += len(piece)
+            return piece
+        return b""
+
+    return read
 
 
 class _LocalFile:
@@ -257,23 +275,21 @@ class _LocalFile:
     def __init__(self, path: str, source: str) -> None:
         self._path = path
         self._source = source
-        self._file: BinaryIO | None = None
+        self._sink = FileSink(os.fsencode(path))
+        self._size = 0
 
-    def open(self, _left: float | None = None) -> _LocalFile:
-        """Returns what a driver closes that has given up this call meanwhile."""
+    def open(self, _left: float | None = None) -> None:
         with self._named():
-            self._file = open(self._path, "wb")  # noqa: SIM115  (see close)
-        return self
+            self._sink.begin()
 
     def write(self, data: bytes | bytearray) -> None:
-        assert self._file is not None  # noqa: S101  (opened before anything arrives)
         with self._named():
-            self._file.write(data)
+            self._sink.write([(self._size, memoryview(data))])
+        self._size += len(data)
 
     def close(self) -> None:
-        if self._file is not None:
-            with self._named():  # some file systems tell only now that they are full
-                self._file.close()
+        with self._named():  # some file systems tell only now that they are full
+            self._sink.end(self._size)
 
     def _named(self) -> contextlib.AbstractContextManager[None]:
         return _on_this_machine("download", self._source, self._path)

@@ -10,6 +10,7 @@ from .._policy.remote_path import from_home, is_at_home
 from .._policy.sftp import AnyPath, decode_path, encode_path
 from . import scp
 from .core import Op
+from .growing import GrowingBytes
 from .sftp_home import START
 
 __all__ = ["fetch", "fetch_file", "store", "store_file"]
@@ -21,9 +22,9 @@ def fetch(link: Link, remote: AnyPath) -> Op[bytes]:
 
 
 def _fetch(link: Link, remote: str) -> Op[bytes]:
-    memory = io.BytesIO()
-    yield from scp.receive(link, remote, memory.write)
-    return memory.getvalue()
+    memory = GrowingBytes()
+    yield from scp.receive(link, remote, memory.append)
+    return memory.take()
 
 
 def fetch_file(link: Link, remote: AnyPath, local: AnyPath) -> Op[None]:

@@ -179,7 +179,9 @@ def _no_banner(link: Link) -> HusshError:
     if not BUSY.search(said):
         return ConnectionLost(text)
     may_be_ban = MAY_BE_BAN in said.lower()
-    text += ". It gets too many connections at once (MaxStartups in its sshd_config)"
+    text += ". It gets too many connections at once"
+    if may_be_ban or "maxstartups" in said.lower():
+        text += " (MaxStartups in its sshd_config)"
     if may_be_ban:
         text += ", or bans your address for a while (PerSourcePenalties)"
     return ServerBusy(text, server_text=said, may_be_ban=may_be_ban)

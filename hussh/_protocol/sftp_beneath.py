@@ -13,6 +13,7 @@ import os
 import stat as modes
 from collections import OrderedDict
 
+from .in_use import InUse
 from .sftp_local import FileSink
 
 __all__ = ["Beneath", "BeneathSink", "Times"]
@@ -31,6 +32,7 @@ class Beneath:
     def __init__(self, root: bytes) -> None:
         """Make the folder and its parents where they lack."""
         self.path = root
+        self._in_use = InUse()
         os.makedirs(root or b".", exist_ok=True)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self._root = os.open(root or b".", flags)  # the caller may name it through links
@@ -57,24 +59,27 @@ class Beneath:
 
     def make_folder(self, parts: Parts) -> bool:
         """Whether it was not there before."""
-        above = self._folder(parts[:-1])
-        try:
-            os.mkdir(parts[-1], 0o777, dir_fd=above)
-        except FileExistsError:
-            self._folder(parts)  # raises if it is no folder, or a link to one
-            return False
-        return True
+        with self._in_use:
+            above = self._folder(parts[:-1])
+            try:
+                os.mkdir(parts[-1], 0o777, dir_fd=above)
+            except FileExistsError:
+                self._folder(parts)  # raises if it is no folder, or a link to one
+                return False
+            return True
 
     def finish_folder(self, parts: Parts, mode: int | None, times: Times | None) -> OSError | None:
         """Set mode and times, after all that lies in it is there; why that was refused."""
         try:
-            return set_meta(self._folder(parts), mode, times)
+            with self._in_use:
+                return set_meta(self._folder(parts), mode, times)
         except OSError as error:
             return error
 
     def open_file(self, parts: Parts, mode: int | None) -> int:
         made = 0o666 if mode is None else mode & 0o777
-        fd = os.open(parts[-1], _FILE, made | 0o200, dir_fd=self._folder(parts[:-1]))
+        with self._in_use:
+            fd = os.open(parts[-1], _FILE, made | 0o200, dir_fd=self._folder(parts[:-1]))
         try:
             if not modes.S_ISREG(os.fstat(fd).st_mode):
                 raise OSError(errno.EEXIST, "something that is no file is in its place")
@@ -98,6 +103,10 @@ class Beneath:
 
     def make_link(self, parts: Parts, target: bytes) -> None:
         """Replaces a link that is there, nothing else."""
+        with self._in_use:
+            self._make_link(parts, target)
+
+    def _make_link(self, parts: Parts, target: bytes) -> None:
         above = self._folder(parts[:-1])
         try:
             os.symlink(target, parts[-1], dir_fd=above)
@@ -109,7 +118,10 @@ class Beneath:
             os.symlink(target, parts[-1], dir_fd=above)
 
     def close(self) -> None:
-        """A second call does nothing."""
+        """Now, or after the calls that threads are in; a second call does nothing."""
+        self._in_use.end(self._close)
+
+    def _close(self) -> None:
         fds, self._root = [*self._open.values(), self._root], -1
         self._open.clear()
         for fd in fds:

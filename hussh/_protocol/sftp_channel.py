@@ -29,7 +29,7 @@ from ..errors import (
     SFTPUnavailable,
     printable,
 )
-from .channel import open_session
+from .channel import open_session, until_heard, was_unheard
 from .core import DeadlineExceeded, Need, Op, Progress
 from .sftp_machine import LONGEST, Machine
 from .sftp_request import Request
@@ -95,11 +95,29 @@ class LinkOpener:
 
     def open(self) -> Op[Pipe]:
         try:
-            channel = yield from open_session(self.link, window=SFTP_WINDOW)
+            channel = yield from until_heard(self._ask)
         except ChannelRefused as error:
             raise SFTPUnavailable(f"no session for SFTP: {error.text}") from error
         self.server.sshd_is_openssh = "-OpenSSH" in (self.link.banner or "")
         return ChannelPipe(channel)
+
+    def _ask(self, may_repeat: bool) -> Op[Channel | None]:
+        """A channel on which the server has answered us, or has closed; see `until_heard`."""
+        channel = yield from open_session(self.link, window=SFTP_WINDOW)
+        try:
+            if not channel.look().closed:
+                channel.request(b"subsystem", string(b"sftp"), want_reply=True)
+            # Some servers end the whole connection for data before this answer.
+            while not ((info := channel.look()).replies or info.closed):
+                self.link.check()
+                yield Progress(channel)
+        except BaseException:
+            channel.free()
+            raise
+        if may_repeat and was_unheard(channel):
+            channel.free()
+            return None
+        return channel
 
     def need(self) -> Need:
         return Progress(self.link)
@@ -109,13 +127,13 @@ class LinkOpener:
 
 
 class ChannelPipe:
-    """The SFTP subsystem on a session channel (RFC 4254 section 6.5)."""
+    """The SFTP subsystem on a session channel that was asked for it (RFC 4254 section 6.5)."""
 
     def __init__(self, channel: Channel) -> None:
         self.link = channel.link
         self.channel = channel
         self._need = Progress(channel)
-        self._asked = self._open = False
+        self._open = False
         self._stderr = b""
 
     def opened(self) -> bool:
@@ -124,11 +142,7 @@ class ChannelPipe:
         info = self.channel.look()
         if info.state == ChannelState.DEAD:
             raise SFTPUnavailable("the connection was lost")
-        if not self._asked and not info.closed:
-            self.channel.request(b"subsystem", string(b"sftp"), want_reply=True)
-            self._asked = True
-        # Some servers end the whole connection for data before this answer.
-        elif info.replies:
+        if info.replies:
             if info.failures & 1:
                 raise SFTPUnavailable("the server offers no SFTP (it refused the subsystem)")
             self._open = True

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 import stat as modes
 from typing import Protocol
+
+from .growing import GrowingBytes
+from .in_use import InUse
 
 __all__ = ["FileSink", "FileSource", "MemorySink", "MemorySource", "Sink", "Source"]
 
@@ -87,8 +89,7 @@ class MemorySink:
     blocks = False
 
     def __init__(self) -> None:
-        # As in `execute`: it grows without copying, and gives its own bytes away.
-        self._file = io.BytesIO()
+        self._bytes = GrowingBytes()
         self.data = b""
 
     def begin(self) -> None:
@@ -96,15 +97,13 @@ class MemorySink:
 
     def write(self, parts: list[Part]) -> None:
         for offset, data in parts:
-            self._file.seek(offset)
-            self._file.write(data)
+            self._bytes.write_at(offset, data)
 
     def may_restart(self) -> bool:
         return True
 
     def end(self, size: int) -> None:
-        self._file.truncate(size)
-        self.data = self._file.getvalue()
+        self.data = self._bytes.take(size)
 
 
 class FileSource:
@@ -115,6 +114,7 @@ class FileSource:
     def __init__(self, fd: int) -> None:
         """Take over an open fd."""
         self._fd = fd
+        self._in_use = InUse()
         info = os.fstat(fd)
         regular = modes.S_ISREG(info.st_mode)
         self.info = info
@@ -135,6 +135,10 @@ class FileSource:
             raise
 
     def read(self, offset: int, size: int, count: int) -> list[memoryview]:
+        with self._in_use:
+            return self._read(offset, size, count)
+
+    def _read(self, offset: int, size: int, count: int) -> list[memoryview]:
         found: list[memoryview] = []
         for number in range(count):
             if len(self._pieces) <= number or len(self._pieces[number]) != size:
@@ -160,6 +164,9 @@ class FileSource:
         return self._seekable
 
     def close(self) -> None:
+        self._in_use.end(self._close)
+
+    def _close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -177,6 +184,7 @@ class FileSink:
         self._at = 0
         self._seekable = True
         self._ended = False
+        self._in_use = InUse()
         self._owned: list[int] = []  # `fd`, until somebody pops it to close it
 
     def open(self) -> int:
@@ -196,6 +204,10 @@ class FileSink:
             raise InterruptedError(errno.EINTR, "the transfer has ended")
 
     def write(self, parts: list[Part]) -> None:
+        with self._in_use:
+            self._write(parts)
+
+    def _write(self, parts: list[Part]) -> None:
         for offset, data in parts:
             if not self._seekable and offset != self._at:
                 # A pipe or a terminal: nothing can be put right later.
@@ -214,6 +226,9 @@ class FileSink:
 
     def end(self, size: int) -> None:
         self._ended = True
+        self._in_use.end(lambda: self._end(size))
+
+    def _end(self, size: int) -> None:
         try:
             fd = self._owned.pop()
         except IndexError:

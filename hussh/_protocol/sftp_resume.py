@@ -44,7 +44,8 @@ class ResumedSink(FileSink):
         return info.st_size if modes.S_ISREG(info.st_mode) else 0
 
     def read(self, offset: int, size: int) -> bytes:
-        return os.pread(self.fd, size, offset)
+        with self._in_use:
+            return os.pread(self.fd, size, offset)
 
     def begin(self) -> None:
         self._seekable = modes.S_ISREG(os.fstat(self.fd).st_mode)

@@ -89,7 +89,7 @@ class Meter:
         if final or (total is not None and total < done):
             total = done
         try:
-            yield Blocking(lambda _: callback(done, total))
+            yield Blocking(lambda _: callback(done, total), in_caller=True)
         except BaseException as error:
             self.raised = error
             raise

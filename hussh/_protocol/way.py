@@ -14,9 +14,9 @@ from .._native.link import Link
 from .._policy.known_hosts import Recorded
 from .._policy.options import Options
 from .._policy.route import format_hop
-from ..errors import ConnectTimeout, HusshError
+from ..errors import ConnectTimeout, HusshError, JumpRefused, ServerBusy
 from .auth import AskAgent
-from .channel import open_direct
+from .channel import HINTS, address, open_direct, was_never_there
 from .core import DeadlineExceeded, Op
 from .session import Place, establish, prepare
 
@@ -91,8 +91,31 @@ def bring_up(
             except HusshError as error:
                 raise error.at(outer_place.hop, outer_place.index, "channel") from error.__cause__
         assert stage.link is not None  # noqa: S101  (it has begun)
-        yield from establish(stage.link, stage.options, place, ask_agent, stage.known)
+        try:
+            yield from establish(stage.link, stage.options, place, ask_agent, stage.known)
+        except ServerBusy as error:
+            if carrier is None or not _led_nowhere(stage.link, error):
+                raise
+            raise _refused(stage, carrier[1]) from None
         carrier = stage.link, place
+
+
+def _led_nowhere(link: Link, error: ServerBusy) -> bool:
+    """Whether the bastion closed the way because it could not connect to the server."""
+    outer = link.outer
+    if error.server_text or outer is None or outer.link.dead or link.look().received:
+        return False
+    return was_never_there(outer)
+
+
+def _refused(stage: Stage, bastion: Place) -> HusshError:
+    target = address(stage.options.host, stage.options.port)
+    error = JumpRefused(
+        f"{bastion.hop} granted the way to {target} and closed it before a byte came: {HINTS[2]}",
+        target=target,
+        reason_code=2,
+    )
+    return error.at(bastion.hop, bastion.index, "channel")
 
 
 def timed_out(place: Place, late: DeadlineExceeded, time_limit: str) -> ConnectTimeout:
@@ -104,5 +127,6 @@ def timed_out(place: Place, late: DeadlineExceeded, time_limit: str) -> ConnectT
     error = ConnectTimeout(
         f"Connection timed out{time_limit} while {doing} {place.hop}{waiting}{said}"
     )
+    error.add(late.banner)
     place.mark(error)
     return error

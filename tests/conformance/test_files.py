@@ -81,10 +81,10 @@ async def test_scp_that_fails(client: Client, there: Path, tmp_path: Path) -> No
     (there / "bytes").write_bytes(b"\xff")
     failing = [
         (conn.scp_read("there/bytes"), NotText, "encoding=None", None),
-        (conn.scp_read("there/none"), FileNotFoundError, "cannot read", "there/none"),
-        (conn.scp_read("there"), IsADirectoryError, "cannot read 'there'", "there"),
-        (conn.scp_write_data("x", "there"), IsADirectoryError, "cannot write", "there"),
-        (conn.scp_write_data("x", "/none/x"), FileNotFoundError, "cannot write", "/none/x"),
+        (conn.scp_read("there/none"), FileNotFoundError, "Failed to read", "there/none"),
+        (conn.scp_read("there"), IsADirectoryError, "Failed to read 'there'", "there"),
+        (conn.scp_write_data("x", "there"), IsADirectoryError, "Failed to write", "there"),
+        (conn.scp_write_data("x", "/none/x"), FileNotFoundError, "Failed to write", "/none/x"),
         (conn.scp_write(tmp_path, "there/x"), IsADirectoryError, "this machine", str(tmp_path)),
         (conn.scp_write(here, "there/x"), FileNotFoundError, "this machine", str(here)),
         (conn.scp_write("/dev/null", "there/x"), SFTPError, "not a regular file", "/dev/null"),

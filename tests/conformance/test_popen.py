@@ -108,6 +108,39 @@ async def test_error_in_the_block_kills(client: Client) -> None:
     assert (await client.execute(gone)).stdout == "gone\n"
 
 
+ENDLESS = "trap '' PIPE; echo ready; while :; do echo more; sleep 0.05; done"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_left_while_it_runs(client: Client) -> None:
+    """Leaving the block ends a command that runs: by TERM, or by KILL where that does nothing."""
+    async with client.face.popen(ENDLESS) as process:
+        assert await process.stdout.readline() == b"ready\n"
+    assert (process.returncode, process.signal) == (-1, "TERM")
+    async with client.face.popen("trap '' TERM; " + ENDLESS) as process:
+        assert await process.stdout.readline() == b"ready\n"
+    assert (process.returncode, process.signal) == (-1, "KILL")
+    assert (await client.execute("echo on")).stdout == "on\n"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_left_while_it_may_end(client: Client) -> None:
+    """A command that may be about to end gets a moment: nothing that it was given is lost."""
+    async with client.face.popen("sleep 0.3; exit 3") as process:
+        pass  # nothing was wanted of it but what it does
+    assert process.returncode == 3
+    async with client.face.popen("echo a; exec >&- 2>&-; sleep 0.3; exit 4") as process:
+        assert await process.stdout.read() == b"a\n"
+    assert process.returncode == 4
+    async with client.face.popen("cat; sleep 0.3; exit 5") as process:
+        await process.stdin.write(b"x" * 100_000)
+        assert await process.stdout.read(1) == b"x"
+    assert process.returncode == 5
+    async with client.face.popen("head -c 5000000 /dev/zero; exit 6") as process:
+        pass  # more than fits into its window
+    assert process.returncode == 6
+
+
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_command_that_reads_nothing(client: Client) -> None:
     """Writing to a command that has ended is an error, not a hang."""

@@ -178,7 +178,7 @@ def test_silence_in_every_phase(victim: Victim, phase: str) -> None:
 def test_a_command_that_fits_into_no_packet(victim: Victim) -> None:
     """What is too long for the protocol costs the command, not the connection."""
     with HostileServer() as server:
-        outcome = victim.meet(server, "x" * 40_000)
+        outcome = victim.meet(server, "x" * 262_013)
         conn = server.wait()
     assert outcome.kinds[0] == "ChannelError", outcome
     assert conn.disconnect == (11, "disconnected by user")  # it could still say goodbye

@@ -244,3 +244,28 @@ def test_requests_of_the_transport_are_still_answered(victim: Victim) -> None:
         conn = server.wait()
     assert outcome.results == [("right\n", "", 0)]
     assert conn.answers == [message(Msg.REQUEST_FAILURE)] * asked
+
+
+@pytest.mark.parametrize("text", [b"hello\n", b"", "\u202e\x1b[2J\n".encode() * 4000])
+def test_banners_without_end(victim: Victim, text: bytes) -> None:
+    """Ten thousand login banners end in an error; none of them is kept."""
+    hung_up: list[bool] = []
+
+    def script(conn: Conn) -> None:
+        conn.handshake()
+        conn.expect_service()
+        conn.read_auth_request()
+        try:
+            for _ in range(10_000):
+                conn.auth_banner(text)
+            conn.serve()
+        except ConnectionError:
+            hung_up.append(True)
+
+    with HostileServer(script) as server:
+        outcome = victim.meet(server, "echo never", timeout=60_000)
+        server.wait(timeout=60)
+    assert outcome.refused, outcome
+    assert "more than 1000 login banners" in outcome.text
+    assert outcome.peak < LIMIT
+    assert hung_up == [True]

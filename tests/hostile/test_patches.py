@@ -5,7 +5,8 @@ and the case must then fail, or kill or hang the client.  Patches that make no d
 server could see have no case here: 0001 (another implementation), 0011 (our own limit is
 lower), 0012 and 0100 (no server reaches that code through our hook), 0013 (memory of idle
 sessions), 0014 (a few bytes read beyond a message; the answer is an error either way), 0015
-to 0018 (the client's own work; csrc/test_secrets.c is about the last two).
+to 0018 (the client's own work; csrc/test_secrets.c is about the last two).  Of 0033 the case is
+csrc/test_cipher_bounds.c: other patches keep servers away from it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from tests.support.hostile import (
     polite,
 )
 from tests.support.hostile_catalogue import length_field, short_body, until
-from tests.support.hostile_wire import kexinit
+from tests.support.hostile_crypto import CtrHmac
+from tests.support.hostile_wire import Fields, kexinit, string
 
 LONG = bool(os.environ.get("HUSSH_LONG"))
 WITH_ETM: dict[str, Any] = {"ciphers": ["aes256-ctr"], "macs": ["hmac-sha2-256-etm@openssh.com"]}
@@ -80,7 +82,7 @@ def lengths(victim: Victim) -> None:
     for size in range(4):
         with HostileServer(ending("exec", short_body(size))) as server:
             refused(victim.meet(server, "never", timeout=3000))
-    for value in (0xFFFFFFF8, 0xFFFFFFFC):
+    for value in (0xFFFFFFF0, 0xFFFFFFF8, 0xFFFFFFFC):
         with HostileServer(ending("exec", length_field(value)), **WITH_ETM) as server:
             refused(victim.meet(server, "never", timeout=3000, **WITH_ETM))
 
@@ -197,6 +199,70 @@ def extensions_before_keys(victim: Victim) -> None:
             greeted(victim.meet(server, "echo right", timeout=3000, **login))
 
 
+def extensions_without_end(victim: Victim) -> None:
+    """0030: an EXT_INFO that promises four billion extensions was read as often."""
+    lie = hostile_wire.ext_info({"server-sig-algs": "ssh-ed25519"}, count=0xFFFFFFFF)
+    with HostileServer(ext_info=lie) as server:
+        greeted(victim.meet(server, "echo right", timeout=3000))
+
+
+def whole_packet_lengths(victim: Victim) -> None:
+    """0031: of a length close to 2^32 a small buffer was made, which the client filled for ever."""
+    for cipher in ("chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com"):
+        for value in (0xFFFFFFF0, 0xFFFFFFE0, 0x80000000):
+            with HostileServer(ending("exec", length_field(value)), ciphers=[cipher]) as server:
+                refused(victim.meet(server, "never", timeout=3000, ciphers=[cipher]))
+
+
+def part_of_a_block(victim: Victim) -> None:
+    """0032: half a block was decrypted as a whole one, into a buffer of half a block."""
+
+    def act(conn: Conn) -> None:
+        cipher = conn._cipher_out
+        assert isinstance(cipher, CtrHmac)
+        conn.send_body(b"\0" + hostile_wire.ignore(b"xx"))
+        cipher.skip(8)  # the client took them from the MAC
+
+    with HostileServer(polite(after_auth=act), **WITH_ETM) as server:
+        refused(victim.meet(server, "echo never", timeout=3000, **WITH_ETM))
+
+
+def long_messages(victim: Victim) -> None:
+    """0050: a banner of more than 35 KB was "broken or tampered"; see test_long_packets.py."""
+    with HostileServer(polite(banner="x" * 100_000)) as server:
+        greeted(victim.meet(server, "echo right", timeout=3000))
+
+
+def leading_zeros(victim: Victim) -> None:
+    """0051: a signature without its leading zeros, as lshd sends them, was called wrong."""
+    shorter: list[bool] = []
+
+    def strip(signature: bytes) -> bytes:
+        fields = Fields(signature)
+        name, number = fields.string(), fields.string()
+        shorter.append(number[0] == 0)
+        return string(name) + string(number.lstrip(b"\0"))
+
+    # The modulus has a byte more than 2048 bits need, so that half of all begin with a zero.
+    keys = [HostKey("rsa", bits=2049)]
+    with HostileServer(polite(tamper=Tamper(edit_signature=strip)), host_keys=keys) as server:
+        while not {True, False} <= set(shorter):
+            greeted(victim.meet(server, "echo right", timeout=3000))
+
+
+def last_words(victim: Victim) -> None:
+    """0052: why a server ended a strict key exchange was lost."""
+
+    def script(conn: Conn) -> None:
+        conn.version_exchange()
+        conn.key_exchange(Tamper(before_reply=lambda conn: conn.send_disconnect(2, "too late")))
+
+    with HostileServer(script) as server:
+        outcome = victim.meet(server, "never", timeout=3000)
+    refused(outcome)
+    assert "too late" in outcome.text
+
+
 CASES = [
     ("0002", wrong_tag_between_requests),
     ("0003", lengths),
@@ -208,11 +274,17 @@ CASES = [
     ("0008", nothing_left_of_failures),
     ("0009", secret_known_to_all),
     ("0010", extensions_before_keys),
+    ("0030", extensions_without_end),
+    ("0031", whole_packet_lengths),
+    ("0032", part_of_a_block),
+    ("0050", long_messages),
+    ("0051", leading_zeros),
+    ("0052", last_words),
 ]
 
 
 #: What must be taken back before a patch, because it changes the same lines; no cases need it.
-RESTING = {"0003": ["0016"]}
+RESTING = {"0003": ["0050", "0016"]}
 
 
 @pytest.mark.parametrize(("patch", "case"), CASES)
@@ -221,17 +293,22 @@ def test_with_all_patches(victim: Victim, patch: str, case: Callable[[Victim], N
     case(victim)
 
 
-def build_without(patch: str, folder: Path) -> Path:
-    """Build the library without one of our patches; return a folder to import hussh from."""
+def source_without(patch: str, folder: Path) -> Path:
+    """Return a new folder with the source of the library without one of our patches."""
     prepared = subprocess.run(
         [sys.executable, TOP / "vendor/fetch.py"], capture_output=True, text=True, check=True
     )
-    source, package = folder / "source", folder / "package"
-    shutil.copytree(prepared.stdout.strip(), source, symlinks=True)
+    source = folder / "source"
+    shutil.copytree(prepared.stdout.strip(), source)
     for number in (*RESTING.get(patch, ()), patch):
         (file,) = (TOP / "vendor/patches").glob(f"{number}-*.patch")
         subprocess.run(["patch", "-R", "-p1", "-F3", "-i", file], cwd=source, check=True)
-    # The source says that it has all patches, so none is put back.
+    return source  # its record says that it has all patches, so none is put back
+
+
+def build_without(patch: str, folder: Path) -> Path:
+    """Build the library without one of our patches; return a folder to import hussh from."""
+    source, package = source_without(patch, folder), folder / "package"
     places = ("--build-lib", folder / "lib", "--build-temp", folder / "temp")
     subprocess.run(
         [sys.executable, "setup.py", "-q", "build_ext", *places],
@@ -262,3 +339,20 @@ def test_without_the_patch(patch: str, tmp_path: Path) -> None:
                 print(f"{patch} {case.__name__}: {type(failed).__name__}: {str(failed)[:300]}")
             else:
                 pytest.fail(f"{case.__name__} passes without patch {patch}")
+
+
+@pytest.mark.skipif(not LONG, reason="compiles all C code; HUSSH_LONG=1 runs it")
+def test_cipher_bounds_without_the_patch(tmp_path: Path) -> None:
+    """csrc/test_cipher_bounds.c writes beyond a buffer on the stack without patch 0033."""
+    done = subprocess.run(
+        [sys.executable, TOP / "scripts/check-c", "cipher_bounds"],
+        env={
+            **os.environ,
+            "HUSSH_LIBSSH2_SOURCE": str(source_without("0033", tmp_path)),
+            "HUSSH_CACHE": str(tmp_path / "cache"),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "stack-buffer-overflow" in done.stderr

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+from hussh._drive import lanes
 from hussh._drive.batch import Batch, drain
 from hussh._drive.loops import Loops, LoopThread
 from hussh.aio import AsyncConnection
@@ -135,12 +136,46 @@ def test_a_dead_bastion_costs_nothing(
     asyncio.run(main())
 
 
+def test_one_that_begins_while_another_ends(
+    multi: Multi, bastion: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that wants a bastion whose loop another one is just ending gets its own in time."""
+    way = way_over(bastion, bastion.alice)
+    ending, waiting = threading.Event(), threading.Event()
+    close, wait = Loops.close, lanes._Ending.wait
+
+    def slow_close(loops: Loops, seconds: float | None = None) -> None:
+        loops.stop()
+        ending.set()
+        waiting.wait(20)
+        close(loops, seconds)
+
+    def noted_wait(one: lanes._Ending) -> None:
+        waiting.set()
+        wait(one)
+
+    first, second = multi(1, proxy_jump=way), multi(1, proxy_jump=way)
+    assert first.connect().failed is None
+    with monkeypatch.context() as patched:
+        patched.setattr(Loops, "close", slow_close)
+        closer = threading.Thread(target=first.close)
+        closer.start()
+        assert ending.wait(20)
+        patched.setattr(Loops, "close", close)
+        patched.setattr(lanes._Ending, "wait", noted_wait)
+        assert second.connect().failed is None
+        closer.join()
+    assert waiting.is_set()
+    assert second.execute("true").failed is None
+    second.close()
+
+
 def test_cleaning_up_is_not_cancelled(many: Sshd) -> None:
     """A worker that is stopped is cancelled once: its shielded clean-up gets through."""
     for way in ("loops", "batch"):
         done: list[str] = []
         begun = threading.Event()
-        loops = Loops(1, 4)
+        loops = Loops(1)
 
         async def do(_: int, done: list[str] = done, begun: threading.Event = begun) -> None:
             try:
@@ -165,7 +200,7 @@ def test_cleaning_up_is_not_cancelled(many: Sshd) -> None:
 
 def test_a_finalizer_in_the_loop_stops_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dropped generator may be collected where its own batch delivers, and blocks nobody."""
-    loops = Loops(1, 4)
+    loops = Loops(1)
     deliver = Batch.deliver
     dropped: list[Any] = []
 

@@ -22,7 +22,7 @@ Do = Callable[[int], Awaitable[int]]
 @pytest.fixture
 def loops() -> Iterator[Loops]:
     """Start three loops; they end with the test."""
-    started = Loops(3, 10)
+    started = Loops(3)
     yield started
     started.close()
 
@@ -240,7 +240,7 @@ def test_no_descriptors_for_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("selectors.DefaultSelector", refuse)
     with pytest.raises(ConnectError, match="cannot start an event loop: Too many open files"):
-        Loops(2, 1)
+        Loops(2)
 
 
 def test_one_wake_for_a_turn_of_the_loop(loops: Loops) -> None:

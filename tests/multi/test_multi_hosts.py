@@ -103,6 +103,30 @@ def test_another_way_for_one_host() -> None:
     ]  # fmt: skip
 
 
+def test_a_command_beside_a_common_bastion() -> None:
+    """A host's own proxy command replaces the common bastion, and the other way round."""
+    command = {"host": "b", "proxy_command": "nc %h %p"}
+    a, b, c = connections(
+        SHARED(["a", command, {"host": "c", "proxy_command": None}], proxy_jump="way", username="u")
+    )
+    assert [[hop.host for hop in one._plan.route] for one in (a, b, c)] == [
+        ["way", "a"], ["b"], ["way", "c"],
+    ]  # fmt: skip
+    assert [one._plan.proxy_command for one in (a, b, c)] == [None, "nc %h %p", None]
+    jump = {"host": "b", "proxy_jump": "way"}
+    a, b, c = connections(
+        SHARED(["a", jump, {"host": "c", "proxy_jump": "none"}], proxy_command="nc %h %p",
+               username="u")
+    )  # fmt: skip
+    assert [[hop.host for hop in one._plan.route] for one in (a, b, c)] == [
+        ["a"], ["way", "b"], ["c"],
+    ]  # fmt: skip
+    assert [one._plan.proxy_command for one in (a, b, c)] == ["nc %h %p", None, "nc %h %p"]
+    both = {"host": "b", "proxy_jump": "way", "proxy_command": "nc %h %p"}
+    with pytest.raises(TypeError, match="mutually exclusive"):
+        SHARED([both])
+
+
 def test_bastions_by_name_are_shared_by_equal_credentials() -> None:
     """Hosts that reach a bastion as the same user share it; others have one of their own."""
     hosts: list[Any] = [

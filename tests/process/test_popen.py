@@ -43,3 +43,16 @@ def test_places_of_killed_commands_are_free_again(connection: Connection, how: s
         assert connection.execute("echo free").stdout == "free\n"
         with connection.popen("echo free") as process:
             assert process.stdout.read() == b"free\n"
+
+
+def test_left_with_input_that_nobody_reads(connection: Connection) -> None:
+    """What a command does not read of its input does not hold up the end of the block."""
+    with connection.popen("echo on; exec sleep 1000") as process:
+        assert process.stdout.readline() == b"on\n"
+        session = connection._live()
+        full = False
+        while not full:  # the server's window, and our queue
+            with session.tree.fresh():
+                full = not process._channel.write(b"x" * 100_000)
+        process.stdin.write(b"a word more")
+    assert process.signal == "TERM"

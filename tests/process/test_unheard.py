@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hussh import ChannelError, Connection
+from hussh import ChannelError, Connection, SFTPUnavailable
 from tests.support.hostile import (
     Channel,
     ChannelRequest,
@@ -59,6 +59,23 @@ def test_a_process_is_asked_for_again() -> None:
     with HostileServer(deaf) as server, connected(server) as connection:
         assert connection.popen("echo heard").wait() == 0
     assert deaf.opened == 1
+
+
+def test_sftp_is_asked_for_again() -> None:
+    """So is the subsystem for files; what this server says of it is heard."""
+    deaf = Deaf(AT_MOST - 1)
+    with HostileServer(deaf) as server, connected(server) as connection:
+        with pytest.raises(SFTPUnavailable, match="session with status 127"):
+            connection.sftp.listdir()
+        assert connection.execute("echo heard").status == 0
+    assert deaf.opened == AT_MOST - 1
+    deaf = Deaf(AT_MOST)
+    with (
+        HostileServer(deaf) as server,
+        connected(server) as connection,
+        pytest.raises(SFTPUnavailable, match="it closed the channel"),
+    ):
+        connection.sftp.listdir()
 
 
 def test_not_for_ever() -> None:

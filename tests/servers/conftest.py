@@ -78,6 +78,51 @@ def dropbear(surroundings: Sshd, tmp_path: Path) -> Iterator[tuple[str, int]]:
 
 
 @pytest.fixture
+def lshd(surroundings: Sshd, tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """Start lshd on a free port; yield its address.
+
+    The modulus of its RSA key has one bit more than whole bytes, so that about half of its
+    signatures begin with a zero byte, which lshd leaves out.
+    """
+    path = program("lshd")
+    home = surroundings.alice.files
+    seed = home / "lsh-seed"
+    seed.write_bytes(os.urandom(32))
+    seed.chmod(0o600)
+    environment = {**os.environ, "LSH_YARROW_SEED_FILE": str(seed)}
+    made = subprocess.run(
+        [program("lsh-keygen"), "-a", "rsa", "-l", "2049"],
+        check=True, capture_output=True, env=environment,
+    )  # fmt: skip
+    subprocess.run(
+        [program("lsh-writekey"), "--server", "-c", "none", "-o", str(home / "lsh-key")],
+        check=True, capture_output=True, env=environment, input=made.stdout,
+    )  # fmt: skip
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path / "lshd.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            inside(
+                surroundings, path, "--trace", "-p", str(port), "--interface=127.0.0.1",
+                "-h", surroundings.alice.path("lsh-key"), "--no-pid-file", "--no-syslog",
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+            env={**environment, "LSH_YARROW_SEED_FILE": surroundings.alice.path("lsh-seed")},
+        )  # fmt: skip
+    try:
+        wait_for_text(log, lambda text: "bound socket" in text, timeout=20, writer=process.pid)
+        yield "127.0.0.1", port
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(10)
+
+
+@pytest.fixture
 def tinyssh(surroundings: Sshd) -> list[str]:
     """Return the command of a tinysshd that speaks over stdin and stdout."""
     path = program("tinysshd")

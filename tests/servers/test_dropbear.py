@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hussh import AuthenticationError, Connection, SFTPUnavailable
+from hussh import AuthenticationError, Connection, ConnectionLost, SFTPUnavailable
 from tests.support.sshd import Sshd
 
 
@@ -73,6 +73,23 @@ def test_as_a_bastion(dropbear: tuple[str, int], surroundings: Sshd, target: Ssh
         ) as connection,
     ):
         assert connection.execute("echo $SERVER_NAME").stdout == "target\n"
+
+
+def test_a_request_that_it_does_not_take(dropbear: tuple[str, int], surroundings: Sshd) -> None:
+    """dropbear ends the connection at a packet over 35 KB; the error says why, and a way out."""
+    with (
+        pytest.raises(ConnectionLost, match=r"may not take a request of 100,000 bytes.*input="),
+        connect(dropbear, surroundings) as connection,
+    ):
+        connection.execute("x" * 100_000)
+    with (
+        pytest.raises(ConnectionLost, match=r"may not take a request of 100,000 bytes.*input="),
+        connect(dropbear, surroundings) as connection,
+        connection.popen("x" * 100_000),
+    ):
+        pass
+    with connect(dropbear, surroundings) as connection:
+        assert connection.execute("wc -c", input="x" * 100_000).stdout == "100000\n"
 
 
 def test_no_sftp(dropbear: tuple[str, int], surroundings: Sshd) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -18,6 +19,8 @@ from hussh import (
     ConnectionLost,
     SFTPUnavailable,
 )
+from hussh._drive import loop_connect
+from hussh.multi_conn import MultiConnection
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
 
@@ -148,3 +151,20 @@ def test_behind_a_bastion(listening: tuple[str, int], surroundings: Sshd, bastio
         ) as connection,
     ):
         assert connection.execute("cat", input="x" * 300_000).stdout == "x" * 300_000
+
+
+def test_many_logins(
+    tinyssh: list[str], surroundings: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not know what a batch asks after a login, says so, and holds nobody up with that."""
+    monkeypatch.setattr(loop_connect, "CONFIRM", 1000.0)
+    multi = MultiConnection.from_shared_auth(
+        ["tiny.invalid"] * 12,
+        username=surroundings.alice.name,
+        private_key=surroundings.alice.key.path,
+        proxy_command=tinyssh,
+        host_key_policy="ignore",
+        timeout=60,
+    )
+    with contextlib.closing(multi):
+        assert all(result.stdout == "here\n" for result in multi.execute("echo here").values())

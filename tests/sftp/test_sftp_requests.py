@@ -9,7 +9,7 @@ import pytest
 
 from hussh._policy.sftp_server import ServerLimits
 from hussh._protocol import sftp_wire as wire
-from hussh._protocol.core import DeadlineExceeded
+from hussh._protocol.core import DeadlineExceeded, Need, Op
 from hussh._protocol.sftp_channel import Sftp
 from hussh._protocol.sftp_get_tree import get_tree
 from hussh._protocol.sftp_local import MemorySink, MemorySource
@@ -121,9 +121,9 @@ def test_what_was_given_up_is_not_sent() -> None:
     assert server.seen[-1][0] == wire.CLOSE
 
 
-def _woken(made: Bench, op: object) -> object:
+def _woken(made: Bench, op: Op[int]) -> Need:
     made.pipes[-1].wake()
-    return op.send(None)  # type: ignore[attr-defined]
+    return op.send(None)
 
 
 @pytest.mark.parametrize(("answers", "text"), [(96, "1 request is"), (20, "64 requests are")])

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hussh._drive import idle
 from hussh._native.constants import EVENTS, MORE, WANT_WRITE
 from hussh._native.link import Link
 from hussh._policy.options import Options
@@ -91,7 +92,8 @@ class Job(threading.Thread):
 
 
 def descriptors() -> int:
-    """Return how many file descriptors this process holds."""
+    """Return how many file descriptors this process holds, once the idle thread's are closed."""
+    idle.join()
     return len(os.listdir("/proc/self/fd"))
 
 

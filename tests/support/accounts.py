@@ -138,8 +138,8 @@ def make_accounts(names: tuple[str, ...], homes: Path, key_of: dict[str, Key]) -
 
 def write_shadow_files(
     directory: Path, accounts: list[Account], *, pam: str | None, hosts: dict[str, str]
-) -> dict[str, Path]:
-    """Write the files that the server sees in place of the machine's; return target -> source.
+) -> None:
+    """Write the files that the server sees in place of the machine's, to ``directory / "etc"``.
 
     ``pam`` names one of ``PAM_STACKS`` or is a stack itself (text with newlines). ``hosts`` maps
     names to addresses that only this server can resolve.
@@ -159,20 +159,21 @@ def write_shadow_files(
     names += [f"{address} {name}" for name, address in hosts.items()]
     stack = PAM_STACKS.get(pam or "deny", pam or "")
     texts = {
-        "/etc/passwd": passwd,
-        "/etc/group": group,
-        "/etc/shadow": shadow,
-        "/etc/hosts": names,
+        "passwd": passwd,
+        "group": group,
+        "shadow": shadow,
+        "hosts": names,
         # No other source: a lookup must neither leave the machine nor find its real users.
-        "/etc/nsswitch.conf": [f"{what}: files" for what in ("passwd", "group", "shadow", "hosts")],
-        "/etc/pam.d/sshd": [stack.rstrip("\n"), _PAM_REST.rstrip("\n")],
+        "nsswitch.conf": [f"{what}: files" for what in ("passwd", "group", "shadow", "hosts")],
+        "pam.d/sshd": [stack.rstrip("\n"), _PAM_REST.rstrip("\n")],
     }
-    sources = {}
-    for target, lines in texts.items():
-        source = directory / target.strip("/").replace("/", "-")
-        source.write_text("\n".join(lines) + "\n")
-        source.chmod(0o640 if target == "/etc/shadow" else 0o644)
-        sources[target] = source
+    (directory / "etc").mkdir()
+    for name, lines in texts.items():
+        file = directory / "etc" / name
+        file.parent.mkdir(exist_ok=True)
+        file.parent.chmod(0o755)
+        file.write_text("\n".join(lines) + "\n")
+        file.chmod(0o640 if name == "shadow" else 0o644)
     otp = directory / "otp"
     otp.mkdir(mode=0o700)
     for account in accounts:
@@ -180,7 +181,6 @@ def write_shadow_files(
     check = directory / "check-otp"
     check.write_text(_CHECK_OTP)
     check.chmod(0o755)
-    return sources
 
 
 def _crypt(password: str) -> str:

@@ -142,6 +142,10 @@ class CtrHmac:
         plain = u32(length) + body
         return self._stream.update(plain), self._mac(seq, plain)
 
+    def skip(self, count: int) -> None:
+        """Go on in the key stream, by as many bytes as the other side took too many."""
+        self._stream.update(bytes(count))
+
     def open(self, seq: int, read: Read) -> bytes:
         if self._etm:
             header = read(4)
@@ -201,9 +205,9 @@ _Private = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPriva
 
 
 class HostKey:
-    """A host key that lives in memory; `kind` is ed25519, ecdsa or rsa."""
+    """A host key that lives in memory; `kind` is ed25519, ecdsa or rsa (of so many `bits`)."""
 
-    def __init__(self, kind: str = "ed25519") -> None:
+    def __init__(self, kind: str = "ed25519", bits: int = 2048) -> None:
         self.kind = kind
         self._key: _Private
         if kind == "ed25519":
@@ -213,7 +217,7 @@ class HostKey:
             self._key = ec.generate_private_key(ec.SECP256R1())
             self.algorithms = ("ecdsa-sha2-nistp256",)
         elif kind == "rsa":
-            self._key = rsa.generate_private_key(65537, 2048)
+            self._key = rsa.generate_private_key(65537, bits)
             self.algorithms = ("rsa-sha2-512", "rsa-sha2-256")
         else:
             raise ValueError(f"no such kind of host key: {kind}")

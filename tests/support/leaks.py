@@ -107,7 +107,7 @@ def take() -> Snapshot:
     threads = {
         thread.ident: thread.name
         for thread in threading.enumerate()
-        if thread.ident is not None and not thread.name.startswith(_BENIGN_THREADS)
+        if thread.ident is not None and not _is_benign(thread)
     }
     return Snapshot(_children(), files, threads)
 
@@ -154,7 +154,7 @@ class Watch:
         for thread in threading.enumerate():
             if thread.ident in left.threads and thread is not threading.current_thread():
                 # Trio names a worker after its job, and "Trio thread" again when it is idle.
-                while thread.is_alive() and not thread.name.startswith(_BENIGN_THREADS):
+                while thread.is_alive() and not _is_benign(thread):
                     left_over = deadline - time.monotonic()
                     if left_over <= 0:
                         break
@@ -175,6 +175,11 @@ class Watch:
                     found[process.pid] = str(process)
         alive = set(wait_gone(found, GRACE)) if found else set()
         return {pid: text for pid, text in found.items() if pid in alive}
+
+
+def _is_benign(thread: threading.Thread) -> bool:
+    """Whether it does nothing, and ends by itself; so do hussh's own workers, `is_idle` then."""
+    return thread.name.startswith(_BENIGN_THREADS) or bool(getattr(thread, "is_idle", False))
 
 
 def _children() -> dict[int, str]:

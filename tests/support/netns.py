@@ -17,6 +17,7 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from .processes import clean_environment
@@ -24,7 +25,8 @@ from .processes import clean_environment
 Place = Literal["client", "bastion", "target"]
 ADDRESSES = {"client": "192.0.2.1", "bastion": "192.0.2.2", "target": "198.51.100.2"}
 BASTION_INSIDE = "198.51.100.1"
-_CLONE_NEWNET = 0x40000000
+_CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -83,6 +85,22 @@ class Network:
         with self.enter("bastion"):
             _ip("addr", "add", f"{inside}/24", "dev", inner)
             _ip("link", "set", inner, "up")
+
+
+def mount_folder(source: Path, target: Path) -> None:
+    """Show ``source`` at ``target`` to this thread, for good, and to what it starts from now on.
+
+    For a thread that ends with its test. Raises ``OSError``.
+    """
+    if _libc.unshare(_CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    _mount(None, b"/", _MS_REC | _MS_PRIVATE)
+    _mount(os.fsencode(source), os.fsencode(target), _MS_BIND)
+
+
+def _mount(source: bytes | None, target: bytes, flags: int) -> None:
+    if _libc.mount(source, target, None, flags, None) != 0:
+        raise OSError(ctypes.get_errno(), f"mount on {os.fsdecode(target)}")
 
 
 def _keeper() -> subprocess.Popen[bytes]:

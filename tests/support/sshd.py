@@ -46,21 +46,46 @@ _SESSION_END = 2.0  # seconds that sshd gets to end a session whose client has g
 Options = Mapping[str, "str | int | Sequence[str | int]"]
 
 # Shell, not Python: it runs between unshare and sshd and becomes sshd. $1 is the server's
-# directory, $2 the configuration, $3 the sshd; the rest are pairs of source and target.
+# directory, $2 the configuration, $3 the sshd.
+#
+# The whole of /etc is replaced: a folder of symbolic links, to our generated files and else to the
+# machine's. A mount over a single file, /etc/passwd say, would not last. The kernel undoes such a
+# mount in every namespace when a process of the machine renames a file to that name, and that is
+# how useradd, passwd and editors replace files.
 _ENTER = """
 set -e
-cd "$1"; config=$2; sshd=$3; shift 3
+cd "$1"; config=$2; sshd=$3
 mount -n -t tmpfs -o mode=755 tmpfs run
-mkdir run/sshd run/home run/config
+mkdir run/sshd run/home run/config run/machine-etc
 mount -n --bind home run/home
 mount -n --bind config run/config
+mount -n --bind /etc run/machine-etc
 mount -n --move run /run
+mount -n -t tmpfs -o mode=755 tmpfs /etc
 mount -n -t tmpfs -o mode=755 tmpfs /var/log
 mount -n -t proc proc /proc
-while [ $# -gt 0 ]; do
-    if [ -e "$2" ]; then mount -n --bind "/run/config/$1" "$2"; fi
-    shift 2
-done
+# Link all that is in folder $1 and not yet in /etc/$2.
+link_all() {
+    [ -d "$1" ] || return 0
+    cd "$1"
+    into=/etc/$2
+    set --
+    for name in * .[!.]*; do
+        if [ -e "$into/$name" ]; then
+            continue
+        elif [ -L "$name" ]; then
+            cp -P "$name" "$into/" # its text may be relative
+        elif [ -e "$name" ]; then
+            set -- "$@" "$PWD/$name"
+        fi
+    done
+    [ $# = 0 ] || ln -s "$@" "$into/"
+}
+mkdir /etc/pam.d
+link_all /run/config/etc/pam.d pam.d
+link_all /run/config/etc
+link_all /run/machine-etc/pam.d pam.d
+link_all /run/machine-etc
 cd /
 exec "$sshd" -D -e -f "$config"
 """
@@ -116,11 +141,8 @@ class Sshd:
         user_keys = {user: keys.get("ed25519", name=user) for user in names}
         made = make_accounts(names, directory / "home", user_keys)
         self.accounts: dict[str, Account] = dict(zip(names, made, strict=True))
-        self._mounts: list[str] = []
         if IS_ROOT:
-            shadows = write_shadow_files(self._config, made, pam=pam, hosts=dict(hosts or {}))
-            for target, source in shadows.items():
-                self._mounts += [source.name, target]
+            write_shadow_files(self._config, made, pam=pam, hosts=dict(hosts or {}))
         (self._config / "authorized_keys").mkdir()
         for account in made:
             self.authorize(account, account.key)
@@ -371,7 +393,6 @@ class Sshd:
             command += [
                 "unshare", "--mount", "--pid", "--fork", "--kill-child", "--",
                 "sh", "-c", _ENTER, "enter", str(self._directory), config, _sshd_path(),
-                *self._mounts,
             ]
             # fmt: on
         self.log_path.write_text("")

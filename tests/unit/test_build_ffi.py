@@ -1,7 +1,15 @@
-"""build_ffi.py: which compiler it asks for the version of OpenSSL, and what it says without one."""
+"""build_ffi.py: what it asks compiler and linker, and what it says when something is missing.
+
+scripts/prerequisites, which it asks first, has tests of its own.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +17,17 @@ import pytest
 import build_ffi
 import hussh
 
+TOP = Path(build_ffi.__file__).parent
+
 
 @pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name no compiler and no flags."""
-    for name in ("CC", "CFLAGS", "CPPFLAGS"):
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Name no compiler and no flags, and forget which ones the linker knew."""
+    for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS"):
         monkeypatch.delenv(name, raising=False)
+    build_ffi.link_flags.cache_clear()
+    yield
+    build_ffi.link_flags.cache_clear()
 
 
 def test_compiler_of_several_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,24 +45,82 @@ def test_headers_elsewhere(variable: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert build_ffi.openssl_version() == "3.77.1"
 
 
-def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compiler that is not there is named, in one line."""
-    monkeypatch.setenv("CC", "no-such-compiler")
-    with pytest.raises(SystemExit, match=r"^hussh: no C compiler: no-such-compiler: No such file"):
-        build_ffi.openssl_version()
-
-
-def test_no_headers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without headers the error says what to install."""
+def test_all_that_is_missing_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tools, headers and the source are named in one error, before anything is compiled."""
     monkeypatch.setenv("CC", "cc -nostdinc")
-    with pytest.raises(SystemExit, match=r"^hussh: the headers of OpenSSL 3 .* libssl-dev"):
-        build_ffi.openssl_version()
+    monkeypatch.setenv("HUSSH_LIBSSH2_SOURCE", str(tmp_path))
+    with pytest.raises(SystemExit) as caught:
+        build_ffi.ffibuilder()
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert "Python.h" in lines[0]
+    assert "openssl/opensslv.h" in lines[0]
+    assert "zlib.h" in lines[0]
+    assert lines[1].startswith(("hussh: as root: ", "hussh: install that"))
+    assert f"HUSSH_LIBSSH2_SOURCE={tmp_path} has no src/transport.c" in lines[2]
 
 
-def test_headers_of_openssl_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Older headers, which have another macro, count as missing."""
-    (tmp_path / "openssl").mkdir()
-    (tmp_path / "openssl/opensslv.h").write_text('# define OPENSSL_VERSION_TEXT "OpenSSL 1.1.1"\n')
-    monkeypatch.setenv("CFLAGS", f"-nostdinc '-I{tmp_path}'")
-    with pytest.raises(SystemExit, match="OpenSSL 3"):
-        build_ffi.openssl_version()
+def test_nothing_is_missing_here() -> None:
+    """Where the library was built there is nothing to complain about."""
+    assert build_ffi.prerequisites() == ""
+
+
+def test_flags_that_the_linker_knows() -> None:
+    """Every linker of Linux that matters knows how to leave out what is not used."""
+    assert "-Wl,--gc-sections" in build_ffi.link_flags()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["echo unknown option >&2; exit 1", "echo ignored >&2; exit 0"],
+    ids=["fails", "warns"],
+)
+def test_flags_that_the_linker_does_not_know(
+    answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag that only GNU's linker knows is left out where another one is in use."""
+    other = tmp_path / "other-cc"
+    other.write_text(f'#!/bin/sh\ncase $* in *exclude-libs*) {answer} ;; esac\nexec cc "$@"\n')
+    other.chmod(0o755)
+    monkeypatch.setenv("CC", str(other))
+    known = build_ffi.link_flags()
+    assert known == tuple(flag for flag in build_ffi.LINK if "exclude-libs" not in flag)
+
+
+def test_flags_of_macos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There no flag of an ELF linker is even tried."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert build_ffi.link_flags() == ("-Wl,-dead_strip",)
+
+
+@pytest.mark.skipif(
+    not os.environ.get("HUSSH_LONG"), reason="compiles it all; HUSSH_LONG=1 runs it"
+)
+@pytest.mark.skipif(shutil.which("musl-gcc") is None, reason="no musl-gcc (Debian: musl-tools)")
+def test_compiles_with_musl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All C code compiles against musl without a warning in ours, and makes a library."""
+    monkeypatch.setenv("CC", "musl-gcc")
+    # musl-gcc looks into its own folder only: OpenSSL's and zlib's headers are lent to it.
+    lent = tmp_path / "include"
+    for folder in (Path("/usr/include"), *Path("/usr/include").glob("*-linux-gnu")):
+        if (folder / "openssl").is_dir():
+            shutil.copytree(folder / "openssl", lent / "openssl", dirs_exist_ok=True)
+    for name in ("zlib.h", "zconf.h"):
+        shutil.copy(Path("/usr/include", name), lent)
+    flags = build_ffi.flags(build_ffi.fetcher().prepare())
+    includes = [f"-I{folder}" for folder in (*flags["include_dirs"], lent)]
+    objects = []
+    for source in flags["sources"]:
+        warnings = ["-w"] if os.path.isabs(source) else ["-Wall", "-Wextra", "-Werror"]
+        objects.append(str(tmp_path / f"{Path(source).stem}.o"))
+        subprocess.run(
+            ["musl-gcc", *flags["extra_compile_args"], "-O2", *warnings, *includes,
+             "-c", source, "-o", objects[-1]],
+            cwd=TOP,
+            check=True,
+        )  # fmt: skip
+    made = tmp_path / "all.so"
+    subprocess.run(
+        ["musl-gcc", "-shared", "-o", made, *objects, *flags["extra_link_args"]], check=True
+    )
+    assert b"libc.so.6" not in made.read_bytes()  # glibc's

@@ -6,6 +6,7 @@ What only one of a pair has stands in ``ALONE``, with its reason.
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import pytest
@@ -123,6 +124,15 @@ def test_same_options() -> None:
     assert {name: sync[name].default for name in extras} == {
         name: loop[name].default for name in extras
     }
+
+
+@pytest.mark.parametrize("kind", [Connection, AsyncConnection])
+def test_options_are_documented(kind: type) -> None:
+    """`help()` of a connection tells what each option is for."""
+    text = (kind.__doc__ or "").split("Args:")[1].split("Raises")[0]
+    lines = re.findall(r"^ {8}(\w[\w, ]*):", text, re.MULTILINE)
+    told = {name for line in lines for name in line.split(", ")}
+    assert set(inspect.signature(kind).parameters) <= told
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(FileTailer, AsyncFileTailer)])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from tests.support.agent import SshAgent
 from tests.support.client import SshProgram
 from tests.support.keys import FORMATS, KINDS, Keys
 from tests.support.listeners import FullBacklog, MuteListener, SlowBanner
-from tests.support.netns import ADDRESSES, Network
+from tests.support.netns import ADDRESSES, Network, mount_folder
 from tests.support.processes import read_process, wait_gone
 from tests.support.relay import Faults, Relay
 from tests.support.sshd import Sshd
@@ -115,6 +117,35 @@ def test_login_as_root_stays_in_the_namespace(target: Sshd, ssh: SshProgram) -> 
     assert ran.stdout.endswith(target.accounts["root"].home + "\n"), ran.stderr
     assert "alice:" in ran.stdout
     assert "alice:" not in Path("/etc/passwd").read_text()
+
+
+@needs_root
+def test_files_of_etc_may_be_replaced(tmp_path: Path, keys: Keys, ssh: SshProgram) -> None:
+    """Accounts outlive that a process of the machine replaces files of /etc, as useradd does."""
+    machine = tmp_path / "etc"
+    (machine / "pam.d").mkdir(parents=True)
+    (machine / "shadow").touch(mode=0o600)
+    for name in ("passwd", "group", "hosts", "nsswitch.conf", "pam.d/sshd", "ld.so.cache"):
+        if (Path("/etc") / name).exists():
+            shutil.copy(Path("/etc") / name, machine / name)
+
+    def scenario() -> None:
+        # This thread's machine, so that nobody else's is touched: the same files, other folder.
+        mount_folder(machine, Path("/etc"))
+        with Sshd(tmp_path / "server", keys) as server:
+            for name in ("passwd", "group", "shadow", "hosts", "nsswitch.conf", "pam.d/sshd"):
+                copy = Path("/etc") / f"{name}.new"
+                shutil.copy(Path("/etc") / name, copy)
+                copy.rename(Path("/etc") / name)
+            command = "id -un; cat /etc/passwd"
+            ran = ssh.run(server, server.alice, command, key=server.alice.key)
+            assert ran.stdout.startswith("alice\n"), ran.stderr
+            assert "bob:" in ran.stdout
+            password = [server.bob.password]
+            assert ssh.run(server, server.bob, answers=password, methods="password").status == 0
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(scenario).result()
 
 
 @needs_root

@@ -1,0 +1,356 @@
+"""One login, message by message: what each method of RFC 4252 and 4256 sends and hears.
+
+`auth` decides which of them are tried, and in which order.  A private key of a file is
+offered together with its signature; keys of the agent are offered first without, because
+signing there may need a touch.  `Login` remembers what was tried and what the server said
+last, and makes the error of it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import lru_cache, partial
+from typing import Any, Protocol
+
+from .._native.constants import Death, Phase
+from .._native.link import Link
+from .._policy.certificates import plain
+from .._policy.options import Options, Prompt, PromptCallback, PromptRequest, is_secret
+from .._policy.private_key import PrivateKey
+from .._policy.public_key import PublicKey
+from .._policy.signature_algorithms import signature_algorithms
+from .._policy.wire import Reader, boolean, string, uint32
+from ..errors import (
+    AuthenticationError,
+    ProtocolError,
+    printable,
+)
+from . import agent
+from .core import Blocking, DeadlineExceeded, Op, Progress
+from .login_banner import BANNER, LoginBanners
+
+__all__ = ["NOT_ASKED", "AskAgent", "Login", "Outcome"]
+
+REQUEST, FAILURE, SUCCESS = 50, 51, 52
+INFO_REQUEST = PK_OK = PASSWORD_CHANGE = 60  # what 60 means depends on the method
+INFO_RESPONSE = 61
+ROUNDS_MAX = 20
+#: Characters in an error of the questions that a server asked.
+MOST_TOLD = 1000
+# These words are in the error of 0.3.3, and its users look for them.
+FAILED = "Authentication failed: "
+ALL_REFUSED = "the server refused every credential that was given"
+ONE_OF_MANY = "the server took a first credential and wants another, which it did not get"
+NOT_ASKED = (
+    "without private_key= and password= the server would be asked first to let you in with none"
+)
+NOTHING_TO_TRY = "there was no key to try"
+#: After it let somebody in by ``none``, it takes no offence at a request that came too late.
+PATIENT_SERVER = "SSH-2.0-OpenSSH_"
+
+
+class AskAgent(Protocol):
+    """Makes the call that sends the agent at a socket path one framed request.
+
+    Its result is the framed answer.  `note` is for the log: what is asked; `touch`:
+    whether the agent may have to wait for a touch.
+    """
+
+    def __call__(self, path: str, request: bytes, note: str, touch: bool = False) -> Blocking: ...
+
+
+class Outcome(Enum):
+    SUCCESS = "success"
+    PARTIAL = "accepted, but the server wants more"
+    FAILURE = "refused"
+
+
+@lru_cache(maxsize=64)
+def _head(username: str, method: str) -> bytes:
+    """What requests begin with (RFC 4252 section 5)."""
+    names = (username, "ssh-connection", method)
+    return bytes((REQUEST,)) + b"".join([string(name.encode()) for name in names])
+
+
+@lru_cache(maxsize=64)
+def _key_request(username: str, algorithm: str, blob: bytes, signed: bool) -> bytes:
+    """The same for a key, up to the signature (RFC 4252 section 7)."""
+    fields = boolean(signed) + string(algorithm.encode()) + string(blob)
+    return _head(username, "publickey") + fields
+
+
+class Login:
+    """One authentication: what was tried, and what the server last said.
+
+    Attributes:
+        verdict, kind: text and class of the error, if the login fails now.
+        unanswered: the prompts for which there was no answer.
+        not_offered: how many keys of the agent were left out.
+        hint: what the user could do instead; the error ends with it.
+        none_pending: ``none`` was sent, and its answer is still to be read.
+    """
+
+    def __init__(self, link: Link, options: Options, hop: str, ask_agent: AskAgent) -> None:
+        self.link = link
+        self.options = options
+        self.hop = hop
+        self.ask_agent = ask_agent
+        self.methods_left: tuple[str, ...] | None = None
+        self.tried: list[str] = []
+        self.failures = 0
+        self.offered: set[bytes] = set()
+        self.verdict = ALL_REFUSED
+        self.kind: type[AuthenticationError] = AuthenticationError
+        self.unanswered = ""
+        self.not_offered = 0
+        self.hint = ""
+        self.none_pending = False
+        self.banners = LoginBanners(hop, options.on_banner)
+
+    # -- messages
+
+    def request(self, method: str, extra: bytes = b"") -> bytes:
+        return _head(self.options.username, method) + extra
+
+    def reply(self) -> Op[Reader]:
+        """The answer to the last request, no banner; its type is still to be read.
+
+        Where ``none`` was answered by SUCCESS, that stands for the answer to what was sent
+        after it, too: there is no other.
+        """
+        if self.none_pending:
+            answer = yield from self._next()
+            if self._judge_none(answer):
+                return Reader(answer)
+        return Reader((yield from self._next()))
+
+    def _next(self) -> Op[bytes]:
+        """The next message that is no banner."""
+        while True:
+            message = self.link.message()
+            if message is None:
+                if self.link.dead:
+                    raise self.death()
+                yield Progress(self.link)
+            elif message[0] == BANNER:
+                yield from self.banners.hear(message)
+            else:
+                return message
+
+    def outcome(self, reader: Reader, *, counts: bool = True) -> Outcome:
+        """What a final answer means; keeps the methods that the server would still take.
+
+        `counts`: whether a refusal is one of the few that servers bear.
+        """
+        kind = reader.byte()
+        if kind == SUCCESS:
+            return Outcome.SUCCESS
+        if kind != FAILURE:
+            raise ProtocolError(f"unexpected message {kind} during authentication")
+        self.methods_left = reader.name_list()
+        if reader.boolean():
+            self.verdict, self.kind, self.hint = ONE_OF_MANY, AuthenticationError, ""
+            return Outcome.PARTIAL
+        self.failures += counts
+        return Outcome.FAILURE
+
+    def death(self) -> Exception:
+        state = self.link.look()
+        # 2 (protocol error) and 14 (no more methods) are what servers give for too many attempts.
+        if state.death is Death.PEER and state.code in (2, 14) and self.tried:
+            ended = f"the server ended the authentication ({printable(state.text)})"
+            return self.error(f"{self.verdict}; {ended}")
+        return self.link.death()
+
+    def error(self, text: str | None = None) -> AuthenticationError:
+        methods = tuple(printable(method) for method in self.methods_left or ())
+        verdict = text or self.verdict
+        told = verdict.startswith(self.options.defaults_failed)  # in words of their own
+        parts = [verdict if told else FAILED + verdict]
+        if self.tried:
+            parts.append(f"tried: {', '.join(self.tried)}")
+        elif told:
+            parts.append(NOTHING_TO_TRY)
+        if self.not_offered:
+            parts.append(
+                f"{self.not_offered} more keys of the agent were not offered, "
+                "because servers allow few attempts: private_key= names the one to use"
+            )
+        if methods:
+            parts.append(f"the server accepts: {printable(', '.join(methods))}")
+        if self.unanswered:
+            asked = printable(self.unanswered, MOST_TOLD)
+            parts.append(f"it asked {asked}, for which prompt= gave no answer")
+        elif self.can_ask(methods) and self.options.password is None and not self.options.prompt:
+            parts.append("password= or prompt= can answer")
+        parts += [words for words in (self.hint, self.banners.words()) if words]
+        return self.kind(
+            "; ".join(parts),
+            methods_left=methods,
+            tried=tuple(self.tried),
+            banner=self.banners.last,
+        )
+
+    @staticmethod
+    def can_ask(methods: tuple[str, ...]) -> bool:
+        return not {"password", "keyboard-interactive"}.isdisjoint(methods)
+
+    def takes(self, method: str) -> bool:
+        """Whether the method is worth an attempt, as far as the server has said."""
+        return self.methods_left is None or method in self.methods_left
+
+    # -- methods
+
+    def none_first(self) -> Op[bool]:
+        """RFC 4252 section 5.2: a server may let anybody in, or else says what it takes.
+
+        Returns whether it is known to let us in.  Elsewhere than at OpenSSH the answer is
+        waited for: servers that let people in so (those made with Go's library) take a
+        request after that for a breach of the protocol.  Nor may one be on the way when
+        compression begins, which is with the SUCCESS.  OpenSSH does not count a first
+        ``none`` among the attempts.
+        """
+        self.link.send(self.request("none"))
+        self.none_pending = True
+        patient = (self.link.banner or "").startswith(PATIENT_SERVER)
+        if patient and not self.options.algorithms.compression:
+            return False
+        return (yield from self.none_answer())
+
+    def none_answer(self) -> Op[bool]:
+        """Whether the server let us in by ``none``, if that is not known yet."""
+        if not self.none_pending:
+            return False
+        return self._judge_none((yield from self._next()))
+
+    def _judge_none(self, answer: bytes) -> bool:
+        self.none_pending = False
+        success = self.outcome(Reader(answer), counts=False) is Outcome.SUCCESS
+        if success:  # whatever else is on the way
+            self.tried.append("none")
+        return success
+
+    def key(
+        self, key: PrivateKey, name: str, choice: int = 0, certificate: PublicKey | None = None
+    ) -> Op[Outcome]:
+        """RFC 4252 section 7, with the signature at once; in the certificate's name if given."""
+        public = certificate or key.public
+        algorithm = yield from self.algorithm(public, f"key {name}", choice)
+        if algorithm is None:
+            return Outcome.FAILURE
+        request = self.key_request(algorithm, public)
+        signed = string(self.link.session_id) + request
+        if key.is_quick:
+            signature = key.sign(signed, plain(algorithm))
+        else:
+            sign = partial(key.sign, signed, plain(algorithm))
+            signature = yield Blocking(lambda _: sign(), patient=True, in_caller=True)
+        self.link.send(request + string(signature))
+        return self.outcome((yield from self.reply()))
+
+    def algorithm(self, public: PublicKey, name: str, choice: int) -> Op[str | None]:
+        """What to sign with, best (0) or second best (1); None: there is nothing of that kind.
+
+        Only RSA has two, and servers that list both may take one of them only: what
+        OpenSSH lists is what it knows, whatever PubkeyAcceptedAlgorithms says.
+        """
+        takes = None
+        if public.algorithm.startswith("ssh-rsa"):
+            while self.link.phase < Phase.AUTH:
+                if self.link.dead:
+                    raise self.death()
+                yield Progress(self.link)
+            takes = self.link.signature_algorithms
+        names = signature_algorithms(public.algorithm, takes)
+        if choice == 0:
+            self.offered.add(public.blob)
+            lacks = "" if names else f", with which the server takes only {printable(str(takes))}"
+            self.tried.append(f"{name} ({public.fingerprint}){lacks}")
+        return names[choice] if choice < len(names) else None
+
+    def key_request(self, algorithm: str, public: PublicKey, *, signed: bool = True) -> bytes:
+        return _key_request(self.options.username, algorithm, public.blob, signed)
+
+    def agent_key(self, path: str, public: PublicKey, choice: int = 0) -> Op[Outcome]:
+        """RFC 4252 section 7, asking first whether a signature is worth making."""
+        name = f"agent key {printable(public.comment)}".rstrip()
+        algorithm = yield from self.algorithm(public, name, choice)
+        if algorithm is None:
+            return Outcome.FAILURE
+        self.link.send(self.key_request(algorithm, public, signed=False))
+        reader = yield from self.reply()
+        kind = reader.rest[:1]
+        if kind != bytes((PK_OK,)):
+            return self.outcome(reader)
+        request = self.key_request(algorithm, public)
+        question = agent.sign_request(
+            public.blob, string(self.link.session_id) + request, agent.sign_flags(algorithm)
+        )
+        touch = public.algorithm.startswith("sk-")
+        asked = f"ssh-agent to sign with {name} ({public.fingerprint})"
+        try:
+            answer = yield self.ask_agent(path, question, f"[{self.hop}] asking {asked}", touch)
+            signature = agent.parse_signature(answer, algorithm)
+        except DeadlineExceeded as late:
+            late.waiting = asked + (" and the user to touch the security key" if touch else "")
+            raise
+        except (OSError, AuthenticationError) as error:
+            self.tried.append(f"ssh-agent ({printable(str(error))})")
+            return Outcome.FAILURE
+        self.link.send(request + string(signature))
+        return self.outcome((yield from self.reply()))
+
+    def password(self, password: str) -> Op[Outcome]:
+        """RFC 4252 section 8."""
+        self.tried.append("password")
+        self.link.send(self.request("password", boolean(False) + string(password.encode())))
+        reader = yield from self.reply()
+        if reader.rest[:1] == bytes((PASSWORD_CHANGE,)):
+            self.hint = ""
+            raise self.error("the password has expired and must be changed on the server")
+        return self.outcome(reader)
+
+    def interactive(self, password: str | None) -> Op[Outcome]:
+        """RFC 4256: the password answers the first hidden prompt, prompt= the rest."""
+        self.tried.append("keyboard-interactive")
+        self.link.send(self.request("keyboard-interactive", string(b"") + string(b"")))
+        for _ in range(ROUNDS_MAX):
+            reader = yield from self.reply()
+            if reader.rest[:1] != bytes((INFO_REQUEST,)):
+                return self.outcome(reader)
+            reader.byte()
+            name, instruction, _language = (printable(reader.text()) for _ in range(3))
+            prompts = tuple(
+                Prompt(printable(reader.text()), reader.boolean())
+                for _ in range(min(reader.uint32(), 100))
+            )
+            answers: list[str]
+            if not prompts:
+                answers = []
+            elif len(prompts) == 1 and not prompts[0].echo and password is not None:
+                answers, password = [password], None
+            elif self.options.prompt is not None:
+                asked = PromptRequest(self.hop, name, instruction, prompts)
+                ask = partial(_ask_user, self.options.prompt, asked)
+                given = yield Blocking(ask, patient=True, in_caller=True)
+                answers = _check_answers(asked, given)
+            else:
+                self.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)
+                return Outcome.FAILURE
+            encoded = b"".join(string(answer.encode()) for answer in answers)
+            self.link.send(bytes((INFO_RESPONSE,)) + uint32(len(answers)) + encoded)
+        raise self.error(f"the server asked more than {ROUNDS_MAX} times")
+
+
+def _ask_user(
+    callback: PromptCallback, asked: PromptRequest, _seconds_left: float | None
+) -> object:
+    return callback(asked)  # what comes of a coroutine function, the driver awaits
+
+
+def _check_answers(asked: PromptRequest, given: Any) -> list[str]:
+    answers = [] if isinstance(given, str) else list(given)  # a string is no list of its letters
+    count = len(asked.prompts)
+    if len(answers) != count or not all(is_secret(answer) for answer in answers):
+        raise ValueError(f"prompt= must return {count} strings of plain text, one for each prompt")
+    return answers

@@ -1,0 +1,101 @@
+"""Login banners (RFC 4252 section 5.4): what a server says to people before it lets them in.
+
+`auth` hands each one in.  It is made fit to print, told to the logger ``hussh.auth`` at level INFO
+and to the user's ``on_banner=``; the last one is remembered for errors.  Nothing else is kept, and
+a server that never stops is an error.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from contextlib import suppress
+from functools import partial
+
+from .._native.link import Link
+from .._policy.options import BannerCallback
+from .._policy.wire import Reader
+from ..errors import HusshError, ProtocolError
+from .core import Blocking, Op
+
+__all__ = ["BANNER", "LoginBanners", "fit_to_print"]
+
+BANNER = 53
+#: Banners of one login; servers send one or two.
+BANNERS_MAX = 1000
+#: Characters of a banner in errors and in the log, as one line.
+MOST_TOLD = 1000
+
+_log = logging.getLogger("hussh.auth")
+
+
+class _FitToPrint(dict[int, str]):
+    """A table for `str.translate`; keeps what it found out of the commoner characters."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        shown = char if char.isprintable() else " "
+        if code < 0x3000:
+            self[code] = shown
+        return shown
+
+
+_FIT_TO_PRINT = _FitToPrint({ord("\n"): "\n", ord("\t"): "\t"})
+
+
+def fit_to_print(text: str) -> str:
+    """The text with its lines and tabs; nothing else in it moves a cursor or turns the writing."""
+    return text.replace("\r\n", "\n").translate(_FIT_TO_PRINT)
+
+
+class LoginBanners:
+    """The banners of one login at one hop.
+
+    Attributes:
+        last: the last one as one line, cut to `MOST_TOLD` characters; "" where none came.
+    """
+
+    def __init__(self, hop: str, callback: BannerCallback | None) -> None:
+        self._hop = hop
+        self._callback = callback
+        self._count = 0
+        self.last = ""
+
+    def hear(self, message: bytes) -> Op[None]:
+        """Take one SSH_MSG_USERAUTH_BANNER; raises what ``on_banner=`` raises.
+
+        Raises ProtocolError: it is malformed, or one too many.
+        """
+        text, line = self._note(message)
+        if self._callback is not None or _log.isEnabledFor(logging.INFO):
+            given = yield Blocking(partial(self._tell, text, line), patient=True)
+            # What comes of a coroutine function, the driver of an event loop has awaited.
+            if inspect.isawaitable(given):
+                if inspect.iscoroutine(given):
+                    given.close()
+                raise TypeError("on_banner= returned an awaitable, which nothing awaits here")
+
+    def note_waiting(self, link: Link) -> None:
+        """For an error: look at those that have come and were not taken; the login is over."""
+        with suppress(HusshError):  # a bad one is no reason for another error
+            while (message := link.message()) is not None:
+                if message[0] == BANNER:
+                    self._note(message)
+
+    def words(self) -> str:
+        """What an error adds about them; "" for nothing."""
+        return f"the server's banner: {self.last}" if self.last else ""
+
+    def _note(self, message: bytes) -> tuple[str, str]:
+        self._count += 1
+        if self._count > BANNERS_MAX:
+            raise ProtocolError(f"the server sent more than {BANNERS_MAX} login banners")
+        text = Reader(message, 1).text()
+        line = " ".join(fit_to_print(text[: 4 * MOST_TOLD]).split())[:MOST_TOLD]
+        self.last = line or self.last  # an empty one says nothing, and hides nothing
+        return text, line
+
+    def _tell(self, text: str, line: str, _seconds_left: float | None) -> object:
+        if line:
+            _log.info("[%s] banner: %s", self._hop, line)
+        return None if self._callback is None else self._callback(self._hop, fit_to_print(text))

@@ -1,0 +1,109 @@
+"""Programs patched by gevent or eventlet: every call works, and lets other green threads run."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hussh._drive import polling
+from tests.support.processes import clean_environment
+from tests.support.sshd import Sshd
+
+ROOT = Path(__file__).parents[2]
+
+PATCH = {
+    "gevent": "import gevent.monkey; gevent.monkey.patch_all(); from gevent import sleep, spawn",
+    "eventlet": "import eventlet; eventlet.monkey_patch(); from eventlet import sleep, spawn",
+}
+
+SCRIPT = """
+import os, sys, warnings
+from contextlib import closing
+warnings.simplefilter("ignore")  # both have their own, of deprecations and forks
+{patch}
+import hussh
+from hussh.multi_conn import MultiConnection
+host, port, user, key, local = sys.argv[1:]
+options = dict(port=int(port), username=user, private_key=key, host_key_policy="ignore")
+turns = 0
+def count():
+    global turns
+    while True:
+        turns += 1
+        sleep(0.01)
+spawn(count)
+def result(thread):
+    return thread.get() if hasattr(thread, "get") else thread.wait()
+with hussh.Connection(host, **options) as connection:
+    before = turns
+    several = [spawn(connection.execute, f"sleep 0.3; echo {{number}}") for number in range(3)]
+    print([result(one).stdout.strip() for one in several])
+    assert turns > before
+    try:
+        connection.execute("sleep 100", timeout=100)
+    except TimeoutError:
+        print("in time")
+    connection.sftp_write(local, "green/file", timeout=60000)
+    print(connection.sftp_read("green/file", timeout=60000))
+    with connection.popen("cat") as process:
+        process.stdin.write(b"a process")
+        process.stdin.close()
+        print(process.stdout.read().decode())
+    for more in (dict(proxy_jump=connection), dict(proxy_command="nc 127.0.0.1 %p")):
+        with hussh.Connection("localhost", **options, **more, keepalive_interval=0.05) as other:
+            before = turns
+            print(other.execute("sleep 0.2; echo through").stdout.strip())
+            assert turns > before
+    with MultiConnection.from_shared_auth([host, "localhost"], **options) as multi:
+        print(len(multi.execute("true").succeeded))
+"""
+
+
+@pytest.mark.parametrize("library", PATCH)
+def test_a_patched_program(library: str, target: Sshd, tmp_path: Path) -> None:
+    """Commands, files, processes, jumps, proxies and many hosts work, none of them in the way."""
+    pytest.importorskip(library)
+    (tmp_path / "local").write_text("contents")
+    account = target.alice
+    with account.folder("green"):
+        done = subprocess.run(
+            [
+                sys.executable, "-c", SCRIPT.format(patch=PATCH[library]), target.host,
+                str(target.port), account.name, os.fspath(account.key.path), tmp_path / "local",
+            ],
+            cwd=ROOT,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "['0', '1', '2']", "in time", "contents", "a process", "through", "through", "2",
+    ]  # fmt: skip
+
+
+def test_polling_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `select.poll` is gone, `select.select` tells the same."""
+    reading, writing = os.pipe()
+    try:
+        for gone in (False, True):
+            if gone:
+                monkeypatch.delattr(select, "poll")
+            poll = polling.new_poll()
+            poll.register(reading, select.POLLIN)
+            assert poll.poll(0) == []
+            poll.register(writing, select.POLLOUT)
+            assert poll.poll(0) == [(writing, select.POLLOUT)]
+            os.write(writing, b"x")
+            poll.unregister(writing)
+            assert poll.poll(None) == [(reading, select.POLLIN)]
+            os.read(reading, 1)
+    finally:
+        os.close(reading)
+        os.close(writing)

@@ -1,0 +1,68 @@
+"""Ctrl-C while a proxy command starts or ends: neither pipes nor processes are left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LONG = os.environ.get("HUSSH_LONG") == "1"
+
+# The moments are random, because a signal that comes in a long call of C is handled right after it.
+SCRIPT = """
+import gc, json, os, random, signal, sys, threading, time
+from hussh import Connection, HusshError
+rounds, command = int(sys.argv[1]), sys.argv[2]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+chance = random.Random(7)
+hits = 0
+def held():
+    return len(os.listdir("/proc/self/fd"))
+def children():
+    tasks = os.listdir("/proc/self/task")
+    return [pid for task in tasks for pid in open(f"/proc/self/task/{task}/children")]
+def strike(after):
+    end = time.monotonic() + after
+    while time.monotonic() < end:
+        pass
+    signal.raise_signal(signal.SIGINT)
+before = held()
+for number in range(rounds):
+    striker = threading.Thread(target=strike, args=(chance.random() * 0.01,))
+    try:
+        striker.start()
+        try:
+            limit = number % 2 * 30000
+            Connection("h", 22, "u", password="p", proxy_command=command, timeout=limit)
+        except HusshError:
+            pass
+        striker.join()
+        time.sleep(1)  # a signal that was sent comes
+    except KeyboardInterrupt:
+        hits += 1
+    striker.join()
+gc.collect()
+deadline = time.monotonic() + 20
+while children() and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(json.dumps([hits, held() - before, children()]))
+"""
+
+
+@pytest.mark.parametrize("command", ["exec sleep 1000", "exit 0"], ids=["starts", "ends"])
+def test_nothing_is_left(command: str) -> None:
+    """Hundreds of interrupts, at any moment of a proxy command's life, leave nothing behind."""
+    rounds = 2000 if LONG else 80
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(rounds), command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"[{rounds}, 0, []]\n"

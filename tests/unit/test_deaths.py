@@ -1,0 +1,23 @@
+"""What the death of a link is called (`hussh._native.link`)."""
+
+from __future__ import annotations
+
+import pytest
+
+from hussh import ConnectionLost
+from hussh._native.constants import Death
+from hussh._native.link import Link, LinkState
+
+
+def test_the_belt_of_the_pump_is_a_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that the pump gave up is lost, and the text says whose fault that is."""
+    link = Link.over_memory()
+    state = link.look()
+    state.death, state.text = Death.STUCK, "nothing moved"
+    monkeypatch.setattr(Link, "look", lambda self: state)
+    assert isinstance(state, LinkState)
+    error = link.death()
+    assert isinstance(error, ConnectionLost)
+    assert "nothing moved" in str(error)
+    assert "report" in str(error)
+    link.free()
