@@ -103,7 +103,8 @@ narrate() {
     } | while IFS= read -r line; do
         printf '%s\n' "$line" >>"$told"
         case $line in
-        Get:* | "Setting up "* | "Waiting for "* | "Collecting "* | "Installing "*) say "$line" ;;
+        Get:* | "Setting up "* | "Waiting for "*) say "$line" ;;
+        "Collecting "*) say "${line%% (from *}" ;;
         esac
     done
     [ "$(tail -n 1 "$told")" = "narrate: done" ]

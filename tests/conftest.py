@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.support import leaks, outside
 from tests.support.accounts import IS_ROOT, NEEDS_ROOT
@@ -31,7 +32,8 @@ _watch_key = pytest.StashKey[leaks.Watch]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register our markers; let hypothesis keep its examples in memory, not in this folder."""
+    """Register our markers; keep hypothesis from making files in this folder."""
+    set_hypothesis_home_dir(tempfile.gettempdir())  # until tests run, which have another one
     settings.register_profile("hussh", database=None)
     settings.load_profile("hussh")
     config.addinivalue_line("markers", "needs_root: skipped unless the tests run as root")
@@ -98,6 +100,7 @@ def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(tempfile, "tempdir", None)  # it is looked for again
+        set_hypothesis_home_dir(folder)
         yield
 
 

@@ -23,24 +23,17 @@ _SOURCE = Path(__file__).with_name("sshd_preload.c")
 _TEMPORARY = (tempfile.gettempdir(), "/tmp", "/var/tmp")
 
 
-def environment(etc: Path) -> dict[str, str]:
-    """Return the variables that show a process the accounts and names of the folder ``etc``.
+def with_accounts(etc: Path, *command: str) -> list[str]:
+    """Return the command that runs another one with the accounts and names of the folder ``etc``.
 
-    Skips the test where the library cannot be compiled.
+    Orphans of all that the other one starts become its children. Skips the test where the library
+    cannot be compiled.
     """
     library = _compile()
     if isinstance(library, str):
         pytest.skip(library)
-    return {"LD_PRELOAD": str(library), "HUSSH_TEST_ETC": str(etc)}
-
-
-def with_accounts(etc: Path, *command: str) -> list[str]:
-    """Return the command that runs another one with the accounts and names of ``etc``.
-
-    Orphans of all that the other one starts become its children.
-    """
-    variables = [f"{name}={value}" for name, value in environment(etc).items()]
-    return ["env", *variables, "HUSSH_TEST_ADOPTS=1", *command]
+    variables = [f"LD_PRELOAD={library}", f"HUSSH_TEST_ETC={etc}", "HUSSH_TEST_ADOPTS=1"]
+    return ["env", *variables, *command]
 
 
 @cache

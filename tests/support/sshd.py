@@ -370,8 +370,6 @@ class Sshd:
         if openssh_version() >= (9, 8):
             options["PerSourcePenalties"] = "no"
         if not IS_ROOT:
-            for name, value in preload.environment(self._config / "etc").items():
-                options["SetEnv"] = f"{options['SetEnv']} {name}={value}"
             options["HostKey"] = [
                 str(self._config / key.path.name) for key in self.host_keys.values()
             ]

@@ -33,14 +33,19 @@
 #define SEPARATION_FOLDER "/run/sshd"
 #define ENTRY_SIZE 4096
 
-/* Read once: a session replaces the environment before it runs the built-in SFTP server. */
-static char etc[PATH_MAX];
+#define MAX_VARIABLES 1024
+
+/* Read once, because servers make the environment of a session anew. */
+static char etc[PATH_MAX], etc_variable[PATH_MAX + 32], preload_variable[PATH_MAX + 32];
 
 __attribute__((constructor)) static void set_up(void)
 {
     const char *given = getenv("HUSSH_TEST_ETC");
+    const char *library = getenv("LD_PRELOAD");
 
     snprintf(etc, sizeof etc, "%s", given ? given : "/nonexistent");
+    snprintf(etc_variable, sizeof etc_variable, "HUSSH_TEST_ETC=%s", etc);
+    snprintf(preload_variable, sizeof preload_variable, "LD_PRELOAD=%s", library ? library : "");
     /* The first process, the daemon, adopts the orphans of all others: then they can be found. */
     if (getenv("HUSSH_TEST_ADOPTS") != NULL) {
         prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -257,6 +262,33 @@ int pam_start(const char *service, const char *user, const void *conversation, v
     char folder[PATH_MAX];
 
     return real(service, user, conversation, beneath(folder, "pam.d"), handle);
+}
+
+/* -- programs ---------------------------------------------------------------------------------- */
+
+typedef int execute(const char *, char *const[], char *const[]);
+
+/* What a session starts sees the same, although the server gave it an environment of its own. */
+int execve(const char *path, char *const arguments[], char *const environment[])
+{
+    execute *real = (execute *)original("execve");
+    char *extended[MAX_VARIABLES + 3];
+    size_t count = 0;
+
+    for (char *const *variable = environment; variable != NULL && *variable != NULL; variable++) {
+        if (strncmp(*variable, "LD_PRELOAD=", 11) == 0 || count == MAX_VARIABLES)
+            return real(path, arguments, environment);
+        extended[count++] = *variable;
+    }
+    extended[count++] = preload_variable;
+    extended[count++] = etc_variable;
+    extended[count] = NULL;
+    return real(path, arguments, extended);
+}
+
+int execv(const char *path, char *const arguments[])
+{
+    return execve(path, arguments, environ);
 }
 
 /* -- the machine's files ----------------------------------------------------------------------- */
