@@ -65,9 +65,9 @@ PAM_STACKS = {
 _PAM_REST = (
     "account required pam_unix.so\nsession required pam_permit.so\npassword required pam_deny.so\n"
 )
-# pam_unix has a helper read the shadow file unless it runs as root, and that helper reads the
+# pam_unix has a helper read the shadow file, on Debian 13 for root, too, and that one reads the
 # machine's. These do the same for a server that sees its accounts by preload.py.
-_PAM_WITHOUT_ROOT = (
+_PAM_BY_PRELOAD = (
     ("auth", f"pam_exec.so quiet expose_authtok {SERVER_CONFIG}/check-password"),
     ("account", "pam_permit.so"),
 )
@@ -172,13 +172,11 @@ def write_shadow_files(
     names = ["127.0.0.1 localhost", "::1 localhost"]
     names += [f"{address} {name}" for name, address in hosts.items()]
     stack = PAM_STACKS.get(pam or "deny", pam or "").rstrip("\n") + "\n" + _PAM_REST
-    if _NO_ROOT:
-        for kind, module in _PAM_WITHOUT_ROOT:
+    if not IS_ROOT:
+        for kind, module in _PAM_BY_PRELOAD:
             stack = re.sub(rf"^({kind}\s+\S+\s+)pam_unix\.so.*$", rf"\1{module}", stack, flags=re.M)
         # pam_exec has no opinion of setcred(3), and one module must have one.
-        stack += "auth optional pam_permit.so\n"
-    if not IS_ROOT:
-        stack = stack.replace(SERVER_CONFIG, str(directory))
+        stack = stack.replace(SERVER_CONFIG, str(directory)) + "auth optional pam_permit.so\n"
     texts = {
         "passwd": passwd,
         "group": group,
