@@ -9,8 +9,9 @@
 #include "transport.h"
 
 #define ANSWERS_MAX ((size_t)1 << 20)
-/* More than one pump reads, so that whoever takes them in between never meets it. */
 #define MESSAGES_MAX ((size_t)2 << 20)
+/* More than one pump reads, so that only banners that nobody takes meet it. */
+#define BANNERS_MAX ((size_t)3 << 19)
 #define KEX_PACKETS_MAX 64
 #define KEX_BYTES_MAX (512 << 10)
 
@@ -71,6 +72,8 @@ void link_send_pending(hussh_link *link) {
 static void keep_message(hussh_link *link, const unsigned char *message, size_t len) {
   unsigned char length[4];
   put_u32(length, (uint32_t)len);
+  if (message[0] == 53 && link->messages.len + len > BANNERS_MAX)
+    return; /* the user is asked something, or is slow to take the ones before */
   if (link->messages.len + len > MESSAGES_MAX) {
     link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "too many authentication messages");
     return;

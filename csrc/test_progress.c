@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define DEPTH_MAX 3
-#define TREES 40
+#define TREES 15
 #define STEPS 250
 #define WATCHDOG_SECONDS 120
 

@@ -18,6 +18,8 @@ from ._api.shell import InteractiveShell
 from ._api.tail import FileTailer
 from ._policy.options import Prompt, PromptRequest
 from ._policy.result import SSHResult
+from ._policy.sftp import FailedPath
+from ._policy.transfer_result import TransferResult
 from ._protocol.process import Pty
 from .errors import (
     AuthenticationError,
@@ -65,6 +67,7 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "ConnectionLost",
+    "FailedPath",
     "FileTailer",
     "ForkedConnectionError",
     "HostKeyError",
@@ -95,6 +98,7 @@ __all__ = [
     "ServerBusy",
     "Pty",
     "SSHResult",
+    "TransferResult",
     "WrongPassphrase",
     "aio",
     "build_info",

@@ -1,9 +1,9 @@
 """The stage of the demonstration: two real sshds, and between them what networks there are.
 
 For scripts/demo. The servers, accounts and networks are those of tests/support: they live in
-namespaces of their own, change nothing of the machine, and end with this program, also when it
-is interrupted. The actor is scripts/demo_client.py, in a process of its own, inside the client's
-network.
+namespaces of their own where root may make some, change nothing of the machine, and end with this
+program, also when it is interrupted. The actor is scripts/demo_client.py, in a process of its own,
+inside the client's network.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to clea
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from tests.support.accounts import IS_ROOT  # noqa: E402 - needs the path
+from tests.support.accounts import OBSTACLE, Account  # noqa: E402 - needs the path
 from tests.support.keys import Keys  # noqa: E402
 from tests.support.netns import ADDRESSES, Network  # noqa: E402
 from tests.support.sshd import Sshd  # noqa: E402
@@ -40,10 +40,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="hussh-demo-") as folder:
             path = Path(folder)
             path.chmod(0o711)
-            why = "not root (try sudo)"
-            if os.geteuid() == 0:
-                why = "this root may not make namespaces"
-            if IS_ROOT:
+            why = "not root (try sudo)" if os.geteuid() != 0 else OBSTACLE
+            if not OBSTACLE:
                 with contextlib.ExitStack() as stack:
                     try:
                         network = stack.enter_context(Network())
@@ -51,7 +49,7 @@ def main() -> int:
                         why = str(error).splitlines()[-1]
                     else:
                         return in_namespaces(path, network)
-            print(f"All is on loopback, with keys only: {why}.", end="\n\n")
+            print(f"All is on loopback, because there are no namespaces: {why}.", end="\n\n")
             return on_loopback(path)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -79,9 +77,8 @@ def in_namespaces(path: Path, network: Network) -> int:
             path,
             bastion.known_hosts_line("bastion", 22)
             + target.known_hosts_line("target.internal", 22),
+            target.alice,
         )
-        (home / ".ssh/id_ed25519").write_text(target.alice.key.text)
-        (home / ".ssh/id_ed25519").chmod(0o600)
         print(f"client   {ADDRESSES['client']}, its only neighbour is the bastion")
         print(f"bastion  {ADDRESSES['bastion']}, sshd; alice logs in with a password")
         print(f"target   {target_address}, sshd; alice logs in with ~/.ssh/id_ed25519", flush=True)
@@ -100,24 +97,31 @@ def in_namespaces(path: Path, network: Network) -> int:
 
 
 def on_loopback(path: Path) -> int:
-    """Both servers on loopback, with keys only: what works without any privilege."""
+    """Both servers on loopback: what works without any privilege."""
     keys = Keys(make(path / "keys"))
+    names = {"target.internal": "127.0.0.2"}
     with (
-        Sshd(path / "bastion", keys, name="bastion") as bastion,
+        Sshd(path / "bastion", keys, name="bastion", hosts=names) as bastion,
         Sshd(path / "target", keys, name="target", address="127.0.0.2") as target,
     ):
-        home = make_home(path, bastion.known_hosts_line() + target.known_hosts_line())
-        print(f"bastion  {bastion.host}:{bastion.port}, sshd; login with a key")
-        print(f"target   {target.host}:{target.port}, sshd; login with the same key", flush=True)
+        bastion.forget_keys(bastion.alice)  # its password it shall be
+        home = make_home(
+            path,
+            bastion.known_hosts_line() + target.known_hosts_line("target.internal"),
+            target.alice,
+        )
+        print(f"bastion  {bastion.host}:{bastion.port}, sshd; alice logs in with a password")
+        print(f"target   {target.host}:{target.port}, sshd; alice logs in with ~/.ssh/id_ed25519")
+        print("         its name, target.internal, only the bastion knows", flush=True)
         status = play(
             [],
             home,
             DEMO_BASTION=bastion.host,
             DEMO_BASTION_PORT=str(bastion.port),
-            DEMO_TARGET=target.host,
+            DEMO_TARGET="target.internal",
             DEMO_TARGET_PORT=str(target.port),
             DEMO_USER=bastion.alice.name,
-            DEMO_KEY=str(bastion.alice.key.path),
+            DEMO_PASSWORD=bastion.alice.password,
         )
         report(bastion, status)
     return status
@@ -158,11 +162,13 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def make_home(path: Path, known_hosts: str) -> Path:
-    """Make the client's home, in which both host keys are recorded."""
+def make_home(path: Path, known_hosts: str, account: Account) -> Path:
+    """Make the client's home: both host keys are recorded, and the account's key lies there."""
     home = make(path / "home")
     make(home / ".ssh")
     (home / ".ssh/known_hosts").write_text(known_hosts)
+    (home / ".ssh/id_ed25519").write_text(account.key.text)
+    (home / ".ssh/id_ed25519").chmod(0o600)
     return home
 
 

@@ -31,7 +31,7 @@ def timed(what: str) -> Iterator[None]:
 def main() -> int:
     """Try the direct way, then the one through the bastion; return the exit status."""
     given = os.environ
-    user, key, password = given["DEMO_USER"], given.get("DEMO_KEY"), given.get("DEMO_PASSWORD")
+    user, password = given["DEMO_USER"], given["DEMO_PASSWORD"]
     direct = given.get("DEMO_DIRECT")
     if direct:
         print(f"\nConnection({direct!r}, username={user!r})")
@@ -44,15 +44,13 @@ def main() -> int:
             return 1
 
     host, target_host = given["DEMO_BASTION"], given["DEMO_TARGET"]
-    secret = "password=…" if password else "private_key=…"
-    print(f"\nbastion = Connection({host!r}, username={user!r}, {secret})")
+    print(f"\nbastion = Connection({host!r}, username={user!r}, password=…)")
     with timed("connected and logged in"):
         bastion = Connection(
             host,
             port=int(given.get("DEMO_BASTION_PORT", "22")),
             username=user,
             password=password,
-            private_key=key,
             host_key_policy="strict",
             timeout=30_000,
         )
@@ -62,7 +60,6 @@ def main() -> int:
             target_host,
             port=int(given.get("DEMO_TARGET_PORT", "22")),
             username=user,
-            private_key=key,
             proxy_jump=bastion,
             host_key_policy="strict",
             timeout=30_000,

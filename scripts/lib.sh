@@ -64,9 +64,9 @@ install_packages() {
     trap 'exit 143' TERM
     forbid_daemons
     # One list that cannot be had need not stop us: what counts is the installation.
-    apt update >"$log" 2>&1 || true
+    narrate "$log" apt update || true
     # shellcheck disable=SC2086 # a list
-    apt install --no-install-recommends $missing >>"$log" 2>&1 || {
+    narrate "$log" apt install --no-install-recommends $missing || {
         grep '^[EW]:' "$log" >&2 || tail -n 20 "$log" >&2
         die "apt-get could not install $missing"
     }
@@ -93,9 +93,26 @@ install_packages() {
     trap - EXIT INT TERM
 }
 
+# narrate LOG COMMAND...: run it; all that it says goes to LOG, and what it does to our output, too.
+narrate() {
+    told=$1
+    shift
+    # A pipe has the exit status of its end: the log's last line tells that of the command.
+    {
+        "$@" </dev/null 2>&1 && echo "narrate: done"
+    } | while IFS= read -r line; do
+        printf '%s\n' "$line" >>"$told"
+        case $line in
+        Get:* | "Setting up "* | "Waiting for "*) say "$line" ;;
+        "Collecting "*) say "${line%% (from *}" ;;
+        esac
+    done
+    [ "$(tail -n 1 "$told")" = "narrate: done" ]
+}
+
 apt() {
     as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@" </dev/null
+        apt-get -q -y -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@"
 }
 
 # A package must not start its daemon just because tests want its files (policy-rc.d(8)).
@@ -147,9 +164,12 @@ make_venv() {
     list=$("$VENV/bin/python" scripts/requirements.py test check engine)
     # By file, because requirements contain characters that shells like.
     printf '%s\n' "$list" >"$VENV/hussh-requirements.txt"
-    "$VENV/bin/python" -m pip install -qq --no-input --disable-pip-version-check \
-        --requirement "$VENV/hussh-requirements.txt" </dev/null ||
+    narrate "$VENV/hussh-pip.log" "$VENV/bin/python" -m pip install --no-input \
+        --disable-pip-version-check --progress-bar off \
+        --requirement "$VENV/hussh-requirements.txt" || {
+        grep '^ERROR' "$VENV/hussh-pip.log" >&2 || tail -n 20 "$VENV/hussh-pip.log" >&2
         die "pip could not install what pyproject.toml asks for; is there a network?"
+    }
     printf '%s\n' "$want" >"$VENV/hussh-made-from"
 }
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
-from tests.support import leaks
+from tests.support import leaks, outside
 from tests.support.accounts import IS_ROOT, NEEDS_ROOT
 from tests.support.agent import SshAgent
 from tests.support.client import SshProgram
@@ -29,7 +32,10 @@ _watch_key = pytest.StashKey[leaks.Watch]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register our markers."""
+    """Register our markers; keep hypothesis from making files in this folder."""
+    set_hypothesis_home_dir(tempfile.gettempdir())  # until tests run, which have another one
+    settings.register_profile("hussh", database=None)
+    settings.load_profile("hussh")
     config.addinivalue_line("markers", "needs_root: skipped unless the tests run as root")
     config.addinivalue_line(
         "markers", "leaves_behind: the test leaves something behind on purpose; not searched"
@@ -49,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """Note what exists before the first fixture of the test runs."""
-    item.stash[_watch_key] = leaks.Watch(item.nodeid)
+    item.stash[_watch_key] = leaks.Watch(item.nodeid, outside.WATCHED)
     return (yield)
 
 
@@ -66,6 +72,36 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     if left and not item.get_closest_marker("leaves_behind"):
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)
     return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one table what was skipped, and why."""
+    counted = Counter(_reason(report) for report in terminalreporter.getreports("skipped"))
+    if not counted:
+        return
+    skipped = counted.total()
+    ran = sum(len(terminalreporter.getreports(outcome)) for outcome in ("passed", "failed"))
+    terminalreporter.section(f"{skipped} skipped: {100 * skipped / (skipped + ran):.1f} %")
+    for reason, count in counted.most_common():
+        terminalreporter.write_line(f"{count:5}  {reason}")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Return why a test was skipped."""
+    _, _, reason = cast("tuple[str, int, str]", report.longrepr)
+    return reason.removeprefix("Skipped: ")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let temporary files of tests, servers and programs be made below pytest's own folder."""
+    folder = tmp_path_factory.getbasetemp() / "t"  # short, because it holds sockets
+    folder.mkdir(mode=0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", None)  # it is looked for again
+        set_hypothesis_home_dir(folder)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -210,11 +246,9 @@ def slow_banner() -> Iterator[Callable[..., SlowBanner]]:
 @pytest.fixture
 def network() -> Iterator[Network]:
     """Return client, bastion and target places where only the bastion reaches the target."""
-    if not IS_ROOT:
-        pytest.skip("needs root: network namespaces")
     with ExitStack() as stack:
         try:
             made = stack.enter_context(Network())
         except OSError as error:
-            pytest.skip(f"no network namespaces here: {error}")
+            pytest.skip(f"needs network namespaces: {error}")
         yield made

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from .._drive.loop_connect import AsyncSession
 from .._policy.sftp import AnyPath
+from .._policy.transfer_result import TransferResult
 from .._protocol import scp_files as scp
 from .._protocol.core import Op
 from .._protocol.sftp_channel import Sftp
@@ -23,8 +24,10 @@ from .documented import details_of
 from .plan import Plan
 from .sftp_calls import (
     COPY_BUFFER,
+    Preserve,
     Progress,
     check_destination,
+    check_longer,
     check_other_file,
     not_begun,
     one_server,
@@ -145,13 +148,14 @@ class AsyncFiles:
         fail_fast: bool = False,
         *,
         preserve_times: bool = False,
+        preserve: Preserve | None = None,
         timeout: float | None = None,
-    ) -> tuple[list[str], list[str]]:
+    ) -> TransferResult:
         """Store a directory; returns source paths (transferred, failed); see `SFTP.put_dir`."""
         try:
             return await self.sftp.put_dir(
                 local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
-                preserve_times=preserve_times, timeout=timeout,
+                preserve_times=preserve_times, preserve=preserve, timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
             return not_begun(error, local_path, fail_fast)
@@ -166,13 +170,14 @@ class AsyncFiles:
         fail_fast: bool = False,
         *,
         preserve_times: bool = False,
+        preserve: Preserve | None = None,
         timeout: float | None = None,
-    ) -> tuple[list[str], list[str]]:
+    ) -> TransferResult:
         """Fetch a directory; returns source paths (transferred, failed); see `SFTP.get_dir`."""
         try:
             return await self.sftp.get_dir(
                 remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
-                preserve_times=preserve_times, timeout=timeout,
+                preserve_times=preserve_times, preserve=preserve, timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
             return not_begun(error, remote_path, fail_fast)
@@ -187,16 +192,25 @@ class AsyncFiles:
         if one_server(self._plan, dest_conn._plan) and await dest_conn.sftp.exists(target):
             real = await self.sftp.realpath(source_path), await dest_conn.sftp.realpath(target)
             check_other_file(source_path, target, real)
-        async with (
-            await self.sftp.open(source_path, "rb", buffering=0) as reader,
-            await open_over(dest_conn.sftp._bound, target) as writer,
-        ):
-            # It may be the source under another name, so nothing goes before it was read.
-            size = (await writer.stat()).st_size or 0
-            while part := await reader.read(COPY_BUFFER):
-                await writer.write(part)
-            if size > await writer.tell():
-                await writer.truncate()
+        async with await self.sftp.open(source_path, "rb", buffering=0) as reader:
+            async with await open_over(dest_conn.sftp._bound, target) as writer:
+                # It may be the source under another name, so nothing goes before it was read.
+                size = (await writer.stat()).st_size
+                while part := await reader.read(COPY_BUFFER):
+                    await writer.write(part)
+                copied = await writer.tell()
+                if size is not None and size <= copied:
+                    return
+                try:
+                    await writer.truncate()
+                    return
+                except SFTPError as error:
+                    # Where every change of attributes is refused, opening still empties it.
+                    check_longer(error, size, copied, (await reader.stat()).st_size)
+            await reader.seek(0)
+            async with await dest_conn.sftp.open(target, "wb", buffering=0) as writer:
+                while part := await reader.read(COPY_BUFFER):
+                    await writer.write(part)
 
     def tail(self, remote_file: AnyPath) -> AsyncFileTailer:
         """Follow what is added to a file; a context manager, see `AsyncFileTailer`."""

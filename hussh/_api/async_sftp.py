@@ -6,17 +6,21 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar, overload
 
+from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
+from .._policy.transfer_result import TransferResult
 from .._protocol import sftp_ops as ops
 from .._protocol.core import Op
 from .._protocol.sftp_channel import Sftp
+from .._protocol.sftp_links import symlink
+from .._protocol.sftp_makedirs import make_directories
 from . import sftp_calls as calls
 from .arguments import check_max_output
 from .async_sftp_file import AsyncScandirIterator, AsyncSFTPFile, open_buffered
 from .async_sftp_run import AsyncHasFiles, AsyncRunner
 from .documented import details_of
 from .sftp import SFTP
-from .sftp_calls import Progress
+from .sftp_calls import Preserve, Progress
 
 __all__ = ["AsyncSFTP"]
 
@@ -97,6 +101,7 @@ class AsyncSFTP:
         """Entries of a directory with what the server tells of them, fetched as needed."""
         return AsyncScandirIterator(self._bound, path)
 
+    @details_of(SFTP.walk)
     def walk(self, top: AnyPath = ".") -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
         """As `os.walk` from the top down; links to directories are not followed."""
         return _Walk(self, top)
@@ -107,7 +112,7 @@ class AsyncSFTP:
 
     async def makedirs(self, path: AnyPath, mode: int = 0o777, exist_ok: bool = False) -> None:
         """Make a directory and the parents that it lacks."""
-        op = ops.make_directories(self._sftp, encode_path(path), mode, exist_ok)
+        op = make_directories(self._sftp, encode_path(path), mode, exist_ok)
         await self._run(op, "makedirs")
 
     async def remove(self, path: AnyPath) -> None:
@@ -128,7 +133,7 @@ class AsyncSFTP:
 
     async def symlink(self, src: AnyPath, dst: AnyPath) -> None:
         """Make a link `dst` that leads to `src`."""
-        await self._run(ops.symlink(self._sftp, encode_path(src), encode_path(dst)), "symlink")
+        await self._run(symlink(self._sftp, encode_path(src), encode_path(dst)), "symlink")
 
     async def readlink(self, path: AnyPath) -> Any:
         """Where a link leads, in the type of `path`."""
@@ -224,11 +229,13 @@ class AsyncSFTP:
         fail_fast: bool = False,
         *,
         preserve_times: bool = False,
+        preserve: Preserve | None = None,
         timeout: float | None = None,
-    ) -> tuple[list[str], list[str]]:
+    ) -> TransferResult:
         """Copy what lies in a local directory into a remote one, made with parents if need be."""
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
-        op = calls.put_dir(self._sftp, local, remote, wanted, self._bound.limit(timeout)[1])
+        strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
+        op = calls.put_dir(self._sftp, local, remote, wanted, limit, strict)
         return await self._run(op, "upload", timeout)
 
     @details_of(SFTP.get_dir)
@@ -241,11 +248,13 @@ class AsyncSFTP:
         fail_fast: bool = False,
         *,
         preserve_times: bool = False,
+        preserve: Preserve | None = None,
         timeout: float | None = None,
-    ) -> tuple[list[str], list[str]]:
+    ) -> TransferResult:
         """Copy what lies in a remote directory into a local one; as `put_dir`."""
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
-        op = calls.get_dir(self._sftp, remote, local, wanted, self._bound.limit(timeout)[1])
+        strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
+        op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict)
         return await self._run(op, "download", timeout)
 
 
@@ -260,7 +269,7 @@ class _Walk(AsyncIterator[tuple[Any, list[Any], list[Any]]]):
     async def __anext__(self) -> tuple[Any, list[Any], list[Any]]:
         if self._said is not None:  # the caller may have taken directories out
             (top, folders, _), self._said = self._said, None
-            self._left += [os.path.join(top, name) for name in reversed(folders)]
+            self._left += [join(top, name) for name in reversed(folders)]
         if not self._left:
             raise StopAsyncIteration
         top = self._left[-1]

@@ -20,6 +20,7 @@ from .._policy.options import (
 )
 from .._policy.result import SSHResult
 from .._policy.sftp import AnyPath
+from .._policy.transfer_result import TransferResult
 from .._protocol import scp_files as scp
 from .._protocol.core import Op
 from .._protocol.execute import execute
@@ -43,8 +44,10 @@ from .process import Process
 from .sftp import SFTP
 from .sftp_calls import (
     COPY_BUFFER,
+    Preserve,
     Progress,
     check_destination,
+    check_longer,
     check_other_file,
     not_begun,
     one_server,
@@ -426,8 +429,9 @@ class Connection(Closing):
         fail_fast: bool = False,
         *,
         preserve_times: bool = False,
+        preserve: Preserve | None = None,
         timeout: int | None = None,
-    ) -> tuple[list[str], list[str]]:
+    ) -> TransferResult:
         """Store a directory; returns source paths (transferred, failed); see `SFTP.put_dir`.
 
         Where one of the two directories cannot be had, the source is the one that failed;
@@ -436,7 +440,7 @@ class Connection(Closing):
         try:
             return self.sftp.put_dir(
                 local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
-                preserve_times=preserve_times, timeout=timeout,
+                preserve_times=preserve_times, preserve=preserve, timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
             return not_begun(error, local_path, fail_fast)
@@ -450,8 +454,9 @@ class Connection(Closing):
         fail_fast: bool = False,
         *,
         preserve_times: bool = False,
+        preserve: Preserve | None = None,
         timeout: int | None = None,
-    ) -> tuple[list[str], list[str]]:
+    ) -> TransferResult:
         """Fetch a directory; returns source paths (transferred, failed); see `SFTP.get_dir`.
 
         Where one of the two directories cannot be had, the source is the one that failed;
@@ -460,7 +465,7 @@ class Connection(Closing):
         try:
             return self.sftp.get_dir(
                 remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
-                preserve_times=preserve_times, timeout=timeout,
+                preserve_times=preserve_times, preserve=preserve, timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
             return not_begun(error, remote_path, fail_fast)
@@ -487,16 +492,25 @@ class Connection(Closing):
             real = self.sftp.realpath(source_path), dest_conn.sftp.realpath(target)
             check_other_file(source_path, target, real)
         buffer = memoryview(bytearray(COPY_BUFFER))
-        with (
-            self.sftp.open(source_path, "rb", buffering=0) as reader,
-            open_over(dest_conn.sftp._run, target) as writer,
-        ):
-            # It may be the source under another name, so nothing goes before it was read.
-            size = writer.stat().st_size or 0
-            while count := reader.readinto(buffer):  # type: ignore[attr-defined]
-                writer.write(buffer[:count])
-            if size > writer.tell():
-                writer.truncate()
+        with self.sftp.open(source_path, "rb", buffering=0) as reader:
+            with open_over(dest_conn.sftp._run, target) as writer:
+                # It may be the source under another name, so nothing goes before it was read.
+                size = writer.stat().st_size
+                while count := reader.readinto(buffer):  # type: ignore[attr-defined]
+                    writer.write(buffer[:count])
+                copied = writer.tell()
+                if size is not None and size <= copied:
+                    return
+                try:
+                    writer.truncate()
+                    return
+                except SFTPError as error:
+                    # Where every change of attributes is refused, opening still empties it.
+                    check_longer(error, size, copied, reader.stat().st_size)  # type: ignore[attr-defined]
+            reader.seek(0)
+            with dest_conn.sftp.open(target, "wb", buffering=0) as writer:
+                while count := reader.readinto(buffer):  # type: ignore[attr-defined]
+                    writer.write(buffer[:count])
 
     def tail(self, remote_file: AnyPath) -> FileTailer:
         """Follow what is added to a file; a context manager, see `FileTailer`."""

@@ -9,11 +9,15 @@ import os
 from collections.abc import Iterator
 from typing import IO, Any, overload
 
+from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
+from .._policy.transfer_result import TransferResult
 from .._protocol import sftp_ops as ops
+from .._protocol.sftp_links import symlink
+from .._protocol.sftp_makedirs import make_directories
 from . import sftp_calls as calls
 from .arguments import check_max_output, check_plain_function
-from .sftp_calls import Progress
+from .sftp_calls import Preserve, Progress
 from .sftp_file import ScandirIterator, open_buffered
 from .sftp_run import HasFiles, Runner
 
@@ -88,11 +92,17 @@ class SFTP:
         return ScandirIterator(self._run, path)
 
     def walk(self, top: AnyPath = ".") -> Iterator[tuple[Any, list[Any], list[Any]]]:
-        """As `os.walk` from the top down; links to directories are not followed."""
-        folders, others = self._run(calls.sorted_out(self._sftp, top), "list")
-        yield os.fspath(top), folders, others
-        for name in folders:  # but for those that the caller has taken out
-            yield from self.walk(os.path.join(os.fspath(top), name))
+        """As `os.walk` from the top down; links to directories are not followed.
+
+        Directories that lie in one another without end are an OSError (ELOOP) at last.
+        """
+        left: list[Any] = [os.fspath(top)]  # the next one last
+        while left:
+            folder = left.pop()
+            folders, others = self._run(calls.sorted_out(self._sftp, folder), "list")
+            yield folder, folders, others
+            # But for those that the caller has taken out.
+            left += [join(folder, name) for name in reversed(folders)]
 
     def mkdir(self, path: AnyPath, mode: int = 0o777) -> None:
         """Make a directory."""
@@ -100,7 +110,7 @@ class SFTP:
 
     def makedirs(self, path: AnyPath, mode: int = 0o777, exist_ok: bool = False) -> None:
         """Make a directory and the parents that it lacks."""
-        op = ops.make_directories(self._sftp, encode_path(path), mode, exist_ok)
+        op = make_directories(self._sftp, encode_path(path), mode, exist_ok)
         self._run(op, "makedirs")
 
     def remove(self, path: AnyPath) -> None:
@@ -121,7 +131,7 @@ class SFTP:
 
     def symlink(self, src: AnyPath, dst: AnyPath) -> None:
         """Make a link `dst` that leads to `src`."""
-        self._run(ops.symlink(self._sftp, encode_path(src), encode_path(dst)), "symlink")
+        self._run(symlink(self._sftp, encode_path(src), encode_path(dst)), "symlink")
 
     def readlink(self, path: AnyPath) -> Any:
         """Where a link leads, in the type of `path`."""
@@ -226,8 +236,9 @@ class SFTP:
         fail_fast: bool = False,
         *,
         preserve_times: bool = False,
+        preserve: Preserve | None = None,
         timeout: int | None = None,
-    ) -> tuple[list[str], list[str]]:
+    ) -> TransferResult:
         """Copy what lies in a local directory into a remote one, made with parents if need be.
 
         Args:
@@ -235,10 +246,13 @@ class SFTP:
             preserve_permissions: give files and new directories the permissions of their source.
             fail_fast: raise the first error instead of going on.
             preserve_times: give them its times, in whole seconds.
+            preserve: None: where permissions or times are refused, though the data is there,
+                the result's `warnings` and the logger ``hussh.sftp`` tell it, once for all files;
+                ``"strict"``: each such file has failed.
 
         Returns:
-            Source paths of the files and links that were copied, and of what was not; each of
-            the latter is a str with an attribute `error`.
+            A pair of lists, see `TransferResult`: source paths of the files and links that were
+            copied, and of what was not; each of the latter is a str with an attribute `error`.
 
         Raises:
             OSError: there is no such directory, or the other cannot be made; with `fail_fast`,
@@ -246,7 +260,8 @@ class SFTP:
                 lists so far as `.result`.
         """
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
-        op = calls.put_dir(self._sftp, local, remote, wanted, self._run.limit(timeout)[1])
+        strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]
+        op = calls.put_dir(self._sftp, local, remote, wanted, limit, strict)
         return self._run(op, "upload", timeout)
 
     def get_dir(
@@ -258,15 +273,17 @@ class SFTP:
         fail_fast: bool = False,
         *,
         preserve_times: bool = False,
+        preserve: Preserve | None = None,
         timeout: int | None = None,
-    ) -> tuple[list[str], list[str]]:
+    ) -> TransferResult:
         """Copy what lies in a remote directory into a local one; as `put_dir`.
 
         Nothing is written outside of the local directory: links below it are not followed,
         and names with a slash are refused.
         """
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
-        op = calls.get_dir(self._sftp, remote, local, wanted, self._run.limit(timeout)[1])
+        strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]
+        op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict)
         return self._run(op, "download", timeout)
 
 

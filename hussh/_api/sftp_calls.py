@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Callable
 from time import monotonic, time
-from typing import Any
+from typing import Any, Literal
 
 from .._policy.result import SSHResult
 from .._policy.sftp import (
@@ -21,11 +21,13 @@ from .._policy.sftp import (
     encode_path,
     file_error,
 )
+from .._policy.transfer_result import TransferResult
 from .._protocol import sftp_names as names
 from .._protocol import sftp_ops as ops
 from .._protocol.core import Op
 from .._protocol.sftp_channel import Sftp
 from .._protocol.sftp_get_tree import get_tree
+from .._protocol.sftp_home import at_home
 from .._protocol.sftp_local import FileSink, FileSource, MemorySink, MemorySource
 from .._protocol.sftp_put_tree import put_tree
 from .._protocol.sftp_resume import ResumedSink
@@ -37,9 +39,10 @@ from .plan import Plan
 
 __all__ = [
     "COPY_BUFFER",
-    "Lists",
+    "Preserve",
     "Progress",
     "check_destination",
+    "check_longer",
     "check_other_file",
     "chmod",
     "chown",
@@ -47,6 +50,7 @@ __all__ = [
     "fetch",
     "get",
     "get_dir",
+    "is_strict",
     "listdir",
     "local_path",
     "not_begun",
@@ -63,7 +67,8 @@ __all__ = [
 ]
 
 Progress = Callable[[int, "int | None"], object]
-Lists = tuple[list[str], list[str]]
+#: What becomes of a file whose attributes are refused though its data is there.
+Preserve = Literal["strict"]
 
 #: Bytes that a copy from server to server holds at once.
 COPY_BUFFER = 1 << 20
@@ -128,8 +133,13 @@ def get(
 ) -> Op[int]:
     """Into a local file; its size."""
     sink = (ResumedSink if resume else FileSink)(local_path(local))
-    way = Way("download", encode_path(remote), sink.path, limit)
-    return download(sftp, encode_path(remote), sink, way, monotonic, _callback(progress))
+    tell = _callback(progress)
+
+    def copy(path: bytes) -> Op[int]:
+        way = Way("download", path, sink.path, limit)
+        return download(sftp, path, sink, way, monotonic, tell)
+
+    return at_home(sftp, encode_path(remote), copy)
 
 
 def fetch(
@@ -140,7 +150,10 @@ def fetch(
     max_output: int | None = None,
 ) -> Op[bytes]:
     """Into memory; no more than `max_output` bytes, of which the error has what came."""
-    return _fetch(sftp, encode_path(remote), _callback(progress), limit, max_output)
+    tell = _callback(progress)
+    return at_home(
+        sftp, encode_path(remote), lambda path: _fetch(sftp, path, tell, limit, max_output)
+    )
 
 
 def _fetch(
@@ -170,10 +183,13 @@ def put(
     resume: bool,
 ) -> Op[int]:
     """From a local file; its size."""
-    path, to = local_path(local), encode_path(remote)
-    way = Way("upload", path, to, limit)
-    source, tell = lambda: FileSource.open(path), _callback(progress)
-    return upload(sftp, source, to, way, monotonic, tell, resume=resume)
+    path, tell = local_path(local), _callback(progress)
+
+    def copy(to: bytes) -> Op[int]:
+        way = Way("upload", path, to, limit)
+        return upload(sftp, lambda: FileSource.open(path), to, way, monotonic, tell, resume=resume)
+
+    return at_home(sftp, encode_path(remote), copy)
 
 
 def store(
@@ -184,27 +200,49 @@ def store(
     limit: str,
 ) -> Op[int]:
     """From memory; its size."""
-    to = encode_path(remote)
-    way = Way("write", None, to, limit)
-    return upload(sftp, lambda: MemorySource(data), to, way, monotonic, _callback(progress))
+    tell = _callback(progress)
+
+    def copy(to: bytes) -> Op[int]:
+        way = Way("write", None, to, limit)
+        return upload(sftp, lambda: MemorySource(data), to, way, monotonic, tell)
+
+    return at_home(sftp, encode_path(remote), copy)
+
+
+def is_strict(preserve: object) -> bool:
+    """Raises ValueError for what `preserve` cannot be."""
+    if preserve not in (None, "strict"):
+        raise ValueError(f'preserve must be None or "strict", not {preserve!r}')
+    return preserve is not None
 
 
 def put_dir(
-    sftp: Sftp, local: AnyPath, remote: AnyPath, options: tuple[bool, bool, bool, bool], limit: str
-) -> Op[Lists]:
+    sftp: Sftp,
+    local: AnyPath,
+    remote: AnyPath,
+    options: tuple[bool, bool, bool, bool],
+    limit: str,
+    strict: bool,
+) -> Op[TransferResult]:
     """`options` are the first four of `TreeOptions`."""
-    asked = TreeOptions(*options, limit, monotonic)
-    return put_tree(sftp, local_path(local), encode_path(remote), asked)
+    asked, source = TreeOptions(*options, limit, monotonic, strict), local_path(local)
+    return at_home(sftp, encode_path(remote), lambda to: put_tree(sftp, source, to, asked))
 
 
 def get_dir(
-    sftp: Sftp, remote: AnyPath, local: AnyPath, options: tuple[bool, bool, bool, bool], limit: str
-) -> Op[Lists]:
-    asked = TreeOptions(*options, limit, monotonic)
-    return get_tree(sftp, encode_path(remote), local_path(local), asked)
+    sftp: Sftp,
+    remote: AnyPath,
+    local: AnyPath,
+    options: tuple[bool, bool, bool, bool],
+    limit: str,
+    strict: bool,
+) -> Op[TransferResult]:
+    """`options` as in `put_dir`."""
+    asked, target = TreeOptions(*options, limit, monotonic, strict), local_path(local)
+    return at_home(sftp, encode_path(remote), lambda path: get_tree(sftp, path, target, asked))
 
 
-def not_begun(error: SFTPError, source: AnyPath, fail_fast: bool) -> Lists:
+def not_begun(error: SFTPError, source: AnyPath, fail_fast: bool) -> TransferResult:
     """What hussh 0.3.3 returned where one of the two directories cannot be had.
 
     Raises the error with `fail_fast`, and where it is about no file (time-outs, no SFTP).
@@ -212,7 +250,7 @@ def not_begun(error: SFTPError, source: AnyPath, fail_fast: bool) -> Lists:
     begun = getattr(error, "result", None) is not None
     if fail_fast or begun or isinstance(error, SFTPTimeout | SFTPUnavailable):
         raise error
-    return [], [FailedPath.of(encode_path(source), error)]
+    return TransferResult([], [FailedPath.of(encode_path(source), error)])
 
 
 # -- from server to server
@@ -239,6 +277,18 @@ def check_other_file(source: AnyPath, target: AnyPath, real: tuple[AnyPath, AnyP
 
         text = "it would be copied onto itself"
         raise SameFileError(errno.EINVAL, text, source, None, target)
+
+
+def check_longer(error: SFTPError, size: int | None, copied: int, source: int | None) -> None:
+    """Raises the error of a destination that could not be cut, unless it certainly may be emptied.
+
+    Args:
+        size: of the destination before; None: not told.
+        copied: bytes that the source had.
+        source: its size now; while they are one file, that is no less than `size`.
+    """
+    if error.status is None or size is None or source != copied:
+        raise error
 
 
 def _callback(progress: Progress | None) -> Progress | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import stat as modes
 from typing import Any
 
+from .._policy.remote_path import join
 from .._policy.sftp import SFTPAttributes, decode_path
+from .._protocol.sftp_types import told_type
 from .._protocol.sftp_wire import Name
 
 __all__ = ["Entry"]
@@ -15,13 +16,14 @@ __all__ = ["Entry"]
 class Entry:
     """See `SFTPDirEntry`."""
 
-    __slots__ = ("name", "path", "attributes", "longname")
+    __slots__ = ("name", "path", "attributes", "longname", "_entry")
 
     def __init__(self, folder: Any, entry: Name) -> None:
+        self._entry = entry
         self.attributes = entry.attributes
         self.longname = decode_path(entry.longname)
         self.name: Any = entry.name if isinstance(folder, bytes) else decode_path(entry.name)
-        self.path: Any = os.path.join(folder, self.name)
+        self.path: Any = join(folder, self.name)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
@@ -31,5 +33,5 @@ class Entry:
 
     def _known(self, follow: bool) -> SFTPAttributes | None:
         """Attributes as far as the listing told them; None: the server must be asked."""
-        links = follow and modes.S_ISLNK(self.attributes.st_mode)
-        return self.attributes if self.attributes.st_mode and not links else None
+        kind = told_type(self.attributes)
+        return self.attributes if kind and not (follow and kind == modes.S_IFLNK) else None

@@ -206,7 +206,7 @@ class SFTPDirEntry(Entry):
         known = self._known(follow_symlinks)
         if known is not None:
             return known
-        op = entry_stat(self._run.sftp, self.path, self.attributes, follow_symlinks)
+        op = entry_stat(self._run.sftp, self.path, self._entry, follow_symlinks)
         return self._run(op, "stat")
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
@@ -225,7 +225,7 @@ class SFTPDirEntry(Entry):
         known = self._known(follow)
         if known is not None:
             return bool(test(known.st_mode))
-        op = entry_is(self._run.sftp, self.path, self.attributes, test, follow)
+        op = entry_is(self._run.sftp, self.path, self._entry, test, follow)
         return self._run(op, "stat")
 
 

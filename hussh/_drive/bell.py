@@ -33,12 +33,18 @@ class Bell:
     def ring(self) -> None:
         if self.fd >= 0:
             with contextlib.suppress(BlockingIOError):
-                os.write(self._write_fd, b"\1\0\0\0\0\0\0\0")  # what an eventfd takes
+                if len(self._owned) == 1:
+                    os.eventfd_write(self.fd, 1)  # which eventlet does not patch to wait
+                else:
+                    os.write(self._write_fd, b"x")
 
     def silence(self) -> None:
         if self.fd >= 0:
             with contextlib.suppress(BlockingIOError):
-                os.read(self.fd, 4096)
+                if len(self._owned) == 1:
+                    os.eventfd_read(self.fd)
+                else:
+                    os.read(self.fd, 4096)
 
     def close(self) -> None:
         self.fd = self._write_fd = -1

@@ -34,6 +34,7 @@ from typing import Any, Protocol
 
 from .bell import Bell
 from .keepalive import Rounds, Tended
+from .polling import new_poll
 
 __all__ = ["LAST_MOMENT", "Answering", "IdleWatch", "ended", "is_ending", "join", "tend"]
 
@@ -102,10 +103,12 @@ class _Poll:
         self._bell.ring()
 
     def wait(self, seconds: float | None) -> list[int]:
-        poll = select.poll()
+        poll = new_poll()
         poll.register(self._bell.fd, select.POLLIN)
+        # eventlet, which has no poll, permits one green thread only to wait for an fd.
+        shared = hasattr(select, "poll")
         for fd, events in list(self._wanted.items()):
-            if events:
+            if events and shared:
                 poll.register(fd, events)
         return [fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)]
 

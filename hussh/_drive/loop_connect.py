@@ -7,6 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import TypeVar
 
+from .._policy.kept import begun_now
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.session import Place, confirm
@@ -106,6 +107,19 @@ async def connect(
         ServerBusy: see `in_turn`.
         ConnectTimeout, and whatever `dial`, `start_proxy` and `bring_up` raise.
     """
+    with begun_now():
+        return await _connect(hops, bastion, deadline, time_limit, pacer, note, begun)
+
+
+async def _connect(
+    hops: Sequence[Options],
+    bastion: AsyncSession | None,
+    deadline: float | None,
+    time_limit: str,
+    pacer: Pacer | None,
+    note: Callable[[ServerBusy], object],
+    begun: Callable[[Callable[[], Place]], object],
+) -> AsyncSession:
     way: Way[AsyncSession, Tree] = Way(AsyncSession, hops, bastion)
     begun(lambda: way.current.place)
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from .._native.link import Link
-from .._policy.kept import NEVER
+from .._policy.kept import NEVER, KeyFile
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.session import Place, known_hosts
@@ -204,6 +204,8 @@ class Way(Generic[H, AnyTree]):
                 stage.known = known.of_host(stage.options.host, stage.options.port)
             except HusshError as error:
                 raise stage.place.mark(error) from error.__cause__
+            if stage.options.private_key:  # so that its login need not ask, too
+                KeyFile.look_again(stage.options.private_key, stage.options.password)
 
     def grow(self, tree: AnyTree) -> None:
         """The first hop's stream is there."""

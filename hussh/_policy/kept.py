@@ -21,7 +21,8 @@ import os
 import stat
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +56,17 @@ _began: ContextVar[float] = ContextVar("hussh_batch_began", default=float("inf")
 def began(when: float) -> None:
     """What runs in this context belongs to a batch that began then (`time.monotonic()`)."""
     _began.set(when)
+
+
+@contextmanager
+def begun_now() -> Iterator[None]:
+    """Looks since now are recent enough for what is inside, and so are those of its batch."""
+    token = _began.set(min(_began.get(), monotonic()))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # in another context this is only being collected
+            _began.reset(token)
 
 
 @dataclass(frozen=True)
@@ -162,6 +174,13 @@ class KeyFile(_Kept["Credential | KeyFileError"]):
         key = expand(path), os.fspath(path), passphrase
         found = _key_files.get(key)
         return found if found is not None else _key_files.setdefault(key, KeyFile(path, passphrase))
+
+    @staticmethod
+    def look_again(path: str | os.PathLike[str], passphrase: str | None) -> None:
+        """See whether a key that others have loaded still holds; reads and decrypts nothing."""
+        found = _key_files.get((expand(path), os.fspath(path), passphrase))
+        if found is not None:
+            found._current()
 
     def __repr__(self) -> str:
         return "<KeyFile>"

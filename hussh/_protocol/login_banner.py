@@ -2,7 +2,8 @@
 
 `auth` hands each one in.  It is made fit to print, told to the logger ``hussh.auth`` at level INFO
 and to the user's ``on_banner=``; the last one is remembered for errors.  Nothing else is kept, and
-a server that never stops is an error.
+a server that never stops is an error.  While a callback runs the next ones wait in C, which drops
+what is beyond 1.5 MiB.
 """
 
 from __future__ import annotations

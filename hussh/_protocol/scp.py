@@ -22,6 +22,7 @@ from ..errors import ChannelError, HusshError, ProtocolError, SFTPError, printab
 from .core import Blocking, Op
 from .process import Exit, read, start, wait, write
 from .sftp_local import FileSink, FileSource
+from .sftp_warnings import warn
 
 __all__ = ["fetch", "receive", "send", "store"]
 
@@ -35,6 +36,8 @@ CHUNK = 1 << 20
 NO_NAME = b"x" * 300
 #: Bytes that any file system here takes in one name (NAME_MAX).
 LONGEST_NAME = 255
+#: How scp.c says that a file is there, but not its mode or times.
+_REFUSED = re.compile(rb": set (?:mode|times): ")
 _HEADER = re.compile(rb"C[0-7]{4} ([0-9]{1,18}) .*", re.DOTALL)
 
 
@@ -87,6 +90,15 @@ class _Peer:
         if code != 0:
             text = yield from self.line()
             raise self.error(text)
+
+    def stored(self) -> Op[None]:
+        """The answer behind a file's contents; a mode that was refused fails nothing."""
+        code = yield from self.byte()
+        if code != 0:
+            text = yield from self.line()
+            if code != 1 or not _REFUSED.search(text):
+                raise self.error(text)
+            yield from warn(f"upload by scp: {printable(text.decode('utf-8', 'replace'), 500)}")
 
     def failure(self) -> Op[Exception]:
         """It ended early: what it said, or how it ended."""
@@ -206,8 +218,9 @@ def send(
             left -= len(part)
             yield from write(channel, part)
         yield from write(channel, b"\0")
-        yield from peer.accepted()
-        channel.eof()
+        yield from peer.stored()
+        with contextlib.suppress(ChannelError):  # all is there; it need not wait for our end
+            channel.eof()
         yield from wait(channel)
     finally:
         channel.free()

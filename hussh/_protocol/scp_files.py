@@ -6,10 +6,12 @@ import io
 import os
 
 from .._native.link import Link
+from .._policy.remote_path import from_home, is_at_home
 from .._policy.sftp import AnyPath, decode_path, encode_path
 from . import scp
 from .core import Op
 from .growing import GrowingBytes
+from .sftp_home import START
 
 __all__ = ["fetch", "fetch_file", "store", "store_file"]
 
@@ -47,8 +49,12 @@ def store_file(link: Link, local: AnyPath, remote: AnyPath) -> Op[None]:
 
 
 def _remote(path: AnyPath) -> str:
-    """As text with surrogates; TypeError for what is no path, ValueError for a NUL."""
-    return decode_path(encode_path(path))
+    """As text with surrogates; TypeError for what is no path, ValueError for a NUL.
+
+    The shell at the server expands no ``~`` in quotes, and starts at home.
+    """
+    there = encode_path(path)
+    return decode_path(from_home(there, START) if is_at_home(there) else there)
 
 
 def _local(path: AnyPath) -> str:

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from .in_use import InUse
 from .sftp_local import FileSink
 
-__all__ = ["Beneath", "BeneathSink", "Times", "check_name"]
+__all__ = ["Beneath", "BeneathSink", "Times"]
 
 Times = tuple[int, int]
 Parts = tuple[bytes, ...]
@@ -24,11 +24,6 @@ Parts = tuple[bytes, ...]
 OPEN_FOLDERS = 16
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-def check_name(name: bytes) -> bool:
-    """Whether a server's name for an entry is one: no path, no way up."""
-    return name not in (b"", b".", b"..") and b"/" not in name and b"\0" not in name
 
 
 class Beneath:
@@ -73,14 +68,13 @@ class Beneath:
                 return False
             return True
 
-    def finish_folder(self, parts: Parts, mode: int | None, times: Times | None) -> None:
-        """Set mode and times, after all that lies in it is there."""
-        with self._in_use:
-            fd = self._folder(parts)
-            if times is not None:
-                os.utime(fd, times)
-            if mode is not None:
-                os.fchmod(fd, mode & 0o777)
+    def finish_folder(self, parts: Parts, mode: int | None, times: Times | None) -> OSError | None:
+        """Set mode and times, after all that lies in it is there; why that was refused."""
+        try:
+            with self._in_use:
+                return set_meta(self._folder(parts), mode, times)
+        except OSError as error:
+            return error
 
     def open_file(self, parts: Parts, mode: int | None) -> int:
         made = 0o666 if mode is None else mode & 0o777
@@ -97,12 +91,13 @@ class Beneath:
 
     def write_file(
         self, parts: Parts, data: memoryview, mode: int | None, times: Times | None
-    ) -> None:
+    ) -> OSError | None:
+        """Write a whole file; why its mode or times were refused."""
         fd = self.open_file(parts, mode)
         try:
             while data:
                 data = data[os.write(fd, data) :]
-            set_meta(fd, mode, times)
+            return set_meta(fd, mode, times)
         finally:
             os.close(fd)
 
@@ -136,7 +131,11 @@ class Beneath:
 
 
 class BeneathSink(FileSink):
-    """One large file of such a folder."""
+    """One large file of such a folder.
+
+    Attributes:
+        refused: why its mode or times were refused, after `end`.
+    """
 
     def __init__(
         self, folder: Beneath, parts: Parts, keep: int | None, times: Times | None
@@ -146,17 +145,29 @@ class BeneathSink(FileSink):
         self._parts = parts
         self._keep = keep
         self._times = times
+        self.refused: OSError | None = None
 
     def open(self) -> int:
         return self._folder.open_file(self._parts, self._keep)
 
     def finish(self, fd: int) -> None:
-        set_meta(fd, self._keep, self._times)
+        self.refused = set_meta(fd, self._keep, self._times)
 
 
-def set_meta(fd: int, mode: int | None, times: Times | None) -> None:
-    """Set-user-id and the like are not taken over: the file is of another owner here."""
+def set_meta(fd: int, mode: int | None, times: Times | None) -> OSError | None:
+    """Set what is not None; why the first of what was refused was.
+
+    Set-user-id and the like are not taken over: the file is of another owner here.
+    """
+    refused: OSError | None = None
     if times is not None:
-        os.utime(fd, times)
+        try:
+            os.utime(fd, times)
+        except OSError as error:
+            refused = error
     if mode is not None:
-        os.fchmod(fd, mode & 0o777)
+        try:
+            os.fchmod(fd, mode & 0o777)
+        except OSError as error:
+            refused = refused or error
+    return refused

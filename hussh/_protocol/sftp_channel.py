@@ -282,23 +282,21 @@ class Sftp:
     Args:
         opener: makes the streams to the server.
         server: what the server bears; all sessions share it.
-        standard_symlink: the server takes SYMLINK's paths in the order of the draft, not in
-            OpenSSH's, which nearly everybody else has taken over.
+
+    Attributes:
+        home: what ``~`` stands for (see `sftp_home`); None: nobody has asked yet.
+        takes_link_first: whether the server takes SYMLINK's paths in the order of the draft,
+            not in OpenSSH's; None: not known yet (see `sftp_links`).
     """
 
-    def __init__(
-        self,
-        opener: Opener,
-        server: ServerLimits | None = None,
-        *,
-        standard_symlink: bool = False,
-    ) -> None:
+    def __init__(self, opener: Opener, server: ServerLimits | None = None) -> None:
         self._opener = opener
         self.server = server or ServerLimits()
         self._opening = False  # somebody does; he may wait for others to leave room
         self._current: SftpSession | None = None
         self._left: list[SftpSession] = []  # those that were stuck when they were left, and are
-        self.standard_symlink = standard_symlink
+        self.home: bytes | None = None
+        self.takes_link_first: bool | None = None
 
     def session(self) -> Op[SftpSession]:
         """The session, when it is ready; another one where the present one is stuck.

@@ -23,6 +23,9 @@ __all__ = ["Crowd", "Job", "Local"]
 MOST_JOBS = 64
 #: Messages that may wait for the channel before no more jobs are begun.
 BACKLOG = 64
+#: Work without any wait after which the driver gets to look at the time, in resumptions of jobs:
+#: a server that answers at once must not keep it from that.
+MOST_WORK = 4096
 
 
 class Local:
@@ -42,6 +45,7 @@ class Crowd:
 
     Attributes:
         box: where requests of jobs go when they are done.
+        work: done since the driver could look at the time; jobs add what takes long.
     """
 
     def __init__(self, session: SftpSession) -> None:
@@ -50,6 +54,7 @@ class Crowd:
         self._waiting: deque[Callable[[], Job]] = deque()
         self._running: dict[Job, None] = {}
         self.current: Job | None = None
+        self.work = 0
         self.stopped = False  # a job may set it: the others are given up, `run` returns
 
     def add(self, start: Callable[[], Job], *, soon: bool = False) -> None:
@@ -88,10 +93,11 @@ class Crowd:
                     self._running[job] = None
                     ready.append((job, None, None))
                 if ready:
-                    while ready:
+                    while ready and self.work < MOST_WORK:
                         self._resume(*ready.popleft(), calls)
-                    if calls:
-                        now, calls = calls, []
+                        self.work += 1
+                    if calls or self.work >= MOST_WORK:
+                        now, calls, self.work = calls, [], 0
                         answers = yield Blocking(partial(_call_all, now))
                         ready.extend(answers)
                     if self.stopped:

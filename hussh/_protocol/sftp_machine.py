@@ -31,7 +31,7 @@ from .._policy.sftp_server import ServerLimits
 from ..errors import printable
 from . import sftp_wire as wire
 from .sftp_open_files import OpenFiles, refuse_lost
-from .sftp_request import OPENS, REPLIES, Buffer, FileHandle, Request
+from .sftp_request import OPENS, Buffer, FileHandle, Request
 from .sftp_wire import HEAD, RANGE, U32, Malformed, string
 
 __all__ = ["LONGEST", "Machine"]
@@ -124,11 +124,16 @@ class Machine:
         parse: Callable[[bytes], Any] | None = None,
         *,
         handle: bytes | None = None,
+        reply: int = wire.EXTENDED_REPLY,
     ) -> Request:
-        """Queue a request of an extension; `parse` makes its value, None: a status is all."""
+        """Queue a request of an extension; `parse` makes its value, None: a status is all.
+
+        `reply` is the type of the message that brings the value.
+        """
         request = Request(wire.EXTENDED, string(name) + body, None, None, handle=handle)
         request.expects = parse is not None
         request.parse = parse
+        request.reply = reply
         return self._submit(request)
 
     def read(
@@ -353,7 +358,7 @@ class Machine:
             if request.status == FX_OK and request.expects:
                 raise Malformed("success, but not what was asked for")
             self._done(request, None)
-        elif kind != REPLIES.get(request.kind) or not request.expects:
+        elif kind != request.reply or not request.expects:
             raise Malformed(f"a reply of type {kind} to a request of type {request.kind}")
         elif kind == wire.DATA:
             self._data(request, message)

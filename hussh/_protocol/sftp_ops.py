@@ -12,6 +12,7 @@ import stat as modes
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .._policy.remote_path import check_name, is_name
 from .._policy.sftp import (
     FX_EOF,
     FX_FAILURE,
@@ -23,11 +24,13 @@ from .._policy.sftp import (
     file_error,
     unanswered_text,
 )
-from ..errors import SFTPError, SFTPTimeout
+from ..errors import SFTPError, SFTPTimeout, printable
 from . import sftp_wire as wire
 from .core import DeadlineExceeded, Op
 from .sftp_channel import Sftp, SftpSession, arrived, wait
+from .sftp_home import expanded, expands_home
 from .sftp_request import FileHandle, Request
+from .sftp_warnings import warn
 from .sftp_wire import Name, string
 
 __all__ = [
@@ -35,9 +38,9 @@ __all__ = [
     "Listing",
     "change_owner",
     "explained",
+    "failed",
     "list_names",
     "lstat",
-    "make_directories",
     "make_directory",
     "open_directory",
     "open_handle",
@@ -49,13 +52,12 @@ __all__ = [
     "set_attributes",
     "stat",
     "statvfs",
-    "symlink",
     "within",
 ]
 
 T = TypeVar("T")
 
-_NO_SUCH_FILE = 2
+_NO_SUCH_FILE, _PERMISSION_DENIED = 2, 3
 #: More names than this are no list any more; `scandir` gives them one by one.
 MOST_NAMES = 1_000_000
 #: Nor are more bytes of them: names without end need not be many.
@@ -144,7 +146,10 @@ def explained(
         status = None if request.status == FX_LOCAL else request.status
         return file_error(request.errno, doing, path, path2, said=request.text, status=status)
     code = errno_of(request.status)
-    if request.status in (FX_FAILURE, _NO_SUCH_FILE) and session.broken is None:
+    vague = request.status in (FX_FAILURE, _NO_SUCH_FILE)
+    # Some servers deny what is there already.
+    vague = vague or (request.kind == wire.MKDIR and request.status == _PERMISSION_DENIED)
+    if vague and session.broken is None:
         about = look_at if look_at is not None else path if path2 is None else path2
         code = (yield from _closer(session, request, about)) or code
     return file_error(code, doing, path, path2, said=request.text, status=request.status)
@@ -167,7 +172,7 @@ def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | No
             return errno.EEXIST
         if kind in (wire.RENAME, wire.EXTENDED):
             return errno.EISDIR if modes.S_ISDIR(mode) else errno.EEXIST
-        if kind == wire.RMDIR:
+        if kind == wire.RMDIR and modes.S_IFMT(mode):
             return errno.ENOTEMPTY if modes.S_ISDIR(mode) else errno.ENOTDIR
         if kind == wire.OPEN and request.tag == "exclusive":
             return errno.EEXIST
@@ -186,6 +191,11 @@ def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | No
     return None
 
 
+def failed(sftp: Sftp, request: Request, doing: str, path: bytes) -> Op[SFTPError]:
+    """`explained` for a request of the present session."""
+    return (yield from explained((yield from sftp.session()), request, doing, path))
+
+
 def _ask(
     sftp: Sftp, kind: int, body: bytes, doing: str, path: bytes, path2: bytes | None = None
 ) -> Op[Request]:
@@ -199,20 +209,24 @@ def _ask(
 # -- paths
 
 
+@expands_home
 def stat(sftp: Sftp, path: bytes) -> Op[SFTPAttributes]:
     found: SFTPAttributes = (yield from _ask(sftp, wire.STAT, string(path), "stat", path)).value
     return found
 
 
+@expands_home
 def lstat(sftp: Sftp, path: bytes) -> Op[SFTPAttributes]:
     found: SFTPAttributes = (yield from _ask(sftp, wire.LSTAT, string(path), "lstat", path)).value
     return found
 
 
+@expands_home
 def set_attributes(sftp: Sftp, path: bytes, setting: bytes, doing: str) -> Op[None]:
     yield from _ask(sftp, wire.SETSTAT, string(path) + setting, doing, path)
 
 
+@expands_home
 def change_owner(sftp: Sftp, path: bytes, uid: int, gid: int) -> Op[None]:
     """As `os.chown`: -1 leaves one of the two as it is; the protocol only sets both."""
     if -1 in (uid, gid):
@@ -223,43 +237,18 @@ def change_owner(sftp: Sftp, path: bytes, uid: int, gid: int) -> Op[None]:
     yield from set_attributes(sftp, path, wire.setting(owner=(uid, gid)), "chown")
 
 
+@expands_home
 def make_directory(sftp: Sftp, path: bytes, mode: int) -> Op[None]:
     body = string(path) + wire.setting(mode=mode & 0o7777)
     yield from _ask(sftp, wire.MKDIR, body, "make the directory", path)
 
 
-def make_directories(sftp: Sftp, path: bytes, mode: int, exist_ok: bool) -> Op[None]:
-    """As `os.makedirs`: parents get the server's default mode."""
-    try:
-        yield from make_directory(sftp, path, mode)
-        return
-    except FileNotFoundError:
-        parent = os.path.dirname(path.rstrip(b"/"))
-        if not parent or parent == path:
-            raise
-    except OSError as error:
-        if not exist_ok or not (yield from _is_directory(sftp, path)):
-            raise error
-        return
-    yield from make_directories(sftp, parent, 0o777, True)
-    try:
-        yield from make_directory(sftp, path, mode)
-    except FileExistsError:  # somebody was quicker
-        if not exist_ok:
-            raise
-
-
-def _is_directory(sftp: Sftp, path: bytes) -> Op[bool]:
-    try:
-        return modes.S_ISDIR((yield from stat(sftp, path)).st_mode)
-    except SFTPError:
-        return False
-
-
+@expands_home
 def remove(sftp: Sftp, path: bytes) -> Op[None]:
     yield from _ask(sftp, wire.REMOVE, string(path), "remove", path)
 
 
+@expands_home
 def remove_directory(sftp: Sftp, path: bytes) -> Op[None]:
     yield from _ask(sftp, wire.RMDIR, string(path), "remove the directory", path)
 
@@ -267,6 +256,7 @@ def remove_directory(sftp: Sftp, path: bytes) -> Op[None]:
 def rename(sftp: Sftp, source: bytes, target: bytes) -> Op[None]:
     """As `os.rename` where the server can (posix-rename); else the target must not exist."""
     session = yield from sftp.session()
+    source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
     machine, body = session.machine, string(source) + string(target)
     if b"posix-rename@openssh.com" in machine.extensions:
         request = machine.extended(b"posix-rename@openssh.com", body)
@@ -277,20 +267,13 @@ def rename(sftp: Sftp, source: bytes, target: bytes) -> Op[None]:
         raise (yield from explained(session, request, "rename", source, target))
 
 
-def symlink(sftp: Sftp, target: bytes, link: bytes) -> Op[None]:
-    paths = (link, target) if sftp.standard_symlink else (target, link)
-    body = string(paths[0]) + string(paths[1])
-    session = yield from sftp.session()
-    request = yield from wait(session, session.machine.request(wire.SYMLINK, body))
-    if request.status:
-        raise (yield from explained(session, request, "link", target, link))
-
-
+@expands_home
 def read_link(sftp: Sftp, path: bytes) -> Op[bytes]:
     reply = yield from _ask(sftp, wire.READLINK, string(path), "read the link", path)
     return _only(reply, path)
 
 
+@expands_home
 def real_path(sftp: Sftp, path: bytes) -> Op[bytes]:
     reply = yield from _ask(sftp, wire.REALPATH, string(path), "resolve", path)
     return _only(reply, path)
@@ -303,6 +286,7 @@ def _only(reply: Request, path: bytes) -> bytes:
     return names[0].name
 
 
+@expands_home
 def statvfs(sftp: Sftp, path: bytes) -> Op[tuple[int, ...]]:
     """The eleven numbers of statvfs(3): f_bsize to f_namemax."""
     session = yield from sftp.session()
@@ -333,6 +317,7 @@ class Listing:
         self._ahead = 1
         self._empty = 0
         self._over = False
+        self._odd = False  # a name that is none was met, and said
 
     def more(self) -> Op[list[Name]]:
         """Some names; none at all at the end."""
@@ -346,16 +331,28 @@ class Listing:
             del self._asked[0]
             if request.status == FX_EOF:
                 self._over = True
-            elif request.status:
+                continue
+            if request.status:
                 raise (yield from explained(session, request, "list", self.handle.path))
-            elif names := [name for name in request.value if name.name not in (b".", b"..")]:
+            self.size += request.size
+            names = yield from self._checked(request.value)
+            if names:
                 self._ahead = min(self._ahead * 2, READDIRS)
-                self.size += request.size
                 return names
-            else:
-                self._empty += 1
-                if self._empty == EMPTY_LISTS:
-                    raise SFTPError(f"the server does not end the list of {self._shown()}")
+            self._empty += 1
+            if self._empty == EMPTY_LISTS:
+                raise SFTPError(f"the server does not end the list of {self._shown()}")
+
+    def _checked(self, found: list[Name]) -> Op[list[Name]]:
+        """The names without ".", ".." and what no directory can contain, which is told once."""
+        names = [name for name in found if check_name(name.name)]
+        if len(names) < len(found) and not self._odd:
+            odd = next((n.name for n in found if not is_name(n.name)), None)
+            if odd is not None:
+                self._odd = True
+                shown = printable(decode_path(odd))
+                yield from warn(f"left out of the list of {self._shown()}: {shown!r} is no name")
+        return names
 
     def _shown(self) -> str:
         return repr(decode_path(self.handle.path))
@@ -368,6 +365,7 @@ class Listing:
         self.handle.forget()
 
 
+@expands_home
 def open_directory(sftp: Sftp, path: bytes, *, lasting: bool = False) -> Op[Listing]:
     """Open a directory; `lasting`: a user decides how long it stays open."""
     session = yield from sftp.session()
@@ -407,6 +405,7 @@ def _all_names(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op
 # -- files
 
 
+@expands_home
 def open_handle(sftp: Sftp, path: bytes, flags: int, mode: int | None = None) -> Op[Handle]:
     """Open a file (FXF_* flags) for as long as a user likes; `mode` is for one that is made."""
     session = yield from sftp.session()

@@ -10,16 +10,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from .._policy.remote_path import join
 from .._policy.sftp import FX_OK
+from .._policy.transfer_result import TransferResult
 from . import sftp_wire as wire
 from .core import Blocking, Op
-from .sftp_channel import Sftp
+from .sftp_channel import Sftp, wait
 from .sftp_crowd import Job, Local
+from .sftp_links import link_body, make_link
 from .sftp_local import FileSource
-from .sftp_ops import make_directories, set_attributes
-from .sftp_request import FileHandle
+from .sftp_makedirs import make_directories
+from .sftp_ops import remove
+from .sftp_request import FileHandle, Request
 from .sftp_transfer import Way, raise_told, upload
-from .sftp_tree import DEEPEST, Tree, TreeOptions, join
+from .sftp_tree import DEEPEST, Tree, TreeOptions
+from .sftp_types import inquired, kind_of
 from .sftp_wire import string
 
 __all__ = ["put_tree"]
@@ -48,9 +53,7 @@ class _Entry:
         self.target = target
 
 
-def put_tree(
-    sftp: Sftp, local: bytes, remote: bytes, options: TreeOptions
-) -> Op[tuple[list[str], list[str]]]:
+def put_tree(sftp: Sftp, local: bytes, remote: bytes, options: TreeOptions) -> Op[TransferResult]:
     """Copy what lies in a local directory into a remote one, which is made if need be.
 
     Returns the local paths of files and links that were copied, and of what failed.
@@ -71,7 +74,7 @@ def put_tree(
         tree.crowd.add(lambda: tree.fill(top))
         yield from tree.run()
         yield from tree.finish()
-        return tree.result()
+        return (yield from tree.finished())
     except BaseException as error:
         if tree is None:
             raise_told(error, way.failed(error, None))
@@ -81,7 +84,8 @@ def put_tree(
 class _PutTree(Tree):
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.folders: list[tuple[bytes, bytes]] = []  # made by us, and their attributes to set
+        # Made by us: local and remote paths, and the attributes to set.
+        self.folders: list[tuple[bytes, bytes, bytes]] = []
 
     # -- jobs
 
@@ -125,16 +129,15 @@ class _PutTree(Tree):
         made = crowd.ask(wire.MKDIR, string(folder.remote) + setting)
         yield made
         if made.status:
-            there = crowd.ask(wire.STAT, string(folder.remote))
-            yield there
-            if there.value is None:
+            there = yield from self.inquired(kind_of(folder.remote, follow=True))
+            if isinstance(there, Request):
                 self.refuse(folder.local, folder.remote, made, folder.remote)
                 return
-            if not modes.S_ISDIR(there.value.st_mode):
+            if there[1] != modes.S_IFDIR:
                 self.fail(folder.local, folder.remote, errno.EEXIST, "no directory is there")
                 return
         else:
-            self.folders.append((folder.remote, self.setting(info)))
+            self.folders.append((folder.local, folder.remote, self.setting(info)))
         yield from self.fill(folder)
 
     def file(self, path: bytes, target: bytes, info: os.stat_result) -> Job:
@@ -164,14 +167,14 @@ class _PutTree(Tree):
         except GeneratorExit:
             machine.abandon(opened)
             raise
-        asked = []
+        asked, kept = [], None
         if data:
             asked.append(machine.write(handle, 0, data, crowd.box, crowd.current))
         setting = self.setting(info)
         if setting != wire.setting():
-            asked.append(crowd.about(wire.FSETSTAT, handle, setting))
+            kept = crowd.about(wire.FSETSTAT, handle, setting)
         asked.append(machine.close(handle, crowd.box, crowd.current))
-        yield from crowd.wait(*asked)
+        yield from crowd.wait(*asked, *([kept] if kept is not None else []))
         if handle.is_lost:
             crowd.add(lambda: self.file(path, target, info))
             return
@@ -179,29 +182,48 @@ class _PutTree(Tree):
             if request.status != FX_OK:
                 self.refuse(path, target, request, target)
                 return
-        self.done(path)
+        refused = kept if kept is not None and kept.status else None
+        if not self.keeps_none(path, target, refused):
+            self.done(path)
 
     def link(self, path: bytes, target: bytes, leads_to: bytes) -> Job:
+        takes_link_first = self.sftp.takes_link_first
+        if takes_link_first is None:
+            self.large.append(lambda: self.first_link(path, target, leads_to))
+            return
         for turn in range(2):
-            request = yield from self.asked(wire.SYMLINK, self.symlink_body(leads_to, target))
+            body = link_body(takes_link_first, leads_to, target)
+            request = yield from self.asked(wire.SYMLINK, body)
             if not request.status:
                 self.done(path)
                 return
-            there = yield from self.asked(wire.LSTAT, string(target))
-            if turn or there.value is None or not modes.S_ISLNK(there.value.st_mode):
+            there = yield from self.inquired(kind_of(target, follow=False))
+            if turn or isinstance(there, Request) or there[1] != modes.S_IFLNK:
                 break
             yield from self.asked(wire.REMOVE, string(target))
         self.refuse(path, target, request, target)
+
+    def first_link(self, path: bytes, target: bytes, leads_to: bytes) -> Op[None]:
+        """Make a link by itself, from which the others learn the server's order."""
+        if self.sftp.takes_link_first is not None:
+            self.crowd.add(lambda: self.link(path, target, leads_to))
+            return
+        try:
+            there = yield from inquired(self.sftp, kind_of(target, follow=False))
+            if isinstance(there, tuple) and there[1] == modes.S_IFLNK:
+                yield from remove(self.sftp, target)
+            yield from make_link(self.sftp, leads_to, target)
+            self.done(path)
+        except OSError as error:
+            self.session.check()
+            if isinstance(error, TimeoutError):
+                raise
+            self.fail(path, target, error)
 
     def asked(self, kind: int, body: bytes) -> Generator[Any, Any, Any]:
         request = self.crowd.ask(kind, body)
         yield request
         return request
-
-    def symlink_body(self, leads_to: bytes, link: bytes) -> bytes:
-        if self.sftp.standard_symlink:
-            return string(link) + string(leads_to)
-        return string(leads_to) + string(link)
 
     def setting(self, info: os.stat_result) -> bytes:
         options = self.options
@@ -220,7 +242,11 @@ class _PutTree(Tree):
             yield from upload(self.sftp, lambda: FileSource.open(path), target, way, clock, None)
             setting = self.setting(info)
             if setting != wire.setting():
-                yield from set_attributes(self.sftp, target, setting, "set the attributes of")
+                body = string(target) + setting
+                session = yield from self.sftp.session()
+                kept = yield from wait(session, session.machine.request(wire.SETSTAT, body))
+                if self.keeps_none(path, target, kept if kept.status else None):
+                    return
             self.done(path)
         except OSError as error:
             self.session.check()
@@ -232,12 +258,14 @@ class _PutTree(Tree):
         """Modes and times of directories, the innermost first."""
         if not (self.options.preserve_permissions or self.options.preserve_times):
             return
-        for path, setting in reversed(self.folders):
-            self.crowd.add(partial(self.settle, path, setting))
+        for folder in reversed(self.folders):
+            self.crowd.add(partial(self.settle, *folder))
         yield from self.run()
 
-    def settle(self, path: bytes, setting: bytes) -> Job:
-        yield self.crowd.ask(wire.SETSTAT, string(path) + setting)
+    def settle(self, local: bytes, remote: bytes, setting: bytes) -> Job:
+        kept = yield from self.asked(wire.SETSTAT, string(remote) + setting)
+        if kept.status:
+            self.keeps_none(local, remote, kept)
 
 
 def _scan(folder: bytes, options: TreeOptions) -> list[_Entry]:

@@ -58,12 +58,13 @@ class Request:
         lasting: of an OPEN: whether a user decides how long the file stays open.
         handle: the open file that it is about, if it is about one.
         body, data: what is sent: the message without its head, and a payload behind it.
+        reply: the type of the message that brings a value; None: there is none.
         refused_at: of an OPEN: so many files were open when the server refused it; or None.
     """
 
     __slots__ = ("kind", "id", "done", "status", "text", "value", "size", "pool", "box", "tag",
                  "abandoned", "expects", "parse", "errno", "lasting", "handle", "body", "data",
-                 "refused_at")  # fmt: skip
+                 "refused_at", "reply")  # fmt: skip
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class Request:
         self.abandoned = False
         self.expects = kind in REPLIES
         self.parse: Callable[[bytes], Any] | None = None
+        self.reply = REPLIES.get(kind)
 
     @property
     def open_flags(self) -> int:

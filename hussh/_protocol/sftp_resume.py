@@ -14,10 +14,10 @@ import stat as modes
 from collections.abc import Callable
 from functools import partial
 
-from . import sftp_wire as wire
 from .core import Blocking, Op
 from .sftp_local import FileSink, Source
 from .sftp_ops import Handle
+from .sftp_size import size_of
 from .sftp_stream import Stream
 
 __all__ = ["ResumedSink", "download_start", "upload_start"]
@@ -66,14 +66,15 @@ def download_start(handle: Handle, size: int | None, sink: ResumedSink) -> Op[in
 
 
 def upload_start(handle: Handle, source: Source) -> Op[int]:
-    """The same for a remote file, which is emptied where it is no beginning of the source."""
-    have = (yield from handle.attributes()).st_size or 0
+    """The same for a remote file; -1 where it must be emptied first.
+
+    Emptying is left to opening it again, as some servers refuse every change of attributes.
+    """
+    have = yield from size_of(handle)
     start = 0
     if source.size is not None and have <= source.size:
         start = yield from _start(handle, have, lambda at, size: b"".join(source.read(at, size, 1)))
-    if have > start:
-        yield from handle.ask(wire.FSETSTAT, wire.setting(size=0), "truncate")
-    return start
+    return start if have == start else -1
 
 
 def _call(read: Read, offset: int, size: int, _left: float | None) -> bytes | memoryview:

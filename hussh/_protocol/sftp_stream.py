@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import deque
 
 from .._policy.sftp import FX_EOF
-from ..errors import SFTPError
 from . import sftp_wire as wire
 from .core import Op
 from .sftp_channel import arrived, news
 from .sftp_end import read_to_end
 from .sftp_ops import Handle, explained
 from .sftp_request import Request
+from .sftp_size import size_of
 
 __all__ = ["Stream"]
 
@@ -153,10 +153,7 @@ class Stream:
 
     def size(self) -> Op[int]:
         yield from self.settle()
-        found = yield from self.handle.attributes()
-        if found.st_size is None:
-            raise SFTPError("the server does not tell the size of this file")
-        return found.st_size
+        return (yield from size_of(self.handle))
 
     def set(self, setting: bytes, doing: str) -> Op[None]:
         yield from self.settle()

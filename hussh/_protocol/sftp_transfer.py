@@ -463,6 +463,10 @@ def upload(
             handle = yield from _open_for_writing(sftp, path, way, keep=resume)
             try:
                 start = (yield from upload_start(handle, source)) if resume else 0
+                if start < 0:  # something else is there, which opening empties
+                    yield from handle.close()
+                    resume = False
+                    continue
                 transfer = Upload(handle, source, way)
                 transfer.next = transfer.done = start
                 size = yield from transfer.run(meter)

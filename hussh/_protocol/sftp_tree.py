@@ -6,19 +6,28 @@ Directories get their modes and times last, so that a read-only one can be fille
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from .._policy.sftp import FailedPath, decode_path, file_error
-from ..errors import HusshError, SFTPError
+from .._policy.sftp import FailedPath, decode_path, errno_of, file_error
+from .._policy.transfer_result import TransferResult
+from ..errors import HusshError, SFTPError, printable
+from . import sftp_wire as wire
 from .core import Op
 from .sftp_channel import Sftp, SftpSession
 from .sftp_crowd import Crowd
 from .sftp_ops import explained
 from .sftp_request import Request
+from .sftp_types import Inquiry
+from .sftp_warnings import Refusals, warn
 
-__all__ = ["DEEPEST", "Tree", "TreeOptions", "join"]
+__all__ = ["DEEPEST", "Tree", "TreeOptions"]
+
+T = TypeVar("T")
 
 #: Levels of directories; a server could pretend to have them without end.
 DEEPEST = 256
@@ -26,7 +35,12 @@ DEEPEST = 256
 
 @dataclass(frozen=True)
 class TreeOptions:
-    """What a user asks for, as in `Connection.sftp_put_dir`; `limit` words the time allowed."""
+    """What a user asks for, as in `Connection.sftp_put_dir`.
+
+    Attributes:
+        limit: words the time allowed.
+        strict: refused attributes are failures, see `Refusals`.
+    """
 
     follow_symlinks: bool
     preserve_permissions: bool
@@ -34,6 +48,7 @@ class TreeOptions:
     fail_fast: bool
     limit: str
     clock: Callable[[], float]
+    strict: bool = False
 
 
 @dataclass
@@ -49,6 +64,7 @@ class Tree:
 
     def __post_init__(self) -> None:
         self.crowd = Crowd(self.session)
+        self.refusals = Refusals(self.options.strict)
         self.large: deque[Callable[[], Op[None]]] = deque()
 
     def done(self, path: bytes) -> None:
@@ -79,6 +95,38 @@ class Tree:
             self.crowd.stopped = True
         self.large.append(look)
 
+    def keeps_none(self, path: bytes, target: bytes, refused: OSError | Request | None) -> bool:
+        """Note that attributes of a file were refused; whether that makes it one that failed."""
+        if refused is None:
+            return False
+        if isinstance(refused, OSError):
+            code, why = refused.errno or errno.EIO, refused.strerror or str(refused)
+        else:
+            code = errno_of(refused.status)
+            why = printable(refused.text) or os.strerror(code)
+        if not self.refusals.strict:
+            self.refusals.add(target, why)
+            return False
+        reason = f"the data is there, but permissions or times were refused: {why}"
+        self.fail(path, target, file_error(code, self.doing, path, target, reason=reason))
+        return True
+
+    def inquired(self, inquiry: Inquiry[T]) -> Generator[Any, Any, T]:
+        """For jobs: run an inquiry about a path."""
+        machine, answer = self.session.machine, None
+        while True:
+            try:
+                kind, body = inquiry.send(answer)  # type: ignore[arg-type]
+            except StopIteration as done:
+                value: T = done.value
+                return value
+            answer = self.crowd.ask(kind, body)
+            try:
+                yield answer
+            finally:
+                if kind == wire.OPENDIR:
+                    machine.abandon(answer)  # closes it
+
     def run(self) -> Op[None]:
         """All jobs of the crowd, and what they left for later."""
         while True:
@@ -88,16 +136,18 @@ class Tree:
             while self.large:
                 yield from self.large.popleft()()
 
-    def result(self) -> tuple[list[str], list[str]]:
-        return self.transferred, self.failed
+    def result(self) -> TransferResult:
+        return TransferResult(self.transferred, self.failed, self.refusals.warnings())
+
+    def finished(self) -> Op[TransferResult]:
+        """The result, when all is done; its warnings are logged."""
+        result = self.result()
+        for text in result.warnings:
+            yield from warn(f"{self.doing}: {text}")
+        return result
 
     def ended(self, error: BaseException) -> BaseException:
         """An error that ends it all, with what was done so far."""
         if isinstance(error, HusshError):
             error.result = self.result()  # type: ignore[attr-defined]
         return error
-
-
-def join(folder: bytes, name: bytes) -> bytes:
-    """A path at the server."""
-    return name if not folder else folder + name if folder.endswith(b"/") else folder + b"/" + name

@@ -16,6 +16,7 @@ from .._policy.sftp import SFTPAttributes
 from .core import Op
 from .sftp_channel import Sftp
 from .sftp_ops import open_handle, stat
+from .sftp_size import size_of
 from .sftp_stream import Stream
 from .sftp_wire import FXF_READ
 
@@ -65,7 +66,7 @@ class Tail:
         """Note the end of the file: what comes from here on is new."""
         try:
             state = yield from self._opened()
-            end = yield from _size(state.stream)
+            end = yield from size_of(state.stream.handle)
         except BaseException:
             self.close()
             raise
@@ -174,13 +175,9 @@ def _contents(stream: Stream, start: int) -> Op[bytes]:
     return b"".join(parts)
 
 
-def _size(stream: Stream) -> Op[int]:
-    return (yield from stream.handle.attributes()).st_size or 0
-
-
 def _measured(state: _State) -> Op[tuple[_State, int]]:
     """The file as it is now, and its length; where it was cut short, all of it is new."""
-    size = yield from _size(state.stream)
+    size = yield from size_of(state.stream.handle, near=state.seen)
     if size < state.seen:
         state = replace(state, began=0, read_to=0)
     return replace(state, seen=size), size

@@ -275,7 +275,6 @@ async def test_collected_while_open(loop: str, bastion: Sshd, target: Sshd, make
     await anyio.to_thread.run_sync(bastion.wait_for_log, ended)
 
 
-@pytest.mark.needs_root
 @pytest.mark.parametrize("kind", ["function", "coroutine"])
 async def test_prompts(loop: str, kind: str, sshd_factory: Callable[..., Sshd], make: Make) -> None:
     """A prompt callback may be a function or a coroutine function of the same loop."""

@@ -16,8 +16,6 @@ from tests.support.hostile import HostileServer, Password, polite
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
 
-pytestmark = pytest.mark.needs_root
-
 WAYS = ("password", "encrypted key", "agent", "keyboard-interactive")
 
 

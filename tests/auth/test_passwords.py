@@ -19,8 +19,6 @@ from tests.support.hostile import (
 )
 from tests.support.sshd import Sshd
 
-pytestmark = pytest.mark.needs_root
-
 INTERACTIVE = "keyboard-interactive/pam"
 TWO_ROUNDS: dict[str, Any] = {
     "pam": "password+otp",

@@ -17,8 +17,6 @@ from tests.support.agent import SshAgent
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
 
-pytestmark = pytest.mark.needs_root
-
 
 class Collector(logging.Handler):
     """Keeps everything that a record holds, whatever a formatter would show of it."""

@@ -17,8 +17,6 @@ from tests.support.hostile import (
 )
 from tests.support.keys import Keys
 
-pytestmark = pytest.mark.needs_root
-
 PASSPHRASE = "correct horse 42"
 CODE = [("Code: ", False)]
 

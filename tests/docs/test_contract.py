@@ -62,7 +62,6 @@ def test_constructor() -> None:
     ]
 
 
-@pytest.mark.needs_root
 @pytest.mark.parametrize("way", ["direct", "jump"])
 def test_program(target: Sshd, bastion: Sshd, tmp_path: Path, way: str) -> None:
     """What its documentation shows works, by keyword and by position."""

@@ -30,7 +30,6 @@ def expected(code: str) -> list[str]:
     return [(text or "").rstrip() for text in EXPECTED.findall(code)]
 
 
-@pytest.mark.needs_root
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page(
     page: Path,

@@ -145,7 +145,6 @@ def test_policy_of_each_connection_is_its_own(way: Way, keys: Keys, file: Path) 
         assert carrier.execute("echo alive").stdout == "alive\n"
 
 
-@pytest.mark.needs_root
 def test_name_that_only_the_bastion_knows(sshd_factory: SshdFactory, file: Path) -> None:
     """A target is recorded under the name it was asked for, which only the bastion resolves."""
     inside = sshd_factory(name="inside")

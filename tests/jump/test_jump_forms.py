@@ -113,7 +113,6 @@ def test_order_of_travel(form: str, chain: list[Sshd], login: Login) -> None:
         assert accepted(server) == [(server.alice.name, "publickey")]
 
 
-@pytest.mark.needs_root
 def test_target_sees_the_last_hop(chain: list[Sshd], login: Login) -> None:
     """The connection that each server sees belongs to a process of the hop before it."""
     *hops, last = chain
@@ -147,7 +146,6 @@ def test_users_of_hops(bastion: Sshd, target: Sshd, login: Login) -> None:
     assert [user for user, _ in accepted(bastion)] == [bastion.alice.name]
 
 
-@pytest.mark.needs_root
 def test_password_of_hops(sshd_factory: SshdFactory, login: Login) -> None:
     """A string hop is given the target's password, a Connection hop its own."""
     first, last = sshd_factory(), sshd_factory()
@@ -163,7 +161,6 @@ def test_password_of_hops(sshd_factory: SshdFactory, login: Login) -> None:
     assert [method for _, method in accepted(last)] == ["password"]
 
 
-@pytest.mark.needs_root
 def test_port_of_hops(network: Network, sshd_factory: SshdFactory, login: Login) -> None:
     """A hop without a port is reached at 22, never at the target's port."""
     with network.enter("target"):
@@ -183,7 +180,6 @@ def test_port_of_hops(network: Network, sshd_factory: SshdFactory, login: Login)
     assert wrong.connections() == 0
 
 
-@pytest.mark.needs_root
 def test_target_out_of_reach(network: Network, sshd_factory: SshdFactory, login: Login) -> None:
     """A target that only the bastion reaches: directly an error, through the bastion a command."""
     with network.enter("target"):

@@ -85,7 +85,6 @@ def test_refusal_by_a_hidden_hop(sshd_factory: SshdFactory, login: Login) -> Non
     first.wait_for_log("^(Received disconnect|Disconnected from)")
 
 
-@pytest.mark.needs_root
 def test_name_known_to_the_bastion_only(
     sshd_factory: SshdFactory, login: Login, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -131,7 +130,6 @@ with hussh.Connection(host, int(port), user, private_key=key, proxy_jump=bastion
 """
 
 
-@pytest.mark.needs_root
 def test_no_resolver_is_asked(sshd_factory: SshdFactory, tmp_path: Path) -> None:
     """The system calls of a whole connect show no look at hosts files, no query of a server."""
     last = sshd_factory(name="inner")
@@ -165,7 +163,6 @@ def test_no_resolver_is_asked(sshd_factory: SshdFactory, tmp_path: Path) -> None
         assert sign not in text, sign
 
 
-@pytest.mark.needs_root
 def test_names_in_a_chain(sshd_factory: SshdFactory, login: Login) -> None:
     """Each name of a chain is resolved by the hop before it."""
     last = sshd_factory(name="last")

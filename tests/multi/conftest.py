@@ -5,6 +5,7 @@ A coroutine test with the fixture ``loop`` runs once per kind of event loop, as 
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,9 @@ __all__ = ["pytest_generate_tests", "pytest_pyfunc_call"]
 
 #: Loopback addresses of the one server (it takes 16); each is a host of its own to its clients.
 HOSTS = [f"127.0.0.{number}" for number in range(1, 17)]
+
+#: Tells commands of this process from those of another one, where all see each other.
+MINE = f"{os.getpid():08}"
 
 Multi = Callable[..., MultiConnection]
 

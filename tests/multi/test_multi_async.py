@@ -10,7 +10,7 @@ import pytest
 from hussh.aio import AsyncConnection
 from hussh.errors import ConnectionClosed
 from hussh.multi_conn import AsyncMultiConnection, HostResult, MultiConnection
-from tests.multi.conftest import HOSTS, Multi
+from tests.multi.conftest import HOSTS, MINE, Multi
 from tests.support.listeners import MuteListener
 from tests.support.sshd import Sshd
 
@@ -107,9 +107,9 @@ async def test_cancelling_stops_the_hosts(loop: str, multi: Multi) -> None:
     """A cancelled call ends at once, its commands are told to stop, and all stays usable."""
     async with multi(2) as connected:
         with anyio.move_on_after(0.3) as scope:
-            await connected.execute("exec sleep 62")
+            await connected.execute(f"exec sleep 62.{MINE}")
         assert scope.cancelled_caught
-        found = "while pgrep -f '^sleep 62' >/dev/null; do sleep 0.02; done; echo gone"
+        found = f"while pgrep -f '^sleep 62.{MINE}' >/dev/null; do sleep 0.02; done; echo gone"
         assert (await connected.execute(found, timeout=20)).values()[0].stdout == "gone\n"
 
 

@@ -46,7 +46,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.needs_root  # the bastion resolves the targets' names
 @pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None, reason="needs the package distributed"
 )

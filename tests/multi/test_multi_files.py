@@ -95,3 +95,17 @@ def test_what_is_no_data(data: object) -> None:
     """A number is not that many NULs."""
     with pytest.raises(TypeError, match="bytes-like"):
         EMPTY.sftp_write_data(data, "path")
+
+
+def test_homes(multi: Multi, many: Sshd, tmp_path: Path) -> None:
+    """Paths from ``~`` on are those of each host's user."""
+    bob = {"host": HOSTS[1], "username": many.bob.name, "key_path": many.bob.key.path}
+    with multi([HOSTS[0], bob]) as connected:
+        assert connected.sftp_write_data("text", "~/at-home").failed is None
+        assert (many.alice.files / "at-home").read_text() == "text"
+        assert (many.bob.files / "at-home").read_text() == "text"
+        assert [one.stdout for one in connected.sftp_read("~/at-home").values()] == ["text"] * 2
+        with connected.tail("~/at-home") as tail:
+            with (many.bob.files / "at-home").open("a") as file:
+                file.write("more")
+            assert tail.read() == {HOSTS[0]: "", HOSTS[1]: "more"}

@@ -17,7 +17,7 @@ import pytest
 from hussh.aio import AsyncConnection
 from hussh.errors import ConnectError
 from hussh.multi_conn import MultiConnection
-from tests.multi.conftest import HOSTS, Multi, runs
+from tests.multi.conftest import HOSTS, MINE, Multi, runs
 from tests.proxy.commands import NC
 from tests.support.limits import spare_descriptors
 from tests.support.processes import clean_environment
@@ -73,18 +73,20 @@ def test_collected_while_open(multi: Multi, many: Sshd) -> None:
 def test_a_generator_that_is_dropped(multi: Multi) -> None:
     """A stream that nobody reads any more stops its commands."""
     with multi(2) as connected:
-        stream = connected.stream({HOSTS[0]: runs("sleep 63"), HOSTS[1]: "exec sleep 63"})
+        stream = connected.stream(
+            {HOSTS[0]: runs(f"sleep 63.{MINE}"), HOSTS[1]: f"exec sleep 63.{MINE}"}
+        )
         next(stream)
         del stream
         gc.collect()
-        found = "while pgrep -f '^sleep 63' >/dev/null; do sleep 0.02; done; echo gone"
+        found = f"while pgrep -f '^sleep 63.{MINE}' >/dev/null; do sleep 0.02; done; echo gone"
         assert connected.execute(found, timeout=20).values()[0].stdout == "gone\n"
 
 
 def test_ctrl_c(multi: Multi) -> None:
     """KeyboardInterrupt comes out, commands that run are told to stop, and all stays usable."""
     with multi(2) as connected:
-        commands = {HOSTS[0]: runs("sleep 64"), HOSTS[1]: "exec sleep 64"}
+        commands = {HOSTS[0]: runs(f"sleep 64.{MINE}"), HOSTS[1]: f"exec sleep 64.{MINE}"}
         begun = threading.Event()
 
         def interrupt() -> None:
@@ -96,7 +98,7 @@ def test_ctrl_c(multi: Multi) -> None:
         with pytest.raises(KeyboardInterrupt):
             connected.execute_map(commands, on_result=lambda *_: begun.set())
         thread.join()
-        found = "while pgrep -f '^sleep 64' >/dev/null; do sleep 0.02; done; echo gone"
+        found = f"while pgrep -f '^sleep 64.{MINE}' >/dev/null; do sleep 0.02; done; echo gone"
         assert connected.execute(found, timeout=20).values()[0].stdout == "gone\n"
 
 

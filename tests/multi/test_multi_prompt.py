@@ -11,13 +11,13 @@ import pytest
 from hussh import PromptRequest
 from hussh.aio import AsyncConnection
 from hussh.multi_conn import AsyncMultiConnection
-from tests.multi.conftest import HOSTS, Multi, runs
+from tests.multi.conftest import HOSTS, MINE, Multi, runs
 from tests.support.sshd import Sshd
 
 #: One host finishes while another one's command runs, and the third asks.
-COMMANDS = {HOSTS[0]: "true", HOSTS[1]: runs("sleep 66"), HOSTS[2]: "exec sleep 66"}
+COMMANDS = {HOSTS[0]: "true", HOSTS[1]: runs(f"sleep 66.{MINE}"), HOSTS[2]: f"exec sleep 66.{MINE}"}
 KINDS = pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-GONE = "while pgrep -f '^sleep 66' >/dev/null; do sleep 0.02; done; echo gone"
+GONE = f"while pgrep -f '^sleep 66.{MINE}' >/dev/null; do sleep 0.02; done; echo gone"
 
 
 class Asked:

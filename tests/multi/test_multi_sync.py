@@ -26,7 +26,7 @@ from hussh.errors import (
     SFTPNotFoundError,
 )
 from hussh.multi_conn import HostResult, MultiConnection, MultiResult
-from tests.multi.conftest import HOSTS, Multi, runs
+from tests.multi.conftest import HOSTS, MINE, Multi, runs
 from tests.support.listeners import MuteListener
 from tests.support.sshd import Sshd
 
@@ -206,10 +206,13 @@ def test_an_exception_of_the_callback_stops_the_rest(multi: Multi) -> None:
         raise LookupError(host)
 
     with multi(2) as connected:
-        commands = {HOSTS[0]: f"{runs('sleep 61')}; echo quick", HOSTS[1]: "exec sleep 61"}
+        commands = {
+            HOSTS[0]: f"{runs(f'sleep 61.{MINE}')}; echo quick",
+            HOSTS[1]: f"exec sleep 61.{MINE}",
+        }
         with pytest.raises(LookupError, match=HOSTS[0]):
             connected.execute_map(commands, on_result=fail)
-        found = "while pgrep -f '^sleep 61' >/dev/null; do sleep 0.02; done; echo gone"
+        found = f"while pgrep -f '^sleep 61.{MINE}' >/dev/null; do sleep 0.02; done; echo gone"
         assert connected.execute(found, timeout=20).values()[0].stdout == "gone\n"
 
 

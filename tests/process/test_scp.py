@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -92,6 +93,41 @@ def test_hostile_name(tmp_path: Path) -> None:
         assert connection.scp_read("wanted", tmp_path / "deep") == "Ok"
     assert (tmp_path / "deep").read_bytes() == b"abc"
     assert not (tmp_path.parent.parent / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "is_there"),
+    [
+        (b"\x01scp: x: set mode: Operation not permitted\n", True),
+        (b"\x01scp: x: set times: Operation not permitted\n", True),
+        (b"\x01scp: x: No space left on device\n", False),
+        (b"\x02scp: x: set mode: protocol error\n", False),
+    ],
+)
+def test_a_mode_that_is_refused(
+    said: bytes, is_there: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file whose data is there is stored, and the logger tells of its mode; others are not."""
+
+    def execute(channel, command):  # type: ignore[no-untyped-def]
+        channel.send_data(b"\0")
+        channel.read()
+        channel.send_data(b"\0")
+        while not channel.read().endswith(b"\0"):
+            pass
+        channel.send_data(said)
+        channel.finish(1)
+
+    with (
+        HostileServer(polite(execute=execute)) as server,
+        Connection(
+            *server.address, "u", "p", host_key_policy="ignore", timeout=20_000
+        ) as connection,
+        caplog.at_level("WARNING", "hussh"),
+        contextlib.nullcontext() if is_there else pytest.raises(OSError, match=r"space|mode"),
+    ):
+        connection.scp_write_data("abc", "x")
+    assert [r.name for r in caplog.records if "set " in r.getMessage()] == ["hussh.sftp"] * is_there
 
 
 def test_local_file_survives_a_missing_source(

@@ -1,4 +1,4 @@
-"""Other servers than OpenSSH, in the private mount namespace of one of our sshds (root only)."""
+"""Other servers than OpenSSH, with the accounts of one of our sshds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.accounts import IS_ROOT, NEEDS_ROOT
 from tests.support.sshd import Sshd
 from tests.support.watch import wait_for_text
 
@@ -26,9 +25,7 @@ def program(name: str) -> str:
 
 @pytest.fixture
 def surroundings(sshd_factory: Callable[..., Sshd]) -> Sshd:
-    """Start an sshd whose namespace has the accounts; let alice's key in where others look."""
-    if not IS_ROOT:
-        pytest.skip(NEEDS_ROOT)
+    """Start an sshd that has the accounts; let alice's key in where other servers look."""
     server = sshd_factory()
     folder = server.alice.files / ".ssh"
     folder.mkdir(mode=0o700)
@@ -43,7 +40,7 @@ def surroundings(sshd_factory: Callable[..., Sshd]) -> Sshd:
 
 def inside(server: Sshd, *command: str) -> list[str]:
     """Return the command that runs another where the server's accounts are."""
-    return ["nsenter", f"--mount=/proc/{server._pid}/ns/mnt", "--", *command]
+    return server.inside(*command)
 
 
 @pytest.fixture

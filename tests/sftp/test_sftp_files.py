@@ -82,13 +82,12 @@ def test_names_of_any_bytes(conn: Connection, sftp: SFTP, files: Path) -> None:
         sftp.remove("sftp/" + text)
 
 
-@pytest.mark.needs_root
 def test_errors_are_those_of_os(sftp: SFTP, files: Path, target: Sshd) -> None:
     """Each failure has the class and the errno that os would have raised, and names the path."""
     (files / "dir").mkdir()
     (files / "dir" / "full").touch()
-    (files / "file").touch()
-    (files / "closed").mkdir(mode=0o700)
+    (files / "file").touch(mode=0o444)
+    (files / "closed").mkdir(mode=0)
     own(target, files / "dir")
     cases: list[tuple[type[OSError], int, Callable[[], object], str]] = [
         (FileNotFoundError, errno.ENOENT, lambda: sftp.stat("sftp/none"), "sftp/none"),

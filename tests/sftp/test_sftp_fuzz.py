@@ -23,6 +23,7 @@ from hussh._protocol.core import Op
 from hussh._protocol.sftp_get_tree import get_tree
 from hussh._protocol.sftp_local import MemorySink, MemorySource
 from hussh._protocol.sftp_machine import LONGEST, STAGE, Machine
+from hussh._protocol.sftp_makedirs import make_directories
 from hussh._protocol.sftp_stream import Stream
 from hussh._protocol.sftp_transfer import Way, download, upload
 from hussh._protocol.sftp_tree import TreeOptions
@@ -69,7 +70,7 @@ OPERATIONS: dict[str, Callable[[Bench], Op[Any]]] = {
     "realpath": lambda bench: ops.real_path(bench.sftp, b"d"),
     "statvfs": lambda bench: ops.statvfs(bench.sftp, b"d"),
     "rename": lambda bench: ops.rename(bench.sftp, b"f", b"g"),
-    "makedirs": lambda bench: ops.make_directories(bench.sftp, b"a/b/c", 0o777, False),
+    "makedirs": lambda bench: make_directories(bench.sftp, b"a/b/c", 0o777, False),
 }
 
 

@@ -85,14 +85,14 @@ def test_upload(tmp_path: Path, there: bytes | None, start: int) -> None:
     truncated: list[int] = []
     reply = server.reply
 
-    def setting(kind: int, body: bytes) -> bytes:
-        if kind == wire.FSETSTAT:
-            handle, _ = wire.take_string(body, 4)
-            truncated.append(len(server.files[server.handles[handle]]))
-            server.files[server.handles[handle]].clear()
+    def opening(kind: int, body: bytes) -> bytes:
+        if kind == wire.OPEN:
+            name, at = wire.take_string(body, 4)
+            if int.from_bytes(body[at : at + 4], "big") & wire.FXF_TRUNC:
+                truncated.append(len(server.files[name]))
         return reply(kind, body)
 
-    server.reply = setting  # type: ignore[method-assign]
+    server.reply = opening  # type: ignore[method-assign]
     (tmp_path / "file").write_bytes(DATA)
     bench = Bench(server)
     path = os.fsencode(tmp_path / "file")

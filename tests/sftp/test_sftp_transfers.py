@@ -144,12 +144,11 @@ def test_a_full_local_disk(conn: Connection, huge: Path) -> None:
     assert isinstance(error.__cause__, OSError)
 
 
-@pytest.mark.needs_root
 def test_what_cannot_be_opened(conn: Connection, target: Sshd, tmp_path: Path) -> None:
     """Missing files, directories in place of files and closed folders name both ends."""
     home = target.alice.files
     (home / "folder").mkdir(exist_ok=True)
-    (home / "closed").mkdir(mode=0o755, exist_ok=True)
+    (home / "closed").mkdir(mode=0o555, exist_ok=True)
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("x")
     conn.sftp_write_data("x", "file")

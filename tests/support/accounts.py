@@ -1,9 +1,9 @@
 """Accounts that exist for one test server only: passwd, shadow, group, PAM stacks, homes.
 
 For ``tests/support/sshd.py``; tests see ``Account`` objects. Writes generated files into the
-server's own directory; the server shadows the machine's files with them in its mount namespace.
-Without root there are no accounts to make: every account is then the user who runs the tests, and
-passwords do not exist.
+server's own directory. With namespaces the server sees them in place of the machine's; without,
+``preload.py`` shows them to the server. Root's servers have a uid for each account; else all
+accounts have the uid of the user who runs the tests.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import ctypes.util
 import grp
 import os
 import pwd
+import re
 import secrets
 import shutil
 import subprocess
@@ -21,24 +22,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from .keys import Key
 
 
-def _is_able_root() -> bool:
+def _find_obstacle() -> str:
     # Root of a container often lacks the right to make namespaces.
+    if os.geteuid() != 0:
+        return "not root"
     command = ["unshare", "--mount", "--pid", "--fork", "--", "mount", "-t", "tmpfs", "x", "/run"]
-    return os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
+    done = subprocess.run(command, capture_output=True, text=True)
+    return "" if done.returncode == 0 else done.stderr.strip() or "unshare failed"
 
 
+#: Why servers get no namespaces of their own; empty where they do.
+OBSTACLE = _find_obstacle()
+_NO_ROOT = os.geteuid() != 0
 #: Whether we are root, and root may do what the servers need: mount, in namespaces of their own.
-IS_ROOT = _is_able_root()
-NEEDS_ROOT = (
-    "needs root that may make namespaces: accounts with passwords live in one of the server's own"
-)
+IS_ROOT = not OBSTACLE
+NEEDS_ROOT = f"needs namespaces of the server's own: {OBSTACLE}"
 SERVER_HOME = "/run/home"  # inside the server's mount namespace
-OTP_DIRECTORY = "/run/config/otp"
+SERVER_CONFIG = "/run/config"
 _FIRST_UID = 61_100
 
 # What /etc/pam.d/sshd says, by name. `nodelay`: a wrong password costs no two seconds.
@@ -50,7 +53,7 @@ PAM_STACKS = {
     "password+otp": (
         "auth requisite pam_unix.so nodelay\n"
         "auth [default=ignore] pam_ftp.so\n"
-        "auth required pam_exec.so quiet expose_authtok /run/config/check-otp\n"
+        f"auth required pam_exec.so quiet expose_authtok {SERVER_CONFIG}/check-otp\n"
     ),
     # A text without a prompt, then one prompt.
     "text+password": (
@@ -62,7 +65,16 @@ PAM_STACKS = {
 _PAM_REST = (
     "account required pam_unix.so\nsession required pam_permit.so\npassword required pam_deny.so\n"
 )
-_CHECK_OTP = f'#!/bin/sh\nexec test "$(tr -d \'\\0\')" = "$(cat {OTP_DIRECTORY}/"$PAM_USER")"\n'
+# pam_unix has a helper read the shadow file, on Debian 13 for root, too, and that one reads the
+# machine's. These do the same for a server that sees its accounts by preload.py.
+_PAM_BY_PRELOAD = (
+    ("auth", f"pam_exec.so quiet expose_authtok {SERVER_CONFIG}/check-password"),
+    ("account", "pam_permit.so"),
+)
+_CHECK = """#!/bin/sh
+# Compare the answer with the account's in the folder $0.answers.
+IFS= read -r expected <"$0.answers/$PAM_USER" && exec test "$(tr -d '\\0')" = "$expected"
+"""
 
 
 @dataclass(frozen=True)
@@ -84,16 +96,12 @@ class Account:
 
     @property
     def password(self) -> str:
-        """The login password; skips the test where accounts cannot be made."""
-        if not IS_ROOT:
-            pytest.skip(NEEDS_ROOT)
+        """The login password."""
         return self._password
 
     @property
     def otp(self) -> str:
         """The second answer that the stack ``password+otp`` asks for."""
-        if not IS_ROOT:
-            pytest.skip(NEEDS_ROOT)
         return self._otp
 
     def path(self, name: str) -> str:
@@ -107,23 +115,26 @@ class Account:
         folder.mkdir()
         os.chown(folder, self.uid, self.gid)
         yield folder
+        for closed, names, _ in os.walk(folder):
+            for name in names:
+                if not (Path(closed) / name).is_symlink():
+                    (Path(closed) / name).chmod(0o700)
         shutil.rmtree(folder)
 
 
 def make_accounts(names: tuple[str, ...], homes: Path, key_of: dict[str, Key]) -> list[Account]:
     """Make one account per name with a fresh password and an empty home in ``homes``."""
-    me = pwd.getpwuid(os.getuid())
     accounts = []
     for number, name in enumerate(names):
         files = homes / name
         files.mkdir(mode=0o700)
-        uid, gid = (me.pw_uid, me.pw_gid)
-        if IS_ROOT and name != "root":
+        uid, gid = os.getuid(), os.getgid()
+        if not _NO_ROOT and name != "root":
             uid = gid = _FIRST_UID + number
             os.chown(files, uid, gid)
         accounts.append(
             Account(
-                name=name if IS_ROOT else me.pw_name,
+                name=name,
                 uid=uid,
                 gid=gid,
                 key=key_of[name],
@@ -149,6 +160,9 @@ def write_shadow_files(
         f"{e.pw_name}:x:{e.pw_uid}:{e.pw_gid}:::/usr/sbin/nologin" for e in system
     ]  # sshd: its unprivileged half
     group = [f"{e.gr_name}:x:{e.gr_gid}:" for e in grp.getgrall() if e.gr_gid < 1000]
+    if _NO_ROOT:
+        # sshd would give terminals to this group, as only root can.
+        group = [line for line in group if not line.startswith("tty:")]
     shadow = [f"{e.pw_name}:*:19000:0:99999:7:::" for e in system]
     for account in accounts:
         passwd.append(f"{account.name}:x:{account.uid}:{account.gid}::{account.home}:/bin/sh")
@@ -157,7 +171,12 @@ def write_shadow_files(
             group.append(f"{account.name}:x:{account.gid}:")
     names = ["127.0.0.1 localhost", "::1 localhost"]
     names += [f"{address} {name}" for name, address in hosts.items()]
-    stack = PAM_STACKS.get(pam or "deny", pam or "")
+    stack = PAM_STACKS.get(pam or "deny", pam or "").rstrip("\n") + "\n" + _PAM_REST
+    if not IS_ROOT:
+        for kind, module in _PAM_BY_PRELOAD:
+            stack = re.sub(rf"^({kind}\s+\S+\s+)pam_unix\.so.*$", rf"\1{module}", stack, flags=re.M)
+        # pam_exec has no opinion of setcred(3), and one module must have one.
+        stack = stack.replace(SERVER_CONFIG, str(directory)) + "auth optional pam_permit.so\n"
     texts = {
         "passwd": passwd,
         "group": group,
@@ -165,7 +184,7 @@ def write_shadow_files(
         "hosts": names,
         # No other source: a lookup must neither leave the machine nor find its real users.
         "nsswitch.conf": [f"{what}: files" for what in ("passwd", "group", "shadow", "hosts")],
-        "pam.d/sshd": [stack.rstrip("\n"), _PAM_REST.rstrip("\n")],
+        "pam.d/sshd": [stack.rstrip("\n")],
     }
     (directory / "etc").mkdir()
     for name, lines in texts.items():
@@ -174,13 +193,20 @@ def write_shadow_files(
         file.parent.chmod(0o755)
         file.write_text("\n".join(lines) + "\n")
         file.chmod(0o640 if name == "shadow" else 0o644)
-    otp = directory / "otp"
-    otp.mkdir(mode=0o700)
-    for account in accounts:
-        (otp / account.name).write_text(account.otp)
-    check = directory / "check-otp"
-    check.write_text(_CHECK_OTP)
-    check.chmod(0o755)
+    (directory / "etc/empty").mkdir(mode=0o755)
+    _write_check(
+        directory / "check-password", {account.name: account.password for account in accounts}
+    )
+    _write_check(directory / "check-otp", {account.name: account.otp for account in accounts})
+
+
+def _write_check(program: Path, answers: dict[str, str]) -> None:
+    program.write_text(_CHECK)
+    program.chmod(0o755)
+    folder = program.with_name(f"{program.name}.answers")
+    folder.mkdir(mode=0o700)
+    for name, answer in answers.items():
+        (folder / name).write_text(f"{answer}\n")
 
 
 def _crypt(password: str) -> str:

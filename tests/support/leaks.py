@@ -1,4 +1,4 @@
-"""Finding what a test left behind: processes, descriptors, threads.
+"""Finding what a test left behind: processes, descriptors, threads, files outside its folder.
 
 For ``tests/conftest.py`` (a hook around every test) and fixtures of a wider scope than one test,
 which start what shall outlive the test inside ``spared()``. Never ends a leftover before it is
@@ -17,11 +17,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from .outside import names_in
 from .processes import children_of, kill_all, read_process, wait_gone
 
 MARK = "HUSSH_TEST_MARK"
@@ -115,8 +116,13 @@ def take() -> Snapshot:
 class Watch:
     """One test's account: made before its fixtures, settled after they are gone."""
 
-    def __init__(self, name: str) -> None:
-        """Note what exists, and mark what will be started from now on."""
+    def __init__(self, name: str, folders: Sequence[Path] = ()) -> None:
+        """Note what exists, and mark what will be started from now on.
+
+        In ``folders`` the test may make nothing.
+        """
+        self._folders = folders
+        self._names = names_in(folders)
         self._mark = f"{os.getpid()}-{time.monotonic_ns()}-{name}"
         self._outer = os.environ.get(MARK)
         os.environ[MARK] = self._mark
@@ -144,6 +150,8 @@ class Watch:
         for pid in left.children:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+        for path in sorted(names_in(self._folders) - self._names):
+            lines.append(f"file outside the test's own folder: {path}")
         return lines
 
     def _left(self) -> Snapshot:

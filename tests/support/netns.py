@@ -116,7 +116,7 @@ def _keeper() -> subprocess.Popen[bytes]:
     assert keeper.stdout is not None
     if keeper.stdout.readline() != b"up\n":
         error = keeper.communicate()[1].decode(errors="replace")
-        raise OSError(f"no network namespace: {error.strip()}")
+        raise OSError(error.strip())
     return keeper
 
 

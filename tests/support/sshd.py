@@ -7,30 +7,29 @@ How it works. As root, ``unshare`` gives each server a mount namespace, in which
 (passwd, shadow, PAM stack, hosts …) are bind-mounted over the machine's, and a pid namespace, of
 which sshd is process 1: ending that process makes the kernel end everything that any session ever
 started, orphans included. Everything the server reads lies under its private /run, because the
-tests' own directories are closed to the accounts. Without root, and where root may not make
-namespaces, sshd runs as the user who runs the tests, with keys only, and its descendants are ended
-one by one.
+tests' own directories are closed to the accounts. Where root may not make namespaces, and for other
+users, ``preload.py`` shows sshd the generated files and makes it adopt all orphans, and its
+descendants are ended one by one.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from . import sshd_log
+from . import preload, sshd_log
 from .accounts import IS_ROOT, Account, make_accounts, write_shadow_files
 from .fido import FidoKey
 from .keys import Key, Keys
 from .processes import (
     Process,
-    all_processes,
     children_of,
     clean_environment,
     descendants_of,
@@ -94,8 +93,8 @@ exec "$sshd" -D -e -f "$config"
 class Sshd:
     """One sshd on a loopback address; started by ``start()`` or by entering it.
 
-    ``alice`` and ``bob`` (and ``root``, where the tests run as root) can log in with their own
-    ``Account.key`` and, as root, with ``Account.password``.
+    ``alice`` and ``bob`` (and ``root``, where the server has namespaces) can log in with their own
+    ``Account.key`` and ``Account.password``.
     """
 
     def __init__(
@@ -129,6 +128,9 @@ class Sshd:
         self._daemon: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
         self._lasting: set[int] = set()  # sessions that settle() stopped waiting for
+        if not IS_ROOT and os.geteuid() == 0:
+            directory = Path(tempfile.mkdtemp(prefix="sshd-", dir=preload.open_folder()))
+            directory.chmod(0o755)
         self._directory = directory
         self._config = directory / "config"
         for part in ("config", "home", "run"):
@@ -141,8 +143,7 @@ class Sshd:
         user_keys = {user: keys.get("ed25519", name=user) for user in names}
         made = make_accounts(names, directory / "home", user_keys)
         self.accounts: dict[str, Account] = dict(zip(names, made, strict=True))
-        if IS_ROOT:
-            write_shadow_files(self._config, made, pam=pam, hosts=dict(hosts or {}))
+        write_shadow_files(self._config, made, pam=pam, hosts=dict(hosts or {}))
         (self._config / "authorized_keys").mkdir()
         for account in made:
             self.authorize(account, account.key)
@@ -170,7 +171,7 @@ class Sshd:
 
     @property
     def bob(self) -> Account:
-        """A second account; without root it is the same user as ``alice``."""
+        """A second account; without namespaces it has the uid of ``alice``."""
         return self.accounts["bob"]
 
     @property
@@ -236,9 +237,11 @@ class Sshd:
             if daemon.poll() is None and self._pid is None:
                 daemon.kill()  # still on its way to sshd
         else:
-            members = [process.pid for process in self.processes()]
-            kill_all([daemon.pid, *members])
-            wait_gone(members, START_TIMEOUT)
+            # It adopts what loses its parent, so it comes last.
+            while members := [process.pid for process in self.processes()]:
+                kill_all(members)
+                wait_gone(members, START_TIMEOUT)
+            kill_all([daemon.pid])
         daemon.wait(START_TIMEOUT)
         self._pid = None
         self._lasting.clear()
@@ -271,12 +274,7 @@ class Sshd:
         if self._pid is None:
             return []
         if not IS_ROOT:
-            found = {process.pid: process for process in descendants_of(self._pid)}
-            mark = f"SERVER_ID={self._directory}".encode()
-            for process in all_processes():
-                if _environment_has(process.pid, mark):
-                    found[process.pid] = process
-            return list(found.values())
+            return [process for process in descendants_of(self._pid) if process.state != "Z"]
         return self._namespace()
 
     def _namespace(self) -> list[Process]:
@@ -341,11 +339,16 @@ class Sshd:
 
     # -- inside --------------------------------------------------------------------------------
 
+    def inside(self, *command: str) -> list[str]:
+        """Return the command that runs another where the accounts of this running server are."""
+        if IS_ROOT:
+            return ["nsenter", f"--mount=/proc/{self._pid}/ns/mnt", "--", *command]
+        return preload.with_accounts(self._config / "etc", *command)
+
     def _seen(self, path: Path) -> str:
         return f"/run/config/{path.name}" if IS_ROOT else str(path)
 
     def _defaults(self) -> dict[str, str | int | Sequence[str | int]]:
-        passwords = "yes" if IS_ROOT else "no"
         options: dict[str, str | int | Sequence[str | int]] = {
             "LogLevel": "DEBUG1",
             "PidFile": "none",
@@ -354,14 +357,13 @@ class Sshd:
             "PrintMotd": "no",
             "PrintLastLog": "no",
             "PermitRootLogin": "yes",
-            "UsePAM": "yes" if IS_ROOT and self._pam is not None else "no",
-            "PasswordAuthentication": passwords,
-            "KbdInteractiveAuthentication": passwords if self._pam is not None else "no",
+            "UsePAM": "yes" if self._pam is not None else "no",
+            "PasswordAuthentication": "yes",
+            "KbdInteractiveAuthentication": "yes" if self._pam is not None else "no",
             "AuthorizedKeysFile": self._seen(self._config / "authorized_keys") + "/%u",
             "HostKey": [self._seen(key.path) for key in self.host_keys.values()],
             "Subsystem": "sftp internal-sftp",
-            # The second tells which orphans are ours, where there is no namespace to tell.
-            "SetEnv": f"SERVER_NAME={self.name} SERVER_ID={self._directory}",
+            "SetEnv": f"SERVER_NAME={self.name}",
             # The tests of these limits set them; all others must never meet them.
             "MaxStartups": "1000",
         }
@@ -386,8 +388,9 @@ class Sshd:
         # However the tests end, their servers end with them.
         command = ["setpriv", "--pdeathsig", "KILL", "--"]
         if not IS_ROOT:
-            _make_separation_directory()
-            command += [_sshd_path(), "-D", "-e", "-f", config]
+            command += preload.with_accounts(
+                self._config / "etc", _sshd_path(), "-D", "-e", "-f", config
+            )
         else:
             # fmt: off
             command += [
@@ -414,13 +417,6 @@ class Sshd:
         self._pid = children_of(self._daemon.pid)[0].pid if IS_ROOT else self._daemon.pid
 
 
-def _environment_has(pid: int, entry: bytes) -> bool:
-    try:
-        return entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
-
-
 @cache
 def openssh_version() -> tuple[int, int]:
     """Return major and minor version of the OpenSSH on this machine."""
@@ -439,15 +435,6 @@ def _sshd_path() -> str:
     if path is None:
         raise FileNotFoundError("no sshd: install openssh-server")
     return path
-
-
-@cache
-def _make_separation_directory() -> None:
-    # Root's sshd insists on it, and on machines where none was ever started it is missing.
-    path = Path("/run/sshd")
-    if os.geteuid() == 0 and not path.exists():
-        path.mkdir(mode=0o755)
-        atexit.register(path.rmdir)
 
 
 def _free_port(address: str) -> int:

@@ -15,7 +15,14 @@ import pytest
 from hussh import SSHResult
 from hussh.errors import ConnectTimeout
 from tests.conformance.apis import Api, Session
-from tests.support.hostile import Conn, HostileServer, Interactive, Password, Round, polite
+from tests.support.hostile import (
+    Conn,
+    HostileServer,
+    Interactive,
+    PublicKey,
+    Round,
+    polite,
+)
 from tests.support.hostile_catalogue import until
 from tests.support.listeners import FullBacklog, MuteListener
 from tests.support.sshd import Sshd
@@ -107,7 +114,8 @@ async def test_a_prompt_that_is_answered_too_late(late: LateConnect) -> None:
 
 async def test_an_agent_that_hangs(late: LateConnect, tmp_path: Path) -> None:
     """An ssh-agent that takes the question and never answers costs no more than the limit."""
-    with socket.socket(socket.AF_UNIX) as listener, HostileServer(polite(Password("x"))) as server:
+    takes_keys = polite(PublicKey(set()))  # else the agent is not asked
+    with socket.socket(socket.AF_UNIX) as listener, HostileServer(takes_keys) as server:
         listener.bind(str(tmp_path / "agent"))
         listener.listen(1)
         path = tmp_path / "agent"

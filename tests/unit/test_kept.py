@@ -82,8 +82,11 @@ def test_known_hosts_are_parsed_once(
     known = first.load()
     assert first.at_hand() is None, "written just now: it may change without a trace"
     age()
+    asked = time.monotonic()
     assert known_hosts_file([str(file)]).load() is known
-    assert known_hosts_file((file,)).at_hand() is known
+    assert known_hosts_file((file,)).at_hand(asked) is known
+    assert first.at_hand() is None, "it touches no file, and nobody has looked since"
+    assert first.at_hand(time.monotonic()) is None
     assert parsed == ["hosts"]
 
 
@@ -101,7 +104,8 @@ def test_known_hosts_change(
         assert [entry.key_blob for entry in files.load().lookup("a")] == [key.blob]
         if trusted:
             age()
-            assert files.load() is files.at_hand()
+            asked = time.monotonic()
+            assert files.load() is files.at_hand(asked)
     other = tmp_path / "other"
     other.write_bytes(line("a", two))
     os.replace(other, file)
@@ -165,17 +169,23 @@ def test_key_is_decrypted_once(
     path.write_bytes(key.path.read_bytes())
     age()
     file = KeyFile.of(path, "open sesame")
+    at_hand = file.from_now_on()
+    assert at_hand() is None
     credential = file.load()
     assert credential.was_encrypted
     assert credential.key.public.blob == key.blob
-    assert KeyFile.of(path, "open sesame").at_hand() is credential
+    assert at_hand() is credential
+    asked = time.monotonic()
+    KeyFile.look_again(path, "open sesame")
+    assert KeyFile.of(path, "open sesame").at_hand(asked) is credential
+    KeyFile.look_again(path, "never loaded")
     assert len(parsed) == 2  # without the passphrase, and with it
     with pytest.raises(WrongPassphrase):
         KeyFile.of(path, "other").load()
     with pytest.raises(PassphraseRequired):
         KeyFile.of(path, None).load()
     assert "sesame" not in repr(file)
-    del file, credential
+    del file, credential, at_hand
     gc.collect()
     assert not [entry for entry in kept._key_files if entry[1] == str(path)]
 
@@ -189,9 +199,12 @@ def test_key_change(tmp_path: Path, keys: Keys, age: Callable[[], None]) -> None
         write(path, key.path.read_bytes())
         assert file.load().key.public.blob == key.blob
         age()
-        assert file.load() is file.at_hand()
+        at_hand = file.from_now_on()
+        assert file.load() is at_hand()
     path.unlink()
-    assert file.at_hand() is None
+    asked = time.monotonic()
+    KeyFile.look_again(path, None)
+    assert file.at_hand(asked) is None
     with pytest.raises(KeyUnreadable, match="does not exist"):
         file.load()
 
@@ -203,7 +216,7 @@ def test_errors_are_everybodys_own(tmp_path: Path, age: Callable[[], None]) -> N
     age()
     file = KeyFile.of(path, None)
     errors: list[HusshError] = []
-    for call in (file.load, file.load, file.at_hand):
+    for call in (file.load, file.load, file.from_now_on()):
         with pytest.raises(KeyUnreadable) as caught:
             call()
         errors.append(caught.value.at(f"u@h{len(errors)}:22", 0, "auth"))

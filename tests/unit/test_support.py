@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import leaks
+from hussh import Connection
+from tests.support import leaks, outside
 from tests.support.accounts import IS_ROOT
 from tests.support.agent import SshAgent
 from tests.support.client import SshProgram
@@ -56,7 +59,6 @@ def test_refused_key_is_logged_as_failed(target: Sshd, keys: Keys, ssh: SshProgr
     assert ssh.run(target, target.bob, key=stranger).status == 0
 
 
-@needs_root
 @pytest.mark.parametrize("pam", ["password", None])
 def test_login_with_password(pam: str | None, sshd_factory: SshdFactory, ssh: SshProgram) -> None:
     """A right password logs in, through PAM or without it; a wrong one does not."""
@@ -71,7 +73,6 @@ def test_login_with_password(pam: str | None, sshd_factory: SshdFactory, ssh: Ss
     assert outcomes == ["accepted", "failed"]
 
 
-@needs_root
 def test_keyboard_interactive_in_two_rounds(sshd_factory: SshdFactory, ssh: SshProgram) -> None:
     """The stack password+otp asks twice, wants both answers, and serves no plain password."""
     server = sshd_factory(pam="password+otp", options={"PasswordAuthentication": "no"})
@@ -86,7 +87,6 @@ def test_keyboard_interactive_in_two_rounds(sshd_factory: SshdFactory, ssh: SshP
     assert ssh.run(server, alice, methods="password", answers=[alice.password]).status == 255
 
 
-@needs_root
 def test_keyboard_interactive_with_a_text(sshd_factory: SshdFactory, ssh: SshProgram) -> None:
     """A stack of the test's choice greets before it asks."""
     server = sshd_factory(pam="text+password")
@@ -97,7 +97,6 @@ def test_keyboard_interactive_with_a_text(sshd_factory: SshdFactory, ssh: SshPro
     assert "Hello alice" in ran.stderr + ran.prompts[0]
 
 
-@needs_root
 def test_partial_success_is_logged(sshd_factory: SshdFactory, ssh: SshProgram) -> None:
     """With two required methods the log tells of a partial success, then of the login."""
     server = sshd_factory(options={"AuthenticationMethods": "publickey,keyboard-interactive"})
@@ -148,7 +147,6 @@ def test_files_of_etc_may_be_replaced(tmp_path: Path, keys: Keys, ssh: SshProgra
         thread.submit(scenario).result()
 
 
-@needs_root
 def test_names_that_only_the_server_knows(
     sshd_factory: SshdFactory, target: Sshd, ssh: SshProgram
 ) -> None:
@@ -161,6 +159,23 @@ def test_names_that_only_the_server_knows(
     assert [forward.target for forward in gate.forwards()] == [("inner.invalid", target.port)]
     with pytest.raises(socket.gaierror):
         socket.getaddrinfo("inner.invalid", target.port)
+
+
+def test_sessions_start_in_a_home_of_the_server(target: Sshd, ssh: SshProgram) -> None:
+    """Commands, terminals and SFTP start in the account's home, and that is the server's own."""
+    alice = target.alice
+    assert not any(alice.files.is_relative_to(folder) for folder in outside.WATCHED)
+    records = [Path("/var/log/wtmp"), Path("/var/log/lastlog"), Path("/run/utmp")]
+    before = [path.read_bytes().count(b"alice") for path in records if path.exists()]
+    for options in ([], ["RequestTTY=force"]):
+        ran = ssh.run(target, alice, "pwd; echo ~", key=alice.key, options=options)
+        assert ran.stdout.split() == [alice.home] * 2, ran.stderr
+    with Connection(
+        target.host, target.port, alice.name, private_key=alice.key.path, host_key_policy="ignore"
+    ) as connection:
+        assert connection.sftp.realpath() == alice.home
+    # Nor is the machine told of logins.
+    assert before == [path.read_bytes().count(b"alice") for path in records if path.exists()]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1"])
@@ -226,7 +241,6 @@ def test_two_servers_are_two_worlds(bastion: Sshd, target: Sshd) -> None:
         assert bastion.alice.password not in repr(bastion.alice)
 
 
-@needs_root
 def test_only_the_bastion_reaches_the_target(
     network: Network, sshd_factory: SshdFactory, ssh: SshProgram
 ) -> None:
@@ -523,6 +537,23 @@ def test_leak_of_an_orphan_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"pid {orphan}" in line
     assert "sleep 987" in line
     assert wait_gone([orphan], 20.0) == []
+
+
+def test_file_outside_the_folder_is_seen(tmp_path: Path) -> None:
+    """A file that is made where none may be is reported; hidden ones and older ones are not."""
+    (tmp_path / "older").touch()
+    watch = leaks.Watch("inner", [tmp_path, tmp_path / "missing"])
+    (tmp_path / "copy").touch()
+    (tmp_path / ".history").touch()
+    assert watch.settle() == [f"file outside the test's own folder: {tmp_path / 'copy'}"]
+
+
+def test_home_and_working_copy_are_watched(tmp_path: Path, home: Path) -> None:
+    """The folders in which no test may make a file are real ones, and none of this test's."""
+    real = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert {real, real / ".ssh", Path(__file__).parents[2]} <= set(outside.WATCHED)
+    assert not any(folder.is_relative_to(tmp_path) for folder in outside.WATCHED)
+    assert Path(tempfile.gettempdir()).is_relative_to(tmp_path.parent)
 
 
 def test_spared_things_outlive_the_test() -> None:

@@ -1,0 +1,44 @@
+"""`TransferResult`: what became of the transfer of a directory; pure data.
+
+The directory methods of `_api` return it; it can be pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from .sftp import FailedPath
+
+__all__ = ["TransferResult"]
+
+
+class TransferResult(tuple[list[str], list[str]]):
+    """A pair ``(transferred, failed)`` that also knows what went less well than asked for.
+
+    Attributes:
+        transferred: source paths of the files and links that were copied.
+        failed: source paths of what was not copied; each is a str whose `error` says why.
+        warnings: sentences about what was copied but is not in every way as asked for, such
+            as permissions that the receiving end refused to set.
+    """
+
+    warnings: tuple[str, ...]
+
+    def __new__(
+        cls, transferred: list[str], failed: list[str], warnings: Iterable[str] = ()
+    ) -> TransferResult:
+        made = super().__new__(cls, (transferred, failed))
+        made.warnings = tuple(warnings)
+        return made
+
+    @property
+    def transferred(self) -> list[str]:
+        return self[0]
+
+    @property
+    def failed(self) -> list[FailedPath]:
+        return cast("list[FailedPath]", self[1])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self, self.warnings)
