@@ -65,6 +65,6 @@ class Peer:
             "host_key_policy": "ignore", "agent": False, "timeout": TIMEOUT, **self.algorithms
         }  # fmt: skip
 
-    def with_target(self, target: Peer) -> Peer:
+    def with_target(self, target: Peer | None) -> Peer:
         """Return the same peer with a target for its forwards."""
         return dataclasses.replace(self, target=target)

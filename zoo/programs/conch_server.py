@@ -29,7 +29,10 @@ class Avatar(avatar.ConchUser):
     def __init__(self) -> None:
         super().__init__()
         self.channelLookup.update(
-            {b"session": session.SSHSession, b"direct-tcpip": forwarding.openConnectForwardingClient}
+            {
+                b"session": session.SSHSession,
+                b"direct-tcpip": forwarding.openConnectForwardingClient,
+            }
         )
         self.subsystemLookup[b"sftp"] = filetransfer.FileTransferServer
 
@@ -80,9 +83,7 @@ class Session:
 
 
 components.registerAdapter(Session, Avatar, interfaces.ISession)
-components.registerAdapter(
-    unix.SFTPServerForUnixConchUser, Avatar, filetransfer.ISFTPServer
-)
+components.registerAdapter(unix.SFTPServerForUnixConchUser, Avatar, filetransfer.ISFTPServer)
 
 
 @implementer(portal.IRealm)

@@ -63,7 +63,7 @@ class Conch(PythonProgram):
     """Twisted Conch, with its own Unix SFTP server."""
 
     name = "Twisted Conch"
-    faults = {
+    faults: ClassVar = {
         "Unicode names": "its Unix SFTP server takes ASCII names only (UnicodeDecodeError in "
         "twisted.conch.unix, answered with FAILURE)",
     }
@@ -127,11 +127,11 @@ class Erlang(Program):
     """Erlang's ssh application with ssh_sftpd."""
 
     name = "Erlang ssh"
-    none = {
+    none: ClassVar = {
         "a command": "its commands are Erlang functions: one stream, no exit status",
         "5 MiB of stdin": "its commands are Erlang functions: no stdin",
     }
-    faults = {
+    faults: ClassVar = {
         "Unicode names": "listing a name beyond Latin-1 ends its SFTP session; OpenSSH's sftp loses "
         "its connection by the same `ls`",
     }

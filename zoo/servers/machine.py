@@ -50,8 +50,8 @@ class Dropbear(Server):
     """dropbear, with OpenSSH's sftp-server where Debian puts it."""
 
     name = "dropbear"
-    faults = {
-        "20 commands at once": "its process ends with \"Failed assertion (common-channel.c:705): "
+    faults: ClassVar = {
+        "20 commands at once": 'its process ends with "Failed assertion (common-channel.c:705): '
         "`!channel->sent_close'\" when several commands end at the same moment; 20 commands at "
         "once through one connection of OpenSSH's client (ControlMaster) end it in the same way",
     }
@@ -75,11 +75,11 @@ class TinySSH(Server):
     """tinysshd, started for each connection as inetd would."""
 
     name = "tinyssh"
-    faults = {
+    faults: ClassVar = {
         "re-keying": "it loses what follows a key exchange that the client asks for; OpenSSH's "
         "client with RekeyLimit=64K stops for ever at its second one, too",
     }
-    none = {
+    none: ClassVar = {
         "password login": "it has keys only",
         "wrong password": "it has keys only",
         "as a bastion": "it forwards nothing",
@@ -107,7 +107,9 @@ class Lsh(Server):
     """GNU lsh's lshd, with OpenSSH's sftp-server as its subsystem."""
 
     name = "lshd"
-    none = {"key login": "it takes RSA and DSA keys with SHA-1 only, which hussh does not sign with"}
+    none: ClassVar = {
+        "key login": "it takes RSA and DSA keys with SHA-1 only, which hussh does not sign with"
+    }
 
     @contextmanager
     def run(self, folder: Path) -> Iterator[Peer]:
@@ -115,7 +117,11 @@ class Lsh(Server):
         path = find_program("lshd", "lsh-server")
         with _accounts(folder) as sshd:
             home = sshd.alice.files
-            environment = {**os.environ, "HOME": str(folder), "LSH_YARROW_SEED_FILE": f"{home}/seed"}
+            environment = {
+                **os.environ,
+                "HOME": str(folder),
+                "LSH_YARROW_SEED_FILE": f"{home}/seed",
+            }
 
             def tool(*command: str, data: bytes = b"", package: str = "lsh-utils") -> bytes:
                 program = [find_program(command[0], package), *command[1:]]
@@ -158,11 +164,11 @@ class ProFTPD(Server):
     """ProFTPD's mod_sftp, with an account file of its own."""
 
     name = "ProFTPD mod_sftp"
-    none = {
+    none: ClassVar = {
         **dict.fromkeys(_NO_COMMANDS, "it has files only"),
         "as a bastion": "it forwards nothing",
     }
-    faults = {
+    faults: ClassVar = {
         "symbolic links": "READLINK answers with the absolute path of what a relative link points "
         "at (on disk the link is right; OpenSSH's sftp is told the same)",
     }
@@ -192,7 +198,9 @@ class ProFTPD(Server):
         for name in ("passwd", "group"):
             (folder / name).chmod(0o600)
         port = _free_port()
-        (folder / "proftpd.conf").write_text(_PROFTPD.format(folder=folder, port=port, key=host_key))
+        (folder / "proftpd.conf").write_text(
+            _PROFTPD.format(folder=folder, port=port, key=host_key)
+        )
         command = [path, "-n", "-c", str(folder / "proftpd.conf")]
         with _listening(command, folder / "proftpd.log", port):
             version = package_version("proftpd-core")
