@@ -1,7 +1,7 @@
 """What is tried on every server: one function for each row of docs/servers.md.
 
-`zoo.__main__` calls them. A check returns if hussh did right, and raises if not; it knows nothing of
-particular servers.
+`zoo.__main__` calls them. A check returns if hussh did right, and raises if not; it knows
+nothing of particular servers.
 """
 
 from __future__ import annotations
@@ -148,8 +148,8 @@ def names(peer: Peer) -> None:
         connection.sftp.rename(f"{folder}/-dash", f"{folder}/moved")
         connection.sftp.makedirs(f"{folder}/a/b", exist_ok=True)
         connection.sftp.makedirs(f"{folder}/a/b", exist_ok=True)
-        top = [(folders, sorted(files)) for _, folders, files in connection.sftp.walk(folder)][0]
-        _expect(top, (["a"], sorted(["moved", *odd[:-1]])), "walk")
+        _, folders, files = next(connection.sftp.walk(folder))
+        _expect((folders, sorted(files)), (["a"], sorted(["moved", *odd[:-1]])), "walk")
         for name in ("moved", *odd[:-1]):
             connection.sftp.remove(f"{folder}/{name}")
         connection.sftp.rmdir(f"{folder}/a/b")

@@ -12,9 +12,9 @@ WORKS, NONE, FAULT, FAILED, ABSENT = "works", "none", "fault", "FAILED", "not he
 
 _HEAD = """# hussh and other people's servers
 
-This page is written by `scripts/zoo`, which starts each server on loopback with keys and accounts of
-its own and tries every row on it. Two columns are servers as their packages have them; the others are
-libraries with a small program around them (`zoo/programs`).
+This page is written by `scripts/zoo`, which starts each server on loopback with keys and accounts
+of its own and tries every row on it. OpenSSH, dropbear, tinyssh, lshd and ProFTPD run as their
+packages have them; the others are libraries with a small program around them (`zoo/programs`).
 
 **works**: as on OpenSSH. **none**: the server has nothing of the kind. **fault**: the server does
 something that no client can mend; the reason and its evidence are below the table.

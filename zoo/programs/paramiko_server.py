@@ -12,13 +12,15 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import paramiko
 from paramiko import SFTPAttributes, SFTPHandle, SFTPServer
 
 HOST_KEY, USER, PASSWORD, AUTHORIZED, HOME = sys.argv[1:6]
-ALLOWED = [base64.b64decode(line.split()[1]) for line in open(AUTHORIZED) if line.strip()]
+LINES = Path(AUTHORIZED).read_text().splitlines()
+ALLOWED = [base64.b64decode(line.split()[1]) for line in LINES]
 
 
 class Files(paramiko.SFTPServerInterface):

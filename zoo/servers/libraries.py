@@ -132,8 +132,8 @@ class Erlang(Program):
         "5 MiB of stdin": "its commands are Erlang functions: no stdin",
     }
     faults: ClassVar = {
-        "Unicode names": "listing a name beyond Latin-1 ends its SFTP session; OpenSSH's sftp loses "
-        "its connection by the same `ls`",
+        "Unicode names": "listing a name beyond Latin-1 ends its SFTP session; OpenSSH's sftp "
+        "loses its connection by the same `ls`",
     }
 
     def command(self, folder: Path) -> tuple[list[str], dict[str, str]]:
