@@ -18,6 +18,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.support import preload
+
 VENDOR = Path(__file__).resolve().parents[2] / "vendor"
 FETCH = VENDOR / "fetch.py"
 PATCHES = sorted((VENDOR / "patches").glob("*.patch"))
@@ -347,7 +349,7 @@ def test_cache_that_cannot_be_written(cache: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that other users may enter, unlike tmp_path."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=preload.open_folder()) as name:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
