@@ -85,8 +85,9 @@ def script(*banners: bytes | str, password: str = "right") -> Any:
 
 @EVERY_API
 def test_every_hop(api: Api, sshd_factory: SshdFactory, tmp_path: Path) -> None:
-    """Each hop's banner comes with the hop's name, in the order of travel."""
-    texts = ["first\n", "zweite Zeile: ä\nthird\tline\n"]
+    """Each hop's banner comes whole, with the hop's name, in the order of travel."""
+    long = "".join(f"line {n}\n" for n in range(19_000))
+    texts = [long, "zweite Zeile: ä\nthird\tline\n"]
     one, two = (with_banner(sshd_factory, tmp_path, text) for text in texts)
     two.forget_keys(two.alice)
     two.authorize(two.alice, one.alice.key)
