@@ -169,8 +169,8 @@ class ProFTPD(Server):
         "as a bastion": "it forwards nothing",
     }
     faults: ClassVar = {
-        "symbolic links": "READLINK answers with the absolute path of what a relative link points "
-        "at (on disk the link is right; OpenSSH's sftp is told the same)",
+        "symbolic links": "LSTAT answers for the file that the link points at (OpenSSH's sftp shows "
+        "the same by `ls -l` of the link); on disk and in listings the link is right",
     }
 
     @contextmanager
