@@ -169,8 +169,8 @@ class ProFTPD(Server):
         "as a bastion": "it forwards nothing",
     }
     faults: ClassVar = {
-        "symbolic links": "LSTAT answers for the file that the link points at (OpenSSH's sftp shows "
-        "the same by `ls -l` of the link); on disk and in listings the link is right",
+        "symbolic links": "LSTAT answers for the file that the link points at (OpenSSH's sftp "
+        "shows the same by `ls -l` of the link); on disk and in listings the link is right",
     }
 
     @contextmanager
