@@ -127,7 +127,11 @@ class LoopThread:
 
     def launch(self) -> None:
         """Raises ConnectError where there are no descriptors for a loop."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except KeyError as error:
+            # CPython up to 3.12: a signal handler raised when the thread had begun already.
+            raise error.__context__ or error from None
         while not self._launched.wait(patience(None)):
             pass
         if self._error is not None:

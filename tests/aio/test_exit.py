@@ -70,7 +70,7 @@ run(main)
     "a loop that was stopped": """
 async def main():
     connection = await connect(proxy_command="nc %h %p")
-    await connection.sftp_write("/etc/passwd", "there", timeout=20)
+    await connection.sftp_write("/etc/passwd", "exits/sent", timeout=20)
     loop.stop()
 loop = asyncio.new_event_loop()
 task = loop.create_task(main())
@@ -102,7 +102,7 @@ os.mkfifo("pipe")
 async def main():
     connection = await connect()
     try:
-        await connection.sftp_write("pipe", "there", timeout=0.1)
+        await connection.sftp_write("pipe", "exits/sent", timeout=0.1)
     except TimeoutError:
         return
     raise AssertionError("it came")
@@ -169,14 +169,15 @@ def test_exit(ending: str, backend: str, close: bool, target: Sshd, home: Path) 
         "loop": backend,
     }
     script = (BEGIN + ENDINGS[ending]).format(**values)
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-"],
-        input=script,
-        cwd=home,
-        env={**clean_environment(), "HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    with target.alice.folder("exits"):
+        done = subprocess.run(
+            [sys.executable, "-X", "dev", "-"],
+            input=script,
+            cwd=home,
+            env={**clean_environment(), "HOME": str(home)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -138,7 +138,7 @@ def test_what_cannot_be_awaited() -> None:
         Connection("127.0.0.1", 1, on_banner=_never)
     with pytest.raises(TypeError, match="on_banner must be callable"):
         AsyncConnection("127.0.0.1", on_banner="print")  # type: ignore[arg-type]
-    with HostileServer(script("hello")) as server, pytest.raises(TypeError, match="awaitable"):
+    with HostileServer(script("hello")) as server, pytest.raises(TypeError, match="coroutine"):
         Connection(*server.address, "a", "right", on_banner=lambda *both: _never(*both))
 
 

@@ -42,9 +42,9 @@ def inside(keys: Keys, agent: SshAgent) -> SshAgent:
 def open_sshd(sshd_factory: SshdFactory) -> Sshd:
     """Return an OpenSSH that lets alice in without anything."""
     server = sshd_factory(pam=None, options={"PermitEmptyPasswords": "yes"})
-    shadow = server._config / "etc-shadow"
+    shadow = server._config / "etc" / "shadow"
     lines = shadow.read_text().splitlines()
-    with shadow.open("w") as file:  # the same file: it is mounted
+    with shadow.open("w") as file:
         for line in lines:
             name, _, rest = line.split(":", 2)
             file.write(f"alice::{rest}\n" if name == "alice" else f"{line}\n")

@@ -6,6 +6,7 @@ import inspect
 import os
 import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,7 @@ def test_program(target: Sshd, bastion: Sshd, tmp_path: Path, way: str) -> None:
 
 
 def test_a_jump_needs_nothing_else(target: Sshd, bastion: Sshd) -> None:
-    """No program, no listening port, no thread, and no second login for a second target."""
+    """A jump adds no program, no listening port, no thread, and no second login."""
 
     def listening() -> set[str]:
         mine = {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if
@@ -149,16 +150,21 @@ def test_a_jump_needs_nothing_else(target: Sshd, bastion: Sshd) -> None:
 
     with socket.create_server(("127.0.0.1", 0)):
         assert len(listening()) == 1  # it would be noticed
-    before = (
-        listening(),
-        threading.active_count(),
-        [child.pid for child in children_of(os.getpid())],
-    )
     with (
         Connection(bastion.host, **options(bastion)) as way,  # type: ignore[arg-type]
-        Connection(target.host, **options(target), proxy_jump=way) as one,  # type: ignore[arg-type]
-        Connection(target.host, **options(target), proxy_jump=way) as two,  # type: ignore[arg-type]
+        ExitStack() as targets,
     ):
+        before = (
+            listening(),
+            threading.active_count(),
+            [child.pid for child in children_of(os.getpid())],
+        )
+        one, two = (
+            targets.enter_context(
+                Connection(target.host, **options(target), proxy_jump=way)  # type: ignore[arg-type]
+            )
+            for _ in range(2)
+        )
         assert one.execute("echo 1").stdout + two.execute("echo 2").stdout == "1\n2\n"
         now = (
             listening(),

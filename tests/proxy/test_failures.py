@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
 import signal
-import termios
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +16,7 @@ import pytest
 
 import hussh
 from hussh import CommandTimeout, ConnectionLost, ConnectTimeout, ProxyCommandError, SSHResult
-from tests.proxy.commands import NC, PIPELINE, RELAY, connect, started, until
+from tests.proxy.commands import NC, PIPELINE, RELAY, connect, started
 from tests.support.listeners import MuteListener
 from tests.support.sshd import Sshd
 from tests.support.watch import wait_for_text
@@ -262,17 +260,13 @@ def test_ten_megabytes_of_stderr_during_a_transfer(target: Sshd, tmp_path: Path)
     assert back == "x" * (16 << 20)
 
 
-def test_stderr_that_filled_up_while_idle(target: Sshd, tmp_path: Path) -> None:
-    """A command that blocks on its stderr since nobody waited goes on with the next operation."""
+def test_much_stderr_while_idle(target: Sshd, tmp_path: Path) -> None:
+    """What a command writes to its stderr while nobody uses the connection does not block it."""
     ack = tmp_path / "ack"
     ack.touch()
     with connect(target, [*RELAY, "--burst", "1000000", "--ack", str(ack)]) as connection:
         (pid,) = started()
         os.kill(pid, signal.SIGUSR1)
-        # In the middle of its write: asleep, and the pipe as full as it gets.
-        stderr = connection._session.tree._stream._child.stderr  # type: ignore[union-attr]
-        until(lambda: _readable_bytes(stderr) >= 65536, "stderr did not fill up")
-        assert connection.execute("echo hi").stdout == "hi\n"
         wait_for_text(ack, lambda text: "done" in text, timeout=20)
         assert connection.execute("cat", input="x" * 500_000).stdout == "x" * 500_000
 
@@ -305,7 +299,3 @@ def test_stderr_is_logged_line_by_line(target: Sshd, caplog: pytest.LogCaptureFi
     assert lines[:2] == ["one", "two [2J"]
     assert "".join(lines[2:]) == "a" * 3000
     assert all(record.levelno == logging.DEBUG for record in records)
-
-
-def _readable_bytes(descriptor: int) -> int:
-    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), "little")

@@ -114,7 +114,12 @@ class Account:
         folder = self.files / name
         folder.mkdir()
         os.chown(folder, self.uid, self.gid)
-        yield folder
+        try:
+            yield folder
+        finally:
+            self._remove(folder)
+
+    def _remove(self, folder: Path) -> None:
         for closed, names, _ in os.walk(folder):
             for name in names:
                 if not (Path(closed) / name).is_symlink():
