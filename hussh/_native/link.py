@@ -12,7 +12,9 @@ reference counting frees inside out; C tolerates any other order.
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from ..errors import (
@@ -93,6 +95,8 @@ class Link:
         self.session_limit: int | None = None
         #: What lives as long as the link, so that others can share it.
         self.kept: tuple[object, ...] = ()
+        if outer is None:
+            self.trash.flush = partial(_flush_if_alive, weakref.ref(self))
         self._queue: dict[Ticket, None] = {}
         self._queues: dict[int, Link] = {}  # of a root: its links that have a queue, by token
 
@@ -454,6 +458,12 @@ class Channel:
             self.link.check()
             raise ChannelError("the channel is closed")
         return code
+
+
+def _flush_if_alive(reference: weakref.ref[Link]) -> None:
+    link = reference()
+    if link is not None and not link.freed:
+        link.flush()
 
 
 def _free_collected(owner: tuple[Link, Any, bool, bool]) -> None:

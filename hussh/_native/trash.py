@@ -7,6 +7,7 @@ nothing of C, and never waits.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
 __all__ = ["Trash", "TryLock"]
@@ -28,11 +29,13 @@ class Trash:
     the object to the holder, who calls `empty` after letting go if there are `items`.
     """
 
-    __slots__ = ("items", "lock")
+    __slots__ = ("items", "lock", "flush")
 
     def __init__(self) -> None:
         self.items: deque[tuple[Any, Any]] = deque()
         self.lock: TryLock | None = None
+        #: Sends what freeing has queued, such as CLOSE: maybe nobody else ever would.
+        self.flush: Callable[[], object] = lambda: None
 
     def add(self, free: Any, owner: Any) -> None:
         self.items.append((free, owner))
@@ -47,6 +50,7 @@ class Trash:
                 while self.items:
                     free, owner = self.items.popleft()
                     free(owner)
+                self.flush()
             finally:
                 if self.lock is not None:
                     self.lock.release()

@@ -6,8 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +85,3 @@ def run_script(text: str, *arguments: object, **options: Any) -> subprocess.Comp
         cwd=root,
         **options,
     )
-
-
-def until(happened: Callable[[], object], what: str, seconds: float = 20.0) -> None:
-    """Look again and again until it happened: for states that no event announces."""
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, what
-        os.sched_yield()

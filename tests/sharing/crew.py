@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hussh._drive import idle
 from hussh._native.constants import EVENTS, MORE, WANT_WRITE
 from hussh._native.link import Link
 from hussh._policy.options import Options
 from hussh._policy.wire import string
 from hussh._protocol.core import Blocking, Op
 from hussh._protocol.session import Place, establish, prepare, recorded
+from tests.support import idle_thread
 
 T = TypeVar("T")
 LONG = bool(os.environ.get("HUSSH_LONG"))
@@ -93,7 +93,7 @@ class Job(threading.Thread):
 
 def descriptors() -> int:
     """Return how many file descriptors this process holds, once the idle thread's are closed."""
-    idle.join()
+    idle_thread.settle()
     return len(os.listdir("/proc/self/fd"))
 
 
