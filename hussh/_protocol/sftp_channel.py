@@ -216,6 +216,9 @@ class SftpSession:
             self.end(f"the server {what}: it sent {error}")
         except HusshError as error:
             self.end(error.text)
+        except MemoryError:
+            self.end("this process had no memory for the SFTP session")
+            raise
         except BaseException:
             self.end("the SFTP session was interrupted")  # who knows how far the step had come
             raise
