@@ -23,9 +23,9 @@ from typing import Any
 TOP = Path(__file__).resolve().parent
 CSRC = TOP / "csrc"
 MODULE = "hussh._native._libssh2"
-CDEFS = ("libssh2.cdef", "link.cdef", "channels.cdef")
-OURS = ("link.c", "pump.c", "messages.c", "arrivals.c", "channels.c", "aesgcm.c", "chachapoly.c",
-        "stubs.c")  # fmt: skip
+CDEFS = ("libssh2.cdef", "link.cdef", "channel.cdef")
+OURS = ("link.c", "pump.c", "message_hook.c", "channel_recv.c", "channel.c", "crypto/aesgcm.c",
+        "crypto/chachapoly.c", "stubs.c")  # fmt: skip
 DEFINES = ("HAVE_CONFIG_H", "NDEBUG", "LIBSSH2_NO_DEPRECATED", "_GNU_SOURCE")
 COMPILE = ("-std=gnu11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections",
            "-fdata-sections", "-g1")  # fmt: skip
@@ -58,7 +58,7 @@ def flags(source: Path) -> dict[str, Any]:
     names = [str(source / "src" / name) for name in fetcher().SOURCES]
     return {
         "sources": [f"csrc/{name}" for name in OURS] + names,
-        "include_dirs": ["csrc", str(source / "include"), str(source / "src")],
+        "include_dirs": ["csrc", "csrc/crypto", str(source / "include"), str(source / "src")],
         "extra_compile_args": [*COMPILE, *(f"-D{name}" for name in DEFINES)],
         "extra_link_args": list(link_flags()),
     }

@@ -1,6 +1,6 @@
 /* link.c - the life of a link: making, libssh2's callbacks, events, failing, looking.
  *
- * How bytes move is in pump.c, messages are in messages.c, channels in channels.c.
+ * How bytes move is in pump.c, messages are in message_hook.c, channels in channel.c.
  */
 #include "link_priv.h"
 

@@ -4,8 +4,8 @@
  * and a source.  libssh2 does the transport (RFC 4253: banner, key exchange,
  * ciphers, rekey) through two callbacks that only touch the queues; messages
  * from number 50 on come to us: 50-79 are kept for the authentication above,
- * 80-127 are the connection protocol (RFC 4254), done in arrivals.c and
- * channels.c.  A link over a channel of another link makes a tree; all calls on
+ * 80-127 are the connection protocol (RFC 4254), done in channel_recv.c and
+ * channel.c.  A link over a channel of another link makes a tree; all calls on
  * one tree need its caller's one lock.  Nothing here waits, and nothing here knows Python.
  *
  * Return codes: 0 or a count on success, else one of HUSSH_E_*.

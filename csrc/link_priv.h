@@ -1,5 +1,5 @@
-/* link_priv.h - what the files of a link share: link.c, pump.c, messages.c, arrivals.c,
- * channels.c.  Their calls to one another are below, file by file. */
+/* link_priv.h - what the files of a link share: link.c, pump.c, message_hook.c, channel_recv.c,
+ * channel.c.  Their calls to one another are below, file by file. */
 #ifndef HUSSH_LINK_PRIV_H
 #define HUSSH_LINK_PRIV_H
 
@@ -110,7 +110,7 @@ void link_forget_event(hussh_link *link, uint64_t token);
 void link_ready(hussh_link *link);
 void channel_dirty(hussh_channel *channel);
 
-/* messages.c */
+/* message_hook.c */
 int link_message_hook(LIBSSH2_SESSION *session, const unsigned char *message, size_t len);
 void link_send_pending(hussh_link *link);
 /* Sends a message, or keeps it until a running key exchange ends. */
@@ -128,11 +128,11 @@ enum {
   CHANNEL_SUCCESS, CHANNEL_FAILURE
 };
 
-/* arrivals.c */
+/* channel_recv.c */
 void link_global_answered(hussh_link *link); /* yes, no, or that the peer does not know it */
 void channels_message(hussh_link *link, const unsigned char *message, size_t len);
 
-/* channels.c */
+/* channel.c */
 hussh_channel *channel_find(hussh_link *link, uint32_t id);
 void channel_changed(hussh_channel *channel);
 int channel_worth_reading(const hussh_channel *channel); /* its owner shall hear of stdout */

@@ -26,7 +26,7 @@
  * callback itself had nothing to give.
  *
  * Why it ends: a channel that cannot send waits for one of three things, and each has
- * one place that ends the wait.  The peer's window: its WINDOW_ADJUST (arrivals.c).
+ * one place that ends the wait.  The peer's window: its WINDOW_ADJUST (channel_recv.c).
  * The link's backlog: bytes that leave the link's out-queue.  A key exchange: its end,
  * in process().  For the last two the link is `blocked`, and channels_unblock() does
  * nothing until both are over, so that a link that is blocked again has sent bytes

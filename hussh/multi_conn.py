@@ -8,10 +8,10 @@ with MultiConnection.from_shared_auth(["web1", "web2"], "u", "…", proxy_jump="
 """
 
 from ._api.async_connection import AsyncConnection
-from ._api.multi import MultiConnection
-from ._api.multi_async import AsyncMultiConnection
-from ._api.multi_tail import AsyncMultiFileTailer, MultiFileTailer
-from ._policy.multi_result import HostResult, MultiResult
+from ._multi.async_multi_connection import AsyncMultiConnection
+from ._multi.multi_connection import MultiConnection
+from ._multi.results import HostResult, MultiResult
+from ._multi.tail import AsyncMultiFileTailer, MultiFileTailer
 from .errors import PartialFailureException
 
 __all__ = [

@@ -16,7 +16,8 @@ from typing import Literal
 
 from .._native.constants import FAST_AES, Method
 from .._native.link import Link
-from .._policy.known_hosts import POLICIES
+from .._policy.hostkeys.known_hosts import POLICIES
+from .._policy.keys.public_key import CERTIFICATE
 from .._policy.options import (
     CIPHERS,
     HOST_KEYS,
@@ -29,7 +30,6 @@ from .._policy.options import (
     is_secret,
     preferred_ciphers,
 )
-from .._policy.public_key import CERTIFICATE
 from .._policy.sftp import FILE_MOST
 from .._protocol.process import Pty
 

@@ -10,8 +10,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, Literal
 
-from .._drive.loop_connect import AsyncSession
-from .._drive.shared import Limit, Shared
+from .._connect.async_connect import AsyncSession
+from .._connect.shared_session import Limit, Shared
 from .._policy.options import (
     CIPHERS,
     HOST_KEYS,
@@ -24,8 +24,8 @@ from .._policy.options import (
 from .._policy.result import SSHResult
 from .._policy.route import format_hop
 from .._protocol.execute import execute
+from .._protocol.handshake import Place
 from .._protocol.process import Pty, start
-from .._protocol.session import Place
 from ..errors import ConnectionClosed
 from .arguments import (
     check_command,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any, TypeVar
 
-from .._drive.loop_connect import AsyncSession
+from .._connect.async_connect import AsyncSession
 from .._policy.sftp import AnyPath
 from .._policy.transfer_result import TransferResult
 from .._protocol import scp_files as scp
 from .._protocol.core import Op
-from .._protocol.sftp_channel import Sftp
+from .._protocol.sftp.session import Sftp
 from ..errors import SFTPError
 from . import sftp_calls as calls
 from .arguments import check_memory_only, file_bytes

@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 from time import monotonic
 
-from .._drive.loop_connect import AsyncSession
-from .._drive.loop_streams import ByteStream, stapled
+from .._connect.async_connect import AsyncSession
 from .._native.link import Channel
 from .._policy.result import SSHResult
 from .._protocol import process as ops
 from .._protocol.core import DeadlineExceeded
+from .._runtime.anyio_streams import ByteStream, stapled
 from ..errors import CommandTimeout
 from .arguments import check_number
 from .async_streams import AsyncFlow, AsyncReader, AsyncWriter
 from .closing import AsyncClosing
 from .documented import details_of
 from .process import Process
-from .running import Command, Shell, typed
+from .remote_process import Command, Shell, typed
 
 __all__ = ["AsyncInteractiveShell", "AsyncProcess"]
 

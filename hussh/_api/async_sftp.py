@@ -9,11 +9,11 @@ from typing import Any, TypeVar, overload
 from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
 from .._policy.transfer_result import TransferResult
-from .._protocol import sftp_ops as ops
 from .._protocol.core import Op
-from .._protocol.sftp_channel import Sftp
-from .._protocol.sftp_links import symlink
-from .._protocol.sftp_makedirs import make_directories
+from .._protocol.sftp import ops
+from .._protocol.sftp.links import symlink
+from .._protocol.sftp.makedirs import make_directories
+from .._protocol.sftp.session import Sftp
 from . import sftp_calls as calls
 from .arguments import check_max_output
 from .async_sftp_file import AsyncScandirIterator, AsyncSFTPFile, open_buffered

@@ -12,15 +12,15 @@ import warnings
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
-from .._drive.loop_streams import Turns
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
-from .._protocol import sftp_ops as ops
 from .._protocol.core import Op
-from .._protocol.sftp_buffer import Buffered
-from .._protocol.sftp_file import OVERWRITE, Mode, open_file
-from .._protocol.sftp_names import entry_is, entry_stat
-from .._protocol.sftp_text import Text
-from .._protocol.sftp_wire import Name
+from .._protocol.sftp import ops
+from .._protocol.sftp.buffer import Buffered
+from .._protocol.sftp.file import OVERWRITE, Mode, open_file
+from .._protocol.sftp.names import entry_is, entry_stat
+from .._protocol.sftp.text import Text
+from .._protocol.sftp.wire import Name
+from .._runtime.anyio_streams import Turns
 from .async_sftp_run import AsyncRunner
 from .closing import AsyncClosing
 from .sftp_entry import Entry

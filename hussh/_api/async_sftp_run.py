@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from .._drive.loop_connect import AsyncSession
+from .._connect.async_connect import AsyncSession
 from .._protocol.core import Op
-from .._protocol.sftp_channel import Sftp
+from .._protocol.sftp.session import Sftp
 from .arguments import check_number
 from .sftp_run import BaseRunner
 

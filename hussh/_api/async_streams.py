@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from .._drive.loop_connect import AsyncSession
-from .._drive.loop_streams import Receiver, Sender
+from .._connect.async_connect import AsyncSession
 from .._protocol import process as ops
 from .._protocol.core import Op
-from .running import Flow
+from .._runtime.anyio_streams import Receiver, Sender
+from .remote_process import Flow
 
 __all__ = ["AsyncFlow", "AsyncReader", "AsyncWriter"]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, Literal, NoReturn, TypeVar
 
-from .._drive.connect import Session, connect
+from .._connect.connect import Session, connect
 from .._policy.options import (
     CIPHERS,
     HOST_KEYS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._drive.session import Hop
+from .._connect.hop import Hop
 from ..errors import NotText
 
 __all__ = ["contents"]

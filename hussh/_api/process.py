@@ -6,14 +6,14 @@ import contextlib
 import io
 from typing import Any, TypeVar
 
-from .._drive.connect import Session
+from .._connect.connect import Session
 from .._native.link import Channel
 from .._protocol import process as ops
 from .._protocol.core import Op
 from ..errors import CommandTimeout
 from .arguments import check_number
 from .closing import Closing
-from .running import PATIENCE, Command, Flow
+from .remote_process import PATIENCE, Command, Flow
 
 __all__ = ["Process"]
 

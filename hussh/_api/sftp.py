@@ -12,9 +12,9 @@ from typing import IO, Any, overload
 from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
 from .._policy.transfer_result import TransferResult
-from .._protocol import sftp_ops as ops
-from .._protocol.sftp_links import symlink
-from .._protocol.sftp_makedirs import make_directories
+from .._protocol.sftp import ops
+from .._protocol.sftp.links import symlink
+from .._protocol.sftp.makedirs import make_directories
 from . import sftp_calls as calls
 from .arguments import check_max_output, check_plain_function
 from .sftp_calls import Preserve, Progress

@@ -22,18 +22,17 @@ from .._policy.sftp import (
     file_error,
 )
 from .._policy.transfer_result import TransferResult
-from .._protocol import sftp_names as names
-from .._protocol import sftp_ops as ops
 from .._protocol.core import Op
-from .._protocol.sftp_channel import Sftp
-from .._protocol.sftp_get_tree import get_tree
-from .._protocol.sftp_home import at_home
-from .._protocol.sftp_local import FileSink, FileSource, MemorySink, MemorySource
-from .._protocol.sftp_put_tree import put_tree
-from .._protocol.sftp_resume import ResumedSink
-from .._protocol.sftp_transfer import Way, download, upload
-from .._protocol.sftp_tree import TreeOptions
-from .._protocol.sftp_wire import Name, setting
+from .._protocol.sftp import names, ops
+from .._protocol.sftp.get_tree import get_tree
+from .._protocol.sftp.home import at_home
+from .._protocol.sftp.local_file import FileSink, FileSource, MemorySink, MemorySource
+from .._protocol.sftp.put_tree import put_tree
+from .._protocol.sftp.resume import ResumedSink
+from .._protocol.sftp.session import Sftp
+from .._protocol.sftp.transfer import Way, download, upload
+from .._protocol.sftp.tree import TreeOptions
+from .._protocol.sftp.wire import Name, setting
 from ..errors import OutputLimitExceeded, SFTPError, SFTPTimeout, SFTPUnavailable
 from .plan import Plan
 

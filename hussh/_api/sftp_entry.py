@@ -7,8 +7,8 @@ from typing import Any
 
 from .._policy.remote_path import join
 from .._policy.sftp import SFTPAttributes, decode_path
-from .._protocol.sftp_types import told_type
-from .._protocol.sftp_wire import Name
+from .._protocol.sftp.file_types import told_type
+from .._protocol.sftp.wire import Name
 
 __all__ = ["Entry"]
 

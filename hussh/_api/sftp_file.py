@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
-from .._protocol import sftp_ops as ops
-from .._protocol.sftp_file import OVERWRITE, File, Mode, open_file
-from .._protocol.sftp_names import entry_is, entry_stat
-from .._protocol.sftp_wire import Name
+from .._protocol.sftp import ops
+from .._protocol.sftp.file import OVERWRITE, File, Mode, open_file
+from .._protocol.sftp.names import entry_is, entry_stat
+from .._protocol.sftp.wire import Name
 from .closing import Closing
 from .sftp_entry import Entry
 from .sftp_run import Runner

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
-from .._drive.connect import Session
-from .._drive.session import Hop
+from .._connect.connect import Session
+from .._connect.hop import Hop
 from .._native.link import Link
 from .._policy.options import Options
 from .._policy.sftp_server import ServerLimits
-from .._protocol import sftp_ops as ops
 from .._protocol.core import Op
-from .._protocol.sftp_channel import LinkOpener, Sftp
+from .._protocol.sftp import ops
+from .._protocol.sftp.session import LinkOpener, Sftp
 from .arguments import check_number
 
 __all__ = ["BaseRunner", "HasFiles", "Runner", "new_sftp"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .._drive.connect import Session
+from .._connect.connect import Session
 from .._native.link import Channel
 from .._policy.result import SSHResult
 from .._protocol import process as ops
 from .._protocol.core import Op
 from ..errors import CommandTimeout, HusshError
 from .closing import Closing
-from .running import Shell, typed
+from .remote_process import Shell, typed
 
 __all__ = ["InteractiveShell"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from .._policy.sftp import AnyPath, encode_path
-from .._protocol.tail import Tail
+from .._protocol.sftp.tail import Tail
 from .arguments import check_position
 from .closing import Closing
 from .sftp_run import BaseRunner, HasFiles, Runner

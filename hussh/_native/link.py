@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ._libssh2 import ffi, lib
 from .constants import Death, Method, Phase
-from .trash import Trash
+from .deferred_frees import Trash
 
 __all__ = ["Channel", "Link", "Ticket"]
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from .._policy.certificates import plain
-from .._policy.public_key import PublicKey
+from .._policy.keys.certificates import plain
+from .._policy.keys.public_key import PublicKey
 from .._policy.wire import Reader, string, uint32
 from ..errors import AuthenticationError, ProtocolError
 

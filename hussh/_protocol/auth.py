@@ -23,8 +23,8 @@ from collections.abc import Callable
 from functools import partial
 
 from .._native.link import Link
-from .._policy.kept import Credential, KeyFile
-from .._policy.key_files import default_key_paths
+from .._policy.file_cache import Credential, KeyFile
+from .._policy.keys.key_files import default_key_paths
 from .._policy.options import Options
 from ..errors import AuthenticationError, HusshError, KeyFileError, KeyRefused, printable
 from . import agent

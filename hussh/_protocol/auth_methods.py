@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 from .._native.constants import Death, Phase
 from .._native.link import Link
-from .._policy.certificates import plain
+from .._policy.keys.certificates import plain
+from .._policy.keys.private_key import PrivateKey
+from .._policy.keys.public_key import PublicKey
+from .._policy.keys.signature_algorithms import signature_algorithms
 from .._policy.options import Options, Prompt, PromptCallback, PromptRequest, is_secret
-from .._policy.private_key import PrivateKey
-from .._policy.public_key import PublicKey
-from .._policy.signature_algorithms import signature_algorithms
 from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import (
     AuthenticationError,

@@ -21,8 +21,8 @@ from .._policy.sftp import file_error
 from ..errors import ChannelError, HusshError, ProtocolError, SFTPError, printable
 from .core import Blocking, Op
 from .process import Exit, read, start, wait, write
-from .sftp_local import FileSink, FileSource
-from .sftp_warnings import warn
+from .sftp.local_file import FileSink, FileSource
+from .sftp.warnings import warn
 
 __all__ = ["fetch", "receive", "send", "store"]
 

@@ -11,7 +11,7 @@ from .._policy.sftp import AnyPath, decode_path, encode_path
 from . import scp
 from .core import Op
 from .growing import GrowingBytes
-from .sftp_home import START
+from .sftp.home import START
 
 __all__ = ["fetch", "fetch_file", "store", "store_file"]
 

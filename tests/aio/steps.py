@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from hussh._drive.event_loop import Running
+from hussh._runtime.async_driver import Running
 
 __all__ = ["Stepped"]
 

@@ -20,7 +20,7 @@ import anyio
 import pytest
 import trio
 
-from hussh._protocol.sftp_local import FileSink
+from hussh._protocol.sftp.local_file import FileSink
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
 from tests.aio.silence import Silence

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from hussh._drive.loop_asyncio import AsyncioTree
+from hussh._runtime.asyncio_driver import AsyncioTree
 from tests.aio.conftest import Make
 from tests.support.sshd import Sshd
 from tests.timeouts.interrupted_everywhere import places
 
 #: Whose steps may be interrupted while the loop makes a turn.
-CODE = ("/hussh/_drive/event_loop.py", "/hussh/_drive/loop_asyncio.py", "/hussh/_drive/tree.py",
-        "/hussh/_drive/lock.py", "/hussh/_native/link.py", "/hussh/_protocol/core.py",
+CODE = ("/hussh/_runtime/async_driver.py", "/hussh/_runtime/asyncio_driver.py",
+        "/hussh/_runtime/driver.py", "/hussh/_runtime/lock.py",
+        "/hussh/_native/link.py", "/hussh/_protocol/core.py",
         "/hussh/_protocol/execute.py", "/hussh/_protocol/channel.py")  # fmt: skip
 
 

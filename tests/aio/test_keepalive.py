@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from hussh import ConnectionLost
-from hussh._drive import idle
 from hussh._native.link import Link
+from hussh._runtime import idle_thread
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
 from tests.keepalive.test_keepalive import pass_an_hour, wait_for_no_thread
@@ -115,7 +115,7 @@ def has_timer(tree: Any) -> bool:
     """Whether somebody sends keepalives: a timer of asyncio's, or the thread for trio."""
     if hasattr(tree, "_timer"):
         return tree._timer is not None
-    thread = idle._current
+    thread = idle_thread._current
     return thread is not None and thread.rounds.live()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import anyio
 
-from hussh._drive.loop import Loop
-from hussh._drive.loop_turns import after_another
+from hussh._runtime.async_single_flight import after_another
+from hussh._runtime.loop_tools import Loop
 
 
 class Work:

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hussh._policy.kept import TICK_NS
+from hussh._policy.file_cache import TICK_NS
 from tests.aio.conftest import Make
 from tests.support.processes import clean_environment
 from tests.support.sshd import Sshd

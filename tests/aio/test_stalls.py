@@ -233,7 +233,7 @@ async def test_known_hosts_is_read_elsewhere(
             await anyio.sleep(0.001)
         answered.set()
 
-    monkeypatch.setattr("hussh._policy.known_hosts.open", slow_open, raising=False)
+    monkeypatch.setattr("hussh._policy.hostkeys.known_hosts.open", slow_open, raising=False)
     async with anyio.create_task_group() as group:
         group.start_soon(answer)
         async with make(target, known_hosts=slow):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hussh import Connection
-from hussh._drive import connect as module
+from hussh._connect import connect as module
 from tests.support.sshd import Sshd
 
 

@@ -23,7 +23,7 @@ __all__ = ["Face", "face"]
 
 def face(value: Any) -> Any:
     """Put a face before what hussh made; anything else is returned as it is."""
-    ours = type(value).__module__.startswith("hussh._api")
+    ours = type(value).__module__.startswith(("hussh._api", "hussh._multi"))
     if isinstance(value, Closing | AsyncClosing | SFTP | AsyncSFTP | Entry | io.IOBase) or ours:
         return Face(value)
     return value

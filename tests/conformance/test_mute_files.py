@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from hussh import ConnectTimeout, SFTPTimeout
-from hussh._policy import kept
+from hussh._policy import file_cache
 from tests.conformance.client import Client
 from tests.conformance.conftest import FOUR, THREE
 from tests.conformance.faces import Face
@@ -165,7 +165,7 @@ async def test_a_key(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         answer.wait()
         raise OSError("too late")
 
-    monkeypatch.setattr(kept, "read_private_key", hang)
+    monkeypatch.setattr(file_cache, "read_private_key", hang)
     start = monotonic()
     try:
         with pytest.raises(ConnectTimeout) as caught:

@@ -307,7 +307,7 @@ async def test_a_hostile_tree_is_bounded(
     conn = await on(client, odd_server(sshd_factory, "endless=100"))
     with pytest.raises(SFTPTimeout):
         await conn.sftp_get_dir("top", tmp_path / "one", timeout=0.5)
-    monkeypatch.setattr("hussh._protocol.sftp_get_tree.MOST_IN_TREE", 2000)
+    monkeypatch.setattr("hussh._protocol.sftp.get_tree.MOST_IN_TREE", 2000)
     with pytest.raises(SFTPError, match="more than 2000 names") as caught:
         await conn.sftp_get_dir("top", tmp_path / "two", timeout=60)
     assert caught.value.errno == errno.EOVERFLOW

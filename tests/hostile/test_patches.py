@@ -5,8 +5,8 @@ and the case must then fail, or kill or hang the client.  Patches that make no d
 server could see have no case here: 0001 (another implementation), 0011 (our own limit is
 lower), 0012 and 0100 (no server reaches that code through our hook), 0013 (memory of idle
 sessions), 0014 (a few bytes read beyond a message; the answer is an error either way), 0015
-to 0018 (the client's own work; csrc/test_secrets.c is about the last two).  Of 0033 the case is
-csrc/test_cipher_bounds.c: other patches keep servers away from it.
+to 0018 (the client's own work; csrc/tests/test_secrets.c is about the last two).  Of 0033 the
+case is csrc/tests/test_cipher_bounds.c: other patches keep servers away from it.
 """
 
 from __future__ import annotations
@@ -343,7 +343,7 @@ def test_without_the_patch(patch: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not LONG, reason="compiles all C code; HUSSH_LONG=1 runs it")
 def test_cipher_bounds_without_the_patch(tmp_path: Path) -> None:
-    """csrc/test_cipher_bounds.c writes beyond a buffer on the stack without patch 0033."""
+    """csrc/tests/test_cipher_bounds.c writes beyond a buffer on the stack without patch 0033."""
     done = subprocess.run(
         [sys.executable, TOP / "scripts/check-c", "cipher_bounds"],
         env={

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hussh import Connection, HostKeyError
-from hussh._policy import known_hosts
+from hussh._policy.hostkeys import known_hosts
 from tests.hostkeys.lines import found, line, name_of, write
 from tests.support.keys import Key, Keys
 from tests.support.sshd import Sshd

@@ -20,9 +20,9 @@ import anyio
 import pytest
 
 from hussh import Connection, ForkedConnectionError
-from hussh._drive import idle
-from hussh._drive.dial import SocketStream
-from hussh._drive.sync import Tree
+from hussh._connect.tcp import SocketStream
+from hussh._runtime import idle_thread
+from hussh._runtime.thread_driver import Tree
 from hussh.aio import AsyncConnection
 from tests.conformance.apis import run_in
 from tests.keepalive.test_keepalive import idle_threads, wait_for_no_thread
@@ -200,7 +200,7 @@ def test_no_cost_while_nothing_comes() -> None:
             pass
         with pair.tree.fresh():  # our banner goes out
             pass
-    thread = idle._current
+    thread = idle_thread._current
     assert thread is not None
     seen = -1
     while seen != thread.wakeups:  # it has still to do with their beginning
@@ -225,7 +225,7 @@ def test_peers_that_hang_up() -> None:
     for pair in pairs:
         with pair.tree.fresh():
             pass
-    thread = idle._current
+    thread = idle_thread._current
     assert thread is not None
     for pair in pairs:
         pair.far.close()
@@ -272,7 +272,7 @@ def test_lack(lacking: str, target: Sshd, monkeypatch: pytest.MonkeyPatch) -> No
         connection = connect(target)
         assert connection.execute("echo here").stdout == "here\n"
         assert idle_threads() == []
-        assert idle._current is None
+        assert idle_thread._current is None
     assert connection.execute("echo here").stdout == "here\n"
     assert len(idle_threads()) == 1
     connection.close()
@@ -294,7 +294,7 @@ def test_dropped(target: Sshd) -> None:
 def test_fork(asking: Sshd) -> None:
     """A child has neither the thread nor its fds; the parent's connection is still answered for."""
     with connect(asking) as connection:
-        thread = idle._current
+        thread = idle_thread._current
         assert thread is not None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of threads and fork
@@ -302,7 +302,7 @@ def test_fork(asking: Sshd) -> None:
         if not child:
             ok = False
             try:
-                ok = idle._current is None and not idle_threads() and thread.bell.fd == -1
+                ok = idle_thread._current is None and not idle_threads() and thread.bell.fd == -1
                 try:
                     connection.execute("true")
                 except ForkedConnectionError:
@@ -353,8 +353,8 @@ def test_stale_number() -> None:
     pair = Pair()
     with pair.tree.fresh():
         pass
-    other = idle.IdleWatch(Pair.__new__(Pair))  # type: ignore[arg-type]
-    other._thread, other._fds = idle._current, pair.tree._stream.fds()
+    other = idle_thread.IdleWatch(Pair.__new__(Pair))  # type: ignore[arg-type]
+    other._thread, other._fds = idle_thread._current, pair.tree._stream.fds()
     other.end()
     pair.far.send(b"SSH-2.0-x\r\n")
     until(lambda: pair.tree.root.look().received > 0)

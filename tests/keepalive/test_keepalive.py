@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from hussh import Connection, ConnectionLost
-from hussh._drive.idle import tend
-from hussh._drive.keepalive import Keepalive, Rounds
+from hussh._runtime.idle_thread import tend
+from hussh._runtime.keepalive import Keepalive, Rounds
 from tests.conformance.memory import allocated
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd

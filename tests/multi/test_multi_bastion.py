@@ -12,9 +12,9 @@ from typing import Any
 import anyio
 import pytest
 
-from hussh._drive import lanes
-from hussh._drive.batch import Batch, drain
-from hussh._drive.loops import Loops, LoopThread
+from hussh._multi import loop_placement
+from hussh._multi.batch import Batch, drain
+from hussh._runtime.background_loops import Loops, LoopThread
 from hussh.aio import AsyncConnection
 from hussh.errors import ConnectError, ConnectionClosed
 from hussh.multi_conn import MultiConnection
@@ -142,7 +142,7 @@ def test_one_that_begins_while_another_ends(
     """A batch that wants a bastion whose loop another one is just ending gets its own in time."""
     way = way_over(bastion, bastion.alice)
     ending, waiting = threading.Event(), threading.Event()
-    close, wait = Loops.close, lanes._Ending.wait
+    close, wait = Loops.close, loop_placement._Ending.wait
 
     def slow_close(loops: Loops, seconds: float | None = None) -> None:
         loops.stop()
@@ -150,7 +150,7 @@ def test_one_that_begins_while_another_ends(
         waiting.wait(20)
         close(loops, seconds)
 
-    def noted_wait(one: lanes._Ending) -> None:
+    def noted_wait(one: loop_placement._Ending) -> None:
         waiting.set()
         wait(one)
 
@@ -162,7 +162,7 @@ def test_one_that_begins_while_another_ends(
         closer.start()
         assert ending.wait(20)
         patched.setattr(Loops, "close", close)
-        patched.setattr(lanes._Ending, "wait", noted_wait)
+        patched.setattr(loop_placement._Ending, "wait", noted_wait)
         assert second.connect().failed is None
         closer.join()
     assert waiting.is_set()

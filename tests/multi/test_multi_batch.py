@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import anyio
 import pytest
 
-from hussh._drive.batch import Batch, Here, HereDrain, Lane, drain
-from hussh._drive.loops import Loops, how_many
+from hussh._multi.batch import Batch, Here, HereDrain, Lane, drain
+from hussh._runtime.background_loops import Loops, how_many
 from hussh.errors import ConnectError
 
 Do = Callable[[int], Awaitable[int]]
@@ -183,13 +183,13 @@ async def test_leaving_a_lane_of_this_loop(loop: str, loops: Loops) -> None:
 
 def test_how_many_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as the cores, but no more than trees or than the number of hosts is worth."""
-    monkeypatch.setattr("hussh._drive.loops.cores", lambda: 4)
+    monkeypatch.setattr("hussh._runtime.background_loops.cores", lambda: 4)
     assert how_many(2000, 2000) == 4
     assert how_many(2000, 1) == 1
     assert how_many(200, 200) == 1
     assert how_many(10, 10) == 1
     assert how_many(0, 0) == 1
-    monkeypatch.setattr("hussh._drive.loops.cores", lambda: 64)
+    monkeypatch.setattr("hussh._runtime.background_loops.cores", lambda: 64)
     assert how_many(9000, 9000) == 8
 
 

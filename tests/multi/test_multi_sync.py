@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hussh import Connection
-from hussh._drive.pacing import Pacer
+from hussh._connect.handshake_limits import Pacer
 from hussh.aio import AsyncConnection
 from hussh.errors import (
     CommandTimeout,

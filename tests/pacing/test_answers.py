@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hussh._drive import loop_connect, pacing
-from hussh._drive.pacing import Pacer
+from hussh._connect import async_connect, handshake_limits
+from hussh._connect.handshake_limits import Pacer
 from hussh.aio import AsyncConnection
 from tests.support.hostile import Conn, HostileServer
 from tests.support.hostile_wire import Msg, u32
@@ -61,23 +61,23 @@ async def log_in(server: HostileServer) -> None:
 
 async def test_unimplemented(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """SSH_MSG_UNIMPLEMENTED is an answer (RFC 4253 section 11.4): nobody waits for another."""
-    monkeypatch.setattr(loop_connect, "CONFIRM", 1000.0)
+    monkeypatch.setattr(async_connect, "CONFIRM", 1000.0)
     with HostileServer(answering(lambda conn: conn.send(3, u32(0)))) as server:
         with anyio.fail_after(60):
             await log_in(server)
         assert asked(server) > LOGINS / 2  # who was alone did not ask
-        assert pacing.mute == set()
+        assert handshake_limits.mute == set()
 
 
 async def test_no_answer(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that did not answer is not asked again in this process."""
-    monkeypatch.setattr(loop_connect, "CONFIRM", 0.3)
-    monkeypatch.setattr(pacing, "LAG", 0.0)
+    monkeypatch.setattr(async_connect, "CONFIRM", 0.3)
+    monkeypatch.setattr(handshake_limits, "LAG", 0.0)
     with HostileServer(answering(lambda conn: None)) as server:
         await log_in(server)
         first = asked(server)
         assert 0 < first <= LOGINS
         await log_in(server)
         assert asked(server) == first
-        assert len(pacing.mute) == 1
-    pacing.mute.clear()
+        assert len(handshake_limits.mute) == 1
+    handshake_limits.mute.clear()

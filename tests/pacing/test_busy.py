@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from hussh import Connection, ConnectionLost, HusshError, ProxyCommandError, ServerBusy
-from hussh._drive import dial
+from hussh._connect import tcp
 from hussh.aio import AsyncConnection
 from tests.support.hostile import Conn, HostileServer, Password, Script
 from tests.support.hostile_catalogue import until
@@ -103,17 +103,17 @@ async def test_a_reset_before_the_first_look(loop: str) -> None:
 def test_a_reset_while_dialling(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same where the system call that connects tells of the reset."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        begin = dial.begin
+        begin = tcp.begin
         port = listener.getsockname()[1]
 
-        def slowly(address: Any, failures: list[str]) -> dial.Begun | None:
+        def slowly(address: Any, failures: list[str]) -> tcp.Begun | None:
             begun = begin(address, failures)
             peer = listener.accept()[0]
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.close()
             return begun
 
-        monkeypatch.setattr(dial, "begin", slowly)
+        monkeypatch.setattr(tcp, "begin", slowly)
         with pytest.raises(ServerBusy):
             Connection("127.0.0.1", port, "mallory", "x", timeout=20_000)
 

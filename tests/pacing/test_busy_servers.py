@@ -21,8 +21,8 @@ from hussh import (
     ProxyCommandError,
     ServerBusy,
 )
-from hussh._drive import pacing as pacing_module
-from hussh._drive.pacing import HANDSHAKES, Pacer, Server, Statistics
+from hussh._connect import handshake_limits as pacing_module
+from hussh._connect.handshake_limits import HANDSHAKES, Pacer, Server, Statistics
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
 from tests.proxy.commands import RELAY

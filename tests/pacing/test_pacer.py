@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hussh._drive.pacing import (
+from hussh._connect.handshake_limits import (
     BAN_PAUSE,
     HANDSHAKES,
     LAG,

@@ -10,12 +10,12 @@ from time import monotonic
 import anyio
 import pytest
 
-from hussh._drive import loop_pacing
-from hussh._drive import pacing as pacing_module
-from hussh._drive.loop_pacing import in_turn
-from hussh._drive.pacing import TRIES, Pacer, Server, Statistics, Turn
+from hussh._connect import async_handshake_limits
+from hussh._connect import handshake_limits as pacing_module
+from hussh._connect.async_handshake_limits import in_turn
+from hussh._connect.handshake_limits import TRIES, Pacer, Server, Statistics, Turn
 from hussh._protocol.core import DeadlineExceeded
-from hussh._protocol.session import Place
+from hussh._protocol.handshake import Place
 from hussh.errors import AuthenticationError, ConnectTimeout, HusshError, ServerBusy
 
 BASTION = Server(None, "bastion", 22)
@@ -372,6 +372,6 @@ async def test_a_loop_that_ended_keeps_no_turn(loop: str) -> None:
 
 def test_phases_are_known() -> None:
     """All that counts as not heard of yet is a phase that a time-out can word."""
-    from hussh._protocol.way import PHASES
+    from hussh._protocol.connect import PHASES
 
-    assert set(loop_pacing.UNHEARD) < set(PHASES)
+    assert set(async_handshake_limits.UNHEARD) < set(PHASES)

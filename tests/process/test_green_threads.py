@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hussh._drive import polling
+from hussh._runtime import polling
 from tests.support.processes import clean_environment
 from tests.support.sshd import Sshd
 

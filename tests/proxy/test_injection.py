@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hussh._drive.proxy import start_proxy
+from hussh._connect.proxy_command import start_proxy
 from hussh._policy.route import expand_proxy_command
 
 EXAMPLES = 2000 if os.environ.get("HUSSH_LONG") == "1" else 120

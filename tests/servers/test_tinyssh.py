@@ -19,7 +19,7 @@ from hussh import (
     ConnectionLost,
     SFTPUnavailable,
 )
-from hussh._drive import loop_connect
+from hussh._connect import async_connect
 from hussh.multi_conn import MultiConnection
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
@@ -157,7 +157,7 @@ def test_many_logins(
     tinyssh: list[str], surroundings: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not know what a batch asks after a login, says so, and holds nobody up with that."""
-    monkeypatch.setattr(loop_connect, "CONFIRM", 1000.0)
+    monkeypatch.setattr(async_connect, "CONFIRM", 1000.0)
     multi = MultiConnection.from_shared_auth(
         ["tiny.invalid"] * 12,
         username=surroundings.alice.name,

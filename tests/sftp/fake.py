@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from struct import pack, unpack_from
 from typing import Any, TypeVar
 
-from hussh._protocol import sftp_wire as wire
 from hussh._protocol.core import Blocking, Need, Op
-from hussh._protocol.sftp_channel import Pipe, Sftp
-from hussh._protocol.sftp_machine import LONGEST
+from hussh._protocol.sftp import wire
+from hussh._protocol.sftp.machine import LONGEST
+from hussh._protocol.sftp.session import Pipe, Sftp
 
 T = TypeVar("T")
 OPENSSH = {

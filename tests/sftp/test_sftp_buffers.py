@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from hussh._protocol.sftp_buffer import Buffered
-from hussh._protocol.sftp_file import Mode, open_file
-from hussh._protocol.sftp_text import Text
+from hussh._protocol.sftp.buffer import Buffered
+from hussh._protocol.sftp.file import Mode, open_file
+from hussh._protocol.sftp.text import Text
 from tests.sftp.fake import Bench, FakeServer
 
 WORDS = ["", "a", "zwölf\n", "\n", "漢字", "\r", "x" * 40, "\r\n", "🎈\n", "end"]

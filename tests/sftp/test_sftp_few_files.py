@@ -9,13 +9,13 @@ import pytest
 
 from hussh._policy.sftp import FX_EOF, FX_FAILURE, FX_LOCAL
 from hussh._policy.sftp_server import OpenRefusal, ServerLimits, classify_open_refusal
-from hussh._protocol import sftp_wire as wire
-from hussh._protocol.sftp_local import MemorySink, MemorySource
-from hussh._protocol.sftp_machine import Machine
-from hussh._protocol.sftp_ops import list_names, open_handle
-from hussh._protocol.sftp_request import Request
-from hussh._protocol.sftp_stream import Stream
-from hussh._protocol.sftp_transfer import Way, download, upload
+from hussh._protocol.sftp import wire
+from hussh._protocol.sftp.local_file import MemorySink, MemorySource
+from hussh._protocol.sftp.machine import Machine
+from hussh._protocol.sftp.ops import list_names, open_handle
+from hussh._protocol.sftp.request import Request
+from hussh._protocol.sftp.stream import Stream
+from hussh._protocol.sftp.transfer import Way, download, upload
 from hussh.errors import SFTPError
 from tests.sftp.fake import Bench, FakeServer, packet, text
 

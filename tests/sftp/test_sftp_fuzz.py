@@ -17,17 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hussh._policy.sftp import FailedPath
-from hussh._protocol import sftp_ops as ops
-from hussh._protocol import sftp_wire as wire
 from hussh._protocol.core import Op
-from hussh._protocol.sftp_get_tree import get_tree
-from hussh._protocol.sftp_local import MemorySink, MemorySource
-from hussh._protocol.sftp_machine import LONGEST, STAGE, Machine
-from hussh._protocol.sftp_makedirs import make_directories
-from hussh._protocol.sftp_stream import Stream
-from hussh._protocol.sftp_transfer import Way, download, upload
-from hussh._protocol.sftp_tree import TreeOptions
-from hussh._protocol.sftp_wire import Malformed
+from hussh._protocol.sftp import ops, wire
+from hussh._protocol.sftp.get_tree import get_tree
+from hussh._protocol.sftp.local_file import MemorySink, MemorySource
+from hussh._protocol.sftp.machine import LONGEST, STAGE, Machine
+from hussh._protocol.sftp.makedirs import make_directories
+from hussh._protocol.sftp.stream import Stream
+from hussh._protocol.sftp.transfer import Way, download, upload
+from hussh._protocol.sftp.tree import TreeOptions
+from hussh._protocol.sftp.wire import Malformed
 from hussh.errors import SFTPError, SFTPUnavailable
 from tests.sftp.fake import Bench, FakeServer, Stuck, packet, text
 
@@ -331,7 +330,7 @@ def test_a_listing_without_end(
 def test_long_names_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a listing may take is a matter of bytes, too: few names can be long ones."""
     monkeypatch.setattr(ops, "MOST_LISTED", 1 << 20)
-    monkeypatch.setattr("hussh._protocol.sftp_get_tree.MOST_LISTED", 1 << 20)
+    monkeypatch.setattr("hussh._protocol.sftp.get_tree.MOST_LISTED", 1 << 20)
     lists = 0
 
     def twist(kind: int, request: bytes, reply: bytes) -> bytes:

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from hussh._policy.sftp import SFTPLimits
-from hussh._protocol import sftp_ops as ops
-from hussh._protocol import sftp_wire as wire
 from hussh._protocol.core import DeadlineExceeded
-from hussh._protocol.sftp_local import FileSink, MemorySink, MemorySource
-from hussh._protocol.sftp_machine import Machine
-from hussh._protocol.sftp_resume import ResumedSink
-from hussh._protocol.sftp_transfer import MOST_FLIGHT, Flight, Way, download, upload
+from hussh._protocol.sftp import ops, wire
+from hussh._protocol.sftp.local_file import FileSink, MemorySink, MemorySource
+from hussh._protocol.sftp.machine import Machine
+from hussh._protocol.sftp.resume import ResumedSink
+from hussh._protocol.sftp.transfer import MOST_FLIGHT, Flight, Way, download, upload
 from hussh.errors import SFTPError, SFTPTimeout
 from tests.sftp.fake import Bench, FakePipe, FakeServer, packet, text
 

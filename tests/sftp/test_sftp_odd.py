@@ -18,11 +18,11 @@ import pytest
 from hussh._policy.remote_path import from_home, join, parent_of
 from hussh._policy.sftp import FailedPath, SFTPAttributes
 from hussh._policy.transfer_result import TransferResult
-from hussh._protocol import sftp_wire as wire
-from hussh._protocol.sftp_get_tree import get_tree
-from hussh._protocol.sftp_links import symlink
-from hussh._protocol.sftp_tree import TreeOptions
-from hussh._protocol.sftp_types import told_type
+from hussh._protocol.sftp import wire
+from hussh._protocol.sftp.file_types import told_type
+from hussh._protocol.sftp.get_tree import get_tree
+from hussh._protocol.sftp.links import symlink
+from hussh._protocol.sftp.tree import TreeOptions
 from hussh.errors import SFTPError, SFTPNotFoundError
 from tests.sftp.conftest import Connect
 from tests.sftp.fake import Bench, FakeServer, text
@@ -36,7 +36,7 @@ def test_a_chain_without_end(
     connect: Connect, sshd_factory: Callable[..., Sshd], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`walk` ends with an error of its own, beyond what recursion could reach."""
-    monkeypatch.setattr("hussh._protocol.sftp_names.LONGEST_PATH", 3300)
+    monkeypatch.setattr("hussh._protocol.sftp.names.LONGEST_PATH", 3300)
     walk = connect(odd_server(sshd_factory, "endless=1")).sftp.walk("top")
     for _ in range(1050):
         next(walk)
@@ -193,7 +193,7 @@ def test_long_paths_are_not_kept_for_each_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bytes of names, paths and attributes in one call are bounded."""
-    monkeypatch.setattr("hussh._protocol.sftp_get_tree.MOST_TREE_BYTES", 100_000)
+    monkeypatch.setattr("hussh._protocol.sftp.get_tree.MOST_TREE_BYTES", 100_000)
     names = [(b"%064d" % number, FOLDER) for number in range(10)]
 
     class Endless(dict[bytes, list[tuple[bytes, int]]]):

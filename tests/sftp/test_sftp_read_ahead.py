@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from hussh._policy.sftp_server import ServerLimits
-from hussh._protocol import sftp_wire as wire
 from hussh._protocol.core import Op
-from hussh._protocol.sftp_buffer import Buffered
-from hussh._protocol.sftp_channel import Sftp
-from hussh._protocol.sftp_file import File, Mode, open_file
-from hussh._protocol.sftp_text import Text
+from hussh._protocol.sftp import wire
+from hussh._protocol.sftp.buffer import Buffered
+from hussh._protocol.sftp.file import File, Mode, open_file
+from hussh._protocol.sftp.session import Sftp
+from hussh._protocol.sftp.text import Text
 from tests.sftp.fake import Bench, FakeServer
 
 MIB = 1 << 20

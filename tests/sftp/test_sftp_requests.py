@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from hussh._policy.sftp_server import ServerLimits
-from hussh._protocol import sftp_wire as wire
 from hussh._protocol.core import DeadlineExceeded, Need, Op
-from hussh._protocol.sftp_channel import Sftp
-from hussh._protocol.sftp_get_tree import get_tree
-from hussh._protocol.sftp_local import MemorySink, MemorySource
-from hussh._protocol.sftp_put_tree import put_tree
-from hussh._protocol.sftp_transfer import Way, download, upload
-from hussh._protocol.sftp_tree import TreeOptions
+from hussh._protocol.sftp import wire
+from hussh._protocol.sftp.get_tree import get_tree
+from hussh._protocol.sftp.local_file import MemorySink, MemorySource
+from hussh._protocol.sftp.put_tree import put_tree
+from hussh._protocol.sftp.session import Sftp
+from hussh._protocol.sftp.transfer import Way, download, upload
+from hussh._protocol.sftp.tree import TreeOptions
 from hussh.errors import SFTPTimeout
 from tests.sftp.fake import Bench, FakeServer
 

@@ -13,10 +13,10 @@ import anyio
 import pytest
 
 from hussh import Connection
-from hussh._protocol import sftp_wire as wire
-from hussh._protocol.sftp_local import FileSource
-from hussh._protocol.sftp_resume import ResumedSink
-from hussh._protocol.sftp_transfer import Way, download, upload
+from hussh._protocol.sftp import wire
+from hussh._protocol.sftp.local_file import FileSource
+from hussh._protocol.sftp.resume import ResumedSink
+from hussh._protocol.sftp.transfer import Way, download, upload
 from hussh.aio import AsyncConnection
 from hussh.errors import SFTPError
 from tests.sftp.fake import Bench, FakeServer
@@ -31,7 +31,7 @@ WAY = Way("copy", b"source", b"target", "")
 @pytest.fixture(autouse=True)
 def short_tail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare so little that tests see a difference."""
-    monkeypatch.setattr("hussh._protocol.sftp_resume.TAIL", TAIL)
+    monkeypatch.setattr("hussh._protocol.sftp.resume.TAIL", TAIL)
 
 
 def offsets(server: FakeServer, kind: int) -> list[int]:

@@ -13,9 +13,9 @@ import pytest
 
 from hussh import Connection
 from hussh._policy.sftp import FailedPath
-from hussh._protocol.sftp_get_tree import get_tree
-from hussh._protocol.sftp_put_tree import put_tree
-from hussh._protocol.sftp_tree import TreeOptions
+from hussh._protocol.sftp.get_tree import get_tree
+from hussh._protocol.sftp.put_tree import put_tree
+from hussh._protocol.sftp.tree import TreeOptions
 from hussh.errors import SFTPError
 from tests.sftp.fake import Bench, FakePipe, FakeServer
 from tests.support.sshd import Sshd
@@ -324,7 +324,7 @@ def test_a_tree_without_end(tmp_path: Path) -> None:
 
 def test_a_listing_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory that never ends is an error, whether its lists have names or not."""
-    monkeypatch.setattr("hussh._protocol.sftp_get_tree.MOST_NAMES", 1000)
+    monkeypatch.setattr("hussh._protocol.sftp.get_tree.MOST_NAMES", 1000)
     for entries in ([], [(b".", FOLDER)]):
         server = FakeServer(folders={b"top": entries})
         server.twist = (

@@ -19,7 +19,7 @@ from hussh._native.link import Link
 from hussh._policy.options import Options
 from hussh._policy.wire import string
 from hussh._protocol.core import Blocking, Op
-from hussh._protocol.session import Place, establish, prepare, recorded
+from hussh._protocol.handshake import Place, establish, prepare, recorded
 from tests.support import idle_thread
 
 T = TypeVar("T")

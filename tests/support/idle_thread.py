@@ -1,6 +1,6 @@
 """Waiting until the idle thread of hussh rests, so that what it holds for a moment is let go.
 
-For tests that count descriptors or threads. It looks into `hussh._drive.idle`.
+For tests that count descriptors or threads. It looks into `hussh._runtime.idle_thread`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from hussh._drive import idle
+from hussh._runtime import idle_thread as idle
 
 PATIENCE = 20.0  # seconds
 

@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
-from hussh._drive.sync import BUDGET
 from hussh._native._libssh2 import lib
 from hussh._native.constants import MORE
 from hussh._native.link import Link
@@ -31,7 +30,8 @@ from hussh._policy.route import format_hop
 from hussh._protocol.channel import open_direct
 from hussh._protocol.core import Blocking, Op, Progress
 from hussh._protocol.execute import execute
-from hussh._protocol.session import Place, establish
+from hussh._protocol.handshake import Place, establish
+from hussh._runtime.thread_driver import BUDGET
 
 __all__ = [
     "Command",

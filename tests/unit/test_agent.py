@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hussh._policy.key_files import load_private_key
-from hussh._policy.public_key import PublicKey
+from hussh._policy.keys.key_files import load_private_key
+from hussh._policy.keys.public_key import PublicKey
 from hussh._policy.wire import string, uint32
 from hussh._protocol import agent
 from hussh.errors import AuthenticationError, HusshError

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from hussh._drive.turns import one_at_a_time
-from hussh._policy import kept
-from hussh._policy.kept import KeyFile, began, known_hosts_file
-from hussh._policy.key_files import parse_private_key
-from hussh._policy.known_hosts import KnownHosts
-from hussh._policy.known_hosts_line import known_hosts_line
+from hussh._policy import file_cache
+from hussh._policy.file_cache import KeyFile, began, known_hosts_file
+from hussh._policy.hostkeys.known_hosts import KnownHosts
+from hussh._policy.hostkeys.known_hosts_line import known_hosts_line
+from hussh._policy.keys.key_files import parse_private_key
+from hussh._runtime.single_flight import one_at_a_time
 from hussh.errors import HusshError, KeyUnreadable, PassphraseRequired, WrongPassphrase
 from tests.support.keys import Key, Keys
 
@@ -42,7 +42,7 @@ def age(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let all files look as if nobody had written them lately."""
 
     def later() -> None:
-        monkeypatch.setattr(kept, "time", _Clock(time.time_ns() + 2 * kept.TICK_NS))
+        monkeypatch.setattr(file_cache, "time", _Clock(time.time_ns() + 2 * file_cache.TICK_NS))
 
     return later
 
@@ -66,7 +66,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return wrapped
 
-    monkeypatch.setattr(kept, "parse_private_key", noted("key", parse_private_key))
+    monkeypatch.setattr(file_cache, "parse_private_key", noted("key", parse_private_key))
     monkeypatch.setattr(KnownHosts, "_add", noted("hosts", KnownHosts._add))
     return names
 
@@ -187,7 +187,7 @@ def test_key_is_decrypted_once(
     assert "sesame" not in repr(file)
     del file, credential, at_hand
     gc.collect()
-    assert not [entry for entry in kept._key_files if entry[1] == str(path)]
+    assert not [entry for entry in file_cache._key_files if entry[1] == str(path)]
 
 
 def test_key_change(tmp_path: Path, keys: Keys, age: Callable[[], None]) -> None:

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hussh._policy import key_files
-from hussh._policy.key_files import default_key_paths, load_private_key, parse_private_key
-from hussh._policy.key_openssh import MAX_BCRYPT_ROUNDS
-from hussh._policy.private_key import PrivateKey
-from hussh._policy.public_key import PublicKey
-from hussh._policy.signature_algorithms import signature_algorithms
+from hussh._policy.keys import key_files
+from hussh._policy.keys.key_files import default_key_paths, load_private_key, parse_private_key
+from hussh._policy.keys.openssh_format import MAX_BCRYPT_ROUNDS
+from hussh._policy.keys.private_key import PrivateKey
+from hussh._policy.keys.public_key import PublicKey
+from hussh._policy.keys.signature_algorithms import signature_algorithms
 from hussh._policy.wire import Reader, mpint, string, uint32
 from hussh.errors import (
     HusshError,
@@ -564,8 +564,11 @@ def test_default_keys_come_in_the_documented_order(tmp_path: Path) -> None:
 
 def test_importing_the_module_imports_no_crypto() -> None:
     """`import hussh` stays quick: cryptography and bcrypt load with the first key."""
-    code = "import sys, hussh._policy.key_files; print({'cryptography', 'bcrypt'} & {*sys.modules})"
-    root = Path(key_files.__file__).parents[2]
+    code = (
+        "import sys, hussh._policy.keys.key_files; "
+        "print({'cryptography', 'bcrypt'} & {*sys.modules})"
+    )
+    root = Path(key_files.__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, timeout=60, check=True
     )

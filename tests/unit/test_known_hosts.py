@@ -16,16 +16,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hussh._policy.known_hosts import (
+from hussh._policy.hostkeys.known_hosts import (
     KnownHosts,
     Outcome,
     Verdict,
     algorithms_for,
     host_key_error,
 )
-from hussh._policy.known_hosts_line import known_hosts_line, lookup_name
-from hussh._policy.known_hosts_record import append_line, record
-from hussh._policy.public_key import blob_type, fingerprint
+from hussh._policy.hostkeys.known_hosts_line import known_hosts_line, lookup_name
+from hussh._policy.hostkeys.known_hosts_record import append_line, record
+from hussh._policy.keys.public_key import blob_type, fingerprint
 from hussh._policy.wire import mpint, string
 from hussh.errors import HostKeyError
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from hussh._drive import workers
-from hussh._drive.workers import Call, call_within, finish
 from hussh._protocol.in_use import InUse
+from hussh._runtime import workers
+from hussh._runtime.workers import Call, call_within, finish
 
 PATIENCE = 20.0
 

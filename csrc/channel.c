@@ -1,0 +1,452 @@
+/* channel.c - the connection protocol (RFC 4254) of one link.
+ *
+ * Every message that arrives finds its channel by number and changes only that
+ * channel, so nothing can take another's answer, any number of opens run at
+ * once, and giving one up costs one channel.  A channel that its owner let go
+ * lives on here, without events, until the peer's CLOSE.
+ *
+ * Windows (section 5.2): the peer gets credit for what was *taken*, not for
+ * what arrived, so a reader that stops stops the sender.  Of a channel that
+ * carries a link, "taken" is what that link's session has read.
+ *
+ * What the peer says is in channel_recv.c; here is the life of channels, what
+ * leaves, and the owner's calls.
+ */
+#include "link_priv.h"
+
+#define CHANNELS_MAX 65536u
+#define WRITE_MAX ((size_t)1 << 20)   /* most bytes that a channel queues for sending ... */
+#define WRITE_LOW ((size_t)256 << 10) /* ... and its owner hears of room when so few are left */
+#define WRITE_BULK ((size_t)64 << 10) /* from this size on bytes are sent without being queued */
+
+void channel_changed(hussh_channel *channel) {
+  if (!channel->abandoned)
+    link_event(channel->link, channel->token, &channel->signalled);
+}
+
+void channel_emit(hussh_channel *channel, unsigned char type) {
+  unsigned char message[5];
+  message[0] = type;
+  put_u32(message + 1, channel->remote_id);
+  link_emit(channel->link, message, sizeof(message), NULL, 0);
+}
+
+/* ---- life --------------------------------------------------------------- */
+
+hussh_channel *channel_find(hussh_link *link, uint32_t id) {
+  return id < link->channel_slots ? link->channels[id] : NULL;
+}
+
+static int slot(hussh_link *link, uint32_t *id) {
+  uint32_t i, slots;
+  hussh_channel **channels;
+  for (i = link->channel_free_hint; i < link->channel_slots; i++)
+    if (!link->channels[i]) {
+      *id = i;
+      link->channel_free_hint = i + 1;
+      return 0;
+    }
+  if (link->channel_slots >= CHANNELS_MAX)
+    return -1;
+  slots = link->channel_slots ? link->channel_slots * 2 : 4;
+  channels = realloc(link->channels, slots * sizeof(*channels));
+  if (!channels)
+    return -1;
+  memset(channels + link->channel_slots, 0, (slots - link->channel_slots) * sizeof(*channels));
+  *id = link->channel_slots;
+  link->channels = channels;
+  link->channel_slots = slots;
+  link->channel_free_hint = *id + 1;
+  return 0;
+}
+
+static void unlist(hussh_channel *channel) {
+  hussh_link *root = channel->link->root;
+  hussh_channel *at, *before = NULL;
+  if (!channel->dirty)
+    return;
+  for (at = root->dirty_head; at != channel; at = at->next_dirty)
+    before = at;
+  if (before)
+    before->next_dirty = channel->next_dirty;
+  else
+    root->dirty_head = channel->next_dirty;
+  if (root->dirty_tail == channel)
+    root->dirty_tail = before;
+}
+
+void channel_stop_waiting(hussh_channel *channel) {
+  hussh_link *link = channel->link;
+  int answers = channel->requests - channel->replies;
+  link->waiting -= (uint32_t)((channel->state == HUSSH_CH_OPENING) + (answers > 0 ? answers : 0) +
+                              channel->running);
+  channel->requests = channel->replies;
+  channel->running = 0;
+}
+
+static void destroy(hussh_channel *channel) {
+  hussh_link *link = channel->link;
+  channel_stop_waiting(channel);
+  unlist(channel);
+  link_forget_event(link, channel->token);
+  link->channels[channel->local_id] = NULL;
+  if (channel->local_id < link->channel_free_hint)
+    link->channel_free_hint = channel->local_id;
+  link->channel_live--;
+  queue_clear(&channel->out);
+  queue_clear(&channel->err);
+  queue_clear(&channel->in);
+  free(channel);
+  link_count(-1);
+}
+
+/* An abandoned channel goes once neither side can speak of it any more. */
+int channel_gone(hussh_channel *channel) {
+  if (channel->abandoned &&
+      (channel->state == HUSSH_CH_REFUSED || channel->state == HUSSH_CH_DEAD ||
+       (channel->closed && channel->close_sent))) {
+    destroy(channel);
+    return 1;
+  }
+  return 0;
+}
+
+void channel_child_eof(hussh_channel *channel) {
+  if (channel->child && !channel->child->in_eof) {
+    channel->child->in_eof = 1;
+    link_ready(channel->child);
+  }
+}
+
+void channels_link_died(hussh_link *link) {
+  uint32_t i;
+  for (i = 0; i < link->channel_slots; i++) {
+    hussh_channel *channel = link->channels[i];
+    if (!channel)
+      continue;
+    channel_stop_waiting(channel);
+    channel->state = HUSSH_CH_DEAD;
+    channel_child_eof(channel);
+    channel_changed(channel);
+    channel_gone(channel);
+  }
+}
+
+/* Nothing will ever pump these again, so they cannot find out by themselves. */
+static void cut_off(hussh_link *link) {
+  uint32_t i;
+  link_fail_text(link, HUSSH_DEAD_KILLED, 0, "closed");
+  for (i = 0; i < link->channel_slots; i++)
+    if (link->channels[i] && link->channels[i]->child)
+      cut_off(link->channels[i]->child);
+}
+
+void channels_free(hussh_link *link) {
+  uint32_t i;
+  for (i = 0; i < link->channel_slots; i++)
+    if (link->channels[i]) {
+      hussh_link *child = link->channels[i]->child;
+      if (child) {
+        cut_off(child);
+        child->outer = NULL;
+      }
+      destroy(link->channels[i]);
+    }
+  free(link->channels);
+  link->channels = NULL;
+  link->channel_slots = 0;
+}
+
+void channel_detach(hussh_channel *channel) {
+  channel->child = NULL;
+}
+
+/* ---- what leaves -------------------------------------------------------- */
+
+void channel_credit(hussh_channel *channel, size_t consumed) {
+  unsigned char message[9];
+  channel->consumed += (uint32_t)consumed;
+  if (channel->consumed < channel->recv_window_max / 2 || channel->close_sent || channel->eof ||
+      channel->link->dead)
+    return;
+  message[0] = CHANNEL_WINDOW_ADJUST;
+  put_u32(put_u32(message + 1, channel->remote_id), channel->consumed);
+  channel->recv_window += channel->consumed;
+  channel->consumed = 0;
+  link_emit(channel->link, message, sizeof(message), NULL, 0);
+}
+
+/* Sends of these bytes what the window, a key exchange and the link's own
+ * backlog allow; returns how many. */
+static size_t send_data(hussh_channel *channel, const unsigned char *bytes, size_t len) {
+  hussh_link *link = channel->link;
+  size_t sent = 0;
+  while (sent < len && channel->send_window) {
+    unsigned char head[9];
+    size_t n = len - sent;
+    if (link_in_kex(link) || link->pending.len || link->out.len >= OUT_HIGH) {
+      link->blocked = 1;
+      break;
+    }
+    if (n > channel->send_window)
+      n = channel->send_window;
+    if (n > channel->send_packet)
+      n = channel->send_packet;
+    head[0] = CHANNEL_DATA;
+    put_u32(put_u32(head + 1, channel->remote_id), (uint32_t)n);
+    if (link_emit(link, head, sizeof(head), bytes + sent, n))
+      break;
+    channel->send_window -= (uint32_t)n;
+    sent += n;
+  }
+  return sent;
+}
+
+/* Sends what is queued. */
+void channel_flush(hussh_channel *channel) {
+  hussh_link *link = channel->link;
+  hussh_queue *from = channel->child ? &channel->child->out : &channel->in;
+  size_t sent;
+  if (channel->state != HUSSH_CH_OPEN || channel->close_sent || link->dead) {
+    if (channel->child && (channel->close_sent || link->dead))
+      queue_clear(from);
+    return;
+  }
+  sent = from->len ? send_data(channel, queue_head(from), from->len) : 0;
+  if (link->dead)
+    return;
+  if (sent)
+    queue_drop(from, sent);
+  if (channel->child) {
+    channel->child->sent += sent;
+    channels_unblock(channel->child);
+    return;
+  }
+  if (!from->len && channel->eof_wanted && !channel->eof_sent) {
+    channel->eof_sent = 1;
+    channel_emit(channel, CHANNEL_EOF);
+  }
+  if (channel->want_room && sent && from->len <= WRITE_LOW) {
+    channel->want_room = 0;
+    channel_changed(channel);
+  }
+}
+
+void channels_unblock(hussh_link *link) {
+  uint32_t i;
+  if (!link->blocked || link->dead || link->out.len >= OUT_LOW)
+    return;
+  if (link->in.len)
+    link_ready(link); /* it read nothing while it was flooded, even in a key exchange */
+  if (link_in_kex(link) || link->pending.len)
+    return;
+  link->blocked = 0;
+  for (i = 0; i < link->channel_slots; i++) {
+    hussh_channel *channel = link->channels[i];
+    if (channel && (channel->in.len || channel->eof_wanted ||
+                    (channel->child && channel->child->out.len)))
+      channel_dirty(channel);
+  }
+}
+
+/* ---- the owner's calls -------------------------------------------------- */
+
+hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t type_len,
+                                  const void *extra, size_t extra_len, uint32_t window) {
+  unsigned char head[5 + 64 + 12], *p = head;
+  hussh_channel *channel;
+  if (link->dead || link->phase < HUSSH_OPEN || type_len > 64 || extra_len > 16384)
+    return NULL;
+  channel = calloc(1, sizeof(*channel));
+  if (!channel)
+    return NULL;
+  channel->token = link_token(link);
+  if (!channel->token || slot(link, &channel->local_id)) {
+    if (channel->token)
+      link->root->objects--;
+    free(channel);
+    return NULL;
+  }
+  channel->link = link;
+  channel->recv_window = channel->recv_window_max = window;
+  link->channels[channel->local_id] = channel;
+  link->channel_live++;
+  link->waiting++;
+  link_count(1);
+  link->nudges = 0;
+  *p++ = CHANNEL_OPEN;
+  p = put_u32(p, (uint32_t)type_len);
+  memcpy(p, type, type_len);
+  p += type_len;
+  p = put_u32(put_u32(put_u32(p, channel->local_id), window), MAX_PACKET);
+  if (link_emit(link, head, (size_t)(p - head), extra, extra_len)) {
+    destroy(channel);
+    return NULL;
+  }
+  return channel;
+}
+
+uint64_t hussh_channel_token(const hussh_channel *channel) {
+  return channel->token;
+}
+
+void hussh_channel_look(const hussh_channel *channel, hussh_channel_info *info) {
+  info->state = channel->state;
+  info->reason = channel->reason;
+  info->eof = channel->eof;
+  info->closed = channel->closed;
+  info->abrupt = channel->abrupt;
+  info->replies = channel->replies;
+  info->failures = channel->failures;
+  info->exit_known = channel->exit_known;
+  info->core = channel->core;
+  info->exit_status = channel->exit_status;
+  info->out = channel->out.len;
+  info->err = channel->err.len;
+  info->queued = channel->in.len;
+  memcpy(info->text, channel->text, sizeof(info->text));
+}
+
+static int usable(const hussh_channel *channel) {
+  if (channel->link->dead)
+    return HUSSH_E_DEAD;
+  return channel->state == HUSSH_CH_OPEN && !channel->close_sent && !channel->closed
+             ? 0
+             : HUSSH_E_STATE;
+}
+
+int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_len,
+                          int want_reply, const void *extra, size_t extra_len) {
+  unsigned char head[5 + 4 + 64 + 1], *p = head;
+  int rc = usable(channel);
+  if (rc)
+    return rc;
+  if (name_len > 64 || extra_len > HUSSH_REQUEST_MAX)
+    return HUSSH_E_STATE;
+  *p++ = CHANNEL_REQUEST;
+  p = put_u32(p, channel->remote_id);
+  p = put_u32(p, (uint32_t)name_len);
+  memcpy(p, name, name_len);
+  p += name_len;
+  *p++ = want_reply != 0;
+  if (want_reply) {
+    channel->requests++;
+    channel->link->waiting++;
+    if (!channel->running) {
+      channel->running = 1;
+      channel->link->waiting++;
+    }
+  }
+  channel->link->nudges = 0;
+  return link_emit(channel->link, head, (size_t)(p - head), extra, extra_len);
+}
+
+int channel_worth_reading(const hussh_channel *channel) {
+  size_t have = channel->out.len, need = channel->message_rest;
+  if (!channel->longest_message)
+    return 1;
+  if (!need) {
+    if (have < 4)
+      return 0;
+    need = (size_t)get_u32(queue_head(&channel->out)) + 4;
+  }
+  return have >= need || need > channel->longest_message;
+}
+
+void hussh_channel_await_message(hussh_channel *channel, size_t rest, size_t longest) {
+  /* The peer gets credit for what is read, so more cannot be counted on. */
+  size_t most = channel->recv_window_max / 2;
+  channel->longest_message = longest < most ? longest : most;
+  channel->message_rest = rest;
+  if (channel->out.len && channel_worth_reading(channel))
+    channel_changed(channel);
+}
+
+ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size_t size) {
+  hussh_queue *from = stream ? &channel->err : &channel->out;
+  size_t n = queue_take(from, bytes, size);
+  if (!stream)
+    channel->longest_message = 0;
+  if (n)
+    channel_credit(channel, n);
+  return (ssize_t)n;
+}
+
+static int keep(hussh_channel *channel, const unsigned char *bytes, size_t len) {
+  if (!queue_append(&channel->in, bytes, len))
+    return 0;
+  link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
+  return HUSSH_E_MEMORY;
+}
+
+ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t len) {
+  const unsigned char *from = bytes;
+  int rc = usable(channel);
+  size_t left = len, room;
+  if (rc)
+    return rc;
+  if (channel->eof_wanted || channel->child)
+    return HUSSH_E_STATE;
+  if (len >= WRITE_BULK && channel->in.len < channel->send_packet) {
+    /* Bulk goes in full packets, straight from the caller's memory; what is
+     * queued becomes the head of the first one. */
+    if (channel->in.len) {
+      size_t fill = channel->send_packet - channel->in.len;
+      if (keep(channel, from, fill))
+        return HUSSH_E_MEMORY;
+      from += fill;
+      left -= fill;
+      channel_flush(channel);
+    }
+    if (!channel->in.len && !channel->link->dead) {
+      size_t sent = send_data(channel, from, left - left % channel->send_packet);
+      from += sent;
+      left -= sent;
+    }
+    if (channel->link->dead)
+      return HUSSH_E_DEAD;
+  }
+  room = channel->in.len < WRITE_MAX ? WRITE_MAX - channel->in.len : 0;
+  if (left > room) {
+    len -= left - room;
+    left = room;
+    channel->want_room = 1;
+  }
+  if (keep(channel, from, left))
+    return HUSSH_E_MEMORY;
+  channel_dirty(channel);
+  return (ssize_t)len;
+}
+
+int hussh_channel_eof(hussh_channel *channel) {
+  int rc = usable(channel);
+  if (rc)
+    return rc;
+  channel->eof_wanted = 1;
+  channel_dirty(channel);
+  return 0;
+}
+
+int hussh_channel_close(hussh_channel *channel) {
+  int rc = usable(channel);
+  if (rc)
+    return rc;
+  queue_clear(&channel->in);
+  channel_stop_waiting(channel);
+  channel->close_sent = 1;
+  channel_emit(channel, CHANNEL_CLOSE);
+  return 0;
+}
+
+void hussh_channel_free(hussh_channel *channel) {
+  channel_child_eof(channel);
+  if (channel->child) {
+    channel->child->outer = NULL;
+    channel->child = NULL;
+  }
+  hussh_channel_close(channel);
+  channel->abandoned = 1; /* not before: a close that fails would free it */
+  queue_clear(&channel->out);
+  queue_clear(&channel->err);
+  channel_gone(channel);
+}

@@ -1,0 +1,275 @@
+/* channel_recv.c - what a peer says in the connection protocol (RFC 4254), message by message.
+ *
+ * Every number and length is the peer's and believed only after a look; what
+ * cannot be read ends the link, what comes late is passed over.
+ */
+#include "link_priv.h"
+
+#include <limits.h>
+
+struct cursor {
+  const unsigned char *at;
+  size_t left;
+  int bad;
+};
+
+static uint32_t take_u32(struct cursor *c) {
+  uint32_t value;
+  if (c->left < 4) {
+    c->bad = 1;
+    return 0;
+  }
+  value = get_u32(c->at);
+  c->at += 4;
+  c->left -= 4;
+  return value;
+}
+
+static unsigned take_byte(struct cursor *c) {
+  if (!c->left) {
+    c->bad = 1;
+    return 0;
+  }
+  c->left--;
+  return *c->at++;
+}
+
+static const unsigned char *take_string(struct cursor *c, size_t *len) {
+  const unsigned char *string;
+  *len = take_u32(c);
+  if (c->bad || *len > c->left) {
+    c->bad = 1;
+    *len = 0;
+    return c->at;
+  }
+  string = c->at;
+  c->at += *len;
+  c->left -= *len;
+  return string;
+}
+
+static void broken(hussh_link *link, const char *text) {
+  link_fail(link, HUSSH_DEAD_PROTOCOL, 0, text, strlen(text));
+}
+
+static void set_text(char *to, size_t size, const unsigned char *text, size_t len) {
+  size_t i;
+  if (len >= size)
+    len = size - 1;
+  memcpy(to, text, len);
+  to[len] = '\0';
+  for (i = 0; i < len; i++)
+    if ((unsigned char)to[i] < ' ' || to[i] == 0x7f)
+      to[i] = ' ';
+}
+
+
+static void on_open(hussh_link *link, struct cursor *c) {
+  /* We offer no forwarding, so nothing may be opened towards us. */
+  unsigned char refusal[17];
+  size_t len;
+  uint32_t sender;
+  take_string(c, &len);
+  sender = take_u32(c);
+  if (c->bad)
+    return;
+  refusal[0] = CHANNEL_OPEN_FAILURE;
+  put_u32(put_u32(put_u32(put_u32(refusal + 1, sender), 1), 0), 0);
+  link_answer(link, refusal, sizeof(refusal));
+}
+
+static void on_global_request(hussh_link *link, struct cursor *c) {
+  static const unsigned char failure = REQUEST_FAILURE;
+  size_t len;
+  unsigned want_reply;
+  take_string(c, &len);
+  want_reply = take_byte(c);
+  if (!c->bad && want_reply)
+    link_answer(link, &failure, 1);
+}
+
+static void on_confirmation(hussh_channel *channel, struct cursor *c) {
+  uint32_t id = take_u32(c), window = take_u32(c), packet = take_u32(c);
+  if (c->bad || channel->state != HUSSH_CH_OPENING || !packet) {
+    c->bad = 1;
+    return;
+  }
+  channel->link->waiting--;
+  channel->remote_id = id;
+  channel->send_window = window;
+  channel->send_packet = packet < MAX_PACKET ? packet : MAX_PACKET;
+  channel->state = HUSSH_CH_OPEN;
+  channel_changed(channel);
+  if (channel->abandoned) {
+    channel->close_sent = 1;
+    channel_emit(channel, CHANNEL_CLOSE); /* last: if it fails, the channel is gone */
+  }
+}
+
+static void on_refusal(hussh_channel *channel, struct cursor *c) {
+  size_t len;
+  const unsigned char *text;
+  uint32_t reason = take_u32(c);
+  if (c->bad || channel->state != HUSSH_CH_OPENING) {
+    c->bad = 1;
+    return;
+  }
+  text = take_string(c, &len); /* some servers leave the texts out */
+  c->bad = 0;
+  channel_stop_waiting(channel);
+  set_text(channel->text, sizeof(channel->text), text, len);
+  channel->reason = reason > INT_MAX ? INT_MAX : (int)reason;
+  channel->state = HUSSH_CH_REFUSED;
+  channel_changed(channel);
+  channel_gone(channel);
+}
+
+static void on_window(hussh_channel *channel, struct cursor *c) {
+  uint32_t add = take_u32(c);
+  if (c->bad || add > UINT32_MAX - channel->send_window) {
+    c->bad = 1;
+    return;
+  }
+  channel->send_window += add;
+  channel_dirty(channel);
+}
+
+static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
+  uint32_t stream = extended ? take_u32(c) : 0;
+  size_t len;
+  const unsigned char *bytes = take_string(c, &len);
+  hussh_queue *to;
+  if (c->bad)
+    return;
+  if (len > channel->recv_window) {
+    broken(channel->link, "the peer sent more channel data than its window allows");
+    return;
+  }
+  channel->recv_window -= (uint32_t)len;
+  if (channel->close_sent || channel->abandoned)
+    return;
+  if (stream > 1 || (extended && (stream == 0 || channel->child))) {
+    channel_credit(channel, len); /* nobody reads such a stream */
+    return;
+  }
+  if (channel->child && channel->child->dead)
+    return;
+  to = channel->child ? &channel->child->in : stream ? &channel->err : &channel->out;
+  if (queue_append(to, bytes, len)) {
+    link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
+    return;
+  }
+  if (channel->child)
+    link_ready(channel->child);
+  else if (to == &channel->err || channel_worth_reading(channel))
+    channel_changed(channel);
+}
+
+static void on_close(hussh_channel *channel) {
+  channel->closed = 1;
+  channel->abrupt = !channel->eof;
+  channel->eof = 1;
+  channel_stop_waiting(channel);
+  queue_clear(&channel->in);
+  if (!channel->close_sent) {
+    channel->close_sent = 1;
+    channel_emit(channel, CHANNEL_CLOSE);
+  }
+  channel_child_eof(channel);
+  channel_changed(channel);
+  channel_gone(channel);
+}
+
+static void on_request(hussh_channel *channel, struct cursor *c) {
+  size_t len;
+  const unsigned char *name = take_string(c, &len);
+  unsigned want_reply = take_byte(c);
+  if (c->bad)
+    return;
+  if (len == 11 && !memcmp(name, "exit-status", 11)) {
+    uint32_t status = take_u32(c);
+    if (c->bad)
+      return;
+    channel->exit_status = status;
+    channel->exit_known = 1;
+    channel_changed(channel);
+  } else if (len == 11 && !memcmp(name, "exit-signal", 11)) {
+    const unsigned char *signal = take_string(c, &len);
+    unsigned core = take_byte(c);
+    if (c->bad)
+      return;
+    set_text(channel->text, sizeof(channel->text), signal, len);
+    channel->core = core != 0;
+    channel->exit_known = 2;
+    channel_changed(channel);
+  }
+  if (want_reply && !channel->close_sent) {
+    unsigned char answer[5];
+    answer[0] = CHANNEL_FAILURE;
+    put_u32(answer + 1, channel->remote_id);
+    link_answer(channel->link, answer, sizeof(answer));
+  }
+}
+
+static void on_answer(hussh_channel *channel, int failure) {
+  if (channel->replies == channel->requests)
+    return; /* to nothing that we asked */
+  if (failure && channel->replies < 31)
+    channel->failures |= 1 << channel->replies;
+  channel->replies++;
+  channel->link->waiting--;
+  channel_changed(channel);
+}
+
+void link_global_answered(hussh_link *link) {
+  if (link->globals_asked > link->global_replies) {
+    link->global_replies++;
+    link_event(link, link->token, &link->signalled);
+  }
+}
+
+void channels_message(hussh_link *link, const unsigned char *message, size_t len) {
+  struct cursor c = {message + 1, len - 1, 0};
+  unsigned type = message[0];
+  if (type == GLOBAL_REQUEST) {
+    on_global_request(link, &c);
+  } else if (type == REQUEST_SUCCESS || type == REQUEST_FAILURE) {
+    link_global_answered(link);
+  } else if (type == CHANNEL_OPEN) {
+    on_open(link, &c);
+  } else if (type >= CHANNEL_OPEN_CONFIRMATION && type <= CHANNEL_FAILURE) {
+    hussh_channel *channel = channel_find(link, take_u32(&c));
+    /* Unknown numbers and messages after CLOSE are late, not hostile. */
+    if (channel && !channel->closed) {
+      if (type == CHANNEL_OPEN_CONFIRMATION)
+        on_confirmation(channel, &c);
+      else if (type == CHANNEL_OPEN_FAILURE)
+        on_refusal(channel, &c);
+      else if (channel->state != HUSSH_CH_OPEN)
+        c.bad = 1;
+      else if (type == CHANNEL_WINDOW_ADJUST)
+        on_window(channel, &c);
+      else if (type == CHANNEL_DATA)
+        on_data(channel, &c, 0);
+      else if (type == CHANNEL_EXTENDED_DATA)
+        on_data(channel, &c, 1);
+      else if (type == CHANNEL_EOF) {
+        channel->eof = 1;
+        channel_child_eof(channel);
+        channel_changed(channel);
+      } else if (type == CHANNEL_CLOSE)
+        on_close(channel);
+      else if (type == CHANNEL_REQUEST)
+        on_request(channel, &c);
+      else
+        on_answer(channel, type == CHANNEL_FAILURE);
+    }
+  } else {
+    unsigned char reply[5];
+    reply[0] = 3; /* SSH_MSG_UNIMPLEMENTED */
+    put_u32(reply + 1, link->session->remote.seqno - 1);
+    link_answer(link, reply, sizeof(reply));
+  }
+  if (c.bad)
+    broken(link, "malformed connection-protocol message");
+}

@@ -1,0 +1,489 @@
+/* test_channel.c - channel.c and the nudge, without a server.
+ *
+ * scripts/check-c builds and runs it, under ASan and UBSan.
+ *
+ * build: link.c pump.c message_hook.c channel_recv.c channel.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
+ * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2
+ */
+#include "testing.h"
+
+static void test_open_and_refuse(void) {
+  hussh_link *link = ready_link();
+  hussh_channel *one = opening(link, 1000), *two = opening(link, 1000), *three = opening(link, 5);
+  hussh_channel_info info;
+  CHECK(one->local_id == 0 && two->local_id == 1 && link->waiting == 3);
+  CHECK(count_events(link) == 0);
+  say(link, "buuss", 92, 1, 2, "no\033[2J\nway", "en");
+  hussh_channel_look(two, &info);
+  CHECK(info.state == HUSSH_CH_REFUSED && info.reason == 2 && !strcmp(info.text, "no [2J way"));
+  say(link, "buuuu", 91, 0, 77, 100, 5);
+  CHECK(one->state == HUSSH_CH_OPEN && one->remote_id == 77 && one->send_packet == 5);
+  CHECK(link->waiting == 1 && count_events(link) == 2);
+  say(link, "buu", 92, 2, UINT32_MAX); /* without its texts */
+  CHECK(three->state == HUSSH_CH_REFUSED && three->reason > 0 && link->waiting == 0);
+  hussh_channel_free(two);
+  hussh_channel_free(three);
+  CHECK(link->channel_live == 1 && !link->out.len);
+  two = opening(link, 1); /* numbers are used again, lowest first */
+  CHECK(two->local_id == 1 && dead_by(link, HUSSH_DEAD_NOT));
+  hussh_channel_free(two); /* abandoned while it opens: closed as soon as that is known */
+  CHECK(!link->out.len && link->channel_live == 2);
+  say(link, "buuuu", 91, 1, 78, 100, 5);
+  CHECK(hears(link, "bu", 97, 78) && count_events(link) == 0);
+  say(link, "buuu", 94, 1, 1, 0); /* one more late byte would be beyond its window */
+  say(link, "bu", 97, 1);
+  CHECK(link->channel_live == 1 && link->waiting == 0 && !link->out.len);
+  hussh_link_free(link);
+}
+
+static void test_messages_that_do_not_fit_the_state(void) {
+  static const uint32_t late[] = {93, 94, 96, 97, 98, 99};
+  size_t i;
+  for (i = 0; i < 2 * sizeof(late) / sizeof(*late); i++) {
+    hussh_link *link = ready_link();
+    hussh_channel *channel = opening(link, 100);
+    if (i % 2)
+      say(link, "buuss", 92, 0, 1, "no", "");
+    say(link, "bu", (int)late[i / 2], 0);
+    CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL) && channel->state == HUSSH_CH_DEAD);
+    CHECK(!link->out.len && channel->out.len == 0);
+    hussh_link_free(link);
+  }
+  {
+    hussh_link *link = ready_link();
+    opened(link, 100, 100);
+    say(link, "buuuu", 91, 0, 1, 1, 1);
+    CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL));
+    hussh_link_free(link);
+  }
+}
+
+static void test_receive_window(void) {
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 0);
+  unsigned char buffer[2000];
+  say(link, "bud", 94, 0, bulk, (size_t)499);
+  say(link, "buud", 95, 0, 1, bulk, (size_t)101);
+  CHECK(count_events(link) == 1 && channel->recv_window == 400);
+  CHECK(hussh_channel_read(channel, 0, buffer, 2000) == 499 && !link->out.len);
+  CHECK(hussh_channel_read(channel, 1, buffer, 1) == 1); /* half of it is taken */
+  CHECK(hears(link, "buu", 93, 1000, 500) && channel->recv_window == 900);
+  say(link, "buud", 95, 0, 7, bulk, (size_t)400); /* of a stream that nobody reads */
+  CHECK(!link->out.len && channel->recv_window == 500 && channel->consumed == 400);
+  say(link, "bud", 94, 0, bulk, (size_t)500);
+  CHECK(dead_by(link, HUSSH_DEAD_NOT) && channel->recv_window == 0);
+  say(link, "bud", 94, 0, bulk, (size_t)0);
+  CHECK(dead_by(link, HUSSH_DEAD_NOT));
+  say(link, "bud", 94, 0, bulk, (size_t)1);
+  CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL) && channel->out.len == 500);
+  CHECK(hussh_channel_read(channel, 0, buffer, 2000) == 500); /* what had come stays */
+  hussh_link_free(link);
+
+  link = ready_link(); /* no credit once the peer will not send any more */
+  channel = opened(link, 1000, 0);
+  say(link, "bud", 94, 0, bulk, (size_t)900);
+  say(link, "bu", 96, 0);
+  CHECK(hussh_channel_read(channel, 0, buffer, 2000) == 900 && !link->out.len);
+  hussh_link_free(link);
+}
+
+static void test_await_message(void) {
+  static const unsigned char head[] = {0, 0, 0, 10}, huge[] = {0, 0, 1, 45};
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 0);
+  unsigned char buffer[100];
+  hussh_channel_await_message(channel, 0, 300);
+  count_events(link);
+  say(link, "bud", 94, 0, head, (size_t)3);
+  say(link, "bud", 94, 0, head + 3, (size_t)1);
+  say(link, "bud", 94, 0, bulk, (size_t)9);
+  CHECK(count_events(link) == 0);
+  say(link, "buud", 95, 0, 1, bulk, (size_t)1); /* stderr is heard of at once */
+  CHECK(count_events(link) == 1);
+  say(link, "bud", 94, 0, bulk, (size_t)1);
+  CHECK(count_events(link) == 1);
+  CHECK(hussh_channel_read(channel, 0, buffer, 6) == 6); /* and with that it is over */
+  say(link, "bud", 94, 0, bulk, (size_t)1);
+  CHECK(count_events(link) == 1);
+  CHECK(hussh_channel_read(channel, 0, buffer, 100) == 9);
+  hussh_channel_await_message(channel, 7, 300); /* the rest of one */
+  say(link, "bud", 94, 0, bulk, (size_t)6);
+  CHECK(count_events(link) == 0);
+  say(link, "bud", 94, 0, bulk, (size_t)1);
+  CHECK(count_events(link) == 1);
+  CHECK(hussh_channel_read(channel, 0, buffer, 100) == 7);
+  hussh_channel_await_message(channel, 0, 300);
+  say(link, "bud", 94, 0, huge, (size_t)4); /* 301 bytes: the owner shall see that now */
+  CHECK(count_events(link) == 1);
+  CHECK(hussh_channel_read(channel, 0, buffer, 100) == 4);
+  hussh_channel_await_message(channel, 501, 10000); /* more than half of the window */
+  say(link, "bud", 94, 0, bulk, (size_t)1);
+  CHECK(count_events(link) == 1);
+  hussh_channel_await_message(channel, 1, 300); /* what is there already counts */
+  CHECK(count_events(link) == 1);
+  CHECK(hussh_channel_read(channel, 0, buffer, 100) == 1);
+  hussh_channel_await_message(channel, 0, 300);
+  say(link, "bu", 96, 0); /* the end, too, is heard of at once */
+  CHECK(count_events(link) == 1);
+  hussh_link_free(link);
+}
+
+static void test_send_window(void) {
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 40000);
+  CHECK(hussh_channel_write(channel, bulk, 50000) == 50000);
+  hussh_flush(link);
+  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)MAX_PACKET));
+  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)40000 - MAX_PACKET));
+  CHECK(!hear(link) && channel->send_window == 0 && channel->in.len == 10000);
+  CHECK(!hussh_channel_eof(channel) && hussh_channel_write(channel, bulk, 1) == HUSSH_E_STATE);
+  say(link, "buu", 93, 0, 9999);
+  hussh_flush(link);
+  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)9999) && !hear(link));
+  say(link, "buu", 93, 0, UINT32_MAX);
+  hussh_flush(link);
+  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)1));
+  CHECK(hears(link, "bu", 96, 1000) && !hear(link)); /* after the last byte, and once */
+  say(link, "buu", 93, 0, 1);
+  CHECK(dead_by(link, HUSSH_DEAD_NOT) && channel->send_window == UINT32_MAX);
+  say(link, "buu", 93, 0, 1);
+  CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL));
+  CHECK(hussh_channel_write(channel, bulk, 1) == HUSSH_E_DEAD);
+  hussh_link_free(link);
+}
+
+static void test_writer_that_is_too_fast(void) {
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 0);
+  ssize_t n, all = 0;
+  CHECK(count_events(link) == 1);
+  while ((n = hussh_channel_write(channel, bulk, sizeof(bulk))) > 0)
+    all += n;
+  CHECK(n == 0 && all == 1 << 20 && count_events(link) == 0);
+  say(link, "buu", 93, 0, 100);
+  hussh_flush(link);
+  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)100) && count_events(link) == 0);
+  say(link, "buu", 93, 0, (768 << 10) - 101); /* a quarter and a byte: still no room */
+  hussh_flush(link);
+  while (hear(link))
+    continue;
+  CHECK(channel->in.len == (256 << 10) + 1 && count_events(link) == 0);
+  say(link, "buu", 93, 0, 1);
+  hussh_flush(link);
+  CHECK(hear(link) && count_events(link) == 1);
+  hussh_channel_free(channel); /* what is queued is dropped */
+  CHECK(hears(link, "bu", 97, 1000) && !hear(link));
+  hussh_link_free(link);
+}
+
+static void test_bulk(void) {
+  static unsigned char many[100000];
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 1 << 20);
+  size_t i;
+  for (i = 0; i < sizeof(many); i++)
+    many[i] = (unsigned char)(i * 7 + i / 256);
+  /* A head waits for what follows; then packets are full, and the rest waits. */
+  CHECK(hussh_channel_write(channel, many, 30) == 30 && !hear(link));
+  CHECK(hussh_channel_write(channel, many, 3 * MAX_PACKET) == 3 * MAX_PACKET);
+  CHECK(hear(link));
+  CHECK(hears(link, "bud", 94, 1000, many + MAX_PACKET - 30, (size_t)MAX_PACKET));
+  CHECK(hears(link, "bud", 94, 1000, many + 2 * MAX_PACKET - 30, (size_t)MAX_PACKET));
+  CHECK(!hear(link) && channel->in.len == 30);
+  hussh_flush(link);
+  CHECK(hears(link, "bud", 94, 1000, many + 3 * MAX_PACKET - 30, (size_t)30) && !hear(link));
+  CHECK(channel->send_window == (1 << 20) - 3 * MAX_PACKET - 30);
+  hussh_link_free(link);
+  /* The window ends in the middle. */
+  link = ready_link();
+  channel = opened(link, 1000, 40000);
+  CHECK(hussh_channel_write(channel, many, 100000) == 100000);
+  CHECK(channel->send_window == 0 && channel->in.len == 60000);
+  CHECK(hears(link, "bud", 94, 1000, many, (size_t)MAX_PACKET));
+  CHECK(hears(link, "bud", 94, 1000, many + MAX_PACKET, (size_t)40000 - MAX_PACKET));
+  CHECK(!hear(link));
+  hussh_link_free(link);
+}
+
+static void test_requests(void) {
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 1000);
+  hussh_channel_info info;
+  int i;
+  CHECK(!hussh_channel_request(channel, "exec", 4, 1, "\0\0\0\1x", 5));
+  CHECK(hears(link, "busbs", 98, 1000, "exec", 1, "x") && link->waiting == 2);
+  CHECK(hussh_channel_request(channel, "exec", 4, 1, bulk, HUSSH_REQUEST_MAX + 1) ==
+        HUSSH_E_STATE);
+  CHECK(hussh_channel_request(channel, "exec", 65, 1, bulk, 1) == HUSSH_E_STATE);
+  CHECK(!hussh_channel_request(channel, "exec", 4, 0, bulk, 32768) && hear(link));
+  CHECK(dead_by(link, HUSSH_DEAD_NOT) && link->waiting == 2);
+  say(link, "bu", 99, 0);
+  CHECK(link->waiting == 1); /* the command runs */
+  say(link, "bu", 100, 0);   /* to nothing that was asked */
+  hussh_channel_look(channel, &info);
+  CHECK(info.replies == 1 && info.failures == 0 && link->waiting == 1);
+  for (i = 1; i < 40; i++) {
+    CHECK(!hussh_channel_request(channel, "env", 3, 1, NULL, 0) && hear(link));
+    say(link, "bu", 100, 0);
+  }
+  hussh_channel_look(channel, &info);
+  CHECK(info.replies == 40 && info.failures == 0x7ffffffe);
+  say(link, "busbu", 98, 0, "exit-status", 1, 42);
+  CHECK(hears(link, "bu", 100, 1000)); /* nobody may ask for an answer to this, but it is his */
+  say(link, "busbsbss", 98, 0, "exit-signal", 0, "KILL\n", 1, "", "");
+  hussh_channel_look(channel, &info);
+  CHECK(info.exit_known == 2 && info.core == 1 && !strcmp(info.text, "KILL "));
+  CHECK(!hussh_channel_request(channel, "env", 3, 1, NULL, 0) && hear(link) && link->waiting == 2);
+  say(link, "bu", 97, 0);
+  CHECK(hears(link, "bu", 97, 1000) && link->waiting == 0);
+  CHECK(hussh_channel_request(channel, "env", 3, 1, NULL, 0) == HUSSH_E_STATE);
+  CHECK(hussh_channel_close(channel) == HUSSH_E_STATE);
+  hussh_channel_free(channel);
+  CHECK(link->channel_live == 0 && !hear(link));
+  hussh_link_free(link);
+}
+
+static void test_what_a_peer_may_ask(void) {
+  hussh_link *link = ready_link();
+  say(link, "bsb", 80, "hostkeys-00@openssh.com", 0);
+  say(link, "bsb", 80, "keepalive@openssh.com", 1);
+  CHECK(hears(link, "b", 82) && !hear(link));
+  say(link, "bsuuu", 90, "x11", 9, 1000, 1000);
+  CHECK(hears(link, "buuss", 92, 9, 1, "", "") && !hear(link));
+  say(link, "bud", 94, 12345, bulk, (size_t)3); /* no such channel */
+  say(link, "b", 81);
+  CHECK(!hear(link) && dead_by(link, HUSSH_DEAD_NOT) && link->global_replies == 0);
+  say(link, "b", 101);
+  CHECK(hears(link, "bu", 3, UINT32_MAX) && count_events(link) == 0);
+  hussh_link_free(link);
+}
+
+/* Every message cut at every length, and with every length field blown up. */
+static void test_cut_messages(void) {
+  static const struct {
+    int type, fatal;
+    const char *rest;
+  } kinds[] = {{80, 0, "sb"}, {90, 0, "suuu"}, {91, 0, "uuuu"}, {92, 0, "uuss"}, {93, 0, "uu"},
+               {94, 0, "us"}, {95, 0, "uus"},  {98, 0, "usbs"}, {99, 0, "u"},    {101, 0, "us"}};
+  size_t kind, cut, at;
+  for (kind = 0; kind < sizeof(kinds) / sizeof(*kinds); kind++) {
+    struct message whole;
+    const char *field = kinds[kind].rest;
+    unsigned char number[4] = {0, 0, 0, 0};
+    whole.len = 0;
+    number[0] = (unsigned char)kinds[kind].type;
+    put(&whole, number, 1);
+    number[0] = 0;
+    for (; *field; field++)
+      if (*field == 's') {
+        put(&whole, "\0\0\0\13", 4);
+        put(&whole, kinds[kind].type == 98 ? "exit-signal" : "some-string", 11);
+      } else {
+        put(&whole, number, *field == 'b' ? 1 : 4);
+      }
+    for (cut = 1; cut <= whole.len; cut++) {
+      hussh_link *link = ready_link();
+      hussh_channel *channel = kinds[kind].type == 91 || kinds[kind].type == 92
+                                   ? opening(link, 100)
+                                   : opened(link, 100, 100);
+      CHECK(say_message(link, &whole, cut) == 1);
+      CHECK(dead_by(link, HUSSH_DEAD_NOT) || dead_by(link, HUSSH_DEAD_PROTOCOL));
+      CHECK(channel->out.len <= 100);
+      hussh_link_free(link);
+    }
+    for (at = 1; at + 4 <= whole.len; at++) {
+      hussh_link *link = ready_link();
+      struct message blown = whole;
+      opened(link, 100, 100);
+      put_u32(blown.bytes + at, at % 2 ? UINT32_MAX : 0x80000000u);
+      CHECK(say_message(link, &blown, blown.len) == 1);
+      hussh_link_free(link);
+    }
+  }
+}
+
+/* A peer without any sense, on channels in every state. */
+static void test_noise(void) {
+  unsigned round, i;
+  for (round = 0; round < 400; round++) {
+    hussh_link *link = ready_link(), *inner;
+    hussh_channel *channels[6];
+    for (i = 0; i < 6; i++)
+      channels[i] = i < 2 ? opening(link, 1000) : opened(link, 1000, 1000);
+    inner = hussh_link_over_channel(channels[5]);
+    CHECK(inner);
+    hussh_channel_free(channels[1]);
+    hussh_channel_free(channels[2]);
+    for (i = 0; i < 60 && !link->dead; i++) {
+      unsigned n;
+      said.len = 0;
+      put(&said, "\0", 1);
+      said.bytes[0] = (unsigned char)(random_number() % 8 ? 90 + random_number() % 12 : 80);
+      for (n = random_number() % 6; n; n--) {
+        unsigned char number[4];
+        uint32_t value = random_number();
+        put_u32(number, value % 5 ? value % 7 : value * 2);
+        put(&said, number, 4 - (value % 40 == 0));
+      }
+      say_message(link, &said, said.len);
+      if (random_number() % 4 == 0)
+        hussh_pump(link, 1);
+      if (random_number() % 20 == 0 && channels[3]) {
+        hussh_channel_free(channels[3]);
+        channels[3] = NULL;
+      }
+      queue_clear(&link->out);
+    }
+    hussh_pump(link, 1);
+    if (round % 2)
+      hussh_link_free(inner);
+    hussh_link_free(link);
+    if (!(round % 2))
+      hussh_link_free(inner);
+  }
+  CHECK(hussh_live() == 0);
+}
+
+/* What the peer gets of a link that is carried: packets in channel data. */
+static int hears_within(hussh_link *root, int type) {
+  struct message outer;
+  if (!hear(root))
+    return 0;
+  CHECK(heard.bytes[0] == 94 && heard.len >= 9);
+  outer = heard;
+  CHECK(unpack(outer.bytes + 9, outer.len - 9, &heard) == outer.len - 9);
+  return heard.bytes[0] == type;
+}
+
+static void say_within(hussh_link *root, hussh_channel *channel, int ignores) {
+  static const unsigned char packet[16] = {0, 0, 0, 12, 6, 2};
+  struct message m;
+  m.len = 0;
+  while (ignores--)
+    put(&m, packet, sizeof(packet));
+  say(root, "bud", 94, channel->local_id, m.bytes, m.len);
+}
+
+static void test_nudge(void) {
+  hussh_link *root = ready_link(), *inner;
+  hussh_channel *outer = opened(root, 1 << 20, 1 << 20), *channel;
+  int i;
+  CHECK((inner = hussh_link_over_channel(outer)));
+  make_ready(inner);
+  hussh_pump(root, 1);
+  say_within(root, outer, 1);
+  hussh_pump(root, 1);
+  CHECK(!hear(root)); /* nobody waits for anything */
+  channel = hussh_channel_open(inner, "session", 7, NULL, 0, 1000);
+  hussh_pump(root, 1);
+  CHECK(hears_within(root, 90) && !hear(root));
+  hussh_pump(root, 1);
+  CHECK(!hear(root)); /* no bytes, no nudge */
+  for (i = 0; i < 8; i++) {
+    say_within(root, outer, 1);
+    hussh_pump(root, 1);
+    CHECK(i < 6 ? hears_within(root, 2) : !hear(root)); /* a peer cannot make us chatter */
+  }
+  say(inner, "buuuu", 91, 0, 5, 1000, 1000);
+  CHECK(!hussh_channel_request(channel, "exec", 4, 1, NULL, 0));
+  hussh_pump(root, 1);
+  CHECK(hears_within(root, 98));
+  set_kex(inner, 1);
+  say_within(root, outer, 1);
+  hussh_pump(root, 1);
+  CHECK(!hear(root)); /* not in a key exchange */
+  set_kex(inner, 0);
+  say_within(root, outer, 1100);
+  hussh_pump(root, 1);
+  CHECK(!hear(root)); /* not for bulk data */
+  say_within(root, outer, 1);
+  hussh_pump(root, 1);
+  CHECK(hears_within(root, 2));
+  inner->unnudged = 1;
+  say_within(root, outer, 1);
+  hussh_pump(root, 1);
+  CHECK(!hear(root)); /* not for servers that it would stop */
+  inner->unnudged = 0;
+  say(inner, "bu", 97, 0);
+  hussh_pump(root, 1);
+  CHECK(hears_within(root, 97) && inner->waiting == 0 && root->waiting == 0);
+  say_within(root, outer, 1);
+  hussh_pump(root, 1);
+  CHECK(!hear(root));
+  CHECK(hussh_link_send(inner, "P\0\0\0\1k\1", 7) >= 0); /* a global request, answered, too */
+  hussh_pump(root, 1);
+  CHECK(hears_within(root, 80) && !hear(root));
+  say_within(root, outer, 1);
+  hussh_pump(root, 1);
+  CHECK(hears_within(root, 2));
+  say(inner, "b", 82);
+  hussh_pump(root, 1);
+  CHECK(inner->global_replies == 1 && !hear(root));
+  hussh_link_free(inner);
+  hussh_link_free(root);
+}
+
+/* Credit of a channel that carries a link is for what that link has read. */
+static void test_credit_of_a_carried_link(void) {
+  hussh_link *root = ready_link(), *inner;
+  hussh_channel *outer = opened(root, 64, 1000);
+  say_within(root, outer, 2); /* before anybody made the link */
+  CHECK(outer->recv_window == 32);
+  CHECK((inner = hussh_link_over_channel(outer)) && inner->in.len == 32 && !outer->out.len);
+  CHECK(hussh_link_over_channel(outer) == NULL);
+  CHECK(hussh_channel_write(outer, "x", 1) == HUSSH_E_STATE);
+  make_ready(inner);
+  say_within(root, outer, 2);
+  CHECK(outer->recv_window == 0 && !root->out.len);
+  hussh_pump(root, 1);
+  CHECK(hears(root, "buu", 93, 1000, 64) && outer->recv_window == 64);
+  say(root, "buud", 95, 0, 1, bulk, (size_t)32); /* stderr of a forwarding: nobody's */
+  CHECK(hears(root, "buu", 93, 1000, 32) && !inner->in.len);
+  hussh_link_kill(inner);
+  say_within(root, outer, 2);
+  CHECK(!inner->in.len && !hear(root)); /* the dead collect nothing */
+  hussh_link_free(inner);
+  CHECK(outer->child == NULL);
+  hussh_link_free(root);
+}
+
+static void test_many_channels(void) {
+  enum { COUNT = 3000 };
+  static hussh_channel *channels[COUNT];
+  hussh_link *link = ready_link();
+  int i, round;
+  for (round = 0; round < 2; round++) {
+    for (i = 0; i < COUNT; i++)
+      channels[i] = opened(link, 100, 100);
+    CHECK(link->channel_slots == 4096 && link->channel_live == COUNT && link->objects == COUNT + 1);
+    CHECK(link->event_count == COUNT && link->event_size >= link->objects);
+    for (i = 0; i < COUNT; i++) {
+      CHECK(channels[i]->local_id == (uint32_t)i);
+      hussh_channel_free(channels[i]);
+      say(link, "bu", 97, (uint32_t)i);
+    }
+    CHECK(link->channel_live == 0 && link->objects == 1 && count_events(link) == 0);
+    queue_clear(&link->out);
+  }
+  hussh_link_free(link);
+}
+
+int main(void) {
+  test_open_and_refuse();
+  test_messages_that_do_not_fit_the_state();
+  test_receive_window();
+  test_await_message();
+  test_send_window();
+  test_writer_that_is_too_fast();
+  test_bulk();
+  test_requests();
+  test_what_a_peer_may_ask();
+  test_cut_messages();
+  test_noise();
+  test_nudge();
+  test_credit_of_a_carried_link();
+  test_many_channels();
+  CHECK(hussh_live() == 0);
+  puts("ok");
+  return 0;
+}

@@ -1,0 +1,219 @@
+"""What a running command or shell is, for threads and tasks alike; nothing here waits.
+
+`process`, `shell` and their async twins build on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any, Generic, TypeVar
+
+from .._connect.hop import Hop
+from .._native.link import Channel
+from .._policy.result import SSHResult
+from .._policy.wire import string
+from .._protocol import process as ops
+from .._protocol.core import Op
+from ..errors import ChannelError, HusshError
+
+__all__ = ["PATIENCE", "Command", "Flow", "Running", "Shell", "typed"]
+
+H = TypeVar("H", bound=Hop[Any])
+
+#: Seconds for a command to end by itself, and after SIGTERM, when its block is left.
+PATIENCE = 2.0
+#: The same after SIGKILL: for the server to say so.
+LAST_MOMENT = 0.5
+BOTH = (0, 1)  # stdout and stderr
+
+
+class Flow(Generic[H]):
+    """A channel with something at its other end, and what has passed through it.
+
+    Streams hold it and not the object that they are attributes of: of a cycle only the
+    garbage collector would find the end, and the session's place would stay taken until then.
+
+    Attributes:
+        timeout: seconds that one call may take; 0 or None: no limit.
+        input_ended: the other end has been told that nothing more will come.
+        was_written, was_read: the user has used its input, or one of its outputs.
+        unread: streams that nobody reads any more.
+    """
+
+    def __init__(self, session: H, channel: Channel, timeout: float | None = None) -> None:
+        self.session = session
+        self.channel = channel
+        self.timeout = timeout
+        self.input_ended = self.was_written = self.was_read = False
+        self.unread: list[int] = []
+
+    def end_input(self) -> None:
+        """End of file for what runs; idempotent."""
+        if self.input_ended:
+            return
+        self.input_ended = True
+
+        def end() -> None:
+            if not self.channel.link.dead and not self.channel.look().closed:
+                self.channel.eof()
+
+        with contextlib.suppress(HusshError):  # there may be no connection any more
+            self.session.at_once(end)
+
+
+F = TypeVar("F", bound=Flow[Any])
+
+
+class Running(Generic[F]):
+    """A command or shell, as its user has it."""
+
+    def __init__(self, flow: F) -> None:
+        self._flow = flow
+        self._session = flow.session
+        self._channel = flow.channel
+        self._closed = False  # by us, maybe within its block
+
+    def _free(self) -> None:
+        """Close the channel, and let go who waits for something of it; idempotent."""
+        self._closed = True
+
+        def free() -> None:
+            self._channel.free()
+            self._session.tree.wake(self._channel.token)
+
+        self._session.at_once(free)
+
+
+class Command(Running[F]):
+    """What `Process` and `AsyncProcess` share."""
+
+    returncode: int | None = None
+    signal: str | None = None
+
+    def poll(self) -> int | None:
+        """The exit status if the command has ended, as far as its messages were read."""
+        if self.returncode is None:
+            with self._session.tree.my_fresh():
+                self._note(ops.exit_of(self._channel))
+        return self.returncode
+
+    def send_signal(self, name: str | IntEnum) -> None:
+        """Ask the server to send a signal: its name, or one of `signal.Signals`.
+
+        It travels as its name without "SIG" (RFC 4254 section 6.9).  Nothing is answered.
+        sshd signals a process group that a command makes for itself when it begins, so
+        what comes in its first moments may reach nobody.
+        """
+        wanted = ops.check_text("signal", getattr(name, "name", name))
+
+        def send() -> None:
+            if ops.exit_of(self._channel) is None:
+                self._channel.request(b"signal", string(wanted.removeprefix("SIG").encode()))
+
+        self._session.at_once(send)
+
+    def terminate(self) -> None:
+        """`send_signal("TERM")`."""
+        self.send_signal("TERM")
+
+    def kill(self) -> None:
+        """`send_signal("KILL")`."""
+        self.send_signal("KILL")
+
+    def _note(self, ended: ops.Exit | None) -> int | None:
+        if ended is not None:
+            self.returncode, self.signal = ended.status, ended.signal
+        return self.returncode
+
+    def close(self) -> None:
+        """Kill the command if it still runs, and close its channel; idempotent."""
+        with contextlib.suppress(HusshError):  # there may be no connection any more
+            if self.poll() is None:
+                self.kill()
+        self._let_go()
+        self._free()
+
+    def _let_go(self) -> None:
+        """Close the streams."""
+
+    def _endings(self) -> Iterator[float]:
+        """How leaving its block ends the command, whose input has ended.
+
+        Yields seconds to wait for the end, and goes on where it has not come.
+        """
+        self._flow.unread[:] = BOTH  # nobody will read what would keep it from its end
+        if self._may_end():
+            yield PATIENCE
+        self.terminate()
+        yield PATIENCE
+        self.kill()
+        yield LAST_MOMENT
+
+    def _may_end(self) -> bool:
+        """Whether the command may be about to end by itself.
+
+        So may one that reads what it was given to the end, or whose output has ended, and one
+        of which nothing was wanted but what it does.
+        """
+        flow = self._flow
+        if flow.was_written or not flow.was_read:
+            return True
+        with self._session.tree.my_fresh():
+            return bool(self._channel.look().eof)
+
+    def __repr__(self) -> str:
+        state = "running" if self.returncode is None else f"returncode={self.returncode}"
+        return f"<{type(self).__name__} on {self._session.hop}: {state}>"
+
+
+class Shell(Running[Flow[H]], Generic[H]):
+    """What `InteractiveShell` and `AsyncInteractiveShell` share.
+
+    Attributes:
+        result: after the block, everything that came and was not read before; status
+            -1 if the shell had not ended when the time was over, or was closed in it.
+    """
+
+    def __init__(self, session: H, channel: Channel, pty: ops.Pty | None) -> None:
+        super().__init__(Flow(session, channel))
+        self._pty = pty
+        self._out = bytearray()
+        self._err = bytearray()
+        self.result: SSHResult | None = None
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Tell the terminal its new size, in characters (RFC 4254 section 6.7)."""
+        size = ops.Pty("", columns, rows).window_change()
+        self._session.at_once(lambda: self._channel.request(b"window-change", size))
+
+    def _goodbye(self) -> Op[ops.Exit]:
+        """`_drain`, after a word to a terminal's shell, for which that is no end."""
+        if self._pty is not None and not self._flow.input_ended:
+            with contextlib.suppress(ChannelError):  # it may have ended by itself
+                yield from ops.write(self._channel, b"exit\n")
+        return (yield from self._drain())
+
+    def _drain(self) -> Op[ops.Exit]:
+        """End its input and take everything that it still says, until it has ended."""
+        self._flow.end_input()
+        while (yield from ops.read_any(self._channel, self._out, self._err)):
+            pass
+        return (yield from ops.wait(self._channel))
+
+    def _taken(self, ended: ops.Exit | None) -> SSHResult:
+        """What came and was not taken yet; None: the shell has not ended."""
+        out, err = bytes(self._out), bytes(self._err)
+        self._out.clear()
+        self._err.clear()
+        status, signal = (-1, None) if ended is None else (ended.status, ended.signal)
+        return SSHResult(out, err, status, signal)
+
+
+def typed(data: str | bytes, add_newline: bool | None) -> bytes:
+    """A line as it goes to a shell; None for `add_newline` counts as True, as in hussh 0.3.3."""
+    # Not bytes(data): that makes a number that many NULs.
+    raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))
+    wanted = add_newline is None or add_newline
+    return raw + b"\n" if wanted and not raw.endswith(b"\n") else raw

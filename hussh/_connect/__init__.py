@@ -1,0 +1,1 @@
+"""Connecting: streams to a first hop, every hop after it, and how many at a time."""

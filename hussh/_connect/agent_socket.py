@@ -1,0 +1,85 @@
+"""One question to an ssh-agent over its Unix socket: a call that waits, and that can be given up.
+
+An agent may wait for its user: for a touch of a security key, for a word at a
+prompt.  So what it is asked is told to the logger ``hussh.agent``, a level
+higher where a touch is likely; and whoever gives up closes the socket, which
+ends the call in whatever thread it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from time import monotonic
+
+from .._protocol.agent import frame_length
+from .._protocol.core import Blocking
+from .._runtime.poll_timeout import patience
+from ..errors import AuthenticationError
+from .log import logger
+
+__all__ = ["ask_agent"]
+
+_log = logger.getChild("agent")
+
+
+def ask_agent(path: str, request: bytes, note: str, touch: bool = False) -> Blocking:
+    """The call that sends one framed request and returns the framed answer.
+
+    `note` says what is asked, for the log; `touch` whether a security key is in play.
+
+    The call raises:
+        OSError: the agent cannot be reached; TimeoutError: it did not answer in time.
+        AuthenticationError: its answer is no answer.
+    """
+    question = _Question(path, request)
+
+    def call(seconds_left: float | None) -> bytes:
+        if touch:
+            _log.info("%s: touch the security key if it waits for that", note)
+        else:
+            _log.debug("%s", note)
+        return question.ask(seconds_left)
+
+    return Blocking(call, abort=question.abort, in_caller=True)
+
+
+class _Question:
+    def __init__(self, path: str, request: bytes) -> None:
+        self._path = path
+        self._request = request
+        self._socket: socket.socket | None = None
+        self._aborted = False
+
+    def ask(self, seconds_left: float | None) -> bytes:
+        deadline = None if seconds_left is None else monotonic() + seconds_left
+        answer = bytearray()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
+            agent.settimeout(seconds_left)
+            agent.connect(self._path)
+            agent.sendall(self._request)
+            self._socket = agent
+            while (size := frame_length(answer)) is None or len(answer) < size:
+                part = self._receive(agent, deadline)
+                if not part:
+                    raise AuthenticationError("ssh-agent closed the connection without an answer")
+                answer += part
+        return bytes(answer[:size])
+
+    def _receive(self, agent: socket.socket, deadline: float | None) -> bytes:
+        while not self._aborted:
+            agent.settimeout(max(0.001, patience(deadline)))
+            try:
+                return agent.recv(65536)
+            except TimeoutError:
+                if deadline is not None and monotonic() >= deadline:
+                    raise
+        return b""
+
+    def abort(self) -> None:
+        """End the call, which another thread makes; what it returns is nobody's."""
+        self._aborted = True
+        agent = self._socket
+        if agent is not None:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                agent.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,131 @@
+"""Opening a TCP connection in an event loop; what `tcp` says of addresses holds here, too."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import partial
+
+import anyio
+import anyio.lowlevel
+
+from .._runtime.async_workers import in_thread
+from .._runtime.loop_tools import this_loop, until
+from .tcp import (
+    ATTEMPT_DELAY,
+    CONNECTED,
+    Address,
+    Begun,
+    SocketStream,
+    begin,
+    in_turns,
+    unreachable,
+    unresolved,
+)
+
+__all__ = ["dial"]
+
+
+async def dial(host: str, port: int, deadline: float | None) -> SocketStream:
+    """Connect to a host; the same errors as the sync driver's `dial`."""
+    addresses = _numeric(host, port)
+    if addresses is None:
+        with until(deadline, "dns"):
+            addresses = await _resolve(host, port)
+    attempts = _Attempts()
+    try:
+        if not attempts.at_once(addresses):
+            with until(deadline):
+                await attempts.run(addresses)
+    except BaseException:
+        attempts.end()
+        raise
+    if attempts.won is None:
+        raise unreachable(host, port, attempts.failures)
+    return SocketStream(attempts.won)
+
+
+def _numeric(host: str, port: int) -> list[Address] | None:
+    """The address that a host is given as; None: it is a name."""
+    try:
+        # Of every host getaddrinfo() makes a name in Punycode first, which takes longer than this.
+        socket.inet_pton(socket.AF_INET, host)
+        return [(socket.AF_INET, (host, port))]
+    except (OSError, ValueError):
+        pass
+    flags = socket.AI_NUMERICHOST
+    try:
+        return in_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
+    except (OSError, UnicodeError):
+        return None
+
+
+async def _resolve(host: str, port: int) -> list[Address]:
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    try:
+        # A resolver cannot be interrupted: its thread may outlive us.
+        return in_turns(await in_thread(this_loop(), ask, is_slow=True))
+    except (OSError, UnicodeError) as error:
+        raise unresolved(host, error) from error
+
+
+class _Attempts:
+    """Connecting to several addresses in turns (RFC 8305 section 5); the first one wins."""
+
+    def __init__(self) -> None:
+        self.won: socket.socket | None = None
+        self.failures: list[str] = []
+        self._first: Begun | None = None  # begun by `at_once`
+
+    def at_once(self, addresses: list[Address]) -> bool:
+        """Begin, if there is one address only; whether that has ended, well or not."""
+        if len(addresses) != 1:
+            return False
+        self._first = begin(addresses[0], self.failures)
+        if self._first is not None and self._first.there:
+            self.won = self._first.sock
+        return self._first is None or self._first.there
+
+    def end(self) -> None:
+        """Close what is open."""
+        for sock in (self.won, self._first.sock if self._first is not None else None):
+            if sock is not None:
+                sock.close()
+
+    async def run(self, addresses: list[Address]) -> None:
+        if self._first is not None:
+            await self._finish(self._first, addresses[0])
+            return
+        async with anyio.create_task_group() as group:
+            for address in addresses:
+                failed = anyio.Event()
+                group.start_soon(self._compete, address, failed, group.cancel_scope)
+                with anyio.move_on_after(ATTEMPT_DELAY):
+                    await failed.wait()
+
+    async def _compete(
+        self, address: Address, failed: anyio.Event, race: anyio.CancelScope
+    ) -> None:
+        begun = begin(address, self.failures)
+        if begun is not None:
+            await self._finish(begun, address)
+        if self.won is not None:
+            race.cancel()
+        failed.set()
+
+    async def _finish(self, begun: Begun, address: Address) -> None:
+        sock = begun.sock
+        try:
+            if begun.there:
+                await anyio.lowlevel.checkpoint()  # others shall have their turn all the same
+                code = 0
+            else:
+                await anyio.wait_writable(sock)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code not in CONNECTED:
+                self.failures.append(f"{address[1][0]}: {os.strerror(code)}")
+            elif self.won is None:
+                self.won = sock
+        finally:
+            if self.won is not sock:
+                sock.close()

@@ -1,0 +1,319 @@
+"""One connection's session for several users: opened by the first, closed after the last.
+
+The users are the caller, who connects it by hand, and the connections that it
+carries.  The async facade and `loop_placement` import it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import anyio
+
+from .._policy.options import Options
+from .._protocol.connect import timed_out
+from .._protocol.core import DeadlineExceeded
+from .._protocol.handshake import Place
+from .._runtime.background_loops import LoopThread
+from .._runtime.loop_tools import Loop, this_loop, until
+from ..errors import ConnectionClosed, ConnectTimeout, HusshError, ServerBusy
+from .async_connect import AsyncSession, connect
+from .async_handshake_limits import UNHEARD
+from .handshake_limits import Pacer
+
+__all__ = ["Failures", "Limit", "Shared", "ran_out"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """When connecting must have ended (of `time.monotonic()`; None: never), and after how long."""
+
+    deadline: float | None
+    seconds: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Limit:
+        """So many seconds from now; 0: no limit."""
+        return cls(monotonic() + seconds if seconds else None, seconds)
+
+    def earlier(self, other: Limit) -> Limit:
+        if other.deadline is None or (self.deadline is not None and self.deadline < other.deadline):
+            return self
+        return other
+
+    def left(self) -> float:
+        """Seconds from now, at least one thousandth; 0: no limit."""
+        return 0 if self.deadline is None else max(round(self.deadline - monotonic(), 3), 0.001)
+
+    def is_longer(self, other: Limit) -> bool:
+        return bool(other.seconds) and (not self.seconds or self.seconds > other.seconds)
+
+    def __str__(self) -> str:
+        return f" after {self.seconds:g} s"
+
+
+class Failures:
+    """Why sessions that many share could not be opened, so that not each of them tries again.
+
+    For one batch: who makes one says when to forget.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Shared, tuple[Exception, Limit]] = {}
+
+    def add(self, shared: Shared, error: Exception, limit: Limit) -> None:
+        if not isinstance(error, ConnectionClosed):  # that is what somebody wanted
+            self._known[shared] = error, limit
+
+    def check(self, shared: Shared, limit: Limit) -> None:
+        """Raises what another one got, unless that one only had less time."""
+        error, given = self._known.get(shared, (None, limit))
+        if error is None or (ran_out(error) and limit.is_longer(given)):
+            return
+        raise copy.copy(error) if isinstance(error, HusshError) else error from error.__cause__
+
+    def forget(self) -> None:
+        self._known.clear()
+
+
+class _Attempt:
+    """Opening that is under way; who else needs the session waits until it is over.
+
+    Attributes:
+        where: tells which hop is being opened, and what for, once that has begun.
+    """
+
+    where: Callable[[], Place] | None = None
+
+    def __init__(self) -> None:
+        self.loop = this_loop()
+        self._over: anyio.Event | None = None  # exists once somebody waits
+        self.error: HusshError | None = None
+        self.busy: ServerBusy | None = None  # the last refusal, while it is tried again
+        self.given_up = False
+
+    async def wait(self) -> None:
+        """Until it is over."""
+        if self._over is None:
+            self._over = anyio.Event()
+        await self._over.wait()
+
+    def failed(self, error: HusshError) -> None:
+        """For those who wait, if any: its traceback holds frames that hold this."""
+        if self._over is not None:
+            self.error = error
+
+    def end(self) -> None:
+        if self._over is not None:
+            self._over.set()
+
+    def note(self, busy: ServerBusy) -> None:
+        self.busy = busy
+
+    def begun(self, where: Callable[[], Place]) -> None:
+        self.where = where
+
+
+class Shared:
+    """A session that does not exist yet, exists, or has been closed and may exist again.
+
+    Attributes:
+        session: the present or last one; None: there never was one.
+        kept: the caller connected it, and will close it.
+        pacer: says when to begin, and lets refused handshakes be tried again; set before
+            connecting, if at all.
+        home: the loop that batches have chosen for it, of those in threads of their own.
+    """
+
+    pacer: Pacer | None = None
+    home: LoopThread | None = None
+
+    def __init__(
+        self, hops: Sequence[Options], bastion: Shared | None, place: Place, seconds: float
+    ) -> None:
+        self._hops = hops
+        self._bastion = bastion
+        self._place = place
+        self._seconds = seconds
+        self.session: AsyncSession | None = None
+        self.kept = False
+        self._carried = False  # by the bastion, of which we are a user
+        self._users = 0
+        self._attempt: _Attempt | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.session is not None and not self.session.closed
+
+    @property
+    def loop(self) -> Loop | None:
+        """The loop that it is open in, or being opened; None: neither."""
+        if self.is_open and self.session is not None:
+            return self.session.tree.loop
+        attempt = self._attempt
+        return None if attempt is None else attempt.loop
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is open for all that the caller did, but its link is dead."""
+        session = self.session
+        if session is None or session.closed or session.tree.forked:
+            return False
+        with session.tree.locked():
+            return session.link.dead
+
+    def way(self) -> Iterator[Shared]:
+        """This one, and those that carry it; the last is what others may share a tree with."""
+        on_the_way: Shared | None = self
+        while on_the_way is not None:
+            yield on_the_way
+            on_the_way = on_the_way._bastion
+
+    async def connect(self, limit: Limit, failures: Failures | None = None) -> None:
+        """Open it for the caller, unless it is open; `failures`: those of bastions so far."""
+        await self._get(limit, failures)
+        self.kept = True
+
+    async def lease(self, limit: Limit, failures: Failures | None) -> AsyncSession:
+        """Use it, opening it first if it is not open; each success needs a `give_back`."""
+        limit = limit.earlier(Limit.after(self._seconds))
+        self._users += 1
+        try:
+            if self.is_lost and not self.kept:
+                await self._close()  # others who use it have lost it, too
+            if failures is not None and not self.is_open:
+                failures.check(self, limit)
+            return await self._get(limit, failures)
+        except BaseException as error:
+            if failures is not None and isinstance(error, Exception):
+                failures.add(self, error, limit)
+            await self.give_back()
+            raise
+
+    async def give_back(self) -> None:
+        """One user less; the last one closes what no caller has opened."""
+        self._users -= 1
+        if not self._users and not self.kept:
+            await self._close()
+
+    async def close(self) -> None:
+        """Close it, whoever uses it; RuntimeError in another loop, unless its own has ended."""
+        self._check_closable()
+        self.kept = False
+        if self._attempt is not None:
+            self._attempt.given_up = True
+        await self._close()
+
+    def collect(self) -> None:
+        """`close` for finalizers: waits for nothing."""
+        if self.session is not None:
+            self.session.collect()
+        bastion = self._bastion
+        if bastion is not None and self._carried:
+            self._carried = False
+            bastion._users -= 1
+            if not bastion._users and not bastion.kept:
+                bastion.collect()
+
+    def _check_closable(self) -> None:
+        if self._attempt is not None and not self._attempt.loop.ended:
+            self._attempt.loop.check()
+        if self.is_open and self.session is not None:
+            self.session.tree.check_closable()
+
+    async def _close(self) -> None:
+        try:
+            if self.session is not None:
+                await self.session.close()
+        finally:
+            if self._bastion is not None and self._carried:
+                self._carried = False
+                await self._bastion.give_back()
+
+    async def _get(self, limit: Limit, failures: Failures | None) -> AsyncSession:
+        seen: HusshError | None = None  # why another's time was over
+        while True:
+            if self.session is not None and not self.session.closed:
+                self.session.tree.check_loop()
+                return self.session
+            attempt = self._attempt
+            if attempt is None:
+                try:
+                    return await self._open(limit, failures)
+                except ConnectTimeout as error:
+                    if seen is None or error.phase not in UNHEARD:
+                        raise
+                    raise copy.copy(seen) from error
+            attempt.loop.check()
+            try:
+                with until(limit.deadline):
+                    await attempt.wait()
+            except DeadlineExceeded:
+                late = timed_out(
+                    self._where(attempt), DeadlineExceeded(), f"{limit} (another task connects)"
+                )
+                busy = attempt.busy or self._refusal() or seen
+                if busy is not None:
+                    raise copy.copy(busy) from late
+                raise late from None
+            # Another's cancellation or time limit is not ours: we try ourselves.
+            if attempt.error is not None and not ran_out(attempt.error):
+                raise copy.copy(attempt.error) from attempt.error.__cause__
+            if attempt.error is not None:
+                seen = attempt.error
+
+    async def _open(self, limit: Limit, failures: Failures | None) -> AsyncSession:
+        attempt = self._attempt = _Attempt()
+        try:
+            outer = None
+            if self._bastion is not None:
+                outer = await self._bastion.lease(limit, failures)
+                self._carried = True
+            try:
+                session = await connect(
+                    self._hops,
+                    outer,
+                    limit.deadline,
+                    str(limit),
+                    self.pacer,
+                    attempt.note,
+                    attempt.begun,
+                )
+            except BaseException:
+                await self._close()
+                raise
+            self.session = session
+            if attempt.given_up:
+                await self._close()
+                told = "the connection was closed while it was being opened"
+                raise self._place.mark(ConnectionClosed(told))
+            return session
+        except HusshError as error:
+            attempt.failed(error)
+            raise
+        finally:
+            self._attempt = None
+            attempt.end()
+
+    def _where(self, attempt: _Attempt) -> Place:
+        """A copy of the place where an attempt at this is, or at what carries it."""
+        if attempt.where is None and self._bastion is not None and self._bastion._attempt:
+            return self._bastion._where(self._bastion._attempt)
+        return copy.copy(self._place if attempt.where is None else attempt.where())
+
+    def _refusal(self) -> ServerBusy | None:
+        """Why opening takes so long: what a server said that is tried again just now."""
+        shared: Shared | None = self
+        while shared is not None:
+            if shared._attempt is not None and shared._attempt.busy is not None:
+                return shared._attempt.busy
+            shared = shared._bastion
+        return None
+
+
+def ran_out(error: Exception) -> bool:
+    """Whether it was raised because time was over."""
+    return isinstance(error, ConnectTimeout) or isinstance(error.__cause__, ConnectTimeout)

@@ -1,0 +1,253 @@
+"""Opening a TCP connection: name resolution within the deadline, and RFC 8305.
+
+Addresses of both families are tried in turns, each attempt started 250 ms after
+the one before or as soon as that failed, so that a dead first address costs a
+quarter of a second and not the whole time-out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+import threading
+from collections.abc import Iterable, Sequence
+from itertools import chain, starmap, zip_longest
+from time import monotonic
+from typing import Any, NamedTuple
+
+from .._protocol.core import DeadlineExceeded
+from .._runtime.poll_timeout import patience
+from .._runtime.polling import Poll, new_poll
+from ..errors import ConnectError, HusshError
+
+__all__ = ["ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "SocketStream", "begin", "dial",
+           "in_turns", "unreachable", "unresolved"]  # fmt: skip
+
+ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 section 5
+
+#: What a finished attempt may say.  A reset comes after the connection was there: a server
+#: that has too many did that, and whoever reads finds out.
+CONNECTED = (0, errno.ECONNRESET)
+
+Address = tuple[socket.AddressFamily, Any]
+
+
+class SocketStream:
+    """A connected, non-blocking socket as the stream under a root link; takes its descriptor over.
+
+    A socket object of Python's would close it whenever the garbage collector comes to that
+    first, while the link still writes to its number.  So it owns the descriptor only until
+    a tree does.
+    """
+
+    slow = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._detached: list[int] = []
+
+    @property
+    def _fd(self) -> int:
+        return self._detached[0] if self._detached else self._sock.fileno()
+
+    def adopt(self) -> None:
+        # In one step of C, so that no interrupt comes between `detach` and the list.
+        self._detached.extend(starmap(self._sock.detach, [()]))
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError):  # an interrupt may come before any of this
+            self._sock.close()  # if no tree has it
+
+    def fds(self) -> tuple[int, int]:
+        return self._fd, self._fd
+
+    def side_fds(self) -> tuple[int, ...]:
+        return ()
+
+    def read_side(self) -> None:
+        return
+
+    def said(self) -> str:
+        return ""
+
+    def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
+        return error
+
+    def abandon(self) -> None:
+        self.close()
+
+    def shutdown(self) -> None:
+        fd = self._fd
+        if fd < 0:
+            return
+        # Of whatever family it is: nobody looks at that here.
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+        try:
+            with contextlib.suppress(OSError):  # the peer may have gone first
+                sock.shutdown(socket.SHUT_RDWR)
+        finally:
+            sock.detach()
+
+    def close(self) -> None:
+        self._sock.close()  # which does nothing once it is detached
+        fds, self._detached = self._detached, [-1]
+        for fd in fds:
+            if fd >= 0:
+                os.close(fd)
+
+
+def dial(host: str, port: int, deadline: float | None) -> SocketStream:
+    """Connect to a host.
+
+    Args:
+        host: a name or an address.
+        port: the TCP port.
+        deadline: of `time.monotonic()`; None for the operating system's own limits.
+
+    Raises:
+        ConnectError: with the reason of every address that was tried; its phase is
+            "dns" where the name did not resolve.
+        DeadlineExceeded: the time was over first.
+    """
+    return SocketStream(_connect(_resolve(host, port, deadline), host, port, deadline))
+
+
+def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
+    """The addresses of a host, families alternating, in the resolver's order."""
+    found: list[Any] = []
+
+    def ask() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.append(error)
+
+    try:
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        # A resolver knows no deadline: a thread that may outlive ours does the asking.
+        thread = threading.Thread(target=ask, name="hussh-resolve", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            if deadline is not None and monotonic() >= deadline:
+                raise DeadlineExceeded("dns") from None
+            thread.join(patience(deadline))
+    else:
+        ask()
+    if isinstance(found[0], Exception):
+        raise unresolved(host, found[0])
+    return in_turns(found[0])
+
+
+def unresolved(host: str, error: Exception) -> ConnectError:
+    """The error for a name that did not resolve, with its cause."""
+    failure = ConnectError(f"cannot resolve {host}: {error}", phase="dns")
+    failure.__cause__ = error
+    return failure
+
+
+def unreachable(host: str, port: int, failures: Sequence[str]) -> ConnectError:
+    """The error for a host none of whose addresses took the connection."""
+    return ConnectError(f"cannot connect to {host} port {port}: {'; '.join(failures)}")
+
+
+def in_turns(found: Iterable[Any]) -> list[Address]:
+    """What `getaddrinfo` found, families alternating (RFC 8305 section 4)."""
+    by_family: dict[socket.AddressFamily, list[Address]] = {}
+    for family, _, _, _, place in found:
+        by_family.setdefault(family, []).append((family, place))
+    turns = chain.from_iterable(zip_longest(*by_family.values()))
+    return [address for address in turns if address is not None]
+
+
+def _connect(
+    addresses: list[Address], host: str, port: int, deadline: float | None
+) -> socket.socket:
+    pending: dict[int, tuple[socket.socket, Address]] = {}
+    failures: list[str] = []
+    queue = list(addresses)
+    poll = new_poll()
+    next_start = monotonic()
+
+    def settle(fd: int, code: int) -> socket.socket | None:
+        sock, (_, place) = pending.pop(fd)
+        poll.unregister(fd)
+        if code in CONNECTED:
+            return sock
+        sock.close()
+        failures.append(f"{place[0]}: {os.strerror(code)}")
+        return None
+
+    try:
+        while queue or pending:
+            now = monotonic()
+            if deadline is not None and now >= deadline:
+                raise DeadlineExceeded
+            if queue and (now >= next_start or not pending):
+                address = queue.pop(0)
+                next_start = now + ATTEMPT_DELAY
+                _start(address, pending, poll, failures)
+                continue
+            ends = [end for end in (deadline, next_start if queue else None) if end is not None]
+            for fd, _ in poll.poll(patience(min(ends) if ends else None) * 1000):
+                code = pending[fd][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                sock = settle(fd, code)
+                if sock is not None:
+                    return sock
+                next_start = now  # the next one need not wait for a failed one
+    finally:
+        for sock, _ in pending.values():
+            sock.close()
+    raise unreachable(host, port, failures)
+
+
+def _start(
+    address: Address,
+    pending: dict[int, tuple[socket.socket, Address]],
+    poll: Poll,
+    failures: list[str],
+) -> None:
+    begun = begin(address, failures)
+    if begun is not None:
+        # A connection that is there at once polls as writable, like any other.
+        pending[begun.sock.fileno()] = (begun.sock, address)
+        poll.register(begun.sock.fileno(), select.POLLOUT)
+
+
+class Begun(NamedTuple):
+    """A socket that is connecting; `there`: it is connected already, as on loopback."""
+
+    sock: socket.socket
+    there: bool
+
+
+def begin(address: Address, failures: list[str]) -> Begun | None:
+    """Start to connect; None: it failed, for the reason added."""
+    family, place = address
+    kind = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    try:
+        sock = socket.socket(family, kind)
+    except OSError as error:
+        failures.append(f"{place[0]}: {error.strerror}")
+        return None
+    code = sock.connect_ex(place)
+    if code in CONNECTED:
+        return Begun(sock, True)
+    if code == errno.EINPROGRESS:
+        # Linux says so even where it is done, as on loopback.  A second connect() would know,
+        # too, but after a reset it throws away what the server has said before that.
+        return Begun(sock, _has_peer(sock))
+    sock.close()
+    failures.append(f"{place[0]}: {os.strerror(code)}")
+    return None
+
+
+def _has_peer(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:  # not yet, never, or no more: polling tells
+        return False
+    return True

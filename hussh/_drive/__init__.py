@@ -1,1 +1,0 @@
-"""The only code that waits: it runs operations, opens sockets and children."""

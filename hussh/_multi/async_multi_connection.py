@@ -1,0 +1,219 @@
+"""`AsyncMultiConnection`: `MultiConnection` for tasks of asyncio or trio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from inspect import isawaitable
+from types import TracebackType
+from typing import Literal
+
+from .._api.arguments import check_command, check_on_result
+from .._policy.sftp import AnyPath
+from .files import LocalPath, read, write, write_data
+from .host_group import Crew, Results, Work
+from .progress import Display
+from .results import HostResult, MultiResult
+from .tail import AsyncMultiFileTailer, TailWork
+
+__all__ = ["AsyncMultiConnection", "AsyncOnResult"]
+
+#: Called with each host and its result, as it comes; what a coroutine function returns is awaited.
+AsyncOnResult = Callable[[str, HostResult], "Awaitable[object] | object"]
+
+
+class AsyncMultiConnection:
+    """Connections to many hosts, for tasks: the methods of `MultiConnection`, awaited.
+
+    ``async with MultiConnection(…) as multi`` and ``await MultiConnection(…)`` give
+    one; in the latter case end it with `close`.  Arguments, results and errors are
+    those of `MultiConnection`.  Your event loop goes on meanwhile: the work is done in
+    background threads.  Only what hangs on a connection or bastion that you have
+    connected in your own loop is done in that loop.  Cancelling a call stops what it
+    has under way, on all hosts.
+    """
+
+    def __init__(self, crew: Crew, progress: bool) -> None:
+        self._crew = crew
+        self._progress = progress
+
+    @property
+    def hosts(self) -> list[str]:
+        """As they were given, in order, those that `connect` pruned left out."""
+        return self._crew.hosts
+
+    @property
+    def batch_size(self) -> int:
+        return self._crew.batch_size
+
+    def __repr__(self) -> str:
+        return (
+            f"AsyncMultiConnection({len(self._crew.members)} hosts, batch_size={self.batch_size})"
+        )
+
+    async def connect(
+        self,
+        prune_failures: bool = False,
+        timeout: float | None = None,
+        *,
+        on_result: AsyncOnResult | None = None,
+    ) -> MultiResult:
+        """Connect all hosts that are not connected; see `MultiConnection.connect`."""
+        work = self._crew.connect(timeout)
+        result = await self._run(work, on_result)
+        if prune_failures:
+            self._crew.prune(work, result.values())
+        return result
+
+    async def execute(
+        self,
+        command: str,
+        timeout: float | None = None,
+        *,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+        on_result: AsyncOnResult | None = None,
+    ) -> MultiResult:
+        """Run the same command on all hosts; see `MultiConnection.execute`.
+
+        `on_result` is called in this task; if it returns an awaitable, that is awaited.
+        """
+        items = self._crew.everywhere(check_command(command))
+        work = self._crew.execute(items, timeout, max_output, input, wait)
+        return await self._run(work, on_result)
+
+    async def execute_map(
+        self,
+        host_command_map: Mapping[str, str],
+        timeout: float | None = None,
+        *,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+        on_result: AsyncOnResult | None = None,
+    ) -> MultiResult:
+        """Run a command of its own on each host; see `MultiConnection.execute_map`."""
+        items = self._crew.mapped(host_command_map, check_command)
+        work = self._crew.execute(items, timeout, max_output, input, wait)
+        return await self._run(work, on_result)
+
+    def stream(
+        self,
+        command: str | Mapping[str, str],
+        timeout: float | None = None,
+        *,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+    ) -> AbstractAsyncContextManager[AsyncStream]:
+        """Results as they come: ``async with multi.stream("…") as s: async for host, result in s``.
+
+        See `MultiConnection.stream`.  Leaving the block stops what is still under way.
+        """
+        items = self._crew.commands(command)
+        return self._stream(self._crew.execute(items, timeout, max_output, input, wait))
+
+    async def sftp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: LocalPath | None = None,
+        *,
+        timeout: float | None = None,
+        on_result: AsyncOnResult | None = None,
+        max_output: int | None = None,
+    ) -> MultiResult:
+        """Fetch a file from all hosts; see `MultiConnection.sftp_read`."""
+        work = self._crew.transfer(*read(remote_path, local_path, timeout, max_output))
+        return await self._run(work, on_result)
+
+    async def sftp_write(
+        self,
+        local_path: AnyPath,
+        remote_path: AnyPath | None = None,
+        *,
+        timeout: float | None = None,
+        on_result: AsyncOnResult | None = None,
+    ) -> MultiResult:
+        """Store a local file on all hosts; see `MultiConnection.sftp_write`."""
+        work = self._crew.transfer(*write(local_path, remote_path, timeout))
+        return await self._run(work, on_result)
+
+    async def sftp_write_data(
+        self,
+        data: str | bytes,
+        remote_path: AnyPath,
+        *,
+        timeout: float | None = None,
+        on_result: AsyncOnResult | None = None,
+    ) -> MultiResult:
+        """Store `data` as a file on all hosts; see `MultiConnection.sftp_write_data`."""
+        work = self._crew.transfer(*write_data(data, remote_path, timeout))
+        return await self._run(work, on_result)
+
+    def tail(self, remote_file: AnyPath) -> AsyncMultiFileTailer:
+        """Follow what is added to a file of all hosts; an async context manager."""
+        return AsyncMultiFileTailer(self._run, TailWork.everywhere(self._crew, remote_file))
+
+    def tail_map(self, host_file_map: Mapping[str, AnyPath]) -> AsyncMultiFileTailer:
+        """The same with a file of its own for each host that is in the mapping."""
+        return AsyncMultiFileTailer(self._run, TailWork.mapped(self._crew, host_file_map))
+
+    async def close(self) -> None:
+        """End all connections, and the threads; idempotent.
+
+        A bastion that you connected yourself stays open.
+        """
+        await self._crew.close_here()
+
+    async def __aenter__(self) -> AsyncMultiConnection:
+        try:
+            await self.connect()
+        except BaseException:  # no block is entered whose end would close it
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _run(self, work: Work, on_result: AsyncOnResult | None = None) -> MultiResult:
+        check_on_result(on_result, can_await=True)
+        results: list[HostResult | None] = [None] * len(work.items)
+        with Display(self._progress, work.title, len(results)) as display:
+            async with self._crew.each_here(work) as each:
+                async for index, result in each:
+                    results[index] = result
+                    display.add(result)
+                    if on_result is not None:
+                        said = on_result(result.host, result)
+                        if isawaitable(said):
+                            await said
+        return MultiResult(result for result in results if result is not None)
+
+    @asynccontextmanager
+    async def _stream(self, work: Work) -> AsyncIterator[AsyncStream]:
+        with Display(self._progress, work.title, len(work.items)) as display:
+            async with self._crew.each_here(work) as each:
+                yield AsyncStream(each, display)
+
+
+class AsyncStream:
+    """Hosts and their results, in the order in which they finish; for ``async for``."""
+
+    def __init__(self, results: Results, display: Display) -> None:
+        self._results = results
+        self._display = display
+
+    def __aiter__(self) -> AsyncStream:
+        return self
+
+    async def __anext__(self) -> tuple[str, HostResult]:
+        _, result = await self._results.__anext__()
+        self._display.add(result)
+        return result.host, result

@@ -1,0 +1,141 @@
+"""From what the caller of a `MultiConnection` gives to unconnected `AsyncConnection` objects.
+
+`multi_connection` and `host_group` import it.  Opens nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from .._api.async_connection import AsyncConnection
+from .._api.connection import Connection
+from .._api.plan import Plan
+from .._policy.options import Options
+from .._policy.route import is_none
+
+__all__ = ["as_async", "shared_auth"]
+
+#: What a mapping in `hosts` may have: every argument of `AsyncConnection`.
+OPTIONS = tuple(inspect.signature(AsyncConnection).parameters)
+
+
+def as_async(
+    connection: object, known: dict[int, AsyncConnection], what: str = "connections must be"
+) -> AsyncConnection:
+    """The same connection, or for a sync one another that is made in the same way.
+
+    Args:
+        known: those that were made before, so that a bastion stays shared.
+        what: the beginning of the error.
+
+    Raises:
+        TypeError: it is neither kind.
+    """
+    if isinstance(connection, AsyncConnection):
+        return connection
+    if not isinstance(connection, Connection):
+        raise TypeError(
+            f"{what} AsyncConnection or Connection objects, not {type(connection).__name__}"
+        )
+    made = known.get(id(connection))
+    if made is None:
+        given = connection._plan
+        bastion = None if given.bastion is None else as_async(given.bastion, known)
+        plan: Plan[AsyncConnection] = Plan(
+            given.target, given.hops, given.route, bastion, given.proxy_command
+        )
+        made = known[id(connection)] = AsyncConnection._from_plan(plan, connection.timeout / 1000)
+    return made
+
+
+def shared_auth(
+    hosts: Iterable[str | Mapping[str, Any]], options: dict[str, Any]
+) -> list[AsyncConnection]:
+    """A connection per host, all with the same options but for what a host has of its own.
+
+    Bastions that are given by name become one object for all hosts that reach them
+    in the same way with the same credentials: one login carries all of these.
+    """
+    if isinstance(hosts, str | bytes | Mapping):
+        kind = "mapping" if isinstance(hosts, Mapping) else "string"
+        raise TypeError(f"hosts must be a list of hosts, not one {kind}")
+    known: dict[int, AsyncConnection] = {}
+    bastions: dict[Any, AsyncConnection] = {}
+    made = []
+    for place, host in enumerate(hosts):
+        mine = {**options, **_own(host, place)}
+        mine["proxy_jump"] = _jump(mine["proxy_jump"], known)
+        try:
+            one = AsyncConnection(**mine)
+        except (TypeError, ValueError) as error:
+            # Among hundreds, the words alone would not tell whose they are.
+            again = TypeError if isinstance(error, TypeError) else ValueError
+            raise again(f"hosts[{place}]: {error}") from None
+        made.append(_share_bastion(one, bastions))
+    return made
+
+
+def _own(host: object, place: int) -> Mapping[str, Any]:
+    if isinstance(host, str):
+        return {"host": host}
+    if not isinstance(host, Mapping):
+        raise TypeError(
+            f"hosts[{place}] must be a name or a mapping of options, not {type(host).__name__}"
+        )
+    if "host" not in host:
+        raise TypeError(f'hosts[{place}] has no "host"')
+    unknown = [name for name in host if name not in OPTIONS]
+    if unknown:
+        raise TypeError(
+            f"hosts[{place}]: {unknown[0]!r} is no option of a connection; "
+            f"there are {', '.join(OPTIONS)}"
+        )
+    # One of the two names for the key replaces the other, which the common options may have.
+    both = {"key_path", "private_key"}
+    other = {} if not both & host.keys() else dict.fromkeys(both - host.keys())
+    # So does one way to a host replace the other; one that is "none" takes no other away.
+    ways = {"proxy_jump", "proxy_command"}
+    if not all(is_none(host.get(way)) for way in ways):
+        other |= dict.fromkeys(ways - host.keys())
+    return {**other, **host}
+
+
+def _jump(jump: Any, known: dict[int, AsyncConnection]) -> Any:
+    """Bastions that are sync connections become async ones, also in a chain."""
+    if isinstance(jump, Connection):
+        return as_async(jump, known)
+    if isinstance(jump, list):
+        return [_jump(hop, known) for hop in jump]
+    return jump
+
+
+def _comparable(options: Options) -> tuple[object, ...]:
+    """What stands for the options of a hop in a key; callbacks need not be hashable."""
+    callbacks = options.prompt, options.on_banner
+    shown = [one if isinstance(one, Hashable) else id(one) for one in callbacks]
+    return replace(options, prompt=None, on_banner=None), *shown
+
+
+def _share_bastion(
+    connection: AsyncConnection, bastions: dict[Any, AsyncConnection]
+) -> AsyncConnection:
+    plan = connection._plan
+    named = plan.hops[:-1]
+    if not named:
+        return connection
+    # Options compare by value: two hosts with other credentials have bastions of their own.
+    first = None if plan.bastion is None else id(plan.bastion)
+    key = first, tuple([_comparable(options) for options in named])
+    bastion = bastions.get(key)
+    if bastion is None:
+        of_bastion = replace(
+            plan, target=named[-1], hops=named, route=plan.route[:-1], proxy_command=None
+        )
+        # No time limit of its own: one of its hosts may have more time than another.
+        bastion = bastions[key] = AsyncConnection._from_plan(of_bastion, 0)
+    return AsyncConnection._from_plan(
+        replace(plan, hops=plan.hops[-1:], bastion=bastion), connection.timeout
+    )

@@ -1,0 +1,454 @@
+"""`MultiConnection`: one blocking call does the same, or something of its own, on many hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal
+
+from .._api.arguments import check_command, check_no_coroutine, check_on_result
+from .._api.async_connection import AsyncConnection
+from .._api.connection import Connection
+from .._connect.handshake_limits import HANDSHAKES
+from .._policy.options import (
+    CIPHERS,
+    HOST_KEYS,
+    KEY_EXCHANGE,
+    MACS,
+    BannerCallback,
+    Paths,
+    PromptCallback,
+)
+from .._policy.sftp import AnyPath
+from .async_multi_connection import AsyncMultiConnection
+from .files import LocalPath, read, write, write_data
+from .host_group import Crew, Work
+from .hosts import shared_auth
+from .progress import Display, check_progress
+from .results import HostResult, MultiResult
+from .tail import MultiFileTailer, TailWork
+
+__all__ = ["MultiConnection", "OnResult"]
+
+#: Called with each host and its result, as it comes.
+OnResult = Callable[[str, HostResult], object]
+
+
+class MultiConnection:
+    """Connections to many hosts, and one blocking call for all of them.
+
+    The work is done by `AsyncConnection` objects in event loops of background
+    threads, so it may be used anywhere: in plain code, from several threads at
+    once, and inside a running event loop, which then is blocked meanwhile.  In a
+    task use the async twin instead: ``async with MultiConnection(…) as multi``, or
+    ``multi = await MultiConnection(…)``, see `AsyncMultiConnection`.
+
+    The constructor opens nothing.  A ``with`` block and `connect` connect all hosts;
+    any other operation first connects those hosts that nobody has tried yet.
+    Every operation returns a `MultiResult` with a result per host, in the order of
+    the hosts.  A host's failure is its result: status -1, the reason in `stderr`,
+    the error in `error`.  A host that could not be reached keeps that result until
+    `connect` is called again.
+
+    Args:
+        connections: `AsyncConnection` objects that are not connected; or `Connection`
+            objects, which are not used themselves: connections of their own are made
+            in the same way.  Those that share one object as bastion share its login.
+        batch_size: at most so many hosts are busy at once in a call; None: 100.
+        timeout: **seconds** for connecting to one host; None: each connection's own;
+            0: no limit.
+        loops: how many event loops, each in a thread of its own; None: as many as suit
+            the number of hosts and this machine's cores.
+        handshakes: how many logins one server gets at once; the default suits OpenSSH's
+            own limit (``MaxStartups 10:30:100``).  A server that refuses some all the
+            same gets fewer, and these are tried again until the time-out is over;
+            what then fails has a `ServerBusy` error.
+        progress: show how far an operation is, if stderr is a terminal; needs `rich`
+            (``pip install 'hussh[progress]'``).
+
+    Raises:
+        TypeError, ValueError: an argument is not usable.
+        ImportError: `progress` is wanted and `rich` is not there.
+    """
+
+    def __init__(
+        self,
+        connections: Iterable[AsyncConnection | Connection],
+        batch_size: int | None = None,
+        timeout: float | None = None,
+        *,
+        loops: int | None = None,
+        handshakes: int = HANDSHAKES,
+        progress: bool = False,
+    ) -> None:
+        self._given = {
+            "batch_size": batch_size,
+            "timeout": timeout,
+            "loops": loops,
+            "handshakes": handshakes,
+            "progress": progress,
+        }
+        self._progress = check_progress(progress)
+        self._crew = Crew(connections, batch_size, timeout, loops, handshakes)
+
+    @classmethod
+    def from_connections(
+        cls,
+        connections: Iterable[AsyncConnection | Connection],
+        batch_size: int | None = None,
+        timeout: float | None = None,
+        *,
+        loops: int | None = None,
+        handshakes: int = HANDSHAKES,
+        progress: bool = False,
+    ) -> MultiConnection:
+        """The constructor, under the name that 0.3.3 had for `Connection` objects."""
+        return cls(
+            connections,
+            batch_size,
+            timeout,
+            loops=loops,
+            handshakes=handshakes,
+            progress=progress,
+        )
+
+    @classmethod
+    def from_shared_auth(
+        cls,
+        hosts: Iterable[str | Mapping[str, Any]],
+        username: str | None = None,
+        password: str | None = None,
+        key_path: str | os.PathLike[str] | None = None,
+        port: int | None = 22,
+        timeout: float | None = 0,
+        batch_size: int | None = None,
+        *,
+        private_key: str | os.PathLike[str] | None = None,
+        proxy_jump: Any = None,
+        proxy_command: str | Sequence[str] | None = None,
+        keepalive_interval: float = 0,
+        known_hosts: Paths = "~/.ssh/known_hosts",
+        host_key_policy: str = "accept-unknown",
+        agent: bool | str | os.PathLike[str] | None = None,
+        prompt: PromptCallback | None = None,
+        on_banner: BannerCallback | None = None,
+        allow_empty_password: bool = False,
+        compression: bool = False,
+        ciphers: Sequence[str] = CIPHERS,
+        key_exchange: Sequence[str] = KEY_EXCHANGE,
+        macs: Sequence[str] = MACS,
+        host_key_algorithms: Sequence[str] = HOST_KEYS,
+        sftp_requests: int | None = None,
+        sftp_open_files: int | None = None,
+        loops: int | None = None,
+        handshakes: int = HANDSHAKES,
+        progress: bool = False,
+    ) -> MultiConnection:
+        """Hosts that are reached with the same options, but for what one has of its own.
+
+        Args:
+            hosts: names; or mappings with ``"host"`` and any other argument of
+                `AsyncConnection`, which then holds for that host instead of the
+                common one: ``{"host": "db1", "username": "admin", "port": 2222}``.
+            timeout: **seconds** for connecting to one host, and for each later call on it
+                that does not set its own; 0 or None: no limit.
+            proxy_jump: as for `AsyncConnection`.  The hosts share the bastion, and one
+                login on it, also where it is given by name, as long as it is reached
+                in the same way with the same credentials.
+            batch_size, loops, handshakes, progress: see the class.
+
+        The other arguments are those of `AsyncConnection`.
+        """
+        options = {
+            "username": username,
+            "password": password,
+            "key_path": key_path,
+            "private_key": private_key,
+            "proxy_jump": proxy_jump,
+            "proxy_command": proxy_command,
+            "port": port,
+            "keepalive_interval": keepalive_interval,
+            "timeout": timeout,
+            "known_hosts": known_hosts,
+            "host_key_policy": host_key_policy,
+            "agent": agent,
+            "prompt": prompt,
+            "on_banner": on_banner,
+            "allow_empty_password": allow_empty_password,
+            "compression": compression,
+            "ciphers": ciphers,
+            "key_exchange": key_exchange,
+            "macs": macs,
+            "host_key_algorithms": host_key_algorithms,
+            "sftp_requests": sftp_requests,
+            "sftp_open_files": sftp_open_files,
+        }
+        return cls(
+            shared_auth(hosts, options),
+            batch_size,
+            loops=loops,
+            handshakes=handshakes,
+            progress=progress,
+        )
+
+    # -- what it was made with
+
+    @property
+    def hosts(self) -> list[str]:
+        """As they were given, in order, those that `connect` pruned left out."""
+        return self._crew.hosts
+
+    @property
+    def batch_size(self) -> int:
+        return self._crew.batch_size
+
+    def __repr__(self) -> str:
+        return f"MultiConnection({len(self._crew.members)} hosts, batch_size={self.batch_size})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What it was made with, **secrets included**, so that another process can use it.
+
+        Raises:
+            TypeError: it is connected; no live connection goes elsewhere.
+        """
+        if self._crew.lanes.is_open:
+            raise TypeError(
+                f"cannot pickle {self!r}: it is connected; pickle it before, or close it"
+            )
+        return _rebuild, (type(self), [m.connection for m in self._crew.members], self._given)
+
+    # -- connecting
+
+    def connect(
+        self,
+        prune_failures: bool = False,
+        timeout: float | None = None,
+        *,
+        on_result: OnResult | None = None,
+    ) -> MultiResult:
+        """Connect all hosts that are not connected; after `close` they may be connected again.
+
+        Args:
+            prune_failures: forget the hosts that fail.
+            timeout: **seconds** for one host; None: as the class says; 0: no limit.
+            on_result: see `execute`.
+
+        Returns:
+            Status 0 and no output for each host that is connected.
+        """
+        work = self._crew.connect(timeout)
+        result = self._run(work, on_result)
+        if prune_failures:
+            self._crew.prune(work, result.values())
+        return result
+
+    # -- commands
+
+    def execute(
+        self,
+        command: str,
+        timeout: float | None = None,
+        *,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+        on_result: OnResult | None = None,
+    ) -> MultiResult:
+        """Run the same command on all hosts.
+
+        Args:
+            command: for the user's login shell on the server.
+            timeout: **seconds** on one host; None: the connection's; 0: no limit.
+            input: what the command reads from its stdin; None: nothing.
+            max_output: most bytes of stdout and stderr together that are kept of one
+                host; what goes beyond is thrown away while the command goes on, and
+                the result's `truncated` is True.  None: no limit.
+            wait: "eof": until all output has come and the channel is closed; "exit":
+                until the command itself ended, though processes that it left behind
+                may still write.
+            on_result: called with the host and its result as soon as that is there, in
+                the calling thread, one at a time.  If it raises, what is still under
+                way is stopped, and the exception goes on.
+
+        Returns:
+            What the commands left behind; see the class for failures.
+        """
+        items = self._crew.everywhere(check_command(command))
+        return self._run(self._crew.execute(items, timeout, max_output, input, wait), on_result)
+
+    def execute_map(
+        self,
+        host_command_map: Mapping[str, str],
+        timeout: float | None = None,
+        *,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+        on_result: OnResult | None = None,
+    ) -> MultiResult:
+        """Run a command of its own on each host that is in the mapping; else as `execute`.
+
+        Names in the mapping that are none of our hosts are ignored.
+        """
+        items = self._crew.mapped(host_command_map, check_command)
+        return self._run(self._crew.execute(items, timeout, max_output, input, wait), on_result)
+
+    def stream(
+        self,
+        command: str | Mapping[str, str],
+        timeout: float | None = None,
+        *,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+    ) -> Generator[tuple[str, HostResult], None, None]:
+        """As `execute`, or with a mapping `execute_map`, but yields results as they come.
+
+        No result waits for another host, nor for its connecting.  At most
+        `batch_size` results wait for you.  Closing the generator stops what is still
+        under way.
+
+        Yields:
+            The host and its result, in the order in which the hosts finish.
+        """
+        items = self._crew.commands(command)
+        return self._stream(self._crew.execute(items, timeout, max_output, input, wait))
+
+    # -- files
+
+    def sftp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: LocalPath | None = None,
+        *,
+        timeout: float | None = None,
+        on_result: OnResult | None = None,
+        max_output: int | None = None,
+    ) -> MultiResult:
+        """Fetch a file from all hosts.
+
+        Args:
+            local_path: where to write it: a path, which is the same for all hosts, or a
+                function from host to path; None: the contents are the result's
+                `stdout`, and exactly its `stdout_bytes`.
+            timeout: **seconds** for one host; None: the connection's; 0: no limit.
+            on_result: see `execute`.
+            max_output: most bytes of one host, without a local_path; a host whose file has
+                more has failed with an OutputLimitExceeded, and the first ones as its `stdout`.
+
+        Returns:
+            The contents, or "Ok", as `stdout` of each host.
+        """
+        work = self._crew.transfer(*read(remote_path, local_path, timeout, max_output))
+        return self._run(work, on_result)
+
+    def sftp_write(
+        self,
+        local_path: AnyPath,
+        remote_path: AnyPath | None = None,
+        *,
+        timeout: float | None = None,
+        on_result: OnResult | None = None,
+    ) -> MultiResult:
+        """Store a local file on all hosts, at the same path if `remote_path` is None.
+
+        Returns:
+            "Ok" as `stdout` of each host.
+        """
+        return self._run(self._crew.transfer(*write(local_path, remote_path, timeout)), on_result)
+
+    def sftp_write_data(
+        self,
+        data: str | bytes,
+        remote_path: AnyPath,
+        *,
+        timeout: float | None = None,
+        on_result: OnResult | None = None,
+    ) -> MultiResult:
+        """Store `data` (text as UTF-8) as a file on all hosts; returns as `sftp_write`."""
+        return self._run(self._crew.transfer(*write_data(data, remote_path, timeout)), on_result)
+
+    def tail(self, remote_file: AnyPath) -> MultiFileTailer:
+        """Follow what is added to a file of all hosts; a context manager."""
+        return MultiFileTailer(self._run, TailWork.everywhere(self._crew, remote_file))
+
+    def tail_map(self, host_file_map: Mapping[str, AnyPath]) -> MultiFileTailer:
+        """The same with a file of its own for each host that is in the mapping."""
+        return MultiFileTailer(self._run, TailWork.mapped(self._crew, host_file_map))
+
+    # -- ending
+
+    def close(self) -> None:
+        """End all connections, and the threads; idempotent.
+
+        A bastion that you connected yourself stays open.
+        """
+        self._crew.close()
+
+    def __enter__(self) -> MultiConnection:
+        try:
+            self.connect()
+        except BaseException:  # no block is entered whose end would close it
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        self.close()
+
+    # -- the async twin
+
+    def __await__(self) -> Generator[Any, Any, AsyncMultiConnection]:
+        return self._connected().__await__()
+
+    async def _connected(self) -> AsyncMultiConnection:
+        return await AsyncMultiConnection(self._crew, self._progress).__aenter__()
+
+    async def __aenter__(self) -> AsyncMultiConnection:
+        return await self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._crew.close_here()
+
+    # -- running
+
+    def _run(self, work: Work, on_result: OnResult | None = None) -> MultiResult:
+        check_on_result(on_result, can_await=False)
+        results: list[HostResult | None] = [None] * len(work.items)
+        with (
+            Display(self._progress, work.title, len(results)) as display,
+            contextlib.closing(self._crew.each(work)) as each,
+        ):
+            for index, result in each:
+                results[index] = result
+                display.add(result)
+                if on_result is not None:
+                    check_no_coroutine(on_result(result.host, result), "on_result")
+        return MultiResult(result for result in results if result is not None)
+
+    def _stream(self, work: Work) -> Generator[tuple[str, HostResult], None, None]:
+        with (
+            Display(self._progress, work.title, len(work.items)) as display,
+            contextlib.closing(self._crew.each(work)) as each,
+        ):
+            for _, result in each:
+                display.add(result)
+                yield result.host, result
+
+
+def _rebuild(
+    kind: type[MultiConnection], connections: list[AsyncConnection], given: dict[str, Any]
+) -> MultiConnection:
+    return kind(connections, **given)

@@ -1,0 +1,84 @@
+"""How far a long batch has come, shown on a terminal by `rich`; the facades for many hosts use it.
+
+Nothing is imported, and nothing is shown, unless the user asked for it and stderr
+is a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+from .results import HostResult
+
+__all__ = ["Display", "check_progress"]
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def check_progress(wanted: bool) -> bool:
+    """Whether to show anything.
+
+    Raises:
+        ImportError: it is wanted and could be shown, but `rich` is not installed.
+    """
+    if not wanted or not _is_terminal():
+        return False
+    try:
+        import rich.progress  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "progress=True needs the package rich: pip install 'hussh[progress]'"
+        ) from error
+    return True
+
+
+class Display:
+    """One line on stderr while its ``with`` block runs; nothing if it is not shown."""
+
+    def __init__(self, shown: bool, title: str, total: int) -> None:
+        self._failed = 0
+        self._progress: Any = None
+        if not shown:
+            return
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[failed]} failed"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task(title, total=total, failed=0)
+
+    def add(self, result: HostResult) -> None:
+        """One host more is done."""
+        self._failed += result.status != 0
+        if self._progress is not None:
+            self._progress.update(self._task, advance=1, failed=self._failed)
+
+    def __enter__(self) -> Display:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()

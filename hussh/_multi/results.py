@@ -1,0 +1,217 @@
+"""`HostResult` and `MultiResult`: what became of one piece of work on many hosts; pure data.
+
+The facades for many hosts import it.  Everything here compares by value and can
+be pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar, overload
+
+from .._policy.result import SSHResult
+from ..errors import (
+    CommandTimeout,
+    ConnectTimeout,
+    HusshError,
+    PartialFailureException,
+    SFTPTimeout,
+)
+
+__all__ = ["HostResult", "MultiResult"]
+
+D = TypeVar("D")
+
+#: How many hosts the text of an exception names, and how many characters of each one's reason.
+NAMED, MOST = 3, 200
+
+
+class HostResult(SSHResult):
+    """An `SSHResult` that knows its host, and of a failure the error.
+
+    Attributes:
+        host: as it was given.
+        error: why there is no proper result: connecting failed, time ran out, the
+            connection ended, a file operation failed.  None where a command ran
+            to its end, whatever its status.  Its text is the end of `stderr`.
+    """
+
+    __slots__ = ("host", "error")
+
+    def __init__(
+        self,
+        host: str,
+        stdout: bytes = b"",
+        stderr: bytes = b"",
+        status: int = -1,
+        signal: str | None = None,
+        truncated: bool = False,
+        error: HusshError | None = None,
+    ) -> None:
+        super().__init__(stdout, stderr, status, signal, truncated)
+        self.host = host
+        self.error = error
+
+    @classmethod
+    def of(cls, host: str, result: SSHResult) -> HostResult:
+        """What a command left behind."""
+        return cls(host, *result._key())
+
+    @classmethod
+    def failed(cls, host: str, error: HusshError) -> HostResult:
+        """A failure: status -1, and the reason after whatever output there was."""
+        partial = getattr(error, "result", None)
+        if not isinstance(partial, SSHResult):
+            partial = SSHResult()
+        stderr = partial.stderr_bytes
+        if stderr and not stderr.endswith(b"\n"):
+            stderr += b"\n"
+        stderr += _why(error).encode("utf-8", "replace")
+        return cls(host, partial.stdout_bytes, stderr, -1, None, partial.truncated, error)
+
+    @property
+    def hop(self) -> str | None:
+        """The hop that failed, as ``user@host:port``; None: none did."""
+        return None if self.error is None else _origin(self.error).hop
+
+    @property
+    def phase(self) -> str | None:
+        """What was being done when it failed, see `hussh.errors`; None: nothing failed."""
+        return None if self.error is None else _origin(self.error).phase
+
+    def _key(self) -> tuple[Any, ...]:
+        # Exceptions compare by identity, which pickling does not keep.
+        error = self.error
+        told = None if error is None else (type(error), str(error), error.hop_index, error.phase)
+        return self.host, *super()._key(), told
+
+    def __reduce__(self) -> tuple[type[HostResult], tuple[Any, ...]]:
+        return HostResult, (*self._key()[:-1], self.error)
+
+
+def _why(error: HusshError) -> str:
+    reason = error.told()
+    # Not every TimeoutError: some are that for code of 0.3.3's only.
+    timed_out = isinstance(error, ConnectTimeout | CommandTimeout | SFTPTimeout)
+    if timed_out and "timed out" not in reason.lower():
+        reason = f"timed out: {reason}"
+    origin = _origin(error)
+    return reason if origin is error else f"{origin.told()}, and so: {reason}"
+
+
+def _origin(error: HusshError) -> HusshError:
+    """The error itself, or that of the bastion whose end it came from."""
+    cause = error.__cause__
+    return cause if isinstance(cause, HusshError) and cause.hop != error.hop else error
+
+
+def _told(failed: MultiResult) -> str:
+    """Of the first hosts each and why, for the text of an exception."""
+    told = [f"{one.host}: {_reason(one)}" for one in failed.values()[:NAMED]]
+    left = len(failed) - len(told)
+    return "; ".join([*told, f"and {left} more"] if left else told)
+
+
+def _reason(one: HostResult) -> str:
+    if one.error is None:
+        return f"status {one.status}" if one.signal is None else f"killed by SIG{one.signal}"
+    reason = _why(one.error)
+    return reason if len(reason) <= MOST else f"{reason[:MOST]}…"
+
+
+class MultiResult:
+    """Results by host, in the order in which the hosts were given.
+
+    It reads like a dict from host to `HostResult`.  A host that was given more
+    than once keeps every result: `keys`, `values`, `items`, `len` and iteration
+    count each of them, ``[host]`` and `get` give the first, `get_all` gives all.
+    """
+
+    __slots__ = ("_results", "_places")
+
+    def __init__(self, results: Iterable[HostResult] = ()) -> None:
+        self._results = tuple(results)
+        self._places: dict[str, int] | None = None  # of each host's first; made when needed
+
+    # -- like a dict
+
+    def keys(self) -> list[str]:
+        return [result.host for result in self._results]
+
+    def values(self) -> list[HostResult]:
+        return list(self._results)
+
+    def items(self) -> list[tuple[str, HostResult]]:
+        return [(result.host, result) for result in self._results]
+
+    @overload
+    def get(self, host: str, default: None = None) -> HostResult | None: ...
+
+    @overload
+    def get(self, host: str, default: D) -> HostResult | D: ...
+
+    def get(self, host: str, default: D | None = None) -> HostResult | D | None:
+        place = self._first().get(host)
+        return default if place is None else self._results[place]
+
+    def get_all(self, host: str) -> list[HostResult]:
+        """All results of a host; empty if there is none."""
+        return [result for result in self._results if result.host == host]
+
+    def __getitem__(self, host: str) -> HostResult:
+        return self._results[self._first()[host]]
+
+    def __contains__(self, host: object) -> bool:
+        return host in self._first()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def _first(self) -> dict[str, int]:
+        if self._places is None:
+            places: dict[str, int] = {}
+            for place, result in enumerate(self._results):
+                places.setdefault(result.host, place)
+            self._places = places
+        return self._places
+
+    # -- good and bad
+
+    @property
+    def succeeded(self) -> MultiResult | None:
+        """Those with status 0; None if there are none."""
+        return MultiResult(r for r in self._results if r.status == 0) or None
+
+    @property
+    def failed(self) -> MultiResult | None:
+        """Those with any other status; None if there are none."""
+        return MultiResult(r for r in self._results if r.status != 0) or None
+
+    def raise_if_any_failed(self) -> None:
+        """Raises PartialFailureException, which has both halves, if `failed` is not None."""
+        failed = self.failed
+        if failed is not None:
+            raise PartialFailureException(
+                f"Operation failed on {len(failed)} of {len(self)} host(s): {_told(failed)}",
+                succeeded=self.succeeded,
+                failed=failed,
+            )
+
+    # -- as a value
+
+    def __eq__(self, other: object) -> bool:
+        return self._results == other._results if isinstance(other, MultiResult) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._results)
+
+    def __reduce__(self) -> tuple[type[MultiResult], tuple[tuple[HostResult, ...]]]:
+        return MultiResult, (self._results,)
+
+    def __repr__(self) -> str:
+        good = sum(result.status == 0 for result in self._results)
+        count = len(self._results)
+        return f"MultiResult({count} hosts: {good} succeeded, {count - good} failed)"

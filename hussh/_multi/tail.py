@@ -1,0 +1,193 @@
+"""`MultiFileTailer` and its async twin: what is being added to a file of many hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+from .._api.arguments import check_position
+from .._policy.sftp import AnyPath, encode_path
+from ..errors import HusshError
+from .host_group import Crew, Member, Work
+from .results import HostResult, MultiResult
+
+__all__ = ["AsyncMultiFileTailer", "MultiFileTailer", "TailWork"]
+
+
+class Tailer(Protocol):
+    """What `AsyncConnection.tail` returns."""
+
+    contents: str | None
+
+    async def __aenter__(self) -> Any: ...
+
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None: ...
+
+    async def read(self, from_pos: int | None = None) -> str: ...
+
+
+class Tail:
+    """One host's file; `tailer` exists from the beginning of the block on, unless that failed."""
+
+    __slots__ = ("path", "tailer", "failure")
+
+    def __init__(self, path: AnyPath) -> None:
+        self.path = path
+        self.tailer: Tailer | None = None
+        self.failure: Exception | None = None
+
+
+class TailWork:
+    """What both tailers do on the hosts, as pieces of work, and what comes of it."""
+
+    def __init__(self, crew: Crew, found: list[tuple[Member, AnyPath]]) -> None:
+        self._crew = crew
+        self._items = [(member, Tail(path)) for member, path in found]
+        self.hosts = [member.host for member, _ in found]
+        self.contents: dict[str, str] = {}
+        self.errors: dict[str, HusshError] = {}
+
+    @classmethod
+    def everywhere(cls, crew: Crew, path: AnyPath) -> TailWork:
+        """The same path on all hosts."""
+        return cls(crew, crew.everywhere(_checked(path)))
+
+    @classmethod
+    def mapped(cls, crew: Crew, paths: Mapping[str, AnyPath]) -> TailWork:
+        """A path of its own for each host that the mapping names."""
+        return cls(crew, crew.mapped(paths, _checked))
+
+    def enter(self) -> Work:
+        async def enter(member: Member, tail: Tail) -> HostResult:
+            tail.tailer = None
+            try:
+                connection: Any = await self._crew.ready(member)
+                tailer = connection.tail(tail.path)
+                await tailer.__aenter__()
+            except Exception as error:
+                tail.failure = error
+                raise
+            tail.tailer = tailer
+            return HostResult(member.host, status=0)
+
+        return Work("tail", "sftp", enter, list(self._items))
+
+    def read(self, from_pos: int | None) -> Work:
+        check_position(from_pos)
+
+        async def read(member: Member, tail: Tail) -> HostResult:
+            text = await self._tailer(tail).read(from_pos)
+            return HostResult(member.host, text.encode(), status=0)
+
+        return Work("tail", "sftp", read, list(self._items))
+
+    def leave(self) -> Work:
+        async def leave(member: Member, tail: Tail) -> HostResult:
+            tailer = self._tailer(tail)
+            await tailer.__aexit__(None, None, None)
+            return HostResult(member.host, (tailer.contents or "").encode(), status=0)
+
+        return Work("tail", "sftp", leave, list(self._items))
+
+    def texts(self, results: MultiResult) -> dict[str, str]:
+        """By host; what several files of one host have is joined, in the order of the hosts."""
+        texts: dict[str, str] = {}
+        for host, result in results.items():
+            if result.error is not None:
+                self.errors[host] = result.error
+            # stderr names the bastion, too, that took the host with it.
+            text = result.stdout if result.error is None else f"Error: {result.stderr}"
+            texts[host] = texts.get(host, "") + text
+        return texts
+
+    def note(self, results: MultiResult) -> None:
+        for host, result in results.items():
+            if result.error is not None:
+                self.errors[host] = result.error
+
+    def _tailer(self, tail: Tail) -> Tailer:
+        if tail.tailer is None:
+            raise tail.failure or RuntimeError("the tailer's block has not begun")
+        return tail.tailer
+
+
+def _checked(path: AnyPath) -> AnyPath:
+    encode_path(path)
+    return path
+
+
+class _Common:
+    """What needs no waiting."""
+
+    def __init__(self, work: TailWork) -> None:
+        self._work = work
+
+    @property
+    def hosts(self) -> list[str]:
+        return list(self._work.hosts)
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """After the block: by host, all that came since it began; empty before."""
+        return self._work.contents
+
+    @property
+    def errors(self) -> dict[str, HusshError]:
+        """By host, what failed last."""
+        return self._work.errors
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self._work.hosts)} hosts)"
+
+
+class MultiFileTailer(_Common):
+    """Follows a file of many hosts from the moment its ``with`` block begins.
+
+    Made by `MultiConnection.tail` and `tail_map`.  A host that fails does not stop
+    the others: its text is ``"Error: …"``, and its error is in `errors`.
+    """
+
+    def __init__(self, run: Callable[[Work], MultiResult], work: TailWork) -> None:
+        super().__init__(work)
+        self._run = run
+
+    def read(self, from_pos: int | None = None) -> dict[str, str]:
+        """By host, what was added since the last read, or everything from an offset on."""
+        return self._work.texts(self._run(self._work.read(from_pos)))
+
+    def __enter__(self) -> MultiFileTailer:
+        self._work.note(self._run(self._work.enter()))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        self._work.contents = self._work.texts(self._run(self._work.leave()))
+
+
+class AsyncMultiFileTailer(_Common):
+    """`MultiFileTailer` for tasks: ``async with``, and `read` is awaited."""
+
+    def __init__(self, run: Callable[[Work], Awaitable[MultiResult]], work: TailWork) -> None:
+        super().__init__(work)
+        self._run = run
+
+    async def read(self, from_pos: int | None = None) -> dict[str, str]:
+        """By host, what was added since the last read, or everything from an offset on."""
+        return self._work.texts(await self._run(self._work.read(from_pos)))
+
+    async def __aenter__(self) -> AsyncMultiFileTailer:
+        self._work.note(await self._run(self._work.enter()))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        self._work.contents = self._work.texts(await self._run(self._work.leave()))

@@ -1,0 +1,288 @@
+"""Files that every connection of a batch needs: read and parsed once, and again after a change.
+
+Sessions, the login and batches import it.  It keeps known hosts (public) until newer ones
+push them out, and decrypted keys no longer than somebody holds their `KeyFile`,
+which every link does that logged in with it.  Nothing here locks: who calls
+`load` in threads lets those of one object take turns.
+
+A file counts as unchanged while its device, inode, size and times are those of
+when it was read, and it had not been written shortly before: within one tick of
+the file system's clock a second change leaves the times as they are.  Files that
+cannot be trusted so are read again, and parsed again if their content differs.
+
+A batch says when it began (`began`): what was looked at since is current for all
+of it, so that a thousand hosts do not mean a thousand looks at the same file.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import stat
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Generic, TypeVar
+
+from ..errors import KeyFileError, PassphraseRequired
+from .hostkeys.known_hosts import KnownHosts, expand
+from .keys.certificates import certificate_for
+from .keys.key_files import parse_private_key, read_private_key
+from .keys.private_key import PrivateKey
+from .keys.public_key import PublicKey
+
+__all__ = ["Credential", "KeyFile", "KnownHostsFiles", "began", "known_hosts_file"]
+
+T = TypeVar("T")
+
+Stamp = tuple[int, ...]
+
+#: The coarsest clock of a file system that is in use: FAT's.
+TICK_NS = 2_000_000_000
+KNOWN_HOSTS_MAX = 4
+MISSING: Stamp = ()
+#: Seconds after which also a long batch looks again.
+LOOK_AGAIN = 1.0
+NEVER = float("inf")
+
+_began: ContextVar[float] = ContextVar("hussh_batch_began", default=float("inf"))
+
+
+def began(when: float) -> None:
+    """What runs in this context belongs to a batch that began then (`time.monotonic()`)."""
+    _began.set(when)
+
+
+@contextmanager
+def begun_now() -> Iterator[None]:
+    """Looks since now are recent enough for what is inside, and so are those of its batch."""
+    token = _began.set(min(_began.get(), monotonic()))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # in another context this is only being collected
+            _began.reset(token)
+
+
+@dataclass(frozen=True)
+class _State(Generic[T]):
+    """What was read: `stamps` is None where only the content can tell whether it still holds."""
+
+    stamps: tuple[Stamp, ...] | None
+    content: object
+    value: T
+
+
+class _Kept(Generic[T]):
+    """What some files hold; subclasses say which, and what to make of them."""
+
+    def __init__(self) -> None:
+        self._state: _State[T] | None = None
+        self._looked = float("-inf")  # when `_state` was last known to hold
+
+    def _paths(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def _read(self, old: _State[T] | None) -> tuple[object, T]:
+        """The content of the files, and what it means."""
+        raise NotImplementedError
+
+    def _at_hand(self, asked: float) -> _State[T] | None:
+        """The state, if somebody has looked since this batch began, or since `asked`.
+
+        Touches no file: an event loop may ask.
+        """
+        looked = self._looked
+        if looked >= min(_began.get(), asked) and looked >= monotonic() - LOOK_AGAIN:
+            return self._state
+        return None
+
+    def _current(self) -> _State[T] | None:
+        state, looked = self._state, monotonic()
+        if state is None or state.stamps is None or state.stamps != _stamps(self._paths()):
+            return None
+        self._looked = looked
+        return state
+
+    def _refresh(self) -> T:
+        state = self._current()
+        if state is None:
+            paths, looked = self._paths(), monotonic()
+            before = _stamps(paths)
+            content, value = self._read(self._state)
+            after = _stamps(paths)
+            whole = before == after and after is not None
+            trusted = after if whole and after is not None and _settled(after) else None
+            state = self._state = _State(trusted, content, value)
+            self._looked = looked if whole else float("-inf")
+        return state.value
+
+
+class KnownHostsFiles(_Kept[KnownHosts]):
+    """The known hosts of some files, in order."""
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        super().__init__()
+        self._names = paths
+
+    def _paths(self) -> Sequence[str]:
+        return self._names
+
+    def _read(self, old: _State[KnownHosts] | None) -> tuple[object, KnownHosts]:
+        files = KnownHosts.read(self._names)
+        if old is None:
+            return files, KnownHosts.of(files)
+        if old.content == files:
+            return files, old.value
+        return files, old.value.grown(old.content, files) or KnownHosts.of(files)
+
+    def at_hand(self, asked: float = NEVER) -> KnownHosts | None:
+        """What the files hold, if somebody has looked since `asked` (`time.monotonic()`)."""
+        state = self._at_hand(asked)
+        return None if state is None else state.value
+
+    def load(self) -> KnownHosts:
+        """What the files hold.  Raises HostKeyError: one of them cannot be read."""
+        return self._refresh()
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A key that can sign, its certificate if it has one, and whether a passphrase was needed."""
+
+    key: PrivateKey
+    certificate: PublicKey | None
+    was_encrypted: bool
+
+
+class KeyFile(_Kept["Credential | KeyFileError"]):
+    """A private key file with the certificate beside it, for one passphrase."""
+
+    def __init__(self, path: str | os.PathLike[str], passphrase: str | None) -> None:
+        super().__init__()
+        self._path = path
+        self._passphrase = passphrase
+
+    @staticmethod
+    def of(path: str | os.PathLike[str], passphrase: str | None) -> KeyFile:
+        """The one of these that others hold, or a new one."""
+        key = expand(path), os.fspath(path), passphrase
+        found = _key_files.get(key)
+        return found if found is not None else _key_files.setdefault(key, KeyFile(path, passphrase))
+
+    @staticmethod
+    def look_again(path: str | os.PathLike[str], passphrase: str | None) -> None:
+        """See whether a key that others have loaded still holds; reads and decrypts nothing."""
+        found = _key_files.get((expand(path), os.fspath(path), passphrase))
+        if found is not None:
+            found._current()
+
+    def __repr__(self) -> str:
+        return "<KeyFile>"
+
+    def _paths(self) -> Sequence[str]:
+        path = expand(self._path)
+        return path, path + "-cert.pub"
+
+    def _read(
+        self, old: _State[Credential | KeyFileError] | None
+    ) -> tuple[object, Credential | KeyFileError]:
+        try:
+            data = read_private_key(self._path)
+        except KeyFileError as error:
+            return None, error
+        key = self._kept_key(data, old)
+        if isinstance(key, KeyFileError):
+            return data, key
+        certificate = certificate_for(self._path, key.key.public)
+        return data, Credential(key.key, certificate, key.was_encrypted)
+
+    def _kept_key(
+        self, data: bytes, old: _State[Credential | KeyFileError] | None
+    ) -> Credential | KeyFileError:
+        if old is not None and old.content == data:
+            return old.value
+        name = os.fsdecode(self._path)
+        try:
+            try:
+                return Credential(parse_private_key(data, None, name), None, False)
+            except PassphraseRequired:
+                if not self._passphrase:
+                    raise
+            return Credential(parse_private_key(data, self._passphrase, name), None, True)
+        except KeyFileError as error:
+            return error
+
+    def at_hand(self, asked: float = NEVER) -> Credential | None:
+        """What `load` would return, if somebody has looked since `asked`; raises what it would.
+
+        `asked` is of `time.monotonic()`.
+        """
+        state = self._at_hand(asked)
+        return None if state is None else _given(state.value)
+
+    def from_now_on(self) -> Callable[[], Credential | None]:
+        """`at_hand` for who asks now, and again after somebody else may have looked."""
+        return partial(self.at_hand, monotonic())
+
+    def load(self) -> Credential:
+        """Read and decrypt, which may take a second.
+
+        Raises KeyUnreadable, PassphraseRequired, WrongPassphrase, all KeyFileErrors.
+        """
+        return _given(self._refresh())
+
+
+def _given(value: Credential | KeyFileError) -> Credential:
+    if isinstance(value, KeyFileError):
+        raise copy.copy(value) from value.__cause__  # each will learn its own hop
+    return value
+
+
+_key_files: weakref.WeakValueDictionary[tuple[str, str, str | None], KeyFile] = (
+    weakref.WeakValueDictionary()
+)
+_known_hosts: dict[tuple[str, ...], KnownHostsFiles] = {}
+
+
+def known_hosts_file(paths: Sequence[str | os.PathLike[str]]) -> KnownHostsFiles:
+    """Those of these files, the one object for all who ask now."""
+    key = tuple([expand(path) for path in paths])
+    found = _known_hosts.get(key)
+    if found is None:
+        found = _known_hosts.setdefault(key, KnownHostsFiles(key))
+        for oldest in list(_known_hosts)[:-KNOWN_HOSTS_MAX]:
+            _known_hosts.pop(oldest, None)
+    return found
+
+
+def _stamps(paths: Sequence[str]) -> tuple[Stamp, ...] | None:
+    """What tells this state of these files from others; None: nothing does."""
+    stamps = []
+    for path in paths:
+        try:
+            # Opened, since a network file system asks its server then, and not for a stat.
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            stamps.append(MISSING)
+            continue
+        except (OSError, ValueError):
+            return None
+        try:
+            info = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        stamps.append((info.st_mtime_ns, info.st_ctime_ns, info.st_dev, info.st_ino, info.st_size))
+    return tuple(stamps)
+
+
+def _settled(stamps: tuple[Stamp, ...]) -> bool:
+    newest = max((max(stamp[:2]) for stamp in stamps if stamp), default=0)
+    return time.time_ns() - newest > TICK_NS

@@ -1,0 +1,1 @@
+"""Private and public keys, certificates, and their file formats."""

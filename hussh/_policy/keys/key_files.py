@@ -1,0 +1,148 @@
+"""Private key files: where they are, reading them, and telling their formats apart.
+
+For `file_cache.py`, the login and the tests.  The formats themselves are in
+`openssh_format.py` and `pem_format.py`.  It never waits for a peer, never talks to an
+agent, and never lets a secret into a repr or an error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+
+from ...errors import KeyFileError, KeyUnreadable, WrongPassphrase
+from ..file_limit import check_file_limit
+from .key_source import Source, unarmour
+from .openssh_format import parse_openssh
+from .pem_format import parse_pem
+from .private_key import PrivateKey
+
+__all__ = ["default_key_paths", "load_private_key", "parse_private_key", "read_private_key"]
+
+MAX_FILE = 1 << 20
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{0,32})PRIVATE KEY-----")
+_PUBLIC = re.compile(
+    rb"\s*(ssh-|ecdsa-sha2-|sk-|-----BEGIN ([A-Z0-9 ]{0,32}PUBLIC KEY|CERTIFICATE)-----"
+    rb"|---- BEGIN SSH2 PUBLIC KEY)"
+)
+
+
+def load_private_key(
+    path: str | os.PathLike[str], passphrase: str | bytes | None = None
+) -> PrivateKey:
+    """Read a private key file; ``~`` expands.
+
+    It may take a second: deriving the key of an encrypted file is slow on
+    purpose.  Call it off the event loop.
+
+    Args:
+        path: an OpenSSH, PEM (PKCS#1, SEC 1) or PKCS#8 file.
+        passphrase: ignored where the key is not encrypted; "" is as None.
+
+    Raises:
+        KeyUnreadable: missing, not permitted, not a file, or no key of a kind that we know.
+        PassphraseRequired: encrypted, and no passphrase given.
+        WrongPassphrase: encrypted, and the passphrase does not fit.
+    """
+    return parse_private_key(read_private_key(path), passphrase, os.fsdecode(path))
+
+
+def read_private_key(path: str | os.PathLike[str]) -> bytes:
+    """The content of a key file, for `parse_private_key`.  Raises KeyUnreadable."""
+    name = os.fsdecode(path)
+    if "PRIVATE KEY-" in name or "\n" in name:
+        # Someone passed the key instead of its path: do not print it.
+        raise KeyUnreadable("private_key must be the path of a key file, not the key itself")
+    return _read_file(name)
+
+
+def parse_private_key(data: bytes, passphrase: str | bytes | None, name: str) -> PrivateKey:
+    """The key in `data`, the contents of a key file; `name` stands in the errors.
+
+    Raises:
+        KeyUnreadable, PassphraseRequired, WrongPassphrase: see `load_private_key`.
+    """
+    source = Source(name, _secret(passphrase, name))
+    try:
+        if len(data) > MAX_FILE:
+            raise source.unreadable("is larger than 1 MiB, too large for a key")
+        return _parse(data, source)
+    except KeyFileError:
+        raise
+    except Exception as error:
+        # Whatever else a parser finds wrong with hostile bytes is the file's fault.
+        raise source.unreadable(f"is damaged ({type(error).__name__})") from error
+
+
+def default_key_paths(home: str | os.PathLike[str]) -> list[Path]:
+    """Where keys are looked for when none is named, in order; they need not exist."""
+    return [Path(home, ".ssh", name) for name in ("id_rsa", "id_ed25519", "id_ecdsa")]
+
+
+def _secret(passphrase: str | bytes | None, name: str) -> bytes | None:
+    if not passphrase:
+        return None
+    if isinstance(passphrase, bytes):
+        return passphrase
+    try:
+        return passphrase.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        pass  # raised below, outside: the codec's error carries the text
+    raise WrongPassphrase(f"the passphrase for the private key {name} is not valid text")
+
+
+def _read_file(name: str) -> bytes:
+    source = Source(name, None)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        # O_NONBLOCK: a named pipe without a writer must be an error, not a hang.
+        fd = os.open(os.path.expanduser(name), flags)
+        try:
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISDIR(mode):
+                raise source.unreadable("is a directory")
+            if not stat.S_ISREG(mode):
+                raise source.unreadable("is not a regular file")
+            with open(fd, "rb", closefd=False) as file:
+                return file.read(MAX_FILE + 1)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        check_file_limit(error, f"cannot read the private key {name}", "auth")
+        why = _OS_ERRORS.get(error.errno, f"cannot be opened: {error.strerror}")
+        raise source.unreadable(why) from error
+    except ValueError as error:
+        raise KeyUnreadable(f"private key {name!r} is not a possible path") from error
+
+
+_OS_ERRORS: dict[int | None, str] = {
+    errno.ENOENT: "does not exist",
+    errno.ENOTDIR: "does not exist",
+    errno.EACCES: "may not be read: permission denied",
+    errno.EPERM: "may not be read: permission denied",
+}
+
+
+def _parse(data: bytes, source: Source) -> PrivateKey:
+    begin = _BEGIN.search(data)
+    if begin is None:
+        if data.startswith(b"PuTTY-User-Key-File-"):
+            raise source.unreadable(
+                "is in PuTTY's format; convert it with: puttygen KEY.ppk -O private-openssh -o KEY"
+            )
+        if _PUBLIC.match(data):
+            raise source.unreadable("holds a public key or certificate; name the private key")
+        raise source.unreadable("holds no private key in OpenSSH, PEM or PKCS#8 format")
+    label = begin[1].decode().strip()
+    marker = begin[0].replace(b"BEGIN", b"END", 1)
+    end = data.find(marker, begin.end())
+    if end < 0:
+        raise source.unreadable("is damaged: the file ends within the key")
+    if label == "OPENSSH":
+        return parse_openssh(unarmour(data[begin.end() : end]), source)
+    if label not in ("", "ENCRYPTED", "RSA", "EC"):
+        raise source.unsupported(label)
+    return parse_pem(data[begin.start() : end] + marker + b"\n", label, source)

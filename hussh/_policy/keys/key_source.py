@@ -1,0 +1,48 @@
+"""What a private key is read from, for the error texts, and the passphrase for it.
+
+For the readers of key files: `key_files.py`, `openssh_format.py`, `pem_format.py`
+and `private_key.py`.  It opens no file, and no secret gets into its errors.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from dataclasses import dataclass
+
+from ...errors import KeyUnreadable, PassphraseRequired, WrongPassphrase
+
+__all__ = ["Source", "unarmour"]
+
+
+@dataclass(frozen=True, repr=False)
+class Source:
+    """What is being read, for the error texts, and the passphrase for it."""
+
+    name: str
+    passphrase: bytes | None
+
+    def unreadable(self, why: str) -> KeyUnreadable:
+        return KeyUnreadable(f"private key {self.name} {why}")
+
+    def need_passphrase(self) -> bytes:
+        if self.passphrase is None:
+            raise PassphraseRequired(
+                f"private key {self.name} is encrypted and no passphrase was given"
+            )
+        return self.passphrase
+
+    def wrong_passphrase(self) -> WrongPassphrase:
+        return WrongPassphrase(f"the passphrase does not fit the private key {self.name}")
+
+    def unsupported(self, kind: str) -> KeyUnreadable:
+        if kind.startswith("sk-"):
+            return self.unreadable(
+                f"is a handle to a FIDO security key ({kind}): use it through ssh-agent"
+            )
+        if kind in ("DSA", "ssh-dss"):
+            return self.unreadable("is a DSA key; SSH servers no longer accept those")
+        return self.unreadable(f"is of the kind {kind!r}; only Ed25519, ECDSA and RSA can be used")
+
+
+def unarmour(text: bytes) -> bytes:
+    return b64decode(b"".join(text.split()), validate=True)

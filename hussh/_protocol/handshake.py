@@ -1,0 +1,249 @@
+"""Bringing one hop up: key exchange, host key check, authentication.
+
+`Place` tells, at any moment, which hop and phase an operation is in, so that a
+time-out or a lost connection can say so.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from .._native.constants import KEX_FAILURES, Death, Method, Phase
+from .._native.link import Link
+from .._policy.file_cache import KnownHostsFiles, known_hosts_file
+from .._policy.hostkeys.known_hosts import Recorded, algorithms_for, host_key_error
+from .._policy.hostkeys.known_hosts_record import record
+from .._policy.options import Options
+from .._policy.wire import Reader, boolean, string
+from ..errors import (
+    ConnectionLost,
+    HusshError,
+    NegotiationError,
+    ProtocolError,
+    ServerBusy,
+    printable,
+)
+from .auth import AskAgent, authenticate
+from .core import Blocking, Op, Progress
+
+__all__ = ["Place", "confirm", "establish", "known_hosts", "prepare", "recorded"]
+
+#: libssh2 does not tell a forged host key signature from other failures of an exchange.
+FORGED = " (a forged host key signature looks like this, too)"
+
+#: What servers say instead of a banner where they have too much to do: OpenSSH until 9.7 the
+#: first, since 9.8 the second for everything, also for a banned address; the rest are others'.
+BUSY = re.compile(r"maxstartups|not allowed at this time|too many|too busy|try again", re.I)
+MAY_BE_BAN = "not allowed at this time"
+TOO_MANY_CONNECTIONS = 12  # a reason of SSH_MSG_DISCONNECT; RFC 4253 section 11.1
+
+#: Characters of a server's list of algorithms that an error repeats; OpenSSH's have some hundred.
+MOST_LISTED = 1000
+
+#: A global request that every server answers (RFC 4254 section 4), with "failure" if it must.
+ANSWER_ME = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
+
+#: The lists of SSH_MSG_KEXINIT, each with the argument that changes ours.
+_KINDS = (("kex", "key exchange", "key_exchange="), ("hostkey", "host key", "host_key_algorithms="),
+          ("cipher", "cipher", "ciphers="), ("cipher", "cipher", "ciphers="),
+          ("mac", "MAC", "macs="), ("mac", "MAC", "macs="),
+          ("compression", "compression", "compression="))  # fmt: skip
+
+
+@dataclass
+class Place:
+    """Where on the way to the target an operation is.
+
+    Attributes:
+        hop: ``user@host:port``.
+        index: its place in the order of travel, from 0.
+        phase: see `hussh.errors`.
+    """
+
+    hop: str
+    index: int
+    phase: str = "connect"
+
+    def mark(self, error: HusshError) -> HusshError:
+        return error.at(self.hop, self.index, self.phase)
+
+
+def known_hosts(options: Options) -> KnownHostsFiles:
+    """The files that are asked for this hop; their `load` raises HostKeyError."""
+    return known_hosts_file(() if options.host_key_policy == "ignore" else options.known_hosts)
+
+
+def recorded(options: Options) -> Recorded:
+    """What these files hold of this hop; reads them.  Raises HostKeyError."""
+    return known_hosts(options).load().of_host(options.host, options.port)
+
+
+def establish(
+    link: Link,
+    options: Options,
+    place: Place,
+    ask_agent: AskAgent,
+    known: Recorded | None = None,
+) -> Op[None]:
+    """From a fresh link to an authenticated one.
+
+    Args:
+        link: passed to `prepare` before, if `known` is given.
+        known: from `recorded`; None: do both here, before the first wait.  That is
+            only for a link that nobody else can pump.
+
+    Raises NegotiationError, HostKeyError, AuthenticationError, ConnectionLost,
+    ProtocolError; all know hop and phase.
+    """
+    try:
+        if known is None:
+            known = recorded(options)
+            prepare(link, options, known)
+        place.phase = "banner"
+        yield from _exchange_keys(link, options, place)
+        place.phase = "hostkey"
+        yield from _check_host_key(link, options, known)
+        place.phase = "auth"
+        yield from authenticate(link, options, place.hop, ask_agent)
+        while link.phase < Phase.OPEN:
+            link.check()
+            yield Progress(link)
+        place.phase = "channel"  # what becomes of it now is no failure to log in
+    except HusshError as error:
+        raise place.mark(error) from error.__cause__
+
+
+def prepare(link: Link, options: Options, known: Recorded) -> None:
+    """Say what to offer.  Before the first pump, by anybody: that may begin the key exchange."""
+    wanted = options.algorithms
+    types = () if options.host_key_policy == "ignore" else known.key_types
+    key_exchange, ciphers, macs = wanted.lists
+    link.prefer(
+        (
+            (Method.KEX, key_exchange),
+            (Method.HOSTKEY, _host_keys(types, wanted.host_keys)),
+            # The same both ways: libssh2 mixes up two different ciphers.
+            (Method.CRYPT_CS, ciphers),
+            (Method.CRYPT_SC, ciphers),
+            (Method.MAC_CS, macs),
+            (Method.MAC_SC, macs),
+        )
+    )
+    if wanted.compression:
+        link.compress()
+
+
+@lru_cache(maxsize=64)  # of most hosts keys of the same few types are recorded
+def _host_keys(types: tuple[str, ...], offered: tuple[str, ...]) -> bytes:
+    return ",".join(algorithms_for(types, offered)).encode("ascii")
+
+
+def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
+    while (phase := link.phase) < Phase.HOSTKEY:
+        if phase >= Phase.KEX:
+            place.phase = "kex"
+        if link.dead:
+            raise _handshake_error(link, options)
+        yield Progress(link)
+    place.phase = "kex"
+
+
+def _handshake_error(link: Link, options: Options) -> HusshError:
+    state = link.look()
+    if state.death is Death.EOF and state.phase == Phase.BANNER:
+        return _no_banner(link)
+    if state.death is Death.PEER and state.code == TOO_MANY_CONNECTIONS:
+        return ServerBusy(
+            f"the server has too many connections: {state.text or 'no reason'}",
+            server_text=printable(state.text),
+        )
+    if state.death is Death.PROTOCOL and state.code in KEX_FAILURES:
+        return _negotiation_error(link, options, state.text)
+    return link.death()
+
+
+def _no_banner(link: Link) -> HusshError:
+    """The error for an end before the banner; a reset counts as an end.
+
+    Where the stream is a proxy command's, that knows better of an end without words.
+    """
+    if _carrier_died(link):
+        return link.death()
+    said = printable(link.preamble.decode("utf-8", "replace"))
+    text = "the server closed the connection before its SSH banner"
+    if not said:
+        return ServerBusy(f"{text}; is it an SSH server, and not too busy?")
+    text += f"; it said: {said}"
+    if not BUSY.search(said):
+        return ConnectionLost(text)
+    may_be_ban = MAY_BE_BAN in said.lower()
+    text += ". It gets too many connections at once"
+    if may_be_ban or "maxstartups" in said.lower():
+        text += " (MaxStartups in its sshd_config)"
+    if may_be_ban:
+        text += ", or bans your address for a while (PerSourcePenalties)"
+    return ServerBusy(text, server_text=said, may_be_ban=may_be_ban)
+
+
+def _carrier_died(link: Link) -> bool:
+    outer = link.outer
+    while outer is not None:
+        if outer.link.dead:
+            return True
+        outer = outer.link.outer
+    return False
+
+
+def confirm(link: Link) -> Op[None]:
+    """Wait for the first answer after the login.
+
+    A login goes on counting as unauthenticated with sshd for a moment after the client
+    knows that it succeeded.  The process that answers this begins after that moment.
+
+    Raises ConnectionLost, ConnectionClosed, ProtocolError.
+    """
+    answers = link.look().replies
+    link.send(ANSWER_ME)
+    while link.look().replies == answers:
+        link.check()
+        yield Progress(link)
+
+
+def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
+    wanted = options.algorithms
+    ours = (wanted.key_exchange, wanted.host_keys, wanted.ciphers, wanted.ciphers,
+            wanted.macs, wanted.macs, ("none",))  # fmt: skip
+    try:
+        reader = Reader(link.peer_kexinit, 17)
+        theirs = [reader.name_list() for _ in _KINDS]
+    except ProtocolError:
+        return ProtocolError(f"key exchange failed: {text}{FORGED}")
+    missing = [
+        (kind, ",".join(ours[i]), printable(",".join(theirs[i]), MOST_LISTED))
+        for i, kind in enumerate(_KINDS)
+        if theirs[i] and not set(ours[i]) & set(theirs[i])
+    ]
+    if not missing:
+        return ProtocolError(f"key exchange failed: {text}{FORGED}")
+    (_, name, argument), us, them = missing[0]
+    return NegotiationError(
+        f"no common {name} algorithm: the server offers {them}; "
+        f"we offer {us}. {argument} changes what we offer",
+        ours={kind[0]: us for kind, us, _ in missing},
+        theirs={kind[0]: them for kind, _, them in missing},
+    )
+
+
+def _check_host_key(link: Link, options: Options, known: Recorded) -> Op[None]:
+    blob = link.hostkey
+    verdict = known.check(blob, options.host_key_policy)
+    if verdict.must_record and options.known_hosts:
+        path = options.known_hosts[0]
+        file = known_hosts_file((path,))
+        verdict = yield Blocking(
+            lambda _: record(path, options.host, options.port, blob, file.load()), turn=file
+        )
+    if verdict.refused:
+        raise host_key_error(verdict)

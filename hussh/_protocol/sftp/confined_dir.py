@@ -1,0 +1,173 @@
+"""A local folder into which a server's files are written, and nothing outside of it.
+
+Every step from the folder down is taken by name from an open directory and
+never through a link, so neither a link that lies there nor one that arrived a
+moment ago leads out.  Methods may block; `_protocol` calls them through `Blocking`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat as modes
+from collections import OrderedDict
+
+from ..in_use import InUse
+from .local_file import FileSink
+
+__all__ = ["Beneath", "BeneathSink", "Times"]
+
+Times = tuple[int, int]
+Parts = tuple[bytes, ...]
+
+OPEN_FOLDERS = 16
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Beneath:
+    """The folder; parts are the names from it down."""
+
+    def __init__(self, root: bytes) -> None:
+        """Make the folder and its parents where they lack."""
+        self.path = root
+        self._in_use = InUse()
+        os.makedirs(root or b".", exist_ok=True)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        self._root = os.open(root or b".", flags)  # the caller may name it through links
+        self._open: OrderedDict[Parts, int] = OrderedDict()
+
+    def _folder(self, parts: Parts) -> int:
+        """An fd, valid until the next call."""
+        if not parts:
+            return self._root
+        fd = self._open.get(parts)
+        if fd is not None:
+            self._open.move_to_end(parts)
+            return fd
+        known = len(parts) - 1
+        while known and parts[:known] not in self._open:
+            known -= 1
+        fd = self._open[parts[:known]] if known else self._root
+        for depth in range(known, len(parts)):
+            fd = os.open(parts[depth], _FOLDER, dir_fd=fd)
+            self._open[parts[: depth + 1]] = fd
+        while len(self._open) > OPEN_FOLDERS and next(iter(self._open)) != parts:
+            os.close(self._open.popitem(last=False)[1])
+        return fd
+
+    def make_folder(self, parts: Parts) -> bool:
+        """Whether it was not there before."""
+        with self._in_use:
+            above = self._folder(parts[:-1])
+            try:
+                os.mkdir(parts[-1], 0o777, dir_fd=above)
+            except FileExistsError:
+                self._folder(parts)  # raises if it is no folder, or a link to one
+                return False
+            return True
+
+    def finish_folder(self, parts: Parts, mode: int | None, times: Times | None) -> OSError | None:
+        """Set mode and times, after all that lies in it is there; why that was refused."""
+        try:
+            with self._in_use:
+                return set_meta(self._folder(parts), mode, times)
+        except OSError as error:
+            return error
+
+    def open_file(self, parts: Parts, mode: int | None) -> int:
+        made = 0o666 if mode is None else mode & 0o777
+        with self._in_use:
+            fd = os.open(parts[-1], _FILE, made | 0o200, dir_fd=self._folder(parts[:-1]))
+        try:
+            if not modes.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(errno.EEXIST, "something that is no file is in its place")
+            os.set_blocking(fd, True)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def write_file(
+        self, parts: Parts, data: memoryview, mode: int | None, times: Times | None
+    ) -> OSError | None:
+        """Write a whole file; why its mode or times were refused."""
+        fd = self.open_file(parts, mode)
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+            return set_meta(fd, mode, times)
+        finally:
+            os.close(fd)
+
+    def make_link(self, parts: Parts, target: bytes) -> None:
+        """Replaces a link that is there, nothing else."""
+        with self._in_use:
+            self._make_link(parts, target)
+
+    def _make_link(self, parts: Parts, target: bytes) -> None:
+        above = self._folder(parts[:-1])
+        try:
+            os.symlink(target, parts[-1], dir_fd=above)
+        except FileExistsError:
+            there = os.stat(parts[-1], dir_fd=above, follow_symlinks=False)
+            if not modes.S_ISLNK(there.st_mode):
+                raise
+            os.unlink(parts[-1], dir_fd=above)
+            os.symlink(target, parts[-1], dir_fd=above)
+
+    def close(self) -> None:
+        """Now, or after the calls that threads are in; a second call does nothing."""
+        self._in_use.end(self._close)
+
+    def _close(self) -> None:
+        fds, self._root = [*self._open.values(), self._root], -1
+        self._open.clear()
+        for fd in fds:
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+
+
+class BeneathSink(FileSink):
+    """One large file of such a folder.
+
+    Attributes:
+        refused: why its mode or times were refused, after `end`.
+    """
+
+    def __init__(
+        self, folder: Beneath, parts: Parts, keep: int | None, times: Times | None
+    ) -> None:
+        super().__init__(os.path.join(folder.path, *parts))
+        self._folder = folder
+        self._parts = parts
+        self._keep = keep
+        self._times = times
+        self.refused: OSError | None = None
+
+    def open(self) -> int:
+        return self._folder.open_file(self._parts, self._keep)
+
+    def finish(self, fd: int) -> None:
+        self.refused = set_meta(fd, self._keep, self._times)
+
+
+def set_meta(fd: int, mode: int | None, times: Times | None) -> OSError | None:
+    """Set what is not None; why the first of what was refused was.
+
+    Set-user-id and the like are not taken over: the file is of another owner here.
+    """
+    refused: OSError | None = None
+    if times is not None:
+        try:
+            os.utime(fd, times)
+        except OSError as error:
+            refused = error
+    if mode is not None:
+        try:
+            os.fchmod(fd, mode & 0o777)
+        except OSError as error:
+            refused = refused or error
+    return refused

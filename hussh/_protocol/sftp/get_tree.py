@@ -1,0 +1,394 @@
+"""A remote directory to this machine.  The server is not trusted with names, links or sizes.
+
+A hostile one could pretend to have a tree without end.  Depth, the number of names and the
+bytes that they take are bounded, and what waits to be copied is held as a name and the directory
+that it lies in, so that a deep path is not kept once for each name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+from collections.abc import Generator
+from functools import partial
+from typing import Any
+
+from ..._policy.remote_path import check_name, join
+from ..._policy.sftp import FX_EOF, SFTPAttributes, file_error
+from ..._policy.transfer_result import TransferResult
+from ..core import Blocking, Op
+from . import wire
+from .confined_dir import Beneath, BeneathSink, Times
+from .file_types import inquired, kind_of, told_type
+from .job_pool import Job, Local
+from .ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, failed, real_path
+from .request import Request
+from .session import Sftp
+from .transfer import Way, download, raise_told
+from .tree import DEEPEST, Tree, TreeOptions
+from .wire import Name, string
+
+__all__ = ["get_tree"]
+
+#: More names than this, in all directories together, are not copied by one call.
+MOST_IN_TREE = 4_000_000
+#: Nor more bytes of names, paths and attributes.
+MOST_TREE_BYTES = 1 << 30
+#: Bytes of a path; no file system takes as many.
+LONGEST_PATH = 64 * 1024
+#: Directories that are listed at the same time, and bytes of the answers that this may bring at
+#: once: taking them apart must not keep a time limit waiting.
+MOST_LISTINGS, LISTED_AT_ONCE = 32, 512 * 1024
+#: Directories whose attributes are set in one go.
+SETTLED = 64
+
+
+class _Folder:
+    """A remote directory on its way.
+
+    Attributes:
+        above: the one that it lies in; None: it is the top.
+        name: its name there; of the top, its path.
+        real: its path without links, where that is not its name in the real path of `above`.
+        depth: levels below the top.
+        length: about as many bytes as its path has.
+    """
+
+    __slots__ = ("above", "name", "real", "depth", "length")
+
+    def __init__(self, above: _Folder | None, name: bytes, real: bytes | None = None) -> None:
+        self.above = above
+        self.name = name
+        self.real = real
+        self.depth: int = 0 if above is None else above.depth + 1
+        self.length: int = len(name) + 1 + (0 if above is None else above.length)
+
+    def line(self) -> list[_Folder]:
+        """The top, and so on down to this one."""
+        found = [self]
+        while (above := found[-1].above) is not None:
+            found.append(above)
+        return found[::-1]
+
+    def parts(self) -> tuple[bytes, ...]:
+        """The names from the top down, without the top's."""
+        return tuple(folder.name for folder in self.line()[1:])
+
+    def path(self) -> bytes:
+        """Where it is at the server."""
+        top, *inner = self.line()
+        path = top.name
+        for folder in inner:
+            path = join(path, folder.name)
+        return path
+
+    def reals(self) -> set[bytes]:
+        """Paths without links of this directory and all that it lies in."""
+        found: set[bytes] = set()
+        real = b""
+        for folder in self.line():
+            real = folder.real if folder.real is not None else join(real, folder.name)
+            found.add(real)
+        return found
+
+
+def get_tree(sftp: Sftp, remote: bytes, local: bytes, options: TreeOptions) -> Op[TransferResult]:
+    """Copy what lies in a remote directory into a local one, which is made if need be.
+
+    Returns the remote paths of files and links that were copied, and of what failed.
+    Raises as `put_tree`, and OSError (EOVERFLOW) for a tree without end.
+    """
+    way = Way("download", remote, local, options.limit)
+    tree: _GetTree | None = None
+    folder: Beneath | None = None
+    try:
+        session = yield from sftp.session()
+        top = yield from inquired(sftp, kind_of(remote, follow=True))
+        if isinstance(top, Request):
+            raise (yield from failed(sftp, top, "stat", remote))
+        if top[1] != modes.S_IFDIR:
+            raise file_error(errno.ENOTDIR, "download", remote, local)
+        real = (yield from real_path(sftp, remote)) if options.follow_symlinks else remote
+        folder = yield Blocking(lambda _: Beneath(local))
+        tree = _GetTree(sftp, session, options, "download")
+        tree.beneath = folder
+        tree.crowd.add(lambda: tree.fill(_Folder(None, remote, real)))
+        yield from tree.run()
+        yield from tree.finish()
+        return (yield from tree.finished())
+    except BaseException as error:
+        if tree is None:
+            raise_told(error, way.failed(error, None))
+        raise_told(error, tree.ended(way.failed(error, None)))
+    finally:
+        if folder is not None:
+            folder.close()
+
+
+class _GetTree(Tree):
+    beneath: Beneath
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.folders: list[tuple[_Folder, int | None, Times | None]] = []
+        self.names = 0
+        self.bytes = 0
+        self.listings = 0  # that are under way
+        self.largest = 1  # bytes of the largest answer of a listing so far
+        self.parked: list[
+            tuple[_Folder, frozenset[bytes]]
+        ] = []  # made here, and to be listed when others are
+
+    def target(self, parts: tuple[bytes, ...]) -> bytes:
+        return os.path.join(self.beneath.path, *parts)
+
+    def count(self, folder: _Folder, reply: Request) -> None:
+        """Count what a listing adds; ends it all where that is too much."""
+        self.names += len(reply.value)
+        self.bytes += reply.size + len(reply.value) * folder.length
+        if self.names > MOST_IN_TREE or self.bytes > MOST_TREE_BYTES:
+            top = folder.line()[0].name
+            reason = (
+                f"there are more than {min(self.names, MOST_IN_TREE)} names in it; "
+                "copy the directories in it one by one"
+            )
+            raise file_error(errno.EOVERFLOW, self.doing, top, self.beneath.path, reason=reason)
+
+    # -- jobs
+
+    def fill(self, folder: _Folder, begun: frozenset[bytes] = frozenset()) -> Job:
+        """List a directory and begin everything in it but what has `begun` before.
+
+        Later, if many are being listed.
+        """
+        if self.listings >= max(2, min(MOST_LISTINGS, LISTED_AT_ONCE // self.largest)):
+            self.parked.append((folder, begun))
+            return
+        self.listings += 1
+        try:
+            yield from self.read_list(folder, begun)
+        finally:
+            self.listings -= 1
+            if self.parked:
+                self.crowd.add(partial(self.fill, *self.parked.pop()), soon=True)
+
+    def read_list(self, folder: _Folder, begun: frozenset[bytes]) -> Job:
+        crowd, count, size, empty = self.crowd, 0, 0, 0
+        path, target = folder.path(), self.target(folder.parts())
+        opened = crowd.ask(wire.OPENDIR, string(path))
+        new: list[bytes] = []
+        try:
+            yield opened
+            if opened.status:
+                self.refuse(path, target, opened, path)
+                return
+            while True:
+                reply = crowd.about(wire.READDIR, opened.value)
+                yield reply
+                if opened.value.is_lost:
+                    crowd.add(partial(self.fill, folder, begun.union(new)))
+                    return
+                if reply.status:
+                    if reply.status != FX_EOF:
+                        self.refuse(path, target, reply, path)
+                    return
+                self.largest = max(self.largest, reply.size)
+                crowd.work += len(reply.value)
+                count += len(reply.value)
+                size += reply.size
+                empty = 0 if reply.value else empty + 1
+                if count > MOST_NAMES or size > MOST_LISTED or empty > EMPTY_LISTS:
+                    self.fail(path, target, errno.EOVERFLOW, "its listing does not end")
+                    return
+                self.count(folder, reply)
+                for name in reply.value:
+                    if name.name not in (b".", b"..") and name.name not in begun:
+                        new.append(name.name)
+                        self.begin(folder, path, name)
+        finally:
+            self.session.machine.abandon(opened)  # closes it
+
+    def begin(self, folder: _Folder, path: bytes, entry: Name) -> None:
+        name, info = entry.name, entry.attributes
+        info.extended = ()
+        problem = None
+        if not check_name(name):
+            problem = errno.EINVAL, "the server's name for it is no name"
+        elif folder.depth >= DEEPEST or folder.length + len(name) > LONGEST_PATH:
+            problem = errno.ELOOP, "too deep"
+        if problem is not None:
+            target = self.target((*folder.parts(), name))
+            self.fail(join(path, name), target, *problem)
+            return
+        kind = told_type(info, entry.longname)
+        if kind in (0, modes.S_IFLNK):
+            start = entry.longname[:10]
+            self.crowd.add(partial(self.unknown, folder, name, info, start))
+        else:
+            self.known(folder, name, info, kind, None)
+
+    def known(
+        self, folder: _Folder, name: bytes, info: SFTPAttributes, kind: int, real: bytes | None
+    ) -> None:
+        if kind == modes.S_IFDIR:
+            inner = _Folder(folder, name, real)
+            self.crowd.add(partial(self.folder, inner, info), soon=True)
+        elif kind == modes.S_IFREG:
+            self.crowd.add(partial(self.file, folder, name, info))
+        else:
+            parts = (*folder.parts(), name)
+            path = join(folder.path(), name)
+            self.fail(path, self.target(parts), errno.EINVAL, "neither a file nor a directory")
+
+    def unknown(self, folder: _Folder, name: bytes, info: SFTPAttributes, longname: bytes) -> Job:
+        """A link, or an entry whose type the server did not tell."""
+        path, parts = join(folder.path(), name), (*folder.parts(), name)
+        target = self.target(parts)
+        found = yield from self.inquired(kind_of(path, info, longname, follow=False))
+        if isinstance(found, tuple) and found[1] == modes.S_IFLNK:
+            if not self.options.follow_symlinks:
+                yield from self.link(path, parts)
+                return
+            found = yield from self.inquired(kind_of(path, follow=True))
+            if isinstance(found, tuple) and found[1] == modes.S_IFDIR:
+                yield from self.linked_folder(folder, path, name, found[0])
+                return
+        if isinstance(found, Request):
+            self.refuse(path, target, found, path)
+            return
+        self.known(folder, name, *found, None)
+
+    def linked_folder(
+        self, folder: _Folder, path: bytes, name: bytes, info: SFTPAttributes
+    ) -> Generator[Any, Any, None]:
+        """What a link to a directory leads to, unless that is where it lies in."""
+        target = self.target((*folder.parts(), name))
+        reply = yield from self.asked(wire.REALPATH, path)
+        if reply.status or len(reply.value) != 1:
+            self.refuse(path, target, reply, path)
+            return
+        real = reply.value[0].name
+        if real in folder.reals():
+            self.fail(path, target, errno.ELOOP, "the link leads back to where it lies in")
+            return
+        self.known(folder, name, info, modes.S_IFDIR, real)
+
+    def asked(self, kind: int, path: bytes) -> Generator[Any, Any, Any]:
+        request = self.crowd.ask(kind, string(path))
+        yield request
+        return request
+
+    def link(self, path: bytes, parts: tuple[bytes, ...]) -> Generator[Any, Any, None]:
+        target = self.target(parts)
+        reply = yield from self.asked(wire.READLINK, path)
+        if reply.status or len(reply.value) != 1:
+            self.refuse(path, target, reply, path)
+            return
+        leads_to = reply.value[0].name
+        if b"\0" in leads_to or not leads_to:
+            self.fail(path, target, errno.EINVAL, "the server's answer is no path")
+            return
+        try:
+            yield Local(lambda: self.beneath.make_link(parts, leads_to))
+        except OSError as error:
+            self.fail(path, target, error)
+            return
+        self.done(path)
+
+    def folder(self, folder: _Folder, info: SFTPAttributes) -> Job:
+        parts = folder.parts()
+        try:
+            made = yield Local(lambda: self.beneath.make_folder(parts))
+        except OSError as error:
+            self.fail(folder.path(), self.target(parts), error)
+            return
+        if made:
+            self.folders.append((folder, *self.keep(info)))
+        yield from self.fill(folder)
+
+    def file(self, folder: _Folder, name: bytes, info: SFTPAttributes) -> Job:
+        """A small file in one go: one byte more is asked for than it should have."""
+        crowd, machine = self.crowd, self.session.machine
+        path, parts = join(folder.path(), name), (*folder.parts(), name)
+        size = info.st_size
+        if size is None or size >= machine.limits.read:
+            self.large.append(partial(self.big, folder, name, info))
+            return
+        flags = wire.U32.pack(wire.FXF_READ) + wire.setting()
+        opened = crowd.ask(wire.OPEN, string(path) + flags)
+        try:
+            yield opened
+            if opened.status:
+                self.refuse(path, self.target(parts), opened, path)
+                return
+            read = machine.read(opened.value, 0, size + 1, crowd.box, crowd.current)
+            yield read
+        finally:
+            machine.abandon(opened)  # closes it
+        if opened.value.is_lost:
+            crowd.add(partial(self.file, folder, name, info))
+            return
+        if read.status not in (0, FX_EOF) and not self.session.machine.server.is_openssh:
+            # It may be that the server refuses to read past the end.
+            self.large.append(partial(self.big, folder, name, info))
+            return
+        if read.status not in (0, FX_EOF):
+            self.refuse(path, self.target(parts), read, path)
+            return
+        data = memoryview(b"") if read.status else read.value
+        if len(data) != size:  # not what was listed, or answered short
+            self.large.append(partial(self.big, folder, name, info))
+            return
+        mode, times = self.keep(info)
+        try:
+            refused = yield Local(lambda: self.beneath.write_file(parts, data, mode, times))
+        except OSError as error:
+            self.fail(path, self.target(parts), error)
+            return
+        if not self.keeps_none(path, self.target(parts), refused):
+            self.done(path)
+
+    def keep(self, info: SFTPAttributes) -> tuple[int | None, Times | None]:
+        """Mode and times to set; of the mode nothing where the server told none."""
+        keeps_mode = self.options.preserve_permissions and info.st_mode != 0
+        mode = modes.S_IMODE(info.st_mode) if keeps_mode else None
+        told = info.st_atime is not None and info.st_mtime is not None
+        times = (info.st_atime or 0, info.st_mtime or 0) if told else None
+        return mode, times if self.options.preserve_times else None
+
+    # -- later
+
+    def big(self, folder: _Folder, name: bytes, info: SFTPAttributes) -> Op[None]:
+        path, parts = join(folder.path(), name), (*folder.parts(), name)
+        target = self.target(parts)
+        way = Way("download", path, target, self.options.limit)
+        sink = BeneathSink(self.beneath, parts, *self.keep(info))
+        try:
+            yield from download(self.sftp, path, sink, way, self.options.clock, None)
+        except OSError as error:
+            self.session.check()
+            if isinstance(error, TimeoutError):
+                raise
+            self.fail(path, target, error)
+            return
+        if not self.keeps_none(path, target, sink.refused):
+            self.done(path)
+
+    def finish(self) -> Op[None]:
+        """Modes and times of directories, the innermost first."""
+        while self.folders:
+            part, self.folders[-SETTLED:] = self.folders[-SETTLED:], []
+            for folder, refused in (yield Blocking(partial(self._settle, part[::-1]))):
+                self.keeps_none(folder.path(), self.target(folder.parts()), refused)
+
+    def _settle(
+        self, folders: list[tuple[_Folder, int | None, Times | None]], _left: float | None
+    ) -> list[tuple[_Folder, OSError]]:
+        """Set attributes; what was refused."""
+        found = []
+        for folder, mode, times in folders:
+            refused = self.beneath.finish_folder(folder.parts(), mode, times)
+            if refused is not None:
+                found.append((folder, refused))
+        return found

@@ -1,0 +1,75 @@
+"""Directories with the parents that they lack, at servers whose MKDIR does not say what is wrong.
+
+What MKDIR answers for a directory that exists, or for one without a parent, differs: "failure",
+"permission denied", "no such file".  So the answer only says that it did not work; why is found
+out by a look at the path and at its parents.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat as modes
+
+from ..._policy.remote_path import parent_of
+from ..._policy.sftp import file_error
+from ...errors import SFTPError
+from ..core import Op
+from .file_types import inquired, is_directory, kind_of
+from .home import expands_home
+from .ops import make_directory
+from .request import Request
+from .session import Sftp
+
+__all__ = ["make_directories"]
+
+
+_PERMISSION_DENIED = 3
+
+
+@expands_home
+def make_directories(sftp: Sftp, path: bytes, mode: int, exist_ok: bool) -> Op[None]:
+    """As `os.makedirs`: parents get the server's default mode.
+
+    Raises FileExistsError where it is there and `exist_ok` is False, or where it is no
+    directory; else the error of the directory that could not be made.
+    """
+    refused = yield from _attempt(sftp, path, mode)
+    if refused is None:
+        return
+    found = yield from inquired(sftp, kind_of(path, follow=True))
+    if isinstance(found, tuple):
+        if exist_ok and found[1] == modes.S_IFDIR:
+            return
+        raise file_error(errno.EEXIST, "make the directory", path, status=refused.status)
+    lacking: list[bytes] = []
+    parent = parent_of(path)
+    while parent and (yield from _lacks(sftp, parent)):
+        lacking.append(parent)
+        parent = parent_of(parent)
+    if not lacking:
+        raise refused
+    for folder in reversed(lacking):
+        refused = yield from _attempt(sftp, folder, 0o777)
+        if refused is not None and not (yield from is_directory(sftp, folder)):
+            raise refused
+    refused = yield from _attempt(sftp, path, mode)
+    # Somebody may have been quicker.
+    if refused is not None and not (exist_ok and (yield from is_directory(sftp, path))):
+        raise refused
+
+
+def _attempt(sftp: Sftp, path: bytes, mode: int) -> Op[SFTPError | None]:
+    """Make one directory; the server's refusal.  Raises what is none, such as a lost session."""
+    try:
+        yield from make_directory(sftp, path, mode)
+    except SFTPError as error:
+        if error.status is None:
+            raise
+        return error
+    return None
+
+
+def _lacks(sftp: Sftp, path: bytes) -> Op[bool]:
+    """Whether nothing is there; False also where the server does not let us look."""
+    found = yield from inquired(sftp, kind_of(path, follow=True))
+    return isinstance(found, Request) and found.status != _PERMISSION_DENIED

@@ -1,0 +1,92 @@
+"""Questions about paths and directories that take a look at the answer, as `os` gives it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ..._policy.remote_path import join
+from ..._policy.sftp import AnyPath, SFTPAttributes, decode_path, encode_path, file_error
+from ..core import Op
+from . import ops
+from .file_types import Kind, inquired, kind_of, told_type
+from .home import expands_home
+from .request import Request
+from .session import Sftp
+from .wire import Name
+
+__all__ = ["entry_is", "entry_stat", "exists", "file_system", "like", "sorted_out"]
+
+#: Bytes of a path below which directories are walked; PATH_MAX of Linux four times over.
+LONGEST_PATH = 16 * 1024
+
+
+def exists(sftp: Sftp, path: bytes) -> Op[bool]:
+    try:
+        yield from ops.stat(sftp, path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def like(path: AnyPath, op: Op[bytes]) -> Op[Any]:
+    """A path that an operation finds, in the type of another."""
+    found = yield from op
+    return found if isinstance(os.fspath(path), bytes) else decode_path(found)
+
+
+def file_system(sftp: Sftp, path: bytes) -> Op[os.statvfs_result]:
+    numbers = yield from ops.statvfs(sftp, path)
+    bsize, frsize, blocks, bfree, bavail, files, ffree, favail, fsid, flag, namemax = numbers
+    return os.statvfs_result(
+        (bsize, frsize, blocks, bfree, bavail, files, ffree, favail, flag, namemax, fsid)
+    )
+
+
+def sorted_out(sftp: Sftp, path: bytes, as_bytes: bool) -> Op[tuple[list[Any], list[Any]]]:
+    """The names of the directories in a directory, and of everything else; links are of these."""
+    if len(path) > LONGEST_PATH:
+        reason = "directories lie in one another without end"
+        raise file_error(errno.ELOOP, "list", path, reason=reason)
+    found: list[Name] = yield from ops.list_names(sftp, path, lambda name: name)
+    folders: list[Any] = []
+    others: list[Any] = []
+    for entry in found:
+        inner = join(path, entry.name)
+        is_folder = yield from entry_is(sftp, inner, entry, modes.S_ISDIR, False)
+        name = entry.name if as_bytes else decode_path(entry.name)
+        (folders if is_folder else others).append(name)
+    return folders, others
+
+
+def entry_stat(sftp: Sftp, path: AnyPath, entry: Name, follow: bool) -> Op[SFTPAttributes]:
+    """Attributes with the type; asks the server only about links, and where it told no type."""
+    told = entry.attributes if told_type(entry.attributes) else None
+    attributes, kind = yield from _kind(sftp, encode_path(path), told, entry.longname, follow)
+    return replace(attributes, st_mode=modes.S_IMODE(attributes.st_mode) | kind)
+
+
+def entry_is(
+    sftp: Sftp, path: AnyPath, entry: Name, test: Callable[[int], bool], follow: bool
+) -> Op[bool]:
+    """Whether an entry is of some kind; False for a link to nothing, and what was removed since."""
+    told = entry.attributes
+    try:
+        _, kind = yield from _kind(sftp, encode_path(path), told, entry.longname, follow)
+    except FileNotFoundError:
+        return False
+    return test(kind)
+
+
+@expands_home
+def _kind(
+    sftp: Sftp, path: bytes, told: SFTPAttributes | None, longname: bytes, follow: bool
+) -> Op[Kind]:
+    found = yield from inquired(sftp, kind_of(path, told, longname, follow=follow))
+    if isinstance(found, Request):
+        raise (yield from ops.failed(sftp, found, "stat" if follow else "lstat", path))
+    return found

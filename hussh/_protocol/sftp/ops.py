@@ -1,0 +1,418 @@
+"""File operations over SFTP, one request or few each, as generators.
+
+They are what the public methods run; transfers have modules of their own.
+A status that says only "failure" is explained by a second look at the path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..._policy.remote_path import check_name, is_name
+from ..._policy.sftp import (
+    FX_EOF,
+    FX_FAILURE,
+    FX_LOCAL,
+    FX_OK,
+    SFTPAttributes,
+    decode_path,
+    errno_of,
+    file_error,
+    unanswered_text,
+)
+from ...errors import SFTPError, SFTPTimeout, printable
+from ..core import DeadlineExceeded, Op
+from . import wire
+from .home import expanded, expands_home
+from .request import FileHandle, Request
+from .session import Sftp, SftpSession, arrived, wait
+from .warnings import warn
+from .wire import Name, string
+
+__all__ = [
+    "Handle",
+    "Listing",
+    "change_owner",
+    "explained",
+    "failed",
+    "list_names",
+    "lstat",
+    "make_directory",
+    "open_directory",
+    "open_handle",
+    "read_link",
+    "real_path",
+    "remove",
+    "remove_directory",
+    "rename",
+    "set_attributes",
+    "stat",
+    "statvfs",
+    "within",
+]
+
+T = TypeVar("T")
+
+_NO_SUCH_FILE, _PERMISSION_DENIED = 2, 3
+#: More names than this are no list any more; `scandir` gives them one by one.
+MOST_NAMES = 1_000_000
+#: Nor are more bytes of them: names without end need not be many.
+MOST_LISTED = 512 * MOST_NAMES
+EMPTY_LISTS = 16
+READDIRS = 8
+
+
+def within(op: Op[T], doing: str, limit: str) -> Op[T]:
+    """An operation whose deadline is an SFTPTimeout.  `limit` words the time allowed."""
+    try:
+        return (yield from op)
+    except DeadlineExceeded as error:
+        text = f"cannot {doing}: timed out{limit}{unanswered_text(error.unanswered)}"
+        raise SFTPTimeout(text, errno=errno.ETIMEDOUT) from None
+
+
+class Handle:
+    """An open file or directory of one session."""
+
+    __slots__ = ("session", "id", "path", "closed")
+
+    def __init__(self, session: SftpSession, id: FileHandle, path: bytes) -> None:
+        self.session = session
+        self.id = id
+        self.path = path
+        self.closed = False
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server gave this handle to another file, too; see `sftp.open_files`."""
+        return self.id.is_lost
+
+    def ask(self, kind: int, more: bytes, doing: str) -> Op[Request]:
+        """A request about this handle that must succeed."""
+        request = self.session.machine.about(kind, self.id, more)
+        yield from wait(self.session, request)
+        if request.status:
+            raise (yield from explained(self.session, request, doing, self.path))
+        return request
+
+    def attributes(self) -> Op[SFTPAttributes]:
+        found: SFTPAttributes = (yield from self.ask(wire.FSTAT, b"", "stat")).value
+        return found
+
+    def sync(self) -> Op[None]:
+        """Have the server bring it to its disk; OSError (EOPNOTSUPP) if it cannot."""
+        session = self.session
+        if b"fsync@openssh.com" not in session.machine.extensions:
+            raise file_error(errno.EOPNOTSUPP, "sync", self.path)
+        body = string(self.id)
+        request = session.machine.extended(b"fsync@openssh.com", body, handle=self.id)
+        yield from wait(session, request)
+        if request.status:
+            raise (yield from explained(session, request, "sync", self.path))
+
+    def close(self) -> Op[None]:
+        """Close and hear whether all went well; a second call does nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        request = self.session.machine.close(self.id)
+        yield from wait(self.session, request)
+        if request.status:
+            raise (yield from explained(self.session, request, "close", self.path))
+
+    def forget(self) -> None:
+        """Close without waiting."""
+        if not self.closed:
+            self.closed = True
+            if self.session.broken is None:
+                self.session.machine.forget(self.id)
+                self.session.step()
+
+
+def explained(
+    session: SftpSession, request: Request, doing: str, path: bytes, path2: bytes | None = None,
+    *, look_at: bytes | None = None,
+) -> Op[SFTPError]:  # fmt: skip
+    """The error for a request that failed.
+
+    `look_at` is the path at the server that the request was about, if that is neither
+    the second nor the first path.
+    """
+    if request.errno is not None:
+        status = None if request.status == FX_LOCAL else request.status
+        return file_error(request.errno, doing, path, path2, said=request.text, status=status)
+    code = errno_of(request.status)
+    vague = request.status in (FX_FAILURE, _NO_SUCH_FILE)
+    # Some servers deny what is there already.
+    vague = vague or (request.kind == wire.MKDIR and request.status == _PERMISSION_DENIED)
+    if vague and session.broken is None:
+        about = look_at if look_at is not None else path if path2 is None else path2
+        code = (yield from _closer(session, request, about)) or code
+    return file_error(code, doing, path, path2, said=request.text, status=request.status)
+
+
+def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | None]:
+    """An errno that says more than the status; None: there is none."""
+    machine, kind = session.machine, request.kind
+    if kind in (wire.READDIR, wire.CLOSE, wire.FSTAT, wire.READLINK, wire.REALPATH):
+        return None
+    found = yield from wait(session, machine.request(wire.LSTAT, string(about)))
+    mode = found.value.st_mode if found.value is not None else None
+    if request.status == _NO_SUCH_FILE:
+        is_file = mode is not None and modes.S_ISREG(mode)
+        return errno.ENOTDIR if is_file and kind in (wire.OPENDIR, wire.RMDIR) else None
+    if mode is not None:
+        if kind in (wire.OPEN, wire.REMOVE, wire.READ, wire.WRITE) and modes.S_ISDIR(mode):
+            return errno.EISDIR
+        if kind in (wire.MKDIR, wire.SYMLINK):
+            return errno.EEXIST
+        if kind in (wire.RENAME, wire.EXTENDED):
+            return errno.EISDIR if modes.S_ISDIR(mode) else errno.EEXIST
+        if kind == wire.RMDIR and modes.S_IFMT(mode):
+            return errno.ENOTEMPTY if modes.S_ISDIR(mode) else errno.ENOTDIR
+        if kind == wire.OPEN and request.tag == "exclusive":
+            return errno.EEXIST
+    if b"statvfs@openssh.com" in machine.extensions:
+        place = about if mode is not None else os.path.dirname(about) or b"."
+        asked = machine.extended(b"statvfs@openssh.com", string(place), wire.statvfs)
+        reply = yield from wait(session, asked)
+        if reply.value is not None:
+            numbers: tuple[int, ...] = reply.value
+            opens_to_write = request.tag in ("write", "exclusive")
+            changes = kind != wire.READ and (kind != wire.OPEN or opens_to_write)
+            if changes and numbers[9] & 1:
+                return errno.EROFS
+            if changes and (not numbers[4] or not numbers[7]):
+                return errno.ENOSPC
+    return None
+
+
+def failed(sftp: Sftp, request: Request, doing: str, path: bytes) -> Op[SFTPError]:
+    """`explained` for a request of the present session."""
+    return (yield from explained((yield from sftp.session()), request, doing, path))
+
+
+def _ask(
+    sftp: Sftp, kind: int, body: bytes, doing: str, path: bytes, path2: bytes | None = None
+) -> Op[Request]:
+    session = yield from sftp.session()
+    request = yield from wait(session, session.machine.request(kind, body))
+    if request.status:
+        raise (yield from explained(session, request, doing, path, path2))
+    return request
+
+
+# -- paths
+
+
+@expands_home
+def stat(sftp: Sftp, path: bytes) -> Op[SFTPAttributes]:
+    found: SFTPAttributes = (yield from _ask(sftp, wire.STAT, string(path), "stat", path)).value
+    return found
+
+
+@expands_home
+def lstat(sftp: Sftp, path: bytes) -> Op[SFTPAttributes]:
+    found: SFTPAttributes = (yield from _ask(sftp, wire.LSTAT, string(path), "lstat", path)).value
+    return found
+
+
+@expands_home
+def set_attributes(sftp: Sftp, path: bytes, setting: bytes, doing: str) -> Op[None]:
+    yield from _ask(sftp, wire.SETSTAT, string(path) + setting, doing, path)
+
+
+@expands_home
+def change_owner(sftp: Sftp, path: bytes, uid: int, gid: int) -> Op[None]:
+    """As `os.chown`: -1 leaves one of the two as it is; the protocol only sets both."""
+    if -1 in (uid, gid):
+        found = yield from stat(sftp, path)
+        if found.st_uid is None or found.st_gid is None:
+            raise file_error(errno.EOPNOTSUPP, "chown", path)
+        uid, gid = (found.st_uid if uid == -1 else uid), (found.st_gid if gid == -1 else gid)
+    yield from set_attributes(sftp, path, wire.setting(owner=(uid, gid)), "chown")
+
+
+@expands_home
+def make_directory(sftp: Sftp, path: bytes, mode: int) -> Op[None]:
+    body = string(path) + wire.setting(mode=mode & 0o7777)
+    yield from _ask(sftp, wire.MKDIR, body, "make the directory", path)
+
+
+@expands_home
+def remove(sftp: Sftp, path: bytes) -> Op[None]:
+    yield from _ask(sftp, wire.REMOVE, string(path), "remove", path)
+
+
+@expands_home
+def remove_directory(sftp: Sftp, path: bytes) -> Op[None]:
+    yield from _ask(sftp, wire.RMDIR, string(path), "remove the directory", path)
+
+
+def rename(sftp: Sftp, source: bytes, target: bytes) -> Op[None]:
+    """As `os.rename` where the server can (posix-rename); else the target must not exist."""
+    session = yield from sftp.session()
+    source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
+    machine, body = session.machine, string(source) + string(target)
+    if b"posix-rename@openssh.com" in machine.extensions:
+        request = machine.extended(b"posix-rename@openssh.com", body)
+    else:
+        request = machine.request(wire.RENAME, body)
+    yield from wait(session, request)
+    if request.status:
+        raise (yield from explained(session, request, "rename", source, target))
+
+
+@expands_home
+def read_link(sftp: Sftp, path: bytes) -> Op[bytes]:
+    reply = yield from _ask(sftp, wire.READLINK, string(path), "read the link", path)
+    return _only(reply, path)
+
+
+@expands_home
+def real_path(sftp: Sftp, path: bytes) -> Op[bytes]:
+    reply = yield from _ask(sftp, wire.REALPATH, string(path), "resolve", path)
+    return _only(reply, path)
+
+
+def _only(reply: Request, path: bytes) -> bytes:
+    names: list[Name] = reply.value
+    if len(names) != 1:
+        raise file_error(errno.EIO, "resolve", path, said=f"{len(names)} answers", status=0)
+    return names[0].name
+
+
+@expands_home
+def statvfs(sftp: Sftp, path: bytes) -> Op[tuple[int, ...]]:
+    """The eleven numbers of statvfs(3): f_bsize to f_namemax."""
+    session = yield from sftp.session()
+    if b"statvfs@openssh.com" not in session.machine.extensions:
+        raise file_error(errno.EOPNOTSUPP, "statvfs", path)
+    request = session.machine.extended(b"statvfs@openssh.com", string(path), wire.statvfs)
+    yield from wait(session, request)
+    if request.status:
+        raise (yield from explained(session, request, "statvfs", path))
+    numbers: tuple[int, ...] = request.value
+    return numbers
+
+
+# -- directories
+
+
+class Listing:
+    """The names of an open directory, fetched some requests ahead.
+
+    Attributes:
+        size: bytes that the names so far took on their way.
+    """
+
+    def __init__(self, handle: Handle) -> None:
+        self.handle = handle
+        self.size = 0
+        self._asked: list[Request] = []
+        self._ahead = 1
+        self._empty = 0
+        self._over = False
+        self._odd = False  # a name that is none was met, and said
+
+    def more(self) -> Op[list[Name]]:
+        """Some names; none at all at the end."""
+        session = self.handle.session
+        while True:
+            while not self._over and len(self._asked) < self._ahead:
+                self._asked.append(session.machine.about(wire.READDIR, self.handle.id))
+            if not self._asked:
+                return []
+            request = yield from arrived(session, self._asked[0])
+            del self._asked[0]
+            if request.status == FX_EOF:
+                self._over = True
+                continue
+            if request.status:
+                raise (yield from explained(session, request, "list", self.handle.path))
+            self.size += request.size
+            names = yield from self._checked(request.value)
+            if names:
+                self._ahead = min(self._ahead * 2, READDIRS)
+                return names
+            self._empty += 1
+            if self._empty == EMPTY_LISTS:
+                raise SFTPError(f"the server does not end the list of {self._shown()}")
+
+    def _checked(self, found: list[Name]) -> Op[list[Name]]:
+        """The names without ".", ".." and what no directory can contain, which is told once."""
+        names = [name for name in found if check_name(name.name)]
+        if len(names) < len(found) and not self._odd:
+            odd = next((n.name for n in found if not is_name(n.name)), None)
+            if odd is not None:
+                self._odd = True
+                shown = printable(decode_path(odd))
+                yield from warn(f"left out of the list of {self._shown()}: {shown!r} is no name")
+        return names
+
+    def _shown(self) -> str:
+        return repr(decode_path(self.handle.path))
+
+    def close(self) -> None:
+        """Without waiting; requests ahead are abandoned."""
+        for request in self._asked:
+            self.handle.session.machine.abandon(request)
+        self._asked.clear()
+        self.handle.forget()
+
+
+@expands_home
+def open_directory(sftp: Sftp, path: bytes, *, lasting: bool = False) -> Op[Listing]:
+    """Open a directory; `lasting`: a user decides how long it stays open."""
+    session = yield from sftp.session()
+    request = session.machine.request(wire.OPENDIR, string(path), lasting=lasting)
+    yield from wait(session, request)
+    if request.status:
+        raise (yield from explained(session, request, "list", path))
+    return Listing(Handle(session, request.value, path))
+
+
+def list_names(sftp: Sftp, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
+    """What `pick` makes of every entry but "." and ".."."""
+    while True:
+        listing = yield from open_directory(sftp, path)
+        try:
+            return (yield from _all_names(listing, path, pick))
+        except SFTPError:
+            if not listing.handle.is_lost:
+                raise
+        finally:
+            listing.close()
+
+
+def _all_names(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
+    found: list[Any] = []
+    while names := (yield from listing.more()):
+        found += map(pick, names)
+        if len(found) > MOST_NAMES:
+            raise SFTPError(
+                f"{decode_path(path)!r} has more than {MOST_NAMES} entries; use scandir"
+            )
+        if listing.size > MOST_LISTED:
+            raise SFTPError(f"the list of {decode_path(path)!r} has more than {MOST_LISTED} bytes")
+    return found
+
+
+# -- files
+
+
+@expands_home
+def open_handle(sftp: Sftp, path: bytes, flags: int, mode: int | None = None) -> Op[Handle]:
+    """Open a file (FXF_* flags) for as long as a user likes; `mode` is for one that is made."""
+    session = yield from sftp.session()
+    body = string(path) + wire.U32.pack(flags) + wire.setting(mode=mode)
+    tag = "exclusive" if flags & wire.FXF_EXCL else "write" if flags & wire.FXF_WRITE else None
+    request = session.machine.request(wire.OPEN, body, tag=tag, lasting=True)
+    yield from wait(session, request)
+    if request.status != FX_OK:
+        raise (yield from explained(session, request, "open", path))
+    return Handle(session, request.value, path)

@@ -1,0 +1,302 @@
+"""A local directory to the server."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+from collections.abc import Generator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ..._policy.remote_path import join
+from ..._policy.sftp import FX_OK
+from ..._policy.transfer_result import TransferResult
+from ..core import Blocking, Op
+from . import wire
+from .file_types import inquired, kind_of
+from .job_pool import Job, Local
+from .links import link_body, make_link
+from .local_file import FileSource
+from .makedirs import make_directories
+from .ops import remove
+from .request import FileHandle, Request
+from .session import Sftp, wait
+from .transfer import Way, raise_told, upload
+from .tree import DEEPEST, Tree, TreeOptions
+from .wire import string
+
+__all__ = ["put_tree"]
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A local directory on its way; `above`: those it lies in, by device and inode."""
+
+    local: bytes
+    remote: bytes
+    above: frozenset[tuple[int, int]]
+
+
+class _Entry:
+    """What lies in a local directory; `info` is of what a link leads to, if links are followed."""
+
+    __slots__ = ("name", "info", "error", "target")
+
+    def __init__(
+        self, name: bytes, info: os.stat_result | None, error: OSError | None, target: bytes | None
+    ) -> None:
+        self.name = name
+        self.info = info
+        self.error = error
+        self.target = target
+
+
+def put_tree(sftp: Sftp, local: bytes, remote: bytes, options: TreeOptions) -> Op[TransferResult]:
+    """Copy what lies in a local directory into a remote one, which is made if need be.
+
+    Returns the local paths of files and links that were copied, and of what failed.
+    Raises OSError if there is no such directory or the remote one cannot be made,
+    and with `fail_fast` whatever fails first.
+    """
+    way = Way("upload", local, remote, options.limit)
+    tree: _PutTree | None = None
+    try:
+        info: os.stat_result = yield Blocking(lambda _: os.stat(local))
+        if not modes.S_ISDIR(info.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), local)
+        session = yield from sftp.session()
+        if remote.strip(b"/"):
+            yield from make_directories(sftp, remote, 0o777, True)
+        tree = _PutTree(sftp, session, options, "upload")
+        top = _Folder(local, remote, frozenset({(info.st_dev, info.st_ino)}))
+        tree.crowd.add(lambda: tree.fill(top))
+        yield from tree.run()
+        yield from tree.finish()
+        return (yield from tree.finished())
+    except BaseException as error:
+        if tree is None:
+            raise_told(error, way.failed(error, None))
+        raise_told(error, tree.ended(way.failed(error, None)))
+
+
+class _PutTree(Tree):
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Made by us: local and remote paths, and the attributes to set.
+        self.folders: list[tuple[bytes, bytes, bytes]] = []
+
+    # -- jobs
+
+    def fill(self, folder: _Folder) -> Job:
+        """Begin everything that lies in a directory."""
+        try:
+            entries: list[_Entry] = yield Local(lambda: _scan(folder.local, self.options))
+        except OSError as error:
+            self.fail(folder.local, folder.remote, error)
+            return
+        for entry in entries:
+            path, target = os.path.join(folder.local, entry.name), join(folder.remote, entry.name)
+            self.begin(folder, path, target, entry)
+
+    def begin(self, folder: _Folder, path: bytes, target: bytes, entry: _Entry) -> None:
+        add, info, link = self.crowd.add, entry.info, entry.target
+        if entry.error is not None:
+            self.fail(path, target, entry.error)
+        elif link is not None:
+            add(lambda: self.link(path, target, link))
+        elif info is None:
+            self.fail(path, target, errno.ENOENT, "on this machine")
+        elif modes.S_ISDIR(info.st_mode):
+            place = (info.st_dev, info.st_ino)
+            if place in folder.above or len(folder.above) > DEEPEST:
+                self.fail(path, target, errno.ELOOP, "a link leads back to where it lies in")
+                return
+            inner = _Folder(path, target, folder.above | {place})
+            add(lambda: self.folder(inner, info), soon=True)
+        elif modes.S_ISREG(info.st_mode):
+            add(lambda: self.file(path, target, info))
+        else:
+            self.fail(path, target, errno.EINVAL, "neither a file nor a directory")
+
+    def folder(self, folder: _Folder, info: os.stat_result) -> Job:
+        """Make a directory, then fill it."""
+        crowd = self.crowd
+        # The mode that is asked for comes when it is full.
+        mode = modes.S_IMODE(info.st_mode) if self.options.preserve_permissions else 0o777
+        setting = wire.setting(mode=mode | 0o700)
+        made = crowd.ask(wire.MKDIR, string(folder.remote) + setting)
+        yield made
+        if made.status:
+            there = yield from self.inquired(kind_of(folder.remote, follow=True))
+            if isinstance(there, Request):
+                self.refuse(folder.local, folder.remote, made, folder.remote)
+                return
+            if there[1] != modes.S_IFDIR:
+                self.fail(folder.local, folder.remote, errno.EEXIST, "no directory is there")
+                return
+        else:
+            self.folders.append((folder.local, folder.remote, self.setting(info)))
+        yield from self.fill(folder)
+
+    def file(self, path: bytes, target: bytes, info: os.stat_result) -> Job:
+        crowd, machine = self.crowd, self.session.machine
+        most = machine.limits.write
+        if info.st_size > most:
+            self.large.append(lambda: self.big(path, target, info))
+            return
+        try:
+            data: bytes | None = yield Local(lambda: _read_small(path, most))
+        except OSError as error:
+            self.fail(path, target, error)
+            return
+        if data is None:  # it has grown
+            self.large.append(lambda: self.big(path, target, info))
+            return
+        flags = wire.U32.pack(wire.FXF_WRITE | wire.FXF_CREAT | wire.FXF_TRUNC)
+        mode = modes.S_IMODE(info.st_mode) if self.options.preserve_permissions else None
+        opened = crowd.ask(wire.OPEN, string(target) + flags + wire.setting(mode=mode))
+        try:
+            yield opened
+            if opened.status:
+                opened.tag = "write"
+                self.refuse(path, target, opened, target)
+                return
+            handle: FileHandle = opened.value
+        except GeneratorExit:
+            machine.abandon(opened)
+            raise
+        asked, kept = [], None
+        if data:
+            asked.append(machine.write(handle, 0, data, crowd.box, crowd.current))
+        setting = self.setting(info)
+        if setting != wire.setting():
+            kept = crowd.about(wire.FSETSTAT, handle, setting)
+        asked.append(machine.close(handle, crowd.box, crowd.current))
+        yield from crowd.wait(*asked, *([kept] if kept is not None else []))
+        if handle.is_lost:
+            crowd.add(lambda: self.file(path, target, info))
+            return
+        for request in asked:
+            if request.status != FX_OK:
+                self.refuse(path, target, request, target)
+                return
+        refused = kept if kept is not None and kept.status else None
+        if not self.keeps_none(path, target, refused):
+            self.done(path)
+
+    def link(self, path: bytes, target: bytes, leads_to: bytes) -> Job:
+        takes_link_first = self.sftp.takes_link_first
+        if takes_link_first is None:
+            self.large.append(lambda: self.first_link(path, target, leads_to))
+            return
+        for turn in range(2):
+            body = link_body(takes_link_first, leads_to, target)
+            request = yield from self.asked(wire.SYMLINK, body)
+            if not request.status:
+                self.done(path)
+                return
+            there = yield from self.inquired(kind_of(target, follow=False))
+            if turn or isinstance(there, Request) or there[1] != modes.S_IFLNK:
+                break
+            yield from self.asked(wire.REMOVE, string(target))
+        self.refuse(path, target, request, target)
+
+    def first_link(self, path: bytes, target: bytes, leads_to: bytes) -> Op[None]:
+        """Make a link by itself, from which the others learn the server's order."""
+        if self.sftp.takes_link_first is not None:
+            self.crowd.add(lambda: self.link(path, target, leads_to))
+            return
+        try:
+            there = yield from inquired(self.sftp, kind_of(target, follow=False))
+            if isinstance(there, tuple) and there[1] == modes.S_IFLNK:
+                yield from remove(self.sftp, target)
+            yield from make_link(self.sftp, leads_to, target)
+            self.done(path)
+        except OSError as error:
+            self.session.check()
+            if isinstance(error, TimeoutError):
+                raise
+            self.fail(path, target, error)
+
+    def asked(self, kind: int, body: bytes) -> Generator[Any, Any, Any]:
+        request = self.crowd.ask(kind, body)
+        yield request
+        return request
+
+    def setting(self, info: os.stat_result) -> bytes:
+        options = self.options
+        times = (int(info.st_atime), int(info.st_mtime)) if options.preserve_times else None
+        if times is not None and not all(0 <= moment < 1 << 32 for moment in times):
+            times = None
+        mode = modes.S_IMODE(info.st_mode) if options.preserve_permissions else None
+        return wire.setting(mode=mode, times=times)
+
+    # -- later
+
+    def big(self, path: bytes, target: bytes, info: os.stat_result) -> Op[None]:
+        way = Way("upload", path, target, self.options.limit)
+        clock = self.options.clock
+        try:
+            yield from upload(self.sftp, lambda: FileSource.open(path), target, way, clock, None)
+            setting = self.setting(info)
+            if setting != wire.setting():
+                body = string(target) + setting
+                session = yield from self.sftp.session()
+                kept = yield from wait(session, session.machine.request(wire.SETSTAT, body))
+                if self.keeps_none(path, target, kept if kept.status else None):
+                    return
+            self.done(path)
+        except OSError as error:
+            self.session.check()
+            if isinstance(error, TimeoutError):
+                raise
+            self.fail(path, target, error)
+
+    def finish(self) -> Op[None]:
+        """Modes and times of directories, the innermost first."""
+        if not (self.options.preserve_permissions or self.options.preserve_times):
+            return
+        for folder in reversed(self.folders):
+            self.crowd.add(partial(self.settle, *folder))
+        yield from self.run()
+
+    def settle(self, local: bytes, remote: bytes, setting: bytes) -> Job:
+        kept = yield from self.asked(wire.SETSTAT, string(remote) + setting)
+        if kept.status:
+            self.keeps_none(local, remote, kept)
+
+
+def _scan(folder: bytes, options: TreeOptions) -> list[_Entry]:
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            info: os.stat_result | None = None
+            target: bytes | None = None
+            error: OSError | None = None
+            try:
+                if entry.is_symlink() and not options.follow_symlinks:
+                    target = os.readlink(entry.path)
+                else:
+                    info = entry.stat()
+            except OSError as raised:
+                error = raised
+            found.append(_Entry(entry.name, info, error, target))
+    return found
+
+
+def _read_small(path: bytes, most: int) -> bytes | None:
+    """A whole file; None if it is larger than that."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        data = os.read(fd, most + 1)
+        if len(data) > most:
+            return None
+        while more := os.read(fd, most + 1):
+            data += more
+            if len(data) > most:
+                return None
+        return data
+    finally:
+        os.close(fd)

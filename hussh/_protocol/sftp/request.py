@@ -1,0 +1,106 @@
+"""One SFTP request, what became of it, and the handle of an open file that it may be about.
+
+The SFTP machine makes requests; everybody who waits for one looks at it.  Pure data.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..._policy.sftp import FX_OK
+from . import wire
+
+__all__ = ["OPENS", "REPLIES", "Buffer", "FileHandle", "Request"]
+
+Buffer = bytes | bytearray | memoryview
+
+#: What answers a request, where that is more than a status.
+REPLIES = {
+    wire.OPEN: wire.HANDLE, wire.OPENDIR: wire.HANDLE, wire.READ: wire.DATA,
+    wire.READDIR: wire.NAME, wire.REALPATH: wire.NAME, wire.READLINK: wire.NAME,
+    wire.STAT: wire.ATTRS, wire.LSTAT: wire.ATTRS, wire.FSTAT: wire.ATTRS,
+    wire.EXTENDED: wire.EXTENDED_REPLY,
+}  # fmt: skip
+#: Requests that bring a handle.
+OPENS = frozenset((wire.OPEN, wire.OPENDIR))
+
+
+class FileHandle(bytes):
+    """The handle of one open file or directory; its bytes are the server's.
+
+    Attributes:
+        is_lasting: its user decides how long it stays open.
+        is_writable: it was opened for writing.
+        is_lost: the server gave the same bytes to another file while this one was open.
+        closes: CLOSE requests that the server has not answered.
+    """
+
+    is_lasting = False
+    is_writable = False
+    is_lost = False
+    closes = 0
+
+
+class Request:
+    """One request and what became of it.
+
+    Attributes:
+        done: whether the reply has come.
+        status: its SSH_FX_* code; 0 where the reply brought a value.
+        text: what the server says to the status.
+        value: a handle, attributes, a list of `Name`, data (a memoryview), or what
+            `parse` made of an extended reply; None for a mere status.
+        size: bytes that were asked for or are written; of a list of names, those it took.
+        tag: whatever its maker wants to remember.
+        errno: what its failure means, where that is known better than by the status; or None.
+        lasting: of an OPEN: whether a user decides how long the file stays open.
+        handle: the open file that it is about, if it is about one.
+        body, data: what is sent: the message without its head, and a payload behind it.
+        reply: the type of the message that brings a value; None: there is none.
+        refused_at: of an OPEN: so many files were open when the server refused it; or None.
+    """
+
+    __slots__ = ("kind", "id", "done", "status", "text", "value", "size", "pool", "box", "tag",
+                 "abandoned", "expects", "parse", "errno", "lasting", "handle", "body", "data",
+                 "refused_at", "reply")  # fmt: skip
+
+    def __init__(
+        self,
+        kind: int,
+        body: bytes,
+        box: deque[Request] | None,
+        tag: Any,
+        *,
+        data: Buffer | None = None,
+        handle: bytes | None = None,
+    ) -> None:
+        self.kind = kind
+        self.id = -1  # until it is sent
+        self.body = body
+        self.data = data
+        self.handle = handle if isinstance(handle, FileHandle) else None
+        self.errno: int | None = None
+        self.lasting = False
+        self.refused_at: int | None = None
+        self.done = False
+        self.status = FX_OK
+        self.text = ""
+        self.value: Any = None
+        self.size = 0
+        self.pool: list[bytearray] | None = None
+        self.box = box
+        self.tag = tag
+        self.abandoned = False
+        self.expects = kind in REPLIES
+        self.parse: Callable[[bytes], Any] | None = None
+        self.reply = REPLIES.get(kind)
+
+    @property
+    def open_flags(self) -> int:
+        """The FXF_* flags of an OPEN; 0 of an OPENDIR."""
+        if self.kind != wire.OPEN:
+            return 0
+        length = wire.U32.unpack_from(self.body)[0]
+        return int(wire.U32.unpack_from(self.body, 4 + length)[0])

@@ -1,0 +1,374 @@
+"""The SFTP session of a connection: opened when first needed, shared by all, replaced when broken.
+
+Theory of operation.  `SftpSession.step` moves what can be moved without waiting:
+it starts the subsystem, feeds what arrived into the machine and sends what the
+machine queued.  Every operation calls it before it looks for its reply and
+before it waits, so whoever runs serves all, and an operation that is given up
+leaves the others nothing to repair.  Only the channel is opened by one, who may
+have to wait for a place (`open_session`); the others wait for him.
+
+A session that broke (protocol violation, end of the stream, an interrupt in the
+middle of a step) fails everybody who waits in it; the channel is closed, which
+also wakes them.  The next operation begins a new one.  The connection goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Protocol
+
+from ..._native.constants import ChannelState
+from ..._native.link import Channel, Link
+from ..._policy.sftp_server import ServerLimits
+from ..._policy.wire import string
+from ...errors import (
+    ChannelRefused,
+    ConnectionClosed,
+    HusshError,
+    SFTPError,
+    SFTPUnavailable,
+    printable,
+)
+from ..channel import open_session, until_heard, was_unheard
+from ..core import DeadlineExceeded, Need, Op, Progress
+from .machine import LONGEST, Machine
+from .request import Request
+from .wire import Malformed
+
+__all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "arrived", "news",
+           "wait"]  # fmt: skip
+
+#: What the server may send ahead of our reading: bandwidth x round-trip time of a long, fast way.
+SFTP_WINDOW = 16 * 1024 * 1024
+STDERR_KEPT = 4096
+#: Sessions of OpenSSH's ten that may be stuck; besides the present one.
+LEFT_MAX = 3
+
+
+class Pipe(Protocol):
+    """A byte stream to an SFTP server; nothing here waits."""
+
+    def opened(self) -> bool:
+        """Go on with the opening; whether it is done.  Raises SFTPUnavailable."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Take bytes; returns how many, maybe 0."""
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill a buffer with what has come; returns how many bytes, maybe 0."""
+
+    def await_message(self, rest: int) -> None:
+        """All was read: `need` is met by a whole message, or the `rest` of one."""
+
+    def ended(self) -> str | None:
+        """Why nothing more will come, after all was read; None: more may come."""
+
+    def check(self) -> None:
+        """Raise what the connection died of, if it did."""
+
+    def need(self) -> Need:
+        """What to wait for."""
+
+    def close(self) -> None:
+        """End the stream; `need` is met soon."""
+
+
+class Opener(Protocol):
+    """Opens pipes to one server."""
+
+    def open(self) -> Op[Pipe]:
+        """A new pipe.  Raises SFTPUnavailable."""
+
+    def need(self) -> Need:
+        """What to wait for while somebody else opens one."""
+
+    def poke(self) -> None:
+        """Let those look again."""
+
+
+class LinkOpener:
+    """Opens session channels on a link, and tells `server` whether that is OpenSSH."""
+
+    def __init__(self, link: Link, server: ServerLimits | None = None) -> None:
+        self.link = link
+        self.server = server or ServerLimits()
+
+    def open(self) -> Op[Pipe]:
+        try:
+            channel = yield from until_heard(self._ask)
+        except ChannelRefused as error:
+            raise SFTPUnavailable(f"no session for SFTP: {error.text}") from error
+        self.server.sshd_is_openssh = "-OpenSSH" in (self.link.banner or "")
+        return ChannelPipe(channel)
+
+    def _ask(self, may_repeat: bool) -> Op[Channel | None]:
+        """A channel on which the server has answered us, or has closed; see `until_heard`."""
+        channel = yield from open_session(self.link, window=SFTP_WINDOW)
+        try:
+            if not channel.look().closed:
+                channel.request(b"subsystem", string(b"sftp"), want_reply=True)
+            # Some servers end the whole connection for data before this answer.
+            while not ((info := channel.look()).replies or info.closed):
+                self.link.check()
+                yield Progress(channel)
+        except BaseException:
+            channel.free()
+            raise
+        if may_repeat and was_unheard(channel):
+            channel.free()
+            return None
+        return channel
+
+    def need(self) -> Need:
+        return Progress(self.link)
+
+    def poke(self) -> None:
+        self.link.poke()
+
+
+class ChannelPipe:
+    """The SFTP subsystem on a session channel that was asked for it (RFC 4254 section 6.5)."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.link = channel.link
+        self.channel = channel
+        self._need = Progress(channel)
+        self._open = False
+        self._stderr = b""
+
+    def opened(self) -> bool:
+        if self._open:
+            return True
+        info = self.channel.look()
+        if info.state == ChannelState.DEAD:
+            raise SFTPUnavailable("the connection was lost")
+        if info.replies:
+            if info.failures & 1:
+                raise SFTPUnavailable("the server offers no SFTP (it refused the subsystem)")
+            self._open = True
+        elif info.closed:
+            raise SFTPUnavailable("the server offers no SFTP (it closed the channel)")
+        return self._open
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        info = self.channel.look()
+        return 0 if info.closed else self.channel.write(data)
+
+    def read_into(self, buffer: memoryview) -> int:
+        return self.channel.read_into(0, buffer)
+
+    def await_message(self, rest: int) -> None:
+        self.channel.await_message(rest, LONGEST)
+
+    def ended(self) -> str | None:
+        info = self.channel.look()
+        if info.err:
+            self._stderr = (self._stderr + self.channel.read(1, int(info.err)))[-STDERR_KEPT:]
+        if info.state == ChannelState.DEAD:
+            return "the connection was lost"
+        if not (info.eof or info.closed) or info.out:
+            return None
+        said = printable(self._stderr.decode("utf-8", "replace"), STDERR_KEPT)
+        reason = "the server ended the SFTP session"
+        if info.exit_known == 1 and info.exit_status:
+            reason += f" with status {int(info.exit_status)}"
+        return reason + (f": {said}" if said else "")
+
+    def check(self) -> None:
+        self.link.check()
+
+    def need(self) -> Need:
+        return self._need
+
+    def close(self) -> None:
+        with contextlib.suppress(ConnectionClosed):  # freed with its connection
+            self.channel.close()
+
+
+class SftpSession:
+    """A machine, the pipe under it, and what went wrong with them.
+
+    Attributes:
+        broken: why nobody can use it any more; None: it can be used.
+    """
+
+    def __init__(self, pipe: Pipe, server: ServerLimits | None = None) -> None:
+        self.pipe = pipe
+        self.machine = Machine(server)
+        self.broken: str | None = None
+        self._stepping = False
+        self._heard = 0  # bytes
+        self._doubted_at = -1  # so many had come when somebody's time was over
+
+    def step(self) -> None:
+        """Move what can be moved.  What fails is kept for `check`: replies may have come first."""
+        if self.broken is not None:
+            return
+        if self._stepping:
+            self.end("the SFTP session was interrupted")
+            return
+        try:
+            self._stepping = True
+            self._step()
+            self._stepping = False
+        except Malformed as error:
+            what = "broke the SFTP protocol" if self.machine.ready else "offers no usable SFTP"
+            self.end(f"the server {what}: it sent {error}")
+        except HusshError as error:
+            self.end(error.text)
+        except MemoryError:
+            self.end("this process had no memory for the SFTP session")
+            raise
+        except BaseException:
+            self.end("the SFTP session was interrupted")  # who knows how far the step had come
+            raise
+
+    def check(self) -> None:
+        """Raise what this session or its connection died of."""
+        self.pipe.check()
+        if self.broken is not None:
+            raise (SFTPError if self.machine.ready else SFTPUnavailable)(self.broken)
+
+    def doubt(self) -> None:
+        """Somebody's time was over without an answer, which may never come."""
+        self._doubted_at = self._heard
+
+    @property
+    def stuck(self) -> bool:
+        """Whether nothing has come since a `doubt`.
+
+        OpenSSH's sftp-server does one thing at a time: opening a FIFO, or a file of a
+        network drive that hangs, keeps it from everything else.
+        """
+        return self._heard == self._doubted_at
+
+    def end(self, reason: str) -> None:
+        """Break the session: everybody in it fails, nothing of it is used again."""
+        if self.broken is None:
+            self.broken = reason
+            self.machine.out.clear()
+            self.pipe.close()
+
+    def _step(self) -> None:
+        machine, pipe = self.machine, self.pipe
+        if not pipe.opened():
+            return
+        while True:
+            view = machine.buffer()
+            count = pipe.read_into(view)
+            if count:
+                self._heard += count
+                machine.received(count)
+            if count < len(view):
+                break
+        pipe.await_message(machine.rest())
+        out = machine.out
+        while out:
+            piece = out[0]
+            taken = pipe.write(piece)
+            if taken < len(piece):
+                if taken:
+                    out[0] = memoryview(piece)[taken:]
+                break
+            out.popleft()
+        reason = pipe.ended()
+        if reason is not None:
+            machine.ended()
+            if not machine.ready:
+                reason = f"the server offers no usable SFTP: {reason}"
+            raise SFTPError(reason)
+
+
+class Sftp:
+    """What a connection knows of SFTP: the present session, if there is one.
+
+    Args:
+        opener: makes the streams to the server.
+        server: what the server bears; all sessions share it.
+
+    Attributes:
+        home: what ``~`` stands for (see `sftp.home`); None: nobody has asked yet.
+        takes_link_first: whether the server takes SYMLINK's paths in the order of the draft,
+            not in OpenSSH's; None: not known yet (see `sftp.links`).
+    """
+
+    def __init__(self, opener: Opener, server: ServerLimits | None = None) -> None:
+        self._opener = opener
+        self.server = server or ServerLimits()
+        self._opening = False  # somebody does; he may wait for others to leave room
+        self._current: SftpSession | None = None
+        self._left: list[SftpSession] = []  # those that were stuck when they were left, and are
+        self.home: bytes | None = None
+        self.takes_link_first: bool | None = None
+
+    def session(self) -> Op[SftpSession]:
+        """The session, when it is ready; another one where the present one is stuck.
+
+        A session that is left lives on as long as there are open files of it.  The server
+        ends none that is stuck, so that each takes one of its MaxSessions: no more than
+        `LEFT_MAX` are left, then one waits for the present one.
+
+        Raises SFTPUnavailable, ConnectionLost.
+        """
+        session = self._current
+        if session is not None:
+            session.step()
+            for old in self._left:
+                old.step()
+            self._left = [old for old in self._left if old.stuck and old.broken is None]
+            if session.stuck and session.broken is None and len(self._left) < LEFT_MAX:
+                self._left.append(session)
+                session = self._current = None
+        while session is None or session.broken is not None:
+            if self._opening:
+                yield self._opener.need()
+            else:
+                try:
+                    self._opening = True
+                    session = SftpSession((yield from self._opener.open()), self.server)
+                    self._current = session
+                finally:
+                    self._opening = False
+                    self._opener.poke()
+            session = self._current
+        while True:
+            session.step()
+            session.check()
+            if session.machine.ready:
+                return session
+            yield session.pipe.need()
+
+
+def arrived(session: SftpSession, request: Request) -> Op[Request]:
+    """Until a request is done; given up, it can be waited for again."""
+    while True:
+        session.step()
+        if request.done:
+            return request
+        yield from news(session)
+
+
+def news(session: SftpSession) -> Op[None]:
+    """Wait until something may have come; a deadline that passes here makes the session doubtful.
+
+    A cancellation does not: it says nothing of how long an answer took.  Nor does a deadline
+    while the server has nothing to answer: one waited for others on this side.
+    """
+    session.check()
+    try:
+        yield session.pipe.need()
+    except DeadlineExceeded as error:
+        error.unanswered = session.machine.in_flight
+        if error.unanswered:
+            session.doubt()
+        raise
+
+
+def wait(session: SftpSession, request: Request) -> Op[Request]:
+    """Until a request is done; given up, it is abandoned."""
+    try:
+        return (yield from arrived(session, request))
+    except BaseException:
+        session.machine.abandon(request)
+        session.step()
+        raise

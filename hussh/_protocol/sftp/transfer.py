@@ -1,0 +1,503 @@
+"""One file from here to there: pipelined, in bounded memory, at the speed of the way.
+
+Theory of operation.  A download asks ahead for as many bytes as `Flight` allows
+and stores what comes at its offset, in whatever order; what was answered short
+is asked for again.  The end is where the server says EOF.  An upload sends until
+as many bytes await their acknowledgement; it reads on only when the machine has
+passed on everything, so that two or three buffers serve a file of any size, and
+the channel's own back-pressure stops it.
+
+When a transfer fails, everything up to the first byte that is missing stays
+where it is, and the error says how much that is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import stat as modes
+from collections import deque
+from collections.abc import Callable
+from typing import NoReturn
+
+from ..._policy.sftp import FILE_MOST, FX_EOF, FX_LOCAL, file_error, kept_text, unanswered_text
+from ...errors import HusshError, SFTPError, SFTPTimeout
+from ..core import Blocking, DeadlineExceeded, Op
+from . import wire
+from .end_of_file import promised_end
+from .local_file import Part, Sink, Source
+from .ops import Handle, explained
+from .request import Request
+from .resume import ResumedSink, download_start, upload_start
+from .session import Sftp, news, wait
+from .wire import string
+
+__all__ = ["Download", "Flight", "Meter", "Upload", "Way", "download", "upload"]
+
+Clock = Callable[[], float]
+Callback = Callable[[int, "int | None"], object]
+
+LEAST_FLIGHT = 2 * 1024 * 1024
+MOST_FLIGHT = 16 * 1024 * 1024
+#: Pieces that an upload reads at a time.
+PIECES = 2
+
+
+class Flight:
+    """How many bytes may be on their way: twice what the way holds (rate x round-trip time).
+
+    Twice, so that the estimate can grow; in seconds of `clock`.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.limit = LEAST_FLIGHT
+        self._trip = float("inf")
+        self._since = clock()
+        self._bytes = 0
+
+    def arrived(self, size: int, sent_at: float) -> None:
+        now = self.clock()
+        self._trip = min(self._trip, now - sent_at)
+        self._bytes += size
+        past = now - self._since
+        if past > 0 and past >= self._trip:
+            hold = int(2 * self._bytes / past * self._trip)
+            self.limit = max(LEAST_FLIGHT, min(hold, MOST_FLIGHT))
+            self._since, self._bytes = now, 0
+
+
+class Meter:
+    """Calls `callback(done, total)`, at most every `every` seconds, and once at the end."""
+
+    def __init__(self, callback: Callback | None, clock: Clock, every: float = 0.1) -> None:
+        self._callback = callback
+        self._clock = clock
+        self._every = every
+        self._last = clock()
+        self.total: int | None = None
+        self.raised: BaseException | None = None  # by the callback, so not to be reworded
+
+    def report(self, done: int, *, final: bool = False) -> Op[None]:
+        """Tell, if it is time to; raises what the callback raises."""
+        callback = self._callback
+        if callback is None:
+            return
+        if not final and self._clock() - self._last < self._every:
+            return
+        total = self.total
+        if final or (total is not None and total < done):
+            total = done
+        try:
+            yield Blocking(lambda _: callback(done, total), in_caller=True)
+        except BaseException as error:
+            self.raised = error
+            raise
+        self._last = self._clock()
+
+
+class Way:
+    """Source and destination of one transfer, as its errors name them."""
+
+    def __init__(self, doing: str, source: bytes | None, target: bytes | None, limit: str) -> None:
+        self.doing = doing
+        paths = [path for path in (source, target) if path is not None]
+        self.paths = (paths[0], paths[1] if len(paths) > 1 else None)
+        self.limit = limit
+        self.keeps = target is not None  # what arrives in memory is lost with the transfer
+
+    def refused(self, handle: Handle, request: Request) -> Op[SFTPError]:
+        """The error for a READ or WRITE that failed."""
+        return explained(handle.session, request, self.doing, *self.paths, look_at=handle.path)
+
+    def failed(self, error: BaseException, done: int | None) -> BaseException:
+        """An error in terms of this transfer; `done`: bytes that are where they belong."""
+        path, path2 = self.paths
+        told: HusshError
+        if isinstance(error, DeadlineExceeded):
+            told = file_error(
+                errno.ETIMEDOUT, self.doing, path, path2,
+                reason=f"timed out{self.limit}{unanswered_text(error.unanswered)}",
+                kind=SFTPTimeout,
+            )  # fmt: skip
+        elif isinstance(error, HusshError):
+            told = error
+        elif isinstance(error, OSError) and error.errno is not None:
+            told = file_error(error.errno, self.doing, path, path2, said="on this machine")
+        else:
+            return error
+        if done is not None and getattr(told, "transferred", None) is None:
+            told.text += kept_text(done, kept=self.keeps)
+            if self.keeps:
+                told.transferred = done  # type: ignore[attr-defined]
+        return told
+
+
+def raise_told(error: BaseException, told: BaseException) -> NoReturn:
+    """Raise what tells more of an error that is being handled, or that one itself.
+
+    Who calls it keeps `told` in no variable: its traceback holds their frames, and so all
+    that the transfer had.
+    """
+    try:
+        if told is error:
+            raise told
+        raise told from (error if isinstance(error, OSError) else None)
+    finally:
+        del error, told
+
+
+class Ask:
+    """Where a READ belongs and when it left."""
+
+    __slots__ = ("offset", "at")
+
+    def __init__(self, offset: int, at: float) -> None:
+        self.offset = offset
+        self.at = at
+
+
+class Download:
+    """Fetches one open file into a sink."""
+
+    def __init__(
+        self,
+        handle: Handle,
+        size: int | None,
+        sink: Sink,
+        flight: Flight,
+        way: Way,
+        most: int | None = None,
+    ) -> None:
+        self.way = way
+        self.most = FILE_MOST if most is None else most  # bytes to fetch, though there be more
+        self.session = handle.session
+        self.handle = handle
+        self.sink = sink
+        self.flight = flight
+        #: From here on an error is the end.
+        self.promised = promised_end(size, self.session.machine.server)
+        self.size = min(size or 0, self.most)  # files of /proc and the like say 0 and have more
+        self.box: deque[Request] = deque()
+        self.asked: set[Request] = set()  # and not stored yet
+        self.again: list[tuple[int, int]] = []
+        self.next = 0
+        self.in_flight = 0
+        self.end: int | None = None
+        self.done = 0
+        self.piece = 0  # shrinks to what the server really answers
+        self.pool: list[bytearray] | None = [] if sink.blocks else None
+        self.probing: Request | None = None
+
+    def run(self, meter: Meter) -> Op[int]:
+        session = self.session
+        while True:
+            session.step()
+            parts, failed = self.take()
+            if failed is None:
+                self.ask()
+            if parts:
+                yield from self.store(parts)
+                yield from meter.report(self.done)
+            if failed is not None:
+                raise (yield from self.way.refused(self.handle, failed))
+            if parts or self.box:
+                continue
+            if not self.asked:
+                return self.next if self.end is None else self.end
+            yield from news(session)
+
+    def take(self) -> tuple[list[tuple[Request, Part]], Request | None]:
+        """What has arrived, and a request that failed, if one did."""
+        parts: list[tuple[Request, Part]] = []
+        failed = None
+        box = self.box
+        while box:
+            request = box.popleft()
+            self.in_flight -= request.size
+            offset = request.tag.offset
+            if request is self.probing:
+                self.probing = None
+            if request.status and not self.is_end(request):
+                failed = failed or request
+            elif request.status or not request.value:  # no bytes at all: that is the end, too
+                self.asked.discard(request)
+                self.end = offset if self.end is None else min(self.end, offset)
+            else:
+                parts.append((request, (offset, request.value)))
+                self.flight.arrived(len(request.value), request.tag.at)
+        return parts, failed
+
+    def is_end(self, request: Request) -> bool:
+        """Whether a READ failed because there is nothing more."""
+        if request.status in (FX_EOF, FX_LOCAL):
+            return request.status == FX_EOF
+        return self.promised is not None and int(request.tag.offset) >= self.promised
+
+    def ask(self) -> None:
+        """Request what may be requested now."""
+        most = self.session.machine.limits.read
+        piece = min(self.piece or most, most)
+        limit = self.flight.limit
+        while self.again and (self.in_flight < limit or not self.asked):
+            offset, size = self.again.pop()
+            self.request(offset, min(size, piece))
+            if size > piece:
+                self.again.append((offset + piece, size - piece))
+        while self.end is None and self.next < self.size and self.in_flight < limit:
+            size = min(piece, self.size - self.next)
+            self.request(self.next, size)
+            self.next += size
+        more = min(piece, self.most - self.next)
+        if self.end is None and self.next >= self.size and self.probing is None and more > 0:
+            self.probing = self.request(self.next, more)  # is that really the end?
+        self.session.step()
+
+    def request(self, offset: int, size: int) -> Request:
+        tag = Ask(offset, self.flight.clock())
+        machine = self.session.machine
+        request = machine.read(self.handle.id, offset, size, self.box, tag, self.pool)
+        self.asked.add(request)
+        self.in_flight += size
+        return request
+
+    def store(self, arrived: list[tuple[Request, Part]]) -> Op[None]:
+        parts = [part for _, part in arrived]
+        if self.sink.blocks:
+            yield Blocking(lambda _: self.sink.write(parts))
+        else:
+            self.sink.write(parts)
+        for request, (offset, data) in arrived:
+            size = len(data)
+            end = offset + size
+            # Before it counts as stored: what is missing behind it must be known first.
+            if end > self.size:
+                self.next = max(self.next, end)  # it has grown
+            elif size < request.size:
+                self.again.append((end, request.size - size))
+                self.piece = max(size, 4096)
+            self.asked.discard(request)
+            self.done += size
+            if self.pool is not None and isinstance(data.obj, bytearray):
+                self.pool.append(data.obj)
+
+    def kept(self) -> int:
+        """Bytes from the beginning on without a gap."""
+        missing: list[int] = [self.next, *(offset for offset, _ in self.again)]
+        missing += [request.tag.offset for request in self.asked]
+        return min(missing if self.end is None else [*missing, self.end])
+
+    def give_up(self) -> None:
+        for request in self.asked:
+            self.session.machine.abandon(request)
+
+
+def download(
+    sftp: Sftp,
+    path: bytes,
+    sink: Sink,
+    way: Way,
+    clock: Clock,
+    progress: Callback | None,
+    *,
+    most: int | None = None,
+) -> Op[int]:
+    """Fetch a file, or its first `most` bytes; returns its size, or that of these.
+
+    A `ResumedSink` keeps what it has of the file.  Raises SFTPError, ConnectionLost, what
+    `progress` raises.
+    """
+    meter = Meter(progress, clock)
+    transfer: Download | None = None
+    handle: Handle | None = None
+    try:
+        resumed = sink if isinstance(sink, ResumedSink) else None
+        begun = False
+        while True:
+            handle, size = yield from _open_for_reading(sftp, path, way)
+            meter.total = size
+            try:
+                start = (yield from download_start(handle, size, resumed)) if resumed else 0
+                transfer = Download(handle, size, sink, Flight(clock), way, most)
+                transfer.next = transfer.done = start
+                if sink.blocks and not begun:
+                    yield Blocking(lambda _: sink.begin())
+                begun = True
+                end = yield from transfer.run(meter)
+                break
+            except SFTPError:
+                if not handle.is_lost or not sink.may_restart():
+                    raise
+                resumed = None  # what came may be of another file: everything once more
+                if transfer is not None:
+                    transfer.give_up()
+        if sink.blocks:
+            yield Blocking(lambda _: sink.end(end))
+        else:
+            sink.end(end)
+        yield from meter.report(end, final=True)
+        return end
+    except BaseException as error:
+        kept = transfer.kept() if transfer is not None else None
+        with contextlib.suppress(OSError):  # the first error tells more
+            sink.end(kept or 0)
+        raise_told(error, error if error is meter.raised else way.failed(error, kept))
+    finally:
+        if transfer is not None:
+            transfer.give_up()
+        if handle is not None:
+            handle.forget()
+
+
+def _open_for_reading(sftp: Sftp, path: bytes, way: Way) -> Op[tuple[Handle, int | None]]:
+    """The open file and its size, if the server tells."""
+    session = yield from sftp.session()
+    body = string(path) + wire.U32.pack(wire.FXF_READ) + wire.setting()
+    request = yield from wait(session, session.machine.request(wire.OPEN, body))
+    if request.status:
+        raise (yield from explained(session, request, way.doing, *way.paths, look_at=path))
+    handle = Handle(session, request.value, path)
+    try:
+        found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
+        attributes = found.value
+        if attributes is not None and modes.S_ISDIR(attributes.st_mode):
+            raise file_error(errno.EISDIR, way.doing, *way.paths)
+        return handle, attributes.st_size if attributes is not None else None
+    except BaseException:
+        handle.forget()
+        raise
+
+
+class Upload:
+    """Sends a source into one open file."""
+
+    def __init__(self, handle: Handle, source: Source, way: Way) -> None:
+        self.way = way
+        self.session = handle.session
+        self.handle = handle
+        self.source = source
+        self.box: deque[Request] = deque()
+        self.asked: set[Request] = set()
+        self.next = 0
+        self.in_flight = 0
+        self.done = 0
+        self.over = False
+
+    def run(self, meter: Meter) -> Op[int]:
+        session = self.session
+        while True:
+            session.step()
+            progressed = bool(self.box)
+            failed = self.take()
+            if failed is not None:
+                raise (yield from self.way.refused(self.handle, failed))
+            if progressed:
+                yield from meter.report(self.done)
+            if self.over:
+                if not self.asked:
+                    return self.next
+            elif not session.machine.backlog and self.in_flight < MOST_FLIGHT:
+                yield from self.send()
+                continue
+            if not self.box:
+                yield from news(session)
+
+    def send(self) -> Op[None]:
+        """Read some pieces and queue them."""
+        machine, source = self.session.machine, self.source
+        size, offset = machine.limits.write, self.next
+        pieces: list[memoryview]
+        if source.blocks:
+            pieces = yield Blocking(lambda _: source.read(offset, size, PIECES))
+        else:
+            pieces = source.read(offset, size, PIECES)
+        if not pieces:
+            self.over = True
+        for piece in pieces:
+            self.asked.add(machine.write(self.handle.id, self.next, piece, self.box, self.next))
+            self.next += len(piece)
+            self.in_flight += len(piece)
+
+    def take(self) -> Request | None:
+        """Count what was acknowledged; a request that failed, if one did."""
+        while self.box:
+            request = self.box.popleft()
+            if request.status:
+                return request
+            self.asked.discard(request)
+            self.in_flight -= request.size
+            self.done += request.size
+        return None
+
+    def kept(self) -> int:
+        missing: list[int] = [self.next, *(request.tag for request in self.asked)]
+        return min(missing)
+
+    def give_up(self) -> None:
+        for request in self.asked:
+            self.session.machine.abandon(request)
+
+
+def upload(
+    sftp: Sftp,
+    open_source: Callable[[], Source],
+    path: bytes,
+    way: Way,
+    clock: Clock,
+    progress: Callback | None,
+    *,
+    resume: bool = False,
+) -> Op[int]:
+    """Send a file, with `resume` what the server lacks of it; returns its size.
+
+    Raises as `download`.
+    """
+    meter = Meter(progress, clock)
+    source: Source | None = None
+    transfer: Upload | None = None
+    handle: Handle | None = None
+    try:
+        source = yield Blocking(lambda _: open_source())
+        meter.total = source.size
+        while True:
+            handle = yield from _open_for_writing(sftp, path, way, keep=resume)
+            try:
+                start = (yield from upload_start(handle, source)) if resume else 0
+                if start < 0:  # something else is there, which opening empties
+                    yield from handle.close()
+                    resume = False
+                    continue
+                transfer = Upload(handle, source, way)
+                transfer.next = transfer.done = start
+                size = yield from transfer.run(meter)
+                yield from handle.close()
+                break
+            except SFTPError:
+                if not handle.is_lost or not source.may_restart():
+                    raise
+                resume = False  # what was sent may stand in another file: everything once more
+                if transfer is not None:
+                    transfer.give_up()
+        yield from meter.report(size, final=True)
+        return size
+    except BaseException as error:
+        kept = transfer.kept() if transfer is not None else None
+        raise_told(error, error if error is meter.raised else way.failed(error, kept))
+    finally:
+        if source is not None:
+            source.close()
+        if transfer is not None:
+            transfer.give_up()
+        if handle is not None:
+            handle.forget()
+
+
+def _open_for_writing(sftp: Sftp, path: bytes, way: Way, *, keep: bool) -> Op[Handle]:
+    """Emptied, or with what it has and readable."""
+    session = yield from sftp.session()
+    flags = wire.FXF_WRITE | wire.FXF_CREAT | (wire.FXF_READ if keep else wire.FXF_TRUNC)
+    body = string(path) + wire.U32.pack(flags) + wire.setting()
+    request = yield from wait(session, session.machine.request(wire.OPEN, body, tag="write"))
+    if request.status:
+        raise (yield from explained(session, request, way.doing, *way.paths, look_at=path))
+    return Handle(session, request.value, path)

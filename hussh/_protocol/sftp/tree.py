@@ -1,0 +1,153 @@
+"""Whole directories to and from a server: small files many at once, large ones one by one.
+
+What both directions share; `sftp.put_tree` and `sftp.get_tree` have the rest.
+Directories get their modes and times last, so that a read-only one can be filled.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ..._policy.sftp import FailedPath, decode_path, errno_of, file_error
+from ..._policy.transfer_result import TransferResult
+from ...errors import HusshError, SFTPError, printable
+from ..core import Op
+from . import wire
+from .file_types import Inquiry
+from .job_pool import Crowd
+from .ops import explained
+from .request import Request
+from .session import Sftp, SftpSession
+from .warnings import Refusals, warn
+
+__all__ = ["DEEPEST", "Tree", "TreeOptions"]
+
+T = TypeVar("T")
+
+#: Levels of directories; a server could pretend to have them without end.
+DEEPEST = 256
+
+
+@dataclass(frozen=True)
+class TreeOptions:
+    """What a user asks for, as in `Connection.sftp_put_dir`.
+
+    Attributes:
+        limit: words the time allowed.
+        strict: refused attributes are failures, see `Refusals`.
+    """
+
+    follow_symlinks: bool
+    preserve_permissions: bool
+    preserve_times: bool
+    fail_fast: bool
+    limit: str
+    clock: Callable[[], float]
+    strict: bool = False
+
+
+@dataclass
+class Tree:
+    """One transfer of a directory."""
+
+    sftp: Sftp
+    session: SftpSession
+    options: TreeOptions
+    doing: str
+    transferred: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.crowd = Crowd(self.session)
+        self.refusals = Refusals(self.options.strict)
+        self.large: deque[Callable[[], Op[None]]] = deque()
+
+    def done(self, path: bytes) -> None:
+        self.transferred.append(decode_path(path))
+
+    def fail(self, path: bytes, target: bytes, error: OSError | int, said: str = "") -> None:
+        """Note a failure; raises it if the user wants that."""
+        if not isinstance(error, SFTPError):
+            code = error if isinstance(error, int) else error.errno or 5
+            if not isinstance(error, int) and not said and error.errno is not None:
+                said = "on this machine"
+            error = file_error(code, self.doing, path, target, said=said)
+        if self.options.fail_fast:
+            raise error
+        self.failed.append(FailedPath.of(path, error))
+
+    def refuse(self, path: bytes, target: bytes, request: Request, about: bytes) -> None:
+        """`fail` for a request that failed; a second look at the server tells why."""
+
+        def look() -> Op[None]:
+            error = yield from explained(
+                self.session, request, self.doing, path, target, look_at=about
+            )
+            self.fail(path, target, error)
+
+        if self.options.fail_fast:
+            self.large.clear()
+            self.crowd.stopped = True
+        self.large.append(look)
+
+    def keeps_none(self, path: bytes, target: bytes, refused: OSError | Request | None) -> bool:
+        """Note that attributes of a file were refused; whether that makes it one that failed."""
+        if refused is None:
+            return False
+        if isinstance(refused, OSError):
+            code, why = refused.errno or errno.EIO, refused.strerror or str(refused)
+        else:
+            code = errno_of(refused.status)
+            why = printable(refused.text) or os.strerror(code)
+        if not self.refusals.strict:
+            self.refusals.add(target, why)
+            return False
+        reason = f"the data is there, but permissions or times were refused: {why}"
+        self.fail(path, target, file_error(code, self.doing, path, target, reason=reason))
+        return True
+
+    def inquired(self, inquiry: Inquiry[T]) -> Generator[Any, Any, T]:
+        """For jobs: run an inquiry about a path."""
+        machine, answer = self.session.machine, None
+        while True:
+            try:
+                kind, body = inquiry.send(answer)  # type: ignore[arg-type]
+            except StopIteration as done:
+                value: T = done.value
+                return value
+            answer = self.crowd.ask(kind, body)
+            try:
+                yield answer
+            finally:
+                if kind == wire.OPENDIR:
+                    machine.abandon(answer)  # closes it
+
+    def run(self) -> Op[None]:
+        """All jobs of the crowd, and what they left for later."""
+        while True:
+            yield from self.crowd.run()
+            if not self.large:
+                return
+            while self.large:
+                yield from self.large.popleft()()
+
+    def result(self) -> TransferResult:
+        return TransferResult(self.transferred, self.failed, self.refusals.warnings())
+
+    def finished(self) -> Op[TransferResult]:
+        """The result, when all is done; its warnings are logged."""
+        result = self.result()
+        for text in result.warnings:
+            yield from warn(f"{self.doing}: {text}")
+        return result
+
+    def ended(self, error: BaseException) -> BaseException:
+        """An error that ends it all, with what was done so far."""
+        if isinstance(error, HusshError):
+            error.result = self.result()  # type: ignore[attr-defined]
+        return error

@@ -1,0 +1,360 @@
+"""The driver for event loops: runs operations in tasks of asyncio or trio.
+
+Theory of operation.  `driver` says who waits for what, who leads and who is woken.
+Here a waiter is a task.  What asyncio and trio have in common stands in this
+file; how a task waits, and who moves the bytes meanwhile, in `asyncio_driver` and
+`trio_driver`.  The tree's lock is held around each step and each call of C, never
+across an await: the loop has one thread, but finalizers run in others, too.
+What these have for a task goes through the loop's thread-safe call.
+
+Between two waits of its own an operation of ours may also be stepped by whoever
+hands out the events (`asyncio_driver`), so that its task sleeps until it is over.
+It does not matter which of them makes a step: each looks anew.
+
+Cancellation is thrown into the operation where it waits.  Its clean-up only
+queues; what is queued is sent as far as the socket takes it, and the
+cancellation goes on.  An operation that finds everything it wants without
+waiting gives the others a turn every few milliseconds.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from sys import is_finalizing
+from time import monotonic
+from typing import Any, TypeVar
+
+import anyio
+import anyio.lowlevel
+
+from .._native.link import Link
+from .._protocol.core import Blocking, DeadlineExceeded, Need, Op, Progress
+from ..errors import HusshError
+from .async_single_flight import after_another
+from .async_workers import in_thread, to_the_end
+from .driver import BaseTree, Stream
+from .fd_set import Several
+from .keepalive import Tended
+from .loop_tools import Loop, this_loop, until
+from .poll_timeout import patience
+from .single_flight import one_at_a_time
+from .workers import LAST_MOMENT, Call
+
+__all__ = ["Running", "Tree"]
+
+T = TypeVar("T")
+
+#: Seconds that an operation may go on without giving other tasks a turn.
+TURN = 0.003
+
+
+class Running:
+    """A task's operation, and how far it has come; asyncio and trio add how the task sleeps.
+
+    Attributes:
+        need: what it has yielded last.
+        over, result: it has ended, with that.
+        failure: what it has raised where somebody else stepped it than its task.
+        moved: somebody else has stepped it to where only its task can go on.
+        concluded: what it left to be sent has been.
+    """
+
+    __slots__ = ("op", "token", "woken", "need", "over", "result", "failure", "moved",
+                 "concluded")  # fmt: skip
+
+    def __init__(self, op: Op[Any]) -> None:
+        self.op = op
+        self.token = 0
+        self.woken = self.over = self.moved = self.concluded = False
+        self.need: Need | None = None
+        self.result: Any = None
+        self.failure: BaseException | None = None
+
+    def wake(self) -> None:
+        """Let its task look."""
+        raise NotImplementedError
+
+    def step(self, answer: Any = None, error: BaseException | None = None) -> None:
+        """Go on to the next need or to the end; raises what the operation raises."""
+        self.moved = False
+        self.failure = None  # it is out of date, and holds this through its traceback
+        try:
+            self.need = self.op.send(answer) if error is None else self.op.throw(error)
+        except StopIteration as done:
+            self.need = None
+            self.over = True
+            self.result = done.value
+        finally:
+            error = None  # its traceback will hold this frame
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it is to raise what goes before a cancellation, such as KeyboardInterrupt."""
+        return self.failure is not None and not isinstance(self.failure, Exception)
+
+    def take_over(self) -> None:
+        """For its task: go on where somebody else has left it; raises what it has raised."""
+        self.moved = False
+        failure, self.failure = self.failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # whose traceback would hold this frame, and this it
+
+
+class Tree(BaseTree[Running]):
+    """A root link, the links over it, and the tasks that wait for them."""
+
+    def __init__(self, stream: Stream, loop: Loop) -> None:
+        self._loop = loop
+        self._stepping = False  # the loop's thread is in a step, not in a finalizer
+        self._several: Several | None = None
+        self._closing: threading.Event | None = None  # set once a slow stream is closed
+        super().__init__(stream)
+
+    # -- what asyncio and trio add
+
+    def _running(self, op: Op[Any], *, ours: bool) -> Running:
+        """What stands for an operation that `run` has been given."""
+        raise NotImplementedError
+
+    def _prepare(self, me: Any) -> None:
+        """An operation is about to wait, within the step that has come to that."""
+
+    async def _wait(self, me: Any, deadline: float | None) -> bool:
+        """Wait for what `me` is registered for; returns whether other tasks had a turn."""
+        raise NotImplementedError
+
+    def _rest(self) -> None:
+        """An operation has ended, within its last step."""
+
+    # -- the loop
+
+    @property
+    def loop(self) -> Loop:
+        """The one that it lives in."""
+        return self._loop
+
+    def check_loop(self) -> None:
+        """Raises RuntimeError outside of the loop that this tree belongs to."""
+        self._loop.check()
+
+    @contextmanager
+    def mine(self) -> Iterator[Link]:
+        """`locked`, for calls of the user's that do not wait; raises as `check_closable`."""
+        self.check_closable()
+        with self._step() as root:
+            yield root
+
+    @contextmanager
+    def my_fresh(self) -> Iterator[Link]:
+        """`fresh`, for the same."""
+        self.check_closable()
+        with self.fresh() as root:
+            yield root
+
+    def in_loop(self, call: Callable[[], object]) -> None:
+        """Make a call that only the loop's own steps may make: now, or soon."""
+        if self._stepping and self._loop.is_here:
+            call()
+        else:
+            self._loop.soon(call)
+
+    @contextmanager
+    def _step(self) -> Iterator[Link]:
+        before = self._stepping
+        try:
+            self._enter()
+            yield self.root
+        finally:
+            self._leave(before)
+
+    # The same without a context manager, where that would cost too much.  Within `try`,
+    # because an interrupt may come at any place.
+
+    def _enter(self) -> None:
+        self._lock.acquire()
+        self._stepping = True
+
+    def _leave(self, before: bool = False) -> None:
+        self._stepping = before
+        if not before:
+            self._let_go()
+
+    # -- running operations
+
+    async def run(self, op: Op[T], deadline: float | None = None, *, ours: bool = False) -> T:
+        """Run an operation to its end.
+
+        `deadline` is a `time.monotonic()` value; when it passes, the operation
+        gets a DeadlineExceeded.  Cancellation reaches it at its next wait.
+        `ours`: the operation waits before it ends, calls nothing of the user's, and its
+        result owns nothing, so that it may be stepped outside of this task.
+        """
+        self.check_process()
+        self.check_loop()
+        me = self._running(op, ours=ours)
+        answer: Any = None
+        error: BaseException | None = None
+        cancelled = False
+        calm = True
+        turn = monotonic() + TURN
+        try:
+            if not ours:
+                try:
+                    self._enter()
+                    self._look()
+                finally:
+                    self._leave()
+            while True:
+                try:
+                    self._enter()
+                    self._forget_waiter(me)
+                    if me.moved and (error is None or me.is_interrupted):
+                        me.take_over()
+                    else:
+                        me.step(answer, error)
+                    if me.over:
+                        self._conclude(me)
+                        return me.result  # type: ignore[no-any-return]
+                    need = me.need
+                    if isinstance(need, Progress):
+                        self._add_waiter(me, need.of.token)
+                        self._prepare(me)
+                finally:
+                    self._leave()
+                answer = error = None
+                try:
+                    if isinstance(need, Blocking):
+                        if cancelled:  # it may still want to close a file
+                            with anyio.CancelScope(shield=True):
+                                answer = await self._block(need, deadline)
+                        else:
+                            answer = await self._block(need, deadline)
+                        turn = monotonic() + TURN
+                    elif await self._wait(me, deadline):
+                        turn = monotonic() + TURN
+                    elif monotonic() > turn:
+                        await anyio.lowlevel.checkpoint()
+                        turn = monotonic() + TURN
+                except BaseException as raised:
+                    error = raised
+                    cancelled = cancelled or isinstance(raised, self._loop.cancelled)
+        except BaseException as raised:
+            quiet = (HusshError, DeadlineExceeded, GeneratorExit, self._loop.cancelled)
+            calm = isinstance(raised, quiet)
+            raise
+        finally:
+            error = None  # its traceback holds this frame, and so the tree
+            if not me.concluded:
+                try:
+                    self._enter()
+                    if not calm:
+                        self._wake_all()
+                    self._conclude(me)
+                finally:
+                    self._leave()
+
+    def _conclude(self, me: Running) -> None:
+        """An operation is over or given up (in a step)."""
+        self._forget_waiter(me)
+        # Also on the way out of an error: CLOSE messages and the like must leave.
+        me.op.close()
+        if not self.root.freed:
+            self._settle()
+        self._rest()
+        me.concluded = True
+
+    async def _block(self, need: Blocking, deadline: float | None) -> Any:
+        """Make a call that may block in a thread, with everything so far on its way."""
+        with self._step():
+            self._settle()
+        left = None if deadline is None else deadline - monotonic()
+        if left is not None and left <= 0:
+            raise DeadlineExceeded
+        try:
+            with until(deadline):
+                make = partial(one_at_a_time, need.turn, partial(need.call, left), left)
+                result = partial(
+                    in_thread,
+                    self._loop,
+                    make,
+                    is_slow=need.patient or need.in_caller or need.abort is not None,
+                    abort=need.abort,
+                    moment=0.0 if need.patient else LAST_MOMENT,
+                )
+                if need.at_hand is None:
+                    answer = await result()
+                else:
+                    answer = await after_another(self._loop, need.turn, need.at_hand, result)
+                if inspect.isawaitable(answer):  # of a callback that is a coroutine function
+                    answer = await answer
+        except TimeoutError:
+            if deadline is not None and monotonic() >= deadline:
+                raise DeadlineExceeded from None
+            raise
+        if deadline is not None and monotonic() >= deadline:
+            raise DeadlineExceeded  # a late answer, such as a one-time code, is not spent
+        return answer
+
+    # -- keepalives
+
+    def tend(self, session: Tended, interval: float) -> None:
+        """Send keepalives for a session every `interval` seconds until it is closed."""
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        """A session with keepalives was closed or collected; from anywhere."""
+        raise NotImplementedError
+
+    # -- ending
+
+    def _release(self) -> None:
+        self._forget()
+        if not self._stream.slow or is_finalizing():
+            self._stream.close()
+        elif self._closing is None:
+            self._closing = threading.Event()
+            Call(self._stream.close, self._closing.set, is_slow=True).start()
+
+    def _forget(self) -> None:
+        several, self._several = self._several, None
+        if several is not None:
+            several.close()
+
+    def check_closable(self) -> None:
+        """Raises RuntimeError outside of its loop, unless that has ended (`may_close_here`)."""
+        if not self._loop.may_close_here:
+            self._loop.check()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether a thread is still at closing the stream; see `join`."""
+        return self._closing is not None and not self._closing.is_set()
+
+    def join(self) -> None:
+        """`gone` for a thread, once no loop polls any more."""
+        while self.is_ending and self._closing is not None:
+            self._closing.wait(patience(None))
+
+    async def gone(self) -> None:
+        """Wait, even when cancelled, until the fds of a closed tree are closed.
+
+        A proxy command that ignores SIGTERM takes a second.
+        """
+        if not (self.closed and self._polls) and not self.is_ending:
+            return
+        try:
+            loop = this_loop()  # not always ours, which may have ended
+        except RuntimeError:
+            return  # our coroutine is being collected, and no loop runs
+        with anyio.CancelScope(shield=True):
+            while self.closed and self._polls:
+                await anyio.lowlevel.checkpoint()  # whoever polls is on the way out
+            if self.is_ending and self._closing is not None:
+                await to_the_end(loop, self._closing.wait)

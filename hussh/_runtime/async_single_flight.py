@@ -1,0 +1,52 @@
+"""Calls that many tasks would make at once, because the first one's result serves the others.
+
+Of the Python side the async driver imports it.  `single_flight` has the same for threads;
+here the others wait in the loop, so that a batch which needs one key, or one file
+of known hosts, hands one call to a thread and not one for each host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from .loop_tools import Loop
+
+__all__ = ["after_another"]
+
+T = TypeVar("T")
+
+#: By loop and what the call is about; the first caller's, set when its call has ended.
+_under_way: dict[tuple[object, object], anyio.Event] = {}
+
+
+async def after_another(
+    loop: Loop, of: object, at_hand: Callable[[], T | None], call: Callable[[], Awaitable[T]]
+) -> T:
+    """Make a call, or take what another task's has brought.
+
+    Args:
+        loop: the one that runs.
+        of: what the call is about, by identity or as an equal tuple of such.
+        at_hand: asked after another's call: what ours would return; None: it must be made.
+    """
+    key = loop.native, of
+    # The first call that we wait for may have looked before we asked, the second one has not.
+    for _ in range(2):
+        another = _under_way.get(key)
+        if another is None:
+            break
+        await another.wait()
+        found = at_hand()
+        if found is not None:
+            return found
+    if key in _under_way:
+        return await call()
+    over = _under_way[key] = anyio.Event()
+    try:
+        return await call()
+    finally:
+        del _under_way[key]
+        over.set()

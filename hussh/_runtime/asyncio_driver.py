@@ -1,0 +1,321 @@
+"""How tasks of asyncio wait for a tree: the loop itself leads; only `choose_driver` uses it.
+
+From the first wait on the root's fd is registered with the loop, and what the loop
+calls when it is ready (`_turn`) takes the leader's place: it pumps and wakes
+those whose link or channel progressed; an operation of ours it steps itself, for
+some milliseconds at most, and wakes its task when it is over.  So a wait costs a
+future, or not even that, and no system call, and what comes while nobody waits is
+taken in as well.  The registration
+ends with the connection, in the loop's own thread and before the fd is closed, so
+that the loop never mistakes another file with that number for ours.  Any loop
+with asyncio's interface will do, such as uvloop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import select
+from collections import deque
+from time import monotonic
+from typing import Any
+
+from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
+from .._native.link import Link
+from .._protocol.core import DeadlineExceeded, Op, Progress
+from .async_driver import TURN, Running, Tree
+from .driver import BUDGET, Stream
+from .fd_set import Several
+from .keepalive import Rounds, Tended
+from .loop_tools import Loop
+
+__all__ = ["AsyncioTree"]
+
+
+class _Running(Running):
+    """One operation.
+
+    Attributes:
+        future: exists while its task sleeps.
+        context: a copy of its task's, where a turn of the loop may step it; else None.
+    """
+
+    __slots__ = ("future", "context", "_tree")
+
+    def __init__(self, op: Op[Any], tree: AsyncioTree, *, ours: bool) -> None:
+        super().__init__(op)
+        self.future: asyncio.Future[None] | None = None
+        self.context = contextvars.copy_context() if ours else None
+        self._tree = tree
+
+    def wake(self) -> None:
+        future = self.future
+        if future is None or future.done():
+            return
+        tree = self._tree
+        if self.context is not None and tree.turning:
+            tree.backlog.append(self)
+        else:
+            tree.in_loop(self.resolve)
+
+    def resolve(self) -> None:
+        if self.future is not None and not self.future.done():
+            try:
+                self.future.set_result(None)
+            except RuntimeError:  # the loop is closed, and so nobody waits
+                return
+
+
+class AsyncioTree(Tree):
+    """A root link, the links over it, and asyncio's tasks that wait for them.
+
+    Attributes:
+        turning: a turn is under way.
+        backlog: woken operations that this turn, or the next, has yet to step.
+    """
+
+    needs_idle_thread = False
+    turning = False
+
+    def __init__(self, stream: Stream, loop: Loop) -> None:
+        self._native: asyncio.AbstractEventLoop = loop.native
+        self._watched = (-1, -1)  # the fd that the loop watches for input, and for output
+        self._side: tuple[int, ...] = ()  # the side fds in `_several`
+        self._simple = False  # one fd, for input, is watched
+        self.backlog: deque[_Running] = deque()
+        self._again: asyncio.Handle | None = None  # a turn that is due without any fd
+        self._rounds = Rounds()
+        self._timer: asyncio.TimerHandle | None = None  # for the link that is due next
+        # What takes the place of a leader while fds are watched.
+        self._nobody: Any = object()
+        super().__init__(stream, loop)
+
+    def _running(self, op: Op[Any], *, ours: bool) -> _Running:
+        return _Running(op, self, ours=ours)
+
+    def _prepare(self, me: _Running) -> None:
+        if self.closed:
+            return
+        if self._polls:
+            self._leader = self._nobody
+            self._settle()
+        else:
+            self._begin()
+        if not me.woken:
+            me.future = self._native.create_future()
+
+    async def _wait(self, me: _Running, deadline: float | None) -> bool:
+        suspended = False
+        timer = None
+        try:
+            while not (me.woken or me.moved):
+                if deadline is not None and monotonic() >= deadline:
+                    raise DeadlineExceeded
+                if me.future is None:
+                    try:
+                        self._enter()
+                        self._prepare(me)
+                    finally:
+                        self._leave()
+                    if me.future is None:  # woken, or closed
+                        return suspended
+                suspended = True
+                if deadline is not None:
+                    left = max(0.0, deadline - monotonic())
+                    timer = self._native.call_later(left, me.resolve)
+                await me.future
+                me.future = None
+                if timer is not None:
+                    timer.cancel()
+            return suspended
+        finally:
+            me.future = None
+            if timer is not None:
+                timer.cancel()
+
+    # -- in the leader's place (in a step)
+
+    def _begin(self) -> None:
+        """Start to watch, with everything taken in and sent that can be."""
+        flags = self.root.pump(BUDGET)
+        self._leader = self._nobody
+        self._polls = 1
+        if flags & EVENTS:
+            self._dispatch()
+        self._watch(flags)
+
+    def _turn(self) -> None:
+        """An fd is ready, or somebody wants somebody to look; called by the loop."""
+        try:
+            self._enter()
+            again, self._again = self._again, None
+            if again is not None:
+                again.cancel()
+            if not self._polls:
+                return
+            if self.closed:
+                self._unwatch()
+                self._release()  # left to us by end()
+                return
+            if self._side:
+                self._stream.read_side()
+            flags = EVENTS if self.backlog else self.root.pump(BUDGET)
+            if flags & EVENTS:
+                flags = self._serve()
+            if not self._waiters and self.root.dead:
+                self._unwatch()  # its fd stays ready for ever
+                return
+            self._watch(flags)
+        except BaseException:
+            self.turning = False  # maybe it had not come to that
+            self._again = None
+            self._wake_all()
+            raise
+        finally:
+            self._leave()
+
+    def _serve(self) -> int:
+        """Hand out the events, and step what may be stepped here; the bits of a pump.
+
+        What takes too long goes on in the loop's next turn.
+        """
+        backlog = self.backlog
+        self.turning = True
+        try:
+            self._dispatch()
+            end = monotonic() + TURN if backlog else 0.0
+            while backlog:
+                self._advance(backlog.popleft())
+                if monotonic() >= end:
+                    break
+            flags = self._settle()
+        finally:
+            self.turning = False
+        return flags | MORE if backlog else flags
+
+    def _advance(self, me: _Running) -> None:
+        """Step an operation; whatever is raised meanwhile, its task gets."""
+        if me.future is None or me.future.done():
+            return  # its task goes on with it
+        assert me.context is not None  # noqa: S101  (it is ours)
+        try:
+            me.woken = False
+            try:
+                me.context.run(me.step)
+                need = me.need
+                if isinstance(need, Progress):
+                    if need.of.token != me.token:
+                        self._forget_waiter(me)
+                        self._add_waiter(me, need.of.token)
+                    return
+            except BaseException as error:
+                me.failure = error
+            me.moved = True
+            me.resolve()
+        except BaseException as interrupt:  # of a signal handler, between any two
+            me.failure = interrupt
+            me.moved = True
+            me.resolve()
+
+    def _watch(self, flags: int) -> None:
+        """Let the loop call us for what a pump has left to wait for."""
+        if self._simple and not flags & (MORE | WANT_WRITE | FULL):
+            return  # it is watched for input, and that is all
+        if flags & MORE and self._again is None:
+            self._again = self._native.call_soon(self._turn)
+        events = 0 if flags & FULL else select.POLLIN
+        events |= select.POLLOUT if flags & WANT_WRITE else 0
+        side = self._stream.side_fds()
+        if events == self._polled_events and side == self._side:
+            return
+        self._polled_events, self._side = events, side
+        read_fd, write_fd = self._stream.fds()
+        several = bool(side) or read_fd != write_fd
+        self._simple = events == select.POLLIN and not several
+        if several:
+            if self._several is None:
+                self._several = Several()
+            self._register(self._several.fd_for(events, read_fd, write_fd, side), -1)
+        else:
+            self._register(
+                read_fd if events & select.POLLIN else -1,
+                write_fd if events & select.POLLOUT else -1,
+            )
+
+    def _register(self, reading: int, writing: int) -> None:
+        before_reading, before_writing = self._watched
+        self._watched = reading, writing
+        if before_reading != reading:
+            if before_reading >= 0:
+                self._native.remove_reader(before_reading)
+            if reading >= 0:
+                self._native.add_reader(reading, self._turn)
+        if before_writing != writing:
+            if before_writing >= 0:
+                self._native.remove_writer(before_writing)
+            if writing >= 0:
+                self._native.add_writer(writing, self._turn)
+
+    def _unwatch(self) -> None:
+        self._leader = None
+        self._polls = self._polled_events = 0
+        self._side = ()
+        self._simple = False
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if not self._native.is_closed():
+            self._register(-1, -1)
+            while self.backlog:  # there will be no turn
+                self.backlog.popleft().resolve()
+
+    def _rest(self) -> None:
+        if not self._polls or self._waiters:
+            return
+        self._leader = None
+        if self.closed or self.root.dead:
+            self._unwatch()
+            if self.closed:
+                self._release()
+
+    def end(self, link: Link) -> None:
+        idle = self._polls and not self._waiters and not self._lock.owned()
+        if idle and link is self.root and self._loop.runs_here:
+            self._unwatch()  # so that the fd is closed now, and not in the loop's next turn
+        super().end(link)
+
+    def _ring(self) -> None:
+        if self._stepping and self._loop.is_here:
+            if self._again is None:
+                self._again = self._native.call_soon(self._turn)
+        elif self._loop.rests_here or not self._loop.soon(self._turn):
+            # It has ended, or rests and may never run again: nobody polls.
+            self._unwatch()
+            if self.closed:
+                self._release()
+
+    # -- keepalives
+
+    def tend(self, session: Tended, interval: float) -> None:
+        self._rounds.add(session, interval)
+        self._set_timer(self._rounds.due())
+
+    def ended(self) -> None:
+        self.in_loop(self._stop_timer)
+
+    def _stop_timer(self) -> None:
+        if not self._rounds.live():
+            self._set_timer(None)
+
+    def _beat(self) -> None:
+        """Probe what is due; never raises, since the loop itself makes this call."""
+        self._rounds.beat()
+        self._set_timer(self._rounds.due() if self._rounds.live() else None)
+
+    def _set_timer(self, when: float | None) -> None:
+        """Call `_beat` at this time of `time.monotonic()`, and at no other time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if when is not None:
+            self._timer = self._native.call_later(max(0.0, when - monotonic()), self._beat)

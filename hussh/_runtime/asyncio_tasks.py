@@ -1,0 +1,74 @@
+"""A group of asyncio's own tasks, for loops that are asyncio's for certain.
+
+`background_loops` imports it.
+A task of anyio's costs three times as much to start and end, which counts where
+every host gets one for each thing that is done to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any
+
+import anyio
+
+__all__ = ["AsyncioTasks"]
+
+
+class AsyncioTasks:
+    """Tasks that have ended when the block has whose context manager this is.
+
+    A block that raises cancels them first.  What they raise is theirs: a main must
+    return, or end as a cancelled one.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._cancelled: set[asyncio.Task[object]] = set()
+        self._none_left: asyncio.Event | None = None  # exists while somebody waits for that
+
+    async def __aenter__(self) -> AsyncioTasks:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.cancel()
+        try:
+            await self._all_ended()
+        except BaseException:
+            self.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._all_ended()
+            raise
+
+    async def _all_ended(self) -> None:
+        # asyncio.wait() would cost a callback of its own for each task.
+        while self._tasks:
+            self._none_left = asyncio.Event()
+            await self._none_left.wait()
+
+    def start_soon(self, main: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        task = self._loop.create_task(main())
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def cancel(self) -> None:
+        # Once each: a second time would hit the clean-up, also where anyio shields it.
+        fresh = self._tasks - self._cancelled
+        self._cancelled |= fresh
+        for task in fresh:
+            task.cancel()
+
+    def _forget(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        self._cancelled.discard(task)
+        if not self._tasks and self._none_left is not None:
+            self._none_left.set()

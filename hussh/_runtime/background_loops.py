@@ -1,0 +1,321 @@
+"""Event loops in background threads, for work on many hosts.
+
+Owns the threads.  `loop_placement` starts them, `batch` and `shared_session` ask about them.
+It never knows what runs in a loop.
+
+Each loop is asyncio's, in a daemon thread, as are the threads that make its calls
+that block (`workers`); so the interpreter's exit waits for none of them, and
+`atexit` ends them.  After `fork` the child has none of these threads: `Loops` says so, and
+closes the child's copies of the selectors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import selectors
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from time import monotonic
+from typing import Any, Protocol
+
+import anyio
+
+from ..errors import ConnectError, ForkedConnectionError
+from . import asyncio_driver  # noqa: F401  (when first needed, descriptors may be gone)
+from .async_workers import to_the_end
+from .asyncio_tasks import AsyncioTasks
+from .loop_tools import this_loop
+from .poll_timeout import patience
+
+__all__ = ["Crowd", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
+
+#: Hosts for which a loop more pays.  200 on two cores took 2.1 s and 0.27 s of CPU in one loop,
+#: 2.4 s and 0.34 s in two: Python's share of a host's work is the larger one.
+HOSTS_PER_LOOP = 256
+#: Python's own work for a host is under the GIL: more loops than this only get in each other's way.
+MOST_LOOPS = 8
+#: Seconds that the interpreter's exit waits for the loops to end.
+EXIT_PATIENCE = 2.0
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def how_many(hosts: int, trees: int) -> int:
+    """How many loops suit so many hosts in so many trees on this machine; at least 1."""
+    return max(1, min(cores(), MOST_LOOPS, trees, hosts // HOSTS_PER_LOOP))
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop whose copy in a forked child neither closes nor complains."""
+
+    abandoned = False
+    owner: LoopThread | None = None
+
+    def __del__(self) -> None:
+        if not self.abandoned:
+            super().__del__()
+
+
+class _Thread(threading.Thread):
+    """To be told from other threads."""
+
+
+def is_loop_thread() -> bool:
+    """Whether this is one of our loops' threads, which must not wait: a finalizer may be here."""
+    return isinstance(threading.current_thread(), _Thread)
+
+
+class LoopThread:
+    """One event loop in a thread of its own, running until it is stopped.
+
+    The thread itself makes the loop, because a signal handler that raises can lose
+    what the main thread is about to make.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._lock = threading.RLock()  # a finalizer may come while this thread has it
+        self._stopping = False
+        self._given: deque[Callable[[], Coroutine[Any, Any, object]]] = deque()
+        self._news = asyncio.Event()
+        self._selector: selectors.BaseSelector | None = None
+        self._loop: _Loop | None = None
+        self._launched = threading.Event()
+        self._error: OSError | None = None
+        self._thread = _Thread(target=self._run, name=name, daemon=True)
+        self._holders: set[object] = set()
+
+    @staticmethod
+    def of(native: object) -> LoopThread | None:
+        """The thread of an asyncio loop, if it is one of these."""
+        return native.owner if isinstance(native, _Loop) else None
+
+    def hold(self, holder: object) -> bool:
+        """One user more, such as a second batch on a bastion that is open here; False: too late."""
+        with self._lock:
+            if self._stopping:
+                return False
+            self._holders.add(holder)
+            return True
+
+    def leave(self, holder: object) -> bool:
+        """One user less; returns whether there is none, so that this stops. May be repeated."""
+        with self._lock:
+            self._holders.discard(holder)
+            if self._holders:
+                return False
+        self.stop()
+        return True
+
+    @property
+    def is_shared(self) -> bool:
+        return len(self._holders) > 1
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    def launch(self) -> None:
+        """Raises ConnectError where there are no descriptors for a loop."""
+        try:
+            self._thread.start()
+        except KeyError as error:
+            # CPython up to 3.12: a signal handler raised when the thread had begun already.
+            raise error.__context__ or error from None
+        while not self._launched.wait(patience(None)):
+            pass
+        if self._error is not None:
+            why = f"cannot start an event loop: {self._error.strerror}"
+            raise ConnectError(why) from self._error
+
+    def start(self, main: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """Run a coroutine function in a task of this loop, soon; False: it is stopped."""
+        with self._lock:
+            if self._stopping:
+                return False
+            self._given.append(main)
+            self.soon(self._news.set)
+            return True
+
+    def soon(self, call: Callable[[], object]) -> None:
+        """Make a call in the loop, from any thread; never, if the loop does not run."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(call)
+
+    def later(self, call: Callable[[], object]) -> None:
+        """From a task of the loop: make a call after what is due in this turn."""
+        if self._loop is not None:
+            self._loop.call_soon(call)
+
+    @staticmethod
+    def tasks() -> AsyncioTasks:
+        """From a task of the loop: a new group of tasks."""
+        return AsyncioTasks()
+
+    def stop(self) -> None:
+        """Cancel every task and end; waits for nothing."""
+        with self._lock:
+            self._stopping = True
+            self.soon(self._news.set)
+
+    def join(self, seconds: float | None = None) -> None:
+        if self._thread.ident is not None:  # else it never ran, or is about to and ends at once
+            self._thread.join(seconds)
+
+    def abandon(self) -> None:
+        """In a forked child: the thread is not here."""
+        if self._loop is not None and self._selector is not None:
+            self._loop.abandoned = True
+            self._selector.close()
+
+    def _run(self) -> None:
+        try:
+            selector = selectors.DefaultSelector()
+            try:
+                loop = _Loop(selector)
+            except BaseException:
+                selector.close()
+                raise
+            self._selector, self._loop = selector, loop
+            loop.owner = self
+        except OSError as error:
+            self._error = error
+            return
+        finally:
+            self._launched.set()
+        loop.set_debug(False)  # its slow steps are ours, and no news to the user
+        try:
+            loop.run_until_complete(self._serve())
+        finally:
+            with self._lock:
+                self._stopping = True
+            loop.close()
+
+    async def _serve(self) -> None:
+        async with anyio.create_task_group() as group:
+            while not self._stopping:
+                while self._given:  # by this task, because only a task can start others
+                    group.start_soon(self._given.popleft())
+                await self._news.wait()
+                self._news.clear()
+            while self._given:  # it was accepted, and somebody waits for its end
+                group.start_soon(self._given.popleft())
+            group.cancel_scope.cancel()
+
+
+class Loops:
+    """Several of them, started together; `guests`: some of others, used as well.
+
+    Attributes:
+        complete: whether all guests could still be had.
+    """
+
+    def __init__(self, count: int, guests: Sequence[LoopThread] = ()) -> None:
+        self._process = os.getpid()
+        self._token = object()
+        self._held = list(guests)  # before they are: to leave one that is not is no harm
+        self.threads: list[LoopThread] = []
+        _open.add(self)
+        try:
+            self.complete = all(guest.hold(self._token) for guest in guests)
+            for number in range(1, count + 1):
+                thread = LoopThread(f"hussh-loop-{number}")
+                self.threads.append(thread)
+                self._held.append(thread)
+                thread.hold(self._token)
+                thread.launch()
+        except BaseException:  # no more threads
+            self.close()
+            raise
+
+    def check_process(self) -> None:
+        """Raises ForkedConnectionError in a child of the process that started them."""
+        if self.forked:
+            raise ForkedConnectionError(
+                "this MultiConnection belongs to the parent process; make a new one after fork"
+            )
+
+    @property
+    def forked(self) -> bool:
+        return self._process != os.getpid()
+
+    def stop(self) -> None:
+        """Let those end that nobody else uses; waits for nothing."""
+        if not self.forked:
+            for thread in self._held:
+                thread.leave(self._token)
+
+    def close(self, seconds: float | None = None) -> None:
+        """The same, and wait until they have; `seconds` at most, together."""
+        if self.forked:
+            return
+        deadline = None if seconds is None else monotonic() + seconds
+        ending = [thread for thread in self._held if thread.leave(self._token)]
+        for thread in ending:
+            thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+
+    async def closed(self) -> None:
+        """`close` for a task, also when it is cancelled."""
+        await to_the_end(this_loop(), self.close)
+
+    def abandon(self) -> None:
+        for thread in self.threads:
+            thread.abandon()
+
+    def __del__(self) -> None:
+        self.stop()
+
+
+class Crowd(Protocol):
+    """What uses loops: it must end before the interpreter does, and is told of a fork."""
+
+    def collect(self) -> Loops | None:
+        """Let everything go without waiting; what to wait for, if anything."""
+
+    def abandon(self) -> None:
+        """In a forked child: no other thread of the parent is here."""
+
+
+_open: weakref.WeakSet[Loops] = weakref.WeakSet()
+_crowds: weakref.WeakSet[Crowd] = weakref.WeakSet()
+
+
+def watch(crowd: Crowd) -> None:
+    """Tell it of the interpreter's exit and of forks, as long as it exists."""
+    _crowds.add(crowd)
+
+
+def _listed(things: weakref.WeakSet[Any]) -> list[Any]:
+    while True:
+        try:
+            return list(things)
+        except RuntimeError:  # another thread adds one
+            continue
+
+
+def _at_exit() -> None:
+    ending = [crowd.collect() for crowd in _listed(_crowds)]
+    deadline = monotonic() + EXIT_PATIENCE
+    for loops in ending:
+        if loops is not None:
+            loops.close(max(0.0, deadline - monotonic()))
+
+
+def _after_fork() -> None:
+    for left in (*_listed(_open), *_listed(_crowds)):
+        left.abandon()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,24 @@
+"""Which tree goes with the loop that runs: asyncio's or trio's; `async_connect` asks.
+
+Each is imported by those who have such a loop only.
+"""
+
+from __future__ import annotations
+
+from .async_driver import Tree
+from .driver import Stream
+from .loop_tools import this_loop
+
+__all__ = ["grow"]
+
+
+def grow(stream: Stream) -> Tree:
+    """A tree for the loop that runs."""
+    loop = this_loop()
+    if loop.is_trio:
+        from .trio_driver import TrioTree
+
+        return TrioTree(stream, loop)
+    from .asyncio_driver import AsyncioTree
+
+    return AsyncioTree(stream, loop)

@@ -1,0 +1,478 @@
+"""A tree of links that share a root, and who waits for what: all but the waiting itself.
+
+The drivers (`thread_driver` for threads, `async_driver` for tasks) import it and add how one
+waits.  The theory of operation is the same for both:
+
+All sessions that share a root (a socket to the first hop) form a tree with one
+lock.  Whoever runs an operation holds the lock while the operation steps.  When
+the operation waits, a `Waiter` is registered under the token of what it waits
+for, and then its owner
+
+* leads, if nobody does: it pumps, hands every event to the waiters registered
+  for it, and waits for the root's fds with the lock let go;
+* or sleeps until somebody wakes it.
+
+A wake-up is never missed: events are handed out and waiters registered under
+the lock, with no gap between an operation's look and its registration.  Others
+than the leader may pump, too; what they find for the leader, or leave it to do
+(output that is stuck), they tell it through `_ring`.  A leader whose own wait
+ends wakes one other waiter to lead in its place, so leadership never lapses
+while somebody waits.  Only waiters whose link or channel progressed are woken,
+whatever the number of links in the tree.
+
+Whatever comes while nobody waits, the idle thread takes in and answers (`idle_thread`), but for
+asyncio, whose loop does it.
+
+Finalizers may run anywhere.  What they close is closed at once if the lock is
+free, and else when its holder lets go.  Nothing here waits, except for the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE, Death, Phase
+from .._native.link import Link
+from ..errors import ForkedConnectionError, HusshError
+from .idle_thread import IdleWatch
+from .lock import TreeLock
+
+__all__ = ["BUDGET", "BaseTree", "Stream", "Waiter"]
+
+#: Bytes of the root that one pump may read before others get the lock.
+BUDGET = 1 << 20
+
+
+class Stream(Protocol):
+    """What carries a root link: a socket, or the pipes of a child process."""
+
+    #: Whether `explain` and `close` may take a second, as those of a child process do.
+    slow: bool
+
+    def adopt(self) -> None:
+        """A tree closes it from now on; until then it closes itself when it is collected."""
+
+    def fds(self) -> tuple[int, int]:
+        """The fd to read from and the one to write to, both non-blocking."""
+
+    def side_fds(self) -> tuple[int, ...]:
+        """More fds to poll for input while waiting; `read_side` deals with them."""
+
+    def read_side(self) -> None:
+        """Take what the side fds have, without waiting."""
+
+    def said(self) -> str:
+        """What the peer's program said besides the stream; maybe empty."""
+
+    def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
+        """What the stream knows of why it ended and its link died with this error.
+
+        `heard`: some bytes had come.
+        """
+
+    def abandon(self) -> None:
+        """`close` in a forked child: nothing may reach the parent's peer."""
+
+    def shutdown(self) -> None:
+        """End both directions, so that whoever polls wakes up."""
+
+    def close(self) -> None:
+        """Let go of the fds, without waiting for the peer; a child gets a second to end."""
+
+
+class Waiter(Protocol):
+    """One waiting operation.
+
+    Attributes:
+        token: of what it waits for; 0: it does not wait.
+        woken: what it waits for progressed.
+    """
+
+    token: int
+    woken: bool
+
+    def wake(self) -> None:
+        """Let its owner go on, to look or to lead; may come more than once."""
+
+
+W = TypeVar("W", bound=Waiter)
+
+
+class BaseTree(Generic[W]):
+    """A root link, the links over it, and those who wait for them."""
+
+    #: Whether the idle thread reads while nobody waits.
+    needs_idle_thread: ClassVar[bool] = True
+
+    def __init__(self, stream: Stream) -> None:
+        self._lock = TreeLock()
+        self._idle: IdleWatch | None = None  # from the end of this method to that of the root
+        self._stream = stream
+        self._waiters: dict[int, list[W]] = {}
+        self._leader: W | None = None
+        self._polls = 0  # who waits for the fds: the leader, and for threads those on top of it
+        self._polled_events = 0
+        self.forked = False
+        self.closed = False
+        self.root = Link.over_fds(*stream.fds())
+        self.root.trash.lock = self._lock
+        stream.adopt()
+        if self.needs_idle_thread:
+            self._idle = IdleWatch(self)
+        _trees.add(self)
+
+    # -- what a driver adds
+
+    def _ring(self) -> None:
+        """Let whoever waits for the fds look again; from any thread."""
+        raise NotImplementedError
+
+    def _release(self) -> None:
+        """Close the stream's fds, and what the driver has besides; nobody waits for them."""
+        raise NotImplementedError
+
+    def _forget(self) -> None:
+        """In a forked child: close what the driver has besides the stream."""
+
+    # -- the lock
+
+    @contextmanager
+    def locked(self) -> Iterator[Link]:
+        """Hold the tree's lock; for short, non-blocking calls; may be nested (finalizers)."""
+        nested = self._lock.owned()
+        try:
+            self._lock.acquire()
+            yield self.root
+        finally:
+            if not nested:
+                try:
+                    self._let_go()
+                except BaseException:  # interrupted, maybe before it began
+                    self._let_go()
+                    raise
+
+    @contextmanager
+    def fresh(self) -> Iterator[Link]:
+        """`locked`, with everything taken in before and everything sent after."""
+        with self.locked() as root:
+            self._look()
+            yield root
+            if not root.freed:
+                self.root.pump(0)
+                self._settle()
+                self._dispatch()
+                if root.dead:
+                    self._leave_idle_thread()
+
+    def mine(self) -> AbstractContextManager[Link]:
+        """`locked`, for calls of the user's that do not wait; an event loop refuses strangers."""
+        return self.locked()
+
+    def my_fresh(self) -> AbstractContextManager[Link]:
+        """`fresh`, for the same."""
+        return self.fresh()
+
+    def _let_go(self) -> None:
+        try:
+            idle = self._idle
+            if idle is not None and idle.armed is bool(self._polls or self._waiters):
+                self._hand_over(idle)
+        finally:
+            self._lock.release()
+        if self.root.trash.items:  # what finalizers could not free while we had the lock
+            self.root.trash.empty()
+
+    def check_process(self) -> None:
+        """Raises ForkedConnectionError in a child of the process that opened it."""
+        if self.forked:
+            raise ForkedConnectionError(
+                "this connection belongs to the parent process; open a new one after fork"
+            )
+
+    # -- what the stream knows
+
+    @property
+    def slow(self) -> bool:
+        """Whether `explain` may take half a second."""
+        return self._stream.slow and not self.closed
+
+    def said(self) -> str:
+        """What the stream's program said besides; maybe empty."""
+        return "" if self.closed or self.forked else self._stream.said()
+
+    def explain(self, error: HusshError) -> HusshError:
+        """The same error, or what the stream knows better of why the root died."""
+        if self.closed or self.forked or self._lock.owned():
+            return error
+        with self.locked() as root:
+            if root.freed:
+                return error
+            state = root.look()
+        if state.death not in (Death.EOF, Death.OS):
+            return error  # the server told why
+        return self._stream.explain(
+            error, before_banner=state.phase == Phase.BANNER, heard=state.received > 0
+        )
+
+    # -- while nobody waits
+
+    def _hand_over(self, idle: IdleWatch) -> None:
+        """Let the idle thread read from now on, or let it alone."""
+        if not self._lock.owned():
+            return  # an interrupt came after the lock was let go
+        if self._polls or self._waiters:
+            idle.disarm()
+            return
+        if self.root.freed or self.root.dead:
+            self._leave_idle_thread()
+            return
+        flags = self.root.flush()
+        # What the pump has left to do is not told by an fd for input, but one can always write.
+        events = 0 if flags & FULL else select.POLLIN
+        events |= select.POLLOUT if flags & (WANT_WRITE | MORE) else 0
+        idle.arm(self._wanted(events))
+
+    def _wanted(self, events: int) -> dict[int, int]:
+        """The stream's fds, each with what it is to be polled for."""
+        read_fd, write_fd = self._stream.fds()
+        wanted = dict.fromkeys(self._stream.side_fds(), int(select.POLLIN))
+        if read_fd == write_fd:
+            wanted[read_fd] = events
+        else:
+            wanted[read_fd] = events & select.POLLIN
+            wanted[write_fd] = events & select.POLLOUT
+        return wanted
+
+    def answer(self) -> None:
+        """Take in what has come while nobody waited, and answer it; for the idle thread."""
+        if self._stream.side_fds():
+            self._stream.read_side()  # it logs, and so must not hold the lock
+        with self.locked() as root:
+            idle = self._idle
+            if idle is None:
+                return
+            idle.armed = False  # for one event only
+            if self._polls or self._waiters:
+                idle.disarm()
+                return
+            if root.pump(BUDGET) & EVENTS:
+                self._dispatch()
+
+    def _leave_idle_thread(self) -> None:
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.end()
+
+    # -- handing out events (with the lock held)
+
+    def _dispatch(self) -> None:
+        for token in self.root.events():
+            self.wake(token)
+
+    def wake(self, token: int) -> None:
+        """Let those look again who wait for a link or channel (with the lock held)."""
+        for waiter in self._waiters.get(token, ()):
+            waiter.woken = True
+            waiter.wake()
+            if waiter is self._leader and self._polls:
+                self._ring()
+
+    def _add_waiter(self, me: W, token: int) -> None:
+        """From now on it waits for a link or channel."""
+        me.token = token
+        me.woken = False
+        waiting = self._waiters.get(token)
+        if waiting is None:
+            self._waiters[token] = [me]
+        else:
+            waiting.append(me)
+
+    def _forget_waiter(self, me: W) -> None:
+        """It does not wait any more; if it led, somebody else shall."""
+        token = me.token
+        if not token:
+            return
+        waiting = self._waiters.get(token, [])
+        if me in waiting:
+            waiting.remove(me)
+        if not waiting:
+            self._waiters.pop(token, None)
+        me.token = 0  # last: an interrupt may come before, and this is repeated then
+        if self._leader is None:
+            self._promote()
+
+    def _promote(self) -> None:
+        """Wake somebody who still waits: that one will lead."""
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if not waiter.woken:
+                    waiter.wake()
+                    return
+
+    def _look(self) -> None:
+        """Take in what has arrived while nobody waited, so that no operation starts out blind."""
+        if self._leader is None and not self.root.freed and self.root.pump(0) & EVENTS:
+            self._dispatch()
+
+    def _wake_all(self) -> None:
+        """Let every waiter look for itself.
+
+        An interrupt can hit where events are taken out and not handed on yet, or
+        where a waiter deregisters: whatever got lost there, nobody needs it then.
+        """
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.woken = True
+                waiter.wake()
+        self._waiters.clear()
+        if self._polls:
+            self._ring()
+
+    def _settle(self) -> int:
+        """Send what can be sent, and let waiters know what that brought; the bits of a pump."""
+        flags = self.root.flush()
+        if flags & MORE:
+            flags = self.root.pump(0)
+        if flags & EVENTS:
+            self._dispatch()
+        stuck = flags & WANT_WRITE and not self._polled_events & select.POLLOUT
+        if self._polls and (stuck or flags & MORE):
+            self._ring()
+        return flags
+
+    # -- ending
+
+    def end(self, link: Link) -> None:
+        """Disconnect a link and fail everything over it, without waiting.
+
+        The stream goes with the root.  A second call does nothing.
+        """
+        if self._lock.owned():
+            self.collect(link)  # a finalizer or signal handler, in the middle of something
+        elif not self.forked:
+            with self.locked():
+                self._end(link)
+
+    def collect(self, link: Link) -> None:
+        """`end` for finalizers: where the lock is taken, its holder does it."""
+        if not self.forked:
+            self.root.trash.add(self._end, link)
+
+    def __del__(self) -> None:
+        if not getattr(self, "closed", True):  # nobody has ended it
+            with contextlib.suppress(Exception):  # a finalizer has nobody to tell
+                self.collect(self.root)
+
+    def _end(self, link: Link) -> None:
+        if self.closed:
+            return
+        if not link.freed and not self.root.freed:
+            link.disconnect()
+            self.root.flush()
+            link.kill()
+            if link.outer is not None:
+                link.outer.free()
+            self.root.pump(0)
+            self._dispatch()
+        if link is self.root:
+            self.closed = True
+            self._leave_idle_thread()
+            self._stream.shutdown()
+            if self._polls:  # they close the fds, whose numbers could be reused under a poll
+                self._ring()
+            else:
+                self._release()
+
+    def abandon(self) -> None:
+        """In a forked child: nothing of this tree is ours but our copies of the fds.
+
+        Another thread of the parent may have been within C code, so C is not
+        touched any more, not even to free.
+        """
+        self.forked = True
+        self._idle = None  # its fds are the parent's
+        self.root.trash.lock = _NobodysLock()
+        self.closed = True
+        self._stream.abandon()
+        self._forget()
+
+
+class _NobodysLock:
+    """Never free: what falls into the trash stays there."""
+
+    def try_acquire(self) -> bool:
+        return False
+
+    def release(self) -> None:
+        return
+
+
+_trees: weakref.WeakSet[BaseTree[Any]] = weakref.WeakSet()
+
+
+class _Forks(threading.local):
+    """Of a thread: what it has to let go after a fork, the last one's last."""
+
+    def __init__(self) -> None:
+        self.held: list[contextlib.ExitStack] = []
+
+
+_forks = _Forks()
+_forking = TreeLock()
+
+
+def _before_fork() -> None:
+    """Let no other thread be within C code while this one forks.
+
+    The child gets a copy of every lock as it is, also of those in OpenSSL: one
+    that another thread holds (the random generator's, for each packet) would
+    stay locked there for ever, and the first connection of the child would hang.
+    """
+    held = contextlib.ExitStack()
+    _forks.held.append(held)
+    held.callback(_forking.release)
+    # One thread after the other: of two that take all trees each may have what the other lacks.
+    # For the same reason one that forks in the middle of a step waits for nobody.
+    take: Callable[[TreeLock], object]
+    if any(tree._lock.owned() for tree in _all_trees()):
+        take = TreeLock.try_acquire
+    else:
+        _forking.acquire()
+        take = TreeLock.acquire
+    for tree in _all_trees():
+        if not tree._lock.owned():
+            held.callback(tree._let_go)
+            take(tree._lock)
+
+
+def _after_fork_in_parent() -> None:
+    _forks.held.pop().close()
+
+
+def _after_fork_in_child() -> None:
+    global _forks, _forking
+    _forks, _forking = _Forks(), TreeLock()
+    for tree in _all_trees():
+        tree.abandon()
+
+
+def _all_trees() -> list[BaseTree[Any]]:
+    while True:
+        try:
+            return list(_trees)
+        except RuntimeError:  # another thread adds one
+            continue
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

@@ -1,0 +1,335 @@
+"""The idle thread: takes in and answers what servers send to connections that nobody uses just now.
+
+A server may ask whether its client lives (ClientAliveInterval of sshd), or begin a key
+exchange after some time, and hangs up where nobody answers.  While an operation waits, its
+driver reads.  asyncio's loop also reads between operations.  For the trees of threads and of
+trio this thread does it, and it sends the keepalives of these connections.  `driver` uses it.
+
+Theory of operation.  Whoever lets go of the lock of such a tree arms its fds here unless
+somebody waits for the tree, and disarms them as soon as somebody does (`BaseTree._let_go`).
+The fds are armed for one event: after that the thread takes the tree's lock, pumps, and
+lets go of the lock, which arms them again.  With epoll both are one system call each and
+wake no thread.  So the thread sleeps while nothing comes, whatever the number of connections.
+
+There is one thread for the process, from the first idle tree on.  It is a daemon, holds its
+trees weakly, and ends after the last of them was closed or collected.  Its fds are closed with
+the last reference to it, because another thread may be about to use them.
+
+This module never waits for the lock of a tree while it holds its own, and calls nothing
+foreign meanwhile.  Nothing here raises for a lack of fds, memory or threads: the tree
+then stays unanswered, as if this module did not exist, and tries again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import select
+import threading
+import weakref
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, Protocol
+
+from .keepalive import Rounds, Tended
+from .polling import new_poll
+from .wakeup_fd import Bell
+
+__all__ = ["LAST_MOMENT", "Answering", "IdleWatch", "ended", "is_ending", "join", "tend"]
+
+#: Seconds that is waited for the thread's end at most.
+LAST_MOMENT = 0.5
+
+
+class Answering(Protocol):
+    """A tree, as far as the thread is concerned."""
+
+    def answer(self) -> None:
+        """Take in what has come, and arm the fds again."""
+
+
+class _Epoll:
+    """Fds that are reported once, and then have to be set again; from any thread."""
+
+    def __init__(self, bell: Bell) -> None:
+        self._epoll = select.epoll()
+        self._epoll.register(bell.fd, select.EPOLLIN)
+        self._fds: set[int] = set()
+
+    def set(self, fd: int, events: int) -> None:
+        """Report the fd once for these events of `select.poll`, which for epoll are the same.
+
+        Without events it is reported at most for its end.
+        """
+        mask = events | select.EPOLLONESHOT
+        if fd in self._fds:
+            with contextlib.suppress(FileNotFoundError):  # another file has this number now
+                self._epoll.modify(fd, mask)
+                return
+        try:
+            self._epoll.register(fd, mask)
+        except FileExistsError:  # an interrupt came before it was noted
+            self._epoll.modify(fd, mask)
+        self._fds.add(fd)
+
+    def remove(self, fd: int) -> None:
+        """Forget the fd, which is still open."""
+        self._fds.discard(fd)
+        with contextlib.suppress(OSError):
+            self._epoll.unregister(fd)
+
+    def wait(self, seconds: float | None) -> list[int]:
+        """The fds that are ready, after so many seconds at most."""
+        return [fd for fd, _ in self._epoll.poll(seconds)]
+
+    def close(self) -> None:
+        self._epoll.close()
+
+
+class _Poll:
+    """The same where there is no epoll; each change wakes the thread, and nothing is forgotten."""
+
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self._wanted: dict[int, int] = {}
+
+    def set(self, fd: int, events: int) -> None:
+        self._wanted[fd] = events
+        self._bell.ring()
+
+    def remove(self, fd: int) -> None:
+        self._wanted.pop(fd, None)
+        self._bell.ring()
+
+    def wait(self, seconds: float | None) -> list[int]:
+        poll = new_poll()
+        poll.register(self._bell.fd, select.POLLIN)
+        # eventlet, which has no poll, permits one green thread only to wait for an fd.
+        shared = hasattr(select, "poll")
+        for fd, events in list(self._wanted.items()):
+            if events and shared:
+                poll.register(fd, events)
+        return [fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)]
+
+    def close(self) -> None:
+        self._wanted.clear()
+
+
+class _IdleThread:
+    """The thread, and what it watches.
+
+    Attributes:
+        trees: those that it answers for, by each of their fds.
+        rounds: the keepalives that it sends; only with `_lock` held.
+        runner: the thread object; None: it has not been started, or ends.
+        wakeups: how often the thread went on after a wait.
+    """
+
+    def __init__(self) -> None:
+        self.bell = Bell()
+        self.poller = _Epoll(self.bell) if hasattr(select, "epoll") else _Poll(self.bell)
+        self.trees: dict[int, weakref.ref[Answering]] = {}
+        self.rounds = Rounds()
+        self.runner: threading.Thread | None = None
+        self.wakeups = 0
+
+    def start(self) -> None:
+        """Start the thread if it does not run; raises RuntimeError where there can be none."""
+        if self.runner is None or not self.runner.is_alive():
+            # One that an interrupt made us forget sees that it is not the runner, and ends.
+            runner = threading.Thread(target=self._run, name="hussh-idle", daemon=True)
+            self.runner = runner
+            try:
+                runner.start()
+            except RuntimeError:
+                self.runner = None
+                raise
+
+    def ring(self) -> None:
+        """Let the thread see whether it is still needed, and how long it may wait."""
+        global _current
+        self.bell.ring()
+        if self.runner is None and not self.trees and _current is self:
+            _current = None  # it could not be started
+
+    def _run(self) -> None:
+        global _current
+        while True:
+            with _lock:
+                if self.runner is not threading.current_thread():
+                    return
+                tends = self.rounds.live()
+                if _exiting or not (tends or self.trees):
+                    if _current is self:
+                        _current = None
+                    self.runner = None
+                    return
+                probe = self.rounds.take() if tends else None
+                due = self.rounds.due() if tends else None
+            if probe is None:
+                self._wait(None if due is None else max(0.0, due - monotonic()))
+            else:
+                probe()
+
+    def _wait(self, seconds: float | None) -> None:
+        ready = self.poller.wait(seconds)
+        self.wakeups += 1
+        for fd in ready:
+            if fd == self.bell.fd:
+                self.bell.silence()
+                continue
+            reference = self.trees.get(fd)
+            tree = None if reference is None else reference()
+            try:
+                if tree is not None:
+                    tree.answer()
+            except Exception:  # such as MemoryError; whoever uses the tree will hear of it
+                self.poller.set(fd, 0)
+            finally:
+                del tree  # nothing here keeps it alive during the next wait
+
+    def abandon(self) -> None:
+        """In a forked child: close its copies of the fds."""
+        self.poller.close()
+        self.bell.close()
+
+
+# Reentrant, because finalizers and signal handlers may come in the middle of what it guards.
+_lock = threading.RLock()
+_current: _IdleThread | None = None
+_exiting = False
+
+
+def _thread() -> _IdleThread:
+    """The thread's object, to be started after `_lock` was let go; with that held."""
+    global _current
+    if _exiting:
+        raise RuntimeError("the interpreter ends")
+    if _current is None:
+        _current = _IdleThread()
+    return _current
+
+
+class IdleWatch:
+    """One tree's part in the idle thread; its methods need the tree's lock.
+
+    Attributes:
+        armed: the thread will call the tree's `answer` when something comes.
+    """
+
+    def __init__(self, tree: Answering) -> None:
+        self._tree = weakref.ref(tree)
+        self._thread: _IdleThread | None = None
+        self._fds: tuple[int, ...] = ()
+        self.armed = False
+
+    def arm(self, wanted: Mapping[int, int]) -> None:
+        """Let the thread call `answer` once one of these fds is ready for its events."""
+        try:
+            thread = self._enter(tuple(wanted))
+            for fd, events in wanted.items():
+                thread.poller.set(fd, events)
+            thread.start()
+        except (OSError, RuntimeError, MemoryError, AttributeError):
+            self.end()  # no fds, threads or memory, or a `select` without both calls
+        else:
+            self.armed = True
+
+    def _enter(self, fds: tuple[int, ...]) -> _IdleThread:
+        thread = self._thread
+        if thread is not None and fds == self._fds:
+            return thread
+        for fd in set(self._fds) - set(fds):
+            self._leave(fd)
+        with _lock:
+            thread = self._thread = _thread()
+            for fd in fds:
+                thread.trees[fd] = self._tree
+        self._fds = fds
+        return thread
+
+    def _leave(self, fd: int) -> None:
+        thread = self._thread
+        # Of a file that was closed the number may be another tree's.
+        if thread is not None and thread.trees.get(fd) is self._tree:
+            thread.poller.remove(fd)
+            thread.trees.pop(fd, None)
+
+    def disarm(self) -> None:
+        """Let the thread alone: somebody else reads."""
+        self.armed = False
+        if self._thread is not None:
+            with contextlib.suppress(OSError):
+                for fd in self._fds:
+                    self._thread.poller.set(fd, 0)
+
+    def end(self) -> None:
+        """Forget the fds, which are still open; `arm` may follow."""
+        self.armed = False
+        for fd in self._fds:
+            self._leave(fd)
+        self._fds = ()
+        thread, self._thread = self._thread, None
+        if thread is not None and not thread.trees:
+            thread.ring()
+
+
+def tend(session: Tended, interval: float) -> None:
+    """Send keepalives for the session every `interval` seconds until it is closed."""
+    if _exiting:
+        return
+    with _lock:
+        thread = _thread()
+        thread.rounds.add(session, interval)
+    thread.start()
+    thread.ring()
+
+
+def ended() -> None:
+    """A session with keepalives was closed: let the thread see whether it is still needed."""
+    thread = _current
+    if thread is not None:
+        thread.ring()
+
+
+def is_ending() -> bool:
+    """Whether the thread is about to end, and to close its fds, because the last tree has gone."""
+    thread = _current
+    runner = None if thread is None else thread.runner
+    if thread is None or runner is None or thread.trees or runner is threading.current_thread():
+        return False
+    with _lock:
+        return not thread.rounds.live()
+
+
+def join() -> None:
+    """Wait for the thread if it is about to end; never long."""
+    thread = _current
+    runner = None if thread is None else thread.runner
+    if runner is not None and is_ending():
+        runner.join(LAST_MOMENT)
+
+
+def _after_fork() -> None:
+    """The parent's thread is not here, and its trees are not ours."""
+    global _lock, _current
+    _lock = threading.RLock()
+    thread, _current = _current, None
+    if thread is not None:
+        thread.abandon()
+
+
+def _at_exit() -> None:
+    """Let nobody be within C code while that is torn down."""
+    global _exiting
+    _exiting = True
+    thread: Any = _current
+    runner = None if thread is None else thread.runner
+    if runner is not None:
+        thread.ring()
+        runner.join(LAST_MOMENT)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

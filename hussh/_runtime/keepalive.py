@@ -1,0 +1,119 @@
+"""Keepalives: when they are due, what an answer is worth, and the sync driver's thread.
+
+A keepalive is a global request that every server must answer, if only with
+"failure" (RFC 4254 section 4).  Whatever arrives counts as life, so a busy
+link is never asked for nothing; an idle one is read here, since nobody else
+does.  Each hop is asked for itself: the error names the one that died.
+
+The connections of threads and of trio share one thread (`idle_thread`); asyncio's loop has
+a timer for each tree (`asyncio_driver`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import heapq
+import itertools
+import weakref
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol
+
+from .._native.link import Link
+from .._policy.wire import boolean, string
+
+__all__ = ["MISSES", "Keepalive", "Rounds", "Tended"]
+
+#: So many intervals without a sign of life end a connection.
+MISSES = 3
+REQUEST = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
+
+
+class Tended(Protocol):
+    """What is looked after: a session."""
+
+    closed: bool
+
+    def probe(self, keepalive: Keepalive) -> bool:
+        """Look for signs of life and ask for the next; False: there is nothing to tend."""
+
+
+class Keepalive:
+    """The state of one link: what has come, and what was missed."""
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        self._received = -1
+        self._missed = 0
+        self.over = False  # there is nothing to probe any more
+
+    def probe(self, link: Link) -> bool:
+        """One beat, after everything that has arrived was taken in; False: the link is dead."""
+        state = link.look()
+        if state.death:
+            return False
+        self._missed = 0 if state.received != self._received else self._missed + 1
+        self._received = state.received
+        if self._missed >= MISSES:
+            seconds = f"{self.interval * MISSES:g} s"
+            link.lose(errno.ETIMEDOUT, f"no answer to {MISSES} keepalives in {seconds}")
+            return False
+        link.send(REQUEST)
+        return True
+
+
+class Rounds:
+    """Which sessions are probed when; the caller waits, and holds no lock of a tree."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int, weakref.ref[Tended], Keepalive]] = []
+        self._count = itertools.count()  # so that the heap need not compare the rest
+
+    def add(self, session: Tended, interval: float) -> None:
+        self._push(weakref.ref(session), Keepalive(interval))
+
+    def _push(self, session: weakref.ref[Tended], keepalive: Keepalive) -> None:
+        entry = (monotonic() + keepalive.interval, next(self._count), session, keepalive)
+        heapq.heappush(self._due, entry)
+
+    def live(self) -> bool:
+        """Whether there is a session to tend."""
+        while self._due:
+            _, _, reference, keepalive = self._due[0]
+            session = reference()
+            if session is not None and not session.closed and not keepalive.over:
+                return True
+            heapq.heappop(self._due)
+        return False
+
+    def due(self) -> float | None:
+        """When the next probe is due, of `time.monotonic()`; None: there is none."""
+        return self._due[0][0] if self._due else None
+
+    def take(self) -> Callable[[], None] | None:
+        """The probe that is due, to be called without the caller's lock; None: not yet.
+
+        It raises nothing: who beats does so for other sessions, too.
+        """
+        if not self.live() or self._due[0][0] > monotonic():
+            return None
+        _, _, reference, keepalive = heapq.heappop(self._due)
+        self._push(reference, keepalive)
+
+        def probe() -> None:
+            alive = False  # also where it fails: who uses the session will hear why
+            with contextlib.suppress(Exception):
+                session = reference()
+                alive = session is not None and session.probe(keepalive)
+            keepalive.over = not alive
+
+        return probe
+
+    def beat(self) -> None:
+        """All probes that are due now."""
+        for _ in range(len(self._due)):
+            probe = self.take()
+            if probe is None:
+                return
+            probe()

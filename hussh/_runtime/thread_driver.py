@@ -1,0 +1,248 @@
+"""The driver for threads: runs operations, and waits for their links.
+
+Theory of operation.  `driver` says who waits for what, who leads and who is woken.
+Here a waiter is a thread: the leader polls the root's fds, the others sleep on
+a lock of their own each.  A leader in `poll` is reached by a bell that it polls,
+too.
+
+A signal handler may run between any two steps.  It may run an operation while
+its thread is in `poll` or asleep: then it leads itself, since the leader may be
+the very thread that it interrupted.
+"""
+
+from __future__ import annotations
+
+import inspect
+import select
+import threading
+from functools import partial
+from time import monotonic
+from typing import Any, TypeVar
+
+from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
+from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
+from ..errors import HusshError
+from .driver import BUDGET, BaseTree, Stream
+from .poll_timeout import patience
+from .polling import new_poll
+from .single_flight import one_at_a_time
+from .wakeup_fd import Bell
+from .workers import LAST_MOMENT, call_within
+
+__all__ = ["BUDGET", "Stream", "Tree"]
+
+T = TypeVar("T")
+
+
+class _Waiter:
+    """One waiting operation; `alarm` is a lock that is free once somebody woke it."""
+
+    __slots__ = ("token", "woken", "alarm", "thread")
+
+    def __init__(self) -> None:
+        self.token = 0
+        self.woken = False
+        self.thread = threading.get_ident()
+        self.alarm = threading.Lock()
+        self.alarm.acquire()
+
+    def wake(self) -> None:
+        if self.alarm.locked():
+            self.alarm.release()
+
+
+class Tree(BaseTree[_Waiter]):
+    """A root link, the links over it, and the threads that wait for them."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._bell = Bell()
+        super().__init__(stream)
+
+    def _ring(self) -> None:
+        self._bell.ring()
+
+    def _release(self) -> None:
+        try:
+            self._stream.close()
+        finally:
+            self._bell.close()
+
+    def _forget(self) -> None:
+        self._bell.close()
+
+    # -- running operations
+
+    def run(self, op: Op[T], deadline: float | None = None) -> T:
+        """Run an operation to its end.
+
+        `deadline` is a `time.monotonic()` value; when it passes, the operation
+        gets a DeadlineExceeded.  KeyboardInterrupt reaches it at its next wait.
+
+        Raises RuntimeError where a signal handler or finalizer calls it in the
+        middle of a step of this thread's own on the same tree.
+        """
+        self.check_process()
+        if self._lock.owned():
+            raise RuntimeError("this interrupted an operation that uses the same connection")
+        try:
+            self._lock.acquire()
+            self._look()
+            value = self._run(op, deadline)
+            self._finish(op)
+            return value
+        except BaseException as error:
+            calm = isinstance(error, HusshError | DeadlineExceeded)
+            interrupt: BaseException | None = None
+            for _ in (1, 2):  # an interrupt may hit this, too; all of it can be repeated
+                try:
+                    self._lock.acquire()
+                    if not calm:
+                        self._wake_all()
+                    self._finish(op)
+                    break
+                except BaseException as late:
+                    calm = False
+                    interrupt = None if isinstance(late, Exception) else late
+            try:
+                if interrupt is not None:
+                    raise interrupt from None  # it would get lost behind an error of the peer
+                raise
+            finally:
+                del interrupt  # whose traceback holds this frame
+
+    def _finish(self, op: Op[T]) -> None:
+        try:
+            # Also on the way out of an error: CLOSE messages and the like must leave.
+            op.close()
+            if not self.root.freed:
+                self._settle()
+        finally:
+            self._let_go()
+
+    def _run(self, op: Op[T], deadline: float | None) -> T:
+        answer: Any = None
+        error: BaseException | None = None
+        try:
+            while True:
+                self._lock.acquire()  # an interrupt may have come where it was let go
+                try:
+                    need = op.send(answer) if error is None else op.throw(error)
+                except StopIteration as done:
+                    return done.value  # type: ignore[no-any-return]
+                answer = error = None
+                try:
+                    if isinstance(need, Progress):
+                        self._wait(need.of.token, deadline)
+                    else:
+                        answer = self._block(need, deadline)
+                except BaseException as raised:
+                    error = raised
+        finally:
+            error = None  # its traceback holds this frame, and so the operation
+
+    def _block(self, need: Blocking, deadline: float | None) -> Any:
+        """Make a call that may block, with everything so far on its way and the lock free."""
+        self._settle()
+        self._let_go()
+        try:
+            left = None if deadline is None else deadline - monotonic()
+            if left is not None and left <= 0:
+                raise DeadlineExceeded
+            try:
+                make = partial(one_at_a_time, need.turn, partial(need.call, left), left)
+                if deadline is None or need.in_caller:
+                    answer = make()
+                    if inspect.iscoroutine(answer):
+                        answer.close()
+                        raise TypeError(
+                            "a callback returned a coroutine, which nothing would await here: "
+                            "give a plain function, or use the async API"
+                        )
+                else:
+                    moment = 0.0 if need.patient else LAST_MOMENT
+                    answer = call_within(make, deadline, moment=moment)
+            except TimeoutError:
+                if deadline is not None and monotonic() >= deadline:
+                    raise DeadlineExceeded from None
+                raise
+            if deadline is not None and monotonic() >= deadline:
+                raise DeadlineExceeded  # a late answer, such as a one-time code, is not spent
+            return answer
+        finally:
+            self._lock.acquire()
+
+    # -- waiting (the lock is held on entry and on return)
+
+    def _wait(self, token: int, deadline: float | None) -> None:
+        me = _Waiter()
+        try:
+            self._add_waiter(me, token)
+            while not me.woken:
+                if deadline is not None and monotonic() >= deadline:
+                    raise DeadlineExceeded
+                if self._leader is None or self._leader.thread == me.thread:
+                    self._lead(me, deadline)
+                    continue
+                self._settle()
+                if not me.woken:
+                    self._sleep(me, deadline)
+        finally:
+            self._lock.acquire()
+            self._forget_waiter(me)
+
+    def _lead(self, me: _Waiter, deadline: float | None) -> None:
+        interrupted = self._leader  # by the signal handler that we run in, or None
+        try:
+            self._leader = me
+            flags = self.root.pump(BUDGET)
+            if flags & EVENTS:
+                self._dispatch()
+            if me.woken or flags & MORE:
+                return
+            events = 0 if flags & FULL else select.POLLIN  # what is not read would only spin
+            self._poll(events | (select.POLLOUT if flags & WANT_WRITE else 0), deadline)
+        finally:
+            self._leader = interrupted
+            if interrupted is not None:
+                self._bell.ring()  # it polls, and we may have taken what it waits for
+
+    def _poll(self, events: int, deadline: float | None) -> None:
+        """Wait for the root's fds or the bell with the lock free."""
+        read_fd, write_fd = self._stream.fds()
+        poll = new_poll()
+        side = self._stream.side_fds()
+        for fd in side:
+            poll.register(fd, select.POLLIN)
+        poll.register(self._bell.fd, select.POLLIN)
+        if read_fd == write_fd:
+            poll.register(read_fd, events)
+        else:
+            poll.register(read_fd, events & select.POLLIN)
+            if events & select.POLLOUT:
+                poll.register(write_fd, select.POLLOUT)
+        before, rung = self._polled_events, True
+        try:
+            self._polls += 1
+            self._polled_events = events
+            self._let_go()
+            ready = poll.poll(patience(deadline) * 1000)
+            rung = any(fd == self._bell.fd for fd, _ in ready)
+            if side and any(fd in side for fd, _ in ready):
+                self._stream.read_side()
+        finally:
+            try:
+                self._lock.acquire()
+            finally:
+                self._polls -= 1
+                self._polled_events = before
+                if rung:
+                    self._bell.silence()
+                if self.closed and not self._polls:
+                    self._release()  # left to us by end()
+
+    def _sleep(self, me: _Waiter, deadline: float | None) -> None:
+        self._let_go()
+        try:
+            me.alarm.acquire(timeout=patience(deadline))
+        finally:
+            self._lock.acquire()

@@ -1,0 +1,169 @@
+"""How tasks of trio wait for a tree: one of them leads; only `choose_driver` imports it.
+
+The leader awaits the root's fd (or a selector's, which stands for all of them) in
+a cancel scope of its own; the others sleep until they are woken.  A leader that
+shall look again has that scope cancelled.
+
+Nobody leads where no task waits.  Then the idle thread reads (`idle_thread`), which also sends
+the keepalives: no nursery of the user's lasts as long as a connection, and a task of
+trio's own for each would have to be cancelled before a leader may await the same fd.
+"""
+
+from __future__ import annotations
+
+import select
+from time import monotonic
+from typing import Any
+
+import trio
+
+from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
+from .._protocol.core import DeadlineExceeded, Op
+from .async_driver import Running, Tree
+from .driver import BUDGET, Stream
+from .fd_set import Several
+from .idle_thread import LAST_MOMENT, ended, is_ending, tend
+from .keepalive import Tended
+from .loop_tools import Loop
+
+__all__ = ["TrioTree"]
+
+
+class _Running(Running):
+    """One operation; `event` exists while its task sleeps."""
+
+    __slots__ = ("event", "_tree")
+
+    def __init__(self, op: Op[Any], tree: TrioTree) -> None:
+        super().__init__(op)
+        self.event: trio.Event | None = None
+        self._tree = tree
+
+    def wake(self) -> None:
+        event = self.event
+        if event is not None:
+            self._tree.in_loop(event.set)
+
+
+class TrioTree(Tree):
+    """A root link, the links over it, and trio's tasks that wait for them."""
+
+    def __init__(self, stream: Stream, loop: Loop) -> None:
+        self._scope: trio.CancelScope | None = None  # of the leader, while it awaits the fds
+        super().__init__(stream, loop)
+
+    def _running(self, op: Op[Any], *, ours: bool) -> _Running:
+        return _Running(op, self)
+
+    async def _wait(self, me: _Running, deadline: float | None) -> bool:
+        suspended = False
+        try:
+            while not me.woken:
+                if deadline is not None and monotonic() >= deadline:
+                    raise DeadlineExceeded
+                if self._leader is None:
+                    suspended = await self._lead(me, deadline) or suspended
+                    continue
+                try:
+                    self._enter()
+                    self._settle()
+                    event = me.event = None if me.woken else trio.Event()
+                finally:
+                    self._leave()
+                if event is not None:
+                    suspended = True
+                    if deadline is None:
+                        await event.wait()
+                    else:
+                        with _scope_until(deadline):
+                            await event.wait()
+            return suspended
+        finally:
+            try:
+                self._enter()
+                self._forget_waiter(me)
+            finally:
+                self._leave()
+
+    async def _lead(self, me: _Running, deadline: float | None) -> bool:
+        suspended = False
+        try:
+            self._leader = me
+            while True:
+                try:
+                    self._enter()
+                    if self.closed:
+                        me.woken = True
+                        return suspended
+                    flags = self.root.pump(BUDGET)
+                    if flags & EVENTS:
+                        self._dispatch()
+                    if me.woken:
+                        return suspended
+                    if not flags & MORE:
+                        self._polls = 1
+                        events = 0 if flags & FULL else select.POLLIN
+                        events |= select.POLLOUT if flags & WANT_WRITE else 0
+                        self._polled_events = events
+                        scope = self._scope = _scope_until(deadline)
+                finally:
+                    self._leave()
+                suspended = True
+                if flags & MORE:
+                    await trio.lowlevel.checkpoint()
+                    continue
+                try:
+                    with scope:
+                        await self._ready(events)
+                finally:
+                    try:
+                        self._enter()
+                        self._scope = None
+                        self._polls = self._polled_events = 0
+                        if self.closed:
+                            self._release()  # left to us by end()
+                    finally:
+                        self._leave()
+                if me.woken or (deadline is not None and monotonic() >= deadline):
+                    return suspended
+        finally:
+            self._leader = None
+
+    async def _ready(self, events: int) -> None:
+        """Wait until one of the fds is."""
+        read_fd, write_fd = self._stream.fds()
+        side = self._stream.side_fds()
+        if events == select.POLLIN and not side:
+            await trio.lowlevel.wait_readable(read_fd)
+            return
+        if self._several is None:
+            self._several = Several()
+        fd = self._several.fd_for(events, read_fd, write_fd, side)
+        await trio.lowlevel.wait_readable(fd)
+        if side:
+            self._stream.read_side()
+
+    def _ring(self) -> None:
+        scope = self._scope
+        if scope is not None:
+            self.in_loop(scope.cancel)
+
+    # -- keepalives
+
+    def tend(self, session: Tended, interval: float) -> None:
+        tend(session, interval)
+
+    def ended(self) -> None:
+        ended()
+
+    async def gone(self) -> None:
+        await super().gone()
+        with trio.move_on_after(LAST_MOMENT, shield=True):
+            while self.closed and is_ending():
+                await trio.sleep(0.0005)
+
+
+def _scope_until(deadline: float | None) -> trio.CancelScope:
+    if deadline is None:
+        return trio.CancelScope()
+    return trio.CancelScope(deadline=trio.current_time() + deadline - monotonic())
