@@ -229,10 +229,10 @@ def rekeying(peer: Peer) -> None:
     with peer.connect() as connection:
         session = connection._live()
         for count in range(1, REKEYS + 1):
-            with session.tree.locked():
+            with session.driver.locked():
                 session.link.rekey()
             _use(connection, peer)
-            with session.tree.locked():
+            with session.driver.locked():
                 rekeys = session.link.look().rekeys
             _expect(rekeys >= count, True, "keys were changed")
 

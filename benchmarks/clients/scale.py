@@ -219,7 +219,7 @@ class Connections(Client):
 
     async def counted(self, loop: Any) -> Figures:
         figures: Figures = {}
-        tree = type(self.bastions[0]._live().tree)
+        tree = type(self.bastions[0]._live().driver)
         calls = (
             ("connect", self.connect, list(enumerate(self.places))),
             ("exec", self.execute, self.targets),

@@ -278,7 +278,7 @@ class AsyncConnection(AsyncFiles):
             time_limit=f" after {seconds:g} s",
         )
         deadline = monotonic() + seconds if seconds else None
-        return await session.run(op, deadline, "exec", ours=True)
+        return await session.run(op, deadline, "exec", step_in_loop=True)
 
     @details_of(Connection.popen)
     async def popen(
@@ -335,8 +335,8 @@ class AsyncConnection(AsyncFiles):
     def _live(self) -> AsyncSession:
         session = self._shared.session
         if session is None:
-            told = "Not connected: await the connection, or its connect(), first"
-            raise self._place.mark(ConnectionClosed(told))
+            reason = "Not connected: await the connection, or its connect(), first"
+            raise self._place.mark(ConnectionClosed(reason))
         return session
 
 

@@ -10,7 +10,7 @@ from .._policy.sftp import AnyPath
 from .._policy.transfer_result import TransferResult
 from .._protocol import scp_files as scp
 from .._protocol.core import Op
-from .._protocol.sftp.session import Sftp
+from .._protocol.sftp.session import SftpState
 from ..errors import SFTPError
 from . import sftp_calls as calls
 from .arguments import check_memory_only, file_bytes
@@ -44,7 +44,7 @@ class AsyncFiles:
 
     _timeout: float
     _plan: Plan[Any]
-    _sftp: tuple[AsyncSession, Sftp] | None = None
+    _sftp: tuple[AsyncSession, SftpState] | None = None
 
     def _live(self) -> AsyncSession:
         raise NotImplementedError
@@ -216,7 +216,7 @@ class AsyncFiles:
         """Follow what is added to a file; a context manager, see `AsyncFileTailer`."""
         return AsyncFileTailer(self, remote_file)
 
-    def _sftp_state(self) -> Sftp:
+    def _sftp_state(self) -> SftpState:
         """What this session keeps of SFTP; opens nothing yet."""
         session = self._live()
         if self._sftp is None or self._sftp[0] is not session:

@@ -13,7 +13,7 @@ from .._protocol.core import Op
 from .._protocol.sftp import ops
 from .._protocol.sftp.links import symlink
 from .._protocol.sftp.makedirs import make_directories
-from .._protocol.sftp.session import Sftp
+from .._protocol.sftp.session import SftpState
 from . import sftp_calls as calls
 from .arguments import check_max_output
 from .async_sftp_file import AsyncScandirIterator, AsyncSFTPFile, open_buffered
@@ -56,7 +56,7 @@ class AsyncSFTP:
         return AsyncRunner(self._connection)
 
     @property
-    def _sftp(self) -> Sftp:
+    def _sftp(self) -> SftpState:
         return self._connection._sftp_state()
 
     async def _run(self, op: Op[T], doing: str, timeout: float | None = None) -> T:

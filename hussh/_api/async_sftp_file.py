@@ -20,7 +20,7 @@ from .._protocol.sftp.file import OVERWRITE, Mode, open_file
 from .._protocol.sftp.names import entry_is, entry_stat
 from .._protocol.sftp.text import Text
 from .._protocol.sftp.wire import Name
-from .._runtime.anyio_streams import Turns
+from .._runtime.anyio_streams import FairLock
 from .async_sftp_run import AsyncRunner
 from .closing import AsyncClosing
 from .sftp_entry import Entry
@@ -79,7 +79,7 @@ class AsyncSFTPFile(AsyncClosing):
         self._run_op = run
         self._buffer = file
         self._file: Buffered | Text = file
-        self._turn = Turns()
+        self._turn = FairLock()
         self._closed = False
         self._lines = 0  # lines that were returned since other tasks had a turn
 

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 from .._connect.async_connect import AsyncSession
 from .._protocol.core import Op
-from .._protocol.sftp.session import Sftp
+from .._protocol.sftp.session import SftpState
 from .arguments import check_number
 from .sftp_run import BaseRunner
 
@@ -23,7 +23,7 @@ class AsyncHasFiles(Protocol):
 
     def _live(self) -> AsyncSession: ...
 
-    def _sftp_state(self) -> Sftp: ...
+    def _sftp_state(self) -> SftpState: ...
 
 
 class AsyncRunner(BaseRunner[AsyncSession]):

@@ -23,7 +23,7 @@ def contents(
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        told = NotText(
+        shown_error = NotText(
             f"{path!r} is not {encoding} text (byte {error.start}): encoding=None gives bytes"
         )
-        raise told.at(session.hop, session.place.index, phase) from error
+        raise shown_error.at(session.hop, session.place.index, phase) from error

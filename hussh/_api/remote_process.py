@@ -18,7 +18,7 @@ from .._protocol import process as ops
 from .._protocol.core import Op
 from ..errors import ChannelError, HusshError
 
-__all__ = ["PATIENCE", "Command", "Flow", "Running", "Shell", "typed"]
+__all__ = ["PATIENCE", "Command", "Flow", "RemoteProcess", "Shell", "typed"]
 
 H = TypeVar("H", bound=Hop[Any])
 
@@ -66,7 +66,7 @@ class Flow(Generic[H]):
 F = TypeVar("F", bound=Flow[Any])
 
 
-class Running(Generic[F]):
+class RemoteProcess(Generic[F]):
     """A command or shell, as its user has it."""
 
     def __init__(self, flow: F) -> None:
@@ -81,12 +81,12 @@ class Running(Generic[F]):
 
         def free() -> None:
             self._channel.free()
-            self._session.tree.wake(self._channel.token)
+            self._session.driver.wake(self._channel.token)
 
         self._session.at_once(free)
 
 
-class Command(Running[F]):
+class Command(RemoteProcess[F]):
     """What `Process` and `AsyncProcess` share."""
 
     returncode: int | None = None
@@ -95,7 +95,7 @@ class Command(Running[F]):
     def poll(self) -> int | None:
         """The exit status if the command has ended, as far as its messages were read."""
         if self.returncode is None:
-            with self._session.tree.my_fresh():
+            with self._session.driver.my_fresh():
                 self._note(ops.exit_of(self._channel))
         return self.returncode
 
@@ -160,7 +160,7 @@ class Command(Running[F]):
         flow = self._flow
         if flow.was_written or not flow.was_read:
             return True
-        with self._session.tree.my_fresh():
+        with self._session.driver.my_fresh():
             return bool(self._channel.look().eof)
 
     def __repr__(self) -> str:
@@ -168,7 +168,7 @@ class Command(Running[F]):
         return f"<{type(self).__name__} on {self._session.hop}: {state}>"
 
 
-class Shell(Running[Flow[H]], Generic[H]):
+class Shell(RemoteProcess[Flow[H]], Generic[H]):
     """What `InteractiveShell` and `AsyncInteractiveShell` share.
 
     Attributes:

@@ -29,8 +29,8 @@ from .._protocol.sftp.home import at_home
 from .._protocol.sftp.local_file import FileSink, FileSource, MemorySink, MemorySource
 from .._protocol.sftp.put_tree import put_tree
 from .._protocol.sftp.resume import ResumedSink
-from .._protocol.sftp.session import Sftp
-from .._protocol.sftp.transfer import Way, download, upload
+from .._protocol.sftp.session import SftpState
+from .._protocol.sftp.transfer import TransferContext, download, upload
 from .._protocol.sftp.tree import TreeOptions
 from .._protocol.sftp.wire import Name, setting
 from ..errors import OutputLimitExceeded, SFTPError, SFTPTimeout, SFTPUnavailable
@@ -73,48 +73,48 @@ Preserve = Literal["strict"]
 COPY_BUFFER = 1 << 20
 
 
-def exists(sftp: Sftp, path: AnyPath) -> Op[bool]:
+def exists(sftp: SftpState, path: AnyPath) -> Op[bool]:
     return names.exists(sftp, encode_path(path))
 
 
-def listdir(sftp: Sftp, path: AnyPath) -> Op[list[Any]]:
+def listdir(sftp: SftpState, path: AnyPath) -> Op[list[Any]]:
     pick = _plain if isinstance(os.fspath(path), bytes) else _text
     return ops.list_names(sftp, encode_path(path), pick)
 
 
-def sorted_out(sftp: Sftp, path: AnyPath) -> Op[tuple[list[Any], list[Any]]]:
+def sorted_out(sftp: SftpState, path: AnyPath) -> Op[tuple[list[Any], list[Any]]]:
     return names.sorted_out(sftp, encode_path(path), isinstance(os.fspath(path), bytes))
 
 
-def readlink(sftp: Sftp, path: AnyPath) -> Op[Any]:
+def readlink(sftp: SftpState, path: AnyPath) -> Op[Any]:
     return names.like(path, ops.read_link(sftp, encode_path(path)))
 
 
-def realpath(sftp: Sftp, path: AnyPath) -> Op[Any]:
+def realpath(sftp: SftpState, path: AnyPath) -> Op[Any]:
     return names.like(path, ops.real_path(sftp, encode_path(path)))
 
 
-def chmod(sftp: Sftp, path: AnyPath, mode: int) -> Op[None]:
+def chmod(sftp: SftpState, path: AnyPath, mode: int) -> Op[None]:
     return ops.set_attributes(sftp, encode_path(path), setting(mode=mode & 0o7777), "chmod")
 
 
-def chown(sftp: Sftp, path: AnyPath, uid: int, gid: int) -> Op[None]:
+def chown(sftp: SftpState, path: AnyPath, uid: int, gid: int) -> Op[None]:
     return ops.change_owner(sftp, encode_path(path), _id("uid", uid), _id("gid", gid))
 
 
-def utime(sftp: Sftp, path: AnyPath, times: tuple[float, float] | None) -> Op[None]:
+def utime(sftp: SftpState, path: AnyPath, times: tuple[float, float] | None) -> Op[None]:
     access, change = times if times is not None else (time(),) * 2
     to = setting(times=(_seconds(access), _seconds(change)))
     return ops.set_attributes(sftp, encode_path(path), to, "utime")
 
 
-def truncate(sftp: Sftp, path: AnyPath, length: int) -> Op[None]:
+def truncate(sftp: SftpState, path: AnyPath, length: int) -> Op[None]:
     if not 0 <= length < FILE_MOST:
         raise file_error(errno.EINVAL, "truncate", path)
     return ops.set_attributes(sftp, encode_path(path), setting(size=length), "truncate")
 
 
-def statvfs(sftp: Sftp, path: AnyPath) -> Op[os.statvfs_result]:
+def statvfs(sftp: SftpState, path: AnyPath) -> Op[os.statvfs_result]:
     return names.file_system(sftp, encode_path(path))
 
 
@@ -122,7 +122,7 @@ def statvfs(sftp: Sftp, path: AnyPath) -> Op[os.statvfs_result]:
 
 
 def get(
-    sftp: Sftp,
+    sftp: SftpState,
     remote: AnyPath,
     local: AnyPath,
     progress: Progress | None,
@@ -135,14 +135,14 @@ def get(
     tell = _callback(progress)
 
     def copy(path: bytes) -> Op[int]:
-        way = Way("download", path, sink.path, limit)
-        return download(sftp, path, sink, way, monotonic, tell)
+        context = TransferContext("download", path, sink.path, limit)
+        return download(sftp, path, sink, context, monotonic, tell)
 
     return at_home(sftp, encode_path(remote), copy)
 
 
 def fetch(
-    sftp: Sftp,
+    sftp: SftpState,
     remote: AnyPath,
     progress: Progress | None,
     limit: str,
@@ -156,12 +156,12 @@ def fetch(
 
 
 def _fetch(
-    sftp: Sftp, remote: bytes, progress: Progress | None, limit: str, max_output: int | None
+    sftp: SftpState, remote: bytes, progress: Progress | None, limit: str, max_output: int | None
 ) -> Op[bytes]:
     sink = MemorySink()
-    way = Way("read", remote, None, limit)
+    context = TransferContext("read", remote, None, limit)
     most = None if max_output is None else max_output + 1  # one more tells that there is more
-    yield from download(sftp, remote, sink, way, monotonic, progress, most=most)
+    yield from download(sftp, remote, sink, context, monotonic, progress, most=most)
     if max_output is not None and len(sink.data) > max_output:
         raise OutputLimitExceeded(
             f"cannot read {decode_path(remote)!r}: it has more than {max_output} bytes "
@@ -173,7 +173,7 @@ def _fetch(
 
 
 def put(
-    sftp: Sftp,
+    sftp: SftpState,
     local: AnyPath,
     remote: AnyPath,
     progress: Progress | None,
@@ -185,14 +185,16 @@ def put(
     path, tell = local_path(local), _callback(progress)
 
     def copy(to: bytes) -> Op[int]:
-        way = Way("upload", path, to, limit)
-        return upload(sftp, lambda: FileSource.open(path), to, way, monotonic, tell, resume=resume)
+        context = TransferContext("upload", path, to, limit)
+        return upload(
+            sftp, lambda: FileSource.open(path), to, context, monotonic, tell, resume=resume
+        )
 
     return at_home(sftp, encode_path(remote), copy)
 
 
 def store(
-    sftp: Sftp,
+    sftp: SftpState,
     data: bytes | bytearray | memoryview,
     remote: AnyPath,
     progress: Progress | None,
@@ -202,8 +204,8 @@ def store(
     tell = _callback(progress)
 
     def copy(to: bytes) -> Op[int]:
-        way = Way("write", None, to, limit)
-        return upload(sftp, lambda: MemorySource(data), to, way, monotonic, tell)
+        context = TransferContext("write", None, to, limit)
+        return upload(sftp, lambda: MemorySource(data), to, context, monotonic, tell)
 
     return at_home(sftp, encode_path(remote), copy)
 
@@ -216,7 +218,7 @@ def is_strict(preserve: object) -> bool:
 
 
 def put_dir(
-    sftp: Sftp,
+    sftp: SftpState,
     local: AnyPath,
     remote: AnyPath,
     options: tuple[bool, bool, bool, bool],
@@ -229,7 +231,7 @@ def put_dir(
 
 
 def get_dir(
-    sftp: Sftp,
+    sftp: SftpState,
     remote: AnyPath,
     local: AnyPath,
     options: tuple[bool, bool, bool, bool],

@@ -16,7 +16,7 @@ from .._policy.options import Options
 from .._policy.sftp_server import ServerLimits
 from .._protocol.core import Op
 from .._protocol.sftp import ops
-from .._protocol.sftp.session import LinkOpener, Sftp
+from .._protocol.sftp.session import LinkOpener, SftpState
 from .arguments import check_number
 
 __all__ = ["BaseRunner", "HasFiles", "Runner", "new_sftp"]
@@ -25,10 +25,10 @@ T = TypeVar("T")
 H = TypeVar("H", bound=Hop[Any])
 
 
-def new_sftp(link: Link, target: Options) -> Sftp:
+def new_sftp(link: Link, target: Options) -> SftpState:
     """What a connection keeps of SFTP on its last link; opens nothing yet."""
     server = ServerLimits(target.sftp_requests, target.sftp_open_files)
-    return Sftp(LinkOpener(link, server), server)
+    return SftpState(LinkOpener(link, server), server)
 
 
 class BaseRunner(Generic[H]):
@@ -39,7 +39,7 @@ class BaseRunner(Generic[H]):
         sftp: the state of SFTP there.
     """
 
-    def __init__(self, session: H, sftp: Sftp) -> None:
+    def __init__(self, session: H, sftp: SftpState) -> None:
         self.session = session
         self.sftp = sftp
 
@@ -49,7 +49,7 @@ class BaseRunner(Generic[H]):
 
     def later(self, call: Callable[[Any], None], owner: object) -> None:
         """For finalizers: make a call with the tree's lock held, now or by who has it."""
-        self.session.link.trash.add(call, owner)
+        self.session.link.deferred_frees.add(call, owner)
 
     def _within(self, op: Op[T], doing: str, timeout: float | None) -> tuple[Op[T], float | None]:
         seconds, limit = self.limit(timeout)
@@ -63,7 +63,7 @@ class HasFiles(Protocol):
     def _timeout(self) -> int: ...  # milliseconds
 
     @property
-    def _sftp(self) -> Sftp: ...
+    def _sftp(self) -> SftpState: ...
 
     def _live(self) -> Session: ...
 

@@ -67,5 +67,5 @@ class InteractiveShell(Closing, Shell[Session]):
             return
         try:
             self.result = self._ended(self._goodbye())
-        except CommandTimeout as late:
-            self.result = late.result
+        except CommandTimeout as timeout_error:
+            self.result = timeout_error.result

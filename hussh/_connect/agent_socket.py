@@ -13,8 +13,8 @@ import socket
 from time import monotonic
 
 from .._protocol.agent import frame_length
-from .._protocol.core import Blocking
-from .._runtime.poll_timeout import patience
+from .._protocol.core import RunBlocking
+from .._runtime.poll_timeout import poll_timeout
 from ..errors import AuthenticationError
 from .log import logger
 
@@ -23,7 +23,7 @@ __all__ = ["ask_agent"]
 _log = logger.getChild("agent")
 
 
-def ask_agent(path: str, request: bytes, note: str, touch: bool = False) -> Blocking:
+def ask_agent(path: str, request: bytes, note: str, touch: bool = False) -> RunBlocking:
     """The call that sends one framed request and returns the framed answer.
 
     `note` says what is asked, for the log; `touch` whether a security key is in play.
@@ -41,7 +41,7 @@ def ask_agent(path: str, request: bytes, note: str, touch: bool = False) -> Bloc
             _log.debug("%s", note)
         return question.ask(seconds_left)
 
-    return Blocking(call, abort=question.abort, in_caller=True)
+    return RunBlocking(call, abort=question.abort, in_caller=True)
 
 
 class _Question:
@@ -68,7 +68,7 @@ class _Question:
 
     def _receive(self, agent: socket.socket, deadline: float | None) -> bytes:
         while not self._aborted:
-            agent.settimeout(max(0.001, patience(deadline)))
+            agent.settimeout(max(0.001, poll_timeout(deadline)))
             try:
                 return agent.recv(65536)
             except TimeoutError:

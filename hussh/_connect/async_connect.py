@@ -12,16 +12,16 @@ from .._policy.options import Options
 from .._protocol.connect import Stage
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.handshake import Place, confirm
-from .._runtime.async_driver import Tree
-from .._runtime.async_single_flight import after_another
+from .._runtime.async_driver import AsyncDriver
+from .._runtime.async_single_flight import single_flight
 from .._runtime.async_workers import in_thread, to_the_end
-from .._runtime.choose_driver import grow
+from .._runtime.choose_driver import start_driver
 from .._runtime.driver import Stream
 from .._runtime.loop_tools import this_loop, until
 from ..errors import HusshError, ProxyCommandError, ServerBusy
-from .async_handshake_limits import in_turn
+from .async_handshake_limits import with_permit
 from .async_tcp import dial
-from .handshake_limits import Pacer, Turn, mute
+from .handshake_limits import HandshakeLimiter, Permit, mute
 from .hop import Hop, Way
 from .proxy_command import start_proxy
 
@@ -33,34 +33,36 @@ T = TypeVar("T")
 CONFIRM = 2.0
 
 
-class AsyncSession(Hop[Tree]):
+class AsyncSession(Hop[AsyncDriver]):
     """One hop, from when its byte stream exists, for tasks of one event loop."""
 
     def tend(self, interval: float) -> None:
-        self.tree.tend(self, interval)
+        self.driver.tend(self, interval)
 
     def untend(self) -> None:
-        self.tree.ended()
+        self.driver.ended()
 
     def collect(self) -> None:
         super().collect()
         if self.keepalive:
             self.untend()  # which waits for no lock, either
 
-    async def run(self, op: Op[T], deadline: float | None, phase: str, *, ours: bool = False) -> T:
+    async def run(
+        self, op: Op[T], deadline: float | None, phase: str, *, step_in_loop: bool = False
+    ) -> T:
         """Run an operation; its errors say on which hop, and in which phase if they do not know.
 
-        `ours`: as for `Tree.run`.
+        `step_in_loop`: as for `AsyncDriver.run`.
         """
         try:
             self.check_open()
-            return await self.tree.run(op, deadline, ours=ours)
+            return await self.driver.run(op, deadline, step_in_loop=step_in_loop)
         except HusshError as error:
-            told = await _ask(self.tree, error, partial(self.failed, error, phase))
+            shown_error = await _ask(self.driver, error, partial(self.failed, error, phase))
             try:
-                raise told from told.__cause__
+                raise shown_error from shown_error.__cause__
             finally:
-                del told  # whose traceback holds this frame, and so the output
+                del shown_error  # whose traceback holds this frame, and so the output
         finally:
             op.close()
 
@@ -69,7 +71,7 @@ class AsyncSession(Hop[Tree]):
         try:
             return await self.run(op, None if seconds is None else monotonic() + seconds, phase)
         except DeadlineExceeded:
-            raise self.late(f"{seconds or 0:g} s", phase) from None
+            raise self.command_timeout(f"{seconds or 0:g} s", phase) from None
 
     async def close(self) -> None:
         """End this session and the bastions made for it.
@@ -78,9 +80,9 @@ class AsyncSession(Hop[Tree]):
         Raises RuntimeError in another loop than its own, unless that has ended.
         """
         if not self.closed:
-            self.tree.check_closable()
+            self.driver.check_closable()
         self.end()
-        await self.tree.gone()
+        await self.driver.gone()
 
 
 async def connect(
@@ -88,7 +90,7 @@ async def connect(
     bastion: AsyncSession | None,
     deadline: float | None,
     time_limit: str,
-    pacer: Pacer | None = None,
+    limiter: HandshakeLimiter | None = None,
     note: Callable[[ServerBusy], object] = lambda busy: None,
     begun: Callable[[Callable[[], Place]], object] = lambda where: None,
 ) -> AsyncSession:
@@ -99,16 +101,16 @@ async def connect(
         bastion: a session that carries the first of them, or None to dial it.
         deadline: of `time.monotonic()`, for everything together; None: no limit.
         time_limit: how an error words that limit.
-        pacer: says when each hop may begin; None: at once, and a refusal is an error.
-        note: with a pacer, is told of each refusal.
+        limiter: says when each hop may begin; None: at once, and a refusal is an error.
+        note: with a limiter, is told of each refusal.
         begun: is given what tells, from now on, which hop this is at.
 
     Raises:
-        ServerBusy: see `in_turn`.
+        ServerBusy: see `with_permit`.
         ConnectTimeout, and whatever `dial`, `start_proxy` and `bring_up` raise.
     """
     with begun_now():
-        return await _connect(hops, bastion, deadline, time_limit, pacer, note, begun)
+        return await _connect(hops, bastion, deadline, time_limit, limiter, note, begun)
 
 
 async def _connect(
@@ -116,11 +118,11 @@ async def _connect(
     bastion: AsyncSession | None,
     deadline: float | None,
     time_limit: str,
-    pacer: Pacer | None,
+    limiter: HandshakeLimiter | None,
     note: Callable[[ServerBusy], object],
     begun: Callable[[Callable[[], Place]], object],
 ) -> AsyncSession:
-    way: Way[AsyncSession, Tree] = Way(AsyncSession, hops, bastion)
+    way: Way[AsyncSession, AsyncDriver] = Way(AsyncSession, hops, bastion)
     begun(lambda: way.current.place)
     try:
         if not way.is_loaded():
@@ -128,15 +130,15 @@ async def _connect(
                 loop, asked = this_loop(), monotonic()
                 left = None if deadline is None else deadline - asked
                 load = partial(in_thread, loop, partial(way.load, left))
-                at_hand = partial(_loaded, way, asked)
-                await after_another(loop, way.files(), at_hand, load)
-        if pacer is None:
-            tree = await _tree_of(way, deadline)
-            await tree.run(way.bring_up(), deadline, ours=True)
+                cached = partial(_loaded, way, asked)
+                await single_flight(loop, way.files(), cached, load)
+        if limiter is None:
+            driver = await _driver_of(way, deadline)
+            await driver.run(way.bring_up(), deadline, step_in_loop=True)
             return way.arrived()
         for index, stage in enumerate(way.stages):
-            await in_turn(
-                pacer,
+            await with_permit(
+                limiter,
                 way.servers[index],
                 stage.place,
                 deadline,
@@ -147,52 +149,52 @@ async def _connect(
             )
         return way.arrived()
     except BaseException as error:
-        told = error
+        shown_error = error
         try:
             if isinstance(error, HusshError | DeadlineExceeded):
-                told = await _ask(way.tree, error, partial(way.failed, error, time_limit))
+                shown_error = await _ask(way.driver, error, partial(way.failed, error, time_limit))
         finally:
             way.undo()
-            if way.tree is not None:
-                await way.tree.gone()
+            if way.driver is not None:
+                await way.driver.gone()
         try:
             if isinstance(error, DeadlineExceeded):
-                raise told from None
+                raise shown_error from None
             if isinstance(error, HusshError):
-                raise told from told.__cause__
+                raise shown_error from shown_error.__cause__
             raise
         finally:
-            del told  # whose traceback holds this frame, and so the tree
+            del shown_error  # whose traceback holds this frame, and so the tree
 
 
-def _loaded(way: Way[AsyncSession, Tree], asked: float) -> bool | None:
+def _loaded(way: Way[AsyncSession, AsyncDriver], asked: float) -> bool | None:
     return way.is_loaded(asked) or None
 
 
 async def _bring_up_one(
-    way: Way[AsyncSession, Tree], index: int, deadline: float | None, turn: Turn
+    way: Way[AsyncSession, AsyncDriver], index: int, deadline: float | None, permit: Permit
 ) -> None:
-    tree = await _tree_of(way, deadline)
+    driver = await _driver_of(way, deadline)
     try:
-        await tree.run(way.bring_up_one(index), deadline, ours=True)
+        await driver.run(way.bring_up_one(index), deadline, step_in_loop=True)
     except ServerBusy as error:
         if not index and way.stages[0].options.proxy_command and not error.server_text:
-            told = await _ask(tree, error, partial(tree.explain, error))
-            if not (turn.refused_before and _ended_well(told)):
-                raise told from told.__cause__
+            shown_error = await _ask(driver, error, partial(driver.explain, error))
+            if not (permit.refused_before and _ended_well(shown_error)):
+                raise shown_error from shown_error.__cause__
         raise
     link, server = way.stages[index].link, way.servers[index]
-    if link is not None and not turn.alone and server not in mute:
+    if link is not None and not permit.alone and server not in mute:
         end = monotonic() + CONFIRM
         # It is up, answer or not; what happens to it from now on its user will be told.
         try:
-            await tree.run(confirm(link), end if deadline is None else min(end, deadline))
+            await driver.run(confirm(link), end if deadline is None else min(end, deadline))
         except HusshError:
             pass
         except DeadlineExceeded:
             if monotonic() >= end:
                 mute.add(server)
-        turn.confirmed = True
+        permit.confirmed = True
 
 
 def _ended_well(error: HusshError) -> bool:
@@ -203,19 +205,19 @@ def _ended_well(error: HusshError) -> bool:
     return isinstance(error, ProxyCommandError) and error.exit_code == 0 and not error.stderr_tail
 
 
-async def _take_back(way: Way[AsyncSession, Tree], index: int) -> None:
-    tree = way.take_back(index)
-    if tree is not None:
-        await tree.gone()
+async def _take_back(way: Way[AsyncSession, AsyncDriver], index: int) -> None:
+    driver = way.take_back(index)
+    if driver is not None:
+        await driver.gone()
 
 
-async def _tree_of(way: Way[AsyncSession, Tree], deadline: float | None) -> Tree:
+async def _driver_of(way: Way[AsyncSession, AsyncDriver], deadline: float | None) -> AsyncDriver:
     """The tree that the way grows in: the bastion's, or one over a stream opened now."""
-    if way.tree is None:
+    if way.driver is None:
         await _take_root(way, await _open_stream(way.stages[0], deadline))
-    assert way.tree is not None  # noqa: S101  (it has grown just now)
-    way.tree.check_loop()
-    return way.tree
+    assert way.driver is not None  # noqa: S101  (it has grown just now)
+    way.driver.check_loop()
+    return way.driver
 
 
 async def _open_stream(stage: Stage, deadline: float | None) -> Stream:
@@ -229,9 +231,9 @@ async def _open_stream(stage: Stage, deadline: float | None) -> Stream:
     return stream
 
 
-async def _take_root(way: Way[AsyncSession, Tree], stream: Stream) -> None:
+async def _take_root(way: Way[AsyncSession, AsyncDriver], stream: Stream) -> None:
     try:
-        way.grow(grow(stream))
+        way.start_in(start_driver(stream))
     except BaseException:
         if way.stages[0].link is None:  # else `undo` closes it
             await to_the_end(this_loop(), stream.close)
@@ -239,12 +241,12 @@ async def _take_root(way: Way[AsyncSession, Tree], stream: Stream) -> None:
 
 
 async def _ask(
-    tree: Tree | None,
+    driver: AsyncDriver | None,
     error: HusshError | DeadlineExceeded,
     tell: Callable[[], HusshError],
 ) -> HusshError:
     """Make an error tell more; in a thread where a proxy command may take its time for that."""
-    if tree is None or not tree.slow or not isinstance(error, ConnectionError):
+    if driver is None or not driver.slow or not isinstance(error, ConnectionError):
         return tell()
-    told: HusshError = await in_thread(this_loop(), tell, is_slow=True)
-    return told
+    shown_error: HusshError = await in_thread(this_loop(), tell, is_slow=True)
+    return shown_error

@@ -1,4 +1,4 @@
-"""Taking turns in an event loop: waits for a `Turn`, tries, and tries again what was refused.
+"""Taking turns in an event loop: waits for a `Permit`, tries, and tries again what was refused.
 
 `async_connect` and `shared_session` import it.
 What a try does is the caller's; this module knows no stream.
@@ -16,10 +16,10 @@ from .._protocol.core import DeadlineExceeded
 from .._protocol.handshake import Place
 from .._runtime.loop_tools import this_loop, until
 from ..errors import ServerBusy
-from .handshake_limits import TRIES, Pacer, Server, Turn
+from .handshake_limits import TRIES, HandshakeLimiter, Permit, Server
 from .log import logger
 
-__all__ = ["UNHEARD", "in_turn"]
+__all__ = ["UNHEARD", "with_permit"]
 
 #: Until here a server has not shown that it would take the handshake.
 UNHEARD = ("queue", "dns", "connect", "proxy", "channel", "banner")
@@ -27,23 +27,23 @@ UNHEARD = ("queue", "dns", "connect", "proxy", "channel", "banner")
 _log = logger.getChild("pacing")
 
 
-async def in_turn(
-    pacer: Pacer,
+async def with_permit(
+    limiter: HandshakeLimiter,
     server: Server,
     place: Place,
     deadline: float | None,
     time_limit: str,
-    attempt: Callable[[Turn], Awaitable[None]],
+    attempt: Callable[[Permit], Awaitable[None]],
     take_back: Callable[[], Awaitable[None]],
     note: Callable[[ServerBusy], object],
 ) -> None:
-    """Bring a hop up when it is its turn, as often as it takes.
+    """Bring a hop up while it holds a permit, as often as it takes.
 
     Args:
         server, place: of the hop.
         deadline: of `time.monotonic()`; None: no limit, but `TRIES` tries.
         time_limit: how an error words it.
-        attempt: brings the hop up; the turn is held meanwhile.
+        attempt: brings the hop up; the permit is held meanwhile.
         take_back: undoes an attempt that was refused.
         note: is told of each refusal.
 
@@ -55,67 +55,67 @@ async def in_turn(
     """
     busy: ServerBusy | None = None
     tries = 0
-    turn = pacer.turn(server)
+    permit = limiter.permit(server)
     try:
         while True:
             place.phase = "queue"
-            await _granted(turn, deadline)
-            if deadline is None and turn.hopeless:
-                raise place.mark(_refusal(busy, turn, tries))
+            await _granted(permit, deadline)
+            if deadline is None and permit.hopeless:
+                raise place.mark(_refusal(busy, permit, tries))
             place.phase = "connect"
             tries += 1
             try:
-                await attempt(turn)
+                await attempt(permit)
             except ServerBusy as error:
                 error.tries = tries
                 busy = error
-                turn.refused(busy)
+                permit.refused(busy)
             else:
-                turn.succeeded()
+                permit.succeeded()
                 return
             note(busy)
             _log.debug("%s is too busy, try %d; next in %.2g s at the earliest",
-                       place.hop, tries, turn.pause())  # fmt: skip
+                       place.hop, tries, permit.pause())  # fmt: skip
             if deadline is None and tries >= TRIES:
                 raise busy
             await take_back()
-            turn.ask()
-    except DeadlineExceeded as late:
+            permit.ask()
+    except DeadlineExceeded as timeout_error:
         if place.phase not in UNHEARD:
             raise
-        if busy is None and not turn.refusing:
+        if busy is None and not permit.refusing:
             raise
-        refusal = place.mark(_refusal(busy, turn, tries))
-        raise refusal from timed_out(place, late, time_limit)
+        refusal = place.mark(_refusal(busy, permit, tries))
+        raise refusal from timed_out(place, timeout_error, time_limit)
     finally:
-        turn.give_back()
+        permit.give_back()
 
 
-async def _granted(turn: Turn, deadline: float | None) -> None:
-    if turn.granted and not turn.pause():
+async def _granted(permit: Permit, deadline: float | None) -> None:
+    if permit.granted and not permit.pause():
         return
     with until(deadline):
-        if not turn.granted:
+        if not permit.granted:
             event, loop = anyio.Event(), this_loop()
-            turn.wake = lambda: loop.soon(event.set)
-            if not turn.granted:
+            permit.wake = lambda: loop.soon(event.set)
+            if not permit.granted:
                 await event.wait()
-        while left := turn.pause():
-            if deadline is None and turn.hopeless:
+        while left := permit.pause():
+            if deadline is None and permit.hopeless:
                 return
             await anyio.sleep(left)
 
 
-def _refusal(busy: ServerBusy | None, turn: Turn, tries: int) -> ServerBusy:
+def _refusal(busy: ServerBusy | None, permit: Permit, tries: int) -> ServerBusy:
     """Our own, or one that says what others were told when they were refused last."""
     if busy is not None:
         mine = copy.copy(busy)
         mine.tries = tries
         return mine
-    text = turn.server_text
-    said = f", saying: {text}" if text else ""
+    text = permit.server_text
+    server_text = f", saying: {text}" if text else ""
     return ServerBusy(
-        f"the server is too busy: it refused others{said}, and this one was not tried",
+        f"the server is too busy: it refused others{server_text}, and this one was not tried",
         server_text=text,
         tries=tries,
     )

@@ -11,7 +11,7 @@ from .._policy.options import Options
 from .._protocol.connect import Stage
 from .._protocol.core import DeadlineExceeded, Op
 from .._runtime.idle_thread import ended, join, tend
-from .._runtime.thread_driver import Stream, Tree
+from .._runtime.thread_driver import Stream, ThreadDriver
 from .._runtime.workers import call_within
 from ..errors import ConnectError, HusshError
 from .hop import Hop, Way
@@ -23,7 +23,7 @@ __all__ = ["Session", "connect"]
 T = TypeVar("T")
 
 
-class Session(Hop[Tree]):
+class Session(Hop[ThreadDriver]):
     """One hop, from when its byte stream exists, for threads."""
 
     def tend(self, interval: float) -> None:
@@ -36,13 +36,13 @@ class Session(Hop[Tree]):
         """Run an operation; its errors say on which hop, and in which phase if they do not know."""
         try:
             self.check_open()
-            return self.tree.run(op, deadline)
+            return self.driver.run(op, deadline)
         except HusshError as error:
-            told = self.failed(error, phase)
+            shown_error = self.failed(error, phase)
             try:
-                raise told from told.__cause__
+                raise shown_error from shown_error.__cause__
             finally:
-                del told  # whose traceback holds this frame, and so the output
+                del shown_error  # whose traceback holds this frame, and so the output
         finally:
             op.close()
 
@@ -51,7 +51,7 @@ class Session(Hop[Tree]):
         try:
             return self.run(op, None if seconds is None else monotonic() + seconds, phase)
         except DeadlineExceeded:
-            raise self.late(f"{round((seconds or 0) * 1000)} ms", phase) from None
+            raise self.command_timeout(f"{round((seconds or 0) * 1000)} ms", phase) from None
 
     def close(self) -> None:
         """End this session and the bastions made for it; never raises.
@@ -78,33 +78,33 @@ def connect(
         ConnectTimeout, and whatever `dial`, `start_proxy` and `bring_up` raise.
     """
     deadline = None if timeout is None else monotonic() + timeout
-    way: Way[Session, Tree] = Way(Session, hops, bastion)
+    way: Way[Session, ThreadDriver] = Way(Session, hops, bastion)
     try:
         _load(way, deadline)
         if bastion is None:
             _take_root(way, _open_stream(way.stages[0], deadline))
-        assert way.tree is not None  # noqa: S101  (of the bastion, or grown just now)
-        way.tree.run(way.bring_up(), deadline)
+        assert way.driver is not None  # noqa: S101  (of the bastion, or grown just now)
+        way.driver.run(way.bring_up(), deadline)
         return way.arrived()
     except BaseException as error:
-        told = error
+        shown_error = error
         try:
             if isinstance(error, HusshError | DeadlineExceeded):
-                told = way.failed(error, time_limit)
+                shown_error = way.failed(error, time_limit)
         finally:
             way.undo()
             join()
         try:
             if isinstance(error, DeadlineExceeded):
-                raise told from None
+                raise shown_error from None
             if isinstance(error, HusshError):
-                raise told from told.__cause__
+                raise shown_error from shown_error.__cause__
             raise
         finally:
-            del told  # whose traceback holds this frame
+            del shown_error  # whose traceback holds this frame
 
 
-def _load(way: Way[Session, Tree], deadline: float | None) -> None:
+def _load(way: Way[Session, ThreadDriver], deadline: float | None) -> None:
     """What is recorded of host keys, in files that may lie where nothing answers."""
     if way.is_loaded():
         return
@@ -132,9 +132,9 @@ def _open_stream(stage: Stage, deadline: float | None) -> Stream:
     return stream
 
 
-def _take_root(way: Way[Session, Tree], stream: Stream) -> None:
+def _take_root(way: Way[Session, ThreadDriver], stream: Stream) -> None:
     try:
-        way.grow(Tree(stream))
+        way.start_in(ThreadDriver(stream))
     except BaseException as error:
         if way.stages[0].link is None:  # else `undo` closes it
             stream.close()

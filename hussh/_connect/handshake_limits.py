@@ -1,13 +1,13 @@
 """Pacing: how many unauthenticated handshakes each server gets at once, and what refusals teach.
 
-The drivers import it; `MultiConnection` makes one `Pacer` for all of its
+The drivers import it; `MultiConnection` makes one `HandshakeLimiter` for all of its
 connections.  Nothing here waits, knows an event loop, or opens anything.
 
-Theory of operation.  Who is about to bring up a hop takes a `Turn` at its
-server, and may begin when the turn is granted and its pause is over.  Turns of
+Theory of operation.  Who is about to bring up a hop takes a `Permit` at its
+server, and may begin when the permit is granted and its pause is over.  Permits of
 one server are granted in the order in which they were made, as many at once as
-the server's limit allows.  A turn ends when the hop is authenticated or has
-failed.  Since each hop of a chain has a turn of its own, which has ended before
+the server's limit allows.  A permit ends when the hop is authenticated or has
+failed.  Since each hop of a chain has a permit of its own, which has ended before
 the next hop's begins, nobody holds one while he waits for another.
 
 A server that refuses handshakes (`ServerBusy`) gets fewer at once: half of what
@@ -15,9 +15,9 @@ it had when it refused, then one more for each round of successes, as TCP does.
 What it refused is remembered as its ceiling, and is tried again only after many
 successes.  All of a burst's refusals count as one.  Besides, nobody begins for
 a while, longer after each burst that brought no success between.  A refused
-turn asks again and keeps its place in the order.
+permit asks again and keeps its place in the order.
 
-Turns may be used from any thread, and given back by finalizers, which can run
+Permits may be used from any thread, and given back by finalizers, which can run
 in the midst of anything.  So no method waits for a lock: what is to be done is
 put into a queue, and whoever has the lock does it.
 """
@@ -36,7 +36,7 @@ from typing import NamedTuple
 from .._policy.options import Options
 from ..errors import ServerBusy
 
-__all__ = ["HANDSHAKES", "TRIES", "Pacer", "Server", "Statistics", "Turn", "mute",
+__all__ = ["HANDSHAKES", "TRIES", "HandshakeLimiter", "Server", "Statistics", "Permit", "mute",
            "server_of"]  # fmt: skip
 
 #: Fits OpenSSH's default of MaxStartups 10:30:100, and leaves others a little.
@@ -86,9 +86,9 @@ class Statistics(NamedTuple):
 
     Attributes:
         limit: how many handshakes it gets at once now.
-        in_flight, waiting: turns that are granted, and that wait to be.
+        in_flight, waiting: permits that are granted, and that wait to be.
         peak: most that were in flight at once.
-        granted, authenticated, refused: turns so far.
+        granted, authenticated, refused: permits so far.
     """
 
     limit: int
@@ -101,7 +101,7 @@ class Statistics(NamedTuple):
 
 
 class _State:
-    """One server, as far as pacing is concerned; changed under the pacer's lock only."""
+    """One server, as far as pacing is concerned; changed under the limiter's lock only."""
 
     __slots__ = ("authenticated", "bursts", "ceiling", "epoch", "granted", "in_flight", "limit",
                  "not_before", "pause", "peak", "queue", "refused", "since_growth", "text",
@@ -117,10 +117,10 @@ class _State:
         self.bursts = 0  # of refusals, without a success between
         self.pause = self.not_before = 0.0
         self.text = ""  # what the server said when it refused last
-        self.queue: list[tuple[int, Turn]] = []  # a heap; may hold turns that wait no more
+        self.queue: list[tuple[int, Permit]] = []  # a heap; may hold permits that wait no more
 
 
-class Turn:
+class Permit:
     """One hop's place in the order of its server.
 
     Attributes:
@@ -131,37 +131,37 @@ class Turn:
     """
 
     __slots__ = ("confirmed", "granted", "wake", "_asked", "_epoch", "_holds", "_jitter",
-                 "_number", "_pacer", "_state", "_wants")  # fmt: skip
+                 "_number", "_limiter", "_state", "_wants")  # fmt: skip
 
-    def __init__(self, pacer: Pacer, state: _State, number: int) -> None:
+    def __init__(self, limiter: HandshakeLimiter, state: _State, number: int) -> None:
         self.granted = self.confirmed = False
         self.wake: Callable[[], object] | None = None
-        self._pacer = pacer
+        self._limiter = limiter
         self._state = state
         self._number = number
         self._asked = False  # and has not ended since
-        # What follows is the pacer's; `granted` may be behind it or, after an end, ahead.
+        # What follows is the limiter's; `granted` may be behind it or, after an end, ahead.
         self._wants = False  # it is in the queue
         self._holds = False  # it is in flight
         self._epoch = 0
         self._jitter = 0.0
 
     def ask(self) -> None:
-        """Ask for the turn to be granted; after `refused` it has its old place."""
+        """Ask for the permit to be granted; after `refused` it has its old place."""
         self._asked = True
-        self._pacer._do(_ask, self)
+        self._limiter._do(_ask, self)
 
     def pause(self) -> float:
-        """Seconds that a granted turn has to wait still; may grow meanwhile."""
+        """Seconds that a granted permit has to wait still; may grow meanwhile."""
         state = self._state
         if not state.not_before:
             return 0.0
         # They need not all begin in the same moment.
-        return max(0.0, state.not_before + self._jitter * state.pause - self._pacer._clock())
+        return max(0.0, state.not_before + self._jitter * state.pause - self._limiter._clock())
 
     @property
     def alone(self) -> bool:
-        """Whether this is the first turn at its server, and nobody else wants one."""
+        """Whether this is the first permit at its server, and nobody else wants one."""
         return self._state.granted + self._state.waiting <= 1
 
     @property
@@ -181,32 +181,32 @@ class Turn:
 
     @property
     def refused_before(self) -> bool:
-        """Whether the server has refused any turn."""
+        """Whether the server has refused any permit."""
         return self._state.refused > 0
 
     def succeeded(self) -> None:
-        """The hop is authenticated: the turn is over."""
+        """The hop is authenticated: the permit is over."""
         self._end(_succeeded)
 
     def refused(self, busy: ServerBusy) -> None:
         """The server was too busy; `ask` again, or `give_back`."""
-        self._end(lambda turn: _refused(turn, busy))
+        self._end(lambda permit: _refused(permit, busy))
 
     def give_back(self) -> None:
-        """The turn is over, whatever became of it; a second call does nothing."""
+        """The permit is over, whatever became of it; a second call does nothing."""
         if self._asked:
             self._end(_give_back)
 
-    def _end(self, act: Callable[[Turn], None]) -> None:
+    def _end(self, act: Callable[[Permit], None]) -> None:
         # At once, whoever has the lock: else its owner could take the last grant for the next.
         self.granted = False
         self.wake = None
-        self._pacer._do(act, self)
+        self._limiter._do(act, self)
         self._asked = False  # not before: an interrupt may come between
 
 
-class Pacer:
-    """The turns at all servers; for any number of threads and event loops.
+class HandshakeLimiter:
+    """The permits at all servers; for any number of threads and event loops.
 
     Args:
         handshakes: most unauthenticated handshakes in flight per server.
@@ -228,22 +228,22 @@ class Pacer:
         self._draw = jitter
         self._numbers = count()
         self._states: dict[Server, _State] = {}
-        self._todo: deque[tuple[Callable[[Turn], None], Turn]] = deque()
+        self._todo: deque[tuple[Callable[[Permit], None], Permit]] = deque()
         self._lock = threading.Lock()
 
     @property
     def handshakes(self) -> int:
         return self._handshakes
 
-    def turn(self, server: Server) -> Turn:
+    def permit(self, server: Server) -> Permit:
         """A place at the end of this server's order, and the request for it."""
         state = self._states.get(server)
         if state is None:
             # Atomic: of two threads the second gets the first one's.
             state = self._states.setdefault(server, _State(self._handshakes))
-        turn = Turn(self, state, next(self._numbers))
-        turn.ask()
-        return turn
+        permit = Permit(self, state, next(self._numbers))
+        permit.ask()
+        return permit
 
     def statistics(self) -> dict[Server, Statistics]:
         """A snapshot for every server so far."""
@@ -253,67 +253,67 @@ class Pacer:
             for server, s in list(self._states.items())
         }  # fmt: skip
 
-    def _do(self, act: Callable[[Turn], None], turn: Turn) -> None:
-        self._todo.append((act, turn))
+    def _do(self, act: Callable[[Permit], None], permit: Permit) -> None:
+        self._todo.append((act, permit))
         # Where another has the lock, it looks into the queue once more after letting go.
         while self._todo and self._lock.acquire(blocking=False):
             try:
                 while self._todo:
-                    act, turn = self._todo.popleft()
-                    act(turn)
-                    self._grant(turn._state)
+                    act, permit = self._todo.popleft()
+                    act(permit)
+                    self._grant(permit._state)
             finally:
                 self._lock.release()
 
     def _grant(self, state: _State) -> None:
         while state.queue and state.in_flight < state.limit:
-            _, turn = heapq.heappop(state.queue)
-            if not turn._wants:
+            _, permit = heapq.heappop(state.queue)
+            if not permit._wants:
                 continue  # cancelled meanwhile
-            turn._wants = False
+            permit._wants = False
             state.waiting -= 1
             state.in_flight += 1
             state.granted += 1
             if state.in_flight > state.peak:
                 state.peak = state.in_flight
-            turn._epoch = state.epoch
-            turn._jitter = self._draw()
-            turn._holds = turn.granted = True
-            wake = turn.wake
+            permit._epoch = state.epoch
+            permit._jitter = self._draw()
+            permit._holds = permit.granted = True
+            wake = permit.wake
             if wake is not None:
                 wake()
 
 
-# What is done to a turn, with the pacer's lock held.
+# What is done to a permit, with the limiter's lock held.
 
 
-def _ask(turn: Turn) -> None:
-    if turn._holds or turn._wants:
+def _ask(permit: Permit) -> None:
+    if permit._holds or permit._wants:
         return
-    turn._wants = True
-    turn._state.waiting += 1
-    heapq.heappush(turn._state.queue, (turn._number, turn))
+    permit._wants = True
+    permit._state.waiting += 1
+    heapq.heappush(permit._state.queue, (permit._number, permit))
 
 
-def _give_back(turn: Turn) -> None:
-    if turn._holds:
-        turn._holds = False
-        turn._state.in_flight -= 1
-    elif turn._wants:
-        turn._wants = False
-        turn._state.waiting -= 1
+def _give_back(permit: Permit) -> None:
+    if permit._holds:
+        permit._holds = False
+        permit._state.in_flight -= 1
+    elif permit._wants:
+        permit._wants = False
+        permit._state.waiting -= 1
 
 
-def _succeeded(turn: Turn) -> None:
-    state = turn._state
-    if not turn._holds:
+def _succeeded(permit: Permit) -> None:
+    state = permit._state
+    if not permit._holds:
         return
-    _give_back(turn)
+    _give_back(permit)
     state.authenticated += 1
     state.bursts = 0
-    if not turn.confirmed:
-        state.not_before = max(state.not_before, turn._pacer._clock() + LAG)
-    most = turn._pacer._handshakes
+    if not permit.confirmed:
+        state.not_before = max(state.not_before, permit._limiter._clock() + LAG)
+    most = permit._limiter._handshakes
     if state.limit >= most:
         return
     state.since_growth += 1
@@ -325,23 +325,23 @@ def _succeeded(turn: Turn) -> None:
         state.since_growth = 0
 
 
-def _refused(turn: Turn, busy: ServerBusy) -> None:
-    state = turn._state
-    if not turn._holds:
+def _refused(permit: Permit, busy: ServerBusy) -> None:
+    state = permit._state
+    if not permit._holds:
         return
     at_once = state.in_flight
-    _give_back(turn)
+    _give_back(permit)
     state.refused += 1
     state.text = busy.server_text
-    if turn._epoch != state.epoch:
+    if permit._epoch != state.epoch:
         return  # its burst has been counted
     state.epoch += 1
     # Where it refuses a single one, others keep it busy, and our number does not matter.
-    state.ceiling = at_once if at_once > 1 else turn._pacer._handshakes + 1
+    state.ceiling = at_once if at_once > 1 else permit._limiter._handshakes + 1
     state.limit = max(1, min(state.limit, at_once) // 2)
     state.since_growth = 0
     state.bursts += 1
     # Since OpenSSH 9.8 a ban has no words of its own; while others of ours get in it is none.
     shortest, longest = BAN_PAUSE if busy.may_be_ban and at_once == 1 else PAUSE
     state.pause = min(longest, shortest * 2 ** min(state.bursts - 1, 16))
-    state.not_before = turn._pacer._clock() + state.pause
+    state.not_before = permit._limiter._clock() + state.pause

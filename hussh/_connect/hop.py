@@ -17,7 +17,7 @@ from .._policy.options import Options
 from .._protocol.connect import Stage, bring_up, plan, timed_out
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.handshake import Place, known_hosts
-from .._runtime.driver import BaseTree
+from .._runtime.driver import Driver
 from .._runtime.keepalive import Keepalive
 from .._runtime.single_flight import one_at_a_time
 from ..errors import CommandTimeout, ConnectionClosed, HusshError
@@ -26,11 +26,11 @@ from .handshake_limits import Server, server_of
 
 __all__ = ["Hop", "Way"]
 
-AnyTree = TypeVar("AnyTree", bound=BaseTree[Any])
+AnyDriver = TypeVar("AnyDriver", bound=Driver[Any])
 H = TypeVar("H", bound="Hop[Any]")
 
 
-class Hop(Generic[AnyTree]):
+class Hop(Generic[AnyDriver]):
     """One hop, from when its byte stream exists.
 
     Attributes:
@@ -42,9 +42,15 @@ class Hop(Generic[AnyTree]):
     server: Server | None = None
 
     def __init__(
-        self, tree: AnyTree, link: Link, place: Place, outer: Hop[AnyTree] | None, *, owned: bool
+        self,
+        driver: AnyDriver,
+        link: Link,
+        place: Place,
+        outer: Hop[AnyDriver] | None,
+        *,
+        owned: bool,
     ) -> None:
-        self.tree = tree
+        self.driver = driver
         self.link = link
         self.place = place
         self.outer = outer
@@ -79,7 +85,7 @@ class Hop(Generic[AnyTree]):
 
     def at_once(self, call: Callable[[], object]) -> None:
         """Make a call that only queues, such as one that closes; never waits, may be nested."""
-        with self.tree.mine() as root:
+        with self.driver.mine() as root:
             call()
             if not root.freed:
                 root.flush()
@@ -87,7 +93,7 @@ class Hop(Generic[AnyTree]):
     def failed(self, error: HusshError, phase: str | None) -> HusshError:
         """What to raise for an error of an operation: it knows its place and its cause.
 
-        Waits half a second for a proxy command that is about to end (`BaseTree.slow`).
+        Waits half a second for a proxy command that is about to end (`Driver.slow`).
         """
         if self.outer is None:
             error = self._explained(error)
@@ -95,7 +101,7 @@ class Hop(Generic[AnyTree]):
         error.__cause__ = self._cause(error)
         return error
 
-    def late(self, limit: str, phase: str) -> CommandTimeout:
+    def command_timeout(self, limit: str, phase: str) -> CommandTimeout:
         """The error for an operation that did not end in time; `limit` words how long that was."""
         error = CommandTimeout(f"timed out after {limit}", phase=phase)
         error.at(self.hop, self.place.index)
@@ -103,7 +109,7 @@ class Hop(Generic[AnyTree]):
 
     def _explained(self, error: HusshError) -> HusshError:
         """The same, in the words of the stream that carries us; keeps partial output."""
-        better = self.tree.explain(error)
+        better = self.driver.explain(error)
         if better is not error:
             better.__dict__.update(
                 {k: v for k, v in error.__dict__.items() if k not in better.__dict__}
@@ -114,9 +120,9 @@ class Hop(Generic[AnyTree]):
         """Where a connection is lost because one that carries it is: that one's own error."""
         lost = None
         outer = self.outer
-        if outer is None or self.tree.forked or not isinstance(error, ConnectionError):
+        if outer is None or self.driver.forked or not isinstance(error, ConnectionError):
             return error.__cause__
-        with self.tree.locked():
+        with self.driver.locked():
             while outer is not None:
                 if outer.link.dead and not outer.link.freed:
                     lost = outer
@@ -130,9 +136,9 @@ class Hop(Generic[AnyTree]):
 
     def probe(self, keepalive: Keepalive) -> bool:
         """One beat of the keepalive; False: there is nothing to tend any more."""
-        if self.closed or self.tree.forked:
+        if self.closed or self.driver.forked:
             return False
-        with self.tree.fresh():
+        with self.driver.fresh():
             alive = not self.link.freed and keepalive.probe(self.link)
         return alive
 
@@ -141,7 +147,7 @@ class Hop(Generic[AnyTree]):
         if self.closed:
             return
         self.closed = True
-        self.tree.end(self.link)
+        self.driver.end(self.link)
         if self.keepalive:
             self.untend()
         if self.outer is not None and self.owned:
@@ -152,12 +158,12 @@ class Hop(Generic[AnyTree]):
         if self.closed:
             return
         self.closed = True
-        self.tree.collect(self.link)
+        self.driver.collect(self.link)
         if self.outer is not None and self.owned:
             self.outer.collect()
 
 
-class Way(Generic[H, AnyTree]):
+class Way(Generic[H, AnyDriver]):
     """A connection in the making.
 
     A driver makes one, calls `load`, gets the first hop's stream unless there is
@@ -173,7 +179,7 @@ class Way(Generic[H, AnyTree]):
     ) -> None:
         self._make = make
         self._bastion = bastion
-        self.tree: AnyTree | None = bastion.tree if bastion is not None else None
+        self.driver: AnyDriver | None = bastion.driver if bastion is not None else None
         self.stages = plan(hops, 0 if bastion is None else bastion.place.index + 1)
         self._hops: list[H] = []
         self.servers: list[Server] = []
@@ -186,7 +192,7 @@ class Way(Generic[H, AnyTree]):
     def is_loaded(self, asked: float = NEVER) -> bool:
         """`load`, where somebody has read the files since `asked`; False: call that."""
         for stage, files in zip(self.stages, self._files, strict=True):
-            known = files.at_hand(asked)
+            known = files.cached(asked)
             if known is None:
                 return False
             stage.known = known.of_host(stage.options.host, stage.options.port)
@@ -207,10 +213,10 @@ class Way(Generic[H, AnyTree]):
             if stage.options.private_key:  # so that its login need not ask, too
                 KeyFile.look_again(stage.options.private_key, stage.options.password)
 
-    def grow(self, tree: AnyTree) -> None:
+    def start_in(self, driver: AnyDriver) -> None:
         """The first hop's stream is there."""
-        self.tree = tree
-        self.stages[0].begin(tree.root)
+        self.driver = driver
+        self.stages[0].begin(driver.root)
 
     def bring_up(self) -> Op[None]:
         """All hops, one after the other."""
@@ -231,7 +237,7 @@ class Way(Generic[H, AnyTree]):
         self._bastion.check_open()
         return self._bastion.link, self._bastion.place
 
-    def take_back(self, index: int) -> AnyTree | None:
+    def take_back(self, index: int) -> AnyDriver | None:
         """End the last hop that was begun, so that it can be begun again; those before it stay.
 
         Returns the tree that ended with it, if it was the root.
@@ -244,8 +250,8 @@ class Way(Generic[H, AnyTree]):
         self.stages[index].link = None
         if index or self._bastion is not None:
             return None
-        tree, self.tree = self.tree, None
-        return tree
+        driver, self.driver = self.driver, None
+        return driver
 
     @property
     def current(self) -> Stage:
@@ -260,11 +266,11 @@ class Way(Generic[H, AnyTree]):
     def hops(self) -> list[H]:
         """Those that have a link, in the order of travel."""
         for stage in self.stages[len(self._hops) :]:
-            if stage.link is None or self.tree is None:
+            if stage.link is None or self.driver is None:
                 break
             outer = self._hops[-1] if self._hops else self._bastion
             owned = outer is not self._bastion
-            hop = self._make(self.tree, stage.link, stage.place, outer, owned=owned)
+            hop = self._make(self.driver, stage.link, stage.place, outer, owned=owned)
             hop.server = self.servers[len(self._hops)]
             self._hops.append(hop)
         return self._hops
@@ -282,8 +288,8 @@ class Way(Generic[H, AnyTree]):
         """What to raise; `time_limit` is how it words that limit.  Waits as `Hop.failed`."""
         stage = self.current
         if isinstance(error, DeadlineExceeded):
-            if self.tree is not None and stage.link is self.tree.root:
-                error.said = self.tree.said()
+            if self.driver is not None and stage.link is self.driver.root:
+                error.program_text = self.driver.program_text()
             return timed_out(stage.place, error, time_limit)
         hops = self.hops()
         at = hops[-1] if hops else self._bastion

@@ -95,7 +95,7 @@ class ProxyStream:
             lines = self._look_aside()
         _write_log(self._child.pid, lines)
 
-    def said(self) -> str:
+    def program_text(self) -> str:
         """The end of what it wrote to stderr, fit for an error; maybe empty."""
         self.read_side()
         text = "".join(
@@ -114,7 +114,7 @@ class ProxyStream:
             ended = self._await_end(lines)
             code = self._child.exit_code()
         _write_log(self._child.pid, lines)
-        tail = self.said()
+        tail = self.program_text()
         if code is None:
             how = "ended" if ended else "closed its output"
         elif code < 0:

@@ -22,7 +22,7 @@ from .._runtime.loop_tools import Loop, this_loop, until
 from ..errors import ConnectionClosed, ConnectTimeout, HusshError, ServerBusy
 from .async_connect import AsyncSession, connect
 from .async_handshake_limits import UNHEARD
-from .handshake_limits import Pacer
+from .handshake_limits import HandshakeLimiter
 
 __all__ = ["Failures", "Limit", "Shared", "ran_out"]
 
@@ -123,12 +123,12 @@ class Shared:
     Attributes:
         session: the present or last one; None: there never was one.
         kept: the caller connected it, and will close it.
-        pacer: says when to begin, and lets refused handshakes be tried again; set before
+        limiter: says when to begin, and lets refused handshakes be tried again; set before
             connecting, if at all.
         home: the loop that batches have chosen for it, of those in threads of their own.
     """
 
-    pacer: Pacer | None = None
+    limiter: HandshakeLimiter | None = None
     home: LoopThread | None = None
 
     def __init__(
@@ -152,7 +152,7 @@ class Shared:
     def loop(self) -> Loop | None:
         """The loop that it is open in, or being opened; None: neither."""
         if self.is_open and self.session is not None:
-            return self.session.tree.loop
+            return self.session.driver.loop
         attempt = self._attempt
         return None if attempt is None else attempt.loop
 
@@ -160,9 +160,9 @@ class Shared:
     def is_lost(self) -> bool:
         """Whether it is open for all that the caller did, but its link is dead."""
         session = self.session
-        if session is None or session.closed or session.tree.forked:
+        if session is None or session.closed or session.driver.forked:
             return False
-        with session.tree.locked():
+        with session.driver.locked():
             return session.link.dead
 
     def way(self) -> Iterator[Shared]:
@@ -222,7 +222,7 @@ class Shared:
         if self._attempt is not None and not self._attempt.loop.ended:
             self._attempt.loop.check()
         if self.is_open and self.session is not None:
-            self.session.tree.check_closable()
+            self.session.driver.check_closable()
 
     async def _close(self) -> None:
         try:
@@ -237,7 +237,7 @@ class Shared:
         seen: HusshError | None = None  # why another's time was over
         while True:
             if self.session is not None and not self.session.closed:
-                self.session.tree.check_loop()
+                self.session.driver.check_loop()
                 return self.session
             attempt = self._attempt
             if attempt is None:
@@ -252,13 +252,13 @@ class Shared:
                 with until(limit.deadline):
                     await attempt.wait()
             except DeadlineExceeded:
-                late = timed_out(
+                timeout_error = timed_out(
                     self._where(attempt), DeadlineExceeded(), f"{limit} (another task connects)"
                 )
                 busy = attempt.busy or self._refusal() or seen
                 if busy is not None:
-                    raise copy.copy(busy) from late
-                raise late from None
+                    raise copy.copy(busy) from timeout_error
+                raise timeout_error from None
             # Another's cancellation or time limit is not ours: we try ourselves.
             if attempt.error is not None and not ran_out(attempt.error):
                 raise copy.copy(attempt.error) from attempt.error.__cause__
@@ -278,7 +278,7 @@ class Shared:
                     outer,
                     limit.deadline,
                     str(limit),
-                    self.pacer,
+                    self.limiter,
                     attempt.note,
                     attempt.begun,
                 )
@@ -288,8 +288,8 @@ class Shared:
             self.session = session
             if attempt.given_up:
                 await self._close()
-                told = "the connection was closed while it was being opened"
-                raise self._place.mark(ConnectionClosed(told))
+                reason = "the connection was closed while it was being opened"
+                raise self._place.mark(ConnectionClosed(reason))
             return session
         except HusshError as error:
             attempt.failed(error)

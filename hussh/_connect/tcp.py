@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from .._protocol.core import DeadlineExceeded
-from .._runtime.poll_timeout import patience
+from .._runtime.poll_timeout import poll_timeout
 from .._runtime.polling import Poll, new_poll
 from ..errors import ConnectError, HusshError
 
@@ -70,7 +70,7 @@ class SocketStream:
     def read_side(self) -> None:
         return
 
-    def said(self) -> str:
+    def program_text(self) -> str:
         return ""
 
     def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
@@ -134,7 +134,7 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
         while thread.is_alive():
             if deadline is not None and monotonic() >= deadline:
                 raise DeadlineExceeded("dns") from None
-            thread.join(patience(deadline))
+            thread.join(poll_timeout(deadline))
     else:
         ask()
     if isinstance(found[0], Exception):
@@ -192,7 +192,7 @@ def _connect(
                 _start(address, pending, poll, failures)
                 continue
             ends = [end for end in (deadline, next_start if queue else None) if end is not None]
-            for fd, _ in poll.poll(patience(min(ends) if ends else None) * 1000):
+            for fd, _ in poll.poll(poll_timeout(min(ends) if ends else None) * 1000):
                 code = pending[fd][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 sock = settle(fd, code)
                 if sock is not None:

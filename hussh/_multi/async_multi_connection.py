@@ -11,10 +11,10 @@ from typing import Literal
 from .._api.arguments import check_command, check_on_result
 from .._policy.sftp import AnyPath
 from .files import LocalPath, read, write, write_data
-from .host_group import Crew, Results, Work
+from .host_group import HostGroup, Job, Results
 from .progress import Display
 from .results import HostResult, MultiResult
-from .tail import AsyncMultiFileTailer, TailWork
+from .tail import AsyncMultiFileTailer, TailJob
 
 __all__ = ["AsyncMultiConnection", "AsyncOnResult"]
 
@@ -33,22 +33,22 @@ class AsyncMultiConnection:
     has under way, on all hosts.
     """
 
-    def __init__(self, crew: Crew, progress: bool) -> None:
-        self._crew = crew
+    def __init__(self, group: HostGroup, progress: bool) -> None:
+        self._group = group
         self._progress = progress
 
     @property
     def hosts(self) -> list[str]:
         """As they were given, in order, those that `connect` pruned left out."""
-        return self._crew.hosts
+        return self._group.hosts
 
     @property
     def batch_size(self) -> int:
-        return self._crew.batch_size
+        return self._group.batch_size
 
     def __repr__(self) -> str:
         return (
-            f"AsyncMultiConnection({len(self._crew.members)} hosts, batch_size={self.batch_size})"
+            f"AsyncMultiConnection({len(self._group.members)} hosts, batch_size={self.batch_size})"
         )
 
     async def connect(
@@ -59,10 +59,10 @@ class AsyncMultiConnection:
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Connect all hosts that are not connected; see `MultiConnection.connect`."""
-        work = self._crew.connect(timeout)
+        work = self._group.connect(timeout)
         result = await self._run(work, on_result)
         if prune_failures:
-            self._crew.prune(work, result.values())
+            self._group.prune(work, result.values())
         return result
 
     async def execute(
@@ -79,8 +79,8 @@ class AsyncMultiConnection:
 
         `on_result` is called in this task; if it returns an awaitable, that is awaited.
         """
-        items = self._crew.everywhere(check_command(command))
-        work = self._crew.execute(items, timeout, max_output, input, wait)
+        items = self._group.everywhere(check_command(command))
+        work = self._group.execute(items, timeout, max_output, input, wait)
         return await self._run(work, on_result)
 
     async def execute_map(
@@ -94,8 +94,8 @@ class AsyncMultiConnection:
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Run a command of its own on each host; see `MultiConnection.execute_map`."""
-        items = self._crew.mapped(host_command_map, check_command)
-        work = self._crew.execute(items, timeout, max_output, input, wait)
+        items = self._group.mapped(host_command_map, check_command)
+        work = self._group.execute(items, timeout, max_output, input, wait)
         return await self._run(work, on_result)
 
     def stream(
@@ -111,8 +111,8 @@ class AsyncMultiConnection:
 
         See `MultiConnection.stream`.  Leaving the block stops what is still under way.
         """
-        items = self._crew.commands(command)
-        return self._stream(self._crew.execute(items, timeout, max_output, input, wait))
+        items = self._group.commands(command)
+        return self._stream(self._group.execute(items, timeout, max_output, input, wait))
 
     async def sftp_read(
         self,
@@ -124,7 +124,7 @@ class AsyncMultiConnection:
         max_output: int | None = None,
     ) -> MultiResult:
         """Fetch a file from all hosts; see `MultiConnection.sftp_read`."""
-        work = self._crew.transfer(*read(remote_path, local_path, timeout, max_output))
+        work = self._group.transfer(*read(remote_path, local_path, timeout, max_output))
         return await self._run(work, on_result)
 
     async def sftp_write(
@@ -136,7 +136,7 @@ class AsyncMultiConnection:
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Store a local file on all hosts; see `MultiConnection.sftp_write`."""
-        work = self._crew.transfer(*write(local_path, remote_path, timeout))
+        work = self._group.transfer(*write(local_path, remote_path, timeout))
         return await self._run(work, on_result)
 
     async def sftp_write_data(
@@ -148,23 +148,23 @@ class AsyncMultiConnection:
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Store `data` as a file on all hosts; see `MultiConnection.sftp_write_data`."""
-        work = self._crew.transfer(*write_data(data, remote_path, timeout))
+        work = self._group.transfer(*write_data(data, remote_path, timeout))
         return await self._run(work, on_result)
 
     def tail(self, remote_file: AnyPath) -> AsyncMultiFileTailer:
         """Follow what is added to a file of all hosts; an async context manager."""
-        return AsyncMultiFileTailer(self._run, TailWork.everywhere(self._crew, remote_file))
+        return AsyncMultiFileTailer(self._run, TailJob.everywhere(self._group, remote_file))
 
     def tail_map(self, host_file_map: Mapping[str, AnyPath]) -> AsyncMultiFileTailer:
         """The same with a file of its own for each host that is in the mapping."""
-        return AsyncMultiFileTailer(self._run, TailWork.mapped(self._crew, host_file_map))
+        return AsyncMultiFileTailer(self._run, TailJob.mapped(self._group, host_file_map))
 
     async def close(self) -> None:
         """End all connections, and the threads; idempotent.
 
         A bastion that you connected yourself stays open.
         """
-        await self._crew.close_here()
+        await self._group.close_here()
 
     async def __aenter__(self) -> AsyncMultiConnection:
         try:
@@ -182,11 +182,11 @@ class AsyncMultiConnection:
     ) -> None:
         await self.close()
 
-    async def _run(self, work: Work, on_result: AsyncOnResult | None = None) -> MultiResult:
+    async def _run(self, work: Job, on_result: AsyncOnResult | None = None) -> MultiResult:
         check_on_result(on_result, can_await=True)
         results: list[HostResult | None] = [None] * len(work.items)
         with Display(self._progress, work.title, len(results)) as display:
-            async with self._crew.each_here(work) as each:
+            async with self._group.each_here(work) as each:
                 async for index, result in each:
                     results[index] = result
                     display.add(result)
@@ -197,9 +197,9 @@ class AsyncMultiConnection:
         return MultiResult(result for result in results if result is not None)
 
     @asynccontextmanager
-    async def _stream(self, work: Work) -> AsyncIterator[AsyncStream]:
+    async def _stream(self, work: Job) -> AsyncIterator[AsyncStream]:
         with Display(self._progress, work.title, len(work.items)) as display:
-            async with self._crew.each_here(work) as each:
+            async with self._group.each_here(work) as each:
                 yield AsyncStream(each, display)
 
 

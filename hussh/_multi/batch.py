@@ -33,7 +33,7 @@ import anyio.abc
 
 from .._runtime.background_loops import is_loop_thread
 from .._runtime.loop_tools import Loop
-from .._runtime.poll_timeout import patience
+from .._runtime.poll_timeout import poll_timeout
 
 __all__ = ["Batch", "Here", "HereDrain", "Lane", "drain"]
 
@@ -298,14 +298,14 @@ def drain(
             elif batch.over:
                 break
             else:
-                news.wait(patience(None))
+                news.wait(poll_timeout(None))
     finally:
         running.discard(batch)
         if os.getpid() == process:  # in a forked child there are none of its threads
             batch.stop()
         # A generator that was dropped may be collected in the thread that it would wait for.
         while os.getpid() == process and not is_loop_thread() and not batch.over:
-            news.wait(patience(None))
+            news.wait(poll_timeout(None))
             news.clear()
     if batch.error is not None:
         raise batch.error

@@ -29,25 +29,25 @@ from .._api.arguments import (
     input_bytes,
 )
 from .._api.async_connection import AsyncConnection
-from .._connect.handshake_limits import Pacer
+from .._connect.handshake_limits import HandshakeLimiter
 from .._connect.shared_session import Failures, Limit, Shared, ran_out
-from .._policy.file_cache import began
+from .._policy.file_cache import set_batch_start
 from .._protocol.execute import execute
 from .._runtime.async_workers import to_the_end
 from .._runtime.background_loops import Loops
 from ..errors import ConnectError, ConnectionClosed, HusshError
 from .batch import Batch, Here, HereDrain, Lane, drain
 from .hosts import as_async
-from .loop_placement import Lanes
+from .loop_placement import LoopPlacement
 from .results import HostResult
 
-__all__ = ["Crew", "Member", "Results", "Work", "check_limit"]
+__all__ = ["HostGroup", "Host", "Results", "Job", "check_limit"]
 
 BATCH_SIZE = 100
 CLOSED = "the MultiConnection is closed; connect() it again"
 
 
-class Member:
+class Host:
     """One host.
 
     Attributes:
@@ -64,7 +64,7 @@ class Member:
         self.host = connection.host
 
 
-class Work(NamedTuple):
+class Job(NamedTuple):
     """One operation: what to do, on which hosts, each with an argument of its own.
 
     Attributes:
@@ -75,12 +75,12 @@ class Work(NamedTuple):
 
     title: str
     phase: str
-    do: Callable[[Member, Any], Awaitable[HostResult]]
-    items: list[tuple[Member, Any]]
+    do: Callable[[Host, Any], Awaitable[HostResult]]
+    items: list[tuple[Host, Any]]
     again: bool = False
 
 
-class Crew:
+class HostGroup:
     """The hosts of a `MultiConnection`, and the loops that drive their connections.
 
     Args: as those of `MultiConnection`.
@@ -95,20 +95,20 @@ class Crew:
         handshakes: int,
     ) -> None:
         known: dict[int, AsyncConnection] = {}
-        self.members = [Member(as_async(connection, known)) for connection in connections]
+        self.members = [Host(as_async(connection, known)) for connection in connections]
         self.batch_size = (
             BATCH_SIZE if batch_size is None else check_limit("batch_size", batch_size)
         )
         self.timeout = None if timeout is None else check_number(timeout, "seconds")
         self.loops = None if loops is None else check_limit("loops", loops)
-        self.lanes = Lanes(self.loops, self.batch_size)
-        pacer = Pacer(check_limit("handshakes", handshakes))
+        self.placement = LoopPlacement(self.loops, self.batch_size)
+        limiter = HandshakeLimiter(check_limit("handshakes", handshakes))
         self._failures = Failures()
         self._running: set[Batch[Any, Any]] = set()
         for member in self.members:
             for shared in member.connection._shared.way():
                 if not shared.is_open:
-                    shared.pacer = pacer
+                    shared.limiter = limiter
 
     @property
     def hosts(self) -> list[str]:
@@ -116,7 +116,7 @@ class Crew:
 
     # -- running work
 
-    def each(self, work: Work) -> Generator[tuple[int, HostResult], None, None]:
+    def each(self, work: Job) -> Generator[tuple[int, HostResult], None, None]:
         """Do the work, and yield each item's index and result as they come; for threads."""
         items = self._begin(work, None)
         missing = bytearray(b"\1") * len(work.items)
@@ -129,12 +129,12 @@ class Crew:
         yield from _left_over(work, missing)
 
     @asynccontextmanager
-    async def each_here(self, work: Work) -> AsyncIterator[Results]:
+    async def each_here(self, work: Job) -> AsyncIterator[Results]:
         """The same for a task, whose loop goes on meanwhile."""
         here = Here()
         begin = partial(self._begin, work, here)
         # Threads that are to be started are waited for, which a loop must not.
-        items = begin() if self.lanes.is_open else await to_the_end(here.loop, begin)
+        items = begin() if self.placement.is_open else await to_the_end(here.loop, begin)
         if items is None:
             yield Results(work, None)
             return
@@ -144,21 +144,21 @@ class Crew:
         async with HereDrain(_job(work), items, self.batch_size, here, self._running) as results:
             yield Results(work, results)
 
-    def _begin(self, work: Work, here: Here | None) -> list[tuple[Lane, tuple[Member, Any]]] | None:
+    def _begin(self, work: Job, here: Here | None) -> list[tuple[Lane, tuple[Host, Any]]] | None:
         """Each item with its lane; None: it is all closed."""
         users = [member.connection._shared for member in self.members]
-        if not self.lanes.open(users, here=here is not None, again=work.again):
+        if not self.placement.open(users, here=here is not None, again=work.again):
             return None
-        found: list[tuple[Lane, tuple[Member, Any]]] = []
+        found: list[tuple[Lane, tuple[Host, Any]]] = []
         for item in work.items:
-            lane = self.lanes.of(item[0].connection._shared) or here
+            lane = self.placement.of(item[0].connection._shared) or here
             if lane is None:
                 raise ConnectError("a connection is open in another event loop; use it there")
             found.append((lane, item))
         return found
 
     def _lost(
-        self, work: Work, items: list[tuple[Lane, tuple[Member, Any]]]
+        self, work: Job, items: list[tuple[Lane, tuple[Host, Any]]]
     ) -> list[tuple[Lane, Shared]]:
         """Which connections must be closed before any is opened again.
 
@@ -171,10 +171,10 @@ class Crew:
 
     # -- what can be done
 
-    def connect(self, timeout: float | None) -> Work:
+    def connect(self, timeout: float | None) -> Job:
         seconds = _seconds(timeout)
 
-        async def connect(member: Member, _: None) -> HostResult:
+        async def connect(member: Host, _: None) -> HostResult:
             member.given = None
             await self._connect(member, self._limit(member, seconds))
             return HostResult(member.host, status=0)
@@ -182,21 +182,21 @@ class Crew:
         for member in self.members:
             member.failure = None
         self._failures.forget()
-        return Work("connect", "connect", connect, self.everywhere(), again=True)
+        return Job("connect", "connect", connect, self.everywhere(), again=True)
 
-    def everywhere(self, argument: Any = None) -> list[tuple[Member, Any]]:
+    def everywhere(self, argument: Any = None) -> list[tuple[Host, Any]]:
         return [(member, argument) for member in self.members]
 
     def mapped(
         self, by_host: Mapping[str, Any], check: Callable[[Any], Any]
-    ) -> list[tuple[Member, Any]]:
+    ) -> list[tuple[Host, Any]]:
         """Those hosts that a mapping names, in our order."""
         if not isinstance(by_host, Mapping):
             raise TypeError(f"a mapping by host is needed, not {type(by_host).__name__}")
         checked = {host: check(argument) for host, argument in by_host.items()}
         return [(m, checked[m.host]) for m in self.members if m.host in checked]
 
-    def commands(self, command: str | Mapping[str, str]) -> list[tuple[Member, bytes]]:
+    def commands(self, command: str | Mapping[str, str]) -> list[tuple[Host, bytes]]:
         """One command for all, or one of its own for each host in a mapping."""
         if isinstance(command, Mapping):
             return self.mapped(command, check_command)
@@ -204,18 +204,18 @@ class Crew:
 
     def execute(
         self,
-        items: list[tuple[Member, bytes]],
+        items: list[tuple[Host, bytes]],
         timeout: float | None,
         max_output: int | None,
         stdin: str | bytes | None,
         wait: Literal["eof", "exit"],
-    ) -> Work:
+    ) -> Job:
         seconds = _seconds(timeout)
         data = input_bytes(stdin)
         check_wait(wait)
         check_max_output(max_output)
 
-        async def run(member: Member, command: bytes) -> HostResult:
+        async def run(member: Host, command: bytes) -> HostResult:
             given = None if seconds is None else Limit.after(seconds)
             connection = await self.ready(member, given)
             limit = given or Limit.after(connection.timeout)
@@ -229,21 +229,21 @@ class Crew:
                 wait=wait,
                 time_limit=str(limit),
             )
-            result = await session.run(op, limit.deadline, "exec", ours=True)
+            result = await session.run(op, limit.deadline, "exec", step_in_loop=True)
             return HostResult.of(member.host, result)
 
-        return Work("execute", "exec", run, items)
+        return Job("execute", "exec", run, items)
 
     def transfer(
         self,
         title: str,
         timeout: float | None,
         move: Callable[[AsyncConnection, float | None], Awaitable[bytes | str | None]],
-    ) -> Work:
+    ) -> Job:
         """A file operation; what it returns is the result's stdout, "Ok" for None."""
         seconds = _seconds(timeout)
 
-        async def run(member: Member, _: None) -> HostResult:
+        async def run(member: Host, _: None) -> HostResult:
             if seconds is None or member.connection._shared.is_open:
                 got = await move(await self.ready(member), seconds)
             else:
@@ -253,9 +253,9 @@ class Crew:
             data = b"Ok" if got is None else got.encode() if isinstance(got, str) else got
             return HostResult(member.host, data, status=0)
 
-        return Work(title, "sftp", run, self.everywhere())
+        return Job(title, "sftp", run, self.everywhere())
 
-    def prune(self, work: Work, results: list[HostResult]) -> None:
+    def prune(self, work: Job, results: list[HostResult]) -> None:
         """Forget the members for which `connect` has failed."""
         pairs = zip(work.items, results, strict=True)
         failed = {id(member) for (member, _), result in pairs if result.status != 0}
@@ -263,11 +263,11 @@ class Crew:
 
     # -- on one host
 
-    def _limit(self, member: Member, seconds: float | None) -> Limit:
+    def _limit(self, member: Host, seconds: float | None) -> Limit:
         given = self.timeout if seconds is None else seconds
         return Limit.after(member.connection.timeout if given is None else given)
 
-    async def _connect(self, member: Member, limit: Limit) -> None:
+    async def _connect(self, member: Host, limit: Limit) -> None:
         member.failure = None
         connection = member.connection
         try:
@@ -275,17 +275,17 @@ class Crew:
         except Exception as error:
             options = connection._options
             asked = options.prompt is not None or options.on_banner is not None
-            member.failure = _told(member, error, "auth" if asked else "connect")
+            member.failure = _explained(member, error, "auth" if asked else "connect")
             raise member.failure from member.failure.__cause__
 
-    async def ready(self, member: Member, within: Limit | None = None) -> AsyncConnection:
+    async def ready(self, member: Host, within: Limit | None = None) -> AsyncConnection:
         """The connection, connected.
 
         `within` is the operation's own limit, which holds for connecting, too.  A host that
         could not be reached is not tried again, unless that was for the limit of an
         operation and now there is more time.
         """
-        if self.lanes.closed:
+        if self.placement.closed:
             raise ConnectionClosed(CLOSED)
         if not member.connection._shared.is_open:
             limit = self._limit(member, None)
@@ -295,7 +295,7 @@ class Crew:
                 raise member.failure
             member.given = within if limit is within else None
             await self._connect(member, limit)
-            if self.lanes.closed:  # meanwhile
+            if self.placement.closed:  # meanwhile
                 await member.connection.close()
                 raise ConnectionClosed(CLOSED)
         return member.connection
@@ -304,7 +304,7 @@ class Crew:
 
     def _shut(self) -> Loops | None:
         """Begin nothing more and stop what is under way; None: there is nothing to close."""
-        loops = self.lanes.shut()
+        loops = self.placement.shut()
         if loops is not None:
             for batch in list(self._running):
                 batch.stop()
@@ -316,16 +316,17 @@ class Crew:
         if loops is None:
             return
         try:
-            for shared in self.lanes.strangers():  # in the loop of a task: it cannot be waited for
+            # In the loop of a task: it cannot be waited for.
+            for shared in self.placement.strangers():
                 shared.collect()
-            for _ in drain(_close, self.lanes.shared(), self.batch_size):
+            for _ in drain(_close, self.placement.shared(), self.batch_size):
                 pass
         finally:
             try:
                 loops.close()
             finally:
-                for tree in self.lanes.ended():
-                    tree.join()
+                for driver in self.placement.ended():
+                    driver.join()
 
     async def close_here(self) -> None:
         """The same for a task, also when it is cancelled."""
@@ -334,8 +335,8 @@ class Crew:
             return
         here = Here()
         try:
-            open_ones: list[tuple[Lane, Shared]] = [*self.lanes.shared()]
-            open_ones += [(here, shared) for shared in self.lanes.strangers()]
+            open_ones: list[tuple[Lane, Shared]] = [*self.placement.shared()]
+            open_ones += [(here, shared) for shared in self.placement.strangers()]
             with here.unhurried():
                 async with HereDrain(_close, open_ones, self.batch_size, here) as ended:
                     async for _ in ended:
@@ -343,21 +344,21 @@ class Crew:
         finally:
             await loops.closed()
             with here.unhurried():
-                for tree in self.lanes.ended():
-                    await tree.gone()
+                for driver in self.placement.ended():
+                    await driver.gone()
 
     def __del__(self) -> None:
-        lanes = getattr(self, "lanes", None)
-        if lanes is not None and lanes.collect() is not None and self.members:
-            told = f"unclosed MultiConnection({len(self.members)} hosts)"
-            warnings.warn(told, ResourceWarning, stacklevel=2, source=self)
+        placement = getattr(self, "placement", None)
+        if placement is not None and placement.collect() is not None and self.members:
+            explained = f"unclosed MultiConnection({len(self.members)} hosts)"
+            warnings.warn(explained, ResourceWarning, stacklevel=2, source=self)
 
 
 async def _close(shared: Shared) -> None:
     await shared.close()
 
 
-def _worth_a_try(member: Member, limit: Limit) -> bool:
+def _worth_a_try(member: Host, limit: Limit) -> bool:
     """Whether a host that failed may answer within this limit; nobody waits without one."""
     failure, given = member.failure, member.given
     if failure is None or given is None or not ran_out(failure):
@@ -377,49 +378,49 @@ def check_limit(name: str, value: object) -> int:
     return value
 
 
-def _job(work: Work) -> Callable[[tuple[Member, Any]], Awaitable[HostResult]]:
+def _job(work: Job) -> Callable[[tuple[Host, Any]], Awaitable[HostResult]]:
     """The work on one item, whose failures are results."""
     start = monotonic()
 
-    async def job(item: tuple[Member, Any]) -> HostResult:
+    async def job(item: tuple[Host, Any]) -> HostResult:
         member, argument = item
-        began(start)
+        set_batch_start(start)
         try:
             return await work.do(member, argument)
         except Exception as error:
-            return HostResult.failed(member.host, _told(member, error, work.phase))
+            return HostResult.failed(member.host, _explained(member, error, work.phase))
 
     return job
 
 
-def _told(member: Member, error: Exception, phase: str) -> HusshError:
+def _explained(member: Host, error: Exception, phase: str) -> HusshError:
     """The error, with its place; without the frames of a stack, which would hold what they used."""
     if isinstance(error, HusshError):
-        told = error
+        explained = error
     else:
-        told = HusshError(f"{type(error).__name__}: {error}")
-        told.__cause__ = error
+        explained = HusshError(f"{type(error).__name__}: {error}")
+        explained.__cause__ = error
     place = member.connection._place
-    told.at(place.hop, place.index, phase)
-    link: BaseException | None = told
+    explained.at(place.hop, place.index, phase)
+    link: BaseException | None = explained
     while link is not None:
         link.__traceback__ = link.__context__ = None
         link = link.__cause__
-    return told
+    return explained
 
 
-def _left_over(work: Work, missing: bytearray) -> Iterator[tuple[int, HostResult]]:
+def _left_over(work: Job, missing: bytearray) -> Iterator[tuple[int, HostResult]]:
     """Results for hosts that got none, because all was closed meanwhile."""
     for index, (member, _) in enumerate(work.items):
         if missing[index]:
-            error = _told(member, ConnectionClosed(CLOSED), work.phase)
+            error = _explained(member, ConnectionClosed(CLOSED), work.phase)
             yield index, HostResult.failed(member.host, error)
 
 
 class Results:
     """What comes of a piece of work, for ``async for``: pairs of an item's index and its result."""
 
-    def __init__(self, work: Work, drain: HereDrain[tuple[Member, Any], HostResult] | None) -> None:
+    def __init__(self, work: Job, drain: HereDrain[tuple[Host, Any], HostResult] | None) -> None:
         self._drain = drain
         self._missing = bytearray(b"\1") * len(work.items)
         self._rest = _left_over(work, self._missing)

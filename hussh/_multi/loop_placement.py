@@ -3,7 +3,7 @@
 `_multi.host_group` imports it.  A tree lives in one loop: connections that share a
 bastion go to one loop, the others are spread, so that all have about the same to
 do.  A tree that is open already stays where it is: in the loop of the caller, or in
-one that other `Lanes` have started, which then lasts until the last of them ends.
+one that other `LoopPlacement` have started, which then lasts until the last of them ends.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from collections.abc import Iterator, Sequence
 from time import monotonic
 
 from .._connect.shared_session import Shared
-from .._runtime.async_driver import Tree
+from .._runtime.async_driver import AsyncDriver
 from .._runtime.background_loops import Loops, LoopThread, how_many, watch
 from ..errors import ConnectError, ConnectionClosed
 
-__all__ = ["Lanes"]
+__all__ = ["LoopPlacement"]
 
 #: Held while trees get their loops: two batches must not choose for the same bastion at once.
 _placing = threading.RLock()
 
 
-#: Told of each end of `Lanes`, for those who want what was theirs.
+#: Told of each end of `LoopPlacement`, for those who want what was theirs.
 _others_end = threading.Condition()
 #: Seconds that others get to end, a proxy command of theirs included.
 OTHERS_END = 5.0
@@ -39,7 +39,7 @@ class _Ending(Exception):
             _others_end.wait(0.05)
 
 
-class Lanes:
+class LoopPlacement:
     """The loops of one `MultiConnection`: started when first needed, and after `close` again.
 
     Args:
@@ -90,8 +90,8 @@ class Lanes:
                 return self._open(users, here=here, again=again)
             except _Ending as ending:
                 if monotonic() >= deadline:
-                    told = "the bastion is being closed by another thread"
-                    raise ConnectionClosed(told) from None
+                    reason = "the bastion is being closed by another thread"
+                    raise ConnectionClosed(reason) from None
                 ending.wait()
 
     def _open(self, users: Sequence[Shared], *, here: bool, again: bool) -> bool:
@@ -176,7 +176,7 @@ class Lanes:
         shared = [(lane, user) for lane, user in lanes if lane is not None and lane.is_shared]
         return [(lane, user) for lane, user in shared if user.loop is not None]
 
-    def ended(self) -> list[Tree]:
+    def ended(self) -> list[AsyncDriver]:
         """The loops are; no connection of theirs is left open, even if closing was interrupted.
 
         Returns those of their trees that take a moment to end still.
@@ -187,7 +187,7 @@ class Lanes:
         self._closing = False
         with _others_end:
             _others_end.notify_all()
-        trees = {id(user.session.tree): user.session.tree for user in users if user.session}
+        trees = {id(user.session.driver): user.session.driver for user in users if user.session}
         return [tree for tree in trees.values() if tree.is_ending]
 
     def abandon(self) -> None:

@@ -24,11 +24,11 @@ from .._policy.options import (
 from .._policy.sftp import AnyPath
 from .async_multi_connection import AsyncMultiConnection
 from .files import LocalPath, read, write, write_data
-from .host_group import Crew, Work
+from .host_group import HostGroup, Job
 from .hosts import shared_auth
 from .progress import Display, check_progress
 from .results import HostResult, MultiResult
-from .tail import MultiFileTailer, TailWork
+from .tail import MultiFileTailer, TailJob
 
 __all__ = ["MultiConnection", "OnResult"]
 
@@ -91,7 +91,7 @@ class MultiConnection:
             "progress": progress,
         }
         self._progress = check_progress(progress)
-        self._crew = Crew(connections, batch_size, timeout, loops, handshakes)
+        self._group = HostGroup(connections, batch_size, timeout, loops, handshakes)
 
     @classmethod
     def from_connections(
@@ -198,14 +198,14 @@ class MultiConnection:
     @property
     def hosts(self) -> list[str]:
         """As they were given, in order, those that `connect` pruned left out."""
-        return self._crew.hosts
+        return self._group.hosts
 
     @property
     def batch_size(self) -> int:
-        return self._crew.batch_size
+        return self._group.batch_size
 
     def __repr__(self) -> str:
-        return f"MultiConnection({len(self._crew.members)} hosts, batch_size={self.batch_size})"
+        return f"MultiConnection({len(self._group.members)} hosts, batch_size={self.batch_size})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What it was made with, **secrets included**, so that another process can use it.
@@ -213,11 +213,11 @@ class MultiConnection:
         Raises:
             TypeError: it is connected; no live connection goes elsewhere.
         """
-        if self._crew.lanes.is_open:
+        if self._group.placement.is_open:
             raise TypeError(
                 f"cannot pickle {self!r}: it is connected; pickle it before, or close it"
             )
-        return _rebuild, (type(self), [m.connection for m in self._crew.members], self._given)
+        return _rebuild, (type(self), [m.connection for m in self._group.members], self._given)
 
     # -- connecting
 
@@ -238,10 +238,10 @@ class MultiConnection:
         Returns:
             Status 0 and no output for each host that is connected.
         """
-        work = self._crew.connect(timeout)
+        work = self._group.connect(timeout)
         result = self._run(work, on_result)
         if prune_failures:
-            self._crew.prune(work, result.values())
+            self._group.prune(work, result.values())
         return result
 
     # -- commands
@@ -275,8 +275,8 @@ class MultiConnection:
         Returns:
             What the commands left behind; see the class for failures.
         """
-        items = self._crew.everywhere(check_command(command))
-        return self._run(self._crew.execute(items, timeout, max_output, input, wait), on_result)
+        items = self._group.everywhere(check_command(command))
+        return self._run(self._group.execute(items, timeout, max_output, input, wait), on_result)
 
     def execute_map(
         self,
@@ -292,8 +292,8 @@ class MultiConnection:
 
         Names in the mapping that are none of our hosts are ignored.
         """
-        items = self._crew.mapped(host_command_map, check_command)
-        return self._run(self._crew.execute(items, timeout, max_output, input, wait), on_result)
+        items = self._group.mapped(host_command_map, check_command)
+        return self._run(self._group.execute(items, timeout, max_output, input, wait), on_result)
 
     def stream(
         self,
@@ -313,8 +313,8 @@ class MultiConnection:
         Yields:
             The host and its result, in the order in which the hosts finish.
         """
-        items = self._crew.commands(command)
-        return self._stream(self._crew.execute(items, timeout, max_output, input, wait))
+        items = self._group.commands(command)
+        return self._stream(self._group.execute(items, timeout, max_output, input, wait))
 
     # -- files
 
@@ -341,7 +341,7 @@ class MultiConnection:
         Returns:
             The contents, or "Ok", as `stdout` of each host.
         """
-        work = self._crew.transfer(*read(remote_path, local_path, timeout, max_output))
+        work = self._group.transfer(*read(remote_path, local_path, timeout, max_output))
         return self._run(work, on_result)
 
     def sftp_write(
@@ -357,7 +357,7 @@ class MultiConnection:
         Returns:
             "Ok" as `stdout` of each host.
         """
-        return self._run(self._crew.transfer(*write(local_path, remote_path, timeout)), on_result)
+        return self._run(self._group.transfer(*write(local_path, remote_path, timeout)), on_result)
 
     def sftp_write_data(
         self,
@@ -368,15 +368,15 @@ class MultiConnection:
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Store `data` (text as UTF-8) as a file on all hosts; returns as `sftp_write`."""
-        return self._run(self._crew.transfer(*write_data(data, remote_path, timeout)), on_result)
+        return self._run(self._group.transfer(*write_data(data, remote_path, timeout)), on_result)
 
     def tail(self, remote_file: AnyPath) -> MultiFileTailer:
         """Follow what is added to a file of all hosts; a context manager."""
-        return MultiFileTailer(self._run, TailWork.everywhere(self._crew, remote_file))
+        return MultiFileTailer(self._run, TailJob.everywhere(self._group, remote_file))
 
     def tail_map(self, host_file_map: Mapping[str, AnyPath]) -> MultiFileTailer:
         """The same with a file of its own for each host that is in the mapping."""
-        return MultiFileTailer(self._run, TailWork.mapped(self._crew, host_file_map))
+        return MultiFileTailer(self._run, TailJob.mapped(self._group, host_file_map))
 
     # -- ending
 
@@ -385,7 +385,7 @@ class MultiConnection:
 
         A bastion that you connected yourself stays open.
         """
-        self._crew.close()
+        self._group.close()
 
     def __enter__(self) -> MultiConnection:
         try:
@@ -409,7 +409,7 @@ class MultiConnection:
         return self._connected().__await__()
 
     async def _connected(self) -> AsyncMultiConnection:
-        return await AsyncMultiConnection(self._crew, self._progress).__aenter__()
+        return await AsyncMultiConnection(self._group, self._progress).__aenter__()
 
     async def __aenter__(self) -> AsyncMultiConnection:
         return await self
@@ -420,16 +420,16 @@ class MultiConnection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._crew.close_here()
+        await self._group.close_here()
 
     # -- running
 
-    def _run(self, work: Work, on_result: OnResult | None = None) -> MultiResult:
+    def _run(self, work: Job, on_result: OnResult | None = None) -> MultiResult:
         check_on_result(on_result, can_await=False)
         results: list[HostResult | None] = [None] * len(work.items)
         with (
             Display(self._progress, work.title, len(results)) as display,
-            contextlib.closing(self._crew.each(work)) as each,
+            contextlib.closing(self._group.each(work)) as each,
         ):
             for index, result in each:
                 results[index] = result
@@ -438,10 +438,10 @@ class MultiConnection:
                     check_no_coroutine(on_result(result.host, result), "on_result")
         return MultiResult(result for result in results if result is not None)
 
-    def _stream(self, work: Work) -> Generator[tuple[str, HostResult], None, None]:
+    def _stream(self, work: Job) -> Generator[tuple[str, HostResult], None, None]:
         with (
             Display(self._progress, work.title, len(work.items)) as display,
-            contextlib.closing(self._crew.each(work)) as each,
+            contextlib.closing(self._group.each(work)) as each,
         ):
             for _, result in each:
                 display.add(result)

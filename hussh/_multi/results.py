@@ -82,8 +82,8 @@ class HostResult(SSHResult):
     def _key(self) -> tuple[Any, ...]:
         # Exceptions compare by identity, which pickling does not keep.
         error = self.error
-        told = None if error is None else (type(error), str(error), error.hop_index, error.phase)
-        return self.host, *super()._key(), told
+        reasons = None if error is None else (type(error), str(error), error.hop_index, error.phase)
+        return self.host, *super()._key(), reasons
 
     def __reduce__(self) -> tuple[type[HostResult], tuple[Any, ...]]:
         return HostResult, (*self._key()[:-1], self.error)
@@ -107,9 +107,9 @@ def _origin(error: HusshError) -> HusshError:
 
 def _told(failed: MultiResult) -> str:
     """Of the first hosts each and why, for the text of an exception."""
-    told = [f"{one.host}: {_reason(one)}" for one in failed.values()[:NAMED]]
-    left = len(failed) - len(told)
-    return "; ".join([*told, f"and {left} more"] if left else told)
+    reasons = [f"{one.host}: {_reason(one)}" for one in failed.values()[:NAMED]]
+    left = len(failed) - len(reasons)
+    return "; ".join([*reasons, f"and {left} more"] if left else reasons)
 
 
 def _reason(one: HostResult) -> str:

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 from .._api.arguments import check_position
 from .._policy.sftp import AnyPath, encode_path
 from ..errors import HusshError
-from .host_group import Crew, Member, Work
+from .host_group import Host, HostGroup, Job
 from .results import HostResult, MultiResult
 
-__all__ = ["AsyncMultiFileTailer", "MultiFileTailer", "TailWork"]
+__all__ = ["AsyncMultiFileTailer", "MultiFileTailer", "TailJob"]
 
 
 class Tailer(Protocol):
@@ -38,31 +38,31 @@ class Tail:
         self.failure: Exception | None = None
 
 
-class TailWork:
+class TailJob:
     """What both tailers do on the hosts, as pieces of work, and what comes of it."""
 
-    def __init__(self, crew: Crew, found: list[tuple[Member, AnyPath]]) -> None:
-        self._crew = crew
+    def __init__(self, group: HostGroup, found: list[tuple[Host, AnyPath]]) -> None:
+        self._group = group
         self._items = [(member, Tail(path)) for member, path in found]
         self.hosts = [member.host for member, _ in found]
         self.contents: dict[str, str] = {}
         self.errors: dict[str, HusshError] = {}
 
     @classmethod
-    def everywhere(cls, crew: Crew, path: AnyPath) -> TailWork:
+    def everywhere(cls, group: HostGroup, path: AnyPath) -> TailJob:
         """The same path on all hosts."""
-        return cls(crew, crew.everywhere(_checked(path)))
+        return cls(group, group.everywhere(_checked(path)))
 
     @classmethod
-    def mapped(cls, crew: Crew, paths: Mapping[str, AnyPath]) -> TailWork:
+    def mapped(cls, group: HostGroup, paths: Mapping[str, AnyPath]) -> TailJob:
         """A path of its own for each host that the mapping names."""
-        return cls(crew, crew.mapped(paths, _checked))
+        return cls(group, group.mapped(paths, _checked))
 
-    def enter(self) -> Work:
-        async def enter(member: Member, tail: Tail) -> HostResult:
+    def enter(self) -> Job:
+        async def enter(member: Host, tail: Tail) -> HostResult:
             tail.tailer = None
             try:
-                connection: Any = await self._crew.ready(member)
+                connection: Any = await self._group.ready(member)
                 tailer = connection.tail(tail.path)
                 await tailer.__aenter__()
             except Exception as error:
@@ -71,24 +71,24 @@ class TailWork:
             tail.tailer = tailer
             return HostResult(member.host, status=0)
 
-        return Work("tail", "sftp", enter, list(self._items))
+        return Job("tail", "sftp", enter, list(self._items))
 
-    def read(self, from_pos: int | None) -> Work:
+    def read(self, from_pos: int | None) -> Job:
         check_position(from_pos)
 
-        async def read(member: Member, tail: Tail) -> HostResult:
+        async def read(member: Host, tail: Tail) -> HostResult:
             text = await self._tailer(tail).read(from_pos)
             return HostResult(member.host, text.encode(), status=0)
 
-        return Work("tail", "sftp", read, list(self._items))
+        return Job("tail", "sftp", read, list(self._items))
 
-    def leave(self) -> Work:
-        async def leave(member: Member, tail: Tail) -> HostResult:
+    def leave(self) -> Job:
+        async def leave(member: Host, tail: Tail) -> HostResult:
             tailer = self._tailer(tail)
             await tailer.__aexit__(None, None, None)
             return HostResult(member.host, (tailer.contents or "").encode(), status=0)
 
-        return Work("tail", "sftp", leave, list(self._items))
+        return Job("tail", "sftp", leave, list(self._items))
 
     def texts(self, results: MultiResult) -> dict[str, str]:
         """By host; what several files of one host have is joined, in the order of the hosts."""
@@ -120,7 +120,7 @@ def _checked(path: AnyPath) -> AnyPath:
 class _Common:
     """What needs no waiting."""
 
-    def __init__(self, work: TailWork) -> None:
+    def __init__(self, work: TailJob) -> None:
         self._work = work
 
     @property
@@ -148,7 +148,7 @@ class MultiFileTailer(_Common):
     the others: its text is ``"Error: …"``, and its error is in `errors`.
     """
 
-    def __init__(self, run: Callable[[Work], MultiResult], work: TailWork) -> None:
+    def __init__(self, run: Callable[[Job], MultiResult], work: TailJob) -> None:
         super().__init__(work)
         self._run = run
 
@@ -172,7 +172,7 @@ class MultiFileTailer(_Common):
 class AsyncMultiFileTailer(_Common):
     """`MultiFileTailer` for tasks: ``async with``, and `read` is awaited."""
 
-    def __init__(self, run: Callable[[Work], Awaitable[MultiResult]], work: TailWork) -> None:
+    def __init__(self, run: Callable[[Job], Awaitable[MultiResult]], work: TailJob) -> None:
         super().__init__(work)
         self._run = run
 

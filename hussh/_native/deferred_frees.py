@@ -10,17 +10,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["Trash", "TryLock"]
+__all__ = ["DeferredFrees", "TryLock"]
 
 
 class TryLock(Protocol):
-    """As much of a lock as `Trash` needs."""
+    """As much of a lock as `DeferredFrees` needs."""
 
     def try_acquire(self) -> bool: ...
     def release(self) -> None: ...
 
 
-class Trash:
+class DeferredFrees:
     """C objects whose Python owners were collected, of one tree.
 
     A finalizer may run anywhere, even inside a call on the same tree and in the

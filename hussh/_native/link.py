@@ -3,7 +3,7 @@
 The drivers and the protocol use them; but for `constants` and `build_info`, nobody
 else touches the compiled module.
 Nothing here waits or locks: every method but the constructors' bookkeeping must
-be called with the lock of the link's tree held (see `Trash` for finalizers).
+be called with the lock of the link's tree held (see `DeferredFrees` for finalizers).
 
 An inner link holds the channel that carries it, a channel holds its link, so
 reference counting frees inside out; C tolerates any other order.
@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ._libssh2 import ffi, lib
 from .constants import Death, Method, Phase
-from .deferred_frees import Trash
+from .deferred_frees import DeferredFrees
 
 __all__ = ["Channel", "Link", "Ticket"]
 
@@ -69,7 +69,7 @@ class LinkState:
 class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
-    __slots__ = ("_ptr", "_info", "_tokens", "_root", "outer", "token", "trash",
+    __slots__ = ("_ptr", "_info", "_tokens", "_root", "outer", "token", "deferred_frees",
                  "sessions", "sessions_ended", "sessions_left", "session_limit", "kept", "freed",
                  "_queue", "_queues",
                  "__weakref__")  # fmt: skip
@@ -80,7 +80,9 @@ class Link:
         self.outer = outer
         # Not itself for a root: in a cycle only the garbage collector would find it.
         self._root: Link | None = outer.link.root if outer is not None else None
-        self.trash: Trash = outer.link.trash if outer is not None else Trash()
+        self.deferred_frees: DeferredFrees = (
+            outer.link.deferred_frees if outer is not None else DeferredFrees()
+        )
         #: Whether the C object has been given up.
         self.freed = False
         self._ptr = ptr  # not before: an interrupt may come between any two, and then __del__
@@ -96,7 +98,7 @@ class Link:
         #: What lives as long as the link, so that others can share it.
         self.kept: tuple[object, ...] = ()
         if outer is None:
-            self.trash.flush = partial(_flush_if_alive, weakref.ref(self))
+            self.deferred_frees.flush = partial(_flush_if_alive, weakref.ref(self))
         self._queue: dict[Ticket, None] = {}
         self._queues: dict[int, Link] = {}  # of a root: its links that have a queue, by token
 
@@ -122,7 +124,7 @@ class Link:
         ptr, self._ptr = getattr(self, "_ptr", None), None
         if ptr:
             self.freed = True
-            self.trash.add(lib.hussh_link_free, ptr)
+            self.deferred_frees.add(lib.hussh_link_free, ptr)
 
     def free(self) -> None:
         """Give up the C object now; a second call does nothing."""
@@ -380,7 +382,7 @@ class Channel:
         if getattr(self, "_ptr", None) is not None:
             # The owner goes along: whether its link still exists is known only then.
             owner = self.link, self._ptr, self.counted, self.session
-            self.link.trash.add(_free_collected, owner)
+            self.link.deferred_frees.add(_free_collected, owner)
 
     def free(self) -> None:
         """Close the channel and forget it; a second call does nothing."""

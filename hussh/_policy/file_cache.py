@@ -10,7 +10,7 @@ when it was read, and it had not been written shortly before: within one tick of
 the file system's clock a second change leaves the times as they are.  Files that
 cannot be trusted so are read again, and parsed again if their content differs.
 
-A batch says when it began (`began`): what was looked at since is current for all
+A batch says when it began (`set_batch_start`): what was looked at since is current for all
 of it, so that a thousand hosts do not mean a thousand looks at the same file.
 """
 
@@ -36,7 +36,7 @@ from .keys.key_files import parse_private_key, read_private_key
 from .keys.private_key import PrivateKey
 from .keys.public_key import PublicKey
 
-__all__ = ["Credential", "KeyFile", "KnownHostsFiles", "began", "known_hosts_file"]
+__all__ = ["Credential", "KeyFile", "KnownHostsFiles", "set_batch_start", "known_hosts_file"]
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ NEVER = float("inf")
 _began: ContextVar[float] = ContextVar("hussh_batch_began", default=float("inf"))
 
 
-def began(when: float) -> None:
+def set_batch_start(when: float) -> None:
     """What runs in this context belongs to a batch that began then (`time.monotonic()`)."""
     _began.set(when)
 
@@ -141,7 +141,7 @@ class KnownHostsFiles(_Kept[KnownHosts]):
             return files, old.value
         return files, old.value.grown(old.content, files) or KnownHosts.of(files)
 
-    def at_hand(self, asked: float = NEVER) -> KnownHosts | None:
+    def cached(self, asked: float = NEVER) -> KnownHosts | None:
         """What the files hold, if somebody has looked since `asked` (`time.monotonic()`)."""
         state = self._at_hand(asked)
         return None if state is None else state.value
@@ -218,7 +218,7 @@ class KeyFile(_Kept["Credential | KeyFileError"]):
         except KeyFileError as error:
             return error
 
-    def at_hand(self, asked: float = NEVER) -> Credential | None:
+    def cached(self, asked: float = NEVER) -> Credential | None:
         """What `load` would return, if somebody has looked since `asked`; raises what it would.
 
         `asked` is of `time.monotonic()`.
@@ -227,8 +227,8 @@ class KeyFile(_Kept["Credential | KeyFileError"]):
         return None if state is None else _given(state.value)
 
     def from_now_on(self) -> Callable[[], Credential | None]:
-        """`at_hand` for who asks now, and again after somebody else may have looked."""
-        return partial(self.at_hand, monotonic())
+        """`cached` for who asks now, and again after somebody else may have looked."""
+        return partial(self.cached, monotonic())
 
     def load(self) -> Credential:
         """Read and decrypt, which may take a second.

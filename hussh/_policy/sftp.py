@@ -81,7 +81,7 @@ def file_error(
     path: AnyPath | None = None,
     path2: AnyPath | None = None,
     *,
-    said: str = "",
+    server_text: str = "",
     reason: str = "",
     kind: type[SFTPError] | None = None,
     status: int | None = None,
@@ -103,9 +103,9 @@ def file_error(
     vague = code == errno.EIO and status is not None
     reason = reason or ("the server gives no reason" if vague else os.strerror(code))
     text += f": {reason}"
-    said = printable(said)
-    if said and said.lower() not in (reason.lower(), "failure"):
-        text += f" ({said})"
+    server_text = printable(server_text)
+    if server_text and server_text.lower() not in (reason.lower(), "failure"):
+        text += f" ({server_text})"
     return (kind or _CLASSES.get(code, SFTPError))(
         text,
         errno=code,

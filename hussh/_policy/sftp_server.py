@@ -97,11 +97,11 @@ class ServerLimits:
             return self.requests
         return UNBOUNDED if self.is_openssh or self._tells_limits else DEFAULT_REQUESTS
 
-    def most_open_files(self, told: int | None) -> int:
-        """Files that may be open at once; `told`: what limits@openssh.com says."""
+    def most_open_files(self, stated_limit: int | None) -> int:
+        """Files that may be open at once; `stated_limit`: what limits@openssh.com says."""
         if self.gives_handles_twice:
             return 1
-        most = UNBOUNDED if told is None else told
+        most = UNBOUNDED if stated_limit is None else stated_limit
         if self.open_files is not None and self.open_files < most:
             most = self.open_files
         return most if self.learned is None or most < self.learned else self.learned

@@ -29,7 +29,7 @@ from .._policy.options import Options
 from ..errors import AuthenticationError, HusshError, KeyFileError, KeyRefused, printable
 from . import agent
 from .auth_methods import NOT_ASKED, AskAgent, Login, Outcome
-from .core import Blocking, DeadlineExceeded, Op
+from .core import DeadlineExceeded, Op, RunBlocking
 
 __all__ = ["AskAgent", "authenticate"]
 
@@ -50,9 +50,9 @@ def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) ->
     except AuthenticationError as error:
         yield from _note(f"[{hop}] not logged in: {error.text}")
         raise
-    except DeadlineExceeded as late:
+    except DeadlineExceeded as timeout_error:
         login.banners.note_waiting(link)
-        late.banner = login.banners.words()
+        timeout_error.banner = login.banners.words()
         raise
     except HusshError as error:
         error.add(login.banners.words())
@@ -62,7 +62,7 @@ def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) ->
 def _note(text: str) -> Op[None]:
     """Tell the log, whose handlers may wait."""
     if _log.isEnabledFor(logging.INFO):
-        yield Blocking(lambda _: _log.info("%s", text), patient=True)
+        yield RunBlocking(lambda _: _log.info("%s", text), detachable=True)
 
 
 def _log_in(login: Login) -> Op[bool]:
@@ -86,10 +86,12 @@ def _load(link: Link, path: str | os.PathLike[str], passphrase: str | None) -> O
     """A key file, shared with other logins that need it; may raise KeyFileError."""
     file = KeyFile.of(path, passphrase)
     link.kept = (*link.kept, file)
-    credential = file.at_hand()
+    credential = file.cached()
     if credential is None:
-        at_hand = file.from_now_on()
-        credential = yield Blocking(lambda _: file.load(), patient=True, turn=file, at_hand=at_hand)
+        cached = file.from_now_on()
+        credential = yield RunBlocking(
+            lambda _: file.load(), detachable=True, dedupe_key=file, cached=cached
+        )
     return credential
 
 
@@ -151,8 +153,8 @@ def _with_defaults(login: Login) -> Op[bool]:
             )
             identities = agent.filter_identities(agent.parse_identities(answer))
             login.not_offered = len(identities)
-        except DeadlineExceeded as late:
-            late.waiting = "ssh-agent to list its keys"
+        except DeadlineExceeded as timeout_error:
+            timeout_error.waiting = "ssh-agent to list its keys"
             raise
         except (OSError, AuthenticationError) as error:
             login.tried.append(f"ssh-agent ({printable(str(error))})")
@@ -170,7 +172,7 @@ def _with_defaults(login: Login) -> Op[bool]:
     if not login.takes("publickey"):
         files = []
     else:
-        files = yield Blocking(lambda _: _existing_defaults())
+        files = yield RunBlocking(lambda _: _existing_defaults())
     for file in files:
         if not login.takes("publickey"):
             break

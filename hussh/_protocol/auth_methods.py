@@ -26,7 +26,7 @@ from ..errors import (
     printable,
 )
 from . import agent
-from .core import Blocking, DeadlineExceeded, Op, Progress
+from .core import DeadlineExceeded, Op, RunBlocking, WaitFor
 from .login_banner import BANNER, LoginBanners
 
 __all__ = ["NOT_ASKED", "AskAgent", "Login", "Outcome"]
@@ -56,7 +56,9 @@ class AskAgent(Protocol):
     whether the agent may have to wait for a touch.
     """
 
-    def __call__(self, path: str, request: bytes, note: str, touch: bool = False) -> Blocking: ...
+    def __call__(
+        self, path: str, request: bytes, note: str, touch: bool = False
+    ) -> RunBlocking: ...
 
 
 class Outcome(Enum):
@@ -131,7 +133,7 @@ class Login:
             if message is None:
                 if self.link.dead:
                     raise self.death()
-                yield Progress(self.link)
+                yield WaitFor(self.link)
             elif message[0] == BANNER:
                 yield from self.banners.hear(message)
             else:
@@ -244,7 +246,7 @@ class Login:
             signature = key.sign(signed, plain(algorithm))
         else:
             sign = partial(key.sign, signed, plain(algorithm))
-            signature = yield Blocking(lambda _: sign(), patient=True, in_caller=True)
+            signature = yield RunBlocking(lambda _: sign(), detachable=True, in_caller=True)
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
 
@@ -259,7 +261,7 @@ class Login:
             while self.link.phase < Phase.AUTH:
                 if self.link.dead:
                     raise self.death()
-                yield Progress(self.link)
+                yield WaitFor(self.link)
             takes = self.link.signature_algorithms
         names = signature_algorithms(public.algorithm, takes)
         if choice == 0:
@@ -291,8 +293,10 @@ class Login:
         try:
             answer = yield self.ask_agent(path, question, f"[{self.hop}] asking {asked}", touch)
             signature = agent.parse_signature(answer, algorithm)
-        except DeadlineExceeded as late:
-            late.waiting = asked + (" and the user to touch the security key" if touch else "")
+        except DeadlineExceeded as timeout_error:
+            timeout_error.waiting = asked + (
+                " and the user to touch the security key" if touch else ""
+            )
             raise
         except (OSError, AuthenticationError) as error:
             self.tried.append(f"ssh-agent ({printable(str(error))})")
@@ -332,7 +336,7 @@ class Login:
             elif self.options.prompt is not None:
                 asked = PromptRequest(self.hop, name, instruction, prompts)
                 ask = partial(_ask_user, self.options.prompt, asked)
-                given = yield Blocking(ask, patient=True, in_caller=True)
+                given = yield RunBlocking(ask, detachable=True, in_caller=True)
                 answers = _check_answers(asked, given)
             else:
                 self.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)

@@ -10,7 +10,7 @@ from .._native.constants import ChannelState
 from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
 from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
-from .core import Blocking, Op, Progress
+from .core import Op, RunBlocking, WaitFor
 
 __all__ = ["HINTS", "address", "note_length", "open_direct", "open_session", "until_heard",
            "was_never_there", "was_unheard"]  # fmt: skip
@@ -64,7 +64,7 @@ def _open(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
     channel = link.open(kind, extra, window)
     try:
         while channel.look().state == ChannelState.OPENING:
-            yield Progress(channel)
+            yield WaitFor(channel)
         if channel.look().state == ChannelState.DEAD:
             raise link.death()
     except BaseException:
@@ -78,7 +78,7 @@ def _wait_for_a_place(link: Link) -> Op[None]:
     try:
         while link.full():
             link.check()
-            yield Progress(ticket)
+            yield WaitFor(ticket)
     finally:
         link.leave_queue(ticket)
 
@@ -138,7 +138,7 @@ def open_session(
                 pause = max(0, retries - RETRIES_AT_ONCE) * PAUSE
                 if pause:
                     nap = lambda _: sleep(pause)  # noqa: B023, E731  (made now)
-                    yield Blocking(nap, patient=True, in_caller=True)
+                    yield RunBlocking(nap, detachable=True, in_caller=True)
                 continue
             link.sessions_left = False
         raise ChannelRefused(

@@ -118,15 +118,19 @@ def _refused(stage: Stage, bastion: Place) -> HusshError:
     return error.at(bastion.hop, bastion.index, "channel")
 
 
-def timed_out(place: Place, late: DeadlineExceeded, time_limit: str) -> ConnectTimeout:
+def timed_out(place: Place, timeout_error: DeadlineExceeded, time_limit: str) -> ConnectTimeout:
     """The error for a deadline that passed at this place; `time_limit` is how it words that."""
-    place.phase = late.phase or place.phase
+    place.phase = timeout_error.phase or place.phase
     doing = PHASES.get(place.phase, f"in phase {place.phase} with")
-    said = f"; the proxy command's stderr: {late.said}" if late.said else ""
-    waiting = f", waiting for {late.waiting}" if late.waiting else ""
-    error = ConnectTimeout(
-        f"Connection timed out{time_limit} while {doing} {place.hop}{waiting}{said}"
+    program_text = (
+        f"; the proxy command's stderr: {timeout_error.program_text}"
+        if timeout_error.program_text
+        else ""
     )
-    error.add(late.banner)
+    waiting = f", waiting for {timeout_error.waiting}" if timeout_error.waiting else ""
+    error = ConnectTimeout(
+        f"Connection timed out{time_limit} while {doing} {place.hop}{waiting}{program_text}"
+    )
+    error.add(timeout_error.banner)
     place.mark(error)
     return error

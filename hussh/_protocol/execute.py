@@ -14,7 +14,7 @@ from ..errors import (
     OutputLimitExceeded,
 )
 from .channel import note_length, open_session, until_heard, was_unheard
-from .core import DeadlineExceeded, Op, Progress
+from .core import DeadlineExceeded, Op, WaitFor
 from .growing import GrowingBytes
 
 __all__ = ["execute"]
@@ -183,7 +183,7 @@ def _execute(
                 unsent = unsent[channel.write(unsent) :]
                 if not unsent:
                     channel.eof()
-            yield Progress(channel)
+            yield WaitFor(channel)
     except DeadlineExceeded:
         output.take()
         raise CommandTimeout(

@@ -26,7 +26,7 @@ from ..errors import (
     printable,
 )
 from .auth import AskAgent, authenticate
-from .core import Blocking, Op, Progress
+from .core import Op, RunBlocking, WaitFor
 
 __all__ = ["Place", "confirm", "establish", "known_hosts", "prepare", "recorded"]
 
@@ -109,7 +109,7 @@ def establish(
         yield from authenticate(link, options, place.hop, ask_agent)
         while link.phase < Phase.OPEN:
             link.check()
-            yield Progress(link)
+            yield WaitFor(link)
         place.phase = "channel"  # what becomes of it now is no failure to log in
     except HusshError as error:
         raise place.mark(error) from error.__cause__
@@ -146,7 +146,7 @@ def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
             place.phase = "kex"
         if link.dead:
             raise _handshake_error(link, options)
-        yield Progress(link)
+        yield WaitFor(link)
     place.phase = "kex"
 
 
@@ -171,20 +171,20 @@ def _no_banner(link: Link) -> HusshError:
     """
     if _carrier_died(link):
         return link.death()
-    said = printable(link.preamble.decode("utf-8", "replace"))
+    server_text = printable(link.preamble.decode("utf-8", "replace"))
     text = "the server closed the connection before its SSH banner"
-    if not said:
+    if not server_text:
         return ServerBusy(f"{text}; is it an SSH server, and not too busy?")
-    text += f"; it said: {said}"
-    if not BUSY.search(said):
+    text += f"; it said: {server_text}"
+    if not BUSY.search(server_text):
         return ConnectionLost(text)
-    may_be_ban = MAY_BE_BAN in said.lower()
+    may_be_ban = MAY_BE_BAN in server_text.lower()
     text += ". It gets too many connections at once"
-    if may_be_ban or "maxstartups" in said.lower():
+    if may_be_ban or "maxstartups" in server_text.lower():
         text += " (MaxStartups in its sshd_config)"
     if may_be_ban:
         text += ", or bans your address for a while (PerSourcePenalties)"
-    return ServerBusy(text, server_text=said, may_be_ban=may_be_ban)
+    return ServerBusy(text, server_text=server_text, may_be_ban=may_be_ban)
 
 
 def _carrier_died(link: Link) -> bool:
@@ -208,7 +208,7 @@ def confirm(link: Link) -> Op[None]:
     link.send(ANSWER_ME)
     while link.look().replies == answers:
         link.check()
-        yield Progress(link)
+        yield WaitFor(link)
 
 
 def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
@@ -242,8 +242,8 @@ def _check_host_key(link: Link, options: Options, known: Recorded) -> Op[None]:
     if verdict.must_record and options.known_hosts:
         path = options.known_hosts[0]
         file = known_hosts_file((path,))
-        verdict = yield Blocking(
-            lambda _: record(path, options.host, options.port, blob, file.load()), turn=file
+        verdict = yield RunBlocking(
+            lambda _: record(path, options.host, options.port, blob, file.load()), dedupe_key=file
         )
     if verdict.refused:
         raise host_key_error(verdict)

@@ -17,7 +17,7 @@ from .._native.link import Link
 from .._policy.options import BannerCallback
 from .._policy.wire import Reader
 from ..errors import HusshError, ProtocolError
-from .core import Blocking, Op
+from .core import Op, RunBlocking
 
 __all__ = ["BANNER", "LoginBanners", "fit_to_print"]
 
@@ -69,7 +69,7 @@ class LoginBanners:
         """
         text, line = self._note(message)
         if self._callback is not None or _log.isEnabledFor(logging.INFO):
-            given = yield Blocking(partial(self._tell, text, line), patient=True)
+            given = yield RunBlocking(partial(self._tell, text, line), detachable=True)
             # What comes of a coroutine function, the driver of an event loop has awaited.
             if inspect.isawaitable(given):
                 if inspect.iscoroutine(given):

@@ -13,7 +13,7 @@ from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
 from ..errors import ChannelError, HusshError
 from .channel import note_length, open_session, until_heard, was_unheard
-from .core import Op, Progress
+from .core import Op, WaitFor
 
 __all__ = ["Exit", "Pty", "discard", "exit_of", "read", "read_any", "start", "wait", "write"]
 
@@ -110,7 +110,7 @@ def _start(
             channel.request(b"exec", string(command), want_reply=True)
         while (info := channel.look()).replies < len(wanted) and not info.closed:
             link.check()
-            yield Progress(channel)
+            yield WaitFor(channel)
         if may_repeat and was_unheard(channel):
             channel.free()
             return None
@@ -140,7 +140,7 @@ def read(channel: Channel, stream: int, size: int, unread: Iterable[int] = ()) -
         if info.eof or info.closed:
             return bytearray()
         channel.link.check()
-        yield Progress(channel)
+        yield WaitFor(channel)
 
 
 def read_any(channel: Channel, out: bytearray, err: bytearray) -> Op[int]:
@@ -156,7 +156,7 @@ def read_any(channel: Channel, out: bytearray, err: bytearray) -> Op[int]:
         if info.eof or info.closed:
             return 0
         channel.link.check()
-        yield Progress(channel)
+        yield WaitFor(channel)
 
 
 def write(channel: Channel, data: bytes | bytearray | memoryview) -> Op[int]:
@@ -169,7 +169,7 @@ def write(channel: Channel, data: bytes | bytearray | memoryview) -> Op[int]:
         unsent = unsent[channel.write(unsent) :]
         if not unsent:
             return len(view)
-        yield Progress(channel)
+        yield WaitFor(channel)
 
 
 def exit_of(channel: Channel) -> Exit | None:
@@ -204,4 +204,4 @@ def wait(channel: Channel, unread: Iterable[int] = ()) -> Op[Exit]:
         if ended is not None:
             return ended
         channel.link.check()
-        yield Progress(channel)
+        yield WaitFor(channel)

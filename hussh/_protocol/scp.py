@@ -19,7 +19,7 @@ from typing import TypeVar
 from .._native.link import Channel, Link
 from .._policy.sftp import file_error
 from ..errors import ChannelError, HusshError, ProtocolError, SFTPError, printable
-from .core import Blocking, Op
+from .core import Op, RunBlocking
 from .process import Exit, read, start, wait, write
 from .sftp.local_file import FileSink, FileSource
 from .sftp.warnings import warn
@@ -103,17 +103,19 @@ class _Peer:
     def failure(self) -> Op[Exception]:
         """It ended early: what it said, or how it ended."""
         ended: Exit = yield from wait(self.channel)
-        said = bytearray()
-        while len(said) < LINE_MAX and (part := (yield from read(self.channel, 1, LINE_MAX))):
-            said += part
+        server_text = bytearray()
+        while len(server_text) < LINE_MAX and (
+            part := (yield from read(self.channel, 1, LINE_MAX))
+        ):
+            server_text += part
         if ended.status == 127:
             no_scp = "the server has no scp program; use sftp"
             return _error(errno.ENOSYS, self.doing, self.path, reason=no_scp)
-        return self.error(bytes(said) or f"scp ended with status {ended.status}".encode())
+        return self.error(bytes(server_text) or f"scp ended with status {ended.status}".encode())
 
-    def error(self, said: bytes) -> SFTPError:
+    def error(self, server_text: bytes) -> SFTPError:
         """An error of the fitting kind, as far as the words tell."""
-        text = said.decode("utf-8", "replace").strip().removeprefix("scp: ")
+        text = server_text.decode("utf-8", "replace").strip().removeprefix("scp: ")
         text = text.removeprefix(f"{self.path}: ")
         text = printable(text, 500)
         kinds = {
@@ -134,9 +136,15 @@ class _Peer:
 
 
 def _error(
-    code: int, doing: str, path: str, path2: str | None = None, *, said: str = "", reason: str = ""
+    code: int,
+    doing: str,
+    path: str,
+    path2: str | None = None,
+    *,
+    server_text: str = "",
+    reason: str = "",
 ) -> SFTPError:
-    error = file_error(code, doing, path, path2, said=said, reason=reason)
+    error = file_error(code, doing, path, path2, server_text=server_text, reason=reason)
     error.phase = "scp"
     return error
 
@@ -149,8 +157,10 @@ def _on_this_machine(doing: str, path: str, path2: str) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, HusshError):
             raise
-        told = _error(error.errno or errno.EIO, doing, path, path2, said="on this machine")
-        raise told from error
+        shown_error = _error(
+            error.errno or errno.EIO, doing, path, path2, server_text="on this machine"
+        )
+        raise shown_error from error
 
 
 def receive(
@@ -177,7 +187,7 @@ def receive(
         if header is None:
             raise ProtocolError("the server's scp sent no file header", phase="scp")
         if begin is not None:
-            yield Blocking(begin)
+            yield RunBlocking(begin)
         yield from write(channel, b"\0")
         size = left = int(header[1])
         while left:
@@ -185,7 +195,7 @@ def receive(
                 yield from peer.fill()
             part = peer.take(left)
             left -= len(part)
-            yield Blocking(partial(_local, sink, part))
+            yield RunBlocking(partial(_local, sink, part))
         yield from peer.accepted()
         with contextlib.suppress(ChannelError):  # all is here; it need not wait for our word
             yield from write(channel, b"\0")
@@ -210,7 +220,7 @@ def send(
         yield from peer.accepted()
         left = size
         while left:
-            part = yield Blocking(partial(_local, source, min(left, CHUNK)))
+            part = yield RunBlocking(partial(_local, source, min(left, CHUNK)))
             if not part:
                 raise _error(
                     errno.EIO, "write", path, reason=f"the source ended {left} bytes early"
@@ -245,7 +255,7 @@ def fetch(link: Link, path: str, local: str) -> Op[None]:
 def store(link: Link, local: str, path: str) -> Op[None]:
     """`send` a local file, with its permission bits; raises as `fetch`."""
     with _on_this_machine("upload", local, path):
-        source: FileSource = yield Blocking(lambda _: FileSource.open(os.fsencode(local)))
+        source: FileSource = yield RunBlocking(lambda _: FileSource.open(os.fsencode(local)))
         try:
             info = source.info
             if source.size is None:

@@ -15,7 +15,7 @@ from anyio.streams.stapled import StapledByteStream
 
 from ..errors import ConnectionClosed, HusshError
 
-__all__ = ["ByteStream", "Receiver", "Sender", "Turns", "stapled"]
+__all__ = ["ByteStream", "Receiver", "Sender", "FairLock", "stapled"]
 
 
 class Receiver(ByteReceiveStream):
@@ -118,7 +118,7 @@ def stapled(sender: Sender, receiver: Receiver) -> ByteStream:
     return StapledByteStream(sender, receiver)
 
 
-class Turns:
+class FairLock:
     """Lets one task in after another; without a detour through the loop where nobody is in."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ file; how a task waits, and who moves the bytes meanwhile, in `asyncio_driver` a
 across an await: the loop has one thread, but finalizers run in others, too.
 What these have for a task goes through the loop's thread-safe call.
 
-Between two waits of its own an operation of ours may also be stepped by whoever
+Between two waits of its own an operation with `step_in_loop` may also be stepped by whoever
 hands out the events (`asyncio_driver`), so that its task sleeps until it is over.
 It does not matter which of them makes a step: each looks anew.
 
@@ -32,27 +32,27 @@ import anyio
 import anyio.lowlevel
 
 from .._native.link import Link
-from .._protocol.core import Blocking, DeadlineExceeded, Need, Op, Progress
+from .._protocol.core import DeadlineExceeded, Op, RunBlocking, Wait, WaitFor
 from ..errors import HusshError
-from .async_single_flight import after_another
+from .async_single_flight import single_flight
 from .async_workers import in_thread, to_the_end
-from .driver import BaseTree, Stream
-from .fd_set import Several
+from .driver import Driver, Stream
+from .fd_set import FdSet
 from .keepalive import Tended
 from .loop_tools import Loop, this_loop, until
-from .poll_timeout import patience
+from .poll_timeout import poll_timeout
 from .single_flight import one_at_a_time
 from .workers import LAST_MOMENT, Call
 
-__all__ = ["Running", "Tree"]
+__all__ = ["TaskState", "AsyncDriver"]
 
 T = TypeVar("T")
 
 #: Seconds that an operation may go on without giving other tasks a turn.
-TURN = 0.003
+TIME_SLICE = 0.003
 
 
-class Running:
+class TaskState:
     """A task's operation, and how far it has come; asyncio and trio add how the task sleeps.
 
     Attributes:
@@ -70,7 +70,7 @@ class Running:
         self.op = op
         self.token = 0
         self.woken = self.over = self.moved = self.concluded = False
-        self.need: Need | None = None
+        self.need: Wait | None = None
         self.result: Any = None
         self.failure: BaseException | None = None
 
@@ -107,27 +107,27 @@ class Running:
             del failure  # whose traceback would hold this frame, and this it
 
 
-class Tree(BaseTree[Running]):
+class AsyncDriver(Driver[TaskState]):
     """A root link, the links over it, and the tasks that wait for them."""
 
     def __init__(self, stream: Stream, loop: Loop) -> None:
         self._loop = loop
         self._stepping = False  # the loop's thread is in a step, not in a finalizer
-        self._several: Several | None = None
+        self._fd_set: FdSet | None = None
         self._closing: threading.Event | None = None  # set once a slow stream is closed
         super().__init__(stream)
 
     # -- what asyncio and trio add
 
-    def _running(self, op: Op[Any], *, ours: bool) -> Running:
+    def _task_state(self, op: Op[Any], *, step_in_loop: bool) -> TaskState:
         """What stands for an operation that `run` has been given."""
         raise NotImplementedError
 
-    def _prepare(self, me: Any) -> None:
+    def _prepare(self, task: Any) -> None:
         """An operation is about to wait, within the step that has come to that."""
 
-    async def _wait(self, me: Any, deadline: float | None) -> bool:
-        """Wait for what `me` is registered for; returns whether other tasks had a turn."""
+    async def _wait(self, task: Any, deadline: float | None) -> bool:
+        """Wait for what `task` is registered for; returns whether other tasks had a turn."""
         raise NotImplementedError
 
     def _rest(self) -> None:
@@ -188,24 +188,26 @@ class Tree(BaseTree[Running]):
 
     # -- running operations
 
-    async def run(self, op: Op[T], deadline: float | None = None, *, ours: bool = False) -> T:
+    async def run(
+        self, op: Op[T], deadline: float | None = None, *, step_in_loop: bool = False
+    ) -> T:
         """Run an operation to its end.
 
         `deadline` is a `time.monotonic()` value; when it passes, the operation
         gets a DeadlineExceeded.  Cancellation reaches it at its next wait.
-        `ours`: the operation waits before it ends, calls nothing of the user's, and its
+        `step_in_loop`: the operation waits before it ends, calls nothing of the user's, and its
         result owns nothing, so that it may be stepped outside of this task.
         """
         self.check_process()
         self.check_loop()
-        me = self._running(op, ours=ours)
+        task = self._task_state(op, step_in_loop=step_in_loop)
         answer: Any = None
         error: BaseException | None = None
         cancelled = False
         calm = True
-        turn = monotonic() + TURN
+        turn = monotonic() + TIME_SLICE
         try:
-            if not ours:
+            if not step_in_loop:
                 try:
                     self._enter()
                     self._look()
@@ -214,34 +216,34 @@ class Tree(BaseTree[Running]):
             while True:
                 try:
                     self._enter()
-                    self._forget_waiter(me)
-                    if me.moved and (error is None or me.is_interrupted):
-                        me.take_over()
+                    self._forget_waiter(task)
+                    if task.moved and (error is None or task.is_interrupted):
+                        task.take_over()
                     else:
-                        me.step(answer, error)
-                    if me.over:
-                        self._conclude(me)
-                        return me.result  # type: ignore[no-any-return]
-                    need = me.need
-                    if isinstance(need, Progress):
-                        self._add_waiter(me, need.of.token)
-                        self._prepare(me)
+                        task.step(answer, error)
+                    if task.over:
+                        self._conclude(task)
+                        return task.result  # type: ignore[no-any-return]
+                    need = task.need
+                    if isinstance(need, WaitFor):
+                        self._add_waiter(task, need.of.token)
+                        self._prepare(task)
                 finally:
                     self._leave()
                 answer = error = None
                 try:
-                    if isinstance(need, Blocking):
+                    if isinstance(need, RunBlocking):
                         if cancelled:  # it may still want to close a file
                             with anyio.CancelScope(shield=True):
                                 answer = await self._block(need, deadline)
                         else:
                             answer = await self._block(need, deadline)
-                        turn = monotonic() + TURN
-                    elif await self._wait(me, deadline):
-                        turn = monotonic() + TURN
+                        turn = monotonic() + TIME_SLICE
+                    elif await self._wait(task, deadline):
+                        turn = monotonic() + TIME_SLICE
                     elif monotonic() > turn:
                         await anyio.lowlevel.checkpoint()
-                        turn = monotonic() + TURN
+                        turn = monotonic() + TIME_SLICE
                 except BaseException as raised:
                     error = raised
                     cancelled = cancelled or isinstance(raised, self._loop.cancelled)
@@ -251,26 +253,26 @@ class Tree(BaseTree[Running]):
             raise
         finally:
             error = None  # its traceback holds this frame, and so the tree
-            if not me.concluded:
+            if not task.concluded:
                 try:
                     self._enter()
                     if not calm:
                         self._wake_all()
-                    self._conclude(me)
+                    self._conclude(task)
                 finally:
                     self._leave()
 
-    def _conclude(self, me: Running) -> None:
+    def _conclude(self, task: TaskState) -> None:
         """An operation is over or given up (in a step)."""
-        self._forget_waiter(me)
+        self._forget_waiter(task)
         # Also on the way out of an error: CLOSE messages and the like must leave.
-        me.op.close()
+        task.op.close()
         if not self.root.freed:
             self._settle()
         self._rest()
-        me.concluded = True
+        task.concluded = True
 
-    async def _block(self, need: Blocking, deadline: float | None) -> Any:
+    async def _block(self, need: RunBlocking, deadline: float | None) -> Any:
         """Make a call that may block in a thread, with everything so far on its way."""
         with self._step():
             self._settle()
@@ -279,19 +281,19 @@ class Tree(BaseTree[Running]):
             raise DeadlineExceeded
         try:
             with until(deadline):
-                make = partial(one_at_a_time, need.turn, partial(need.call, left), left)
+                make = partial(one_at_a_time, need.dedupe_key, partial(need.call, left), left)
                 result = partial(
                     in_thread,
                     self._loop,
                     make,
-                    is_slow=need.patient or need.in_caller or need.abort is not None,
+                    is_slow=need.detachable or need.in_caller or need.abort is not None,
                     abort=need.abort,
-                    moment=0.0 if need.patient else LAST_MOMENT,
+                    moment=0.0 if need.detachable else LAST_MOMENT,
                 )
-                if need.at_hand is None:
+                if need.cached is None:
                     answer = await result()
                 else:
-                    answer = await after_another(self._loop, need.turn, need.at_hand, result)
+                    answer = await single_flight(self._loop, need.dedupe_key, need.cached, result)
                 if inspect.isawaitable(answer):  # of a callback that is a coroutine function
                     answer = await answer
         except TimeoutError:
@@ -323,7 +325,7 @@ class Tree(BaseTree[Running]):
             Call(self._stream.close, self._closing.set, is_slow=True).start()
 
     def _forget(self) -> None:
-        several, self._several = self._several, None
+        several, self._fd_set = self._fd_set, None
         if several is not None:
             several.close()
 
@@ -340,7 +342,7 @@ class Tree(BaseTree[Running]):
     def join(self) -> None:
         """`gone` for a thread, once no loop polls any more."""
         while self.is_ending and self._closing is not None:
-            self._closing.wait(patience(None))
+            self._closing.wait(poll_timeout(None))
 
     async def gone(self) -> None:
         """Wait, even when cancelled, until the fds of a closed tree are closed.

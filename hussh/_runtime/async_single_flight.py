@@ -14,7 +14,7 @@ import anyio
 
 from .loop_tools import Loop
 
-__all__ = ["after_another"]
+__all__ = ["single_flight"]
 
 T = TypeVar("T")
 
@@ -22,15 +22,15 @@ T = TypeVar("T")
 _under_way: dict[tuple[object, object], anyio.Event] = {}
 
 
-async def after_another(
-    loop: Loop, of: object, at_hand: Callable[[], T | None], call: Callable[[], Awaitable[T]]
+async def single_flight(
+    loop: Loop, of: object, cached: Callable[[], T | None], call: Callable[[], Awaitable[T]]
 ) -> T:
     """Make a call, or take what another task's has brought.
 
     Args:
         loop: the one that runs.
         of: what the call is about, by identity or as an equal tuple of such.
-        at_hand: asked after another's call: what ours would return; None: it must be made.
+        cached: asked after another's call: what ours would return; None: it must be made.
     """
     key = loop.native, of
     # The first call that we wait for may have looked before we asked, the second one has not.
@@ -39,7 +39,7 @@ async def after_another(
         if another is None:
             break
         await another.wait()
-        found = at_hand()
+        found = cached()
         if found is not None:
             return found
     if key in _under_way:

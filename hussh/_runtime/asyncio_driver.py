@@ -2,7 +2,7 @@
 
 From the first wait on the root's fd is registered with the loop, and what the loop
 calls when it is ready (`_turn`) takes the leader's place: it pumps and wakes
-those whose link or channel progressed; an operation of ours it steps itself, for
+those whose link or channel progressed; an operation with `step_in_loop` it steps itself, for
 some milliseconds at most, and wakes its task when it is over.  So a wait costs a
 future, or not even that, and no system call, and what comes while nobody waits is
 taken in as well.  The registration
@@ -22,17 +22,17 @@ from typing import Any
 
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._native.link import Link
-from .._protocol.core import DeadlineExceeded, Op, Progress
-from .async_driver import TURN, Running, Tree
+from .._protocol.core import DeadlineExceeded, Op, WaitFor
+from .async_driver import TIME_SLICE, AsyncDriver, TaskState
 from .driver import BUDGET, Stream
-from .fd_set import Several
+from .fd_set import FdSet
 from .keepalive import Rounds, Tended
 from .loop_tools import Loop
 
-__all__ = ["AsyncioTree"]
+__all__ = ["AsyncioDriver"]
 
 
-class _Running(Running):
+class _TaskState(TaskState):
     """One operation.
 
     Attributes:
@@ -40,23 +40,23 @@ class _Running(Running):
         context: a copy of its task's, where a turn of the loop may step it; else None.
     """
 
-    __slots__ = ("future", "context", "_tree")
+    __slots__ = ("future", "context", "_driver")
 
-    def __init__(self, op: Op[Any], tree: AsyncioTree, *, ours: bool) -> None:
+    def __init__(self, op: Op[Any], driver: AsyncioDriver, *, step_in_loop: bool) -> None:
         super().__init__(op)
         self.future: asyncio.Future[None] | None = None
-        self.context = contextvars.copy_context() if ours else None
-        self._tree = tree
+        self.context = contextvars.copy_context() if step_in_loop else None
+        self._driver = driver
 
     def wake(self) -> None:
         future = self.future
         if future is None or future.done():
             return
-        tree = self._tree
-        if self.context is not None and tree.turning:
-            tree.backlog.append(self)
+        driver = self._driver
+        if self.context is not None and driver.turning:
+            driver.backlog.append(self)
         else:
-            tree.in_loop(self.resolve)
+            driver.in_loop(self.resolve)
 
     def resolve(self) -> None:
         if self.future is not None and not self.future.done():
@@ -66,7 +66,7 @@ class _Running(Running):
                 return
 
 
-class AsyncioTree(Tree):
+class AsyncioDriver(AsyncDriver):
     """A root link, the links over it, and asyncio's tasks that wait for them.
 
     Attributes:
@@ -82,7 +82,7 @@ class AsyncioTree(Tree):
         self._watched = (-1, -1)  # the fd that the loop watches for input, and for output
         self._side: tuple[int, ...] = ()  # the side fds in `_several`
         self._simple = False  # one fd, for input, is watched
-        self.backlog: deque[_Running] = deque()
+        self.backlog: deque[_TaskState] = deque()
         self._again: asyncio.Handle | None = None  # a turn that is due without any fd
         self._rounds = Rounds()
         self._timer: asyncio.TimerHandle | None = None  # for the link that is due next
@@ -90,10 +90,10 @@ class AsyncioTree(Tree):
         self._nobody: Any = object()
         super().__init__(stream, loop)
 
-    def _running(self, op: Op[Any], *, ours: bool) -> _Running:
-        return _Running(op, self, ours=ours)
+    def _task_state(self, op: Op[Any], *, step_in_loop: bool) -> _TaskState:
+        return _TaskState(op, self, step_in_loop=step_in_loop)
 
-    def _prepare(self, me: _Running) -> None:
+    def _prepare(self, task: _TaskState) -> None:
         if self.closed:
             return
         if self._polls:
@@ -101,35 +101,35 @@ class AsyncioTree(Tree):
             self._settle()
         else:
             self._begin()
-        if not me.woken:
-            me.future = self._native.create_future()
+        if not task.woken:
+            task.future = self._native.create_future()
 
-    async def _wait(self, me: _Running, deadline: float | None) -> bool:
+    async def _wait(self, task: _TaskState, deadline: float | None) -> bool:
         suspended = False
         timer = None
         try:
-            while not (me.woken or me.moved):
+            while not (task.woken or task.moved):
                 if deadline is not None and monotonic() >= deadline:
                     raise DeadlineExceeded
-                if me.future is None:
+                if task.future is None:
                     try:
                         self._enter()
-                        self._prepare(me)
+                        self._prepare(task)
                     finally:
                         self._leave()
-                    if me.future is None:  # woken, or closed
+                    if task.future is None:  # woken, or closed
                         return suspended
                 suspended = True
                 if deadline is not None:
                     left = max(0.0, deadline - monotonic())
-                    timer = self._native.call_later(left, me.resolve)
-                await me.future
-                me.future = None
+                    timer = self._native.call_later(left, task.resolve)
+                await task.future
+                task.future = None
                 if timer is not None:
                     timer.cancel()
             return suspended
         finally:
-            me.future = None
+            task.future = None
             if timer is not None:
                 timer.cancel()
 
@@ -183,7 +183,7 @@ class AsyncioTree(Tree):
         self.turning = True
         try:
             self._dispatch()
-            end = monotonic() + TURN if backlog else 0.0
+            end = monotonic() + TIME_SLICE if backlog else 0.0
             while backlog:
                 self._advance(backlog.popleft())
                 if monotonic() >= end:
@@ -193,29 +193,29 @@ class AsyncioTree(Tree):
             self.turning = False
         return flags | MORE if backlog else flags
 
-    def _advance(self, me: _Running) -> None:
+    def _advance(self, task: _TaskState) -> None:
         """Step an operation; whatever is raised meanwhile, its task gets."""
-        if me.future is None or me.future.done():
+        if task.future is None or task.future.done():
             return  # its task goes on with it
-        assert me.context is not None  # noqa: S101  (it is ours)
+        assert task.context is not None  # noqa: S101  (it is ours)
         try:
-            me.woken = False
+            task.woken = False
             try:
-                me.context.run(me.step)
-                need = me.need
-                if isinstance(need, Progress):
-                    if need.of.token != me.token:
-                        self._forget_waiter(me)
-                        self._add_waiter(me, need.of.token)
+                task.context.run(task.step)
+                need = task.need
+                if isinstance(need, WaitFor):
+                    if need.of.token != task.token:
+                        self._forget_waiter(task)
+                        self._add_waiter(task, need.of.token)
                     return
             except BaseException as error:
-                me.failure = error
-            me.moved = True
-            me.resolve()
+                task.failure = error
+            task.moved = True
+            task.resolve()
         except BaseException as interrupt:  # of a signal handler, between any two
-            me.failure = interrupt
-            me.moved = True
-            me.resolve()
+            task.failure = interrupt
+            task.moved = True
+            task.resolve()
 
     def _watch(self, flags: int) -> None:
         """Let the loop call us for what a pump has left to wait for."""
@@ -233,9 +233,9 @@ class AsyncioTree(Tree):
         several = bool(side) or read_fd != write_fd
         self._simple = events == select.POLLIN and not several
         if several:
-            if self._several is None:
-                self._several = Several()
-            self._register(self._several.fd_for(events, read_fd, write_fd, side), -1)
+            if self._fd_set is None:
+                self._fd_set = FdSet()
+            self._register(self._fd_set.fd_for(events, read_fd, write_fd, side), -1)
         else:
             self._register(
                 read_fd if events & select.POLLIN else -1,

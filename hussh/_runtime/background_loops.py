@@ -30,9 +30,9 @@ from . import asyncio_driver  # noqa: F401  (when first needed, descriptors may 
 from .async_workers import to_the_end
 from .asyncio_tasks import AsyncioTasks
 from .loop_tools import this_loop
-from .poll_timeout import patience
+from .poll_timeout import poll_timeout
 
-__all__ = ["Crowd", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
+__all__ = ["LoopUser", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
 
 #: Hosts for which a loop more pays.  200 on two cores took 2.1 s and 0.27 s of CPU in one loop,
 #: 2.4 s and 0.34 s in two: Python's share of a host's work is the larger one.
@@ -132,7 +132,7 @@ class LoopThread:
         except KeyError as error:
             # CPython up to 3.12: a signal handler raised when the thread had begun already.
             raise error.__context__ or error from None
-        while not self._launched.wait(patience(None)):
+        while not self._launched.wait(poll_timeout(None)):
             pass
         if self._error is not None:
             why = f"cannot start an event loop: {self._error.strerror}"
@@ -277,7 +277,7 @@ class Loops:
         self.stop()
 
 
-class Crowd(Protocol):
+class LoopUser(Protocol):
     """What uses loops: it must end before the interpreter does, and is told of a fork."""
 
     def collect(self) -> Loops | None:
@@ -288,12 +288,12 @@ class Crowd(Protocol):
 
 
 _open: weakref.WeakSet[Loops] = weakref.WeakSet()
-_crowds: weakref.WeakSet[Crowd] = weakref.WeakSet()
+_users: weakref.WeakSet[LoopUser] = weakref.WeakSet()
 
 
-def watch(crowd: Crowd) -> None:
+def watch(user: LoopUser) -> None:
     """Tell it of the interpreter's exit and of forks, as long as it exists."""
-    _crowds.add(crowd)
+    _users.add(user)
 
 
 def _listed(things: weakref.WeakSet[Any]) -> list[Any]:
@@ -305,7 +305,7 @@ def _listed(things: weakref.WeakSet[Any]) -> list[Any]:
 
 
 def _at_exit() -> None:
-    ending = [crowd.collect() for crowd in _listed(_crowds)]
+    ending = [user.collect() for user in _listed(_users)]
     deadline = monotonic() + EXIT_PATIENCE
     for loops in ending:
         if loops is not None:
@@ -313,7 +313,7 @@ def _at_exit() -> None:
 
 
 def _after_fork() -> None:
-    for left in (*_listed(_open), *_listed(_crowds)):
+    for left in (*_listed(_open), *_listed(_users)):
         left.abandon()
 
 

@@ -5,20 +5,20 @@ Each is imported by those who have such a loop only.
 
 from __future__ import annotations
 
-from .async_driver import Tree
+from .async_driver import AsyncDriver
 from .driver import Stream
 from .loop_tools import this_loop
 
-__all__ = ["grow"]
+__all__ = ["start_driver"]
 
 
-def grow(stream: Stream) -> Tree:
+def start_driver(stream: Stream) -> AsyncDriver:
     """A tree for the loop that runs."""
     loop = this_loop()
     if loop.is_trio:
-        from .trio_driver import TrioTree
+        from .trio_driver import TrioDriver
 
-        return TrioTree(stream, loop)
-    from .asyncio_driver import AsyncioTree
+        return TrioDriver(stream, loop)
+    from .asyncio_driver import AsyncioDriver
 
-    return AsyncioTree(stream, loop)
+    return AsyncioDriver(stream, loop)

@@ -44,7 +44,7 @@ from ..errors import ForkedConnectionError, HusshError
 from .idle_thread import IdleWatch
 from .lock import TreeLock
 
-__all__ = ["BUDGET", "BaseTree", "Stream", "Waiter"]
+__all__ = ["BUDGET", "Driver", "Stream", "Waiter"]
 
 #: Bytes of the root that one pump may read before others get the lock.
 BUDGET = 1 << 20
@@ -68,7 +68,7 @@ class Stream(Protocol):
     def read_side(self) -> None:
         """Take what the side fds have, without waiting."""
 
-    def said(self) -> str:
+    def program_text(self) -> str:
         """What the peer's program said besides the stream; maybe empty."""
 
     def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
@@ -105,7 +105,7 @@ class Waiter(Protocol):
 W = TypeVar("W", bound=Waiter)
 
 
-class BaseTree(Generic[W]):
+class Driver(Generic[W]):
     """A root link, the links over it, and those who wait for them."""
 
     #: Whether the idle thread reads while nobody waits.
@@ -122,11 +122,11 @@ class BaseTree(Generic[W]):
         self.forked = False
         self.closed = False
         self.root = Link.over_fds(*stream.fds())
-        self.root.trash.lock = self._lock
+        self.root.deferred_frees.lock = self._lock
         stream.adopt()
         if self.needs_idle_thread:
             self._idle = IdleWatch(self)
-        _trees.add(self)
+        _drivers.add(self)
 
     # -- what a driver adds
 
@@ -186,8 +186,8 @@ class BaseTree(Generic[W]):
                 self._hand_over(idle)
         finally:
             self._lock.release()
-        if self.root.trash.items:  # what finalizers could not free while we had the lock
-            self.root.trash.empty()
+        if self.root.deferred_frees.items:  # what finalizers could not free while we had the lock
+            self.root.deferred_frees.empty()
 
     def check_process(self) -> None:
         """Raises ForkedConnectionError in a child of the process that opened it."""
@@ -203,9 +203,9 @@ class BaseTree(Generic[W]):
         """Whether `explain` may take half a second."""
         return self._stream.slow and not self.closed
 
-    def said(self) -> str:
+    def program_text(self) -> str:
         """What the stream's program said besides; maybe empty."""
-        return "" if self.closed or self.forked else self._stream.said()
+        return "" if self.closed or self.forked else self._stream.program_text()
 
     def explain(self, error: HusshError) -> HusshError:
         """The same error, or what the stream knows better of why the root died."""
@@ -284,27 +284,27 @@ class BaseTree(Generic[W]):
             if waiter is self._leader and self._polls:
                 self._ring()
 
-    def _add_waiter(self, me: W, token: int) -> None:
+    def _add_waiter(self, waiter: W, token: int) -> None:
         """From now on it waits for a link or channel."""
-        me.token = token
-        me.woken = False
+        waiter.token = token
+        waiter.woken = False
         waiting = self._waiters.get(token)
         if waiting is None:
-            self._waiters[token] = [me]
+            self._waiters[token] = [waiter]
         else:
-            waiting.append(me)
+            waiting.append(waiter)
 
-    def _forget_waiter(self, me: W) -> None:
+    def _forget_waiter(self, waiter: W) -> None:
         """It does not wait any more; if it led, somebody else shall."""
-        token = me.token
+        token = waiter.token
         if not token:
             return
         waiting = self._waiters.get(token, [])
-        if me in waiting:
-            waiting.remove(me)
+        if waiter in waiting:
+            waiting.remove(waiter)
         if not waiting:
             self._waiters.pop(token, None)
-        me.token = 0  # last: an interrupt may come before, and this is repeated then
+        waiter.token = 0  # last: an interrupt may come before, and this is repeated then
         if self._leader is None:
             self._promote()
 
@@ -363,7 +363,7 @@ class BaseTree(Generic[W]):
     def collect(self, link: Link) -> None:
         """`end` for finalizers: where the lock is taken, its holder does it."""
         if not self.forked:
-            self.root.trash.add(self._end, link)
+            self.root.deferred_frees.add(self._end, link)
 
     def __del__(self) -> None:
         if not getattr(self, "closed", True):  # nobody has ended it
@@ -398,14 +398,14 @@ class BaseTree(Generic[W]):
         """
         self.forked = True
         self._idle = None  # its fds are the parent's
-        self.root.trash.lock = _NobodysLock()
+        self.root.deferred_frees.lock = _NobodysLock()
         self.closed = True
         self._stream.abandon()
         self._forget()
 
 
 class _NobodysLock:
-    """Never free: what falls into the trash stays there."""
+    """Never free: what falls into `DeferredFrees` stays there."""
 
     def try_acquire(self) -> bool:
         return False
@@ -414,7 +414,7 @@ class _NobodysLock:
         return
 
 
-_trees: weakref.WeakSet[BaseTree[Any]] = weakref.WeakSet()
+_drivers: weakref.WeakSet[Driver[Any]] = weakref.WeakSet()
 
 
 class _Forks(threading.local):
@@ -441,15 +441,15 @@ def _before_fork() -> None:
     # One thread after the other: of two that take all trees each may have what the other lacks.
     # For the same reason one that forks in the middle of a step waits for nobody.
     take: Callable[[TreeLock], object]
-    if any(tree._lock.owned() for tree in _all_trees()):
+    if any(driver._lock.owned() for driver in _all_drivers()):
         take = TreeLock.try_acquire
     else:
         _forking.acquire()
         take = TreeLock.acquire
-    for tree in _all_trees():
-        if not tree._lock.owned():
-            held.callback(tree._let_go)
-            take(tree._lock)
+    for driver in _all_drivers():
+        if not driver._lock.owned():
+            held.callback(driver._let_go)
+            take(driver._lock)
 
 
 def _after_fork_in_parent() -> None:
@@ -459,14 +459,14 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _forks, _forking
     _forks, _forking = _Forks(), TreeLock()
-    for tree in _all_trees():
-        tree.abandon()
+    for driver in _all_drivers():
+        driver.abandon()
 
 
-def _all_trees() -> list[BaseTree[Any]]:
+def _all_drivers() -> list[Driver[Any]]:
     while True:
         try:
-            return list(_trees)
+            return list(_drivers)
         except RuntimeError:  # another thread adds one
             continue
 

@@ -6,10 +6,10 @@ import select
 import selectors
 from collections.abc import Iterable
 
-__all__ = ["Several"]
+__all__ = ["FdSet"]
 
 
-class Several:
+class FdSet:
     """The fd of a selector stands for those in it.
 
     Waiting for each in a task would cost three times as much.  And a loop never

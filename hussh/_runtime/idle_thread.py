@@ -6,7 +6,7 @@ driver reads.  asyncio's loop also reads between operations.  For the trees of t
 trio this thread does it, and it sends the keepalives of these connections.  `driver` uses it.
 
 Theory of operation.  Whoever lets go of the lock of such a tree arms its fds here unless
-somebody waits for the tree, and disarms them as soon as somebody does (`BaseTree._let_go`).
+somebody waits for the tree, and disarms them as soon as somebody does (`Driver._let_go`).
 The fds are armed for one event: after that the thread takes the tree's lock, pumps, and
 lets go of the lock, which arms them again.  With epoll both are one system call each and
 wake no thread.  So the thread sleeps while nothing comes, whatever the number of connections.
@@ -34,7 +34,7 @@ from typing import Any, Protocol
 
 from .keepalive import Rounds, Tended
 from .polling import new_poll
-from .wakeup_fd import Bell
+from .wakeup_fd import WakeupFd
 
 __all__ = ["LAST_MOMENT", "Answering", "IdleWatch", "ended", "is_ending", "join", "tend"]
 
@@ -52,9 +52,9 @@ class Answering(Protocol):
 class _Epoll:
     """Fds that are reported once, and then have to be set again; from any thread."""
 
-    def __init__(self, bell: Bell) -> None:
+    def __init__(self, wakeup: WakeupFd) -> None:
         self._epoll = select.epoll()
-        self._epoll.register(bell.fd, select.EPOLLIN)
+        self._epoll.register(wakeup.fd, select.EPOLLIN)
         self._fds: set[int] = set()
 
     def set(self, fd: int, events: int) -> None:
@@ -90,21 +90,21 @@ class _Epoll:
 class _Poll:
     """The same where there is no epoll; each change wakes the thread, and nothing is forgotten."""
 
-    def __init__(self, bell: Bell) -> None:
-        self._bell = bell
+    def __init__(self, wakeup: WakeupFd) -> None:
+        self._wakeup = wakeup
         self._wanted: dict[int, int] = {}
 
     def set(self, fd: int, events: int) -> None:
         self._wanted[fd] = events
-        self._bell.ring()
+        self._wakeup.wake()
 
     def remove(self, fd: int) -> None:
         self._wanted.pop(fd, None)
-        self._bell.ring()
+        self._wakeup.wake()
 
     def wait(self, seconds: float | None) -> list[int]:
         poll = new_poll()
-        poll.register(self._bell.fd, select.POLLIN)
+        poll.register(self._wakeup.fd, select.POLLIN)
         # eventlet, which has no poll, permits one green thread only to wait for an fd.
         shared = hasattr(select, "poll")
         for fd, events in list(self._wanted.items()):
@@ -127,9 +127,9 @@ class _IdleThread:
     """
 
     def __init__(self) -> None:
-        self.bell = Bell()
-        self.poller = _Epoll(self.bell) if hasattr(select, "epoll") else _Poll(self.bell)
-        self.trees: dict[int, weakref.ref[Answering]] = {}
+        self.wakeup = WakeupFd()
+        self.poller = _Epoll(self.wakeup) if hasattr(select, "epoll") else _Poll(self.wakeup)
+        self.drivers: dict[int, weakref.ref[Answering]] = {}
         self.rounds = Rounds()
         self.runner: threading.Thread | None = None
         self.wakeups = 0
@@ -146,11 +146,11 @@ class _IdleThread:
                 self.runner = None
                 raise
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Let the thread see whether it is still needed, and how long it may wait."""
         global _current
-        self.bell.ring()
-        if self.runner is None and not self.trees and _current is self:
+        self.wakeup.wake()
+        if self.runner is None and not self.drivers and _current is self:
             _current = None  # it could not be started
 
     def _run(self) -> None:
@@ -160,7 +160,7 @@ class _IdleThread:
                 if self.runner is not threading.current_thread():
                     return
                 tends = self.rounds.live()
-                if _exiting or not (tends or self.trees):
+                if _exiting or not (tends or self.drivers):
                     if _current is self:
                         _current = None
                     self.runner = None
@@ -176,23 +176,23 @@ class _IdleThread:
         ready = self.poller.wait(seconds)
         self.wakeups += 1
         for fd in ready:
-            if fd == self.bell.fd:
-                self.bell.silence()
+            if fd == self.wakeup.fd:
+                self.wakeup.clear()
                 continue
-            reference = self.trees.get(fd)
-            tree = None if reference is None else reference()
+            reference = self.drivers.get(fd)
+            driver = None if reference is None else reference()
             try:
-                if tree is not None:
-                    tree.answer()
+                if driver is not None:
+                    driver.answer()
             except Exception:  # such as MemoryError; whoever uses the tree will hear of it
                 self.poller.set(fd, 0)
             finally:
-                del tree  # nothing here keeps it alive during the next wait
+                del driver  # nothing here keeps it alive during the next wait
 
     def abandon(self) -> None:
         """In a forked child: close its copies of the fds."""
         self.poller.close()
-        self.bell.close()
+        self.wakeup.close()
 
 
 # Reentrant, because finalizers and signal handlers may come in the middle of what it guards.
@@ -218,8 +218,8 @@ class IdleWatch:
         armed: the thread will call the tree's `answer` when something comes.
     """
 
-    def __init__(self, tree: Answering) -> None:
-        self._tree = weakref.ref(tree)
+    def __init__(self, driver: Answering) -> None:
+        self._driver = weakref.ref(driver)
         self._thread: _IdleThread | None = None
         self._fds: tuple[int, ...] = ()
         self.armed = False
@@ -245,16 +245,16 @@ class IdleWatch:
         with _lock:
             thread = self._thread = _thread()
             for fd in fds:
-                thread.trees[fd] = self._tree
+                thread.drivers[fd] = self._driver
         self._fds = fds
         return thread
 
     def _leave(self, fd: int) -> None:
         thread = self._thread
         # Of a file that was closed the number may be another tree's.
-        if thread is not None and thread.trees.get(fd) is self._tree:
+        if thread is not None and thread.drivers.get(fd) is self._driver:
             thread.poller.remove(fd)
-            thread.trees.pop(fd, None)
+            thread.drivers.pop(fd, None)
 
     def disarm(self) -> None:
         """Let the thread alone: somebody else reads."""
@@ -271,8 +271,8 @@ class IdleWatch:
             self._leave(fd)
         self._fds = ()
         thread, self._thread = self._thread, None
-        if thread is not None and not thread.trees:
-            thread.ring()
+        if thread is not None and not thread.drivers:
+            thread.wake()
 
 
 def tend(session: Tended, interval: float) -> None:
@@ -283,21 +283,21 @@ def tend(session: Tended, interval: float) -> None:
         thread = _thread()
         thread.rounds.add(session, interval)
     thread.start()
-    thread.ring()
+    thread.wake()
 
 
 def ended() -> None:
     """A session with keepalives was closed: let the thread see whether it is still needed."""
     thread = _current
     if thread is not None:
-        thread.ring()
+        thread.wake()
 
 
 def is_ending() -> bool:
     """Whether the thread is about to end, and to close its fds, because the last tree has gone."""
     thread = _current
     runner = None if thread is None else thread.runner
-    if thread is None or runner is None or thread.trees or runner is threading.current_thread():
+    if thread is None or runner is None or thread.drivers or runner is threading.current_thread():
         return False
     with _lock:
         return not thread.rounds.live()
@@ -327,7 +327,7 @@ def _at_exit() -> None:
     thread: Any = _current
     runner = None if thread is None else thread.runner
     if runner is not None:
-        thread.ring()
+        thread.wake()
         runner.join(LAST_MOMENT)
 
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
-__all__ = ["patience"]
+__all__ = ["poll_timeout"]
 
 LOOK_UP = 0.2
 #: The most that system calls take.
 LONGEST = 86_400.0
 
 
-def patience(deadline: float | None) -> float:
+def poll_timeout(deadline: float | None) -> float:
     """Seconds to wait at once, until a `time.monotonic()` value or without limit."""
     longest = LOOK_UP if threading.current_thread() is threading.main_thread() else LONGEST
     return longest if deadline is None else min(max(0.0, deadline - monotonic()), longest)

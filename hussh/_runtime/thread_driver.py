@@ -2,7 +2,7 @@
 
 Theory of operation.  `driver` says who waits for what, who leads and who is woken.
 Here a waiter is a thread: the leader polls the root's fds, the others sleep on
-a lock of their own each.  A leader in `poll` is reached by a bell that it polls,
+a lock of their own each.  A leader in `poll` is reached by a wakeup fd that it polls,
 too.
 
 A signal handler may run between any two steps.  It may run an operation while
@@ -20,16 +20,16 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
-from .._protocol.core import Blocking, DeadlineExceeded, Op, Progress
+from .._protocol.core import DeadlineExceeded, Op, RunBlocking, WaitFor
 from ..errors import HusshError
-from .driver import BUDGET, BaseTree, Stream
-from .poll_timeout import patience
+from .driver import BUDGET, Driver, Stream
+from .poll_timeout import poll_timeout
 from .polling import new_poll
 from .single_flight import one_at_a_time
-from .wakeup_fd import Bell
+from .wakeup_fd import WakeupFd
 from .workers import LAST_MOMENT, call_within
 
-__all__ = ["BUDGET", "Stream", "Tree"]
+__all__ = ["BUDGET", "Stream", "ThreadDriver"]
 
 T = TypeVar("T")
 
@@ -51,24 +51,24 @@ class _Waiter:
             self.alarm.release()
 
 
-class Tree(BaseTree[_Waiter]):
+class ThreadDriver(Driver[_Waiter]):
     """A root link, the links over it, and the threads that wait for them."""
 
     def __init__(self, stream: Stream) -> None:
-        self._bell = Bell()
+        self._wakeup = WakeupFd()
         super().__init__(stream)
 
     def _ring(self) -> None:
-        self._bell.ring()
+        self._wakeup.wake()
 
     def _release(self) -> None:
         try:
             self._stream.close()
         finally:
-            self._bell.close()
+            self._wakeup.close()
 
     def _forget(self) -> None:
-        self._bell.close()
+        self._wakeup.close()
 
     # -- running operations
 
@@ -100,9 +100,9 @@ class Tree(BaseTree[_Waiter]):
                         self._wake_all()
                     self._finish(op)
                     break
-                except BaseException as late:
+                except BaseException as late_error:
                     calm = False
-                    interrupt = None if isinstance(late, Exception) else late
+                    interrupt = None if isinstance(late_error, Exception) else late_error
             try:
                 if interrupt is not None:
                     raise interrupt from None  # it would get lost behind an error of the peer
@@ -131,7 +131,7 @@ class Tree(BaseTree[_Waiter]):
                     return done.value  # type: ignore[no-any-return]
                 answer = error = None
                 try:
-                    if isinstance(need, Progress):
+                    if isinstance(need, WaitFor):
                         self._wait(need.of.token, deadline)
                     else:
                         answer = self._block(need, deadline)
@@ -140,7 +140,7 @@ class Tree(BaseTree[_Waiter]):
         finally:
             error = None  # its traceback holds this frame, and so the operation
 
-    def _block(self, need: Blocking, deadline: float | None) -> Any:
+    def _block(self, need: RunBlocking, deadline: float | None) -> Any:
         """Make a call that may block, with everything so far on its way and the lock free."""
         self._settle()
         self._let_go()
@@ -149,7 +149,7 @@ class Tree(BaseTree[_Waiter]):
             if left is not None and left <= 0:
                 raise DeadlineExceeded
             try:
-                make = partial(one_at_a_time, need.turn, partial(need.call, left), left)
+                make = partial(one_at_a_time, need.dedupe_key, partial(need.call, left), left)
                 if deadline is None or need.in_caller:
                     answer = make()
                     if inspect.iscoroutine(answer):
@@ -159,7 +159,7 @@ class Tree(BaseTree[_Waiter]):
                             "give a plain function, or use the async API"
                         )
                 else:
-                    moment = 0.0 if need.patient else LAST_MOMENT
+                    moment = 0.0 if need.detachable else LAST_MOMENT
                     answer = call_within(make, deadline, moment=moment)
             except TimeoutError:
                 if deadline is not None and monotonic() >= deadline:
@@ -174,46 +174,46 @@ class Tree(BaseTree[_Waiter]):
     # -- waiting (the lock is held on entry and on return)
 
     def _wait(self, token: int, deadline: float | None) -> None:
-        me = _Waiter()
+        waiter = _Waiter()
         try:
-            self._add_waiter(me, token)
-            while not me.woken:
+            self._add_waiter(waiter, token)
+            while not waiter.woken:
                 if deadline is not None and monotonic() >= deadline:
                     raise DeadlineExceeded
-                if self._leader is None or self._leader.thread == me.thread:
-                    self._lead(me, deadline)
+                if self._leader is None or self._leader.thread == waiter.thread:
+                    self._lead(waiter, deadline)
                     continue
                 self._settle()
-                if not me.woken:
-                    self._sleep(me, deadline)
+                if not waiter.woken:
+                    self._sleep(waiter, deadline)
         finally:
             self._lock.acquire()
-            self._forget_waiter(me)
+            self._forget_waiter(waiter)
 
-    def _lead(self, me: _Waiter, deadline: float | None) -> None:
+    def _lead(self, waiter: _Waiter, deadline: float | None) -> None:
         interrupted = self._leader  # by the signal handler that we run in, or None
         try:
-            self._leader = me
+            self._leader = waiter
             flags = self.root.pump(BUDGET)
             if flags & EVENTS:
                 self._dispatch()
-            if me.woken or flags & MORE:
+            if waiter.woken or flags & MORE:
                 return
             events = 0 if flags & FULL else select.POLLIN  # what is not read would only spin
             self._poll(events | (select.POLLOUT if flags & WANT_WRITE else 0), deadline)
         finally:
             self._leader = interrupted
             if interrupted is not None:
-                self._bell.ring()  # it polls, and we may have taken what it waits for
+                self._wakeup.wake()  # it polls, and we may have taken what it waits for
 
     def _poll(self, events: int, deadline: float | None) -> None:
-        """Wait for the root's fds or the bell with the lock free."""
+        """Wait for the root's fds or the wakeup fd with the lock free."""
         read_fd, write_fd = self._stream.fds()
         poll = new_poll()
         side = self._stream.side_fds()
         for fd in side:
             poll.register(fd, select.POLLIN)
-        poll.register(self._bell.fd, select.POLLIN)
+        poll.register(self._wakeup.fd, select.POLLIN)
         if read_fd == write_fd:
             poll.register(read_fd, events)
         else:
@@ -225,8 +225,8 @@ class Tree(BaseTree[_Waiter]):
             self._polls += 1
             self._polled_events = events
             self._let_go()
-            ready = poll.poll(patience(deadline) * 1000)
-            rung = any(fd == self._bell.fd for fd, _ in ready)
+            ready = poll.poll(poll_timeout(deadline) * 1000)
+            rung = any(fd == self._wakeup.fd for fd, _ in ready)
             if side and any(fd in side for fd, _ in ready):
                 self._stream.read_side()
         finally:
@@ -236,13 +236,13 @@ class Tree(BaseTree[_Waiter]):
                 self._polls -= 1
                 self._polled_events = before
                 if rung:
-                    self._bell.silence()
+                    self._wakeup.clear()
                 if self.closed and not self._polls:
                     self._release()  # left to us by end()
 
-    def _sleep(self, me: _Waiter, deadline: float | None) -> None:
+    def _sleep(self, waiter: _Waiter, deadline: float | None) -> None:
         self._let_go()
         try:
-            me.alarm.acquire(timeout=patience(deadline))
+            waiter.alarm.acquire(timeout=poll_timeout(deadline))
         finally:
             self._lock.acquire()

@@ -19,55 +19,55 @@ import trio
 
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._protocol.core import DeadlineExceeded, Op
-from .async_driver import Running, Tree
+from .async_driver import AsyncDriver, TaskState
 from .driver import BUDGET, Stream
-from .fd_set import Several
+from .fd_set import FdSet
 from .idle_thread import LAST_MOMENT, ended, is_ending, tend
 from .keepalive import Tended
 from .loop_tools import Loop
 
-__all__ = ["TrioTree"]
+__all__ = ["TrioDriver"]
 
 
-class _Running(Running):
+class _TaskState(TaskState):
     """One operation; `event` exists while its task sleeps."""
 
-    __slots__ = ("event", "_tree")
+    __slots__ = ("event", "_driver")
 
-    def __init__(self, op: Op[Any], tree: TrioTree) -> None:
+    def __init__(self, op: Op[Any], driver: TrioDriver) -> None:
         super().__init__(op)
         self.event: trio.Event | None = None
-        self._tree = tree
+        self._driver = driver
 
     def wake(self) -> None:
         event = self.event
         if event is not None:
-            self._tree.in_loop(event.set)
+            self._driver.in_loop(event.set)
 
 
-class TrioTree(Tree):
+class TrioDriver(AsyncDriver):
     """A root link, the links over it, and trio's tasks that wait for them."""
 
     def __init__(self, stream: Stream, loop: Loop) -> None:
         self._scope: trio.CancelScope | None = None  # of the leader, while it awaits the fds
         super().__init__(stream, loop)
 
-    def _running(self, op: Op[Any], *, ours: bool) -> _Running:
-        return _Running(op, self)
+    def _task_state(self, op: Op[Any], *, step_in_loop: bool) -> _TaskState:
+        return _TaskState(op, self)
 
-    async def _wait(self, me: _Running, deadline: float | None) -> bool:
+    async def _wait(self, task: _TaskState, deadline: float | None) -> bool:
         suspended = False
         try:
-            while not me.woken:
+            while not task.woken:
                 if deadline is not None and monotonic() >= deadline:
                     raise DeadlineExceeded
                 if self._leader is None:
-                    suspended = await self._lead(me, deadline) or suspended
+                    suspended = await self._lead(task, deadline) or suspended
                     continue
                 try:
                     self._enter()
                     self._settle()
-                    event = me.event = None if me.woken else trio.Event()
+                    event = task.event = None if task.woken else trio.Event()
                 finally:
                     self._leave()
                 if event is not None:
@@ -81,24 +81,24 @@ class TrioTree(Tree):
         finally:
             try:
                 self._enter()
-                self._forget_waiter(me)
+                self._forget_waiter(task)
             finally:
                 self._leave()
 
-    async def _lead(self, me: _Running, deadline: float | None) -> bool:
+    async def _lead(self, task: _TaskState, deadline: float | None) -> bool:
         suspended = False
         try:
-            self._leader = me
+            self._leader = task
             while True:
                 try:
                     self._enter()
                     if self.closed:
-                        me.woken = True
+                        task.woken = True
                         return suspended
                     flags = self.root.pump(BUDGET)
                     if flags & EVENTS:
                         self._dispatch()
-                    if me.woken:
+                    if task.woken:
                         return suspended
                     if not flags & MORE:
                         self._polls = 1
@@ -124,7 +124,7 @@ class TrioTree(Tree):
                             self._release()  # left to us by end()
                     finally:
                         self._leave()
-                if me.woken or (deadline is not None and monotonic() >= deadline):
+                if task.woken or (deadline is not None and monotonic() >= deadline):
                     return suspended
         finally:
             self._leader = None
@@ -136,9 +136,9 @@ class TrioTree(Tree):
         if events == select.POLLIN and not side:
             await trio.lowlevel.wait_readable(read_fd)
             return
-        if self._several is None:
-            self._several = Several()
-        fd = self._several.fd_for(events, read_fd, write_fd, side)
+        if self._fd_set is None:
+            self._fd_set = FdSet()
+        fd = self._fd_set.fd_for(events, read_fd, write_fd, side)
         await trio.lowlevel.wait_readable(fd)
         if side:
             self._stream.read_side()

@@ -1,4 +1,4 @@
-"""The bell: how one thread ends another's `poll`.
+"""A file descriptor that becomes readable: how one thread ends another's `poll`.
 
 A thread that leads a tree sleeps in `poll`, where no lock reaches it.  Only
 `thread_driver` uses it; it never waits and never raises for a full or empty counter.
@@ -10,11 +10,11 @@ import contextlib
 import os
 from itertools import chain, starmap
 
-__all__ = ["Bell"]
+__all__ = ["WakeupFd"]
 
 
-class Bell:
-    """Readable from `ring` until `silence`; ringing twice is ringing once."""
+class WakeupFd:
+    """Readable from `wake` until `clear`; a second `wake` changes nothing."""
 
     __slots__ = ("fd", "_write_fd", "_owned")
 
@@ -30,7 +30,7 @@ class Bell:
                 os.set_blocking(fd, False)
         self.fd, self._write_fd = self._owned[0], self._owned[-1]
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         if self.fd >= 0:
             with contextlib.suppress(BlockingIOError):
                 if len(self._owned) == 1:
@@ -38,7 +38,7 @@ class Bell:
                 else:
                     os.write(self._write_fd, b"x")
 
-    def silence(self) -> None:
+    def clear(self) -> None:
         if self.fd >= 0:
             with contextlib.suppress(BlockingIOError):
                 if len(self._owned) == 1:

@@ -33,7 +33,7 @@ from time import monotonic
 from types import BuiltinFunctionType
 from typing import Any
 
-from .poll_timeout import patience
+from .poll_timeout import poll_timeout
 
 __all__ = ["Call", "call_within", "finish", "in_worker"]
 
@@ -290,7 +290,7 @@ def call_within(make: Callable[[], Any], deadline: float | None, *, moment: floa
         while not call.over:
             if deadline is not None and monotonic() >= deadline:
                 raise TimeoutError
-            alarm.acquire(timeout=patience(deadline))
+            alarm.acquire(timeout=poll_timeout(deadline))
         return call.outcome()
     except BaseException:
         if not call.over and moment:
@@ -326,7 +326,7 @@ def finish(make: Callable[[], Any]) -> None:
         try:
             call.start()
             while not call.over:
-                alarm.acquire(timeout=patience(None))
+                alarm.acquire(timeout=poll_timeout(None))
         except BaseException as error:
             if interrupt is not None:
                 raise

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from hussh._runtime.async_driver import Running
+from hussh._runtime.async_driver import TaskState
 
 __all__ = ["Stepped"]
 
@@ -22,16 +22,16 @@ T = TypeVar("T")
 
 
 _stepped: ContextVar[Stepped[Any] | None] = ContextVar("_stepped", default=None)
-_step = Running.step
+_step = TaskState.step
 
 
-def _counted_step(running: Running, *arguments: Any) -> None:
+def _counted_step(task: TaskState, *arguments: Any) -> None:
     try:
-        _step(running, *arguments)
+        _step(task, *arguments)
     finally:
         del arguments  # an error among them holds this frame through its traceback
     stepped = _stepped.get()
-    if stepped is not None and not running.over and _outside_of_tasks():
+    if stepped is not None and not task.over and _outside_of_tasks():
         stepped.suspended()
 
 
@@ -42,7 +42,7 @@ def _outside_of_tasks() -> bool:
         return False
 
 
-Running.step = _counted_step  # type: ignore[method-assign,assignment]
+TaskState.step = _counted_step  # type: ignore[method-assign,assignment]
 
 
 class Stepped(Generic[T]):

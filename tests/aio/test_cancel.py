@@ -98,8 +98,8 @@ async def test_execute(
         assert wrong == []
         session: Any = connection._shared.session
         assert session.link.sessions == 0
-        assert session.tree._waiters == {}
-        assert session.tree._leader is None
+        assert session.driver._waiters == {}
+        assert session.driver._leader is None
 
 
 async def test_proxy_command(loop: str, target: Sshd, make: Make, silence: Silence) -> None:

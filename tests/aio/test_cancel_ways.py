@@ -116,8 +116,8 @@ class Work:
         assert rounds
         session: Any = self.connection._shared.session
         assert session.link.sessions == 0
-        assert session.tree._waiters == {}
-        assert session.tree._leader is None
+        assert session.driver._waiters == {}
+        assert session.driver._leader is None
 
 
 @pytest.mark.parametrize("operation", ["shell", "contents", "scp", "tree"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hussh._runtime.asyncio_driver import AsyncioTree
+from hussh._runtime.asyncio_driver import AsyncioDriver
 from tests.aio.conftest import Make
 from tests.support.sshd import Sshd
 from tests.timeouts.interrupted_everywhere import places
@@ -42,7 +42,7 @@ class Interrupt:
         self._turn: FrameType | None = None
 
     def begun(self, frame: FrameType, _event: str, _argument: Any) -> Any:
-        if self._turn is None and frame.f_code is AsyncioTree._turn.__code__:
+        if self._turn is None and frame.f_code is AsyncioDriver._turn.__code__:
             self._turn = frame
         if self._turn is None or not frame.f_code.co_filename.endswith(CODE):
             return None
@@ -109,6 +109,6 @@ def test_interrupted_turns(kind: type[BaseException], target: Sshd, make: Make) 
             assert seen[-1] is kind or seen[-1].stdout == "a\n"
         assert at > 20
         session: Any = connection._shared.session
-        assert session.tree._waiters == {}
+        assert session.driver._waiters == {}
         loop.run_until_complete(connection.close())
         loop.run_until_complete(asyncio.sleep(0))

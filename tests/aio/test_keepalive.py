@@ -102,10 +102,10 @@ async def test_each_hop_is_probed(
 async def test_no_cost_without(loop: str, target: Sshd, make: Make) -> None:
     """Without an interval there is no timer; with one it ends with the connection."""
     async with make(target) as connection:
-        tree: Any = connection._shared.session.tree  # type: ignore[union-attr]
+        tree: Any = connection._shared.session.driver  # type: ignore[union-attr]
         assert not has_timer(tree)
     async with make(target, keepalive_interval=1) as connection:
-        tree = connection._shared.session.tree  # type: ignore[union-attr]
+        tree = connection._shared.session.driver  # type: ignore[union-attr]
         assert has_timer(tree)
     await anyio.lowlevel.checkpoint()
     assert not has_timer(tree)
@@ -128,7 +128,7 @@ async def test_memory_of_an_hour(loop: str, target: Sshd, make: Make) -> None:
 async def test_collected(loop: str, target: Sshd, make: Make) -> None:
     """A connection with keepalives is collected like any other, and its timer ends."""
     dropped = [await make(target, keepalive_interval=0.2)]
-    tree: Any = dropped[0]._shared.session.tree  # type: ignore[union-attr]
+    tree: Any = dropped[0]._shared.session.driver  # type: ignore[union-attr]
     with pytest.warns(ResourceWarning, match="unclosed AsyncConnection"):
         dropped.clear()
     gc.collect()

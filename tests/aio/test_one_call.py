@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from hussh._runtime.async_single_flight import after_another
+from hussh._runtime.async_single_flight import single_flight
 from hussh._runtime.loop_tools import Loop
 
 
@@ -26,7 +26,7 @@ class Work:
         return "result"
 
     async def ask(self) -> None:
-        self.got.append(await after_another(Loop(), self, lambda: self.kept, self.call))
+        self.got.append(await single_flight(Loop(), self, lambda: self.kept, self.call))
 
 
 async def test_one_call_serves_all(loop: str) -> None:

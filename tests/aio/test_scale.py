@@ -49,7 +49,7 @@ async def test_only_whose_packet_it_is_wakes(
         for event in started:
             await event.wait()
         session: Any = outer._shared.session
-        waiters = session.tree._waiters
+        waiters = session.driver._waiters
         for index in range(TARGETS):
             while len(waiters) < TARGETS - index:
                 await anyio.lowlevel.checkpoint()
@@ -95,7 +95,7 @@ async def test_descriptors_above_1024(
     async with make(target, **options) as connection:
         assert (await connection.execute("echo a; head -c 300000 /dev/zero")).stdout[:2] == "a\n"
         session: Any = connection._shared.session
-        assert min(session.tree._stream.fds()) > 1024
+        assert min(session.driver._stream.fds()) > 1024
 
 
 RELAY = """

@@ -22,7 +22,7 @@ import pytest
 from hussh import Connection, ForkedConnectionError
 from hussh._connect.tcp import SocketStream
 from hussh._runtime import idle_thread
-from hussh._runtime.thread_driver import Tree
+from hussh._runtime.thread_driver import ThreadDriver
 from hussh.aio import AsyncConnection
 from tests.conformance.apis import run_in
 from tests.keepalive.test_keepalive import idle_threads, wait_for_no_thread
@@ -68,7 +68,7 @@ def until(true: Callable[[], bool]) -> None:
 
 def progress(session: Any, what: str) -> int:
     """How many packets the link has received, or how often it has got new keys."""
-    with session.tree.locked():
+    with session.driver.locked():
         count: int = getattr(session.link.look(), what)
     return count
 
@@ -184,10 +184,10 @@ class Pair:
     def __init__(self) -> None:
         self.far, near = socket.socketpair()
         near.setblocking(False)
-        self.tree = Tree(SocketStream(near))
+        self.driver = ThreadDriver(SocketStream(near))
 
     def close(self) -> None:
-        self.tree.end(self.tree.root)
+        self.driver.end(self.driver.root)
         self.far.close()
 
 
@@ -196,9 +196,9 @@ def test_no_cost_while_nothing_comes() -> None:
     wait_for_no_thread()
     pairs = [Pair() for _ in range(200)]
     for pair in pairs:
-        with pair.tree.locked():
+        with pair.driver.locked():
             pass
-        with pair.tree.fresh():  # our banner goes out
+        with pair.driver.fresh():  # our banner goes out
             pass
     thread = idle_thread._current
     assert thread is not None
@@ -209,13 +209,13 @@ def test_no_cost_while_nothing_comes() -> None:
     sleep(0.5)
     assert thread.wakeups == seen
     pairs[7].far.send(b"SSH-2.0-x\r\n")
-    until(lambda: pairs[7].tree.root.look().received > 0)
-    until(lambda: pairs[7].tree._idle is not None and pairs[7].tree._idle.armed)
+    until(lambda: pairs[7].driver.root.look().received > 0)
+    until(lambda: pairs[7].driver._idle is not None and pairs[7].driver._idle.armed)
     assert thread.wakeups - seen == 1
     for pair in pairs:
         pair.close()
     wait_for_no_thread()
-    assert thread.trees == {}
+    assert thread.drivers == {}
 
 
 def test_peers_that_hang_up() -> None:
@@ -223,7 +223,7 @@ def test_peers_that_hang_up() -> None:
     wait_for_no_thread()
     pairs = [Pair() for _ in range(3)]
     for pair in pairs:
-        with pair.tree.fresh():
+        with pair.driver.fresh():
             pass
     thread = idle_thread._current
     assert thread is not None
@@ -232,7 +232,7 @@ def test_peers_that_hang_up() -> None:
     wait_for_no_thread()
     assert thread.wakeups < 20
     for pair in pairs:
-        assert pair.tree.root.dead
+        assert pair.driver.root.dead
         pair.close()
 
 
@@ -244,13 +244,13 @@ def test_an_answer_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise MemoryError
 
-    monkeypatch.setattr(failing.tree, "answer", fail)
+    monkeypatch.setattr(failing.driver, "answer", fail)
     for pair in (failing, other):
-        with pair.tree.fresh():
+        with pair.driver.fresh():
             pass
         pair.far.send(b"SSH-2.0-x\r\n")
-    until(lambda: other.tree.root.look().received > 0)
-    assert failing.tree.root.look().received == 0
+    until(lambda: other.driver.root.look().received > 0)
+    assert failing.driver.root.look().received == 0
     for pair in (failing, other):
         pair.close()
     wait_for_no_thread()
@@ -302,7 +302,7 @@ def test_fork(asking: Sshd) -> None:
         if not child:
             ok = False
             try:
-                ok = idle_thread._current is None and not idle_threads() and thread.bell.fd == -1
+                ok = idle_thread._current is None and not idle_threads() and thread.wakeup.fd == -1
                 try:
                     connection.execute("true")
                 except ForkedConnectionError:
@@ -351,12 +351,12 @@ def test_interpreter_exit(more: str, asking: Sshd) -> None:
 def test_stale_number() -> None:
     """A number of a file that was closed may be another tree's; its place is not taken away."""
     pair = Pair()
-    with pair.tree.fresh():
+    with pair.driver.fresh():
         pass
     other = idle_thread.IdleWatch(Pair.__new__(Pair))  # type: ignore[arg-type]
-    other._thread, other._fds = idle_thread._current, pair.tree._stream.fds()
+    other._thread, other._fds = idle_thread._current, pair.driver._stream.fds()
     other.end()
     pair.far.send(b"SSH-2.0-x\r\n")
-    until(lambda: pair.tree.root.look().received > 0)
+    until(lambda: pair.driver.root.look().received > 0)
     pair.close()
     wait_for_no_thread()

@@ -165,10 +165,10 @@ def pass_an_hour(session: Any) -> None:
     rounds = Rounds()
     rounds.add(session, 0.0)
     poll = select.poll()
-    poll.register(session.tree._stream.fds()[0], select.POLLIN)
+    poll.register(session.driver._stream.fds()[0], select.POLLIN)
 
     def replies() -> int:
-        with session.tree.locked():
+        with session.driver.locked():
             answers: int = session.link.look().replies
         return answers
 

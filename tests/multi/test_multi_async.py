@@ -59,7 +59,7 @@ async def test_all_methods(loop: str, multi: Multi, tmp_path: Path) -> None:
 async def test_a_stream(loop: str, multi: Multi, mute_listener: MuteListener) -> None:
     """Results come as hosts finish; leaving the block gives up the one that hangs."""
     mute = {"host": mute_listener.host, "port": mute_listener.port, "timeout": 600}
-    twin = AsyncMultiConnection(multi([mute, *HOSTS[1:4]])._crew, False)
+    twin = AsyncMultiConnection(multi([mute, *HOSTS[1:4]])._group, False)
     seen = []
     async with twin.stream("echo here") as stream:
         async for host, result in stream:

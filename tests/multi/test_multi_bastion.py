@@ -130,7 +130,7 @@ def test_a_dead_bastion_costs_nothing(
                 while not session.link.dead:
                     await anyio.sleep(0.01)
                 relay.drop()
-                while session.tree._polls:
+                while session.driver._polls:
                     await anyio.sleep(0.01)
 
     asyncio.run(main())

@@ -150,9 +150,9 @@ def test_loops_that_end_in_between(loops: Loops) -> None:
 async def test_with_a_lane_of_this_loop(loop: str, loops: Loops, limit: int) -> None:
     """Items of the caller's own loop and of others are one batch, in either kind of loop."""
     here = Here()
-    lanes: list[Lane] = [here, *loops.threads]
+    placement: list[Lane] = [here, *loops.threads]
     busy = Busy()
-    items = [(lanes[n % 4], n) for n in range(40)]
+    items = [(placement[n % 4], n) for n in range(40)]
     async with HereDrain(busy, items, limit, here) as drained:
         got = [pair async for pair in drained]
     assert sorted(got) == [(n, n * n) for n in range(40)]

@@ -24,7 +24,7 @@ SHARED = MultiConnection.from_shared_auth
 
 def connections(multi: MultiConnection) -> list[AsyncConnection]:
     """Return what a MultiConnection is made of."""
-    return [member.connection for member in multi._crew.members]
+    return [member.connection for member in multi._group.members]
 
 
 def test_every_option_can_be_shared() -> None:

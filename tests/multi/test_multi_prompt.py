@@ -73,7 +73,7 @@ async def test_the_task_sees_it(
 ) -> None:
     """The same for the async twin: it comes out of the await, and not into the user's loop."""
     asked = Asked(kind, many.alice.password)
-    twin = AsyncMultiConnection(multi(asked.hosts(asked.in_a_thread))._crew, False)
+    twin = AsyncMultiConnection(multi(asked.hosts(asked.in_a_thread))._group, False)
     with pytest.raises(kind, match="from the prompt"):
         await twin.execute_map(COMMANDS, on_result=asked.note)
     assert (await twin.execute(GONE, timeout=20))[HOSTS[1]].stdout == "gone\n"

@@ -67,10 +67,10 @@ def test_phase_of_a_lost_bastion(multi: Multi, bastion: Sshd) -> None:
 def test_connect_while_another_thread_closes(multi: Multi) -> None:
     """Every error of ours is a HusshError."""
     connection = multi(1)
-    connection._crew.lanes._closing = True  # as between shut() and ended() of another thread
+    connection._group.placement._closing = True  # as between shut() and ended() of another thread
     with pytest.raises(HusshError):
         connection.connect()
-    connection._crew.lanes._closing = False
+    connection._group.placement._closing = False
 
 
 def test_two_on_one_bastion(multi: Multi, bastion: Sshd) -> None:
@@ -102,14 +102,14 @@ async def test_two_twins_on_one_bastion(loop: str, multi: Multi, bastion: Sshd) 
 def test_connect_within_connect(multi: Multi) -> None:
     """A signal handler may connect what is being connected just now."""
     connection = multi(2)
-    spread = connection._crew.lanes._spread
+    spread = connection._group.placement._spread
 
     def interrupted(*arguments: Any) -> Any:
-        connection._crew.lanes._spread = spread  # type: ignore[method-assign]
+        connection._group.placement._spread = spread  # type: ignore[method-assign]
         assert connection.connect().failed is None
         return spread(*arguments)
 
-    connection._crew.lanes._spread = interrupted  # type: ignore[method-assign,assignment]
+    connection._group.placement._spread = interrupted  # type: ignore[method-assign,assignment]
     with connection:
         assert connection.execute("true").failed is None
     assert not [one for one in threading.enumerate() if one.name.startswith("hussh-loop")]

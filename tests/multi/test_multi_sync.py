@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hussh import Connection
-from hussh._connect.handshake_limits import Pacer
+from hussh._connect.handshake_limits import HandshakeLimiter
 from hussh.aio import AsyncConnection
 from hussh.errors import (
     CommandTimeout,
@@ -353,14 +353,14 @@ def test_so_many_handshakes_at_once(multi: Multi) -> None:
     """`handshakes` bounds the logins in flight on each server, whatever the number of loops."""
     with multi([HOSTS[0]] * 12, handshakes=2, loops=3) as connected:
         assert connected.connect().failed is None
-        (server,) = _pacer(connected).statistics().values()
+        (server,) = _limiter(connected).statistics().values()
     assert (server.peak, server.authenticated) == (2, 12)
 
 
-def _pacer(connected: MultiConnection) -> Pacer:
-    pacer = connected._crew.members[0].connection._shared.pacer
-    assert pacer is not None
-    return pacer
+def _limiter(connected: MultiConnection) -> HandshakeLimiter:
+    limiter = connected._group.members[0].connection._shared.limiter
+    assert limiter is not None
+    return limiter
 
 
 def test_a_lost_bastion_and_back(multi: Multi, bastion: Sshd) -> None:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from hussh._connect import async_connect, handshake_limits
-from hussh._connect.handshake_limits import Pacer
+from hussh._connect.handshake_limits import HandshakeLimiter
 from hussh.aio import AsyncConnection
 from tests.support.hostile import Conn, HostileServer
 from tests.support.hostile_wire import Msg, u32
@@ -45,12 +45,12 @@ def answering(answer: Callable[[Conn], object]) -> Callable[[Conn], None]:
 async def log_in(server: HostileServer) -> None:
     """Make so many connections at once, and close them."""
     host, port = server.address
-    pacer = Pacer()
+    limiter = HandshakeLimiter()
 
     async def once() -> None:
         options: Any = {"port": port, "host_key_policy": "ignore", "agent": False, "timeout": 60}
         connection = AsyncConnection(host, "u", "p", **options)
-        connection._shared.pacer = pacer
+        connection._shared.limiter = limiter
         await connection.connect()
         await connection.close()
 

@@ -22,7 +22,7 @@ from hussh import (
     ServerBusy,
 )
 from hussh._connect import handshake_limits as pacing_module
-from hussh._connect.handshake_limits import HANDSHAKES, Pacer, Server, Statistics
+from hussh._connect.handshake_limits import HANDSHAKES, HandshakeLimiter, Server, Statistics
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
 from tests.proxy.commands import RELAY
@@ -64,9 +64,9 @@ def logins(server: Sshd) -> int:
     return sum(attempt.accepted for attempt in server.authentications())
 
 
-def at(pacer: Pacer, server: Sshd) -> Statistics:
+def at(limiter: HandshakeLimiter, server: Sshd) -> Statistics:
     """Return what happened at a server."""
-    found = [s for key, s in pacer.statistics().items() if key.port == server.port]
+    found = [s for key, s in limiter.statistics().items() if key.port == server.port]
     assert len(found) == 1
     return found[0]
 
@@ -92,9 +92,9 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 def paced(make: Make) -> Callable[..., AsyncConnection]:
     """Make a connection that takes turns."""
 
-    def connection(server: Sshd, pacer: Pacer, **options: Any) -> AsyncConnection:
+    def connection(server: Sshd, limiter: HandshakeLimiter, **options: Any) -> AsyncConnection:
         made = make(server, **options)
-        made._shared.pacer = pacer
+        made._shared.limiter = limiter
         return made
 
     return connection
@@ -131,15 +131,15 @@ async def test_sixty_targets_by_default(loop: str, sshd_factory: Start, paced: P
     At most eight are begun at once, one login serves for the bastion, and refusals are few.
     """
     bastion, target = sshd_factory(options=TIGHT), sshd_factory(options=TIGHT)
-    pacer = Pacer()
-    way = paced(bastion, pacer)
-    connections = [paced(target, pacer, proxy_jump=way) for _ in range(TARGETS)]
+    limiter = HandshakeLimiter()
+    way = paced(bastion, limiter)
+    connections = [paced(target, limiter, proxy_jump=way) for _ in range(TARGETS)]
     assert await connect_all(connections) == []
     assert (await connections[-1].execute("echo in")).stdout == "in\n"
     await close_all(connections)
     assert logins(bastion) == 1
     assert logins(target) == TARGETS
-    seen = at(pacer, target)
+    seen = at(limiter, target)
     assert (seen.in_flight, seen.waiting, seen.authenticated) == (0, 0, TARGETS)
     assert seen.peak <= HANDSHAKES
     assert peak(target) <= HANDSHAKES
@@ -151,26 +151,26 @@ async def test_sixty_targets_by_default(loop: str, sshd_factory: Start, paced: P
 async def test_at_the_servers_own_limit(loop: str, sshd_factory: Start, paced: Paced) -> None:
     """With as many at once as both servers take, twenty separate ways are never refused."""
     bastion, target = sshd_factory(options=TIGHT), sshd_factory(options=TIGHT)
-    pacer = Pacer(3)
+    limiter = HandshakeLimiter(3)
     connections = [
-        paced(target, pacer, proxy_jump=paced(bastion, pacer)) for _ in range(TARGETS // 3)
+        paced(target, limiter, proxy_jump=paced(bastion, limiter)) for _ in range(TARGETS // 3)
     ]
     assert await connect_all(connections) == []
     await close_all(connections)
     for server in (bastion, target):
         assert (drops(server), logins(server)) == (0, TARGETS // 3)
-        assert (at(pacer, server).refused, at(pacer, server).peak <= 3) == (0, True)
+        assert (at(limiter, server).refused, at(limiter, server).peak <= 3) == (0, True)
         assert peak(server) <= 3
 
 
 def test_two_loops_share_a_servers_limit(sshd_factory: Start, paced: Paced) -> None:
     """Connections of loops in two threads together never have more under way than the limit."""
     target = sshd_factory(options=TIGHT)
-    pacer = Pacer(3)
+    limiter = HandshakeLimiter(3)
     errors: list[Exception] = []
 
     async def main() -> None:
-        connections = [paced(target, pacer) for _ in range(9)]
+        connections = [paced(target, limiter) for _ in range(9)]
         errors.extend(await connect_all(connections))
         await close_all(connections)
 
@@ -183,22 +183,22 @@ def test_two_loops_share_a_servers_limit(sshd_factory: Start, paced: Paced) -> N
     for thread in threads:
         thread.join()
     assert errors == []
-    assert (drops(target), logins(target), at(pacer, target).peak <= 3) == (0, 18, True)
+    assert (drops(target), logins(target), at(limiter, target).peak <= 3) == (0, 18, True)
 
 
 async def test_named_hops_take_turns_too(loop: str, sshd_factory: Start, paced: Paced) -> None:
     """A bastion given by name is one server for all that name it, and its hops are paced."""
     bastion, target = sshd_factory(options=TIGHT), sshd_factory(options=TIGHT)
-    pacer = Pacer(2)
+    limiter = HandshakeLimiter(2)
     name = f"{bastion.host}:{bastion.port}"
     connections = [
-        paced(target, pacer, proxy_jump=name, username=target.alice.name, private_key=key)
+        paced(target, limiter, proxy_jump=name, username=target.alice.name, private_key=key)
         for key in [target.alice.key.path] * 6
     ]
     assert await connect_all(connections) == []
     await close_all(connections)
     for server in (bastion, target):
-        assert (drops(server), logins(server), at(pacer, server).peak) == (0, 6, 2)
+        assert (drops(server), logins(server), at(limiter, server).peak) == (0, 6, 2)
 
 
 async def test_a_refused_login_is_not_repeated(
@@ -209,21 +209,21 @@ async def test_a_refused_login_is_not_repeated(
     A host key that is not the recorded one ends it before that.
     """
     target = sshd_factory(options=TIGHT)
-    pacer = Pacer()
+    limiter = HandshakeLimiter()
     stranger = keys.get(name="stranger").path
     count = 12
-    connections = [paced(target, pacer, private_key=stranger, agent=False) for _ in range(count)]
+    connections = [paced(target, limiter, private_key=stranger, agent=False) for _ in range(count)]
     errors = await connect_all(connections)
     assert [type(error).__mro__[1] for error in errors] == [AuthenticationError] * count
     target.wait_for_log(r"^Disconnected from authenticating user", count=count)
     attempts = [attempt for attempt in target.authentications() if attempt.method != "none"]
     assert len(attempts) == count
-    assert at(pacer, target)[1:3] == (0, 0)
+    assert at(limiter, target)[1:3] == (0, 0)
 
-    strict = paced(target, pacer, host_key_policy="strict", known_hosts=[])
+    strict = paced(target, limiter, host_key_policy="strict", known_hosts=[])
     with pytest.raises(HostKeyError):
         await strict.connect()
-    assert at(pacer, target)[1:3] == (0, 0)
+    assert at(limiter, target)[1:3] == (0, 0)
 
 
 async def test_a_shared_bastion_is_retried_once_for_all(
@@ -231,9 +231,9 @@ async def test_a_shared_bastion_is_retried_once_for_all(
 ) -> None:
     """While a bastion is busy one attempt after the other is made, not one per target."""
     bastion = sshd_factory(options=TIGHT)
-    pacer = Pacer()
-    way = paced(bastion, pacer)
-    connections = [paced(target, pacer, proxy_jump=way) for _ in range(30)]
+    limiter = HandshakeLimiter()
+    way = paced(bastion, limiter)
+    connections = [paced(target, limiter, proxy_jump=way) for _ in range(30)]
     async with anyio.create_task_group() as group:
         with occupied(bastion):
             errors: list[list[Exception]] = []
@@ -243,12 +243,12 @@ async def test_a_shared_bastion_is_retried_once_for_all(
 
             group.start_soon(connect)
             with anyio.fail_after(30):
-                while not pacer.statistics() or at(pacer, bastion).refused < 2:
+                while not limiter.statistics() or at(limiter, bastion).refused < 2:
                     await anyio.sleep(0.01)
-            assert at(pacer, bastion).granted - at(pacer, bastion).refused <= 1
+            assert at(limiter, bastion).granted - at(limiter, bastion).refused <= 1
     assert errors == [[]]
     await close_all(connections)
-    seen = at(pacer, bastion)
+    seen = at(limiter, bastion)
     assert (seen.peak, seen.authenticated, logins(bastion)) == (1, 1, 1)
     assert seen.refused <= 10
 
@@ -259,9 +259,9 @@ async def test_all_targets_are_told_that_the_bastion_is_busy(
 ) -> None:
     """When time is over, each target of a busy bastion has an error that says so, and where."""
     bastion = sshd_factory(options=TIGHT)
-    pacer = Pacer()
-    way = paced(bastion, pacer)
-    connections = [paced(target, pacer, proxy_jump=way, timeout=1.5) for _ in range(10)]
+    limiter = HandshakeLimiter()
+    way = paced(bastion, limiter)
+    connections = [paced(target, limiter, proxy_jump=way, timeout=1.5) for _ in range(10)]
     with occupied(bastion):
         errors = await connect_all(connections)
     assert len(errors) == 10
@@ -269,7 +269,7 @@ async def test_all_targets_are_told_that_the_bastion_is_busy(
         assert isinstance(error, ServerBusy), error
         assert error.hop == f"alice@{bastion.host}:{bastion.port}"
         assert isinstance(error.__cause__, ConnectTimeout)
-    assert at(pacer, bastion)[1:3] == (0, 0)
+    assert at(limiter, bastion)[1:3] == (0, 0)
 
 
 @pytest.mark.parametrize("loop", ["asyncio"])
@@ -278,11 +278,11 @@ async def test_busy_until_time_is_over(
 ) -> None:
     """A server that stays busy is tried until time is over, and the error says how often."""
     server = sshd_factory(options=TIGHT)
-    pacer = Pacer()
+    limiter = HandshakeLimiter()
     with occupied(server), pytest.raises(ServerBusy) as caught:
-        await paced(server, pacer, timeout=1).connect()
+        await paced(server, limiter, timeout=1).connect()
     error = caught.value
-    assert error.tries - at(pacer, server).refused in (0, 1)  # one may be under way
+    assert error.tries - at(limiter, server).refused in (0, 1)  # one may be under way
     assert error.tries == 1 or f"after {error.tries} tries" in str(error)
     assert isinstance(error.__cause__, ConnectTimeout)
     assert (error.hop_index, error.phase) == (0, "banner")
@@ -310,11 +310,11 @@ async def test_through_a_proxy_command(
         echo >> {runs}
         case $(wc -l < {runs}) in 1) echo "Exceeded MaxStartups";; 2) ;; *) exec "$@" ;; esac
     """
-    pacer = Pacer()
+    limiter = HandshakeLimiter()
     command = ["sh", "-c", script, "sh", *RELAY]
-    async with paced(target, pacer, proxy_command=command) as connection:
+    async with paced(target, limiter, proxy_command=command) as connection:
         assert (await connection.execute("echo in")).stdout == "in\n"
-    (seen,) = pacer.statistics().values()
+    (seen,) = limiter.statistics().values()
     assert (seen.refused, seen.authenticated, runs.read_text()) == (2, 1, "\n" * 3)
 
 
@@ -324,12 +324,12 @@ async def test_a_proxy_command_that_fails(
 ) -> None:
     """A proxy command that ends without the server's words is run once, and its error told."""
     runs = tmp_path / "runs"
-    pacer = Pacer()
+    limiter = HandshakeLimiter()
     command = ["sh", "-c", f"echo >> {runs}; {end}"]
     with pytest.raises(ProxyCommandError, match=r"Failed to start proxy command \(exited with"):
-        await paced(target, pacer, proxy_command=command).connect()
+        await paced(target, limiter, proxy_command=command).connect()
     assert runs.read_text() == "\n"
-    (seen,) = pacer.statistics().values()
+    (seen,) = limiter.statistics().values()
     assert seen[1:3] == (0, 0)
 
 
@@ -350,44 +350,44 @@ async def test_words_of_a_ban(
         else:
             polite(Password("secret"))(conn)
 
-    pacer = Pacer()
+    limiter = HandshakeLimiter()
     with HostileServer(script) as server:
         connection = AsyncConnection(server.host, "mallory", "secret", port=server.port,
                                      timeout=seconds, known_hosts=[])  # fmt: skip
-        connection._shared.pacer = pacer
+        connection._shared.limiter = limiter
         async with connection:
             pass
-    (seen,) = pacer.statistics().values()
+    (seen,) = limiter.statistics().values()
     assert (seen.refused, seen.authenticated) == (2, 1)
 
 
 @pytest.mark.parametrize("loop", ["trio"])
 async def test_a_mute_server_is_no_busy_one(loop: str, paced: Paced) -> None:
-    """A server that never says anything is a time-out in phase banner, with a pacer, too."""
-    pacer = Pacer()
+    """A server that never says anything is a time-out in phase banner, with a limiter, too."""
+    limiter = HandshakeLimiter()
     with MuteListener() as listener:
         connection = AsyncConnection(listener.host, "alice", "x", port=listener.port, timeout=1)
-        connection._shared.pacer = pacer
+        connection._shared.limiter = limiter
         with pytest.raises(ConnectTimeout) as caught:
             await connection.connect()
     assert caught.value.phase == "banner"
-    (seen,) = pacer.statistics().values()
+    (seen,) = limiter.statistics().values()
     assert seen[1:3] == (0, 0)
 
 
 async def test_time_is_over_in_the_queue(loop: str, target: Sshd, paced: Paced) -> None:
     """Where the server refuses nobody but others take long, the error says for what one waited."""
-    pacer = Pacer(1)
-    other = pacer.turn(Server(None, target.host, target.port))
+    limiter = HandshakeLimiter(1)
+    other = limiter.permit(Server(None, target.host, target.port))
     for seconds in (0.5, 5.0):  # on a busy machine all of it may pass before it asks for a turn
         with pytest.raises(ConnectTimeout) as caught:
-            await paced(target, pacer, timeout=seconds).connect()
+            await paced(target, limiter, timeout=seconds).connect()
         if caught.value.phase == "queue":
             break
     assert "waiting for its turn at alice@" in str(caught.value)
     assert (caught.value.phase, caught.value.hop_index) == ("queue", 0)
     other.give_back()
-    assert at(pacer, target)[1:3] == (0, 0)
+    assert at(limiter, target)[1:3] == (0, 0)
     assert target.connections() == 0
 
 
@@ -397,15 +397,15 @@ async def test_cancelled_at_any_moment(
     """Cancelled anywhere on its way up, a connection keeps no turn."""
     from tests.aio.steps import Stepped
 
-    pacer = Pacer(1)
+    limiter = HandshakeLimiter(1)
     at_step = 1
     while True:
-        connection = paced(target, pacer, proxy_jump=paced(bastion, pacer))
+        connection = paced(target, limiter, proxy_jump=paced(bastion, limiter))
         with anyio.CancelScope() as scope:
             stepped = Stepped(connection.connect(), scope, at_step)
             await stepped
         await connection.close()
-        assert all(seen[1:3] == (0, 0) for seen in pacer.statistics().values())
+        assert all(seen[1:3] == (0, 0) for seen in limiter.statistics().values())
         if not scope.cancelled_caught:
             break
         at_step += 6
@@ -416,7 +416,7 @@ async def test_cancelled_at_any_moment(
 async def test_per_source_penalties(loop: str, sshd_factory: Start, paced: Paced) -> None:
     """Banned by the server for failed logins, a connection waits for the end of the ban."""
     server = sshd_factory(options={"PerSourcePenalties": "authfail:2 min:2 max:3"})
-    pacer = Pacer()
+    limiter = HandshakeLimiter()
     while True:
         try:
             Connection(server.host, server.port, "alice", "wrong", agent=False, timeout=20_000)
@@ -424,6 +424,6 @@ async def test_per_source_penalties(loop: str, sshd_factory: Start, paced: Paced
             continue
         except ServerBusy:
             break
-    async with paced(server, pacer, timeout=30) as connection:
+    async with paced(server, limiter, timeout=30) as connection:
         assert (await connection.execute("echo in")).stdout == "in\n"
-    assert at(pacer, server).authenticated == 1
+    assert at(limiter, server).authenticated == 1

@@ -1,4 +1,4 @@
-"""The pacer stepped by hand: order, limits, what refusals teach; no event loop, no server."""
+"""The limiter stepped by hand: order, limits, what refusals teach; no event loop, no server."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from hussh._connect.handshake_limits import (
     PAUSE,
     PROBE_ROUNDS,
     TRIES,
-    Pacer,
+    HandshakeLimiter,
+    Permit,
     Server,
     Statistics,
-    Turn,
     server_of,
 )
 from hussh._policy.options import Options
@@ -44,64 +44,66 @@ class Clock:
         return self.now
 
 
-def paced(limit: int = HANDSHAKES, clock: Callable[[], float] | None = None) -> Pacer:
-    """Make a pacer without chance in it."""
-    return Pacer(limit, clock=clock or Clock(), jitter=lambda: 0.0)
+def paced(limit: int = HANDSHAKES, clock: Callable[[], float] | None = None) -> HandshakeLimiter:
+    """Make a limiter without chance in it."""
+    return HandshakeLimiter(limit, clock=clock or Clock(), jitter=lambda: 0.0)
 
 
-def at(pacer: Pacer, server: Server = BASTION) -> Statistics:
+def at(limiter: HandshakeLimiter, server: Server = BASTION) -> Statistics:
     """Return what happened at a server."""
-    return pacer.statistics()[server]
+    return limiter.statistics()[server]
 
 
-def granted(turns: list[Turn]) -> list[int]:
+def granted(permits: list[Permit]) -> list[int]:
     """Return which of these turns are granted."""
-    return [number for number, turn in enumerate(turns) if turn.granted]
+    return [number for number, permit in enumerate(permits) if permit.granted]
 
 
-def burst(pacer: Pacer, taken: int, count: int, busy: ServerBusy = BUSY) -> list[Turn]:
+def burst(
+    limiter: HandshakeLimiter, taken: int, count: int, busy: ServerBusy = BUSY
+) -> list[Permit]:
     """Let so many begin, of which the server takes the first few; returns all, refused last."""
-    turns = [pacer.turn(BASTION) for _ in range(count)]
-    for turn in turns[taken:]:
-        turn.refused(busy)
-    return turns
+    permits = [limiter.permit(BASTION) for _ in range(count)]
+    for permit in permits[taken:]:
+        permit.refused(busy)
+    return permits
 
 
 def test_first_come_first_served() -> None:
     """Turns are granted in the order in which they were made, never more than the limit."""
-    pacer = paced(3)
-    turns = [pacer.turn(BASTION) for _ in range(10)]
-    assert granted(turns) == [0, 1, 2]
-    turns[1].succeeded()
-    assert granted(turns) == [0, 2, 3]
-    turns[0].give_back()
-    turns[2].give_back()
-    assert granted(turns) == [3, 4, 5]
-    assert at(pacer) == (3, 3, 4, 3, 6, 1, 0)
+    limiter = paced(3)
+    permits = [limiter.permit(BASTION) for _ in range(10)]
+    assert granted(permits) == [0, 1, 2]
+    permits[1].succeeded()
+    assert granted(permits) == [0, 2, 3]
+    permits[0].give_back()
+    permits[2].give_back()
+    assert granted(permits) == [3, 4, 5]
+    assert at(limiter) == (3, 3, 4, 3, 6, 1, 0)
 
 
 def test_a_turn_given_up_while_waiting() -> None:
     """Who gives up in the queue is passed over, and counts no more."""
-    pacer = paced(1)
-    turns = [pacer.turn(BASTION) for _ in range(4)]
-    turns[1].give_back()
-    turns[1].give_back()
-    assert at(pacer).waiting == 2
-    turns[0].give_back()
-    assert granted(turns) == [2]
-    turns[2].give_back()
-    turns[2].give_back()
-    assert granted(turns) == [3]
-    turns[3].succeeded()
-    turns[3].give_back()
-    assert at(pacer)[1:3] == (0, 0)
+    limiter = paced(1)
+    permits = [limiter.permit(BASTION) for _ in range(4)]
+    permits[1].give_back()
+    permits[1].give_back()
+    assert at(limiter).waiting == 2
+    permits[0].give_back()
+    assert granted(permits) == [2]
+    permits[2].give_back()
+    permits[2].give_back()
+    assert granted(permits) == [3]
+    permits[3].succeeded()
+    permits[3].give_back()
+    assert at(limiter)[1:3] == (0, 0)
 
 
 def test_each_server_for_itself() -> None:
     """A full server keeps nobody from another."""
-    pacer = paced(1)
-    assert [pacer.turn(BASTION).granted, pacer.turn(BASTION).granted] == [True, False]
-    assert pacer.turn(OTHER).granted
+    limiter = paced(1)
+    assert [limiter.permit(BASTION).granted, limiter.permit(BASTION).granted] == [True, False]
+    assert limiter.permit(OTHER).granted
 
 
 def test_who_is_the_same_server() -> None:
@@ -122,110 +124,110 @@ def test_who_is_the_same_server() -> None:
 
 def test_wake() -> None:
     """A turn that waits is woken when it is granted, and one that does not wait is not."""
-    pacer = paced(1)
+    limiter = paced(1)
     woken: list[int] = []
-    turns = [pacer.turn(BASTION) for _ in range(3)]
-    for number, turn in enumerate(turns):
-        turn.wake = lambda number=number: woken.append(number)
-    turns[0].give_back()
-    turns[1].give_back()
+    permits = [limiter.permit(BASTION) for _ in range(3)]
+    for number, permit in enumerate(permits):
+        permit.wake = lambda number=number: woken.append(number)
+    permits[0].give_back()
+    permits[1].give_back()
     assert woken == [1, 2]
 
 
 def test_a_burst_counts_once() -> None:
     """Of all refusals of one burst only the first halves the limit."""
-    pacer = paced(8)
-    burst(pacer, 3, 8)
-    assert at(pacer) == (4, 3, 0, 8, 8, 0, 5)
+    limiter = paced(8)
+    burst(limiter, 3, 8)
+    assert at(limiter) == (4, 3, 0, 8, 8, 0, 5)
 
 
 def test_learns_what_the_server_takes() -> None:
     """With a server that takes three, refusals become rare: one in many rounds."""
     clock = Clock()
-    pacer = paced(8, clock)
-    waiting = [pacer.turn(BASTION) for _ in range(8)]
+    limiter = paced(8, clock)
+    waiting = [limiter.permit(BASTION) for _ in range(8)]
     refusals: list[int] = []
     authenticated = 0
     while authenticated < 400:
-        going = [turn for turn in waiting if turn.granted]
+        going = [permit for permit in waiting if permit.granted]
         assert going
-        clock.now += max(turn.pause() for turn in going)
-        for turn in going[3:]:
-            turn.refused(BUSY)
+        clock.now += max(permit.pause() for permit in going)
+        for permit in going[3:]:
+            permit.refused(BUSY)
             refusals.append(authenticated)
-            turn.ask()
-        for turn in going[:3]:
-            turn.succeeded()
-            waiting.remove(turn)
+            permit.ask()
+        for permit in going[:3]:
+            permit.succeeded()
+            waiting.remove(permit)
             authenticated += 1
-            waiting.append(pacer.turn(BASTION))
+            waiting.append(limiter.permit(BASTION))
     early = [when for when in refusals if when < 20]
     assert len(early) <= 7
     assert len(refusals) - len(early) <= 400 // (3 * PROBE_ROUNDS)
-    assert 3 <= at(pacer).limit <= 4
+    assert 3 <= at(limiter).limit <= 4
 
 
 def test_recovers() -> None:
     """When the server takes all again, the limit grows back to what was asked for, not beyond."""
-    pacer = paced(4)
-    taken = burst(pacer, 2, 4)[:2]
-    assert at(pacer).limit == 2
-    for turn in taken:
-        turn.succeeded()
-    assert at(pacer).limit == 3  # below what was refused it grows with each round
+    limiter = paced(4)
+    taken = burst(limiter, 2, 4)[:2]
+    assert at(limiter).limit == 2
+    for permit in taken:
+        permit.succeeded()
+    assert at(limiter).limit == 3  # below what was refused it grows with each round
     for _ in range(8 * PROBE_ROUNDS * 4):
-        pacer.turn(BASTION).succeeded()
-    assert at(pacer).limit == 4
+        limiter.permit(BASTION).succeeded()
+    assert at(limiter).limit == 4
 
 
 def test_a_refused_turn_keeps_its_place() -> None:
     """Who was refused goes before all that came after him."""
-    pacer = paced(1)
-    turns = [pacer.turn(BASTION) for _ in range(4)]
-    turns[0].refused(BUSY)
-    turns[0].ask()
-    assert granted(turns) == [1]  # it was free for a moment
-    turns[1].give_back()
-    assert granted(turns) == [0]
+    limiter = paced(1)
+    permits = [limiter.permit(BASTION) for _ in range(4)]
+    permits[0].refused(BUSY)
+    permits[0].ask()
+    assert granted(permits) == [1]  # it was free for a moment
+    permits[1].give_back()
+    assert granted(permits) == [0]
 
 
 def test_pauses_grow_until_somebody_gets_in() -> None:
     """Each burst of refusals doubles the pause, up to a bound; a success begins anew."""
     clock = Clock()
-    pacer = paced(8, clock)
+    limiter = paced(8, clock)
     pauses = []
     for _ in range(12):
-        turn = burst(pacer, 0, 1)[0]
-        turn.ask()
-        pauses.append(turn.pause())
-        clock.now += turn.pause()
-        assert turn.pause() == 0
-        turn.give_back()
+        permit = burst(limiter, 0, 1)[0]
+        permit.ask()
+        pauses.append(permit.pause())
+        clock.now += permit.pause()
+        assert permit.pause() == 0
+        permit.give_back()
     assert pauses[:4] == pytest.approx([PAUSE[0] * 2**n for n in range(4)])
     assert pauses[-1] == pytest.approx(PAUSE[1])
-    pacer.turn(BASTION).succeeded()
-    turn = burst(pacer, 0, 1)[0]
-    turn.ask()
-    assert turn.pause() == pytest.approx(PAUSE[0])
+    limiter.permit(BASTION).succeeded()
+    permit = burst(limiter, 0, 1)[0]
+    permit.ask()
+    assert permit.pause() == pytest.approx(PAUSE[0])
 
 
 def test_hopeless() -> None:
     """After so many bursts without success waiting is hopeless, until the last pause is over."""
     clock = Clock()
-    pacer = paced(8, clock)
+    limiter = paced(8, clock)
     for number in range(TRIES):
-        turn = burst(pacer, 0, 1)[0]
-        assert turn.hopeless == (number == TRIES - 1)
-        clock.now += turn.pause()
-    assert not pacer.turn(BASTION).hopeless
+        permit = burst(limiter, 0, 1)[0]
+        assert permit.hopeless == (number == TRIES - 1)
+        clock.now += permit.pause()
+    assert not limiter.permit(BASTION).hopeless
 
 
 def test_jitter_spreads_who_waited() -> None:
     """Those who wait for the end of a pause do not all begin in the same moment."""
     draws = iter([0.0, 0.0, 0.25, 0.75])
-    pacer = Pacer(2, clock=Clock(), jitter=lambda: next(draws))
-    turns = burst(pacer, 0, 2)
-    first, second = turns[0], turns[1]
+    limiter = HandshakeLimiter(2, clock=Clock(), jitter=lambda: next(draws))
+    permits = burst(limiter, 0, 2)
+    first, second = permits[0], permits[1]
     first.ask()
     assert first.pause() == pytest.approx(PAUSE[0] * 1.25)
     first.succeeded()
@@ -236,30 +238,30 @@ def test_jitter_spreads_who_waited() -> None:
 def test_longer_pauses_for_what_may_be_a_ban() -> None:
     """The words of a ban bring long pauses, unless others of ours got in at the same time."""
     for taken, bounds in ((0, BAN_PAUSE), (1, PAUSE)):
-        pacer = paced()
-        turn = burst(pacer, taken, taken + 1, BANNED)[-1]
-        turn.ask()
-        assert turn.pause() == pytest.approx(bounds[0])
+        limiter = paced()
+        permit = burst(limiter, taken, taken + 1, BANNED)[-1]
+        permit.ask()
+        assert permit.pause() == pytest.approx(bounds[0])
 
 
 def test_a_login_counts_for_a_moment_longer() -> None:
     """Who comes right after a login that was not seen to be over for the server waits a little."""
     clock = Clock()
-    pacer = paced(3, clock)
-    pacer.turn(BASTION).succeeded()
-    turn = pacer.turn(BASTION)
-    assert turn.pause() == pytest.approx(LAG)
+    limiter = paced(3, clock)
+    limiter.permit(BASTION).succeeded()
+    permit = limiter.permit(BASTION)
+    assert permit.pause() == pytest.approx(LAG)
     clock.now += LAG
-    assert turn.pause() == 0
-    turn.confirmed = True
-    turn.succeeded()
-    assert pacer.turn(BASTION).pause() == 0
+    assert permit.pause() == 0
+    permit.confirmed = True
+    permit.succeeded()
+    assert limiter.permit(BASTION).pause() == 0
 
 
 def test_refusing() -> None:
     """What a server said last is known until it lets somebody in."""
-    pacer = paced()
-    first, second = pacer.turn(BASTION), pacer.turn(BASTION)
+    limiter = paced()
+    first, second = limiter.permit(BASTION), limiter.permit(BASTION)
     assert not first.refusing
     first.refused(BUSY)
     assert second.refusing
@@ -270,31 +272,31 @@ def test_refusing() -> None:
 
 def test_alone() -> None:
     """The only turn so far that a server has seen is alone, and the first of several is not."""
-    pacer = paced(1)
-    first = pacer.turn(BASTION)
+    limiter = paced(1)
+    first = limiter.permit(BASTION)
     assert first.alone
-    second = pacer.turn(BASTION)
+    second = limiter.permit(BASTION)
     assert not first.alone
     first.give_back()
     assert not second.alone
-    assert pacer.turn(OTHER).alone
+    assert limiter.permit(OTHER).alone
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, 2.0, "8", None])
 def test_limit_is_checked(wrong: object) -> None:
     """A limit that is no positive integer is refused at once."""
     with pytest.raises((TypeError, ValueError), match="handshakes must be"):
-        Pacer(wrong)  # type: ignore[arg-type]
+        HandshakeLimiter(wrong)  # type: ignore[arg-type]
 
 
 def test_a_finalizer_may_give_back() -> None:
-    """A turn can be given back in the midst of any call of the same pacer."""
-    pacer = paced(1)
-    turns = [pacer.turn(BASTION) for _ in range(4)]
+    """A turn can be given back in the midst of any call of the same limiter."""
+    limiter = paced(1)
+    permits = [limiter.permit(BASTION) for _ in range(4)]
 
     class Careless:
         def __del__(self) -> None:
-            turns[1].give_back()
+            permits[1].give_back()
 
     def wake() -> None:  # called with the lock held
         careless: list[object] = [Careless()]
@@ -302,25 +304,25 @@ def test_a_finalizer_may_give_back() -> None:
         del careless
         gc.collect()
 
-    turns[1].wake = wake
-    turns[0].give_back()
-    assert granted(turns) == [2]
-    assert at(pacer)[1:3] == (1, 1)
+    permits[1].wake = wake
+    permits[0].give_back()
+    assert granted(permits) == [2]
+    assert at(limiter)[1:3] == (1, 1)
 
 
 def test_given_back_before_it_was_in_the_queue() -> None:
-    """A turn that asks and gives back while the pacer is at work leaves nobody waiting."""
-    pacer = paced(1)
-    first, second = pacer.turn(BASTION), pacer.turn(BASTION)
-    second.wake = lambda: pacer.turn(BASTION).give_back()  # called with the lock held
+    """A turn that asks and gives back while the limiter is at work leaves nobody waiting."""
+    limiter = paced(1)
+    first, second = limiter.permit(BASTION), limiter.permit(BASTION)
+    second.wake = lambda: limiter.permit(BASTION).give_back()  # called with the lock held
     first.give_back()
     assert second.granted
-    assert at(pacer)[1:3] == (1, 0)
+    assert at(limiter)[1:3] == (1, 0)
 
 
 def test_threads() -> None:
     """Of many threads that take turns, never more than the limit hold one, and each gets its."""
-    pacer = Pacer(3)
+    limiter = HandshakeLimiter(3)
     inside = 0
     most = 0
     done = 0
@@ -329,10 +331,10 @@ def test_threads() -> None:
     def work() -> None:
         nonlocal inside, most, done
         for number in range(200):
-            turn = pacer.turn(BASTION)
+            permit = limiter.permit(BASTION)
             event = threading.Event()
-            turn.wake = event.set
-            if not turn.granted:
+            permit.wake = event.set
+            if not permit.granted:
                 assert event.wait(60)
             with count:
                 inside += 1
@@ -340,7 +342,7 @@ def test_threads() -> None:
             with count:
                 inside -= 1
                 done += 1
-            turn.succeeded() if number % 2 else turn.give_back()
+            permit.succeeded() if number % 2 else permit.give_back()
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     interval = sys.getswitchinterval()
@@ -353,7 +355,7 @@ def test_threads() -> None:
     finally:
         sys.setswitchinterval(interval)
     assert (done, most <= 3) == (1600, True)
-    seen = at(pacer)
+    seen = at(limiter)
     assert (seen.in_flight, seen.waiting, seen.granted) == (0, 0, 1600)
     assert seen.peak <= 3
 
@@ -365,53 +367,53 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.limit = 4
-        self.pacer = Pacer(self.limit, clock=self.clock)
-        self.turns: dict[Turn, int] = {}  # those not over, with their numbers
-        self.woken: set[Turn] = set()
+        self.limiter = HandshakeLimiter(self.limit, clock=self.clock)
+        self.permits: dict[Permit, int] = {}  # those not over, with their numbers
+        self.woken: set[Permit] = set()
         self.made = 0
 
     @rule()
     def come(self) -> None:
-        turn = self.pacer.turn(BASTION)
-        self.wait(turn)
-        self.turns[turn] = self.made
+        permit = self.limiter.permit(BASTION)
+        self.wait(permit)
+        self.permits[permit] = self.made
         self.made += 1
 
-    def wait(self, turn: Turn) -> None:
-        turn.wake = lambda: self.woken.add(turn)
-        if turn.granted:
-            self.woken.add(turn)
+    def wait(self, permit: Permit) -> None:
+        permit.wake = lambda: self.woken.add(permit)
+        if permit.granted:
+            self.woken.add(permit)
 
-    def pick(self, data: st.DataObject, *, which: bool | None = None) -> Turn:
-        turns = [turn for turn in self.turns if which is None or turn.granted == which]
-        return data.draw(st.sampled_from(turns))
+    def pick(self, data: st.DataObject, *, which: bool | None = None) -> Permit:
+        permits = [permit for permit in self.permits if which is None or permit.granted == which]
+        return data.draw(st.sampled_from(permits))
 
-    @precondition(lambda self: any(turn.granted for turn in self.turns))
+    @precondition(lambda self: any(permit.granted for permit in self.permits))
     @rule(data=st.data())
     def succeed(self, data: st.DataObject) -> None:
-        turn = self.pick(data, which=True)
-        turn.succeeded()
-        del self.turns[turn]
+        permit = self.pick(data, which=True)
+        permit.succeeded()
+        del self.permits[permit]
 
-    @precondition(lambda self: any(turn.granted for turn in self.turns))
+    @precondition(lambda self: any(permit.granted for permit in self.permits))
     @rule(data=st.data(), busy=st.sampled_from([BUSY, BANNED]), again=st.booleans())
     def refuse(self, data: st.DataObject, busy: ServerBusy, again: bool) -> None:
-        turn = self.pick(data, which=True)
-        self.woken.discard(turn)
-        turn.refused(busy)
+        permit = self.pick(data, which=True)
+        self.woken.discard(permit)
+        permit.refused(busy)
         if again:
-            turn.ask()
-            self.wait(turn)
+            permit.ask()
+            self.wait(permit)
         else:
-            turn.give_back()
-            del self.turns[turn]
+            permit.give_back()
+            del self.permits[permit]
 
-    @precondition(lambda self: self.turns)
+    @precondition(lambda self: self.permits)
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
-        turn = self.pick(data)
-        turn.give_back()
-        del self.turns[turn]
+        permit = self.pick(data)
+        permit.give_back()
+        del self.permits[permit]
 
     @rule(seconds=st.floats(0, 100))
     def pass_time(self, seconds: float) -> None:
@@ -421,26 +423,26 @@ class Machine(RuleBasedStateMachine):
     def limits_hold(self) -> None:
         if not self.made:
             return
-        seen = at(self.pacer)
-        holding = sum(turn.granted for turn in self.turns)
+        seen = at(self.limiter)
+        holding = sum(permit.granted for permit in self.permits)
         assert seen.in_flight == holding <= self.limit
-        assert seen.waiting == len(self.turns) - holding
+        assert seen.waiting == len(self.permits) - holding
         assert 1 <= seen.limit <= self.limit
         assert seen.peak <= self.limit
 
     @invariant()
     def nobody_waits_while_there_is_room(self) -> None:
         if self.made:
-            seen = at(self.pacer)
+            seen = at(self.limiter)
             assert not seen.waiting or seen.in_flight >= seen.limit
 
     @invariant()
     def the_granted_were_woken(self) -> None:
-        assert {turn for turn in self.turns if turn.granted} <= self.woken
+        assert {permit for permit in self.permits if permit.granted} <= self.woken
 
     @invariant()
     def pauses_are_bounded(self) -> None:
-        assert all(0 <= turn.pause() <= 2 * BAN_PAUSE[1] for turn in self.turns)
+        assert all(0 <= permit.pause() <= 2 * BAN_PAUSE[1] for permit in self.permits)
 
 
 Machine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
@@ -451,19 +453,19 @@ TestMachine = Machine.TestCase
 @given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 5))
 def test_order_is_kept(ends: list[int], limit: int) -> None:
     """Whoever ends when, turns are granted in the order of their making."""
-    pacer = paced(limit)
+    limiter = paced(limit)
     order: list[int] = []
-    open_turns: list[Turn] = []
+    open_permits: list[Permit] = []
     for number, end in enumerate(ends):
-        turn = pacer.turn(BASTION)
-        if turn.granted:
+        permit = limiter.permit(BASTION)
+        if permit.granted:
             order.append(number)
         else:
-            turn.wake = lambda number=number: order.append(number)
-        open_turns.append(turn)
-        holding = [one for one in open_turns if one.granted]
+            permit.wake = lambda number=number: order.append(number)
+        open_permits.append(permit)
+        holding = [one for one in open_permits if one.granted]
         for one in holding[:end]:
             one.succeeded()
-            open_turns.remove(one)
+            open_permits.remove(one)
     assert order == sorted(order)
-    assert len(order) == len(ends) - sum(not turn.granted for turn in open_turns)
+    assert len(order) == len(ends) - sum(not permit.granted for permit in open_permits)

@@ -12,8 +12,8 @@ import pytest
 
 from hussh._connect import async_handshake_limits
 from hussh._connect import handshake_limits as pacing_module
-from hussh._connect.async_handshake_limits import in_turn
-from hussh._connect.handshake_limits import TRIES, Pacer, Server, Statistics, Turn
+from hussh._connect.async_handshake_limits import with_permit
+from hussh._connect.handshake_limits import TRIES, HandshakeLimiter, Permit, Server, Statistics
 from hussh._protocol.core import DeadlineExceeded
 from hussh._protocol.handshake import Place
 from hussh.errors import AuthenticationError, ConnectTimeout, HusshError, ServerBusy
@@ -36,9 +36,12 @@ class Hop:
     """One hop whose attempts do as the test says, and what became of it."""
 
     def __init__(
-        self, pacer: Pacer, attempt: Callable[[], Awaitable[None]], seconds: float | None = None
+        self,
+        limiter: HandshakeLimiter,
+        attempt: Callable[[], Awaitable[None]],
+        seconds: float | None = None,
     ) -> None:
-        self.pacer = pacer
+        self.limiter = limiter
         self.attempt = attempt
         self.seconds = seconds
         self.place = Place("alice@bastion:22", 0)
@@ -46,17 +49,17 @@ class Hop:
         self.noted: list[int] = []
 
     async def run(self) -> None:
-        async def attempt(turn: Turn) -> None:
+        async def attempt(permit: Permit) -> None:
             self.attempts += 1
-            turn.confirmed = True
+            permit.confirmed = True
             self.place.phase = "banner"
             await self.attempt()
 
         async def take_back() -> None:
             self.taken_back += 1
 
-        await in_turn(
-            self.pacer,
+        await with_permit(
+            self.limiter,
             BASTION,
             self.place,
             None if self.seconds is None else monotonic() + self.seconds,
@@ -67,9 +70,9 @@ class Hop:
         )
 
 
-def at(pacer: Pacer) -> Statistics:
+def at(limiter: HandshakeLimiter) -> Statistics:
     """Return what happened at the server."""
-    return pacer.statistics()[BASTION]
+    return limiter.statistics()[BASTION]
 
 
 def failing(*errors: HusshError | None) -> Callable[[], Awaitable[None]]:
@@ -84,38 +87,38 @@ def failing(*errors: HusshError | None) -> Callable[[], Awaitable[None]]:
     return attempt
 
 
-async def wait_for(pacer: Pacer, waiting: int) -> None:
+async def wait_for(limiter: HandshakeLimiter, waiting: int) -> None:
     """Let other tasks run until so many wait for a turn."""
     with anyio.fail_after(20):
-        while at(pacer).waiting != waiting:
+        while at(limiter).waiting != waiting:
             await anyio.lowlevel.checkpoint()
 
 
 async def test_a_refused_attempt_is_tried_again(loop: str, brief: None) -> None:
     """Refusals are undone and tried again until one succeeds; each is told."""
-    hop = Hop(Pacer(2), failing(busy(), busy(), busy(), None))
+    hop = Hop(HandshakeLimiter(2), failing(busy(), busy(), busy(), None))
     await hop.run()
     assert (hop.attempts, hop.taken_back, hop.noted) == (4, 3, [1, 2, 3])
-    seen = at(hop.pacer)
+    seen = at(hop.limiter)
     assert (seen.in_flight, seen.waiting, seen.authenticated, seen.refused) == (0, 0, 1, 3)
 
 
 async def test_other_failures_are_not(loop: str) -> None:
     """An error that is no refusal is raised from the first attempt, and the turn given back."""
-    hop = Hop(Pacer(1), failing(AuthenticationError("no"), None))
+    hop = Hop(HandshakeLimiter(1), failing(AuthenticationError("no"), None))
     with pytest.raises(AuthenticationError):
         await hop.run()
     assert (hop.attempts, hop.taken_back) == (1, 0)
-    assert at(hop.pacer)[1:3] == (0, 0)
+    assert at(hop.limiter)[1:3] == (0, 0)
 
 
 async def test_without_a_limit_of_time(loop: str, brief: None) -> None:
     """Without a time-out a bounded number of tries is made; the error says how many."""
-    hop = Hop(Pacer(1), failing(busy()))
+    hop = Hop(HandshakeLimiter(1), failing(busy()))
     with pytest.raises(ServerBusy, match=f"after {TRIES} tries") as caught:
         await hop.run()
     assert caught.value.tries == hop.attempts == TRIES
-    assert at(hop.pacer)[1:3] == (0, 0)
+    assert at(hop.limiter)[1:3] == (0, 0)
 
 
 async def test_without_a_limit_of_time_all_give_up(
@@ -123,8 +126,8 @@ async def test_without_a_limit_of_time_all_give_up(
 ) -> None:
     """A server that refuses all is not tried so often by each: all give up together."""
     monkeypatch.setattr(pacing_module, "PAUSE", (0.01, 0.1))
-    pacer = Pacer(2)
-    hops = [Hop(pacer, failing(busy())) for _ in range(50)]
+    limiter = HandshakeLimiter(2)
+    hops = [Hop(limiter, failing(busy())) for _ in range(50)]
     errors: list[ServerBusy] = []
 
     async def run(hop: Hop) -> None:
@@ -140,28 +143,28 @@ async def test_without_a_limit_of_time_all_give_up(
     untried = [error for error in errors if not error.tries]
     assert len(untried) >= 40
     assert "it refused others, saying: Exceeded MaxStartups" in str(untried[0])
-    assert at(pacer)[1:3] == (0, 0)
+    assert at(limiter)[1:3] == (0, 0)
 
 
 async def test_when_time_is_over(loop: str) -> None:
     """A time-out while the server refuses is a ServerBusy with its tries, because of a time-out."""
-    hop = Hop(Pacer(1), failing(busy()), 0.4)
+    hop = Hop(HandshakeLimiter(1), failing(busy()), 0.4)
     with pytest.raises(ServerBusy) as caught:
         await hop.run()
     error = caught.value
     assert error.tries == hop.attempts >= 1
     assert error.server_text == "Exceeded MaxStartups"
     assert isinstance(error.__cause__, ConnectTimeout)
-    assert at(hop.pacer)[1:3] == (0, 0)
+    assert at(hop.limiter)[1:3] == (0, 0)
 
 
 async def test_when_time_is_over_after_others_were_refused(loop: str) -> None:
     """Who had no turn because of a server that refused others is told that."""
-    pacer = Pacer(1)
-    other = pacer.turn(BASTION)
+    limiter = HandshakeLimiter(1)
+    other = limiter.permit(BASTION)
     other.refused(busy())
     other.ask()
-    hop = Hop(pacer, failing(None), 0.02)
+    hop = Hop(limiter, failing(None), 0.02)
     with pytest.raises(ServerBusy, match="refused others, saying: Exceeded") as caught:
         await hop.run()
     assert (caught.value.tries, hop.attempts) == (0, 0)
@@ -171,14 +174,14 @@ async def test_when_time_is_over_after_others_were_refused(loop: str) -> None:
 
 async def test_when_time_is_over_and_nobody_was_refused(loop: str) -> None:
     """A server that refused nobody is not called busy: it is a plain time-out."""
-    pacer = Pacer(1)
-    other = pacer.turn(BASTION)
-    hop = Hop(pacer, failing(None), 0.02)
+    limiter = HandshakeLimiter(1)
+    other = limiter.permit(BASTION)
+    hop = Hop(limiter, failing(None), 0.02)
     with pytest.raises(DeadlineExceeded):
         await hop.run()
     assert hop.place.phase == "queue"
     other.give_back()
-    assert at(pacer)[1:3] == (0, 0)
+    assert at(limiter)[1:3] == (0, 0)
 
 
 async def test_late_in_a_later_phase(loop: str, brief: None) -> None:
@@ -193,7 +196,7 @@ async def test_late_in_a_later_phase(loop: str, brief: None) -> None:
         hop.place.phase = "kex"
         raise DeadlineExceeded
 
-    hop = Hop(Pacer(1), attempt, 30)
+    hop = Hop(HandshakeLimiter(1), attempt, 30)
     with pytest.raises(DeadlineExceeded):
         await hop.run()
     assert hop.attempts == 3
@@ -201,9 +204,9 @@ async def test_late_in_a_later_phase(loop: str, brief: None) -> None:
 
 async def test_cancelled_while_waiting(loop: str) -> None:
     """Who is cancelled in the queue leaves it, and nobody waits for him."""
-    pacer = Pacer(1)
-    first = pacer.turn(BASTION)
-    hops = [Hop(pacer, failing(None)) for _ in range(4)]
+    limiter = HandshakeLimiter(1)
+    first = limiter.permit(BASTION)
+    hops = [Hop(limiter, failing(None)) for _ in range(4)]
     scopes = [anyio.CancelScope() for _ in hops]
 
     async def run(number: int) -> None:
@@ -213,19 +216,19 @@ async def test_cancelled_while_waiting(loop: str) -> None:
     async with anyio.create_task_group() as group:
         for number in range(len(hops)):
             group.start_soon(run, number)
-        await wait_for(pacer, 4)
+        await wait_for(limiter, 4)
         scopes[0].cancel()
         scopes[2].cancel()
-        await wait_for(pacer, 2)
+        await wait_for(limiter, 2)
         first.give_back()
     assert [hop.attempts for hop in hops] == [0, 1, 0, 1]
-    assert at(pacer)[1:4] == (0, 0, 1)
+    assert at(limiter)[1:4] == (0, 0, 1)
 
 
 @pytest.mark.parametrize("when", ["pause", "attempt", "take back"])
 async def test_cancelled_later(loop: str, when: str) -> None:
     """Cancelled in a pause, an attempt or its undoing, the turn goes to the next at once."""
-    pacer = Pacer(1)
+    limiter = HandshakeLimiter(1)
     scope = anyio.CancelScope()
     reached = anyio.Event()
 
@@ -242,39 +245,39 @@ async def test_cancelled_later(loop: str, when: str) -> None:
 
     async def run() -> None:
         with scope:
-            await in_turn(pacer, BASTION, Place("a@b:22", 0), None, "",
-                          lambda turn: attempt(), take_back, lambda error: None)  # fmt: skip
+            await with_permit(limiter, BASTION, Place("a@b:22", 0), None, "",
+                          lambda permit: attempt(), take_back, lambda error: None)  # fmt: skip
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
         await reached.wait()
         scope.cancel()
-    assert at(pacer)[1:3] == (0, 0)
-    await Hop(pacer, failing(None)).run()
+    assert at(limiter)[1:3] == (0, 0)
+    await Hop(limiter, failing(None)).run()
 
 
 async def test_granted_and_cancelled_at_once(loop: str) -> None:
     """A turn that is granted in the moment of cancellation is not lost."""
     for _ in range(20):
-        pacer = Pacer(1)
-        first = pacer.turn(BASTION)
+        limiter = HandshakeLimiter(1)
+        first = limiter.permit(BASTION)
         scope = anyio.CancelScope()
 
         async def run() -> None:
             with scope:  # noqa: B023
-                await Hop(pacer, failing(None)).run()  # noqa: B023
+                await Hop(limiter, failing(None)).run()  # noqa: B023
 
         async with anyio.create_task_group() as group:
             group.start_soon(run)
-            await wait_for(pacer, 1)
+            await wait_for(limiter, 1)
             first.give_back()
             scope.cancel()
-        assert at(pacer)[1:3] == (0, 0)
+        assert at(limiter)[1:3] == (0, 0)
 
 
 async def test_five_hundred_one_by_one(loop: str) -> None:
     """With a limit of one, five hundred come one after the other, in order, and no two at once."""
-    pacer = Pacer(1)
+    limiter = HandshakeLimiter(1)
     order: list[int] = []
     inside = 0
 
@@ -289,19 +292,19 @@ async def test_five_hundred_one_by_one(loop: str) -> None:
 
         return attempt
 
-    first = pacer.turn(BASTION)
+    first = limiter.permit(BASTION)
     async with anyio.create_task_group() as group:
         for number in range(500):
-            group.start_soon(Hop(pacer, attempt_of(number)).run)
-            await wait_for(pacer, number + 1)
+            group.start_soon(Hop(limiter, attempt_of(number)).run)
+            await wait_for(limiter, number + 1)
         first.give_back()
     assert order == list(range(500))
-    assert at(pacer)[1:4] == (0, 0, 1)
+    assert at(limiter)[1:4] == (0, 0, 1)
 
 
 def test_loops_in_several_threads(brief: None) -> None:
-    """Loops of both kinds in four threads share a pacer: all get their turns, never too many."""
-    pacer = Pacer(3)
+    """Loops of both kinds in four threads share a limiter: all get their turns, never too many."""
+    limiter = HandshakeLimiter(3)
     lock = threading.Lock()
     inside = most = 0
     failures: list[BaseException] = []
@@ -327,7 +330,7 @@ def test_loops_in_several_threads(brief: None) -> None:
                     await attempt()
                     await refused()
 
-                group.start_soon(Hop(pacer, both, 60).run)
+                group.start_soon(Hop(limiter, both, 60).run)
 
     def run(backend: str) -> None:
         try:
@@ -341,21 +344,21 @@ def test_loops_in_several_threads(brief: None) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-    seen = at(pacer)
+    seen = at(limiter)
     assert (seen.authenticated, seen.refused, seen.in_flight, seen.waiting) == (200, 20, 0, 0)
     assert 1 < most <= seen.peak <= 3
 
 
 async def test_a_loop_that_ended_keeps_no_turn(loop: str) -> None:
     """When a loop in another thread ends with tasks in the queue, their places are free."""
-    pacer = Pacer(1)
-    first = pacer.turn(BASTION)
+    limiter = HandshakeLimiter(1)
+    first = limiter.permit(BASTION)
 
     async def leave() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(3):
-                group.start_soon(Hop(pacer, failing(None)).run)
-            await wait_for(pacer, 3)
+                group.start_soon(Hop(limiter, failing(None)).run)
+            await wait_for(limiter, 3)
             group.cancel_scope.cancel()
 
     def run() -> None:
@@ -365,9 +368,9 @@ async def test_a_loop_that_ended_keeps_no_turn(loop: str) -> None:
     thread = threading.Thread(target=run)
     thread.start()
     await anyio.to_thread.run_sync(thread.join)
-    assert at(pacer).waiting == 0
+    assert at(limiter).waiting == 0
     first.give_back()
-    await Hop(pacer, failing(None)).run()
+    await Hop(limiter, failing(None)).run()
 
 
 def test_phases_are_known() -> None:

@@ -52,7 +52,7 @@ def test_left_with_input_that_nobody_reads(connection: Connection) -> None:
         session = connection._live()
         full = False
         while not full:  # the server's window, and our queue
-            with session.tree.fresh():
+            with session.driver.fresh():
                 full = not process._channel.write(b"x" * 100_000)
         process.stdin.write(b"a word more")
     assert process.signal == "TERM"

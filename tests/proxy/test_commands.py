@@ -97,7 +97,7 @@ def test_tokens(target: Sshd) -> None:
     command = ["/bin/sh", "-c", script, python, relay, "%h", "%p", "%r@%n", "100%%"]
     with connect(target, command) as connection:
         connection.execute("true")
-        said = connection._session.tree.said()  # type: ignore[union-attr]
+        said = connection._session.driver.program_text()  # type: ignore[union-attr]
     host = target.host
     assert said == f"{host}|{target.port}|{target.alice.name}@{host}|100%"
 

@@ -233,7 +233,7 @@ try:
 except RuntimeError as error:
     print("boom" in str(error))
 connection = connect(relay)
-os.killpg(connection._session.tree._stream._child.pid, 9)
+os.killpg(connection._session.driver._stream._child.pid, 9)
 try:
     connection.execute("true")
 except ConnectionError as error:
@@ -251,7 +251,7 @@ def test_fork(target: Sshd) -> None:
         """
 import gc, os, sys
 connection = connect(relay)
-pid = connection._session.tree._stream._child.pid
+pid = connection._session.driver._stream._child.pid
 for ending in ("_exit", "exit", "close", "collect"):
     child = os.fork()
     if child == 0:
@@ -318,7 +318,7 @@ keep = [connect(command) for command in (relay, pipeline, stubborn, stubborn, st
 for connection in keep[:3]:
     threading.Thread(target=work, args=(connection,), daemon=True).start()
 for connection in keep:
-    print(connection._session.tree._stream._child.pid)
+    print(connection._session.driver._stream._child.pid)
 {ending}
 """,
     )
@@ -338,7 +338,7 @@ def test_descriptors_above_1023(target: Sshd, bastion: Sshd) -> None:
         while held[-1] < 1100:
             held.append(os.dup(held[0]))
         with connect(bastion, PIPELINE) as jump, connect(target, proxy_jump=jump) as connection:
-            assert min(jump._session.tree._stream.fds()) > 1023  # type: ignore[union-attr]
+            assert min(jump._session.driver._stream.fds()) > 1023  # type: ignore[union-attr]
             assert connection.execute("cat", input="x" * 300_000).stdout == "x" * 300_000
         with pytest.raises(ProxyCommandError, match="boom"):
             connect(target, "sh -c 'echo boom >&2; exit 1'")

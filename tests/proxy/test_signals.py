@@ -52,7 +52,7 @@ else:
 command = [sys.executable, "-I", "-S", relay, "%h", "%p", "--deaf", "--ack", ack]
 connection = Connection(host, int(port), user, private_key=key, proxy_command=command)
 print(connection.execute("echo hi").stdout.strip())
-os.kill(connection._session.tree._stream._child.pid, signal.SIGUSR1)
+os.kill(connection._session.driver._stream._child.pid, signal.SIGUSR1)
 with open(ack) as file:
     file.read()
 try:

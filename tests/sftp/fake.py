@@ -1,7 +1,7 @@
 """An SFTP server in memory, and a driver without a network, for tests of operations.
 
 `FakeServer` speaks version 3 with a dict of files; its fields make it a poor one.
-`Bench` joins it to an `Sftp` and runs operations to their end.  Nothing waits:
+`Bench` joins it to an `SftpState` and runs operations to their end.  Nothing waits:
 an operation that waits for what will never come fails with `Stuck`.
 """
 
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from struct import pack, unpack_from
 from typing import Any, TypeVar
 
-from hussh._protocol.core import Blocking, Need, Op
+from hussh._protocol.core import Op, RunBlocking, Wait
 from hussh._protocol.sftp import wire
 from hussh._protocol.sftp.machine import LONGEST
-from hussh._protocol.sftp.session import Pipe, Sftp
+from hussh._protocol.sftp.session import Pipe, SftpState
 
 T = TypeVar("T")
 OPENSSH = {
@@ -210,7 +210,7 @@ class FakePipe:
     def check(self) -> None:
         """Never the connection's fault."""
 
-    def need(self) -> Need:
+    def need(self) -> Wait:
         """`Bench` knows what to do with it."""
         return self  # type: ignore[return-value]
 
@@ -244,7 +244,7 @@ class Bench:
         self.now = 0.0
 
         self.limit = limit
-        self.sftp = Sftp(self)
+        self.sftp = SftpState(self)
 
     def open(self) -> Op[Pipe]:
         """Open another pipe, at once."""
@@ -252,7 +252,7 @@ class Bench:
         return self.pipes[-1]
         yield
 
-    def need(self) -> Need:
+    def need(self) -> Wait:
         """Nobody else opens one."""
         raise Stuck("waits for another's opening")
 
@@ -275,7 +275,7 @@ class Bench:
                 value: T = done.value
                 return value
             answer = error = None
-            if isinstance(need, Blocking):
+            if isinstance(need, RunBlocking):
                 try:
                     answer = need.call(None)
                 except BaseException as raised:

@@ -15,7 +15,7 @@ from hussh._protocol.sftp.machine import Machine
 from hussh._protocol.sftp.ops import list_names, open_handle
 from hussh._protocol.sftp.request import Request
 from hussh._protocol.sftp.stream import Stream
-from hussh._protocol.sftp.transfer import Way, download, upload
+from hussh._protocol.sftp.transfer import TransferContext, download, upload
 from hussh.errors import SFTPError
 from tests.sftp.fake import Bench, FakeServer, packet, text
 
@@ -306,8 +306,8 @@ def test_download_begins_anew() -> None:
     server = Twice(files={b"data": bytearray(DATA)}, extensions={})
     bench = Bench(server)
     sink = MemorySink()
-    way = Way("read", b"data", None, "")
-    op = download(bench.sftp, b"data", sink, way, bench.clock, None)
+    context = TransferContext("read", b"data", None, "")
+    op = download(bench.sftp, b"data", sink, context, bench.clock, None)
     assert interrupted(bench, op, server) == len(DATA)
     assert sink.data == DATA
     assert bench.sftp.server.gives_handles_twice
@@ -317,8 +317,8 @@ def test_upload_begins_anew() -> None:
     """An upload likewise; it is not done before its own file has all."""
     server = Twice(extensions={})
     bench = Bench(server)
-    way = Way("write", None, b"data", "")
-    op = upload(bench.sftp, lambda: MemorySource(DATA), b"data", way, bench.clock, None)
+    context = TransferContext("write", None, b"data", "")
+    op = upload(bench.sftp, lambda: MemorySource(DATA), b"data", context, bench.clock, None)
     assert interrupted(bench, op, server) == len(DATA)
     assert server.files[b"data"] == DATA
 
@@ -356,9 +356,9 @@ def test_openssh_says_eof() -> None:
     )
     bench = Bench(server)
     bench.sftp.server.sshd_is_openssh = True
-    way = Way("read", b"mem", None, "")
+    context = TransferContext("read", b"mem", None, "")
     with pytest.raises(SFTPError):
-        bench.run(download(bench.sftp, b"mem", MemorySink(), way, bench.clock, None))
+        bench.run(download(bench.sftp, b"mem", MemorySink(), context, bench.clock, None))
 
 
 def test_eof_is_no_refusal() -> None:

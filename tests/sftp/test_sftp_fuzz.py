@@ -24,7 +24,7 @@ from hussh._protocol.sftp.local_file import MemorySink, MemorySource
 from hussh._protocol.sftp.machine import LONGEST, STAGE, Machine
 from hussh._protocol.sftp.makedirs import make_directories
 from hussh._protocol.sftp.stream import Stream
-from hussh._protocol.sftp.transfer import Way, download, upload
+from hussh._protocol.sftp.transfer import TransferContext, download, upload
 from hussh._protocol.sftp.tree import TreeOptions
 from hussh._protocol.sftp.wire import Malformed
 from hussh.errors import SFTPError, SFTPUnavailable
@@ -37,13 +37,13 @@ Reply = bytes | None
 
 
 def _get(bench: Bench) -> Op[Any]:
-    way = Way("read", b"f", None, "")
-    return download(bench.sftp, b"f", MemorySink(), way, bench.clock, None)
+    context = TransferContext("read", b"f", None, "")
+    return download(bench.sftp, b"f", MemorySink(), context, bench.clock, None)
 
 
 def _put(bench: Bench) -> Op[Any]:
-    way = Way("write", None, b"f", "")
-    return upload(bench.sftp, lambda: MemorySource(bytes(90_000)), b"f", way, bench.clock, None)
+    context = TransferContext("write", None, b"f", "")
+    return upload(bench.sftp, lambda: MemorySource(bytes(90_000)), b"f", context, bench.clock, None)
 
 
 def _read(bench: Bench) -> Op[Any]:

@@ -16,7 +16,7 @@ from hussh._protocol.sftp import ops, wire
 from hussh._protocol.sftp.local_file import FileSink, MemorySink, MemorySource
 from hussh._protocol.sftp.machine import Machine
 from hussh._protocol.sftp.resume import ResumedSink
-from hussh._protocol.sftp.transfer import MOST_FLIGHT, Flight, Way, download, upload
+from hussh._protocol.sftp.transfer import MOST_FLIGHT, Flight, TransferContext, download, upload
 from hussh.errors import SFTPError, SFTPTimeout
 from tests.sftp.fake import Bench, FakePipe, FakeServer, packet, text
 
@@ -26,16 +26,16 @@ KIB = 1024
 def get(bench: Bench, path: bytes = b"f") -> bytes:
     """Download a file."""
     sink = MemorySink()
-    way = Way("read", path, None, "")
-    bench.run(download(bench.sftp, path, sink, way, bench.clock, None))
+    context = TransferContext("read", path, None, "")
+    bench.run(download(bench.sftp, path, sink, context, bench.clock, None))
     return sink.data
 
 
 def put(bench: Bench, data: bytes, path: bytes = b"f") -> int:
     """Upload a file."""
-    way = Way("write", None, path, "")
+    context = TransferContext("write", None, path, "")
     source = MemorySource(data)
-    return bench.run(upload(bench.sftp, lambda: source, path, way, bench.clock, None))
+    return bench.run(upload(bench.sftp, lambda: source, path, context, bench.clock, None))
 
 
 def sizes(bench: Bench, kind: int) -> set[int]:
@@ -136,21 +136,31 @@ def test_a_full_disk() -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "done", "left", "transferred"),
+    ("context", "done", "left", "transferred"),
     [
-        (Way("download", b"f", b"g", ""), 7, "; 7 bytes had been transferred and are kept", 7),
-        (Way("write", None, b"g", ""), 7, "; 7 bytes had been transferred and are kept", 7),
-        (Way("read", b"f", None, ""), 7, "; 7 bytes had been transferred", None),
-        (Way("download", b"f", b"g", ""), 0, "", 0),
-        (Way("download", b"f", b"g", ""), None, "", None),
+        (
+            TransferContext("download", b"f", b"g", ""),
+            7,
+            "; 7 bytes had been transferred and are kept",
+            7,
+        ),
+        (
+            TransferContext("write", None, b"g", ""),
+            7,
+            "; 7 bytes had been transferred and are kept",
+            7,
+        ),
+        (TransferContext("read", b"f", None, ""), 7, "; 7 bytes had been transferred", None),
+        (TransferContext("download", b"f", b"g", ""), 0, "", 0),
+        (TransferContext("download", b"f", b"g", ""), None, "", None),
     ],
 )
 @pytest.mark.parametrize("error", [DeadlineExceeded(), OSError(28, "full"), SFTPError("no")])
 def test_what_is_left_of_a_transfer(
-    error: Exception, way: Way, done: int | None, left: str, transferred: int | None
+    error: Exception, context: TransferContext, done: int | None, left: str, transferred: int | None
 ) -> None:
     """Only what is in a file is said to be kept, and nothing is said of no bytes."""
-    told = way.failed(copy.copy(error), done)
+    told = context.failed(copy.copy(error), done)
     assert isinstance(told, SFTPError)
     assert told.text.partition(";")[1:] == left.partition(";")[1:]
     assert told.transferred == transferred
@@ -178,8 +188,8 @@ def test_a_deadline_in_mid_transfer() -> None:
     """A transfer that is stopped at any wait leaves a session that works, and no handle."""
     for stop in range(12):
         bench = Bench(FakeServer(files={b"f": bytearray(3_000_000)}), 50_000)
-        way = Way("read", b"f", None, " after 5 ms")
-        op = download(bench.sftp, b"f", MemorySink(), way, bench.clock, None)
+        context = TransferContext("read", b"f", None, " after 5 ms")
+        op = download(bench.sftp, b"f", MemorySink(), context, bench.clock, None)
         need: object = next(op)
         for _ in range(stop):
             assert isinstance(need, FakePipe)

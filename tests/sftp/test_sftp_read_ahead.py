@@ -12,7 +12,7 @@ from hussh._protocol.core import Op
 from hussh._protocol.sftp import wire
 from hussh._protocol.sftp.buffer import Buffered
 from hussh._protocol.sftp.file import File, Mode, open_file
-from hussh._protocol.sftp.session import Sftp
+from hussh._protocol.sftp.session import SftpState
 from hussh._protocol.sftp.text import Text
 from tests.sftp.fake import Bench, FakeServer
 
@@ -45,7 +45,7 @@ def opened(extensions: dict[bytes, bytes] | None = None) -> tuple[Trips, File]:
     if extensions is not None:
         server.extensions = extensions
     bench = Trips(server)
-    bench.sftp = Sftp(bench, ServerLimits())
+    bench.sftp = SftpState(bench, ServerLimits())
     file = bench.run(open_file(bench.sftp, b"data", Mode.parse("rb")))
     bench.trips = 0
     return bench, file

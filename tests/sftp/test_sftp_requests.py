@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from hussh._policy.sftp_server import ServerLimits
-from hussh._protocol.core import DeadlineExceeded, Need, Op
+from hussh._protocol.core import DeadlineExceeded, Op, Wait
 from hussh._protocol.sftp import wire
 from hussh._protocol.sftp.get_tree import get_tree
 from hussh._protocol.sftp.local_file import MemorySink, MemorySource
 from hussh._protocol.sftp.put_tree import put_tree
-from hussh._protocol.sftp.session import Sftp
-from hussh._protocol.sftp.transfer import Way, download, upload
+from hussh._protocol.sftp.session import SftpState
+from hussh._protocol.sftp.transfer import TransferContext, download, upload
 from hussh._protocol.sftp.tree import TreeOptions
 from hussh.errors import SFTPTimeout
 from tests.sftp.fake import Bench, FakeServer
@@ -38,22 +38,22 @@ class Forgetful(FakeServer):
 
 
 def bench(server: FakeServer, limits: ServerLimits | None = None) -> Bench:
-    """Join a server to an `Sftp` with ceilings of the user's."""
+    """Join a server to an `SftpState` with ceilings of the user's."""
     made = Bench(server)
-    made.sftp = Sftp(made, limits)
+    made.sftp = SftpState(made, limits)
     return made
 
 
 def put(made: Bench, data: bytes = DATA) -> int:
-    way = Way("write", None, b"data", "")
-    op = upload(made.sftp, lambda: MemorySource(data), b"data", way, made.clock, None)
+    context = TransferContext("write", None, b"data", "")
+    op = upload(made.sftp, lambda: MemorySource(data), b"data", context, made.clock, None)
     return made.run(op)
 
 
 def get(made: Bench) -> bytes:
     sink = MemorySink()
-    way = Way("read", b"data", None, "")
-    made.run(download(made.sftp, b"data", sink, way, made.clock, None))
+    context = TransferContext("read", b"data", None, "")
+    made.run(download(made.sftp, b"data", sink, context, made.clock, None))
     return sink.data
 
 
@@ -109,8 +109,8 @@ def test_what_was_given_up_is_not_sent() -> None:
     """Of an upload that was given up only what was under way reaches the server, and CLOSE."""
     server = Forgetful(bears=1, extensions={})
     made = bench(server, ServerLimits(requests=1))
-    way = Way("write", None, b"data", "")
-    op = upload(made.sftp, lambda: MemorySource(DATA), b"data", way, made.clock, None)
+    context = TransferContext("write", None, b"data", "")
+    op = upload(made.sftp, lambda: MemorySource(DATA), b"data", context, made.clock, None)
     need = next(op)
     while not any(kind == wire.WRITE for kind, _ in server.seen):
         need = op.send(need.call(None)) if hasattr(need, "call") else _woken(made, op)
@@ -121,7 +121,7 @@ def test_what_was_given_up_is_not_sent() -> None:
     assert server.seen[-1][0] == wire.CLOSE
 
 
-def _woken(made: Bench, op: Op[int]) -> Need:
+def _woken(made: Bench, op: Op[int]) -> Wait:
     made.pipes[-1].wake()
     return op.send(None)
 
@@ -139,8 +139,8 @@ def test_time_out_says_how_many(answers: int, text: str) -> None:
     server = FakeServer(extensions={}, twist=forget)
     server.files[b"data"] = bytearray(3 * MIB)  # 96 reads, and one at the end
     made = bench(server)
-    way = Way("read", b"data", None, " after 5 s")
-    op = download(made.sftp, b"data", MemorySink(), way, made.clock, None)
+    context = TransferContext("read", b"data", None, " after 5 s")
+    op = download(made.sftp, b"data", MemorySink(), context, made.clock, None)
     next(op)
     while made.pipes[-1].wake():
         op.send(None)

@@ -16,7 +16,7 @@ from hussh import Connection
 from hussh._protocol.sftp import wire
 from hussh._protocol.sftp.local_file import FileSource
 from hussh._protocol.sftp.resume import ResumedSink
-from hussh._protocol.sftp.transfer import Way, download, upload
+from hussh._protocol.sftp.transfer import TransferContext, download, upload
 from hussh.aio import AsyncConnection
 from hussh.errors import SFTPError
 from tests.sftp.fake import Bench, FakeServer
@@ -25,7 +25,7 @@ from tests.support.sshd import Sshd
 TAIL = 1000
 DATA = bytes(range(256)) * 40  # 10,240 bytes
 CHANGED = DATA[:4000] + b"\0" + DATA[4001:5000]
-WAY = Way("copy", b"source", b"target", "")
+CONTEXT = TransferContext("copy", b"source", b"target", "")
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def test_download(tmp_path: Path, there: bytes | None, start: int) -> None:
     calls: list[tuple[int, int | None]] = []
     sink = ResumedSink(os.fsencode(tmp_path / "file"))
     bench = Bench(server)
-    op = download(bench.sftp, b"file", sink, WAY, monotonic, lambda *done: calls.append(done))
+    op = download(bench.sftp, b"file", sink, CONTEXT, monotonic, lambda *done: calls.append(done))
     assert bench.run(op) == len(DATA)
     assert (tmp_path / "file").read_bytes() == DATA
     assert calls[-1] == (len(DATA), len(DATA))
@@ -97,7 +97,7 @@ def test_upload(tmp_path: Path, there: bytes | None, start: int) -> None:
     bench = Bench(server)
     path = os.fsencode(tmp_path / "file")
     op = upload(
-        bench.sftp, lambda: FileSource.open(path), b"file", WAY, monotonic, None, resume=True
+        bench.sftp, lambda: FileSource.open(path), b"file", CONTEXT, monotonic, None, resume=True
     )
     assert bench.run(op) == len(DATA)
     assert server.files[b"file"] == DATA
@@ -119,7 +119,7 @@ def test_a_failure_before_the_transfer_cuts_nothing(tmp_path: Path) -> None:
         bench = Bench(server)
         sink = ResumedSink(os.fsencode(tmp_path / "file"))
         with pytest.raises(SFTPError):
-            bench.run(download(bench.sftp, b"file", sink, WAY, monotonic, None))
+            bench.run(download(bench.sftp, b"file", sink, CONTEXT, monotonic, None))
         assert (tmp_path / "file").read_bytes() == DATA[:5000]
         assert sink.fd == -1
 

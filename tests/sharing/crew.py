@@ -18,7 +18,7 @@ from hussh._native.constants import EVENTS, MORE, WANT_WRITE
 from hussh._native.link import Link
 from hussh._policy.options import Options
 from hussh._policy.wire import string
-from hussh._protocol.core import Blocking, Op
+from hussh._protocol.core import Op, RunBlocking
 from hussh._protocol.handshake import Place, establish, prepare, recorded
 from tests.support import idle_thread
 
@@ -156,7 +156,7 @@ class Stepper:
         """Resume an operation until it waits; its result, if that was the end."""
         answer: Any = None
         try:
-            while isinstance(need := op.send(answer), Blocking):
+            while isinstance(need := op.send(answer), RunBlocking):
                 answer = need.call(None)
         except StopIteration as done:
             return [done.value]
@@ -169,5 +169,5 @@ class Stepper:
         return done[0]
 
 
-def _no_agent(path: str, request: bytes, note: str, touch: bool = False) -> Blocking:
+def _no_agent(path: str, request: bytes, note: str, touch: bool = False) -> RunBlocking:
     raise OSError("no agent in these tests")

@@ -18,7 +18,7 @@ from hussh import (
     ConnectionClosed,
     ConnectionLost,
 )
-from hussh._protocol.core import Op, Progress
+from hussh._protocol.core import Op, WaitFor
 from hussh._protocol.execute import execute
 from tests.sharing.conftest import ROOMY, Login
 from tests.sharing.crew import LONG, Job, descriptors, together
@@ -146,7 +146,7 @@ def test_dropping_in_every_order(cyclic: bool, sshd_factory: SshdFactory) -> Non
                 )
             session = things["target"]._session
             things["op"] = execute(session.link, b"exec sleep 1000")
-            with session.tree.locked():
+            with session.driver.locked():
                 next(things["op"])  # its channel is being opened
             del session
             for name in order:
@@ -175,7 +175,7 @@ def test_finalizer_in_the_middle_of_a_step(bastion: Sshd, target: Sshd, login: L
     first = login(bastion)
     session = first._session
     assert session is not None
-    tree = session.tree
+    tree = session.driver
     for careless in (True, False):
         alice = target.alice
         jumped = Connection(
@@ -216,9 +216,9 @@ def test_collected_while_another_thread_holds_the_lock(
     def op() -> Op[None]:
         inside.set()
         assert dropped.wait(30)
-        yield Progress(session.link)  # nothing will happen to it
+        yield WaitFor(session.link)  # nothing will happen to it
 
-    job = Job(lambda: session.tree.run(op(), time.monotonic() + 15))
+    job = Job(lambda: session.driver.run(op(), time.monotonic() + 15))
     assert inside.wait(30)
     running = sessions(target)
     del jumped

@@ -27,7 +27,7 @@ def rekeys(connection: Connection) -> int:
     """Return how many key exchanges have ended on this connection's own link."""
     session = connection._session
     assert session is not None
-    with session.tree.locked():
+    with session.driver.locked():
         return session.link.look().rekeys
 
 
@@ -36,7 +36,7 @@ def exchange_keys(connection: Connection, meanwhile: Callable[[], object]) -> No
     session = connection._session
     assert session is not None
     before = rekeys(connection)
-    with session.tree.locked():
+    with session.driver.locked():
         session.link.rekey()
     while rekeys(connection) == before:
         meanwhile()

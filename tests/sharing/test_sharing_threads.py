@@ -15,7 +15,7 @@ from hussh._native.constants import EVENTS, ChannelState
 from hussh._native.link import Link
 from hussh._policy.wire import string
 from hussh._protocol.channel import open_session
-from hussh._protocol.core import Op, Progress
+from hussh._protocol.core import Op, WaitFor
 from tests.sharing.conftest import ROOMY, Login
 from tests.sharing.crew import LONG, Job, listeners, together
 from tests.support.hostile import (
@@ -261,7 +261,7 @@ def _pending(link: Link, pump: bool) -> Op[bool]:
         channel.request(b"exec", string(b"echo x"), want_reply=True)
         while pump and not (link.root.pump(1 << 20) & EVENTS and channel.look().closed):
             pass
-        yield Progress(channel)
+        yield WaitFor(channel)
         return bool(channel.look().state == ChannelState.OPEN)
     finally:
         channel.free()
@@ -285,7 +285,7 @@ def test_waiting_for_what_has_happened(others: bool, login: Login) -> None:
             waiting = Job(lambda: shared.execute("wait"))
         for _ in range(20):
             op = _pending(session.link, pump=True)
-            assert Job(session.tree.run, op).result(20)
+            assert Job(session.driver.run, op).result(20)
         shared.close()
         if others:
             with pytest.raises(ConnectionClosed):

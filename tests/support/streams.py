@@ -28,7 +28,7 @@ from hussh._policy.options import Options
 from hussh._policy.result import SSHResult
 from hussh._policy.route import format_hop
 from hussh._protocol.channel import open_direct
-from hussh._protocol.core import Blocking, Op, Progress
+from hussh._protocol.core import Op, RunBlocking, WaitFor
 from hussh._protocol.execute import execute
 from hussh._protocol.handshake import Place, establish
 from hussh._runtime.thread_driver import BUDGET
@@ -103,7 +103,7 @@ class Task(Generic[T]):
         try:
             while True:
                 need = self._op.send(answer) if raised is None else self._op.throw(raised)
-                if isinstance(need, Progress):
+                if isinstance(need, WaitFor):
                     self.token = need.of.token
                     return
                 answer, raised = _call(need)
@@ -126,7 +126,7 @@ class Task(Generic[T]):
         return self.value  # type: ignore[return-value]
 
 
-def _call(need: Blocking) -> tuple[Any, BaseException | None]:
+def _call(need: RunBlocking) -> tuple[Any, BaseException | None]:
     try:
         return need.call(None), None
     except Exception as error:
@@ -315,7 +315,7 @@ class Tree:
 Command = tuple[bytes, bytes]  # the command and its stdin
 
 
-def _no_agent(path: str, request: bytes, note: str, touch: bool = False) -> Blocking:
+def _no_agent(path: str, request: bytes, note: str, touch: bool = False) -> RunBlocking:
     raise OSError("these tests have no agent")
 
 

@@ -169,7 +169,7 @@ def test_second_build_asks_nobody(
     assert len(mirrors[0].asked) == 1
 
 
-def test_kept_file_that_changed_is_refused(cache: Path, mirrors: list[Mirror]) -> None:
+def test_file_cache_file_that_changed_is_refused(cache: Path, mirrors: list[Mirror]) -> None:
     """A file in the cache with another checksum is named, and nothing is made of it."""
     cache.mkdir()
     kept = cache / LOCK["upstream"]["file"]

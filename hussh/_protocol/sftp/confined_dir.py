@@ -2,7 +2,7 @@
 
 Every step from the folder down is taken by name from an open directory and
 never through a link, so neither a link that lies there nor one that arrived a
-moment ago leads out.  Methods may block; `_protocol` calls them through `Blocking`.
+moment ago leads out.  Methods may block; `_protocol` calls them through `RunBlocking`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import OrderedDict
 from ..in_use import InUse
 from .local_file import FileSink
 
-__all__ = ["Beneath", "BeneathSink", "Times"]
+__all__ = ["ConfinedDir", "ConfinedSink", "Times"]
 
 Times = tuple[int, int]
 Parts = tuple[bytes, ...]
@@ -26,7 +26,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class Beneath:
+class ConfinedDir:
     """The folder; parts are the names from it down."""
 
     def __init__(self, root: bytes) -> None:
@@ -130,7 +130,7 @@ class Beneath:
                     os.close(fd)
 
 
-class BeneathSink(FileSink):
+class ConfinedSink(FileSink):
     """One large file of such a folder.
 
     Attributes:
@@ -138,7 +138,7 @@ class BeneathSink(FileSink):
     """
 
     def __init__(
-        self, folder: Beneath, parts: Parts, keep: int | None, times: Times | None
+        self, folder: ConfinedDir, parts: Parts, keep: int | None, times: Times | None
     ) -> None:
         super().__init__(os.path.join(folder.path, *parts))
         self._folder = folder

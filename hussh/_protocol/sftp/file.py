@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..._policy.sftp import FILE_MOST, AnyPath, encode_path, file_error
 from ..core import Op
 from .ops import open_handle
-from .session import Sftp
+from .session import SftpState
 from .stream import Stream
 from .wire import (
     FXF_APPEND,
@@ -75,12 +75,12 @@ class Mode:
 OVERWRITE = Mode("o", update=False, binary=True)
 
 
-def open_file(sftp: Sftp, path: AnyPath, mode: Mode) -> Op[File]:
+def open_file(sftp: SftpState, path: AnyPath, mode: Mode) -> Op[File]:
     """Checks the path at once."""
     return _open(sftp, encode_path(path), os.fspath(path), mode)
 
 
-def _open(sftp: Sftp, path: bytes, name: str | bytes, mode: Mode) -> Op[File]:
+def _open(sftp: SftpState, path: bytes, name: str | bytes, mode: Mode) -> Op[File]:
     handle = yield from open_handle(sftp, path, mode.flags)
     file = File(Stream(handle), name, mode)
     if mode.kind == "a":

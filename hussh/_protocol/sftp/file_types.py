@@ -19,7 +19,7 @@ from ..._policy.sftp import SFTPAttributes
 from ..core import Op
 from . import wire
 from .request import Request
-from .session import Sftp, wait
+from .session import SftpState, wait
 from .wire import string
 
 __all__ = ["Inquiry", "Kind", "inquired", "is_directory", "kind_of", "told_type"]
@@ -86,7 +86,7 @@ def kind_of(
     return attributes, kind
 
 
-def inquired(sftp: Sftp, inquiry: Inquiry[T]) -> Op[T]:
+def inquired(sftp: SftpState, inquiry: Inquiry[T]) -> Op[T]:
     """Run an inquiry by itself."""
     session = yield from sftp.session()
     answer: Request | None = None
@@ -101,7 +101,7 @@ def inquired(sftp: Sftp, inquiry: Inquiry[T]) -> Op[T]:
             session.machine.forget(answer.value)
 
 
-def is_directory(sftp: Sftp, path: bytes) -> Op[bool]:
+def is_directory(sftp: SftpState, path: bytes) -> Op[bool]:
     """Whether a path leads to a directory; False for what cannot be looked at."""
     found = yield from inquired(sftp, kind_of(path, follow=True))
     return isinstance(found, tuple) and found[1] == modes.S_IFDIR

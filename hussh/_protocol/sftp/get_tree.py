@@ -17,15 +17,15 @@ from typing import Any
 from ..._policy.remote_path import check_name, join
 from ..._policy.sftp import FX_EOF, SFTPAttributes, file_error
 from ..._policy.transfer_result import TransferResult
-from ..core import Blocking, Op
+from ..core import Op, RunBlocking
 from . import wire
-from .confined_dir import Beneath, BeneathSink, Times
+from .confined_dir import ConfinedDir, ConfinedSink, Times
 from .file_types import inquired, kind_of, told_type
 from .job_pool import Job, Local
 from .ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, failed, real_path
 from .request import Request
-from .session import Sftp
-from .transfer import Way, download, raise_told
+from .session import SftpState
+from .transfer import TransferContext, download, raise_told
 from .tree import DEEPEST, Tree, TreeOptions
 from .wire import Name, string
 
@@ -93,15 +93,17 @@ class _Folder:
         return found
 
 
-def get_tree(sftp: Sftp, remote: bytes, local: bytes, options: TreeOptions) -> Op[TransferResult]:
+def get_tree(
+    sftp: SftpState, remote: bytes, local: bytes, options: TreeOptions
+) -> Op[TransferResult]:
     """Copy what lies in a remote directory into a local one, which is made if need be.
 
     Returns the remote paths of files and links that were copied, and of what failed.
     Raises as `put_tree`, and OSError (EOVERFLOW) for a tree without end.
     """
-    way = Way("download", remote, local, options.limit)
+    context = TransferContext("download", remote, local, options.limit)
     tree: _GetTree | None = None
-    folder: Beneath | None = None
+    folder: ConfinedDir | None = None
     try:
         session = yield from sftp.session()
         top = yield from inquired(sftp, kind_of(remote, follow=True))
@@ -110,24 +112,24 @@ def get_tree(sftp: Sftp, remote: bytes, local: bytes, options: TreeOptions) -> O
         if top[1] != modes.S_IFDIR:
             raise file_error(errno.ENOTDIR, "download", remote, local)
         real = (yield from real_path(sftp, remote)) if options.follow_symlinks else remote
-        folder = yield Blocking(lambda _: Beneath(local))
+        folder = yield RunBlocking(lambda _: ConfinedDir(local))
         tree = _GetTree(sftp, session, options, "download")
-        tree.beneath = folder
-        tree.crowd.add(lambda: tree.fill(_Folder(None, remote, real)))
+        tree.confined = folder
+        tree.pool.add(lambda: tree.fill(_Folder(None, remote, real)))
         yield from tree.run()
         yield from tree.finish()
         return (yield from tree.finished())
     except BaseException as error:
         if tree is None:
-            raise_told(error, way.failed(error, None))
-        raise_told(error, tree.ended(way.failed(error, None)))
+            raise_told(error, context.failed(error, None))
+        raise_told(error, tree.ended(context.failed(error, None)))
     finally:
         if folder is not None:
             folder.close()
 
 
 class _GetTree(Tree):
-    beneath: Beneath
+    confined: ConfinedDir
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,7 +143,7 @@ class _GetTree(Tree):
         ] = []  # made here, and to be listed when others are
 
     def target(self, parts: tuple[bytes, ...]) -> bytes:
-        return os.path.join(self.beneath.path, *parts)
+        return os.path.join(self.confined.path, *parts)
 
     def count(self, folder: _Folder, reply: Request) -> None:
         """Count what a listing adds; ends it all where that is too much."""
@@ -153,7 +155,7 @@ class _GetTree(Tree):
                 f"there are more than {min(self.names, MOST_IN_TREE)} names in it; "
                 "copy the directories in it one by one"
             )
-            raise file_error(errno.EOVERFLOW, self.doing, top, self.beneath.path, reason=reason)
+            raise file_error(errno.EOVERFLOW, self.doing, top, self.confined.path, reason=reason)
 
     # -- jobs
 
@@ -171,12 +173,12 @@ class _GetTree(Tree):
         finally:
             self.listings -= 1
             if self.parked:
-                self.crowd.add(partial(self.fill, *self.parked.pop()), soon=True)
+                self.pool.add(partial(self.fill, *self.parked.pop()), soon=True)
 
     def read_list(self, folder: _Folder, begun: frozenset[bytes]) -> Job:
-        crowd, count, size, empty = self.crowd, 0, 0, 0
+        pool, count, size, empty = self.pool, 0, 0, 0
         path, target = folder.path(), self.target(folder.parts())
-        opened = crowd.ask(wire.OPENDIR, string(path))
+        opened = pool.ask(wire.OPENDIR, string(path))
         new: list[bytes] = []
         try:
             yield opened
@@ -184,17 +186,17 @@ class _GetTree(Tree):
                 self.refuse(path, target, opened, path)
                 return
             while True:
-                reply = crowd.about(wire.READDIR, opened.value)
+                reply = pool.about(wire.READDIR, opened.value)
                 yield reply
                 if opened.value.is_lost:
-                    crowd.add(partial(self.fill, folder, begun.union(new)))
+                    pool.add(partial(self.fill, folder, begun.union(new)))
                     return
                 if reply.status:
                     if reply.status != FX_EOF:
                         self.refuse(path, target, reply, path)
                     return
                 self.largest = max(self.largest, reply.size)
-                crowd.work += len(reply.value)
+                pool.work += len(reply.value)
                 count += len(reply.value)
                 size += reply.size
                 empty = 0 if reply.value else empty + 1
@@ -224,7 +226,7 @@ class _GetTree(Tree):
         kind = told_type(info, entry.longname)
         if kind in (0, modes.S_IFLNK):
             start = entry.longname[:10]
-            self.crowd.add(partial(self.unknown, folder, name, info, start))
+            self.pool.add(partial(self.unknown, folder, name, info, start))
         else:
             self.known(folder, name, info, kind, None)
 
@@ -233,9 +235,9 @@ class _GetTree(Tree):
     ) -> None:
         if kind == modes.S_IFDIR:
             inner = _Folder(folder, name, real)
-            self.crowd.add(partial(self.folder, inner, info), soon=True)
+            self.pool.add(partial(self.folder, inner, info), soon=True)
         elif kind == modes.S_IFREG:
-            self.crowd.add(partial(self.file, folder, name, info))
+            self.pool.add(partial(self.file, folder, name, info))
         else:
             parts = (*folder.parts(), name)
             path = join(folder.path(), name)
@@ -275,7 +277,7 @@ class _GetTree(Tree):
         self.known(folder, name, info, modes.S_IFDIR, real)
 
     def asked(self, kind: int, path: bytes) -> Generator[Any, Any, Any]:
-        request = self.crowd.ask(kind, string(path))
+        request = self.pool.ask(kind, string(path))
         yield request
         return request
 
@@ -290,7 +292,7 @@ class _GetTree(Tree):
             self.fail(path, target, errno.EINVAL, "the server's answer is no path")
             return
         try:
-            yield Local(lambda: self.beneath.make_link(parts, leads_to))
+            yield Local(lambda: self.confined.make_link(parts, leads_to))
         except OSError as error:
             self.fail(path, target, error)
             return
@@ -299,7 +301,7 @@ class _GetTree(Tree):
     def folder(self, folder: _Folder, info: SFTPAttributes) -> Job:
         parts = folder.parts()
         try:
-            made = yield Local(lambda: self.beneath.make_folder(parts))
+            made = yield Local(lambda: self.confined.make_folder(parts))
         except OSError as error:
             self.fail(folder.path(), self.target(parts), error)
             return
@@ -309,25 +311,25 @@ class _GetTree(Tree):
 
     def file(self, folder: _Folder, name: bytes, info: SFTPAttributes) -> Job:
         """A small file in one go: one byte more is asked for than it should have."""
-        crowd, machine = self.crowd, self.session.machine
+        pool, machine = self.pool, self.session.machine
         path, parts = join(folder.path(), name), (*folder.parts(), name)
         size = info.st_size
         if size is None or size >= machine.limits.read:
             self.large.append(partial(self.big, folder, name, info))
             return
         flags = wire.U32.pack(wire.FXF_READ) + wire.setting()
-        opened = crowd.ask(wire.OPEN, string(path) + flags)
+        opened = pool.ask(wire.OPEN, string(path) + flags)
         try:
             yield opened
             if opened.status:
                 self.refuse(path, self.target(parts), opened, path)
                 return
-            read = machine.read(opened.value, 0, size + 1, crowd.box, crowd.current)
+            read = machine.read(opened.value, 0, size + 1, pool.box, pool.current)
             yield read
         finally:
             machine.abandon(opened)  # closes it
         if opened.value.is_lost:
-            crowd.add(partial(self.file, folder, name, info))
+            pool.add(partial(self.file, folder, name, info))
             return
         if read.status not in (0, FX_EOF) and not self.session.machine.server.is_openssh:
             # It may be that the server refuses to read past the end.
@@ -342,7 +344,7 @@ class _GetTree(Tree):
             return
         mode, times = self.keep(info)
         try:
-            refused = yield Local(lambda: self.beneath.write_file(parts, data, mode, times))
+            refused = yield Local(lambda: self.confined.write_file(parts, data, mode, times))
         except OSError as error:
             self.fail(path, self.target(parts), error)
             return
@@ -353,8 +355,8 @@ class _GetTree(Tree):
         """Mode and times to set; of the mode nothing where the server told none."""
         keeps_mode = self.options.preserve_permissions and info.st_mode != 0
         mode = modes.S_IMODE(info.st_mode) if keeps_mode else None
-        told = info.st_atime is not None and info.st_mtime is not None
-        times = (info.st_atime or 0, info.st_mtime or 0) if told else None
+        has_times = info.st_atime is not None and info.st_mtime is not None
+        times = (info.st_atime or 0, info.st_mtime or 0) if has_times else None
         return mode, times if self.options.preserve_times else None
 
     # -- later
@@ -362,10 +364,10 @@ class _GetTree(Tree):
     def big(self, folder: _Folder, name: bytes, info: SFTPAttributes) -> Op[None]:
         path, parts = join(folder.path(), name), (*folder.parts(), name)
         target = self.target(parts)
-        way = Way("download", path, target, self.options.limit)
-        sink = BeneathSink(self.beneath, parts, *self.keep(info))
+        context = TransferContext("download", path, target, self.options.limit)
+        sink = ConfinedSink(self.confined, parts, *self.keep(info))
         try:
-            yield from download(self.sftp, path, sink, way, self.options.clock, None)
+            yield from download(self.sftp, path, sink, context, self.options.clock, None)
         except OSError as error:
             self.session.check()
             if isinstance(error, TimeoutError):
@@ -379,7 +381,7 @@ class _GetTree(Tree):
         """Modes and times of directories, the innermost first."""
         while self.folders:
             part, self.folders[-SETTLED:] = self.folders[-SETTLED:], []
-            for folder, refused in (yield Blocking(partial(self._settle, part[::-1]))):
+            for folder, refused in (yield RunBlocking(partial(self._settle, part[::-1]))):
                 self.keeps_none(folder.path(), self.target(folder.parts()), refused)
 
     def _settle(
@@ -388,7 +390,7 @@ class _GetTree(Tree):
         """Set attributes; what was refused."""
         found = []
         for folder, mode, times in folders:
-            refused = self.beneath.finish_folder(folder.parts(), mode, times)
+            refused = self.confined.finish_folder(folder.parts(), mode, times)
             if refused is not None:
                 found.append((folder, refused))
         return found

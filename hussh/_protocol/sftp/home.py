@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from ..._policy.remote_path import from_home, is_at_home
 from ..core import Op
 from . import wire
-from .session import Sftp, SftpSession, wait
+from .session import SftpSession, SftpState, wait
 from .wire import Name, string
 
 __all__ = ["START", "at_home", "expanded", "expands_home"]
@@ -27,7 +27,7 @@ START = b"."
 _EXPAND = b"expand-path@openssh.com"
 
 
-def expanded(sftp: Sftp, path: bytes) -> Op[bytes]:
+def expanded(sftp: SftpState, path: bytes) -> Op[bytes]:
     """The path that the server understands; one that does not begin with ``~`` is unchanged."""
     if not is_at_home(path):
         return path
@@ -36,24 +36,24 @@ def expanded(sftp: Sftp, path: bytes) -> Op[bytes]:
     return from_home(path, sftp.home)
 
 
-def at_home(sftp: Sftp, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]:
+def at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]:
     """An operation on a path, which it gets expanded."""
     if not is_at_home(path):
         return op(path)
     return _at_home(sftp, path, op)
 
 
-def _at_home(sftp: Sftp, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]:
+def _at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]:
     return (yield from op((yield from expanded(sftp, path))))
 
 
 def expands_home(
-    op: Callable[Concatenate[Sftp, bytes, P], Op[T]],
-) -> Callable[Concatenate[Sftp, bytes, P], Op[T]]:
+    op: Callable[Concatenate[SftpState, bytes, P], Op[T]],
+) -> Callable[Concatenate[SftpState, bytes, P], Op[T]]:
     """Decorate an operation whose second argument is a path at the server."""
 
     @wraps(op)
-    def located(sftp: Sftp, path: bytes, /, *more: P.args, **named: P.kwargs) -> Op[T]:
+    def located(sftp: SftpState, path: bytes, /, *more: P.args, **named: P.kwargs) -> Op[T]:
         return at_home(sftp, path, lambda there: op(sftp, there, *more, **named))
 
     return located

@@ -1,9 +1,9 @@
 """Many small jobs over one SFTP session at once, within one operation.
 
-A `Job` is a generator that yields a request which it made with `Crowd.box` and
+A `Job` is a generator that yields a request which it made with `JobPool.box` and
 itself as the tag, and is resumed when one of its requests is done; or yields
 `Local(call)` for a call that may block and is resumed with its result.  The
-calls of all jobs that stand at one are made together, in one `Blocking`.
+calls of all jobs that stand at one are made together, in one `RunBlocking`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
-from ..core import Blocking, Op
+from ..core import Op, RunBlocking
 from .request import Request
-from .session import SftpSession, news
+from .session import SftpSession, wait_for_input
 
-__all__ = ["Crowd", "Job", "Local"]
+__all__ = ["JobPool", "Job", "Local"]
 
 #: Jobs at once, and files that they may hold open at the server.
 MOST_JOBS = 64
@@ -40,7 +40,7 @@ class Local:
 Job = Generator["Request | Local | None", Any, None]
 
 
-class Crowd:
+class JobPool:
     """Runs jobs and the jobs that they add.
 
     Attributes:
@@ -98,14 +98,14 @@ class Crowd:
                         self.work += 1
                     if calls or self.work >= MOST_WORK:
                         now, calls, self.work = calls, [], 0
-                        answers = yield Blocking(partial(_call_all, now))
+                        answers = yield RunBlocking(partial(_call_all, now))
                         ready.extend(answers)
                     if self.stopped:
                         return
                     continue
                 if not self._running and not self._waiting:
                     return
-                yield from news(session)
+                yield from wait_for_input(session)
         finally:
             for job in list(self._running):
                 job.close()

@@ -7,7 +7,7 @@ connection is looked at once it is made.  One that was made the wrong way round 
 Where the first attempt fails for a reason that the wrong order may be, a link between two new
 names in the same directory tells, and is removed.
 
-`Sftp.takes_link_first` keeps what was learned; `sftp.put_tree` asks it, too.
+`SftpState.takes_link_first` keeps what was learned; `sftp.put_tree` asks it, too.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from . import wire
 from .home import START, expanded
 from .ops import explained, real_path
 from .request import Request
-from .session import Sftp, SftpSession, wait
+from .session import SftpSession, SftpState, wait
 from .wire import string
 
 __all__ = ["link_body", "make_link", "symlink"]
 
 
-def symlink(sftp: Sftp, target: bytes, link: bytes) -> Op[None]:
+def symlink(sftp: SftpState, target: bytes, link: bytes) -> Op[None]:
     """As `os.symlink`; ``~`` is the home in both paths, as it is in a shell."""
     there = yield from expanded(sftp, target)
     if there != target and not there.startswith(b"/"):
@@ -43,7 +43,7 @@ def link_body(takes_link_first: bool, target: bytes, link: bytes) -> bytes:
     return string(first) + string(second)
 
 
-def make_link(sftp: Sftp, target: bytes, link: bytes) -> Op[None]:
+def make_link(sftp: SftpState, target: bytes, link: bytes) -> Op[None]:
     """Make a link that holds `target` as it is; the first one finds out the server's order.
 
     Raises SFTPError; FileExistsError where something has that name.
@@ -62,7 +62,7 @@ def _make(session: SftpSession, takes_link_first: bool, target: bytes, link: byt
         raise (yield from explained(session, request, "link", target, link))
 
 
-def _first(sftp: Sftp, session: SftpSession, target: bytes, link: bytes) -> Op[None]:
+def _first(sftp: SftpState, session: SftpSession, target: bytes, link: bytes) -> Op[None]:
     """Make a link, and learn from it in which order the server takes the paths."""
     # What is there before would prove nothing afterwards.
     is_taken, has_target = yield from _are_there(session, link, target)

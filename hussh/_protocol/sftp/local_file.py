@@ -1,6 +1,6 @@
 """The near end of a transfer: a local file, or memory.
 
-Methods of the file classes may block; operations call them through `Blocking`
+Methods of the file classes may block; operations call them through `RunBlocking`
 (or directly where memory stands behind them, or when everything is over).
 Nothing here knows SFTP.
 """

@@ -18,7 +18,7 @@ from .file_types import inquired, is_directory, kind_of
 from .home import expands_home
 from .ops import make_directory
 from .request import Request
-from .session import Sftp
+from .session import SftpState
 
 __all__ = ["make_directories"]
 
@@ -27,7 +27,7 @@ _PERMISSION_DENIED = 3
 
 
 @expands_home
-def make_directories(sftp: Sftp, path: bytes, mode: int, exist_ok: bool) -> Op[None]:
+def make_directories(sftp: SftpState, path: bytes, mode: int, exist_ok: bool) -> Op[None]:
     """As `os.makedirs`: parents get the server's default mode.
 
     Raises FileExistsError where it is there and `exist_ok` is False, or where it is no
@@ -58,7 +58,7 @@ def make_directories(sftp: Sftp, path: bytes, mode: int, exist_ok: bool) -> Op[N
         raise refused
 
 
-def _attempt(sftp: Sftp, path: bytes, mode: int) -> Op[SFTPError | None]:
+def _attempt(sftp: SftpState, path: bytes, mode: int) -> Op[SFTPError | None]:
     """Make one directory; the server's refusal.  Raises what is none, such as a lost session."""
     try:
         yield from make_directory(sftp, path, mode)
@@ -69,7 +69,7 @@ def _attempt(sftp: Sftp, path: bytes, mode: int) -> Op[SFTPError | None]:
     return None
 
 
-def _lacks(sftp: Sftp, path: bytes) -> Op[bool]:
+def _lacks(sftp: SftpState, path: bytes) -> Op[bool]:
     """Whether nothing is there; False also where the server does not let us look."""
     found = yield from inquired(sftp, kind_of(path, follow=True))
     return isinstance(found, Request) and found.status != _PERMISSION_DENIED

@@ -16,7 +16,7 @@ from . import ops
 from .file_types import Kind, inquired, kind_of, told_type
 from .home import expands_home
 from .request import Request
-from .session import Sftp
+from .session import SftpState
 from .wire import Name
 
 __all__ = ["entry_is", "entry_stat", "exists", "file_system", "like", "sorted_out"]
@@ -25,7 +25,7 @@ __all__ = ["entry_is", "entry_stat", "exists", "file_system", "like", "sorted_ou
 LONGEST_PATH = 16 * 1024
 
 
-def exists(sftp: Sftp, path: bytes) -> Op[bool]:
+def exists(sftp: SftpState, path: bytes) -> Op[bool]:
     try:
         yield from ops.stat(sftp, path)
     except FileNotFoundError:
@@ -39,7 +39,7 @@ def like(path: AnyPath, op: Op[bytes]) -> Op[Any]:
     return found if isinstance(os.fspath(path), bytes) else decode_path(found)
 
 
-def file_system(sftp: Sftp, path: bytes) -> Op[os.statvfs_result]:
+def file_system(sftp: SftpState, path: bytes) -> Op[os.statvfs_result]:
     numbers = yield from ops.statvfs(sftp, path)
     bsize, frsize, blocks, bfree, bavail, files, ffree, favail, fsid, flag, namemax = numbers
     return os.statvfs_result(
@@ -47,7 +47,7 @@ def file_system(sftp: Sftp, path: bytes) -> Op[os.statvfs_result]:
     )
 
 
-def sorted_out(sftp: Sftp, path: bytes, as_bytes: bool) -> Op[tuple[list[Any], list[Any]]]:
+def sorted_out(sftp: SftpState, path: bytes, as_bytes: bool) -> Op[tuple[list[Any], list[Any]]]:
     """The names of the directories in a directory, and of everything else; links are of these."""
     if len(path) > LONGEST_PATH:
         reason = "directories lie in one another without end"
@@ -63,20 +63,20 @@ def sorted_out(sftp: Sftp, path: bytes, as_bytes: bool) -> Op[tuple[list[Any], l
     return folders, others
 
 
-def entry_stat(sftp: Sftp, path: AnyPath, entry: Name, follow: bool) -> Op[SFTPAttributes]:
+def entry_stat(sftp: SftpState, path: AnyPath, entry: Name, follow: bool) -> Op[SFTPAttributes]:
     """Attributes with the type; asks the server only about links, and where it told no type."""
-    told = entry.attributes if told_type(entry.attributes) else None
-    attributes, kind = yield from _kind(sftp, encode_path(path), told, entry.longname, follow)
+    listed = entry.attributes if told_type(entry.attributes) else None
+    attributes, kind = yield from _kind(sftp, encode_path(path), listed, entry.longname, follow)
     return replace(attributes, st_mode=modes.S_IMODE(attributes.st_mode) | kind)
 
 
 def entry_is(
-    sftp: Sftp, path: AnyPath, entry: Name, test: Callable[[int], bool], follow: bool
+    sftp: SftpState, path: AnyPath, entry: Name, test: Callable[[int], bool], follow: bool
 ) -> Op[bool]:
     """Whether an entry is of some kind; False for a link to nothing, and what was removed since."""
-    told = entry.attributes
+    listed = entry.attributes
     try:
-        _, kind = yield from _kind(sftp, encode_path(path), told, entry.longname, follow)
+        _, kind = yield from _kind(sftp, encode_path(path), listed, entry.longname, follow)
     except FileNotFoundError:
         return False
     return test(kind)
@@ -84,9 +84,9 @@ def entry_is(
 
 @expands_home
 def _kind(
-    sftp: Sftp, path: bytes, told: SFTPAttributes | None, longname: bytes, follow: bool
+    sftp: SftpState, path: bytes, listed: SFTPAttributes | None, longname: bytes, follow: bool
 ) -> Op[Kind]:
-    found = yield from inquired(sftp, kind_of(path, told, longname, follow=follow))
+    found = yield from inquired(sftp, kind_of(path, listed, longname, follow=follow))
     if isinstance(found, Request):
         raise (yield from ops.failed(sftp, found, "stat" if follow else "lstat", path))
     return found

@@ -58,11 +58,11 @@ class OpenFiles:
         """Whether `take` may have something to give."""
         return bool(self._waiting or self._refused)
 
-    def has_room(self, told: int | None) -> bool:
-        """Whether an OPEN or OPENDIR may be sent at once, which is noted; `told` as in `take`."""
+    def has_room(self, stated_limit: int | None) -> bool:
+        """Whether an OPEN or OPENDIR may be sent at once, which is noted; see `take`."""
         if self._waiting or self._refused or self._in_doubt:
             return False
-        if len(self.handles) + self._opening >= self.server.most_open_files(told):
+        if len(self.handles) + self._opening >= self.server.most_open_files(stated_limit):
             return False
         self._opening += 1
         return True
@@ -71,11 +71,11 @@ class OpenFiles:
         """Queue an OPEN or OPENDIR; `take` says when to send it."""
         self._waiting.append(request)
 
-    def take(self, told: int | None) -> Request | None:
+    def take(self, stated_limit: int | None) -> Request | None:
         """The next request to send, or one that is refused here (its `status` says so); or None.
 
         Args:
-            told: how many files may be open, as limits@openssh.com says; None: it does not.
+            stated_limit: how many files may be open, as limits@openssh.com says; None: it does not.
         """
         while not self._in_doubt and (queue := self._refused or self._waiting):
             request = queue[0]
@@ -83,7 +83,7 @@ class OpenFiles:
                 queue.popleft()
                 continue
             count = len(self.handles)
-            most = self.server.most_open_files(told)
+            most = self.server.most_open_files(stated_limit)
             if request.refused_at is not None:
                 most = min(most, request.refused_at)
             if count + self._opening >= most:

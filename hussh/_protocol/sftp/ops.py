@@ -29,7 +29,7 @@ from ..core import DeadlineExceeded, Op
 from . import wire
 from .home import expanded, expands_home
 from .request import FileHandle, Request
-from .session import Sftp, SftpSession, arrived, wait
+from .session import SftpSession, SftpState, wait, wait_until_done
 from .warnings import warn
 from .wire import Name, string
 
@@ -144,7 +144,9 @@ def explained(
     """
     if request.errno is not None:
         status = None if request.status == FX_LOCAL else request.status
-        return file_error(request.errno, doing, path, path2, said=request.text, status=status)
+        return file_error(
+            request.errno, doing, path, path2, server_text=request.text, status=status
+        )
     code = errno_of(request.status)
     vague = request.status in (FX_FAILURE, _NO_SUCH_FILE)
     # Some servers deny what is there already.
@@ -152,7 +154,7 @@ def explained(
     if vague and session.broken is None:
         about = look_at if look_at is not None else path if path2 is None else path2
         code = (yield from _closer(session, request, about)) or code
-    return file_error(code, doing, path, path2, said=request.text, status=request.status)
+    return file_error(code, doing, path, path2, server_text=request.text, status=request.status)
 
 
 def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | None]:
@@ -191,13 +193,13 @@ def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | No
     return None
 
 
-def failed(sftp: Sftp, request: Request, doing: str, path: bytes) -> Op[SFTPError]:
+def failed(sftp: SftpState, request: Request, doing: str, path: bytes) -> Op[SFTPError]:
     """`explained` for a request of the present session."""
     return (yield from explained((yield from sftp.session()), request, doing, path))
 
 
 def _ask(
-    sftp: Sftp, kind: int, body: bytes, doing: str, path: bytes, path2: bytes | None = None
+    sftp: SftpState, kind: int, body: bytes, doing: str, path: bytes, path2: bytes | None = None
 ) -> Op[Request]:
     session = yield from sftp.session()
     request = yield from wait(session, session.machine.request(kind, body))
@@ -210,24 +212,24 @@ def _ask(
 
 
 @expands_home
-def stat(sftp: Sftp, path: bytes) -> Op[SFTPAttributes]:
+def stat(sftp: SftpState, path: bytes) -> Op[SFTPAttributes]:
     found: SFTPAttributes = (yield from _ask(sftp, wire.STAT, string(path), "stat", path)).value
     return found
 
 
 @expands_home
-def lstat(sftp: Sftp, path: bytes) -> Op[SFTPAttributes]:
+def lstat(sftp: SftpState, path: bytes) -> Op[SFTPAttributes]:
     found: SFTPAttributes = (yield from _ask(sftp, wire.LSTAT, string(path), "lstat", path)).value
     return found
 
 
 @expands_home
-def set_attributes(sftp: Sftp, path: bytes, setting: bytes, doing: str) -> Op[None]:
+def set_attributes(sftp: SftpState, path: bytes, setting: bytes, doing: str) -> Op[None]:
     yield from _ask(sftp, wire.SETSTAT, string(path) + setting, doing, path)
 
 
 @expands_home
-def change_owner(sftp: Sftp, path: bytes, uid: int, gid: int) -> Op[None]:
+def change_owner(sftp: SftpState, path: bytes, uid: int, gid: int) -> Op[None]:
     """As `os.chown`: -1 leaves one of the two as it is; the protocol only sets both."""
     if -1 in (uid, gid):
         found = yield from stat(sftp, path)
@@ -238,22 +240,22 @@ def change_owner(sftp: Sftp, path: bytes, uid: int, gid: int) -> Op[None]:
 
 
 @expands_home
-def make_directory(sftp: Sftp, path: bytes, mode: int) -> Op[None]:
+def make_directory(sftp: SftpState, path: bytes, mode: int) -> Op[None]:
     body = string(path) + wire.setting(mode=mode & 0o7777)
     yield from _ask(sftp, wire.MKDIR, body, "make the directory", path)
 
 
 @expands_home
-def remove(sftp: Sftp, path: bytes) -> Op[None]:
+def remove(sftp: SftpState, path: bytes) -> Op[None]:
     yield from _ask(sftp, wire.REMOVE, string(path), "remove", path)
 
 
 @expands_home
-def remove_directory(sftp: Sftp, path: bytes) -> Op[None]:
+def remove_directory(sftp: SftpState, path: bytes) -> Op[None]:
     yield from _ask(sftp, wire.RMDIR, string(path), "remove the directory", path)
 
 
-def rename(sftp: Sftp, source: bytes, target: bytes) -> Op[None]:
+def rename(sftp: SftpState, source: bytes, target: bytes) -> Op[None]:
     """As `os.rename` where the server can (posix-rename); else the target must not exist."""
     session = yield from sftp.session()
     source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
@@ -268,13 +270,13 @@ def rename(sftp: Sftp, source: bytes, target: bytes) -> Op[None]:
 
 
 @expands_home
-def read_link(sftp: Sftp, path: bytes) -> Op[bytes]:
+def read_link(sftp: SftpState, path: bytes) -> Op[bytes]:
     reply = yield from _ask(sftp, wire.READLINK, string(path), "read the link", path)
     return _only(reply, path)
 
 
 @expands_home
-def real_path(sftp: Sftp, path: bytes) -> Op[bytes]:
+def real_path(sftp: SftpState, path: bytes) -> Op[bytes]:
     reply = yield from _ask(sftp, wire.REALPATH, string(path), "resolve", path)
     return _only(reply, path)
 
@@ -282,12 +284,12 @@ def real_path(sftp: Sftp, path: bytes) -> Op[bytes]:
 def _only(reply: Request, path: bytes) -> bytes:
     names: list[Name] = reply.value
     if len(names) != 1:
-        raise file_error(errno.EIO, "resolve", path, said=f"{len(names)} answers", status=0)
+        raise file_error(errno.EIO, "resolve", path, server_text=f"{len(names)} answers", status=0)
     return names[0].name
 
 
 @expands_home
-def statvfs(sftp: Sftp, path: bytes) -> Op[tuple[int, ...]]:
+def statvfs(sftp: SftpState, path: bytes) -> Op[tuple[int, ...]]:
     """The eleven numbers of statvfs(3): f_bsize to f_namemax."""
     session = yield from sftp.session()
     if b"statvfs@openssh.com" not in session.machine.extensions:
@@ -327,7 +329,7 @@ class Listing:
                 self._asked.append(session.machine.about(wire.READDIR, self.handle.id))
             if not self._asked:
                 return []
-            request = yield from arrived(session, self._asked[0])
+            request = yield from wait_until_done(session, self._asked[0])
             del self._asked[0]
             if request.status == FX_EOF:
                 self._over = True
@@ -366,7 +368,7 @@ class Listing:
 
 
 @expands_home
-def open_directory(sftp: Sftp, path: bytes, *, lasting: bool = False) -> Op[Listing]:
+def open_directory(sftp: SftpState, path: bytes, *, lasting: bool = False) -> Op[Listing]:
     """Open a directory; `lasting`: a user decides how long it stays open."""
     session = yield from sftp.session()
     request = session.machine.request(wire.OPENDIR, string(path), lasting=lasting)
@@ -376,7 +378,7 @@ def open_directory(sftp: Sftp, path: bytes, *, lasting: bool = False) -> Op[List
     return Listing(Handle(session, request.value, path))
 
 
-def list_names(sftp: Sftp, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
+def list_names(sftp: SftpState, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
     """What `pick` makes of every entry but "." and ".."."""
     while True:
         listing = yield from open_directory(sftp, path)
@@ -406,7 +408,7 @@ def _all_names(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op
 
 
 @expands_home
-def open_handle(sftp: Sftp, path: bytes, flags: int, mode: int | None = None) -> Op[Handle]:
+def open_handle(sftp: SftpState, path: bytes, flags: int, mode: int | None = None) -> Op[Handle]:
     """Open a file (FXF_* flags) for as long as a user likes; `mode` is for one that is made."""
     session = yield from sftp.session()
     body = string(path) + wire.U32.pack(flags) + wire.setting(mode=mode)

@@ -13,7 +13,7 @@ from typing import Any
 from ..._policy.remote_path import join
 from ..._policy.sftp import FX_OK
 from ..._policy.transfer_result import TransferResult
-from ..core import Blocking, Op
+from ..core import Op, RunBlocking
 from . import wire
 from .file_types import inquired, kind_of
 from .job_pool import Job, Local
@@ -22,8 +22,8 @@ from .local_file import FileSource
 from .makedirs import make_directories
 from .ops import remove
 from .request import FileHandle, Request
-from .session import Sftp, wait
-from .transfer import Way, raise_told, upload
+from .session import SftpState, wait
+from .transfer import TransferContext, raise_told, upload
 from .tree import DEEPEST, Tree, TreeOptions
 from .wire import string
 
@@ -53,17 +53,19 @@ class _Entry:
         self.target = target
 
 
-def put_tree(sftp: Sftp, local: bytes, remote: bytes, options: TreeOptions) -> Op[TransferResult]:
+def put_tree(
+    sftp: SftpState, local: bytes, remote: bytes, options: TreeOptions
+) -> Op[TransferResult]:
     """Copy what lies in a local directory into a remote one, which is made if need be.
 
     Returns the local paths of files and links that were copied, and of what failed.
     Raises OSError if there is no such directory or the remote one cannot be made,
     and with `fail_fast` whatever fails first.
     """
-    way = Way("upload", local, remote, options.limit)
+    context = TransferContext("upload", local, remote, options.limit)
     tree: _PutTree | None = None
     try:
-        info: os.stat_result = yield Blocking(lambda _: os.stat(local))
+        info: os.stat_result = yield RunBlocking(lambda _: os.stat(local))
         if not modes.S_ISDIR(info.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), local)
         session = yield from sftp.session()
@@ -71,14 +73,14 @@ def put_tree(sftp: Sftp, local: bytes, remote: bytes, options: TreeOptions) -> O
             yield from make_directories(sftp, remote, 0o777, True)
         tree = _PutTree(sftp, session, options, "upload")
         top = _Folder(local, remote, frozenset({(info.st_dev, info.st_ino)}))
-        tree.crowd.add(lambda: tree.fill(top))
+        tree.pool.add(lambda: tree.fill(top))
         yield from tree.run()
         yield from tree.finish()
         return (yield from tree.finished())
     except BaseException as error:
         if tree is None:
-            raise_told(error, way.failed(error, None))
-        raise_told(error, tree.ended(way.failed(error, None)))
+            raise_told(error, context.failed(error, None))
+        raise_told(error, tree.ended(context.failed(error, None)))
 
 
 class _PutTree(Tree):
@@ -101,7 +103,7 @@ class _PutTree(Tree):
             self.begin(folder, path, target, entry)
 
     def begin(self, folder: _Folder, path: bytes, target: bytes, entry: _Entry) -> None:
-        add, info, link = self.crowd.add, entry.info, entry.target
+        add, info, link = self.pool.add, entry.info, entry.target
         if entry.error is not None:
             self.fail(path, target, entry.error)
         elif link is not None:
@@ -122,11 +124,11 @@ class _PutTree(Tree):
 
     def folder(self, folder: _Folder, info: os.stat_result) -> Job:
         """Make a directory, then fill it."""
-        crowd = self.crowd
+        pool = self.pool
         # The mode that is asked for comes when it is full.
         mode = modes.S_IMODE(info.st_mode) if self.options.preserve_permissions else 0o777
         setting = wire.setting(mode=mode | 0o700)
-        made = crowd.ask(wire.MKDIR, string(folder.remote) + setting)
+        made = pool.ask(wire.MKDIR, string(folder.remote) + setting)
         yield made
         if made.status:
             there = yield from self.inquired(kind_of(folder.remote, follow=True))
@@ -141,7 +143,7 @@ class _PutTree(Tree):
         yield from self.fill(folder)
 
     def file(self, path: bytes, target: bytes, info: os.stat_result) -> Job:
-        crowd, machine = self.crowd, self.session.machine
+        pool, machine = self.pool, self.session.machine
         most = machine.limits.write
         if info.st_size > most:
             self.large.append(lambda: self.big(path, target, info))
@@ -156,7 +158,7 @@ class _PutTree(Tree):
             return
         flags = wire.U32.pack(wire.FXF_WRITE | wire.FXF_CREAT | wire.FXF_TRUNC)
         mode = modes.S_IMODE(info.st_mode) if self.options.preserve_permissions else None
-        opened = crowd.ask(wire.OPEN, string(target) + flags + wire.setting(mode=mode))
+        opened = pool.ask(wire.OPEN, string(target) + flags + wire.setting(mode=mode))
         try:
             yield opened
             if opened.status:
@@ -169,14 +171,14 @@ class _PutTree(Tree):
             raise
         asked, kept = [], None
         if data:
-            asked.append(machine.write(handle, 0, data, crowd.box, crowd.current))
+            asked.append(machine.write(handle, 0, data, pool.box, pool.current))
         setting = self.setting(info)
         if setting != wire.setting():
-            kept = crowd.about(wire.FSETSTAT, handle, setting)
-        asked.append(machine.close(handle, crowd.box, crowd.current))
-        yield from crowd.wait(*asked, *([kept] if kept is not None else []))
+            kept = pool.about(wire.FSETSTAT, handle, setting)
+        asked.append(machine.close(handle, pool.box, pool.current))
+        yield from pool.wait(*asked, *([kept] if kept is not None else []))
         if handle.is_lost:
-            crowd.add(lambda: self.file(path, target, info))
+            pool.add(lambda: self.file(path, target, info))
             return
         for request in asked:
             if request.status != FX_OK:
@@ -206,7 +208,7 @@ class _PutTree(Tree):
     def first_link(self, path: bytes, target: bytes, leads_to: bytes) -> Op[None]:
         """Make a link by itself, from which the others learn the server's order."""
         if self.sftp.takes_link_first is not None:
-            self.crowd.add(lambda: self.link(path, target, leads_to))
+            self.pool.add(lambda: self.link(path, target, leads_to))
             return
         try:
             there = yield from inquired(self.sftp, kind_of(target, follow=False))
@@ -221,7 +223,7 @@ class _PutTree(Tree):
             self.fail(path, target, error)
 
     def asked(self, kind: int, body: bytes) -> Generator[Any, Any, Any]:
-        request = self.crowd.ask(kind, body)
+        request = self.pool.ask(kind, body)
         yield request
         return request
 
@@ -236,10 +238,12 @@ class _PutTree(Tree):
     # -- later
 
     def big(self, path: bytes, target: bytes, info: os.stat_result) -> Op[None]:
-        way = Way("upload", path, target, self.options.limit)
+        context = TransferContext("upload", path, target, self.options.limit)
         clock = self.options.clock
         try:
-            yield from upload(self.sftp, lambda: FileSource.open(path), target, way, clock, None)
+            yield from upload(
+                self.sftp, lambda: FileSource.open(path), target, context, clock, None
+            )
             setting = self.setting(info)
             if setting != wire.setting():
                 body = string(target) + setting
@@ -259,7 +263,7 @@ class _PutTree(Tree):
         if not (self.options.preserve_permissions or self.options.preserve_times):
             return
         for folder in reversed(self.folders):
-            self.crowd.add(partial(self.settle, *folder))
+            self.pool.add(partial(self.settle, *folder))
         yield from self.run()
 
     def settle(self, local: bytes, remote: bytes, setting: bytes) -> Job:

@@ -14,7 +14,7 @@ import stat as modes
 from collections.abc import Callable
 from functools import partial
 
-from ..core import Blocking, Op
+from ..core import Op, RunBlocking
 from .local_file import FileSink, Source
 from .ops import Handle
 from .size import size_of
@@ -59,7 +59,7 @@ class ResumedSink(FileSink):
 
 def download_start(handle: Handle, size: int | None, sink: ResumedSink) -> Op[int]:
     """The offset from which to go on; 0 where the local file is no beginning of the remote one."""
-    have: int = yield Blocking(lambda _: sink.have())
+    have: int = yield RunBlocking(lambda _: sink.have())
     if size is None or have > size:
         return 0
     return (yield from _start(handle, have, sink.read))
@@ -88,7 +88,7 @@ def _start(handle: Handle, have: int, read: Read) -> Op[int]:
     try:
         while offset < have:
             count = yield from stream.read_into(offset, theirs[: have - offset])
-            ours = yield Blocking(partial(_call, read, offset, count))
+            ours = yield RunBlocking(partial(_call, read, offset, count))
             if not count or ours != theirs[:count]:
                 return 0
             offset += count

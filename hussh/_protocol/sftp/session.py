@@ -30,13 +30,13 @@ from ...errors import (
     printable,
 )
 from ..channel import open_session, until_heard, was_unheard
-from ..core import DeadlineExceeded, Need, Op, Progress
+from ..core import DeadlineExceeded, Op, Wait, WaitFor
 from .machine import LONGEST, Machine
 from .request import Request
 from .wire import Malformed
 
-__all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "Sftp", "SftpSession", "arrived", "news",
-           "wait"]  # fmt: skip
+__all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "SftpState", "SftpSession",
+           "wait", "wait_for_input", "wait_until_done"]  # fmt: skip
 
 #: What the server may send ahead of our reading: bandwidth x round-trip time of a long, fast way.
 SFTP_WINDOW = 16 * 1024 * 1024
@@ -66,7 +66,7 @@ class Pipe(Protocol):
     def check(self) -> None:
         """Raise what the connection died of, if it did."""
 
-    def need(self) -> Need:
+    def need(self) -> Wait:
         """What to wait for."""
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class Opener(Protocol):
     def open(self) -> Op[Pipe]:
         """A new pipe.  Raises SFTPUnavailable."""
 
-    def need(self) -> Need:
+    def need(self) -> Wait:
         """What to wait for while somebody else opens one."""
 
     def poke(self) -> None:
@@ -110,7 +110,7 @@ class LinkOpener:
             # Some servers end the whole connection for data before this answer.
             while not ((info := channel.look()).replies or info.closed):
                 self.link.check()
-                yield Progress(channel)
+                yield WaitFor(channel)
         except BaseException:
             channel.free()
             raise
@@ -119,8 +119,8 @@ class LinkOpener:
             return None
         return channel
 
-    def need(self) -> Need:
-        return Progress(self.link)
+    def need(self) -> Wait:
+        return WaitFor(self.link)
 
     def poke(self) -> None:
         self.link.poke()
@@ -132,7 +132,7 @@ class ChannelPipe:
     def __init__(self, channel: Channel) -> None:
         self.link = channel.link
         self.channel = channel
-        self._need = Progress(channel)
+        self._need = WaitFor(channel)
         self._open = False
         self._stderr = b""
 
@@ -168,16 +168,16 @@ class ChannelPipe:
             return "the connection was lost"
         if not (info.eof or info.closed) or info.out:
             return None
-        said = printable(self._stderr.decode("utf-8", "replace"), STDERR_KEPT)
+        stderr_text = printable(self._stderr.decode("utf-8", "replace"), STDERR_KEPT)
         reason = "the server ended the SFTP session"
         if info.exit_known == 1 and info.exit_status:
             reason += f" with status {int(info.exit_status)}"
-        return reason + (f": {said}" if said else "")
+        return reason + (f": {stderr_text}" if stderr_text else "")
 
     def check(self) -> None:
         self.link.check()
 
-    def need(self) -> Need:
+    def need(self) -> Wait:
         return self._need
 
     def close(self) -> None:
@@ -279,7 +279,7 @@ class SftpSession:
             raise SFTPError(reason)
 
 
-class Sftp:
+class SftpState:
     """What a connection knows of SFTP: the present session, if there is one.
 
     Args:
@@ -339,16 +339,16 @@ class Sftp:
             yield session.pipe.need()
 
 
-def arrived(session: SftpSession, request: Request) -> Op[Request]:
+def wait_until_done(session: SftpSession, request: Request) -> Op[Request]:
     """Until a request is done; given up, it can be waited for again."""
     while True:
         session.step()
         if request.done:
             return request
-        yield from news(session)
+        yield from wait_for_input(session)
 
 
-def news(session: SftpSession) -> Op[None]:
+def wait_for_input(session: SftpSession) -> Op[None]:
     """Wait until something may have come; a deadline that passes here makes the session doubtful.
 
     A cancellation does not: it says nothing of how long an answer took.  Nor does a deadline
@@ -367,7 +367,7 @@ def news(session: SftpSession) -> Op[None]:
 def wait(session: SftpSession, request: Request) -> Op[Request]:
     """Until a request is done; given up, it is abandoned."""
     try:
-        return (yield from arrived(session, request))
+        return (yield from wait_until_done(session, request))
     except BaseException:
         session.machine.abandon(request)
         session.step()

@@ -21,9 +21,9 @@ def size_of(handle: Handle, near: int = 0) -> Op[int]:
 
     `near` is an offset that the size is probably not far from.  Raises SFTPError.
     """
-    told = (yield from handle.attributes()).st_size
-    if told is not None:
-        return told
+    stated = (yield from handle.attributes()).st_size
+    if stated is not None:
+        return stated
     low, step = 0, FIRST_STEP  # the size is `low` at least
     if near and (yield from _has_byte(handle, near - 1)):
         low = near

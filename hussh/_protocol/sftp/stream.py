@@ -14,7 +14,7 @@ from . import wire
 from .end_of_file import read_to_end
 from .ops import Handle, explained
 from .request import Request
-from .session import arrived, news
+from .session import wait_for_input, wait_until_done
 from .size import size_of
 
 __all__ = ["Stream"]
@@ -73,7 +73,7 @@ class Stream:
             tag = self._ahead_end
             self._ahead.append(machine.read(self.handle.id, tag, piece, tag=tag))
             self._ahead_end += piece
-        request = yield from arrived(session, self._ahead[0])
+        request = yield from wait_until_done(session, self._ahead[0])
         self._ahead.popleft()
         if request.status and request.status != FX_EOF:
             self.drop()
@@ -117,7 +117,7 @@ class Stream:
                 flying = self._confirm()
                 if not machine.backlog and flying < BEHIND:
                     break
-                yield from news(session)
+                yield from wait_for_input(session)
             piece = view[at : at + most]
             self._written.append(machine.write(self.handle.id, offset + at, piece))
         session.step()
@@ -144,7 +144,7 @@ class Stream:
             session.step()
             if not self._confirm():
                 break
-            yield from news(session)
+            yield from wait_for_input(session)
         failed, self._failed = self._failed, None
         if failed is not None:
             raise (yield from explained(session, failed, "write", self.handle.path))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from ..._policy.sftp import SFTPAttributes
 from ..core import Op
 from .ops import open_handle, stat
-from .session import Sftp
+from .session import SftpState
 from .size import size_of
 from .stream import Stream
 from .wire import FXF_READ
@@ -53,7 +53,7 @@ class Tail:
         last_pos: the offset in bytes up to which was read.
     """
 
-    def __init__(self, sftp: Sftp, path: bytes, start: int | None = None) -> None:
+    def __init__(self, sftp: SftpState, path: bytes, start: int | None = None) -> None:
         self.last_pos = 0
         self._sftp = sftp
         self._path = path

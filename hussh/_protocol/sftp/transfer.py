@@ -22,17 +22,17 @@ from typing import NoReturn
 
 from ..._policy.sftp import FILE_MOST, FX_EOF, FX_LOCAL, file_error, kept_text, unanswered_text
 from ...errors import HusshError, SFTPError, SFTPTimeout
-from ..core import Blocking, DeadlineExceeded, Op
+from ..core import DeadlineExceeded, Op, RunBlocking
 from . import wire
 from .end_of_file import promised_end
 from .local_file import Part, Sink, Source
 from .ops import Handle, explained
 from .request import Request
 from .resume import ResumedSink, download_start, upload_start
-from .session import Sftp, news, wait
+from .session import SftpState, wait, wait_for_input
 from .wire import string
 
-__all__ = ["Download", "Flight", "Meter", "Upload", "Way", "download", "upload"]
+__all__ = ["Download", "Flight", "Meter", "Upload", "TransferContext", "download", "upload"]
 
 Clock = Callable[[], float]
 Callback = Callable[[int, "int | None"], object]
@@ -89,14 +89,14 @@ class Meter:
         if final or (total is not None and total < done):
             total = done
         try:
-            yield Blocking(lambda _: callback(done, total), in_caller=True)
+            yield RunBlocking(lambda _: callback(done, total), in_caller=True)
         except BaseException as error:
             self.raised = error
             raise
         self._last = self._clock()
 
 
-class Way:
+class TransferContext:
     """Source and destination of one transfer, as its errors name them."""
 
     def __init__(self, doing: str, source: bytes | None, target: bytes | None, limit: str) -> None:
@@ -113,38 +113,40 @@ class Way:
     def failed(self, error: BaseException, done: int | None) -> BaseException:
         """An error in terms of this transfer; `done`: bytes that are where they belong."""
         path, path2 = self.paths
-        told: HusshError
+        shown_error: HusshError
         if isinstance(error, DeadlineExceeded):
-            told = file_error(
+            shown_error = file_error(
                 errno.ETIMEDOUT, self.doing, path, path2,
                 reason=f"timed out{self.limit}{unanswered_text(error.unanswered)}",
                 kind=SFTPTimeout,
             )  # fmt: skip
         elif isinstance(error, HusshError):
-            told = error
+            shown_error = error
         elif isinstance(error, OSError) and error.errno is not None:
-            told = file_error(error.errno, self.doing, path, path2, said="on this machine")
+            shown_error = file_error(
+                error.errno, self.doing, path, path2, server_text="on this machine"
+            )
         else:
             return error
-        if done is not None and getattr(told, "transferred", None) is None:
-            told.text += kept_text(done, kept=self.keeps)
+        if done is not None and getattr(shown_error, "transferred", None) is None:
+            shown_error.text += kept_text(done, kept=self.keeps)
             if self.keeps:
-                told.transferred = done  # type: ignore[attr-defined]
-        return told
+                shown_error.transferred = done  # type: ignore[attr-defined]
+        return shown_error
 
 
-def raise_told(error: BaseException, told: BaseException) -> NoReturn:
+def raise_told(error: BaseException, shown_error: BaseException) -> NoReturn:
     """Raise what tells more of an error that is being handled, or that one itself.
 
     Who calls it keeps `told` in no variable: its traceback holds their frames, and so all
     that the transfer had.
     """
     try:
-        if told is error:
-            raise told
-        raise told from (error if isinstance(error, OSError) else None)
+        if shown_error is error:
+            raise shown_error
+        raise shown_error from (error if isinstance(error, OSError) else None)
     finally:
-        del error, told
+        del error, shown_error
 
 
 class Ask:
@@ -166,10 +168,10 @@ class Download:
         size: int | None,
         sink: Sink,
         flight: Flight,
-        way: Way,
+        context: TransferContext,
         most: int | None = None,
     ) -> None:
-        self.way = way
+        self.context = context
         self.most = FILE_MOST if most is None else most  # bytes to fetch, though there be more
         self.session = handle.session
         self.handle = handle
@@ -200,12 +202,12 @@ class Download:
                 yield from self.store(parts)
                 yield from meter.report(self.done)
             if failed is not None:
-                raise (yield from self.way.refused(self.handle, failed))
+                raise (yield from self.context.refused(self.handle, failed))
             if parts or self.box:
                 continue
             if not self.asked:
                 return self.next if self.end is None else self.end
-            yield from news(session)
+            yield from wait_for_input(session)
 
     def take(self) -> tuple[list[tuple[Request, Part]], Request | None]:
         """What has arrived, and a request that failed, if one did."""
@@ -264,7 +266,7 @@ class Download:
     def store(self, arrived: list[tuple[Request, Part]]) -> Op[None]:
         parts = [part for _, part in arrived]
         if self.sink.blocks:
-            yield Blocking(lambda _: self.sink.write(parts))
+            yield RunBlocking(lambda _: self.sink.write(parts))
         else:
             self.sink.write(parts)
         for request, (offset, data) in arrived:
@@ -293,10 +295,10 @@ class Download:
 
 
 def download(
-    sftp: Sftp,
+    sftp: SftpState,
     path: bytes,
     sink: Sink,
-    way: Way,
+    context: TransferContext,
     clock: Clock,
     progress: Callback | None,
     *,
@@ -314,14 +316,14 @@ def download(
         resumed = sink if isinstance(sink, ResumedSink) else None
         begun = False
         while True:
-            handle, size = yield from _open_for_reading(sftp, path, way)
+            handle, size = yield from _open_for_reading(sftp, path, context)
             meter.total = size
             try:
                 start = (yield from download_start(handle, size, resumed)) if resumed else 0
-                transfer = Download(handle, size, sink, Flight(clock), way, most)
+                transfer = Download(handle, size, sink, Flight(clock), context, most)
                 transfer.next = transfer.done = start
                 if sink.blocks and not begun:
-                    yield Blocking(lambda _: sink.begin())
+                    yield RunBlocking(lambda _: sink.begin())
                 begun = True
                 end = yield from transfer.run(meter)
                 break
@@ -332,7 +334,7 @@ def download(
                 if transfer is not None:
                     transfer.give_up()
         if sink.blocks:
-            yield Blocking(lambda _: sink.end(end))
+            yield RunBlocking(lambda _: sink.end(end))
         else:
             sink.end(end)
         yield from meter.report(end, final=True)
@@ -341,7 +343,7 @@ def download(
         kept = transfer.kept() if transfer is not None else None
         with contextlib.suppress(OSError):  # the first error tells more
             sink.end(kept or 0)
-        raise_told(error, error if error is meter.raised else way.failed(error, kept))
+        raise_told(error, error if error is meter.raised else context.failed(error, kept))
     finally:
         if transfer is not None:
             transfer.give_up()
@@ -349,19 +351,21 @@ def download(
             handle.forget()
 
 
-def _open_for_reading(sftp: Sftp, path: bytes, way: Way) -> Op[tuple[Handle, int | None]]:
+def _open_for_reading(
+    sftp: SftpState, path: bytes, context: TransferContext
+) -> Op[tuple[Handle, int | None]]:
     """The open file and its size, if the server tells."""
     session = yield from sftp.session()
     body = string(path) + wire.U32.pack(wire.FXF_READ) + wire.setting()
     request = yield from wait(session, session.machine.request(wire.OPEN, body))
     if request.status:
-        raise (yield from explained(session, request, way.doing, *way.paths, look_at=path))
+        raise (yield from explained(session, request, context.doing, *context.paths, look_at=path))
     handle = Handle(session, request.value, path)
     try:
         found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
         attributes = found.value
         if attributes is not None and modes.S_ISDIR(attributes.st_mode):
-            raise file_error(errno.EISDIR, way.doing, *way.paths)
+            raise file_error(errno.EISDIR, context.doing, *context.paths)
         return handle, attributes.st_size if attributes is not None else None
     except BaseException:
         handle.forget()
@@ -371,8 +375,8 @@ def _open_for_reading(sftp: Sftp, path: bytes, way: Way) -> Op[tuple[Handle, int
 class Upload:
     """Sends a source into one open file."""
 
-    def __init__(self, handle: Handle, source: Source, way: Way) -> None:
-        self.way = way
+    def __init__(self, handle: Handle, source: Source, context: TransferContext) -> None:
+        self.context = context
         self.session = handle.session
         self.handle = handle
         self.source = source
@@ -390,7 +394,7 @@ class Upload:
             progressed = bool(self.box)
             failed = self.take()
             if failed is not None:
-                raise (yield from self.way.refused(self.handle, failed))
+                raise (yield from self.context.refused(self.handle, failed))
             if progressed:
                 yield from meter.report(self.done)
             if self.over:
@@ -400,7 +404,7 @@ class Upload:
                 yield from self.send()
                 continue
             if not self.box:
-                yield from news(session)
+                yield from wait_for_input(session)
 
     def send(self) -> Op[None]:
         """Read some pieces and queue them."""
@@ -408,7 +412,7 @@ class Upload:
         size, offset = machine.limits.write, self.next
         pieces: list[memoryview]
         if source.blocks:
-            pieces = yield Blocking(lambda _: source.read(offset, size, PIECES))
+            pieces = yield RunBlocking(lambda _: source.read(offset, size, PIECES))
         else:
             pieces = source.read(offset, size, PIECES)
         if not pieces:
@@ -439,10 +443,10 @@ class Upload:
 
 
 def upload(
-    sftp: Sftp,
+    sftp: SftpState,
     open_source: Callable[[], Source],
     path: bytes,
-    way: Way,
+    context: TransferContext,
     clock: Clock,
     progress: Callback | None,
     *,
@@ -457,17 +461,17 @@ def upload(
     transfer: Upload | None = None
     handle: Handle | None = None
     try:
-        source = yield Blocking(lambda _: open_source())
+        source = yield RunBlocking(lambda _: open_source())
         meter.total = source.size
         while True:
-            handle = yield from _open_for_writing(sftp, path, way, keep=resume)
+            handle = yield from _open_for_writing(sftp, path, context, keep=resume)
             try:
                 start = (yield from upload_start(handle, source)) if resume else 0
                 if start < 0:  # something else is there, which opening empties
                     yield from handle.close()
                     resume = False
                     continue
-                transfer = Upload(handle, source, way)
+                transfer = Upload(handle, source, context)
                 transfer.next = transfer.done = start
                 size = yield from transfer.run(meter)
                 yield from handle.close()
@@ -482,7 +486,7 @@ def upload(
         return size
     except BaseException as error:
         kept = transfer.kept() if transfer is not None else None
-        raise_told(error, error if error is meter.raised else way.failed(error, kept))
+        raise_told(error, error if error is meter.raised else context.failed(error, kept))
     finally:
         if source is not None:
             source.close()
@@ -492,12 +496,14 @@ def upload(
             handle.forget()
 
 
-def _open_for_writing(sftp: Sftp, path: bytes, way: Way, *, keep: bool) -> Op[Handle]:
+def _open_for_writing(
+    sftp: SftpState, path: bytes, context: TransferContext, *, keep: bool
+) -> Op[Handle]:
     """Emptied, or with what it has and readable."""
     session = yield from sftp.session()
     flags = wire.FXF_WRITE | wire.FXF_CREAT | (wire.FXF_READ if keep else wire.FXF_TRUNC)
     body = string(path) + wire.U32.pack(flags) + wire.setting()
     request = yield from wait(session, session.machine.request(wire.OPEN, body, tag="write"))
     if request.status:
-        raise (yield from explained(session, request, way.doing, *way.paths, look_at=path))
+        raise (yield from explained(session, request, context.doing, *context.paths, look_at=path))
     return Handle(session, request.value, path)

@@ -19,10 +19,10 @@ from ...errors import HusshError, SFTPError, printable
 from ..core import Op
 from . import wire
 from .file_types import Inquiry
-from .job_pool import Crowd
+from .job_pool import JobPool
 from .ops import explained
 from .request import Request
-from .session import Sftp, SftpSession
+from .session import SftpSession, SftpState
 from .warnings import Refusals, warn
 
 __all__ = ["DEEPEST", "Tree", "TreeOptions"]
@@ -55,7 +55,7 @@ class TreeOptions:
 class Tree:
     """One transfer of a directory."""
 
-    sftp: Sftp
+    sftp: SftpState
     session: SftpSession
     options: TreeOptions
     doing: str
@@ -63,20 +63,20 @@ class Tree:
     failed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.crowd = Crowd(self.session)
+        self.pool = JobPool(self.session)
         self.refusals = Refusals(self.options.strict)
         self.large: deque[Callable[[], Op[None]]] = deque()
 
     def done(self, path: bytes) -> None:
         self.transferred.append(decode_path(path))
 
-    def fail(self, path: bytes, target: bytes, error: OSError | int, said: str = "") -> None:
+    def fail(self, path: bytes, target: bytes, error: OSError | int, server_text: str = "") -> None:
         """Note a failure; raises it if the user wants that."""
         if not isinstance(error, SFTPError):
             code = error if isinstance(error, int) else error.errno or 5
-            if not isinstance(error, int) and not said and error.errno is not None:
-                said = "on this machine"
-            error = file_error(code, self.doing, path, target, said=said)
+            if not isinstance(error, int) and not server_text and error.errno is not None:
+                server_text = "on this machine"
+            error = file_error(code, self.doing, path, target, server_text=server_text)
         if self.options.fail_fast:
             raise error
         self.failed.append(FailedPath.of(path, error))
@@ -92,7 +92,7 @@ class Tree:
 
         if self.options.fail_fast:
             self.large.clear()
-            self.crowd.stopped = True
+            self.pool.stopped = True
         self.large.append(look)
 
     def keeps_none(self, path: bytes, target: bytes, refused: OSError | Request | None) -> bool:
@@ -120,7 +120,7 @@ class Tree:
             except StopIteration as done:
                 value: T = done.value
                 return value
-            answer = self.crowd.ask(kind, body)
+            answer = self.pool.ask(kind, body)
             try:
                 yield answer
             finally:
@@ -128,9 +128,9 @@ class Tree:
                     machine.abandon(answer)  # closes it
 
     def run(self) -> Op[None]:
-        """All jobs of the crowd, and what they left for later."""
+        """All jobs of the pool, and what they left for later."""
         while True:
-            yield from self.crowd.run()
+            yield from self.pool.run()
             if not self.large:
                 return
             while self.large:

@@ -9,7 +9,7 @@ import logging
 from functools import partial
 
 from ..._policy.sftp import NAME_SHOWN, decode_path
-from ..core import Blocking, Op
+from ..core import Op, RunBlocking
 
 __all__ = ["Refusals", "warn"]
 
@@ -19,7 +19,7 @@ _log = logging.getLogger("hussh.sftp")
 def warn(text: str) -> Op[None]:
     """Log a warning; what handles it may block."""
     if _log.isEnabledFor(logging.WARNING):
-        yield Blocking(partial(_warn, text))
+        yield RunBlocking(partial(_warn, text))
 
 
 def _warn(text: str, _left: float | None) -> None:

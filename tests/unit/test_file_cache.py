@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hussh._policy import file_cache
-from hussh._policy.file_cache import KeyFile, began, known_hosts_file
+from hussh._policy.file_cache import KeyFile, known_hosts_file, set_batch_start
 from hussh._policy.hostkeys.known_hosts import KnownHosts
 from hussh._policy.hostkeys.known_hosts_line import known_hosts_line
 from hussh._policy.keys.key_files import parse_private_key
@@ -78,15 +78,15 @@ def test_known_hosts_are_parsed_once(
     file = tmp_path / "known"
     file.write_bytes(line("a", keys.get(name="one")))
     first = known_hosts_file([file])
-    assert first.at_hand() is None
+    assert first.cached() is None
     known = first.load()
-    assert first.at_hand() is None, "written just now: it may change without a trace"
+    assert first.cached() is None, "written just now: it may change without a trace"
     age()
     asked = time.monotonic()
     assert known_hosts_file([str(file)]).load() is known
-    assert known_hosts_file((file,)).at_hand(asked) is known
-    assert first.at_hand() is None, "it touches no file, and nobody has looked since"
-    assert first.at_hand(time.monotonic()) is None
+    assert known_hosts_file((file,)).cached(asked) is known
+    assert first.cached() is None, "it touches no file, and nobody has looked since"
+    assert first.cached(time.monotonic()) is None
     assert parsed == ["hosts"]
 
 
@@ -105,11 +105,11 @@ def test_known_hosts_change(
         if trusted:
             age()
             asked = time.monotonic()
-            assert files.load() is files.at_hand(asked)
+            assert files.load() is files.cached(asked)
     other = tmp_path / "other"
     other.write_bytes(line("a", two))
     os.replace(other, file)
-    assert files.at_hand() is None
+    assert files.cached() is None
     assert [entry.key_blob for entry in files.load().lookup("a")] == [two.blob]
     file.unlink()
     assert files.load().lookup("a") == []
@@ -123,8 +123,8 @@ def test_one_look_serves_a_batch(tmp_path: Path, keys: Keys) -> None:
     before = time.monotonic()
 
     def in_batch(start: float) -> KnownHosts | None:
-        began(start)
-        return files.at_hand()
+        set_batch_start(start)
+        return files.cached()
 
     def batch(start: float) -> KnownHosts | None:
         return copy_context().run(in_batch, start)
@@ -134,7 +134,7 @@ def test_one_look_serves_a_batch(tmp_path: Path, keys: Keys) -> None:
     known = files.load()
     assert batch(before) is known, "even though it was written just now"
     assert batch(time.monotonic()) is None, "this one began after that look"
-    assert files.at_hand() is None
+    assert files.cached() is None
     write(file, line("a", two))
     assert [entry.key_blob for entry in files.load().lookup("a")] == [two.blob]
 
@@ -169,15 +169,15 @@ def test_key_is_decrypted_once(
     path.write_bytes(key.path.read_bytes())
     age()
     file = KeyFile.of(path, "open sesame")
-    at_hand = file.from_now_on()
-    assert at_hand() is None
+    cached = file.from_now_on()
+    assert cached() is None
     credential = file.load()
     assert credential.was_encrypted
     assert credential.key.public.blob == key.blob
-    assert at_hand() is credential
+    assert cached() is credential
     asked = time.monotonic()
     KeyFile.look_again(path, "open sesame")
-    assert KeyFile.of(path, "open sesame").at_hand(asked) is credential
+    assert KeyFile.of(path, "open sesame").cached(asked) is credential
     KeyFile.look_again(path, "never loaded")
     assert len(parsed) == 2  # without the passphrase, and with it
     with pytest.raises(WrongPassphrase):
@@ -185,7 +185,7 @@ def test_key_is_decrypted_once(
     with pytest.raises(PassphraseRequired):
         KeyFile.of(path, None).load()
     assert "sesame" not in repr(file)
-    del file, credential, at_hand
+    del file, credential, cached
     gc.collect()
     assert not [entry for entry in file_cache._key_files if entry[1] == str(path)]
 
@@ -199,12 +199,12 @@ def test_key_change(tmp_path: Path, keys: Keys, age: Callable[[], None]) -> None
         write(path, key.path.read_bytes())
         assert file.load().key.public.blob == key.blob
         age()
-        at_hand = file.from_now_on()
-        assert file.load() is at_hand()
+        cached = file.from_now_on()
+        assert file.load() is cached()
     path.unlink()
     asked = time.monotonic()
     KeyFile.look_again(path, None)
-    assert file.at_hand(asked) is None
+    assert file.cached(asked) is None
     with pytest.raises(KeyUnreadable, match="does not exist"):
         file.load()
 
@@ -228,7 +228,7 @@ def test_no_regular_file(tmp_path: Path, age: Callable[[], None]) -> None:
     age()
     files = known_hosts_file(["/dev/null"])
     files.load()
-    assert files.at_hand() is None
+    assert files.cached() is None
 
 
 def test_one_thread_at_a_time() -> None:
