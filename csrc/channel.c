@@ -93,9 +93,9 @@ static void destroy(hussh_channel *channel) {
   if (channel->local_id < link->channel_free_hint)
     link->channel_free_hint = channel->local_id;
   link->channel_live--;
-  queue_clear(&channel->out);
-  queue_clear(&channel->err);
-  queue_clear(&channel->in);
+  queue_clear(&channel->rx);
+  queue_clear(&channel->rx_err);
+  queue_clear(&channel->tx);
   free(channel);
   link_count(-1);
 }
@@ -112,8 +112,8 @@ int channel_gone(hussh_channel *channel) {
 }
 
 void channel_child_eof(hussh_channel *channel) {
-  if (channel->child && !channel->child->in_eof) {
-    channel->child->in_eof = 1;
+  if (channel->child && !channel->child->rx_eof) {
+    channel->child->rx_eof = 1;
     link_ready(channel->child);
   }
 }
@@ -169,7 +169,7 @@ void channel_credit(hussh_channel *channel, size_t consumed) {
   if (channel->consumed < channel->recv_window_max / 2 || channel->close_sent || channel->eof ||
       channel->link->dead)
     return;
-  message[0] = CHANNEL_WINDOW_ADJUST;
+  message[0] = MSG_CHANNEL_WINDOW_ADJUST;
   put_u32(put_u32(message + 1, channel->remote_id), channel->consumed);
   channel->recv_window += channel->consumed;
   channel->consumed = 0;
@@ -184,7 +184,7 @@ static size_t send_data(hussh_channel *channel, const unsigned char *bytes, size
   while (sent < len && channel->send_window) {
     unsigned char head[9];
     size_t n = len - sent;
-    if (link_in_kex(link) || link->pending.len || link->out.len >= OUT_HIGH) {
+    if (link_in_kex(link) || link->pending.len || link->tx.len >= TX_HIGH) {
       link->blocked = 1;
       break;
     }
@@ -192,7 +192,7 @@ static size_t send_data(hussh_channel *channel, const unsigned char *bytes, size
       n = channel->send_window;
     if (n > channel->send_packet)
       n = channel->send_packet;
-    head[0] = CHANNEL_DATA;
+    head[0] = MSG_CHANNEL_DATA;
     put_u32(put_u32(head + 1, channel->remote_id), (uint32_t)n);
     if (link_emit(link, head, sizeof(head), bytes + sent, n))
       break;
@@ -205,7 +205,7 @@ static size_t send_data(hussh_channel *channel, const unsigned char *bytes, size
 /* Sends what is queued. */
 void channel_flush(hussh_channel *channel) {
   hussh_link *link = channel->link;
-  hussh_queue *from = channel->child ? &channel->child->out : &channel->in;
+  hussh_queue *from = channel->child ? &channel->child->tx : &channel->tx;
   size_t sent;
   if (channel->state != HUSSH_CH_OPEN || channel->close_sent || link->dead) {
     if (channel->child && (channel->close_sent || link->dead))
@@ -224,7 +224,7 @@ void channel_flush(hussh_channel *channel) {
   }
   if (!from->len && channel->eof_wanted && !channel->eof_sent) {
     channel->eof_sent = 1;
-    channel_emit(channel, CHANNEL_EOF);
+    channel_emit(channel, MSG_CHANNEL_EOF);
   }
   if (channel->want_room && sent && from->len <= WRITE_LOW) {
     channel->want_room = 0;
@@ -234,17 +234,17 @@ void channel_flush(hussh_channel *channel) {
 
 void channels_unblock(hussh_link *link) {
   uint32_t i;
-  if (!link->blocked || link->dead || link->out.len >= OUT_LOW)
+  if (!link->blocked || link->dead || link->tx.len >= TX_LOW)
     return;
-  if (link->in.len)
+  if (link->rx.len)
     link_ready(link); /* it read nothing while it was flooded, even in a key exchange */
   if (link_in_kex(link) || link->pending.len)
     return;
   link->blocked = 0;
   for (i = 0; i < link->channel_slots; i++) {
     hussh_channel *channel = link->channels[i];
-    if (channel && (channel->in.len || channel->eof_wanted ||
-                    (channel->child && channel->child->out.len)))
+    if (channel && (channel->tx.len || channel->eof_wanted ||
+                    (channel->child && channel->child->tx.len)))
       channel_dirty(channel);
   }
 }
@@ -274,7 +274,7 @@ hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t typ
   link->waiting++;
   link_count(1);
   link->nudges = 0;
-  *p++ = CHANNEL_OPEN;
+  *p++ = MSG_CHANNEL_OPEN;
   p = put_u32(p, (uint32_t)type_len);
   memcpy(p, type, type_len);
   p += type_len;
@@ -290,7 +290,7 @@ uint64_t hussh_channel_token(const hussh_channel *channel) {
   return channel->token;
 }
 
-void hussh_channel_look(const hussh_channel *channel, hussh_channel_info *info) {
+void hussh_channel_get_info(const hussh_channel *channel, hussh_channel_info *info) {
   info->state = channel->state;
   info->reason = channel->reason;
   info->eof = channel->eof;
@@ -301,9 +301,9 @@ void hussh_channel_look(const hussh_channel *channel, hussh_channel_info *info) 
   info->exit_known = channel->exit_known;
   info->core = channel->core;
   info->exit_status = channel->exit_status;
-  info->out = channel->out.len;
-  info->err = channel->err.len;
-  info->queued = channel->in.len;
+  info->rx = channel->rx.len;
+  info->rx_err = channel->rx_err.len;
+  info->queued = channel->tx.len;
   memcpy(info->text, channel->text, sizeof(info->text));
 }
 
@@ -323,7 +323,7 @@ int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_
     return rc;
   if (name_len > 64 || extra_len > HUSSH_REQUEST_MAX)
     return HUSSH_E_STATE;
-  *p++ = CHANNEL_REQUEST;
+  *p++ = MSG_CHANNEL_REQUEST;
   p = put_u32(p, channel->remote_id);
   p = put_u32(p, (uint32_t)name_len);
   memcpy(p, name, name_len);
@@ -342,13 +342,13 @@ int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_
 }
 
 int channel_worth_reading(const hussh_channel *channel) {
-  size_t have = channel->out.len, need = channel->message_rest;
+  size_t have = channel->rx.len, need = channel->message_rest;
   if (!channel->longest_message)
     return 1;
   if (!need) {
     if (have < 4)
       return 0;
-    need = (size_t)get_u32(queue_head(&channel->out)) + 4;
+    need = (size_t)get_u32(queue_head(&channel->rx)) + 4;
   }
   return have >= need || need > channel->longest_message;
 }
@@ -358,12 +358,12 @@ void hussh_channel_await_message(hussh_channel *channel, size_t rest, size_t lon
   size_t most = channel->recv_window_max / 2;
   channel->longest_message = longest < most ? longest : most;
   channel->message_rest = rest;
-  if (channel->out.len && channel_worth_reading(channel))
+  if (channel->rx.len && channel_worth_reading(channel))
     channel_changed(channel);
 }
 
 ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size_t size) {
-  hussh_queue *from = stream ? &channel->err : &channel->out;
+  hussh_queue *from = stream ? &channel->rx_err : &channel->rx;
   size_t n = queue_take(from, bytes, size);
   if (!stream)
     channel->longest_message = 0;
@@ -373,7 +373,7 @@ ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size
 }
 
 static int keep(hussh_channel *channel, const unsigned char *bytes, size_t len) {
-  if (!queue_append(&channel->in, bytes, len))
+  if (!queue_append(&channel->tx, bytes, len))
     return 0;
   link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
   return HUSSH_E_MEMORY;
@@ -387,18 +387,18 @@ ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t le
     return rc;
   if (channel->eof_wanted || channel->child)
     return HUSSH_E_STATE;
-  if (len >= WRITE_BULK && channel->in.len < channel->send_packet) {
+  if (len >= WRITE_BULK && channel->tx.len < channel->send_packet) {
     /* Bulk goes in full packets, straight from the caller's memory; what is
      * queued becomes the head of the first one. */
-    if (channel->in.len) {
-      size_t fill = channel->send_packet - channel->in.len;
+    if (channel->tx.len) {
+      size_t fill = channel->send_packet - channel->tx.len;
       if (keep(channel, from, fill))
         return HUSSH_E_MEMORY;
       from += fill;
       left -= fill;
       channel_flush(channel);
     }
-    if (!channel->in.len && !channel->link->dead) {
+    if (!channel->tx.len && !channel->link->dead) {
       size_t sent = send_data(channel, from, left - left % channel->send_packet);
       from += sent;
       left -= sent;
@@ -406,7 +406,7 @@ ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t le
     if (channel->link->dead)
       return HUSSH_E_DEAD;
   }
-  room = channel->in.len < WRITE_MAX ? WRITE_MAX - channel->in.len : 0;
+  room = channel->tx.len < WRITE_MAX ? WRITE_MAX - channel->tx.len : 0;
   if (left > room) {
     len -= left - room;
     left = room;
@@ -431,10 +431,10 @@ int hussh_channel_close(hussh_channel *channel) {
   int rc = usable(channel);
   if (rc)
     return rc;
-  queue_clear(&channel->in);
+  queue_clear(&channel->tx);
   channel_stop_waiting(channel);
   channel->close_sent = 1;
-  channel_emit(channel, CHANNEL_CLOSE);
+  channel_emit(channel, MSG_CHANNEL_CLOSE);
   return 0;
 }
 
@@ -446,7 +446,7 @@ void hussh_channel_free(hussh_channel *channel) {
   }
   hussh_channel_close(channel);
   channel->abandoned = 1; /* not before: a close that fails would free it */
-  queue_clear(&channel->out);
-  queue_clear(&channel->err);
+  queue_clear(&channel->rx);
+  queue_clear(&channel->rx_err);
   channel_gone(channel);
 }

@@ -73,13 +73,13 @@ static void on_open(hussh_link *link, struct cursor *c) {
   sender = take_u32(c);
   if (c->bad)
     return;
-  refusal[0] = CHANNEL_OPEN_FAILURE;
+  refusal[0] = MSG_CHANNEL_OPEN_FAILURE;
   put_u32(put_u32(put_u32(put_u32(refusal + 1, sender), 1), 0), 0);
   link_answer(link, refusal, sizeof(refusal));
 }
 
 static void on_global_request(hussh_link *link, struct cursor *c) {
-  static const unsigned char failure = REQUEST_FAILURE;
+  static const unsigned char failure = MSG_REQUEST_FAILURE;
   size_t len;
   unsigned want_reply;
   take_string(c, &len);
@@ -102,7 +102,7 @@ static void on_confirmation(hussh_channel *channel, struct cursor *c) {
   channel_changed(channel);
   if (channel->abandoned) {
     channel->close_sent = 1;
-    channel_emit(channel, CHANNEL_CLOSE); /* last: if it fails, the channel is gone */
+    channel_emit(channel, MSG_CHANNEL_CLOSE); /* last: if it fails, the channel is gone */
   }
 }
 
@@ -154,14 +154,14 @@ static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
   }
   if (channel->child && channel->child->dead)
     return;
-  to = channel->child ? &channel->child->in : stream ? &channel->err : &channel->out;
+  to = channel->child ? &channel->child->rx : stream ? &channel->rx_err : &channel->rx;
   if (queue_append(to, bytes, len)) {
     link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
     return;
   }
   if (channel->child)
     link_ready(channel->child);
-  else if (to == &channel->err || channel_worth_reading(channel))
+  else if (to == &channel->rx_err || channel_worth_reading(channel))
     channel_changed(channel);
 }
 
@@ -170,10 +170,10 @@ static void on_close(hussh_channel *channel) {
   channel->abrupt = !channel->eof;
   channel->eof = 1;
   channel_stop_waiting(channel);
-  queue_clear(&channel->in);
+  queue_clear(&channel->tx);
   if (!channel->close_sent) {
     channel->close_sent = 1;
-    channel_emit(channel, CHANNEL_CLOSE);
+    channel_emit(channel, MSG_CHANNEL_CLOSE);
   }
   channel_child_eof(channel);
   channel_changed(channel);
@@ -205,7 +205,7 @@ static void on_request(hussh_channel *channel, struct cursor *c) {
   }
   if (want_reply && !channel->close_sent) {
     unsigned char answer[5];
-    answer[0] = CHANNEL_FAILURE;
+    answer[0] = MSG_CHANNEL_FAILURE;
     put_u32(answer + 1, channel->remote_id);
     link_answer(channel->link, answer, sizeof(answer));
   }
@@ -231,38 +231,38 @@ void link_global_answered(hussh_link *link) {
 void channels_message(hussh_link *link, const unsigned char *message, size_t len) {
   struct cursor c = {message + 1, len - 1, 0};
   unsigned type = message[0];
-  if (type == GLOBAL_REQUEST) {
+  if (type == MSG_GLOBAL_REQUEST) {
     on_global_request(link, &c);
-  } else if (type == REQUEST_SUCCESS || type == REQUEST_FAILURE) {
+  } else if (type == MSG_REQUEST_SUCCESS || type == MSG_REQUEST_FAILURE) {
     link_global_answered(link);
-  } else if (type == CHANNEL_OPEN) {
+  } else if (type == MSG_CHANNEL_OPEN) {
     on_open(link, &c);
-  } else if (type >= CHANNEL_OPEN_CONFIRMATION && type <= CHANNEL_FAILURE) {
+  } else if (type >= MSG_CHANNEL_OPEN_CONFIRMATION && type <= MSG_CHANNEL_FAILURE) {
     hussh_channel *channel = channel_find(link, take_u32(&c));
     /* Unknown numbers and messages after CLOSE are late, not hostile. */
     if (channel && !channel->closed) {
-      if (type == CHANNEL_OPEN_CONFIRMATION)
+      if (type == MSG_CHANNEL_OPEN_CONFIRMATION)
         on_confirmation(channel, &c);
-      else if (type == CHANNEL_OPEN_FAILURE)
+      else if (type == MSG_CHANNEL_OPEN_FAILURE)
         on_refusal(channel, &c);
       else if (channel->state != HUSSH_CH_OPEN)
         c.bad = 1;
-      else if (type == CHANNEL_WINDOW_ADJUST)
+      else if (type == MSG_CHANNEL_WINDOW_ADJUST)
         on_window(channel, &c);
-      else if (type == CHANNEL_DATA)
+      else if (type == MSG_CHANNEL_DATA)
         on_data(channel, &c, 0);
-      else if (type == CHANNEL_EXTENDED_DATA)
+      else if (type == MSG_CHANNEL_EXTENDED_DATA)
         on_data(channel, &c, 1);
-      else if (type == CHANNEL_EOF) {
+      else if (type == MSG_CHANNEL_EOF) {
         channel->eof = 1;
         channel_child_eof(channel);
         channel_changed(channel);
-      } else if (type == CHANNEL_CLOSE)
+      } else if (type == MSG_CHANNEL_CLOSE)
         on_close(channel);
-      else if (type == CHANNEL_REQUEST)
+      else if (type == MSG_CHANNEL_REQUEST)
         on_request(channel, &c);
       else
-        on_answer(channel, type == CHANNEL_FAILURE);
+        on_answer(channel, type == MSG_CHANNEL_FAILURE);
     }
   } else {
     unsigned char reply[5];

@@ -93,7 +93,7 @@ static LIBSSH2_ALLOC_FUNC(on_alloc) {
    * cost nothing until they are used (patch 0013 clears the rest). */
   void *made = malloc(count ? count : 1);
   link->blocks += made != NULL;
-  link->starved |= !made;
+  link->alloc_failed |= !made;
   return made;
 }
 
@@ -101,7 +101,7 @@ static LIBSSH2_REALLOC_FUNC(on_realloc) {
   hussh_link *link = *abstract;
   void *made = realloc(ptr, count ? count : 1);
   link->blocks += made && !ptr;
-  link->starved |= !made;
+  link->alloc_failed |= !made;
   return made;
 }
 
@@ -117,7 +117,7 @@ static LIBSSH2_SEND_FUNC(on_send) {
   (void)flags;
   if (link->dead)
     return (ssize_t)length;
-  if (queue_append(&link->out, buffer, length)) {
+  if (queue_append(&link->tx, buffer, length)) {
     link_fail_text(link, HUSSH_DEAD_MEMORY, 0, "out of memory");
     return -ENOMEM;
   }
@@ -135,14 +135,14 @@ static LIBSSH2_RECV_FUNC(on_recv) {
   (void)flags;
   if (link->dead)
     return -ECONNRESET;
-  if (!link->gate || !link->in.len) {
-    link->dry = 1;
-    if (!link->gate || !link->in_eof)
+  if (!link->recv_enabled || !link->rx.len) {
+    link->recv_would_block = 1;
+    if (!link->recv_enabled || !link->rx_eof)
       return -EAGAIN;
     link->ended = 1;
     return 0;
   }
-  n = queue_take(&link->in, buffer, length);
+  n = queue_take(&link->rx, buffer, length);
   if (link->preamble_len < sizeof(link->preamble)) {
     size_t room = sizeof(link->preamble) - link->preamble_len;
     memcpy(link->preamble + link->preamble_len, buffer, n < room ? n : room);
@@ -244,9 +244,9 @@ hussh_link *hussh_link_over_channel(hussh_channel *outer) {
     return NULL;
   outer->child = link;
   /* Early bytes: a server's banner may have come with the confirmation. */
-  link->in = outer->out;
-  memset(&outer->out, 0, sizeof(outer->out));
-  link->in_eof = outer->eof || outer->closed || outer->link->dead;
+  link->rx = outer->rx;
+  memset(&outer->rx, 0, sizeof(outer->rx));
+  link->rx_eof = outer->eof || outer->closed || outer->link->dead;
   return link;
 }
 
@@ -285,8 +285,8 @@ void hussh_link_free(hussh_link *link) {
   unlist(link);
   link_forget_event(link, link->token);
   libssh2_session_free(link->session); /* dead: recv fails, send discards: one call */
-  queue_clear(&link->in);
-  queue_clear(&link->out);
+  queue_clear(&link->rx);
+  queue_clear(&link->tx);
   queue_clear(&link->pending);
   queue_clear(&link->messages);
   queue_clear(&link->peer_kexinit);
@@ -295,17 +295,17 @@ void hussh_link_free(hussh_link *link) {
 
 void hussh_link_kill(hussh_link *link) {
   link_fail_text(link, HUSSH_DEAD_KILLED, 0, "closed");
-  queue_clear(&link->in);
-  queue_clear(&link->out);
+  queue_clear(&link->rx);
+  queue_clear(&link->tx);
 }
 
-void hussh_link_lose(hussh_link *link, int code, const char *text) {
+void hussh_link_fail(hussh_link *link, int code, const char *text) {
   link_fail_text(link, HUSSH_DEAD_OS, code, text);
-  queue_clear(&link->in);
-  queue_clear(&link->out);
+  queue_clear(&link->rx);
+  queue_clear(&link->tx);
 }
 
-void hussh_link_poke(hussh_link *link) {
+void hussh_link_notify(hussh_link *link) {
   link_changed(link);
 }
 
@@ -353,7 +353,7 @@ uint64_t hussh_link_token(const hussh_link *link) {
   return link->token;
 }
 
-void hussh_link_look(const hussh_link *link, hussh_link_info *info) {
+void hussh_link_get_info(const hussh_link *link, hussh_link_info *info) {
   info->phase = link->phase;
   info->dead = link->dead;
   info->code = link->code;
@@ -361,7 +361,7 @@ void hussh_link_look(const hussh_link *link, hussh_link_info *info) {
   info->replies = link->global_replies;
   info->rekeying = link_in_kex(link);
   info->rekeys = link->rekeys;
-  info->queued = link->out.len + link->pending.len;
+  info->queued = link->tx.len + link->pending.len;
   info->received = link->received;
   info->sent = link->sent;
   info->packets = link->packets;

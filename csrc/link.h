@@ -1,6 +1,6 @@
 /* link.h - the contract between the C shim and everything above it.
  *
- * A link is one SSH session over any byte stream: an in-queue, an out-queue
+ * A link is one SSH session over any byte stream: an rx queue, a tx queue
  * and a source.  libssh2 does the transport (RFC 4253: banner, key exchange,
  * ciphers, rekey) through two callbacks that only touch the queues; messages
  * from number 50 on come to us: 50-79 are kept for the authentication above,
@@ -18,7 +18,7 @@
 #include <sys/types.h>
 
 #define HUSSH_E_MEMORY (-1) /* no memory; the link is dead */
-#define HUSSH_E_DEAD (-2)   /* the link failed or was killed: see hussh_link_look */
+#define HUSSH_E_DEAD (-2)   /* the link failed or was killed: see hussh_link_get_info */
 #define HUSSH_E_STATE (-3)  /* the call does not fit the state; nothing was done */
 #define HUSSH_E_AGAIN (-4)  /* nothing there now */
 
@@ -57,7 +57,7 @@ typedef struct {
   int replies, failures;    /* answers to requests: how many; bit n set: answer n < 31 was no */
   int exit_known, core;     /* 0 none, 1 exit-status, 2 exit-signal */
   uint32_t exit_status;
-  size_t out, err;          /* bytes to read */
+  size_t rx, rx_err;        /* bytes to read: of stdout, of stderr */
   size_t queued;            /* bytes written that are not sent yet */
   char text[256];           /* of the refusal, or the signal's name */
 } hussh_channel_info;
@@ -75,7 +75,7 @@ size_t hussh_live(void);
 /* From now on the link and all links over it neither send nor receive. */
 void hussh_link_kill(hussh_link *link);
 /* The same where the world ended it: code is an errno, text says what happened. */
-void hussh_link_lose(hussh_link *link, int code, const char *text);
+void hussh_link_fail(hussh_link *link, int code, const char *text);
 /* Queues SSH_MSG_DISCONNECT; text at most 200 bytes. */
 int hussh_link_disconnect(hussh_link *link, int reason, const char *text);
 
@@ -93,7 +93,7 @@ int hussh_flush(hussh_link *root);
 /* Takes up to max tokens of links and channels that something happened to. */
 size_t hussh_events(hussh_link *root, uint64_t *tokens, size_t max);
 /* Makes an event for the link: something that waits for it should look again. */
-void hussh_link_poke(hussh_link *link);
+void hussh_link_notify(hussh_link *link);
 uint64_t hussh_link_token(const hussh_link *link);
 uint64_t hussh_channel_token(const hussh_channel *channel);
 
@@ -103,7 +103,7 @@ size_t hussh_drain(hussh_link *link, void *bytes, size_t size);
 
 /* What a link knows.  Pointers belong to the link and live until it is freed
  * or its next key exchange. */
-void hussh_link_look(const hussh_link *link, hussh_link_info *info);
+void hussh_link_get_info(const hussh_link *link, hussh_link_info *info);
 const void *hussh_link_hostkey(const hussh_link *link, size_t *len);
 const void *hussh_link_session_id(const hussh_link *link, size_t *len);
 const void *hussh_link_peer_kexinit(const hussh_link *link, size_t *len); /* until kex ends */
@@ -122,7 +122,7 @@ int hussh_link_rekey(hussh_link *link);
  * lets it go in the background. */
 hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t type_len,
                                   const void *extra, size_t extra_len, uint32_t window);
-void hussh_channel_look(const hussh_channel *channel, hussh_channel_info *info);
+void hussh_channel_get_info(const hussh_channel *channel, hussh_channel_info *info);
 /* name at most 64 bytes, extra at most HUSSH_REQUEST_MAX, else HUSSH_E_STATE. */
 int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_len,
                           int want_reply, const void *extra, size_t extra_len);

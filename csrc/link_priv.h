@@ -9,9 +9,9 @@
 
 #define MAX_PACKET 32768u       /* most channel data that a peer may put in one packet */
 #define MESSAGE_MAX ((256u << 10) - 32) /* padded, what OpenSSH takes (patch 0050) */
-#define OUT_HIGH ((size_t)1 << 20)  /* an out-queue above this takes no more bulk data ... */
-#define OUT_LOW ((size_t)256 << 10) /* ... until it is below this */
-#define OUT_FLOOD ((size_t)4 << 20) /* and above this its link reads nothing: reply floods */
+#define TX_HIGH ((size_t)1 << 20)  /* a tx queue above this takes no more bulk data ... */
+#define TX_LOW ((size_t)256 << 10) /* ... until it is below this */
+#define TX_FLOOD ((size_t)4 << 20) /* and above this its link reads nothing: reply floods */
 
 enum source { SOURCE_MEMORY, SOURCE_FDS, SOURCE_CHANNEL };
 
@@ -22,18 +22,19 @@ struct hussh_link {
   enum source source;
   int read_fd, write_fd, tcp, write_failed;
 
-  hussh_queue in, out;          /* the stream, as it comes and goes */
+  hussh_queue rx, tx;           /* the stream: received, to be sent */
   hussh_queue pending;          /* messages that wait for the end of a key exchange */
   size_t pending_answers;       /* bytes of them that the peer asked for */
   hussh_queue messages;         /* kept authentication messages, length first */
   int message_count;
 
   size_t blocks;                /* of memory that libssh2 holds */
-  int starved;                  /* it did not get some */
+  int alloc_failed;             /* it did not get some */
   int refs;                     /* the owner's, and one for each link over a channel of ours */
   int phase, dead, code;
-  int gate, dry, in_eof, ended; /* the recv callback: may it give; did it say EAGAIN; EOF */
-  int shaken, authenticated, kex_packets, kex_bytes, rekeys, was_rekeying;
+  int recv_enabled, recv_would_block; /* the gate: may the recv callback give; did it say EAGAIN */
+  int rx_eof, ended;
+  int handshake_done, authenticated, kex_packets, kex_bytes, rekeys, was_rekeying;
   int auth_asked, auth_more;    /* requests without a final answer; the last was told to go on */
   uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new ... */
   uint64_t keyed_sent, keyed_received; /* ... and bytes */
@@ -53,7 +54,7 @@ struct hussh_link {
 
   hussh_channel **channels;     /* by local id; NULL: free */
   uint32_t channel_slots, channel_free_hint, channel_live;
-  int blocked;                  /* a channel waits for our out-queue or a key exchange */
+  int blocked;                  /* a channel waits for our tx queue or a key exchange */
 
   uint64_t token;
   hussh_link *next_ready;       /* links with input to process, in the root's list */
@@ -83,8 +84,8 @@ struct hussh_channel {
   uint32_t local_id, remote_id;
   uint32_t send_window, send_packet;           /* what the peer lets us send */
   uint32_t recv_window, recv_window_max, consumed; /* what we let the peer send */
-  hussh_queue out, err, in;     /* out, err: received; in: to be sent (the peer's stdin) */
-  size_t longest_message;       /* not 0: out makes an event when a message is complete ... */
+  hussh_queue rx, rx_err, tx;   /* received: stdout, stderr; to be sent: the peer's stdin */
+  size_t longest_message;       /* not 0: rx makes an event when a message is complete ... */
   size_t message_rest;          /* ... or so much of one that was read in part, if not 0 */
   int state, reason, eof, closed, abrupt, eof_wanted, eof_sent, close_sent, abandoned, want_room;
   int requests, replies, failures, running;
@@ -120,12 +121,20 @@ int link_emit(hussh_link *link, const void *head, size_t head_len, const void *b
 void link_answer(hussh_link *link, const void *message, size_t len);
 int link_in_kex(const hussh_link *link);
 
-/* Messages of the connection protocol (RFC 4254 section 9). */
+/* Numbers of messages (RFC 4250 section 4.1.2).  They are not called SSH_MSG_* because
+ * libssh2_priv.h has macros of those names. */
 enum {
-  GLOBAL_REQUEST = 80, REQUEST_SUCCESS, REQUEST_FAILURE,
-  CHANNEL_OPEN = 90, CHANNEL_OPEN_CONFIRMATION, CHANNEL_OPEN_FAILURE, CHANNEL_WINDOW_ADJUST,
-  CHANNEL_DATA, CHANNEL_EXTENDED_DATA, CHANNEL_EOF, CHANNEL_CLOSE, CHANNEL_REQUEST,
-  CHANNEL_SUCCESS, CHANNEL_FAILURE
+  MSG_DISCONNECT = 1, MSG_IGNORE, MSG_UNIMPLEMENTED, MSG_DEBUG, MSG_SERVICE_REQUEST,
+  MSG_SERVICE_ACCEPT, MSG_EXT_INFO,
+  MSG_KEXINIT = 20, MSG_NEWKEYS,
+  MSG_USERAUTH_REQUEST = 50, MSG_USERAUTH_FAILURE, MSG_USERAUTH_SUCCESS, MSG_USERAUTH_BANNER,
+  MSG_USERAUTH_60 = 60, /* go on: what it says depends on the method */
+  MSG_GLOBAL_REQUEST = 80, MSG_REQUEST_SUCCESS, MSG_REQUEST_FAILURE,
+  MSG_CHANNEL_OPEN = 90, MSG_CHANNEL_OPEN_CONFIRMATION, MSG_CHANNEL_OPEN_FAILURE,
+  MSG_CHANNEL_WINDOW_ADJUST, MSG_CHANNEL_DATA, MSG_CHANNEL_EXTENDED_DATA, MSG_CHANNEL_EOF,
+  MSG_CHANNEL_CLOSE, MSG_CHANNEL_REQUEST, MSG_CHANNEL_SUCCESS, MSG_CHANNEL_FAILURE,
+  /* where the kinds begin */
+  MSG_USERAUTH_FIRST = 50, MSG_CONNECTION_FIRST = 80
 };
 
 /* channel_recv.c */

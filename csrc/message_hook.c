@@ -72,7 +72,7 @@ void link_send_pending(hussh_link *link) {
 static void keep_message(hussh_link *link, const unsigned char *message, size_t len) {
   unsigned char length[4];
   put_u32(length, (uint32_t)len);
-  if (message[0] == 53 && link->messages.len + len > BANNERS_MAX)
+  if (message[0] == MSG_USERAUTH_BANNER && link->messages.len + len > BANNERS_MAX)
     return; /* the user is asked something, or is slow to take the ones before */
   if (link->messages.len + len > MESSAGES_MAX) {
     link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "too many authentication messages");
@@ -94,15 +94,15 @@ static void keep_message(hussh_link *link, const unsigned char *message, size_t 
 static void auth_message(hussh_link *link, const unsigned char *message, size_t len) {
   if (link->authenticated)
     return;
-  if (message[0] == 52) {
+  if (message[0] == MSG_USERAUTH_SUCCESS) {
     if (!link->auth_asked)
       return;
     link->authenticated = 1;
     link->session->state |= LIBSSH2_STATE_AUTHENTICATED;
-  } else if (message[0] == 51) {
+  } else if (message[0] == MSG_USERAUTH_FAILURE) {
     link->auth_asked -= link->auth_asked > 0;
     link->auth_more = 0;
-  } else if (message[0] == 60) {
+  } else if (message[0] == MSG_USERAUTH_60) {
     link->auth_more = link->auth_asked > 0;
   }
   keep_message(link, message, len);
@@ -113,17 +113,17 @@ static void auth_message(hussh_link *link, const unsigned char *message, size_t 
 static int transport_message(hussh_link *link, const unsigned char *message, size_t len) {
   unsigned char reply[5];
   switch (message[0]) {
-  case 1: case 2: case 4: case 7:
+  case MSG_DISCONNECT: case MSG_IGNORE: case MSG_DEBUG: case MSG_EXT_INFO:
     return 0;
-  case 3:
+  case MSG_UNIMPLEMENTED:
     /* Which message it means is not looked at: global requests are all that we
      * send after the login and that a server may not know. */
     if (link->authenticated)
       link_global_answered(link);
     return 1;
-  case 6:
-    return link->shaken;
-  case 20:
+  case MSG_SERVICE_ACCEPT:
+    return link->handshake_done;
+  case MSG_KEXINIT:
     if (link->session->state & LIBSSH2_STATE_INITIAL_KEX) {
       queue_clear(&link->peer_kexinit);
       if (queue_append(&link->peer_kexinit, message, len))
@@ -131,11 +131,11 @@ static int transport_message(hussh_link *link, const unsigned char *message, siz
     }
     break;
   default:
-    if (message[0] >= 20 && link_in_kex(link))
+    if (message[0] >= MSG_KEXINIT && link_in_kex(link))
       break;
     if (link->session->state & LIBSSH2_STATE_INITIAL_KEX)
       return 0; /* strict kex: libssh2 ends it */
-    reply[0] = 3; /* SSH_MSG_UNIMPLEMENTED, RFC 4253 section 11.4 */
+    reply[0] = MSG_UNIMPLEMENTED; /* RFC 4253 section 11.4 */
     put_u32(reply + 1, link->session->remote.seqno - 1);
     link_answer(link, reply, sizeof(reply));
     return 1;
@@ -153,13 +153,13 @@ int link_message_hook(LIBSSH2_SESSION *session, const unsigned char *message, si
   if (link->dead)
     return 1;
   link->packets++;
-  if (message[0] < 50)
+  if (message[0] < MSG_USERAUTH_FIRST)
     return transport_message(link, message, len);
   if (session->state & LIBSSH2_STATE_INITIAL_KEX) {
     link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "a message in the middle of the first key exchange");
     return 1;
   }
-  if (message[0] < 80)
+  if (message[0] < MSG_CONNECTION_FIRST)
     auth_message(link, message, len);
   else if (link->authenticated)
     channels_message(link, message, len);
@@ -172,14 +172,14 @@ int hussh_link_send(hussh_link *link, const void *message, size_t len) {
   unsigned char type = len ? *(const unsigned char *)message : 0;
   if (link->dead)
     return HUSSH_E_DEAD;
-  if (type < 50 || len > MESSAGE_MAX || link->phase < HUSSH_HOSTKEY ||
-      (type >= 80 && !link->authenticated))
+  if (type < MSG_USERAUTH_FIRST || len > MESSAGE_MAX || link->phase < HUSSH_HOSTKEY ||
+      (type >= MSG_CONNECTION_FIRST && !link->authenticated))
     return HUSSH_E_STATE;
-  if (type == 50) {
+  if (type == MSG_USERAUTH_REQUEST) {
     link->auth_asked += !link->auth_more;
     link->auth_more = 0;
   }
-  if (type == 80)
+  if (type == MSG_GLOBAL_REQUEST)
     link->globals_asked++;
   link->nudges = 0;
   return link_emit(link, message, len, NULL, 0);

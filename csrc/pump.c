@@ -2,17 +2,17 @@
  *
  * Theory of operation
  *
- * libssh2's send callback always takes everything into the out-queue; its recv
- * callback serves the in-queue and says -EAGAIN when that is empty.  So libssh2
+ * libssh2's send callback always takes everything into the tx queue; its recv
+ * callback serves the rx queue and says -EAGAIN when that is empty.  So libssh2
  * never sees a partial send and never touches a file descriptor (it gets a
  * number that no process can have).  The pump is the only place that feeds it:
  *
  *   1. down: queued channel data becomes packets of the link below, link by
- *      link, until everything lies in the root's out-queue and is written;
+ *      link, until everything lies in the root's tx queue and is written;
  *   2. up: the root's source is read; each link with new input processes its
  *      packets.  Our hook in libssh2 hands us every message from number 50 on,
  *      so channel data lands in its channel's queue at once, or, where the
- *      channel carries another link, in that link's in-queue, which then is
+ *      channel carries another link, in that link's rx queue, which then is
  *      processed in turn.  No level but the last costs the caller anything;
  *   3. nudge, down again, and round until the source is dry or the budget
  *      (bytes of the root) is used, so that one call stays short.
@@ -21,13 +21,13 @@
  * when there is input.  During a key exchange libssh2's send function reads,
  * too, and what it would read there belongs to the pump.
  *
- * EAGAIN from libssh2 does not mean that the in-queue is empty (it also says so
- * after a short read in mid-packet), hence `dry`: processing goes on until the
+ * EAGAIN from libssh2 does not mean that the rx queue is empty (it also says so
+ * after a short read in mid-packet), hence `recv_would_block`: processing goes on until the
  * callback itself had nothing to give.
  *
  * Why it ends: a channel that cannot send waits for one of three things, and each has
  * one place that ends the wait.  The peer's window: its WINDOW_ADJUST (channel_recv.c).
- * The link's backlog: bytes that leave the link's out-queue.  A key exchange: its end,
+ * The link's backlog: bytes that leave the link's tx queue.  A key exchange: its end,
  * in process().  For the last two the link is `blocked`, and channels_unblock() does
  * nothing until both are over, so that a link that is blocked again has sent bytes
  * meanwhile.  What one link waits for never makes another link look again.
@@ -106,7 +106,7 @@ static void transport_failed(hussh_link *link, int rc) {
     link_fail_text(link, HUSSH_DEAD_EOF, 0, "the connection was closed by the other side");
     return;
   }
-  if (link->starved) {
+  if (link->alloc_failed) {
     link_fail_text(link, HUSSH_DEAD_MEMORY, 0, "out of memory");
     return;
   }
@@ -148,7 +148,7 @@ static void begin_kex(hussh_link *link) {
 /* One step of libssh2: the next packet, or the next part of the handshake. */
 static int step(hussh_link *link) {
   int rc;
-  if (link->shaken) {
+  if (link->handshake_done) {
     rc = _libssh2_transport_read(link->session);
     return rc > 0 ? 0 : rc;
   }
@@ -158,7 +158,7 @@ static int step(hussh_link *link) {
   if (rc == 0 || link->session->startup_state >= libssh2_NB_state_sent3)
     set_phase(link, HUSSH_HOSTKEY);
   if (rc == 0) {
-    link->shaken = 1;
+    link->handshake_done = 1;
     set_phase(link, HUSSH_AUTH);
   }
   return rc;
@@ -171,16 +171,16 @@ static int keys_are_old(const hussh_link *link) {
          link->received - link->keyed_received > REKEY_BYTES;
 }
 
-/* Lets the session process its input, until the recv callback is dry. */
+/* Lets the session process its input, until the recv callback would block. */
 static void process(hussh_link *link) {
   int idle = 0;
   if (link->dead)
     return;
-  link->gate = 1;
-  while (!link->dead && link->out.len < OUT_FLOOD) {
+  link->recv_enabled = 1;
+  while (!link->dead && link->tx.len < TX_FLOOD) {
     int rc;
     uint64_t before = link->received;
-    link->dry = 0;
+    link->recv_would_block = 0;
     rc = step(link);
     /* After a failure what the server offered is still asked for. */
     if (!link_in_kex(link) && link->was_rekeying && (rc >= 0 || rc == LIBSSH2_ERROR_EAGAIN)) {
@@ -198,23 +198,23 @@ static void process(hussh_link *link) {
     if (link->phase == HUSSH_BANNER && link->received > PREAMBLE_MAX)
       link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "no SSH banner in the first 32 KiB");
     if (rc == LIBSSH2_ERROR_EAGAIN) {
-      if (link->dry)
+      if (link->recv_would_block)
         break;
       if (link->received == before && ++idle > IDLE_STEPS)
-        stuck(link); /* neither read nor dry: cannot happen */
+        stuck(link); /* neither read nor said EAGAIN: cannot happen */
     } else if (rc < 0) {
       transport_failed(link, rc);
     } else {
       idle = 0;
     }
   }
-  link->gate = 0;
-  if (link->authenticated && link->shaken)
+  link->recv_enabled = 0;
+  if (link->authenticated && link->handshake_done)
     set_phase(link, HUSSH_OPEN);
   link_send_pending(link);
   if (!link_in_kex(link) && keys_are_old(link))
     hussh_link_rekey(link);
-  if (link->out.len >= OUT_FLOOD)
+  if (link->tx.len >= TX_FLOOD)
     link->blocked = 1; /* reads on when that has been sent */
   channels_unblock(link); /* a key exchange may have ended */
   if (!link->touched) {
@@ -242,7 +242,7 @@ static int expects(const hussh_link *link) {
 
 static void nudge(hussh_link *root) {
   hussh_link *link = root->touched_head;
-  static const unsigned char ignore[5] = {2, 0, 0, 0, 0};
+  static const unsigned char ignore[5] = {MSG_IGNORE, 0, 0, 0, 0};
   root->touched_head = NULL;
   while (link) { /* children first: they were touched after their parents */
     hussh_link *next = link->next_touched;
@@ -253,7 +253,7 @@ static void nudge(hussh_link *root) {
       link->nudges++;
       link_emit(link, ignore, sizeof(ignore), NULL, 0);
     }
-    if (link->parent && (link->queued_since || link->out.len))
+    if (link->parent && (link->queued_since || link->tx.len))
       link->parent->queued_since = 1;
     link->got = 0;
     link->queued_since = 0;
@@ -263,7 +263,7 @@ static void nudge(hussh_link *root) {
 
 int hussh_link_rekey(hussh_link *link) {
   int rc;
-  if (link->dead || !link->shaken)
+  if (link->dead || !link->handshake_done)
     return HUSSH_E_STATE;
   if (link_in_kex(link))
     return 0;
@@ -329,14 +329,14 @@ static ssize_t write_quietly(int fd, const void *bytes, size_t len) {
 }
 
 static void write_out(hussh_link *root) {
-  while (root->out.len && !root->dead) {
+  while (root->tx.len && !root->dead) {
     ssize_t n = root->tcp
-                    ? send(root->write_fd, queue_head(&root->out), root->out.len, MSG_NOSIGNAL)
-                    : write_quietly(root->write_fd, queue_head(&root->out), root->out.len);
+                    ? send(root->write_fd, queue_head(&root->tx), root->tx.len, MSG_NOSIGNAL)
+                    : write_quietly(root->write_fd, queue_head(&root->tx), root->tx.len);
     if (n > 0) {
       root->sent += (uint64_t)n;
       root->moved += (uint64_t)n;
-      queue_drop(&root->out, (size_t)n);
+      queue_drop(&root->tx, (size_t)n);
     } else if (n < 0 && errno == EINTR) {
       continue;
     } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
@@ -345,7 +345,7 @@ static void write_out(hussh_link *root) {
       /* What the peer said before it went may still be unread, so the
        * reading side ends the link.  The bytes have nowhere to go. */
       root->write_failed = 1;
-      queue_clear(&root->out);
+      queue_clear(&root->tx);
     }
   }
 }
@@ -363,9 +363,9 @@ static void flush(hussh_link *root) {
 static size_t read_in(hussh_link *root) {
   unsigned char *room;
   ssize_t n;
-  if (root->dead || root->out.len >= OUT_FLOOD)
+  if (root->dead || root->tx.len >= TX_FLOOD)
     return 0;
-  room = queue_room(&root->in, READ_CHUNK);
+  room = queue_room(&root->rx, READ_CHUNK);
   if (!room) {
     link_fail_text(root, HUSSH_DEAD_MEMORY, 0, "out of memory");
     return 0;
@@ -374,7 +374,7 @@ static size_t read_in(hussh_link *root) {
     n = read(root->read_fd, room, READ_CHUNK);
   while (n < 0 && errno == EINTR);
   if (n > 0) {
-    queue_added(&root->in, (size_t)n);
+    queue_added(&root->rx, (size_t)n);
     root->moved += (uint64_t)n;
     link_ready(root);
     if (root->tcp && (size_t)n < READ_CHUNK) {
@@ -391,7 +391,7 @@ static size_t read_in(hussh_link *root) {
     link_fail_text(root, HUSSH_DEAD_OS, errno, strerror(errno));
     return 0;
   }
-  root->in_eof = 1;
+  root->rx_eof = 1;
   link_ready(root);
   return 0;
 }
@@ -409,12 +409,12 @@ static void process_ready(hussh_link *root) {
 
 /* A pipe nobody reads ends the link, but nothing to read would ever tell: read once more. */
 static int must_read(const hussh_link *root) {
-  return root->write_failed && !root->in_eof && !root->dead;
+  return root->write_failed && !root->rx_eof && !root->dead;
 }
 
 static int bits(const hussh_link *root, int more) {
-  return (root->out.len ? HUSSH_WANT_WRITE : 0) | (more ? HUSSH_MORE : 0) |
-         (root->event_count ? HUSSH_EVENTS : 0) | (root->out.len >= OUT_FLOOD ? HUSSH_FULL : 0);
+  return (root->tx.len ? HUSSH_WANT_WRITE : 0) | (more ? HUSSH_MORE : 0) |
+         (root->event_count ? HUSSH_EVENTS : 0) | (root->tx.len >= TX_FLOOD ? HUSSH_FULL : 0);
 }
 
 int hussh_pump(hussh_link *root, size_t budget) {
@@ -422,7 +422,7 @@ int hussh_pump(hussh_link *root, size_t budget) {
   root->idle_turns = 0;
   flush(root);
   do {
-    n = root->source == SOURCE_FDS && !root->in_eof ? read_in(root) : 0;
+    n = root->source == SOURCE_FDS && !root->rx_eof ? read_in(root) : 0;
     process_ready(root);
     nudge(root);
     flush(root);
@@ -445,8 +445,8 @@ int hussh_feed(hussh_link *link, const void *bytes, size_t len) {
   if (link->dead)
     return HUSSH_E_DEAD;
   if (!len)
-    link->in_eof = 1;
-  else if (queue_append(&link->in, bytes, len)) {
+    link->rx_eof = 1;
+  else if (queue_append(&link->rx, bytes, len)) {
     link_fail_text(link, HUSSH_DEAD_MEMORY, 0, "out of memory");
     return HUSSH_E_MEMORY;
   }
@@ -455,7 +455,7 @@ int hussh_feed(hussh_link *link, const void *bytes, size_t len) {
 }
 
 size_t hussh_drain(hussh_link *link, void *bytes, size_t size) {
-  size_t n = link->source == SOURCE_MEMORY ? queue_take(&link->out, bytes, size) : 0;
+  size_t n = link->source == SOURCE_MEMORY ? queue_take(&link->tx, bytes, size) : 0;
   link->sent += n;
   return n;
 }

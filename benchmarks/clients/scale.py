@@ -215,7 +215,7 @@ class Connections(Client):
         return figures
 
     def heard(self) -> int:
-        return sum(c._live().link.look().packets for c in self.bastions)
+        return sum(c._live().link.get_info().packets for c in self.bastions)
 
     async def counted(self, loop: Any) -> Figures:
         figures: Figures = {}

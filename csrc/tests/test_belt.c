@@ -20,7 +20,7 @@ static void test_the_belt(int (*call)(hussh_link *)) {
   CHECK(dead_by(root, HUSSH_DEAD_STUCK) && count_events(root) >= 3);
   CHECK(other->state == HUSSH_CH_DEAD && hussh_channel_eof(other) == HUSSH_E_DEAD);
   call(root);
-  CHECK(inner->in_eof);
+  CHECK(inner->rx_eof);
   hussh_channel_free(other);
   hussh_link_free(inner);
   hussh_link_free(root);

@@ -13,26 +13,26 @@ static void test_open_and_refuse(void) {
   hussh_channel_info info;
   CHECK(one->local_id == 0 && two->local_id == 1 && link->waiting == 3);
   CHECK(count_events(link) == 0);
-  say(link, "buuss", 92, 1, 2, "no\033[2J\nway", "en");
-  hussh_channel_look(two, &info);
+  say(link, "buuss", MSG_CHANNEL_OPEN_FAILURE, 1, 2, "no\033[2J\nway", "en");
+  hussh_channel_get_info(two, &info);
   CHECK(info.state == HUSSH_CH_REFUSED && info.reason == 2 && !strcmp(info.text, "no [2J way"));
-  say(link, "buuuu", 91, 0, 77, 100, 5);
+  say(link, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 77, 100, 5);
   CHECK(one->state == HUSSH_CH_OPEN && one->remote_id == 77 && one->send_packet == 5);
   CHECK(link->waiting == 1 && count_events(link) == 2);
-  say(link, "buu", 92, 2, UINT32_MAX); /* without its texts */
+  say(link, "buu", MSG_CHANNEL_OPEN_FAILURE, 2, UINT32_MAX); /* without its texts */
   CHECK(three->state == HUSSH_CH_REFUSED && three->reason > 0 && link->waiting == 0);
   hussh_channel_free(two);
   hussh_channel_free(three);
-  CHECK(link->channel_live == 1 && !link->out.len);
+  CHECK(link->channel_live == 1 && !link->tx.len);
   two = opening(link, 1); /* numbers are used again, lowest first */
   CHECK(two->local_id == 1 && dead_by(link, HUSSH_DEAD_NOT));
   hussh_channel_free(two); /* abandoned while it opens: closed as soon as that is known */
-  CHECK(!link->out.len && link->channel_live == 2);
-  say(link, "buuuu", 91, 1, 78, 100, 5);
-  CHECK(hears(link, "bu", 97, 78) && count_events(link) == 0);
-  say(link, "buuu", 94, 1, 1, 0); /* one more late byte would be beyond its window */
-  say(link, "bu", 97, 1);
-  CHECK(link->channel_live == 1 && link->waiting == 0 && !link->out.len);
+  CHECK(!link->tx.len && link->channel_live == 2);
+  say(link, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 1, 78, 100, 5);
+  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 78) && count_events(link) == 0);
+  say(link, "buuu", MSG_CHANNEL_DATA, 1, 1, 0); /* one more late byte would be beyond its window */
+  say(link, "bu", MSG_CHANNEL_CLOSE, 1);
+  CHECK(link->channel_live == 1 && link->waiting == 0 && !link->tx.len);
   hussh_link_free(link);
 }
 
@@ -43,16 +43,16 @@ static void test_messages_that_do_not_fit_the_state(void) {
     hussh_link *link = ready_link();
     hussh_channel *channel = opening(link, 100);
     if (i % 2)
-      say(link, "buuss", 92, 0, 1, "no", "");
+      say(link, "buuss", MSG_CHANNEL_OPEN_FAILURE, 0, 1, "no", "");
     say(link, "bu", (int)late[i / 2], 0);
     CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL) && channel->state == HUSSH_CH_DEAD);
-    CHECK(!link->out.len && channel->out.len == 0);
+    CHECK(!link->tx.len && channel->rx.len == 0);
     hussh_link_free(link);
   }
   {
     hussh_link *link = ready_link();
     opened(link, 100, 100);
-    say(link, "buuuu", 91, 0, 1, 1, 1);
+    say(link, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 1, 1, 1);
     CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL));
     hussh_link_free(link);
   }
@@ -62,28 +62,29 @@ static void test_receive_window(void) {
   hussh_link *link = ready_link();
   hussh_channel *channel = opened(link, 1000, 0);
   unsigned char buffer[2000];
-  say(link, "bud", 94, 0, bulk, (size_t)499);
-  say(link, "buud", 95, 0, 1, bulk, (size_t)101);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)499);
+  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk, (size_t)101);
   CHECK(count_events(link) == 1 && channel->recv_window == 400);
-  CHECK(hussh_channel_read(channel, 0, buffer, 2000) == 499 && !link->out.len);
+  CHECK(hussh_channel_read(channel, 0, buffer, 2000) == 499 && !link->tx.len);
   CHECK(hussh_channel_read(channel, 1, buffer, 1) == 1); /* half of it is taken */
-  CHECK(hears(link, "buu", 93, 1000, 500) && channel->recv_window == 900);
-  say(link, "buud", 95, 0, 7, bulk, (size_t)400); /* of a stream that nobody reads */
-  CHECK(!link->out.len && channel->recv_window == 500 && channel->consumed == 400);
-  say(link, "bud", 94, 0, bulk, (size_t)500);
+  CHECK(hears(link, "buu", MSG_CHANNEL_WINDOW_ADJUST, 1000, 500) && channel->recv_window == 900);
+  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 7, bulk,
+      (size_t)400); /* of a stream that nobody reads */
+  CHECK(!link->tx.len && channel->recv_window == 500 && channel->consumed == 400);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)500);
   CHECK(dead_by(link, HUSSH_DEAD_NOT) && channel->recv_window == 0);
-  say(link, "bud", 94, 0, bulk, (size_t)0);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)0);
   CHECK(dead_by(link, HUSSH_DEAD_NOT));
-  say(link, "bud", 94, 0, bulk, (size_t)1);
-  CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL) && channel->out.len == 500);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)1);
+  CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL) && channel->rx.len == 500);
   CHECK(hussh_channel_read(channel, 0, buffer, 2000) == 500); /* what had come stays */
   hussh_link_free(link);
 
   link = ready_link(); /* no credit once the peer will not send any more */
   channel = opened(link, 1000, 0);
-  say(link, "bud", 94, 0, bulk, (size_t)900);
-  say(link, "bu", 96, 0);
-  CHECK(hussh_channel_read(channel, 0, buffer, 2000) == 900 && !link->out.len);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)900);
+  say(link, "bu", MSG_CHANNEL_EOF, 0);
+  CHECK(hussh_channel_read(channel, 0, buffer, 2000) == 900 && !link->tx.len);
   hussh_link_free(link);
 }
 
@@ -94,36 +95,38 @@ static void test_await_message(void) {
   unsigned char buffer[100];
   hussh_channel_await_message(channel, 0, 300);
   count_events(link);
-  say(link, "bud", 94, 0, head, (size_t)3);
-  say(link, "bud", 94, 0, head + 3, (size_t)1);
-  say(link, "bud", 94, 0, bulk, (size_t)9);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, head, (size_t)3);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, head + 3, (size_t)1);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)9);
   CHECK(count_events(link) == 0);
-  say(link, "buud", 95, 0, 1, bulk, (size_t)1); /* stderr is heard of at once */
+  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk,
+      (size_t)1); /* stderr is heard of at once */
   CHECK(count_events(link) == 1);
-  say(link, "bud", 94, 0, bulk, (size_t)1);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)1);
   CHECK(count_events(link) == 1);
   CHECK(hussh_channel_read(channel, 0, buffer, 6) == 6); /* and with that it is over */
-  say(link, "bud", 94, 0, bulk, (size_t)1);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)1);
   CHECK(count_events(link) == 1);
   CHECK(hussh_channel_read(channel, 0, buffer, 100) == 9);
   hussh_channel_await_message(channel, 7, 300); /* the rest of one */
-  say(link, "bud", 94, 0, bulk, (size_t)6);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)6);
   CHECK(count_events(link) == 0);
-  say(link, "bud", 94, 0, bulk, (size_t)1);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)1);
   CHECK(count_events(link) == 1);
   CHECK(hussh_channel_read(channel, 0, buffer, 100) == 7);
   hussh_channel_await_message(channel, 0, 300);
-  say(link, "bud", 94, 0, huge, (size_t)4); /* 301 bytes: the owner shall see that now */
+  say(link, "bud", MSG_CHANNEL_DATA, 0, huge,
+      (size_t)4); /* 301 bytes: the owner shall see that now */
   CHECK(count_events(link) == 1);
   CHECK(hussh_channel_read(channel, 0, buffer, 100) == 4);
   hussh_channel_await_message(channel, 501, 10000); /* more than half of the window */
-  say(link, "bud", 94, 0, bulk, (size_t)1);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)1);
   CHECK(count_events(link) == 1);
   hussh_channel_await_message(channel, 1, 300); /* what is there already counts */
   CHECK(count_events(link) == 1);
   CHECK(hussh_channel_read(channel, 0, buffer, 100) == 1);
   hussh_channel_await_message(channel, 0, 300);
-  say(link, "bu", 96, 0); /* the end, too, is heard of at once */
+  say(link, "bu", MSG_CHANNEL_EOF, 0); /* the end, too, is heard of at once */
   CHECK(count_events(link) == 1);
   hussh_link_free(link);
 }
@@ -133,20 +136,21 @@ static void test_send_window(void) {
   hussh_channel *channel = opened(link, 1000, 40000);
   CHECK(hussh_channel_write(channel, bulk, 50000) == 50000);
   hussh_flush(link);
-  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)MAX_PACKET));
-  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)40000 - MAX_PACKET));
-  CHECK(!hear(link) && channel->send_window == 0 && channel->in.len == 10000);
+  CHECK(hears(link, "bud", MSG_CHANNEL_DATA, 1000, bulk, (size_t)MAX_PACKET));
+  CHECK(hears(link, "bud", MSG_CHANNEL_DATA, 1000, bulk, (size_t)40000 - MAX_PACKET));
+  CHECK(!hear(link) && channel->send_window == 0 && channel->tx.len == 10000);
   CHECK(!hussh_channel_eof(channel) && hussh_channel_write(channel, bulk, 1) == HUSSH_E_STATE);
-  say(link, "buu", 93, 0, 9999);
+  say(link, "buu", MSG_CHANNEL_WINDOW_ADJUST, 0, 9999);
   hussh_flush(link);
-  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)9999) && !hear(link));
-  say(link, "buu", 93, 0, UINT32_MAX);
+  CHECK(hears(link, "bud", MSG_CHANNEL_DATA, 1000, bulk, (size_t)9999) && !hear(link));
+  say(link, "buu", MSG_CHANNEL_WINDOW_ADJUST, 0, UINT32_MAX);
   hussh_flush(link);
-  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)1));
-  CHECK(hears(link, "bu", 96, 1000) && !hear(link)); /* after the last byte, and once */
-  say(link, "buu", 93, 0, 1);
+  CHECK(hears(link, "bud", MSG_CHANNEL_DATA, 1000, bulk, (size_t)1));
+  CHECK(hears(link, "bu", MSG_CHANNEL_EOF, 1000) && !hear(link)); /* after the last byte,
+      and once */
+  say(link, "buu", MSG_CHANNEL_WINDOW_ADJUST, 0, 1);
   CHECK(dead_by(link, HUSSH_DEAD_NOT) && channel->send_window == UINT32_MAX);
-  say(link, "buu", 93, 0, 1);
+  say(link, "buu", MSG_CHANNEL_WINDOW_ADJUST, 0, 1);
   CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL));
   CHECK(hussh_channel_write(channel, bulk, 1) == HUSSH_E_DEAD);
   hussh_link_free(link);
@@ -160,19 +164,20 @@ static void test_writer_that_is_too_fast(void) {
   while ((n = hussh_channel_write(channel, bulk, sizeof(bulk))) > 0)
     all += n;
   CHECK(n == 0 && all == 1 << 20 && count_events(link) == 0);
-  say(link, "buu", 93, 0, 100);
+  say(link, "buu", MSG_CHANNEL_WINDOW_ADJUST, 0, 100);
   hussh_flush(link);
-  CHECK(hears(link, "bud", 94, 1000, bulk, (size_t)100) && count_events(link) == 0);
-  say(link, "buu", 93, 0, (768 << 10) - 101); /* a quarter and a byte: still no room */
+  CHECK(hears(link, "bud", MSG_CHANNEL_DATA, 1000, bulk, (size_t)100) && count_events(link) == 0);
+  say(link, "buu", MSG_CHANNEL_WINDOW_ADJUST, 0,
+      (768 << 10) - 101); /* a quarter and a byte: still no room */
   hussh_flush(link);
   while (hear(link))
     continue;
-  CHECK(channel->in.len == (256 << 10) + 1 && count_events(link) == 0);
-  say(link, "buu", 93, 0, 1);
+  CHECK(channel->tx.len == (256 << 10) + 1 && count_events(link) == 0);
+  say(link, "buu", MSG_CHANNEL_WINDOW_ADJUST, 0, 1);
   hussh_flush(link);
   CHECK(hear(link) && count_events(link) == 1);
   hussh_channel_free(channel); /* what is queued is dropped */
-  CHECK(hears(link, "bu", 97, 1000) && !hear(link));
+  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000) && !hear(link));
   hussh_link_free(link);
 }
 
@@ -187,20 +192,21 @@ static void test_bulk(void) {
   CHECK(hussh_channel_write(channel, many, 30) == 30 && !hear(link));
   CHECK(hussh_channel_write(channel, many, 3 * MAX_PACKET) == 3 * MAX_PACKET);
   CHECK(hear(link));
-  CHECK(hears(link, "bud", 94, 1000, many + MAX_PACKET - 30, (size_t)MAX_PACKET));
-  CHECK(hears(link, "bud", 94, 1000, many + 2 * MAX_PACKET - 30, (size_t)MAX_PACKET));
-  CHECK(!hear(link) && channel->in.len == 30);
+  CHECK(hears(link, "bud", MSG_CHANNEL_DATA, 1000, many + MAX_PACKET - 30, (size_t)MAX_PACKET));
+  CHECK(hears(link, "bud", MSG_CHANNEL_DATA, 1000, many + 2 * MAX_PACKET - 30, (size_t)MAX_PACKET));
+  CHECK(!hear(link) && channel->tx.len == 30);
   hussh_flush(link);
-  CHECK(hears(link, "bud", 94, 1000, many + 3 * MAX_PACKET - 30, (size_t)30) && !hear(link));
+  CHECK(hears(link, "bud", MSG_CHANNEL_DATA, 1000, many + 3 * MAX_PACKET - 30, (size_t)30) &&
+      !hear(link));
   CHECK(channel->send_window == (1 << 20) - 3 * MAX_PACKET - 30);
   hussh_link_free(link);
   /* The window ends in the middle. */
   link = ready_link();
   channel = opened(link, 1000, 40000);
   CHECK(hussh_channel_write(channel, many, 100000) == 100000);
-  CHECK(channel->send_window == 0 && channel->in.len == 60000);
-  CHECK(hears(link, "bud", 94, 1000, many, (size_t)MAX_PACKET));
-  CHECK(hears(link, "bud", 94, 1000, many + MAX_PACKET, (size_t)40000 - MAX_PACKET));
+  CHECK(channel->send_window == 0 && channel->tx.len == 60000);
+  CHECK(hears(link, "bud", MSG_CHANNEL_DATA, 1000, many, (size_t)MAX_PACKET));
+  CHECK(hears(link, "bud", MSG_CHANNEL_DATA, 1000, many + MAX_PACKET, (size_t)40000 - MAX_PACKET));
   CHECK(!hear(link));
   hussh_link_free(link);
 }
@@ -211,31 +217,32 @@ static void test_requests(void) {
   hussh_channel_info info;
   int i;
   CHECK(!hussh_channel_request(channel, "exec", 4, 1, "\0\0\0\1x", 5));
-  CHECK(hears(link, "busbs", 98, 1000, "exec", 1, "x") && link->waiting == 2);
+  CHECK(hears(link, "busbs", MSG_CHANNEL_REQUEST, 1000, "exec", 1, "x") && link->waiting == 2);
   CHECK(hussh_channel_request(channel, "exec", 4, 1, bulk, HUSSH_REQUEST_MAX + 1) ==
         HUSSH_E_STATE);
   CHECK(hussh_channel_request(channel, "exec", 65, 1, bulk, 1) == HUSSH_E_STATE);
   CHECK(!hussh_channel_request(channel, "exec", 4, 0, bulk, 32768) && hear(link));
   CHECK(dead_by(link, HUSSH_DEAD_NOT) && link->waiting == 2);
-  say(link, "bu", 99, 0);
+  say(link, "bu", MSG_CHANNEL_SUCCESS, 0);
   CHECK(link->waiting == 1); /* the command runs */
-  say(link, "bu", 100, 0);   /* to nothing that was asked */
-  hussh_channel_look(channel, &info);
+  say(link, "bu", MSG_CHANNEL_FAILURE, 0);   /* to nothing that was asked */
+  hussh_channel_get_info(channel, &info);
   CHECK(info.replies == 1 && info.failures == 0 && link->waiting == 1);
   for (i = 1; i < 40; i++) {
     CHECK(!hussh_channel_request(channel, "env", 3, 1, NULL, 0) && hear(link));
-    say(link, "bu", 100, 0);
+    say(link, "bu", MSG_CHANNEL_FAILURE, 0);
   }
-  hussh_channel_look(channel, &info);
+  hussh_channel_get_info(channel, &info);
   CHECK(info.replies == 40 && info.failures == 0x7ffffffe);
-  say(link, "busbu", 98, 0, "exit-status", 1, 42);
-  CHECK(hears(link, "bu", 100, 1000)); /* nobody may ask for an answer to this, but it is his */
-  say(link, "busbsbss", 98, 0, "exit-signal", 0, "KILL\n", 1, "", "");
-  hussh_channel_look(channel, &info);
+  say(link, "busbu", MSG_CHANNEL_REQUEST, 0, "exit-status", 1, 42);
+  CHECK(hears(link, "bu", MSG_CHANNEL_FAILURE, 1000)); /* nobody may ask for an answer to this,
+      but it is his */
+  say(link, "busbsbss", MSG_CHANNEL_REQUEST, 0, "exit-signal", 0, "KILL\n", 1, "", "");
+  hussh_channel_get_info(channel, &info);
   CHECK(info.exit_known == 2 && info.core == 1 && !strcmp(info.text, "KILL "));
   CHECK(!hussh_channel_request(channel, "env", 3, 1, NULL, 0) && hear(link) && link->waiting == 2);
-  say(link, "bu", 97, 0);
-  CHECK(hears(link, "bu", 97, 1000) && link->waiting == 0);
+  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
+  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000) && link->waiting == 0);
   CHECK(hussh_channel_request(channel, "env", 3, 1, NULL, 0) == HUSSH_E_STATE);
   CHECK(hussh_channel_close(channel) == HUSSH_E_STATE);
   hussh_channel_free(channel);
@@ -245,16 +252,16 @@ static void test_requests(void) {
 
 static void test_what_a_peer_may_ask(void) {
   hussh_link *link = ready_link();
-  say(link, "bsb", 80, "hostkeys-00@openssh.com", 0);
-  say(link, "bsb", 80, "keepalive@openssh.com", 1);
-  CHECK(hears(link, "b", 82) && !hear(link));
-  say(link, "bsuuu", 90, "x11", 9, 1000, 1000);
-  CHECK(hears(link, "buuss", 92, 9, 1, "", "") && !hear(link));
-  say(link, "bud", 94, 12345, bulk, (size_t)3); /* no such channel */
-  say(link, "b", 81);
+  say(link, "bsb", MSG_GLOBAL_REQUEST, "hostkeys-00@openssh.com", 0);
+  say(link, "bsb", MSG_GLOBAL_REQUEST, "keepalive@openssh.com", 1);
+  CHECK(hears(link, "b", MSG_REQUEST_FAILURE) && !hear(link));
+  say(link, "bsuuu", MSG_CHANNEL_OPEN, "x11", 9, 1000, 1000);
+  CHECK(hears(link, "buuss", MSG_CHANNEL_OPEN_FAILURE, 9, 1, "", "") && !hear(link));
+  say(link, "bud", MSG_CHANNEL_DATA, 12345, bulk, (size_t)3); /* no such channel */
+  say(link, "b", MSG_REQUEST_SUCCESS);
   CHECK(!hear(link) && dead_by(link, HUSSH_DEAD_NOT) && link->global_replies == 0);
   say(link, "b", 101);
-  CHECK(hears(link, "bu", 3, UINT32_MAX) && count_events(link) == 0);
+  CHECK(hears(link, "bu", MSG_UNIMPLEMENTED, UINT32_MAX) && count_events(link) == 0);
   hussh_link_free(link);
 }
 
@@ -288,7 +295,7 @@ static void test_cut_messages(void) {
                                    : opened(link, 100, 100);
       CHECK(say_message(link, &whole, cut) == 1);
       CHECK(dead_by(link, HUSSH_DEAD_NOT) || dead_by(link, HUSSH_DEAD_PROTOCOL));
-      CHECK(channel->out.len <= 100);
+      CHECK(channel->rx.len <= 100);
       hussh_link_free(link);
     }
     for (at = 1; at + 4 <= whole.len; at++) {
@@ -332,7 +339,7 @@ static void test_noise(void) {
         hussh_channel_free(channels[3]);
         channels[3] = NULL;
       }
-      queue_clear(&link->out);
+      queue_clear(&link->tx);
     }
     hussh_pump(link, 1);
     if (round % 2)
@@ -349,7 +356,7 @@ static int hears_within(hussh_link *root, int type) {
   struct message outer;
   if (!hear(root))
     return 0;
-  CHECK(heard.bytes[0] == 94 && heard.len >= 9);
+  CHECK(heard.bytes[0] == MSG_CHANNEL_DATA && heard.len >= 9);
   outer = heard;
   CHECK(unpack(outer.bytes + 9, outer.len - 9, &heard) == outer.len - 9);
   return heard.bytes[0] == type;
@@ -361,7 +368,7 @@ static void say_within(hussh_link *root, hussh_channel *channel, int ignores) {
   m.len = 0;
   while (ignores--)
     put(&m, packet, sizeof(packet));
-  say(root, "bud", 94, channel->local_id, m.bytes, m.len);
+  say(root, "bud", MSG_CHANNEL_DATA, channel->local_id, m.bytes, m.len);
 }
 
 static void test_nudge(void) {
@@ -384,7 +391,7 @@ static void test_nudge(void) {
     hussh_pump(root, 1);
     CHECK(i < 6 ? hears_within(root, 2) : !hear(root)); /* a peer cannot make us chatter */
   }
-  say(inner, "buuuu", 91, 0, 5, 1000, 1000);
+  say(inner, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 5, 1000, 1000);
   CHECK(!hussh_channel_request(channel, "exec", 4, 1, NULL, 0));
   hussh_pump(root, 1);
   CHECK(hears_within(root, 98));
@@ -404,7 +411,7 @@ static void test_nudge(void) {
   hussh_pump(root, 1);
   CHECK(!hear(root)); /* not for servers that it would stop */
   inner->unnudged = 0;
-  say(inner, "bu", 97, 0);
+  say(inner, "bu", MSG_CHANNEL_CLOSE, 0);
   hussh_pump(root, 1);
   CHECK(hears_within(root, 97) && inner->waiting == 0 && root->waiting == 0);
   say_within(root, outer, 1);
@@ -416,7 +423,7 @@ static void test_nudge(void) {
   say_within(root, outer, 1);
   hussh_pump(root, 1);
   CHECK(hears_within(root, 2));
-  say(inner, "b", 82);
+  say(inner, "b", MSG_REQUEST_FAILURE);
   hussh_pump(root, 1);
   CHECK(inner->global_replies == 1 && !hear(root));
   hussh_link_free(inner);
@@ -429,19 +436,20 @@ static void test_credit_of_a_carried_link(void) {
   hussh_channel *outer = opened(root, 64, 1000);
   say_within(root, outer, 2); /* before anybody made the link */
   CHECK(outer->recv_window == 32);
-  CHECK((inner = hussh_link_over_channel(outer)) && inner->in.len == 32 && !outer->out.len);
+  CHECK((inner = hussh_link_over_channel(outer)) && inner->rx.len == 32 && !outer->rx.len);
   CHECK(hussh_link_over_channel(outer) == NULL);
   CHECK(hussh_channel_write(outer, "x", 1) == HUSSH_E_STATE);
   make_ready(inner);
   say_within(root, outer, 2);
-  CHECK(outer->recv_window == 0 && !root->out.len);
+  CHECK(outer->recv_window == 0 && !root->tx.len);
   hussh_pump(root, 1);
-  CHECK(hears(root, "buu", 93, 1000, 64) && outer->recv_window == 64);
-  say(root, "buud", 95, 0, 1, bulk, (size_t)32); /* stderr of a forwarding: nobody's */
-  CHECK(hears(root, "buu", 93, 1000, 32) && !inner->in.len);
+  CHECK(hears(root, "buu", MSG_CHANNEL_WINDOW_ADJUST, 1000, 64) && outer->recv_window == 64);
+  say(root, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk,
+      (size_t)32); /* stderr of a forwarding: nobody's */
+  CHECK(hears(root, "buu", MSG_CHANNEL_WINDOW_ADJUST, 1000, 32) && !inner->rx.len);
   hussh_link_kill(inner);
   say_within(root, outer, 2);
-  CHECK(!inner->in.len && !hear(root)); /* the dead collect nothing */
+  CHECK(!inner->rx.len && !hear(root)); /* the dead collect nothing */
   hussh_link_free(inner);
   CHECK(outer->child == NULL);
   hussh_link_free(root);
@@ -460,10 +468,10 @@ static void test_many_channels(void) {
     for (i = 0; i < COUNT; i++) {
       CHECK(channels[i]->local_id == (uint32_t)i);
       hussh_channel_free(channels[i]);
-      say(link, "bu", 97, (uint32_t)i);
+      say(link, "bu", MSG_CHANNEL_CLOSE, (uint32_t)i);
     }
     CHECK(link->channel_live == 0 && link->objects == 1 && count_events(link) == 0);
-    queue_clear(&link->out);
+    queue_clear(&link->tx);
   }
   hussh_link_free(link);
 }

@@ -76,7 +76,7 @@ static void test_events_come_once_and_are_forgotten(void) {
   for (i = 0; i < 20; i++)
     channels[i] = opened(link, 100, 100);
   for (i = 0; i < 20; i++)
-    say(link, "bus", 94, (uint32_t)i, "x");
+    say(link, "bus", MSG_CHANNEL_DATA, (uint32_t)i, "x");
   link_changed(link);
   link_changed(link);
   CHECK(link->event_count == 21);
@@ -90,11 +90,11 @@ static void test_events_come_once_and_are_forgotten(void) {
   }
   CHECK(seen == (((size_t)1 << 22) - 2) && !(hussh_flush(link) & HUSSH_EVENTS));
   for (i = 0; i < 20; i++)
-    say(link, "bus", 94, (uint32_t)i, "x");
+    say(link, "bus", MSG_CHANNEL_DATA, (uint32_t)i, "x");
   CHECK(link->event_count == 20);
   for (i = 0; i < 20; i += 2) { /* of what is gone nothing is told */
     hussh_channel_free(channels[i]);
-    say(link, "bu", 97, (uint32_t)i);
+    say(link, "bu", MSG_CHANNEL_CLOSE, (uint32_t)i);
   }
   n = hussh_events(link, tokens, 64);
   CHECK(n == 10);
@@ -115,7 +115,7 @@ static void test_feeding_at_once_and_byte_by_byte(void) {
       size_t n = hello.len - i < steps[step] ? hello.len - i : steps[step];
       CHECK(!hussh_feed(link, guarded(hello.bytes + i, n), n));
       hussh_pump(link, 1);
-      hussh_link_look(link, &info);
+      hussh_link_get_info(link, &info);
       CHECK(info.received == i + n && !info.dead);
     }
     CHECK(info.phase == HUSSH_KEX && info.rekeying);
@@ -147,11 +147,11 @@ static void test_killed_and_freed_at_every_byte(void) {
       hussh_pump(link, 1);
     if (at % 2) {
       hussh_link_kill(link);
-      CHECK(dead_by(link, HUSSH_DEAD_KILLED) && !link->in.len && !link->out.len);
+      CHECK(dead_by(link, HUSSH_DEAD_KILLED) && !link->rx.len && !link->tx.len);
       CHECK(hussh_events(link, (uint64_t[1]){0}, 1) == 1);
-      queued = link->out.len;
+      queued = link->tx.len;
       hussh_pump(link, 1);
-      CHECK(link->out.len == queued && hussh_link_send(link, "\62", 1) == HUSSH_E_DEAD);
+      CHECK(link->tx.len == queued && hussh_link_send(link, "\62", 1) == HUSSH_E_DEAD);
       hussh_link_kill(link);
       CHECK(count_events(link) == 0);
     }
@@ -192,7 +192,7 @@ static void test_authentication_messages(void) {
   unsigned type, len;
   link->authenticated = 0;
   link->phase = HUSSH_AUTH;
-  say(link, "b", 52);
+  say(link, "b", MSG_USERAUTH_SUCCESS);
   CHECK(!link->message_count && !link->authenticated); /* not asked for */
   for (type = 53; type < 80; type++)
     for (len = 1; len < 10; len++) {
@@ -208,14 +208,15 @@ static void test_authentication_messages(void) {
   CHECK(hussh_link_send(link, "\120", 1) == HUSSH_E_STATE); /* 80, before the login */
   CHECK(hussh_link_send(link, "", 0) == HUSSH_E_STATE);
   CHECK(hussh_link_send(link, bulk, 1) == HUSSH_E_STATE);
-  CHECK(!hussh_link_send(link, "\062x", 2) && hears(link, "br", 50, "x", (size_t)1));
-  say(link, "bsb", 51, "password", 0);
-  say(link, "b", 52);
+  CHECK(!hussh_link_send(link, "\062x", 2) && hears(link, "br", MSG_USERAUTH_REQUEST, "x",
+      (size_t)1));
+  say(link, "bsb", MSG_USERAUTH_FAILURE, "password", 0);
+  say(link, "b", MSG_USERAUTH_SUCCESS);
   CHECK(link->message_count == 1 && !link->authenticated); /* answered already */
   CHECK(!hussh_link_send(link, "\062x", 2) && hear(link));
-  say(link, "b", 52);
+  say(link, "b", MSG_USERAUTH_SUCCESS);
   CHECK(link->message_count == 2 && link->authenticated);
-  say(link, "bsb", 51, "password", 0);
+  say(link, "bsb", MSG_USERAUTH_FAILURE, "password", 0);
   CHECK(link->message_count == 2);
   hussh_link_free(link);
 
@@ -223,33 +224,33 @@ static void test_authentication_messages(void) {
   link->authenticated = 0;
   link->phase = HUSSH_AUTH;
   CHECK(!hussh_link_send(link, "\062x", 2) && !hussh_link_send(link, "\062x", 2));
-  say(link, "bsb", 51, "publickey", 0);
-  say(link, "bss", 60, "ssh-ed25519", "x");
+  say(link, "bsb", MSG_USERAUTH_FAILURE, "publickey", 0);
+  say(link, "bss", MSG_USERAUTH_60, "ssh-ed25519", "x");
   CHECK(!hussh_link_send(link, "\062x", 2) && link->auth_asked == 1);
-  say(link, "bsb", 51, "publickey", 0);
-  say(link, "bsb", 51, "publickey", 0); /* not asked for */
-  say(link, "b", 52);
+  say(link, "bsb", MSG_USERAUTH_FAILURE, "publickey", 0);
+  say(link, "bsb", MSG_USERAUTH_FAILURE, "publickey", 0); /* not asked for */
+  say(link, "b", MSG_USERAUTH_SUCCESS);
   CHECK(link->message_count == 4 && !link->authenticated && !link->auth_asked);
   CHECK(!hussh_link_send(link, "\062x", 2) && !hussh_link_send(link, "\062x", 2));
-  say(link, "bsb", 51, "publickey", 0);
-  say(link, "b", 52);
-  say(link, "b", 52);
+  say(link, "bsb", MSG_USERAUTH_FAILURE, "publickey", 0);
+  say(link, "b", MSG_USERAUTH_SUCCESS);
+  say(link, "b", MSG_USERAUTH_SUCCESS);
   CHECK(link->message_count == 6 && link->authenticated);
   hussh_link_free(link);
 
   link = ready_link();
   link->authenticated = 0;
   for (len = 0; len < 100; len++)
-    say(link, "bd", 53, bulk, (size_t)32000);
+    say(link, "bd", MSG_USERAUTH_BANNER, bulk, (size_t)32000);
   CHECK(!link->dead && link->messages.len <= (size_t)3 << 19); /* the rest is dropped */
   for (len = 0; len < 100 && !link->dead; len++)
-    say(link, "bd", 60, bulk, (size_t)32000);
+    say(link, "bd", MSG_USERAUTH_60, bulk, (size_t)32000);
   CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL) && link->messages.len <= (size_t)2 << 20);
   hussh_link_free(link);
 
   link = ready_link();
   link->authenticated = 0;
-  say(link, "bud", 94, 0, bulk, (size_t)3);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)3);
   CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL));
   hussh_link_free(link);
 }
@@ -262,14 +263,16 @@ static void test_messages_in_a_key_exchange_wait(void) {
   CHECK(!hussh_channel_request(channel, "env", 3, 0, NULL, 0));
   CHECK(hussh_channel_write(channel, "abc", 3) == 3);
   hussh_flush(link);
-  CHECK(!link->out.len && link->blocked);
+  CHECK(!link->tx.len && link->blocked);
   hussh_channel_free(channel); /* nor does this wait; the data is dropped */
-  CHECK(!link->out.len && link->channel_live == 1);
+  CHECK(!link->tx.len && link->channel_live == 1);
   CHECK(hussh_link_disconnect(link, 11, "bye") == HUSSH_E_STATE);
   set_kex(link, 0);
   link_send_pending(link);
-  CHECK(hears(link, "busb", 98, 1000, "env", 0) && hears(link, "bu", 97, 1000) && !hear(link));
-  CHECK(!hussh_link_disconnect(link, 11, "bye") && hears(link, "buss", 1, 11, "bye", ""));
+  CHECK(hears(link, "busb", MSG_CHANNEL_REQUEST, 1000, "env", 0) && hears(link, "bu",
+      MSG_CHANNEL_CLOSE, 1000) && !hear(link));
+  CHECK(!hussh_link_disconnect(link, 11, "bye") && hears(link, "buss", MSG_DISCONNECT, 11, "bye",
+      ""));
   hussh_link_free(link);
 
   link = ready_link();
@@ -281,11 +284,12 @@ static void test_messages_in_a_key_exchange_wait(void) {
   set_kex(link, 0);
   hussh_feed(link, "\0\0\0\14\6\2\0\0\0\0\0\0\0\0\0\0", 16);
   hussh_pump(link, 1);
-  CHECK(hears(link, "busb", 98, 1000, "env", 0) && hears(link, "bud", 94, 1000, "abc", (size_t)3));
+  CHECK(hears(link, "busb", MSG_CHANNEL_REQUEST, 1000, "env", 0) && hears(link, "bud",
+      MSG_CHANNEL_DATA, 1000, "abc", (size_t)3));
   CHECK(!hear(link));
   set_kex(link, 1);
   for (i = 0; i < 500000 && !link->dead; i++)
-    say(link, "bsb", 80, "x", 1);
+    say(link, "bsb", MSG_GLOBAL_REQUEST, "x", 1);
   CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL) && link->pending.len < 3 << 20);
   hussh_link_free(link);
 
@@ -294,13 +298,13 @@ static void test_messages_in_a_key_exchange_wait(void) {
   channel = opened(link, 1000, 1000);
   set_kex(link, 1);
   while (link->pending.len <= 1 << 20)
-    say(link, "bsb", 80, "x", 1);
+    say(link, "bsb", MSG_GLOBAL_REQUEST, "x", 1);
   CHECK(dead_by(link, HUSSH_DEAD_NOT));
   CHECK(!hussh_channel_request(channel, "env", 3, 0, NULL, 0));
   hussh_channel_free(channel);
   CHECK(dead_by(link, HUSSH_DEAD_NOT) && link->channel_live == 1);
-  say(link, "bsb", 80, "x", 1);
-  say(link, "bsb", 80, "x", 1);
+  say(link, "bsb", MSG_GLOBAL_REQUEST, "x", 1);
+  say(link, "bsb", MSG_GLOBAL_REQUEST, "x", 1);
   CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL) && link->channel_live == 0);
   hussh_link_free(link);
 
@@ -309,18 +313,18 @@ static void test_messages_in_a_key_exchange_wait(void) {
   hussh_channel_free(channel);
   set_kex(link, 1);
   while (link->pending.len <= 1 << 20)
-    say(link, "bsb", 80, "x", 1);
-  say(link, "buuuu", 91, 0, 1, 1, 1);
+    say(link, "bsb", MSG_GLOBAL_REQUEST, "x", 1);
+  say(link, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 1, 1, 1);
   CHECK(dead_by(link, HUSSH_DEAD_NOT) && link->channel_live == 1);
-  say(link, "bsb", 80, "x", 1);
-  say(link, "bsb", 80, "x", 1);
+  say(link, "bsb", MSG_GLOBAL_REQUEST, "x", 1);
+  say(link, "bsb", MSG_GLOBAL_REQUEST, "x", 1);
   CHECK(dead_by(link, HUSSH_DEAD_PROTOCOL) && link->channel_live == 0);
   hussh_link_free(link);
 
   link = ready_link(); /* and the count begins anew with each key exchange */
   set_kex(link, 1);
   while (link->pending.len <= 1 << 19)
-    say(link, "bsb", 80, "x", 1);
+    say(link, "bsb", MSG_GLOBAL_REQUEST, "x", 1);
   set_kex(link, 0);
   link_send_pending(link);
   CHECK(!link->pending.len && !link->pending_answers);
@@ -333,9 +337,10 @@ static void test_stray_transport_messages(void) {
   for (type = 8; type < 50; type++) {
     if (type == 20)
       continue;
-    CHECK(say(link, "bu", type, 1) == 1 && hears(link, "bu", 3, UINT32_MAX));
+    CHECK(say(link, "bu", type, 1) == 1 && hears(link, "bu", MSG_UNIMPLEMENTED, UINT32_MAX));
   }
-  CHECK(say(link, "bu", 3, 1) == 1 && say(link, "b", 6) == 1 && !hear(link));
+  CHECK(say(link, "bu", MSG_UNIMPLEMENTED, 1) == 1 && say(link, "b", MSG_SERVICE_ACCEPT) == 1 &&
+      !hear(link));
   set_kex(link, 1);
   for (passed = 0; passed < 1000 && !link->dead; passed++)
     say(link, "bu", 30 + passed % 20, 1);

@@ -75,14 +75,14 @@ static void peer_grants(int at, uint32_t add) {
   if (hops[at].in_kex || add > UINT32_MAX - hops[at].window)
     return;
   hops[at].window += add;
-  peer_says(at, "buu", CHANNEL_WINDOW_ADJUST, 0, add);
+  peer_says(at, "buu", MSG_CHANNEL_WINDOW_ADJUST, 0, add);
 }
 
 static void peer_hears(int at, const unsigned char *message, size_t len) {
   struct hop *hop = &hops[at];
   size_t size, i;
   switch (message[0]) {
-  case CHANNEL_DATA:
+  case MSG_CHANNEL_DATA:
     size = get_u32(message + 5);
     CHECK(len == 9 + size && size <= hop->window && size);
     hop->window -= (uint32_t)size;
@@ -94,15 +94,15 @@ static void peer_hears(int at, const unsigned char *message, size_t len) {
     for (i = 0; i < size; i++)
       CHECK(message[9 + i] == byte_at(heard_bytes++));
     return;
-  case CHANNEL_WINDOW_ADJUST:
+  case MSG_CHANNEL_WINDOW_ADJUST:
     hop->credit += get_u32(message + 5);
     return;
-  case CHANNEL_EOF:
+  case MSG_CHANNEL_EOF:
     CHECK(at + 1 == depth && heard_bytes == to_send);
     peer_got_eof = 1;
     return;
   default:
-    CHECK(message[0] == 2); /* a nudge */
+    CHECK(message[0] == MSG_IGNORE); /* a nudge */
   }
 }
 
@@ -125,7 +125,7 @@ static void peers_work(size_t most) {
       if (n > 30000)
         n = 1 + below(30000);
       hops[at - 1].credit -= (uint32_t)n;
-      peer_says(at - 1, "bud", CHANNEL_DATA, 0, queue_head(&hops[at].tx), n);
+      peer_says(at - 1, "bud", MSG_CHANNEL_DATA, 0, queue_head(&hops[at].tx), n);
       queue_drop(&hops[at].tx, n);
     }
   while (hops[0].tx.len && most) {
@@ -236,7 +236,7 @@ static void peer_writes(size_t most) {
   for (i = 0; i < n; i++)
     bytes[i] = byte_at(said_bytes++);
   hop->credit -= (uint32_t)n;
-  peer_says(depth - 1, "bud", CHANNEL_DATA, 0, bytes, n);
+  peer_says(depth - 1, "bud", MSG_CHANNEL_DATA, 0, bytes, n);
 }
 
 /* ---- keys that change nothing ------------------------------------------- */
@@ -289,8 +289,8 @@ static void grow(void) {
     hop->window = below(3) ? any_size(1 << 20) : 0;
     hop->channel = hussh_channel_open(hop->link, "x", 1, NULL, 0, hop->credit);
     CHECK(hop->channel);
-    queue_clear(&hop->link->out); /* the question */
-    say(hop->link, "buuuu", CHANNEL_OPEN_CONFIRMATION, 0, 0, hop->window, any_size(40000));
+    queue_clear(&hop->link->tx); /* the question */
+    say(hop->link, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 0, hop->window, any_size(40000));
     CHECK(hop->channel->state == HUSSH_CH_OPEN);
   }
   to_send = any_size(4 << 20);

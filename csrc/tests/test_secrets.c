@@ -85,9 +85,9 @@ static void test_no_padding_is_used_twice(void) {
   size_t i, before;
   for (i = 0; i < PACKETS; i++) {
     CHECK(!_libssh2_transport_send(link->session, bulk, 8, NULL, 0));
-    CHECK(link->out.len == 13 + PADDING && queue_head(&link->out)[4] == PADDING);
-    memcpy(seen + i * PADDING, queue_head(&link->out) + 13, PADDING);
-    queue_drop(&link->out, link->out.len);
+    CHECK(link->tx.len == 13 + PADDING && queue_head(&link->tx)[4] == PADDING);
+    memcpy(seen + i * PADDING, queue_head(&link->tx) + 13, PADDING);
+    queue_drop(&link->tx, link->tx.len);
   }
   for (i = row; i + row <= sizeof(seen); i++)
     for (before = 0; before < i; before++)
@@ -104,11 +104,11 @@ static void test_every_length_of_padding_is_full(void) {
     size_t padding = 0;
     for (round = 0; round < 64; round++) {
       CHECK(!_libssh2_transport_send(link->session, bulk, len, NULL, 0));
-      padding = queue_head(&link->out)[4];
-      CHECK(padding >= 4 && padding < sizeof(any) && link->out.len == 5 + len + padding);
+      padding = queue_head(&link->tx)[4];
+      CHECK(padding >= 4 && padding < sizeof(any) && link->tx.len == 5 + len + padding);
       for (at = 0; at < padding; at++)
-        any[at] |= queue_head(&link->out)[5 + len + at];
-      queue_drop(&link->out, link->out.len);
+        any[at] |= queue_head(&link->tx)[5 + len + at];
+      queue_drop(&link->tx, link->tx.len);
     }
     for (at = 0; at < padding; at++)
       CHECK(any[at]); /* not one byte stayed zero in all of the packets */

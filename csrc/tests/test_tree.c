@@ -19,7 +19,7 @@ static void tree(hussh_link *links[3], hussh_channel *channels[3], hussh_link *r
   links[0] = root;
   for (i = 0; i < 3; i++) {
     channels[i] = hussh_channel_open(links[i], "x", 1, NULL, 0, 5000);
-    say(links[i], "buuuu", 91, 0, 7, 5000, 5000);
+    say(links[i], "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 7, 5000, 5000);
     CHECK(channels[i]->state == HUSSH_CH_OPEN);
     if (i < 2) {
       CHECK((links[i + 1] = hussh_link_over_channel(channels[i])));
@@ -46,7 +46,7 @@ static void test_freeing_in_every_order(void) {
       if (variant & 4)
         hussh_link_kill(links[0]);
       if (variant & 8)
-        say(links[0], "bu", 97, 0);
+        say(links[0], "bu", MSG_CHANNEL_CLOSE, 0);
       for (i = 0; i < 3; i++) {
         int at = orders[order][i], j;
         if (variant & 16)
@@ -102,15 +102,15 @@ static void test_flood_of_questions(void) {
     fed += m.len;
     hussh_pump(link, 1 << 20);
   }
-  queued = link->out.len;
-  CHECK(queued >= OUT_FLOOD && queued < OUT_FLOOD + 100 && link->received < fed);
+  queued = link->tx.len;
+  CHECK(queued >= TX_FLOOD && queued < TX_FLOOD + 100 && link->received < fed);
   hussh_pump(link, 1 << 20);
-  CHECK(link->out.len == queued);
+  CHECK(link->tx.len == queued);
   while (link->received < fed) { /* it goes on when the peer reads again */
     uint64_t before = link->received;
     CHECK(hussh_drain(link, bulk, sizeof(bulk)));
     hussh_pump(link, 1 << 20);
-    CHECK(link->out.len <= queued && (link->received > before || link->out.len));
+    CHECK(link->tx.len <= queued && (link->received > before || link->tx.len));
   }
   CHECK(dead_by(link, HUSSH_DEAD_NOT));
   hussh_link_free(link);
@@ -128,18 +128,18 @@ static void test_flood_through_a_bastion(void) {
   while (m.len < 32000)
     put(&m, packet, 16);
   for (i = 0; i < 250; i++) {
-    say(links[0], "bud", 94, 0, m.bytes, m.len);
+    say(links[0], "bud", MSG_CHANNEL_DATA, 0, m.bytes, m.len);
     hussh_pump(links[0], 1 << 20);
   }
   CHECK(dead_by(links[0], HUSSH_DEAD_NOT) && dead_by(links[1], HUSSH_DEAD_NOT));
-  CHECK(links[1]->out.len < OUT_FLOOD + 100 && links[1]->in.len > 1 << 20);
-  CHECK(links[0]->out.len < 10000); /* no more than the window of the channel */
-  say(links[0], "buu", 93, 0, 64 << 20);
-  while (links[0]->out.len) {
+  CHECK(links[1]->tx.len < TX_FLOOD + 100 && links[1]->rx.len > 1 << 20);
+  CHECK(links[0]->tx.len < 10000); /* no more than the window of the channel */
+  say(links[0], "buu", MSG_CHANNEL_WINDOW_ADJUST, 0, 64 << 20);
+  while (links[0]->tx.len) {
     hussh_drain(links[0], bulk, sizeof(bulk));
     hussh_pump(links[0], 1);
   }
-  CHECK(!links[1]->in.len && !links[1]->out.len);
+  CHECK(!links[1]->rx.len && !links[1]->tx.len);
   hussh_link_free(links[2]);
   hussh_link_free(links[1]);
   hussh_link_free(links[0]);
@@ -158,14 +158,14 @@ static void test_nothing_waits_for_a_peer_that_does_not_read(void) {
   make_ready(root);
   tree(links, channels, root);
   for (i = 0; i < 100; i++) {
-    say(root, "buu", 93, 0, 100000);
+    say(root, "buu", MSG_CHANNEL_WINDOW_ADJUST, 0, 100000);
     hussh_channel_write(channels[0]->child ? channels[2] : channels[0], bulk, sizeof(bulk));
-    say(links[1], "buu", 93, 0, 100000);
-    say(links[2], "buu", 93, 0, 100000);
+    say(links[1], "buu", MSG_CHANNEL_WINDOW_ADJUST, 0, 100000);
+    say(links[2], "buu", MSG_CHANNEL_WINDOW_ADJUST, 0, 100000);
     flags = hussh_pump(root, 1);
   }
-  CHECK(flags & HUSSH_WANT_WRITE && root->out.len <= OUT_HIGH + 40000);
-  CHECK(links[1]->out.len <= OUT_HIGH + 40000 && links[2]->out.len <= OUT_HIGH + 40000);
+  CHECK(flags & HUSSH_WANT_WRITE && root->tx.len <= TX_HIGH + 40000);
+  CHECK(links[1]->tx.len <= TX_HIGH + 40000 && links[2]->tx.len <= TX_HIGH + 40000);
   while ((n = read(fds[1], bulk, sizeof(bulk))) > 0)
     hussh_flush(root);
   CHECK(n < 0 && errno == EAGAIN && !(hussh_flush(root) & HUSSH_WANT_WRITE));
@@ -219,11 +219,11 @@ static int whole_life(void) {
   hussh_pump(root, 1);
   hussh_feed(root, hello.bytes, hello.len);
   hussh_pump(root, 1);
-  queue_clear(&root->out);
+  queue_clear(&root->tx);
   root->session->socket_state = LIBSSH2_SOCKET_CONNECTED;
   make_ready(root);
   outer = hussh_channel_open(root, "direct-tcpip", 12, bulk, 100, 5000);
-  say(root, "buuuu", 91, 0, 7, 1 << 20, 5000);
+  say(root, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 7, 1 << 20, 5000);
   if (outer && outer->state == HUSSH_CH_OPEN)
     inner = hussh_link_over_channel(outer);
   if (inner) {
@@ -231,18 +231,18 @@ static int whole_life(void) {
     channel = hussh_channel_open(inner, "session", 7, NULL, 0, 100000);
   }
   if (channel) {
-    say(inner, "buuuu", 91, 0, 7, 1 << 20, 32768);
+    say(inner, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 7, 1 << 20, 32768);
     hussh_channel_request(channel, "exec", 4, 1, bulk, 20000);
     hussh_channel_write(channel, bulk, sizeof(bulk));
-    say(inner, "bud", 94, 0, bulk, (size_t)30000);
-    say(inner, "buud", 95, 0, 1, bulk, (size_t)30000);
+    say(inner, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)30000);
+    say(inner, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk, (size_t)30000);
     hussh_pump(root, 1);
   }
   set_kex(root, 1);
-  say(root, "bsb", 80, "x", 1);
+  say(root, "bsb", MSG_GLOBAL_REQUEST, "x", 1);
   set_kex(root, 0);
   root->authenticated = 0;
-  say(root, "bd", 53, bulk, (size_t)30000);
+  say(root, "bd", MSG_USERAUTH_BANNER, bulk, (size_t)30000);
   hussh_pump(root, 1);
   dead = root->dead ? root->dead : inner ? inner->dead : 0;
   hussh_link_free(root);

@@ -126,9 +126,9 @@ static inline size_t unpack(const unsigned char *stream, size_t left, struct mes
 }
 
 static inline int hear(hussh_link *link) {
-  size_t used = unpack(queue_head(&link->out), link->out.len, &heard);
+  size_t used = unpack(queue_head(&link->tx), link->tx.len, &heard);
   if (used)
-    queue_drop(&link->out, used);
+    queue_drop(&link->tx, used);
   return used != 0;
 }
 
@@ -151,7 +151,7 @@ static inline int hears(hussh_link *link, const char *format, ...) {
 
 /* As if versions and keys were exchanged and the login done. */
 static inline void make_ready(hussh_link *link) {
-  link->shaken = link->authenticated = 1;
+  link->handshake_done = link->authenticated = 1;
   link->phase = HUSSH_OPEN;
   link->session->state = LIBSSH2_STATE_AUTHENTICATED;
   link->session->socket_state = LIBSSH2_SOCKET_CONNECTED;
@@ -173,21 +173,22 @@ static inline hussh_link *ready_link(void) {
 static inline hussh_channel *opening(hussh_link *link, uint32_t window) {
   hussh_channel *channel = hussh_channel_open(link, "session", 7, NULL, 0, window);
   CHECK(channel);
-  CHECK(hears(link, "bsuuu", 90, "session", channel->local_id, window, MAX_PACKET));
+  CHECK(hears(link, "bsuuu", MSG_CHANNEL_OPEN, "session", channel->local_id, window, MAX_PACKET));
   return channel;
 }
 
 /* An open channel whose number at the peer is 1000 above ours. */
 static inline hussh_channel *opened(hussh_link *link, uint32_t ours, uint32_t theirs) {
   hussh_channel *channel = opening(link, ours);
-  say(link, "buuuu", 91, channel->local_id, channel->local_id + 1000, theirs, 40000u);
+  say(link, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, channel->local_id, channel->local_id + 1000,
+      theirs, 40000u);
   CHECK(channel->state == HUSSH_CH_OPEN && channel->send_packet == MAX_PACKET);
   return channel;
 }
 
 static inline int dead_by(hussh_link *link, int why) {
   hussh_link_info info;
-  hussh_link_look(link, &info);
+  hussh_link_get_info(link, &info);
   return info.dead == why && (why == HUSSH_DEAD_NOT || info.text[0]);
 }
 

@@ -56,7 +56,7 @@ class Flow(Generic[H]):
         self.input_ended = True
 
         def end() -> None:
-            if not self.channel.link.dead and not self.channel.look().closed:
+            if not self.channel.link.dead and not self.channel.get_info().closed:
                 self.channel.eof()
 
         with contextlib.suppress(HusshError):  # there may be no connection any more
@@ -161,7 +161,7 @@ class Command(RemoteProcess[F]):
         if flow.was_written or not flow.was_read:
             return True
         with self._session.driver.my_fresh():
-            return bool(self._channel.look().eof)
+            return bool(self._channel.get_info().eof)
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode={self.returncode}"

@@ -196,20 +196,20 @@ class Link:
 
     # -- looking
 
-    def look(self) -> LinkState:
-        lib.hussh_link_look(self.pointer, self._info)
+    def get_info(self) -> LinkState:
+        lib.hussh_link_get_info(self.pointer, self._info)
         return LinkState(self._info)
 
     @property
     def phase(self) -> int:
-        lib.hussh_link_look(self._ptr or self.pointer, self._info)
+        lib.hussh_link_get_info(self._ptr or self.pointer, self._info)
         return self._info.phase  # type: ignore[no-any-return]
 
     @property
     def dead(self) -> bool:
         if not self._ptr:
             return True
-        lib.hussh_link_look(self._ptr, self._info)
+        lib.hussh_link_get_info(self._ptr, self._info)
         return self._info.dead != 0  # type: ignore[no-any-return]
 
     def _bytes(self, call: Any) -> bytes:
@@ -254,13 +254,13 @@ class Link:
 
     def check(self) -> None:
         """Raise what the link died of, if it did."""
-        lib.hussh_link_look(self._ptr or self.pointer, self._info)
+        lib.hussh_link_get_info(self._ptr or self.pointer, self._info)
         if self._info.dead:
             raise self.death()
 
     def death(self) -> HusshError:
         """The error that says what this link died of."""
-        state = self.look()
+        state = self.get_info()
         if state.death is Death.KILLED:
             return ConnectionClosed("the connection was closed")
         if state.death is Death.PEER:
@@ -306,15 +306,15 @@ class Link:
         if self._ptr:
             lib.hussh_link_kill(self._ptr)
 
-    def lose(self, code: int, text: str) -> None:
+    def fail(self, code: int, text: str) -> None:
         """Declare the link dead for an outside reason: an errno, and words for it."""
-        lib.hussh_link_lose(self.pointer, code, text.encode("utf-8", "replace"))
+        lib.hussh_link_fail(self.pointer, code, text.encode("utf-8", "replace"))
 
     def release_session(self, *, refused: bool = False) -> None:
         """One of `sessions` has ended; whoever waits for the link shall look again."""
         self.sessions -= 1
         self.sessions_ended += not refused
-        self.poke()
+        self.notify()
 
     def full(self) -> bool:
         """Whether the server is known to take no more sessions now."""
@@ -334,7 +334,7 @@ class Link:
     def leave_queue(self, ticket: Ticket) -> None:
         del self._queue[ticket]
         if self._queue:
-            self.poke()  # our turn may have come, and we did not take it
+            self.notify()  # our turn may have come, and we did not take it
         else:
             del self.root._queues[self.token]
 
@@ -345,10 +345,10 @@ class Link:
         free = max(0, self.session_limit - self.sessions)
         return [ticket.token for ticket in itertools.islice(self._queue, free)]
 
-    def poke(self) -> None:
+    def notify(self) -> None:
         """Let whoever waits for the link look again."""
         if self._ptr:
-            lib.hussh_link_poke(self._ptr)
+            lib.hussh_link_notify(self._ptr)
 
     def open(self, kind: bytes, extra: bytes, window: int) -> Channel:
         """Ask for a channel (RFC 4254 section 5.1)."""
@@ -366,7 +366,7 @@ def _words(info: Any) -> str:
 
 
 class Channel:
-    """One channel; read its `state` and the other fields after `look()`."""
+    """One channel; read its `state` and the other fields after `get_info()`."""
 
     __slots__ = ("_ptr", "_info", "link", "token", "counted", "session")
 
@@ -396,14 +396,14 @@ class Channel:
             raise ConnectionClosed("this channel is closed")
         return self._ptr
 
-    def look(self) -> Any:
+    def get_info(self) -> Any:
         """The C struct `hussh_channel_info`, filled in anew; valid until the next call."""
-        lib.hussh_channel_look(self.pointer, self._info)
+        lib.hussh_channel_get_info(self.pointer, self._info)
         return self._info
 
     @property
     def text(self) -> str:
-        """The reason of a refusal, or the name of the signal, after `look()`."""
+        """The reason of a refusal, or the name of the signal, after `get_info()`."""
         return _words(self._info)
 
     def request(self, name: bytes, extra: bytes = b"", *, want_reply: bool = False) -> None:

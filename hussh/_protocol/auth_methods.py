@@ -157,7 +157,7 @@ class Login:
         return Outcome.FAILURE
 
     def death(self) -> Exception:
-        state = self.link.look()
+        state = self.link.get_info()
         # 2 (protocol error) and 14 (no more methods) are what servers give for too many attempts.
         if state.death is Death.PEER and state.code in (2, 14) and self.tried:
             ended = f"the server ended the authentication ({printable(state.text)})"

@@ -63,9 +63,9 @@ def _open(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
     link.check()
     channel = link.open(kind, extra, window)
     try:
-        while channel.look().state == ChannelState.OPENING:
+        while channel.get_info().state == ChannelState.OPENING:
             yield WaitFor(channel)
-        if channel.look().state == ChannelState.DEAD:
+        if channel.get_info().state == ChannelState.DEAD:
             raise link.death()
     except BaseException:
         channel.free()
@@ -110,7 +110,7 @@ def open_session(
                 link.release_session()
             raise
         channel.counted = ends_by_itself
-        info = channel.look()
+        info = channel.get_info()
         if info.closed and stillborn < STILLBORN_MAX:
             stillborn += 1
             channel.free()
@@ -158,8 +158,8 @@ def was_unheard(channel: Channel) -> bool:
     answer, but run what they are asked for: output or a status says so, if it is still
     in the channel.
     """
-    info = channel.look()
-    heard = info.replies or info.exit_known or info.out or info.err
+    info = channel.get_info()
+    heard = info.replies or info.exit_known or info.rx or info.rx_err
     return bool(info.closed and not heard)
 
 
@@ -182,7 +182,7 @@ def note_length(error: HusshError, channel: Channel, size: int) -> None:
 
     Servers that take no such packet end the connection, mostly without a reason.
     """
-    if size > REQUEST_SAFE and isinstance(error, ConnectionLost) and not channel.look().replies:
+    if size > REQUEST_SAFE and isinstance(error, ConnectionLost) and not channel.get_info().replies:
         error.text += (
             f"; the server may not take a request of {size:,} bytes: all take {REQUEST_SAFE:,},"
             " OpenSSH 262,000; long input belongs into stdin (input=)"
@@ -198,7 +198,7 @@ def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:
     """
     extra = string(host.encode()) + uint32(port) + string(b"127.0.0.1") + uint32(0)
     channel = yield from _open(link, b"direct-tcpip", extra, JUMP_WINDOW)
-    info = channel.look()
+    info = channel.get_info()
     if info.state == ChannelState.REFUSED:
         code, text = int(info.reason), channel.text
         channel.free()
@@ -221,7 +221,7 @@ def was_never_there(channel: Channel) -> bool:
     first tell with an EOF that whoever was there has hung up.
     """
     banner = channel.link.banner or ""
-    info = channel.look()
+    info = channel.get_info()
     return bool(info.abrupt) or bool(info.closed and banner.startswith(GRANT_FIRST))
 
 

@@ -103,7 +103,7 @@ def bring_up(
 def _led_nowhere(link: Link, error: ServerBusy) -> bool:
     """Whether the bastion closed the way because it could not connect to the server."""
     outer = link.outer
-    if error.server_text or outer is None or outer.link.dead or link.look().received:
+    if error.server_text or outer is None or outer.link.dead or link.get_info().received:
         return False
     return was_never_there(outer)
 

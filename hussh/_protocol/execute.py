@@ -43,8 +43,8 @@ class _Output:
 
     def take(self) -> None:
         while self.discard or not self.cut:
-            info = self.channel.look()
-            sizes = (int(info.out), int(info.err))
+            info = self.channel.get_info()
+            sizes = (int(info.rx), int(info.rx_err))
             if not any(sizes):
                 return
             for stream, size in enumerate(sizes):
@@ -62,7 +62,7 @@ class _Output:
         self.streams[stream].append(part)
 
     def result(self, *, finished: bool) -> SSHResult:
-        info = self.channel.look()
+        info = self.channel.get_info()
         status, signal = -1, None
         if finished and info.exit_known == 1:
             status = int(info.exit_status)
@@ -90,7 +90,7 @@ class _Drain:
 
     def done(self) -> bool:
         """Ask or look; to be called again after the channel progressed."""
-        answered = int(self.channel.look().replies)
+        answered = int(self.channel.get_info().replies)
         if answered < self.asked:
             return False
         self.quiet = self.quiet + 1 if self.size == self.output.size else 0
@@ -168,7 +168,7 @@ def _execute(
                     f"the command wrote more than max_output={max_output} bytes",
                     result=output.result(finished=False),
                 )
-            info = channel.look()
+            info = channel.get_info()
             if info.replies and info.failures & 1:
                 raise ChannelError("the server refused to run a command (exec request denied)")
             if info.closed:  # complete, even if the connection has ended with it
@@ -197,13 +197,13 @@ def _execute(
             error.result = output.result(finished=False)  # type: ignore[attr-defined]
         raise
     finally:
-        if started and not link.dead and not channel.look().exit_known:
+        if started and not link.dead and not channel.get_info().exit_known:
             _stop(channel)
         channel.free()
 
 
 def _stop(channel: Channel) -> None:
     """Tell the server to kill the command (RFC 4254 section 6.9); it need not obey."""
-    info = channel.look()
+    info = channel.get_info()
     if not info.closed:
         channel.request(b"signal", string(b"KILL"))

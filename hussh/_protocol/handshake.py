@@ -151,7 +151,7 @@ def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
 
 
 def _handshake_error(link: Link, options: Options) -> HusshError:
-    state = link.look()
+    state = link.get_info()
     if state.death is Death.EOF and state.phase == Phase.BANNER:
         return _no_banner(link)
     if state.death is Death.PEER and state.code == TOO_MANY_CONNECTIONS:
@@ -204,9 +204,9 @@ def confirm(link: Link) -> Op[None]:
 
     Raises ConnectionLost, ConnectionClosed, ProtocolError.
     """
-    answers = link.look().replies
+    answers = link.get_info().replies
     link.send(ANSWER_ME)
-    while link.look().replies == answers:
+    while link.get_info().replies == answers:
         link.check()
         yield WaitFor(link)
 

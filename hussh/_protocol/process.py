@@ -108,7 +108,7 @@ def _start(
         else:
             wanted.append("a command")
             channel.request(b"exec", string(command), want_reply=True)
-        while (info := channel.look()).replies < len(wanted) and not info.closed:
+        while (info := channel.get_info()).replies < len(wanted) and not info.closed:
             link.check()
             yield WaitFor(channel)
         if may_repeat and was_unheard(channel):
@@ -133,8 +133,8 @@ def read(channel: Channel, stream: int, size: int, unread: Iterable[int] = ()) -
     """
     while True:
         discard(channel, unread)
-        info = channel.look()
-        available = int(info.err if stream else info.out)
+        info = channel.get_info()
+        available = int(info.rx_err if stream else info.rx)
         if available:
             return channel.read(stream, min(size, available, READ_SIZE))
         if info.eof or info.closed:
@@ -146,8 +146,8 @@ def read(channel: Channel, stream: int, size: int, unread: Iterable[int] = ()) -
 def read_any(channel: Channel, out: bytearray, err: bytearray) -> Op[int]:
     """Append what is there of both streams, at least one byte; 0 at the end of both."""
     while True:
-        info = channel.look()
-        sizes = int(info.out), int(info.err)
+        info = channel.get_info()
+        sizes = int(info.rx), int(info.rx_err)
         if any(sizes):
             for stream, (size, to) in enumerate(zip(sizes, (out, err), strict=True)):
                 if size:
@@ -174,7 +174,7 @@ def write(channel: Channel, data: bytes | bytearray | memoryview) -> Op[int]:
 
 def exit_of(channel: Channel) -> Exit | None:
     """How the command ended; None: it runs, as far as we know."""
-    info = channel.look()
+    info = channel.get_info()
     if info.exit_known == 1:
         return Exit(int(info.exit_status), None)
     if info.exit_known == 2:
@@ -187,10 +187,10 @@ def exit_of(channel: Channel) -> Exit | None:
 def discard(channel: Channel, streams: Iterable[int]) -> None:
     """Throw away what is there of some streams."""
     for stream in streams:
-        info = channel.look()
-        while size := int(info.err if stream else info.out):
+        info = channel.get_info()
+        while size := int(info.rx_err if stream else info.rx):
             channel.read(stream, min(size, READ_SIZE))
-            info = channel.look()
+            info = channel.get_info()
 
 
 def wait(channel: Channel, unread: Iterable[int] = ()) -> Op[Exit]:

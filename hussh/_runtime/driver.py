@@ -214,7 +214,7 @@ class Driver(Generic[W]):
         with self.locked() as root:
             if root.freed:
                 return error
-            state = root.look()
+            state = root.get_info()
         if state.death not in (Death.EOF, Death.OS):
             return error  # the server told why
         return self._stream.explain(

@@ -50,14 +50,14 @@ class Keepalive:
 
     def probe(self, link: Link) -> bool:
         """One beat, after everything that has arrived was taken in; False: the link is dead."""
-        state = link.look()
+        state = link.get_info()
         if state.death:
             return False
         self._missed = 0 if state.received != self._received else self._missed + 1
         self._received = state.received
         if self._missed >= MISSES:
             seconds = f"{self.interval * MISSES:g} s"
-            link.lose(errno.ETIMEDOUT, f"no answer to {MISSES} keepalives in {seconds}")
+            link.fail(errno.ETIMEDOUT, f"no answer to {MISSES} keepalives in {seconds}")
             return False
         link.send(REQUEST)
         return True

@@ -73,8 +73,8 @@ async def test_idle_connections_take_in_what_comes(loop: str, target: Sshd, make
     """While no operation runs the server's answers and a command's output are taken in."""
     async with make(target, keepalive_interval=0.2) as connection:
         process = await connection.popen("echo $((40 + 2))")
-        await until(lambda: process._channel.look().out > 0)
-        await until(lambda: link(connection).look().replies > 2)
+        await until(lambda: process._channel.get_info().rx > 0)
+        await until(lambda: link(connection).get_info().replies > 2)
         assert await process.stdout.readline() == b"42\n"
         process.close()
         assert (await connection.execute("echo a")).stdout == "a\n"
@@ -95,8 +95,8 @@ async def test_each_hop_is_probed(
         assert lost.value.hop_index == 1
         assert (await first.execute("echo usable")).stdout == "usable\n"
         await inner.close()
-        probes = link(first).look().replies
-        await until(lambda: link(first).look().replies > probes)  # it is still looked after
+        probes = link(first).get_info().replies
+        await until(lambda: link(first).get_info().replies > probes)  # it is still looked after
 
 
 async def test_no_cost_without(loop: str, target: Sshd, make: Make) -> None:
@@ -142,7 +142,7 @@ def test_the_loop_ends_first(name: str, target: Sshd, make: Make) -> None:
 
     async def main() -> None:
         kept.append(await make(target, keepalive_interval=0.2))
-        await until(lambda: link(kept[0]).look().replies > 0)
+        await until(lambda: link(kept[0]).get_info().replies > 0)
 
     async def close() -> None:
         await kept[0].close()

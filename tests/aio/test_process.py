@@ -152,7 +152,7 @@ async def test_a_status_after_the_end_of_output(loop: str) -> None:
             shell = await connection.shell()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(read)
-                while not shell._channel.look().eof:
+                while not shell._channel.get_info().eof:
                     await anyio.lowlevel.checkpoint()
                 await anyio.wait_all_tasks_blocked()
                 await shell.send("now")

@@ -113,8 +113,8 @@ def test_results_are_not_copied() -> None:
     class Endless:
         """A channel that always has another MiB."""
 
-        def look(self) -> Any:
-            return SimpleNamespace(out=MIB, err=0, exit_known=1, exit_status=0)
+        def get_info(self) -> Any:
+            return SimpleNamespace(rx=MIB, rx_err=0, exit_known=1, exit_status=0)
 
         def read(self, stream: int, size: int) -> bytearray:
             return bytearray(size)

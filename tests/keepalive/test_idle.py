@@ -69,7 +69,7 @@ def until(true: Callable[[], bool]) -> None:
 def progress(session: Any, what: str) -> int:
     """How many packets the link has received, or how often it has got new keys."""
     with session.driver.locked():
-        count: int = getattr(session.link.look(), what)
+        count: int = getattr(session.link.get_info(), what)
     return count
 
 
@@ -209,7 +209,7 @@ def test_no_cost_while_nothing_comes() -> None:
     sleep(0.5)
     assert thread.wakeups == seen
     pairs[7].far.send(b"SSH-2.0-x\r\n")
-    until(lambda: pairs[7].driver.root.look().received > 0)
+    until(lambda: pairs[7].driver.root.get_info().received > 0)
     until(lambda: pairs[7].driver._idle is not None and pairs[7].driver._idle.armed)
     assert thread.wakeups - seen == 1
     for pair in pairs:
@@ -249,8 +249,8 @@ def test_an_answer_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         with pair.driver.fresh():
             pass
         pair.far.send(b"SSH-2.0-x\r\n")
-    until(lambda: other.driver.root.look().received > 0)
-    assert failing.driver.root.look().received == 0
+    until(lambda: other.driver.root.get_info().received > 0)
+    assert failing.driver.root.get_info().received == 0
     for pair in (failing, other):
         pair.close()
     wait_for_no_thread()
@@ -357,6 +357,6 @@ def test_stale_number() -> None:
     other._thread, other._fds = idle_thread._current, pair.driver._stream.fds()
     other.end()
     pair.far.send(b"SSH-2.0-x\r\n")
-    until(lambda: pair.driver.root.look().received > 0)
+    until(lambda: pair.driver.root.get_info().received > 0)
     pair.close()
     wait_for_no_thread()

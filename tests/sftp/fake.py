@@ -256,7 +256,7 @@ class Bench:
         """Nobody else opens one."""
         raise Stuck("waits for another's opening")
 
-    def poke(self) -> None:
+    def notify(self) -> None:
         """Nobody waits."""
 
     def clock(self) -> float:

@@ -147,9 +147,9 @@ class Stepper:
 
     def pump_until_idle(self) -> None:
         """Let everything that was said arrive: a question that the server must answer."""
-        replies = self.link.look().replies
+        replies = self.link.get_info().replies
         self.link.send(b"\x50" + string(b"keepalive@openssh.com") + b"\1")
-        while self.link.look().replies == replies:
+        while self.link.get_info().replies == replies:
             self.pump()
 
     def step(self, op: Op[T]) -> list[T]:

@@ -28,7 +28,7 @@ def rekeys(connection: Connection) -> int:
     session = connection._session
     assert session is not None
     with session.driver.locked():
-        return session.link.look().rekeys
+        return session.link.get_info().rekeys
 
 
 def exchange_keys(connection: Connection, meanwhile: Callable[[], object]) -> None:

@@ -164,9 +164,9 @@ def test_failure_and_success_in_order(connect: Connect) -> None:
     channel = stepper.finish(open_session(stepper.link))
     for name in (b"env", b"pty-req", b"env", b"exec"):
         channel.request(name, string(b"x") + uint32(0) + boolean(False), want_reply=True)
-    while channel.look().replies < 4:
+    while channel.get_info().replies < 4:
         stepper.pump()
-    assert channel.look().failures == 0b1001
+    assert channel.get_info().failures == 0b1001
 
 
 def test_failed_exec_among_others(connect: Connect) -> None:

@@ -259,10 +259,10 @@ def _pending(link: Link, pump: bool) -> Op[bool]:
     channel = yield from open_session(link)
     try:
         channel.request(b"exec", string(b"echo x"), want_reply=True)
-        while pump and not (link.root.pump(1 << 20) & EVENTS and channel.look().closed):
+        while pump and not (link.root.pump(1 << 20) & EVENTS and channel.get_info().closed):
             pass
         yield WaitFor(channel)
-        return bool(channel.look().state == ChannelState.OPEN)
+        return bool(channel.get_info().state == ChannelState.OPEN)
     finally:
         channel.free()
 

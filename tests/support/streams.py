@@ -168,7 +168,7 @@ class Memory:
         return self.root.drain(size) if size else b""
 
     def pending(self) -> bool:
-        return bool(self.root.look().queued)  # a dead link, too, says what it has said
+        return bool(self.root.get_info().queued)  # a dead link, too, says what it has said
 
     def arrived(self) -> bool:
         return False
@@ -204,7 +204,7 @@ class _Descriptors:
 
     def pending(self) -> bool:
         (waiting,) = struct.unpack("i", fcntl.ioctl(self._peer_read, termios.FIONREAD, b"\0" * 4))
-        return bool(waiting) or bool(self.root.look().queued and not self.root.dead)
+        return bool(waiting) or bool(self.root.get_info().queued and not self.root.dead)
 
     def arrived(self) -> bool:
         return not self.root.dead and bool(self._poll.poll(0))

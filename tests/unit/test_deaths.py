@@ -12,7 +12,7 @@ from hussh._native.link import Link, LinkState
 def test_the_belt_of_the_pump_is_a_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """A link that the pump gave up is lost, and the text says whose fault that is."""
     link = Link.over_memory()
-    state = link.look()
+    state = link.get_info()
     state.death, state.text = Death.STUCK, "nothing moved"
     monkeypatch.setattr(Link, "look", lambda self: state)
     assert isinstance(state, LinkState)

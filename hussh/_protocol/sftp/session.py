@@ -82,7 +82,7 @@ class Opener(Protocol):
     def need(self) -> Wait:
         """What to wait for while somebody else opens one."""
 
-    def poke(self) -> None:
+    def notify(self) -> None:
         """Let those look again."""
 
 
@@ -105,10 +105,10 @@ class LinkOpener:
         """A channel on which the server has answered us, or has closed; see `until_heard`."""
         channel = yield from open_session(self.link, window=SFTP_WINDOW)
         try:
-            if not channel.look().closed:
+            if not channel.get_info().closed:
                 channel.request(b"subsystem", string(b"sftp"), want_reply=True)
             # Some servers end the whole connection for data before this answer.
-            while not ((info := channel.look()).replies or info.closed):
+            while not ((info := channel.get_info()).replies or info.closed):
                 self.link.check()
                 yield WaitFor(channel)
         except BaseException:
@@ -122,8 +122,8 @@ class LinkOpener:
     def need(self) -> Wait:
         return WaitFor(self.link)
 
-    def poke(self) -> None:
-        self.link.poke()
+    def notify(self) -> None:
+        self.link.notify()
 
 
 class ChannelPipe:
@@ -139,7 +139,7 @@ class ChannelPipe:
     def opened(self) -> bool:
         if self._open:
             return True
-        info = self.channel.look()
+        info = self.channel.get_info()
         if info.state == ChannelState.DEAD:
             raise SFTPUnavailable("the connection was lost")
         if info.replies:
@@ -151,7 +151,7 @@ class ChannelPipe:
         return self._open
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        info = self.channel.look()
+        info = self.channel.get_info()
         return 0 if info.closed else self.channel.write(data)
 
     def read_into(self, buffer: memoryview) -> int:
@@ -161,12 +161,12 @@ class ChannelPipe:
         self.channel.await_message(rest, LONGEST)
 
     def ended(self) -> str | None:
-        info = self.channel.look()
-        if info.err:
-            self._stderr = (self._stderr + self.channel.read(1, int(info.err)))[-STDERR_KEPT:]
+        info = self.channel.get_info()
+        if info.rx_err:
+            self._stderr = (self._stderr + self.channel.read(1, int(info.rx_err)))[-STDERR_KEPT:]
         if info.state == ChannelState.DEAD:
             return "the connection was lost"
-        if not (info.eof or info.closed) or info.out:
+        if not (info.eof or info.closed) or info.rx:
             return None
         stderr_text = printable(self._stderr.decode("utf-8", "replace"), STDERR_KEPT)
         reason = "the server ended the SFTP session"
@@ -329,7 +329,7 @@ class SftpState:
                     self._current = session
                 finally:
                     self._opening = False
-                    self._opener.poke()
+                    self._opener.notify()
             session = self._current
         while True:
             session.step()
