@@ -233,7 +233,7 @@ def rekeying(peer: Peer) -> None:
                 session.link.rekey()
             _use(connection, peer)
             with session.driver.locked():
-                rekeys = session.link.look().rekeys
+                rekeys = session.link.get_info().rekeys
             _expect(rekeys >= count, True, "keys were changed")
 
 

@@ -19,7 +19,7 @@ def settle() -> None:
     runner = None if thread is None else thread.runner
     if thread is not None and runner is not None:
         seen, end = thread.wakeups, time.monotonic() + PATIENCE
-        thread.bell.ring()
+        thread.wakeup.wake()
         while thread.wakeups == seen and runner.is_alive():
             assert time.monotonic() < end, "the idle thread does not come back"
             os.sched_yield()
