@@ -215,7 +215,7 @@ async def _driver_of(way: Way[AsyncSession, AsyncDriver], deadline: float | None
     """The tree that the way grows in: the bastion's, or one over a stream opened now."""
     if way.driver is None:
         await _take_root(way, await _open_stream(way.stages[0], deadline))
-    assert way.driver is not None  # noqa: S101  (it has grown just now)
+    assert way.driver is not None  # noqa: S101  (it was started just now)
     way.driver.check_loop()
     return way.driver
 

@@ -83,7 +83,7 @@ def connect(
         _load(way, deadline)
         if bastion is None:
             _take_root(way, _open_stream(way.stages[0], deadline))
-        assert way.driver is not None  # noqa: S101  (of the bastion, or grown just now)
+        assert way.driver is not None  # noqa: S101  (of the bastion, or started just now)
         way.driver.run(way.bring_up(), deadline)
         return way.arrived()
     except BaseException as error:
@@ -138,7 +138,7 @@ def _take_root(way: Way[Session, ThreadDriver], stream: Stream) -> None:
     except BaseException as error:
         if way.stages[0].link is None:  # else `undo` closes it
             stream.close()
-        if isinstance(error, OSError):  # the bell needs a descriptor
+        if isinstance(error, OSError):  # its `WakeupFd` needs a descriptor
             options = way.stages[0].options
             raise ConnectError(
                 f"cannot use the connection to {options.host} port {options.port}: {error.strerror}"

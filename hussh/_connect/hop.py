@@ -167,7 +167,7 @@ class Way(Generic[H, AnyDriver]):
     """A connection in the making.
 
     A driver makes one, calls `load`, gets the first hop's stream unless there is
-    a bastion, calls `grow`, runs `bring_up` on the tree, and takes `arrived`; or,
+    a bastion, calls `start_in`, runs `bring_up` on the tree, and takes `arrived`; or,
     if anything raises, what `failed` gives, after `undo`.
     """
 
