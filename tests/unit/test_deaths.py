@@ -14,7 +14,7 @@ def test_the_belt_of_the_pump_is_a_lost_connection(monkeypatch: pytest.MonkeyPat
     link = Link.over_memory()
     state = link.get_info()
     state.death, state.text = Death.STUCK, "nothing moved"
-    monkeypatch.setattr(Link, "look", lambda self: state)
+    monkeypatch.setattr(Link, "get_info", lambda self: state)
     assert isinstance(state, LinkState)
     error = link.death()
     assert isinstance(error, ConnectionLost)

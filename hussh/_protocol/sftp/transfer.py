@@ -397,6 +397,7 @@ class Upload:
                 raise (yield from self.context.refused(self.handle, failed))
             if progressed:
                 yield from meter.report(self.done)
+                continue  # what came during the callback wakes nobody: it has to be looked at
             if self.over:
                 if not self.asked:
                     return self.next
