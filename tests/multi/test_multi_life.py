@@ -93,11 +93,16 @@ def test_ctrl_c(multi: Multi) -> None:
             begun.wait()
             os.kill(os.getpid(), signal.SIGINT)
 
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            connected.execute_map(commands, on_result=lambda *_: begun.set())
-        thread.join()
+        # A shell starts what it puts into the background with SIGINT ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            thread = threading.Thread(target=interrupt)
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                connected.execute_map(commands, on_result=lambda *_: begun.set())
+            thread.join()
+        finally:
+            signal.signal(signal.SIGINT, before)
         found = f"while pgrep -f '^sleep 64.{MINE}' >/dev/null; do sleep 0.02; done; echo gone"
         assert connected.execute(found, timeout=20).values()[0].stdout == "gone\n"
 
