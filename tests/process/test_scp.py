@@ -48,8 +48,10 @@ def test_sizes(connection: Connection, target: Sshd, size: int) -> None:
 
 def test_not_permitted(connection: Connection, target: Sshd) -> None:
     """What the user may not write is a PermissionError."""
-    with pytest.raises(PermissionError):
-        connection.scp_write_data("x", "/etc/hussh-test-may-not-write")
+    with target.alice.folder("closed") as folder:
+        folder.chmod(0o500)
+        with pytest.raises(PermissionError):
+            connection.scp_write_data("x", "closed/file")
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,10 @@ def test_sizes_around_the_limits(conn: Connection, files: Path) -> None:
 
 
 def test_default_remote_path(conn: Connection, target: Sshd, tmp_path: Path) -> None:
-    """Without a remote path a file goes to the same path, here one that the server has not."""
+    """Without a remote path a file goes to the same path, here one that it may not write to."""
     source = tmp_path / "only-here"
     source.write_text("x")
+    source.chmod(0o400)  # where the server has our files and our user
     with pytest.raises((FileNotFoundError, PermissionError)) as caught:
         conn.sftp_write(source)
     assert caught.value.filename == caught.value.filename2 == str(source)
