@@ -93,6 +93,7 @@ class Stream:
         if len(data) < request.size:  # what was asked for ahead leaves a gap
             self.drop()
             self._piece = max(len(data), 4096)
+            self._depth = 0  # at a server that always answers so, all of it would be for nothing
         return data
 
     def drop(self) -> None:
