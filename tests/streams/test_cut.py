@@ -149,8 +149,8 @@ def attempt(connect: Callable[[], hussh.Connection]) -> SSHResult | hussh.HusshE
 def held() -> tuple[int, int]:
     """How many files are open and how many threads run, the ending idle thread excluded."""
     idle_thread.settle()
-    # Workers for calls that may block end by themselves, a second after the last one.
-    threads = [thread for thread in threading.enumerate() if thread.name != "hussh-worker"]
+    # Workers and the idle thread end by themselves, after the last call and connection.
+    threads = [thread for thread in threading.enumerate() if thread.name[:6] != "hussh-"]
     return len(os.listdir("/proc/self/fd")), len(threads)
 
 

@@ -185,7 +185,8 @@ def test_while_a_bastion_dials(
     bastion.wait_for_log("direct-tcpip")
     check_interrupt(running, running.interrupt())
     assert running.wait_for("alive") == "yes"
-    assert running.wait_for("threads") == "1"
+    # The second one, if it is there already, answers for the idle bastion.
+    assert running.wait_for("threads") in ("1", "2")
     running.finish()
 
 
