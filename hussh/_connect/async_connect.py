@@ -23,7 +23,7 @@ from .async_handshake_limits import with_permit
 from .async_tcp import dial
 from .handshake_limits import HandshakeLimiter, Permit, mute
 from .hop import Hop, Way
-from .proxy_command import start_proxy
+from .proxy_command import proxy_started, start_proxy
 
 __all__ = ["AsyncSession", "connect"]
 
@@ -153,6 +153,9 @@ async def _connect(
         try:
             if isinstance(error, HusshError | DeadlineExceeded):
                 shown_error = await _ask(way.driver, error, partial(way.failed, error, time_limit))
+                if way.story is not None:
+                    way.story.failed(shown_error)
+                    await in_thread(this_loop(), way.story.flush, is_slow=True)
         finally:
             way.undo()
             if way.driver is not None:
@@ -222,12 +225,15 @@ async def _driver_of(way: Way[AsyncSession, AsyncDriver], deadline: float | None
 
 async def _open_stream(stage: Stage, deadline: float | None) -> Stream:
     options = stage.options
+    story = stage.place.story
     if options.proxy_command is None:
-        return await dial(options.host, options.port, deadline)
-    stage.place.phase = "proxy"
+        return await dial(options.host, options.port, deadline, story)
+    stage.place.enter("proxy")
     start = partial(start_proxy, options.proxy_command)
     with until(deadline):
         stream: Stream = await in_thread(this_loop(), start, is_slow=True)
+    if story is not None:
+        story.carried(*proxy_started(options.proxy_command))
     return stream
 
 

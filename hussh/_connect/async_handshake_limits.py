@@ -58,11 +58,11 @@ async def with_permit(
     permit = limiter.permit(server)
     try:
         while True:
-            place.phase = "queue"
+            place.enter("queue")
             await _granted(permit, deadline)
             if deadline is None and permit.hopeless:
                 raise place.mark(_refusal(busy, permit, tries))
-            place.phase = "connect"
+            place.enter("connect")
             tries += 1
             try:
                 await attempt(permit)

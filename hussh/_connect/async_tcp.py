@@ -9,6 +9,7 @@ from functools import partial
 import anyio
 import anyio.lowlevel
 
+from .._protocol.story import HopStory
 from .._runtime.async_workers import in_thread
 from .._runtime.loop_tools import this_loop, until
 from .tcp import (
@@ -19,6 +20,7 @@ from .tcp import (
     SocketStream,
     begin,
     in_turns,
+    note_addresses,
     unreachable,
     unresolved,
 )
@@ -26,12 +28,18 @@ from .tcp import (
 __all__ = ["dial"]
 
 
-async def dial(host: str, port: int, deadline: float | None) -> SocketStream:
+async def dial(
+    host: str, port: int, deadline: float | None, story: HopStory | None = None
+) -> SocketStream:
     """Connect to a host; the same errors as the sync driver's `dial`."""
+    if story is not None:
+        story.begin("dns")
     addresses = _numeric(host, port)
     if addresses is None:
         with until(deadline, "dns"):
             addresses = await _resolve(host, port)
+    if story is not None:
+        note_addresses(story, addresses)
     attempts = _Attempts()
     try:
         if not attempts.at_once(addresses):
@@ -40,6 +48,8 @@ async def dial(host: str, port: int, deadline: float | None) -> SocketStream:
     except BaseException:
         attempts.end()
         raise
+    if story is not None:
+        attempts.tell(story, port)
     if attempts.won is None:
         raise unreachable(host, port, attempts.failures)
     return SocketStream(attempts.won)
@@ -74,6 +84,7 @@ class _Attempts:
 
     def __init__(self) -> None:
         self.won: socket.socket | None = None
+        self.address = ""
         self.failures: list[str] = []
         self._first: Begun | None = None  # begun by `at_once`
 
@@ -83,8 +94,15 @@ class _Attempts:
             return False
         self._first = begin(addresses[0], self.failures)
         if self._first is not None and self._first.there:
-            self.won = self._first.sock
+            self.won, self.address = self._first.sock, str(addresses[0][1][0])
         return self._first is None or self._first.there
+
+    def tell(self, story: HopStory, port: int) -> None:
+        """Tell which address answered, and which did not."""
+        if self.won is None:
+            story.not_answered(self.failures)
+        else:
+            story.answered(self.address, self.failures, port)
 
     def end(self) -> None:
         """Close what is open."""
@@ -125,7 +143,7 @@ class _Attempts:
             if code not in CONNECTED:
                 self.failures.append(f"{address[1][0]}: {os.strerror(code)}")
             elif self.won is None:
-                self.won = sock
+                self.won, self.address = sock, str(address[1][0])
         finally:
             if self.won is not sock:
                 sock.close()

@@ -15,7 +15,7 @@ from .._runtime.thread_driver import Stream, ThreadDriver
 from .._runtime.workers import call_within
 from ..errors import ConnectError, HusshError
 from .hop import Hop, Way
-from .proxy_command import start_proxy
+from .proxy_command import proxy_started, start_proxy
 from .tcp import dial
 
 __all__ = ["Session", "connect"]
@@ -91,6 +91,9 @@ def connect(
         try:
             if isinstance(error, HusshError | DeadlineExceeded):
                 shown_error = way.failed(error, time_limit)
+                if way.story is not None:
+                    way.story.failed(shown_error)
+                    way.story.flush()
         finally:
             way.undo()
             join()
@@ -121,14 +124,17 @@ def _load(way: Way[Session, ThreadDriver], deadline: float | None) -> None:
 
 def _open_stream(stage: Stage, deadline: float | None) -> Stream:
     options = stage.options
+    story = stage.place.story
     if options.proxy_command is None:
-        return dial(options.host, options.port, deadline)
-    stage.place.phase = "proxy"
+        return dial(options.host, options.port, deadline, story)
+    stage.place.enter("proxy")
     try:
         # Not here: an interrupt would strike between the process and whoever owns it.
         stream: Stream = call_within(partial(start_proxy, options.proxy_command), deadline)
     except TimeoutError:
         raise DeadlineExceeded from None
+    if story is not None:
+        story.carried(*proxy_started(options.proxy_command))
     return stream
 
 

@@ -9,6 +9,7 @@ at `Hop.failed` and `Way.failed`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from .._native.link import Link
@@ -17,6 +18,7 @@ from .._policy.options import Options
 from .._protocol.connect import Stage, bring_up, plan, timed_out
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.handshake import Place, known_hosts
+from .._protocol.story import current_story
 from .._runtime.driver import Driver
 from .._runtime.keepalive import Keepalive
 from .._runtime.single_flight import one_at_a_time
@@ -181,6 +183,10 @@ class Way(Generic[H, AnyDriver]):
         self._bastion = bastion
         self.driver: AnyDriver | None = bastion.driver if bastion is not None else None
         self.stages = plan(hops, 0 if bastion is None else bastion.place.index + 1)
+        self.story = current_story(monotonic)
+        if self.story is not None:
+            for stage in self.stages:
+                stage.place.story = self.story.hop(stage.place.hop, stage.place.index)
         self._hops: list[H] = []
         self.servers: list[Server] = []
         server = bastion.server if bastion is not None else None
@@ -233,7 +239,7 @@ class Way(Generic[H, AnyDriver]):
             return before.link, before.place
         if self._bastion is None:
             return None
-        self.stages[0].place.phase = "channel"
+        self.stages[0].place.enter("channel")
         self._bastion.check_open()
         return self._bastion.link, self._bastion.place
 

@@ -212,6 +212,17 @@ class ProxyStream:
         return lines
 
 
+def proxy_started(argv: Sequence[str]) -> tuple[str, str]:
+    """What a story tells of a proxy command: who carries the stream, and a line.
+
+    The program's name only: its arguments may hold a secret.
+    """
+    in_shell = list(argv[:2]) == ["/bin/sh", "-c"]
+    words = argv[2].removeprefix("exec ").split() if in_shell else list(argv[:1])
+    program = os.path.basename(words[0]) if words and "=" not in words[0] else "a program"
+    return f"proxy command {program}", f"started {program}"
+
+
 def _write_log(pid: int, lines: list[bytes]) -> None:
     # Never under a lock of ours or the tree's: a handler may be anything.
     for line in lines:

@@ -19,12 +19,13 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from .._protocol.core import DeadlineExceeded
+from .._protocol.story import HopStory
 from .._runtime.poll_timeout import poll_timeout
 from .._runtime.polling import Poll, new_poll
 from ..errors import ConnectError, HusshError
 
 __all__ = ["ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "SocketStream", "begin", "dial",
-           "in_turns", "unreachable", "unresolved"]  # fmt: skip
+           "in_turns", "note_addresses", "unreachable", "unresolved"]  # fmt: skip
 
 ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 section 5
 
@@ -99,20 +100,28 @@ class SocketStream:
                 os.close(fd)
 
 
-def dial(host: str, port: int, deadline: float | None) -> SocketStream:
+def dial(
+    host: str, port: int, deadline: float | None, story: HopStory | None = None
+) -> SocketStream:
     """Connect to a host.
 
     Args:
         host: a name or an address.
         port: the TCP port.
         deadline: of `time.monotonic()`; None for the operating system's own limits.
+        story: is told of addresses.
 
     Raises:
         ConnectError: with the reason of every address that was tried; its phase is
             "dns" where the name did not resolve.
         DeadlineExceeded: the time was over first.
     """
-    return SocketStream(_connect(_resolve(host, port, deadline), host, port, deadline))
+    if story is not None:
+        story.begin("dns")
+    addresses = _resolve(host, port, deadline)
+    if story is not None:
+        note_addresses(story, addresses)
+    return SocketStream(_connect(addresses, host, port, deadline, story))
 
 
 def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
@@ -142,6 +151,12 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
     return in_turns(found[0])
 
 
+def note_addresses(story: HopStory, addresses: Iterable[Address]) -> None:
+    """Tell a story what a name resolved to, and that connecting begins."""
+    story.resolved([str(place[0]) for _, place in addresses])
+    story.begin("connect")
+
+
 def unresolved(host: str, error: Exception) -> ConnectError:
     """The error for a name that did not resolve, with its cause."""
     failure = ConnectError(f"cannot resolve {host}: {error}", phase="dns")
@@ -164,7 +179,11 @@ def in_turns(found: Iterable[Any]) -> list[Address]:
 
 
 def _connect(
-    addresses: list[Address], host: str, port: int, deadline: float | None
+    addresses: list[Address],
+    host: str,
+    port: int,
+    deadline: float | None,
+    story: HopStory | None,
 ) -> socket.socket:
     pending: dict[int, tuple[socket.socket, Address]] = {}
     failures: list[str] = []
@@ -176,6 +195,8 @@ def _connect(
         sock, (_, place) = pending.pop(fd)
         poll.unregister(fd)
         if code in CONNECTED:
+            if story is not None:
+                story.answered(place[0], failures, port)
             return sock
         sock.close()
         failures.append(f"{place[0]}: {os.strerror(code)}")
@@ -201,6 +222,8 @@ def _connect(
     finally:
         for sock, _ in pending.values():
             sock.close()
+    if story is not None:
+        story.not_answered(failures)
     raise unreachable(host, port, failures)
 
 

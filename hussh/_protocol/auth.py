@@ -30,6 +30,7 @@ from ..errors import AuthenticationError, HusshError, KeyFileError, KeyRefused, 
 from . import agent
 from .auth_methods import NOT_ASKED, AskAgent, Login, Outcome
 from .core import DeadlineExceeded, Op, RunBlocking
+from .story import HopStory
 
 __all__ = ["AskAgent", "authenticate"]
 
@@ -39,15 +40,23 @@ ATTEMPTS_MAX = 5
 _log = logging.getLogger("hussh.auth")
 
 
-def authenticate(link: Link, options: Options, hop: str, ask_agent: AskAgent) -> Op[None]:
+def authenticate(
+    link: Link,
+    options: Options,
+    hop: str,
+    ask_agent: AskAgent,
+    story: HopStory | None = None,
+) -> Op[None]:
     """Log in, or raise AuthenticationError (KeyFileError and KeyRefused among its kinds)."""
-    login = Login(link, options, hop, ask_agent)
+    login = Login(link, options, hop, ask_agent, story)
     try:
         done = yield from _log_in(login)
         if not done:
             raise login.error()
+        yield from login.told()
         yield from _note(f"[{hop}] logged in: {login.tried[-1]}")
     except AuthenticationError as error:
+        yield from login.told()
         yield from _note(f"[{hop}] not logged in: {error.text}")
         raise
     except DeadlineExceeded as timeout_error:
@@ -157,7 +166,7 @@ def _with_defaults(login: Login) -> Op[bool]:
             timeout_error.waiting = "ssh-agent to list its keys"
             raise
         except (OSError, AuthenticationError) as error:
-            login.tried.append(f"ssh-agent ({printable(str(error))})")
+            login.not_tried("ssh-agent", printable(str(error)))
             identities = []
         for public in identities:
             if login.failures >= ATTEMPTS_MAX or not login.takes("publickey"):
@@ -179,7 +188,7 @@ def _with_defaults(login: Login) -> Op[bool]:
         try:
             credential = yield from _load(login.link, file, None)
         except KeyFileError as error:
-            login.tried.append(f"key {file} ({type(error).__name__})")
+            login.not_tried(f"key {file}", type(error).__name__)
             continue
         key, certificate = credential.key, credential.certificate
         if certificate is not None and certificate.blob not in login.offered:

@@ -28,6 +28,7 @@ from ..errors import (
 from . import agent
 from .core import DeadlineExceeded, Op, RunBlocking, WaitFor
 from .login_banner import BANNER, LoginBanners
+from .story import HopStory
 
 __all__ = ["NOT_ASKED", "AskAgent", "Login", "Outcome"]
 
@@ -67,6 +68,14 @@ class Outcome(Enum):
     FAILURE = "refused"
 
 
+#: How a story words what became of an attempt.
+RESULTS = {
+    Outcome.SUCCESS: "accepted",
+    Outcome.PARTIAL: "accepted, but the server wants more",
+    Outcome.FAILURE: "refused",
+}
+
+
 @lru_cache(maxsize=64)
 def _head(username: str, method: str) -> bytes:
     """What requests begin with (RFC 4252 section 5)."""
@@ -92,7 +101,14 @@ class Login:
         none_pending: ``none`` was sent, and its answer is still to be read.
     """
 
-    def __init__(self, link: Link, options: Options, hop: str, ask_agent: AskAgent) -> None:
+    def __init__(
+        self,
+        link: Link,
+        options: Options,
+        hop: str,
+        ask_agent: AskAgent,
+        story: HopStory | None = None,
+    ) -> None:
         self.link = link
         self.options = options
         self.hop = hop
@@ -108,6 +124,8 @@ class Login:
         self.hint = ""
         self.none_pending = False
         self.banners = LoginBanners(hop, options.on_banner)
+        self._story = story
+        self._trying = ""
 
     # -- messages
 
@@ -139,11 +157,21 @@ class Login:
             else:
                 return message
 
-    def outcome(self, reader: Reader, *, counts: bool = True) -> Outcome:
+    def outcome(self, reader: Reader, *, counts: bool = True, name: str = "") -> Outcome:
         """What a final answer means; keeps the methods that the server would still take.
 
-        `counts`: whether a refusal is one of the few that servers bear.
+        Args:
+            counts: whether a refusal is one of the few that servers bear.
+            name: what was tried; "": what was begun last.
         """
+        found = self._outcome(reader, counts)
+        if self._story is not None:
+            self._story.attempt(name or self._trying, RESULTS[found])
+            if found is not Outcome.SUCCESS:
+                self._story.offered(self.methods_left or ())
+        return found
+
+    def _outcome(self, reader: Reader, counts: bool) -> Outcome:
         kind = reader.byte()
         if kind == SUCCESS:
             return Outcome.SUCCESS
@@ -155,6 +183,18 @@ class Login:
             return Outcome.PARTIAL
         self.failures += counts
         return Outcome.FAILURE
+
+    def not_tried(self, name: str, why: str) -> None:
+        """A credential that the server was not asked about."""
+        self.tried.append(f"{name} ({why})")
+        if self._story is not None:
+            self._story.attempt(name, f"not offered: {why}")
+
+    def told(self) -> Op[None]:
+        """Hand what happened to the log."""
+        if self._story is not None:
+            self._story.login_banner = self.banners.last
+            yield from self._story.told()
 
     def death(self) -> Exception:
         state = self.link.get_info()
@@ -227,7 +267,7 @@ class Login:
 
     def _judge_none(self, answer: bytes) -> bool:
         self.none_pending = False
-        success = self.outcome(Reader(answer), counts=False) is Outcome.SUCCESS
+        success = self.outcome(Reader(answer), counts=False, name="none") is Outcome.SUCCESS
         if success:  # whatever else is on the way
             self.tried.append("none")
         return success
@@ -264,6 +304,7 @@ class Login:
                 yield WaitFor(self.link)
             takes = self.link.signature_algorithms
         names = signature_algorithms(public.algorithm, takes)
+        self._trying = f"{name} ({public.fingerprint})"
         if choice == 0:
             self.offered.add(public.blob)
             lacks = "" if names else f", with which the server takes only {printable(str(takes))}"
@@ -299,7 +340,7 @@ class Login:
             )
             raise
         except (OSError, AuthenticationError) as error:
-            self.tried.append(f"ssh-agent ({printable(str(error))})")
+            self.not_tried("ssh-agent", printable(str(error)))
             return Outcome.FAILURE
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
@@ -307,6 +348,7 @@ class Login:
     def password(self, password: str) -> Op[Outcome]:
         """RFC 4252 section 8."""
         self.tried.append("password")
+        self._trying = "password"
         self.link.send(self.request("password", boolean(False) + string(password.encode())))
         reader = yield from self.reply()
         if reader.rest[:1] == bytes((PASSWORD_CHANGE,)):
@@ -317,6 +359,7 @@ class Login:
     def interactive(self, password: str | None) -> Op[Outcome]:
         """RFC 4256: the password answers the first hidden prompt, prompt= the rest."""
         self.tried.append("keyboard-interactive")
+        self._trying = "keyboard-interactive"
         self.link.send(self.request("keyboard-interactive", string(b"") + string(b"")))
         for _ in range(ROUNDS_MAX):
             reader = yield from self.reply()
@@ -340,6 +383,8 @@ class Login:
                 answers = _check_answers(asked, given)
             else:
                 self.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)
+                if self._story is not None:
+                    self._story.attempt(self._trying, "not answered: there is no prompt=")
                 return Outcome.FAILURE
             encoded = b"".join(string(answer.encode()) for answer in answers)
             self.link.send(bytes((INFO_RESPONSE,)) + uint32(len(answers)) + encoded)

@@ -82,7 +82,7 @@ def bring_up(
         if stage.link is None:
             assert carrier is not None  # noqa: S101  (a driver's mistake)
             outer, outer_place = carrier
-            place.phase = "channel"
+            place.enter("channel")
             host, port = stage.options.host, stage.options.port
             try:
                 channel = yield from open_direct(outer, host, port, outer_place.hop)
@@ -90,6 +90,9 @@ def bring_up(
                 stage.begin(Link.over_channel(channel))
             except HusshError as error:
                 raise error.at(outer_place.hop, outer_place.index, "channel") from error.__cause__
+            if place.story is not None:
+                way = f"{outer_place.hop} opened the way to {address(host, port)}"
+                place.story.carried(outer_place.hop, way)
         assert stage.link is not None  # noqa: S101  (it has begun)
         try:
             yield from establish(stage.link, stage.options, place, ask_agent, stage.known)

@@ -13,8 +13,15 @@ from functools import lru_cache
 from .._native.constants import KEX_FAILURES, Death, Method, Phase
 from .._native.link import Link
 from .._policy.file_cache import KnownHostsFiles, known_hosts_file
-from .._policy.hostkeys.known_hosts import Recorded, algorithms_for, host_key_error
+from .._policy.hostkeys.known_hosts import (
+    Outcome,
+    Recorded,
+    Verdict,
+    algorithms_for,
+    host_key_error,
+)
 from .._policy.hostkeys.known_hosts_record import record
+from .._policy.keys.public_key import blob_type
 from .._policy.options import Options
 from .._policy.wire import Reader, boolean, string
 from ..errors import (
@@ -27,6 +34,7 @@ from ..errors import (
 )
 from .auth import AskAgent, authenticate
 from .core import Op, RunBlocking, WaitFor
+from .story import HopStory, KeySeen
 
 __all__ = ["Place", "confirm", "establish", "known_hosts", "prepare", "recorded"]
 
@@ -41,6 +49,21 @@ TOO_MANY_CONNECTIONS = 12  # a reason of SSH_MSG_DISCONNECT; RFC 4253 section 11
 
 #: Characters of a server's list of algorithms that an error repeats; OpenSSH's have some hundred.
 MOST_LISTED = 1000
+
+#: How a story words what a check of a host key came to.
+VERDICTS = {
+    Outcome.ACCEPTED: "known",
+    Outcome.UNKNOWN_ACCEPTED: "unknown, accepted unrecorded",
+    Outcome.UNKNOWN_RECORD: "unknown, accepted and to be recorded",
+    Outcome.UNCHECKED: "not checked",
+    Outcome.CHANGED: "changed, refused",
+    Outcome.REVOKED: "revoked, refused",
+    Outcome.UNKNOWN_REFUSED: "unknown, refused",
+    Outcome.UNSUPPORTED: "a host certificate, refused",
+}
+
+#: Ciphers that authenticate by themselves.
+_IS_AEAD = re.compile("-gcm@|-poly1305@")
 
 #: A global request that every server answers (RFC 4254 section 4), with "failure" if it must.
 ANSWER_ME = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
@@ -60,11 +83,19 @@ class Place:
         hop: ``user@host:port``.
         index: its place in the order of travel, from 0.
         phase: see `hussh.errors`.
+        story: what is told of this hop; None: nobody wants to know.
     """
 
     hop: str
     index: int
     phase: str = "connect"
+    story: HopStory | None = None
+
+    def enter(self, phase: str) -> None:
+        """A phase begins."""
+        self.phase = phase
+        if self.story is not None:
+            self.story.begin(phase)
 
     def mark(self, error: HusshError) -> HusshError:
         return error.at(self.hop, self.index, self.phase)
@@ -101,15 +132,22 @@ def establish(
         if known is None:
             known = recorded(options)
             prepare(link, options, known)
-        place.phase = "banner"
+        place.enter("banner")
         yield from _exchange_keys(link, options, place)
-        place.phase = "hostkey"
-        yield from _check_host_key(link, options, known)
-        place.phase = "auth"
-        yield from authenticate(link, options, place.hop, ask_agent)
+        story = place.story
+        if story is not None:
+            story.agreed(_agreed(link))
+        place.enter("hostkey")
+        yield from _check_host_key(link, options, known, story)
+        place.enter("auth")
+        if story is not None:
+            yield from story.told()
+        yield from authenticate(link, options, place.hop, ask_agent, story)
         while link.phase < Phase.OPEN:
             link.check()
             yield WaitFor(link)
+        if story is not None:
+            story.up()
         place.phase = "channel"  # what becomes of it now is no failure to log in
     except HusshError as error:
         raise place.mark(error) from error.__cause__
@@ -143,11 +181,33 @@ def _host_keys(types: tuple[str, ...], offered: tuple[str, ...]) -> bytes:
 def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
     while (phase := link.phase) < Phase.HOSTKEY:
         if phase >= Phase.KEX:
-            place.phase = "kex"
+            _enter_kex(link, place)
         if link.dead:
             raise _handshake_error(link, options)
         yield WaitFor(link)
-    place.phase = "kex"
+    _enter_kex(link, place)
+
+
+def _enter_kex(link: Link, place: Place) -> None:
+    if place.phase != "kex":
+        if place.story is not None:
+            place.story.spoke(link.banner)
+        place.enter("kex")
+
+
+#: What was agreed on, by the names of `NegotiationError`; the same both ways.
+_AGREED = {"kex": Method.KEX, "hostkey": Method.HOSTKEY, "cipher": Method.CRYPT_CS,
+           "mac": Method.MAC_CS, "compression": Method.COMP_CS}  # fmt: skip
+
+
+def _agreed(link: Link) -> dict[str, str]:
+    found = {kind: link.method(method) for kind, method in _AGREED.items()}
+    aead = _IS_AEAD.search(found["cipher"] or "")  # which needs no MAC beside it
+    return {
+        kind: name
+        for kind, name in found.items()
+        if name and name != "none" and not (kind == "mac" and aead)
+    }
 
 
 def _handshake_error(link: Link, options: Options) -> HusshError:
@@ -236,9 +296,13 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
     )
 
 
-def _check_host_key(link: Link, options: Options, known: Recorded) -> Op[None]:
+def _check_host_key(
+    link: Link, options: Options, known: Recorded, story: HopStory | None
+) -> Op[None]:
     blob = link.hostkey
     verdict = known.check(blob, options.host_key_policy)
+    if story is not None:
+        story.showed(_seen(verdict))
     if verdict.must_record and options.known_hosts:
         path = options.known_hosts[0]
         file = known_hosts_file((path,))
@@ -247,3 +311,15 @@ def _check_host_key(link: Link, options: Options, known: Recorded) -> Op[None]:
         )
     if verdict.refused:
         raise host_key_error(verdict)
+    if story is not None:
+        story.trusted()
+
+
+def _seen(verdict: Verdict) -> KeySeen:
+    return KeySeen(
+        blob_type(verdict.key_blob) or "unknown",
+        verdict.fingerprint,
+        verdict.name,
+        VERDICTS[verdict.outcome],
+        tuple([entry.place for entry in verdict.entries]),
+    )

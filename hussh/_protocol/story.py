@@ -1,0 +1,283 @@
+"""What happens while a connection is made, hop by hop: kept for reports, told to the logger.
+
+A `Story` is the one collector that both ``hussh.explain`` and the log read.  Whoever connects asks
+`current_story` for one: it is the story that somebody listens to, a new one where the logger wants
+lines, and None where nobody does, so that nothing is collected then.
+
+The loggers are ``hussh.connect`` and, for the login, ``hussh.auth``: one line a phase at INFO, the
+details at DEBUG.  Handlers may wait, so lines are queued here; an operation hands them over with
+`HopStory.told`, a driver with `Story.flush`.  The clock is the caller's.  No secret comes here:
+credentials are named by path, comment and fingerprint.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from ..errors import AuthenticationError, HusshError, printable
+from .core import Op, RunBlocking
+
+__all__ = ["Attempt", "HopStory", "KeySeen", "PhaseTime", "Story", "current_story", "listen",
+           "is_post_quantum"]  # fmt: skip
+
+_connect_log = logging.getLogger("hussh.connect")
+_auth_log = logging.getLogger("hussh.auth")
+
+#: What the names of key exchanges have in common that also withstand quantum computers.
+_POST_QUANTUM = ("mlkem", "sntrup", "kyber")
+
+Line = tuple[logging.Logger, int, str]
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """One phase of one hop: when it began and ended, in seconds of the story's clock."""
+
+    name: str
+    begun: float
+    ended: float | None = None
+
+
+@dataclass(frozen=True)
+class KeySeen:
+    """The host key that a server showed, and what became of it.
+
+    Attributes:
+        verdict: in a few words, such as "known".
+        places: ``file:line`` of the lines that decided it.
+    """
+
+    algorithm: str
+    fingerprint: str
+    name: str
+    verdict: str
+    places: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One credential, and what it did: "accepted", "refused" …; never the credential itself."""
+
+    name: str
+    result: str
+
+
+@dataclass
+class HopStory:
+    """What happened at one hop.
+
+    Attributes:
+        hop, index: as in errors.
+        addresses: what the name resolved to here; empty behind a bastion.
+        address: the one that answered.
+        unanswered: the others that were tried, with the reason.
+        carrier: the hop, or the program, whose stream carries this one; "" for a socket.
+        algorithms: what was agreed on, by kind.
+        methods: what the server accepted for the login when it first said so.
+        is_up: it is logged in.
+    """
+
+    hop: str
+    index: int
+    _story: Story = field(repr=False)
+    phases: list[PhaseTime] = field(default_factory=list)
+    addresses: tuple[str, ...] = ()
+    address: str = ""
+    unanswered: tuple[str, ...] = ()
+    carrier: str = ""
+    banner: str = ""
+    algorithms: dict[str, str] = field(default_factory=dict)
+    key: KeySeen | None = None
+    methods: tuple[str, ...] = ()
+    attempts: list[Attempt] = field(default_factory=list)
+    login_banner: str = ""
+    is_up: bool = False
+
+    # -- phases
+
+    def begin(self, phase: str) -> None:
+        """A phase begins, and with that the one before it ends; the same again changes nothing."""
+        if self.is_up or (self.phases and self.phases[-1].name == phase and self._is_open()):
+            return
+        self.end()
+        self.phases.append(PhaseTime(phase, self._story.clock()))
+        self._add(_connect_log, logging.DEBUG, f"{phase}: begins")
+
+    def done(self, text: str) -> None:
+        """The phase has ended well; `text` is the line for it."""
+        seconds = self.end()
+        self._add(_connect_log, logging.INFO, f"{self.phases[-1].name}: {text} ({_ms(seconds)})")
+
+    def detail(self, text: str) -> None:
+        """A line at DEBUG."""
+        self._add(_connect_log, logging.DEBUG, text)
+
+    def _is_open(self) -> bool:
+        return bool(self.phases) and self.phases[-1].ended is None
+
+    def end(self) -> float:
+        """The phase is over, well or not; the seconds that it took."""
+        if not self.phases:
+            return 0.0
+        last = self.phases[-1]
+        if last.ended is None:
+            last = self.phases[-1] = PhaseTime(last.name, last.begun, self._story.clock())
+        return (last.ended or last.begun) - last.begun
+
+    # -- what was found out
+
+    def resolved(self, addresses: Iterable[str]) -> None:
+        self.addresses = tuple(dict.fromkeys(addresses))
+        self.detail(f"addresses: {', '.join(self.addresses)}")
+
+    def answered(self, address: str, unanswered: Iterable[str], port: int) -> None:
+        self.address, self.unanswered = address, tuple(unanswered)
+        for one in self.unanswered:
+            self.detail(f"no answer from {one}")
+        self.done(f"{address} port {port} answered")
+
+    def not_answered(self, unanswered: Iterable[str]) -> None:
+        self.unanswered = tuple(unanswered)
+        for one in self.unanswered:
+            self.detail(f"no answer from {one}")
+
+    def carried(self, carrier: str, text: str) -> None:
+        """A bastion or a program carries the stream."""
+        self.carrier = carrier
+        self.done(text)
+
+    def spoke(self, banner: str | None) -> None:
+        self.banner = printable(banner or "")
+        self.done(f"the server is {self.banner or 'silent about itself'}")
+
+    def agreed(self, algorithms: dict[str, str]) -> None:
+        self.algorithms = algorithms
+        names = ", ".join(dict.fromkeys(algorithms.values()))
+        withstands = "post-quantum" if is_post_quantum(algorithms) else "not post-quantum"
+        self.done(f"{names}; {withstands}")
+
+    def showed(self, key: KeySeen) -> None:
+        """The host key; a refused one is the error's to tell."""
+        self.key = key
+        where = f" at {', '.join(key.places)}" if key.places else ""
+        self.detail(
+            f"hostkey: {key.algorithm} {key.fingerprint} of {key.name}: {key.verdict}{where}"
+        )
+
+    def trusted(self) -> None:
+        """The host key was accepted."""
+        key = self.key
+        if key is not None:
+            where = f" at {', '.join(key.places)}" if key.places else ""
+            self.done(f"{key.algorithm} {key.fingerprint}: {key.verdict}{where}")
+
+    def offered(self, methods: Iterable[str]) -> None:
+        """What the server would accept for the login, each time that it says so."""
+        told = tuple(printable(method) for method in methods)
+        if not self.methods:
+            self.methods = told
+        self._add(_auth_log, logging.DEBUG, f"the server accepts: {', '.join(told) or 'nothing'}")
+
+    def attempt(self, name: str, result: str) -> None:
+        self.attempts.append(Attempt(name, result))
+        self._add(_auth_log, logging.DEBUG, f"{name}: {result}")
+
+    def up(self) -> None:
+        """It is logged in, which `auth` has told."""
+        self.end()
+        self.is_up = True
+
+    # -- telling
+
+    def told(self) -> Op[None]:
+        """Hand the lines so far to the log, whose handlers may wait."""
+        lines = self._story.take()
+        if lines:
+            yield RunBlocking(lambda _: emit(lines), detachable=True)
+
+    def _add(self, logger: logging.Logger, level: int, text: str) -> None:
+        self._story.add(logger, level, f"[{self.hop}] {text}")
+
+
+class Story:
+    """One connection in the making, or several that carry one another.
+
+    Attributes:
+        clock: returns seconds, for the time of each phase.
+        hops: in the order of travel, from the first that had to be connected.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.hops: list[HopStory] = []
+        self._lines: list[Line] = []
+
+    def hop(self, hop: str, index: int) -> HopStory:
+        """A new hop to be told of."""
+        made = HopStory(hop, index, self)
+        self.hops.append(made)
+        return made
+
+    def failed(self, error: HusshError) -> None:
+        """Connecting has failed; the login has told of its own failure already."""
+        for hop in self.hops:
+            hop.end()
+        if not (isinstance(error, AuthenticationError) and error.phase == "auth"):
+            where = f"[{error.hop}] " if error.hop else ""
+            text = f"{where}{error.phase or 'connect'}: failed: {error.text}"
+            self.add(_connect_log, logging.INFO, text)
+
+    def add(self, logger: logging.Logger, level: int, text: str) -> None:
+        """Queue a line, if the logger wants it."""
+        if logger.isEnabledFor(level):
+            self._lines.append((logger, level, text))
+
+    def take(self) -> list[Line]:
+        """The lines that nobody was told yet; whoever takes them must `emit` them."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def flush(self) -> None:
+        """Tell the log; its handlers may wait."""
+        emit(self.take())
+
+
+def emit(lines: Iterable[Line]) -> None:
+    """Hand lines to the log; its handlers may wait."""
+    for logger, level, text in lines:
+        logger.log(level, "%s", text)
+
+
+def is_post_quantum(algorithms: dict[str, str]) -> bool:
+    """Whether a recording of the session is safe from quantum computers to come."""
+    return any(name in algorithms.get("kex", "") for name in _POST_QUANTUM)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
+_listened: ContextVar[Story | None] = ContextVar("hussh_story", default=None)
+
+
+@contextmanager
+def listen(story: Story) -> Iterator[Story]:
+    """What is connected inside is told to this story."""
+    token = _listened.set(story)
+    try:
+        yield story
+    finally:
+        _listened.reset(token)
+
+
+def current_story(clock: Callable[[], float]) -> Story | None:
+    """The story to tell what happens now; None: nobody wants to know."""
+    story = _listened.get()
+    if story is not None:
+        return story
+    wanted = _connect_log.isEnabledFor(logging.INFO) or _auth_log.isEnabledFor(logging.INFO)
+    return Story(clock) if wanted else None

@@ -1,0 +1,116 @@
+"""The story of a connection: what it keeps, what it tells the log; it costs nothing unasked.
+
+Stepped by hand with a clock of its own; needs no server.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import count
+
+import pytest
+
+from hussh._protocol.core import RunBlocking
+from hussh._protocol.story import KeySeen, PhaseTime, Story, current_story, is_post_quantum, listen
+from hussh.errors import AuthenticationError, ConnectError
+
+
+def clock() -> float:
+    """Return a time that nobody may ask for."""
+    raise AssertionError("the clock was asked")
+
+
+def test_nobody_listens() -> None:
+    """Where neither the log nor a report wants a story there is none, and no clock is asked."""
+    assert current_story(clock) is None
+
+
+@pytest.mark.parametrize("name", ["hussh", "hussh.connect", "hussh.auth"])
+def test_the_log_wants_one(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A logger at INFO gets a story, one at WARNING does not."""
+    caplog.set_level(logging.WARNING, name)
+    assert current_story(clock) is None
+    caplog.set_level(logging.INFO, name)
+    assert current_story(clock) is not None
+
+
+def test_a_report_wants_one() -> None:
+    """What somebody listens to is the current story, and no more after that."""
+    story = Story(clock)
+    with listen(story):
+        assert current_story(clock) is story
+    assert current_story(clock) is None
+
+
+def test_phases_are_timed(caplog: pytest.LogCaptureFixture) -> None:
+    """A phase ends where it is done or where the next one begins; each has one line at INFO."""
+    caplog.set_level(logging.INFO, "hussh")
+    ticks = count()
+    story = Story(lambda: float(next(ticks)))
+    hop = story.hop("u@h:22", 0)
+    hop.begin("dns")
+    hop.resolved(["192.0.2.1", "192.0.2.1"])
+    hop.begin("connect")
+    hop.begin("connect")
+    hop.answered("192.0.2.1", ["2001:db8::1: Network is unreachable"], 22)
+    hop.begin("banner")
+    hop.spoke("SSH-2.0-x\x1b[31m")
+    hop.begin("auth")
+    hop.up()
+    hop.begin("channel")  # what comes later is no part of the story
+    assert hop.phases == [
+        PhaseTime("dns", 0, 1),
+        PhaseTime("connect", 2, 3),
+        PhaseTime("banner", 4, 5),
+        PhaseTime("auth", 6, 7),
+    ]
+    assert (hop.addresses, hop.address) == (("192.0.2.1",), "192.0.2.1")
+    story.flush()
+    assert caplog.messages == [
+        "[u@h:22] connect: 192.0.2.1 port 22 answered (1000 ms)",
+        "[u@h:22] banner: the server is SSH-2.0-x [31m (1000 ms)",
+    ]
+
+
+def test_handlers_may_wait(caplog: pytest.LogCaptureFixture) -> None:
+    """An operation hands its lines to a call that may block, and yields nothing without lines."""
+    story = Story(lambda: 0.0)
+    hop = story.hop("u@h:22", 0)
+    hop.begin("hostkey")
+    hop.showed(KeySeen("ssh-ed25519", "SHA256:x", "h", "known", ("/k:3",)))
+    hop.trusted()
+    assert list(hop.told()) == []
+    caplog.set_level(logging.DEBUG, "hussh")
+    hop.begin("auth")
+    hop.attempt("password", "refused")
+    hop.offered(("publickey",))
+    (wait,) = hop.told()
+    assert isinstance(wait, RunBlocking)
+    assert not caplog.records
+    wait.call(None)
+    assert [(one.name, one.levelno, one.getMessage()) for one in caplog.records] == [
+        ("hussh.connect", logging.DEBUG, "[u@h:22] auth: begins"),
+        ("hussh.auth", logging.DEBUG, "[u@h:22] password: refused"),
+        ("hussh.auth", logging.DEBUG, "[u@h:22] the server accepts: publickey"),
+    ]
+
+
+def test_failures_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure ends the phase and is told with its place, but for logins, which tell their own."""
+    caplog.set_level(logging.INFO, "hussh")
+    story = Story(lambda: 1.0)
+    hop = story.hop("u@h:22", 0)
+    hop.begin("connect")
+    story.failed(ConnectError("nobody there", hop="u@h:22", hop_index=0))
+    story.failed(AuthenticationError("refused", hop="u@h:22", hop_index=0))
+    story.flush()
+    assert caplog.messages == ["[u@h:22] connect: failed: nobody there"]
+    assert hop.phases[-1].ended == 1.0
+
+
+def test_post_quantum_names() -> None:
+    """Hybrid key exchanges are recognised, classical ones are not."""
+    for name in ("mlkem768x25519-sha256", "sntrup761x25519-sha512@openssh.com"):
+        assert is_post_quantum({"kex": name})
+    assert not is_post_quantum({"kex": "curve25519-sha256"})
+    assert not is_post_quantum({})
