@@ -1,28 +1,23 @@
-/* channel.c - the connection protocol (RFC 4254) of one link.
+/* channel.c - channels (RFC 4254): what leaves by them, and the calls of their owners.
  *
- * Every message that arrives finds its channel by number and changes only that
- * channel, so nothing can take another's answer, any number of opens run at
- * once, and giving one up costs one channel.  A channel that its owner let go
- * lives on here, without events, until the peer's CLOSE.
+ * Windows (section 5.2): the peer gets credit for what was *taken*, not for what
+ * arrived, so a reader that stops makes the sender stop.  On a channel that carries a
+ * link, "taken" is what that link's session has read.  The other way, a message of
+ * data leaves only while the peer's window, the backlog of the link below and a key
+ * exchange allow it; until then the bytes stay in the channel's tx queue.
  *
- * Windows (section 5.2): the peer gets credit for what was *taken*, not for
- * what arrived, so a reader that stops stops the sender.  Of a channel that
- * carries a link, "taken" is what that link's session has read.
- *
- * What the peer says is in channel_recv.c; here is the life of channels, what
- * leaves, and the owner's calls.
+ * A channel that its owner has freed lives on, without events, until the peer's
+ * CLOSE has come.  What the peer sends is in channel_recv.c, the table of channels in
+ * tree.c.
  */
-#include "link_priv.h"
+#include "channel.h"
 
-#define CHANNELS_MAX 65536u
+#include "messages.h"
+#include "send.h"
+
 #define WRITE_MAX ((size_t)1 << 20)   /* most bytes that a channel queues for sending ... */
 #define WRITE_LOW ((size_t)256 << 10) /* ... and its owner hears of room when so few are left */
 #define WRITE_BULK ((size_t)64 << 10) /* from this size on bytes are sent without being queued */
-
-void channel_changed(hussh_channel *channel) {
-  if (!channel->abandoned)
-    link_event(channel->link, channel->token, &channel->signalled);
-}
 
 void channel_emit(hussh_channel *channel, unsigned char type) {
   unsigned char message[5];
@@ -30,138 +25,6 @@ void channel_emit(hussh_channel *channel, unsigned char type) {
   put_u32(message + 1, channel->remote_id);
   link_emit(channel->link, message, sizeof(message), NULL, 0);
 }
-
-/* ---- life --------------------------------------------------------------- */
-
-hussh_channel *channel_find(hussh_link *link, uint32_t id) {
-  return id < link->channel_slots ? link->channels[id] : NULL;
-}
-
-static int slot(hussh_link *link, uint32_t *id) {
-  uint32_t i, slots;
-  hussh_channel **channels;
-  for (i = link->channel_free_hint; i < link->channel_slots; i++)
-    if (!link->channels[i]) {
-      *id = i;
-      link->channel_free_hint = i + 1;
-      return 0;
-    }
-  if (link->channel_slots >= CHANNELS_MAX)
-    return -1;
-  slots = link->channel_slots ? link->channel_slots * 2 : 4;
-  channels = realloc(link->channels, slots * sizeof(*channels));
-  if (!channels)
-    return -1;
-  memset(channels + link->channel_slots, 0, (slots - link->channel_slots) * sizeof(*channels));
-  *id = link->channel_slots;
-  link->channels = channels;
-  link->channel_slots = slots;
-  link->channel_free_hint = *id + 1;
-  return 0;
-}
-
-static void unlist(hussh_channel *channel) {
-  hussh_link *root = channel->link->root;
-  hussh_channel *at, *before = NULL;
-  if (!channel->dirty)
-    return;
-  for (at = root->dirty_head; at != channel; at = at->next_dirty)
-    before = at;
-  if (before)
-    before->next_dirty = channel->next_dirty;
-  else
-    root->dirty_head = channel->next_dirty;
-  if (root->dirty_tail == channel)
-    root->dirty_tail = before;
-}
-
-void channel_stop_waiting(hussh_channel *channel) {
-  hussh_link *link = channel->link;
-  int answers = channel->requests - channel->replies;
-  link->waiting -= (uint32_t)((channel->state == HUSSH_CH_OPENING) + (answers > 0 ? answers : 0) +
-                              channel->running);
-  channel->requests = channel->replies;
-  channel->running = 0;
-}
-
-static void destroy(hussh_channel *channel) {
-  hussh_link *link = channel->link;
-  channel_stop_waiting(channel);
-  unlist(channel);
-  link_forget_event(link, channel->token);
-  link->channels[channel->local_id] = NULL;
-  if (channel->local_id < link->channel_free_hint)
-    link->channel_free_hint = channel->local_id;
-  link->channel_live--;
-  queue_clear(&channel->rx);
-  queue_clear(&channel->rx_err);
-  queue_clear(&channel->tx);
-  free(channel);
-  link_count(-1);
-}
-
-/* An abandoned channel goes once neither side can speak of it any more. */
-int channel_gone(hussh_channel *channel) {
-  if (channel->abandoned &&
-      (channel->state == HUSSH_CH_REFUSED || channel->state == HUSSH_CH_DEAD ||
-       (channel->closed && channel->close_sent))) {
-    destroy(channel);
-    return 1;
-  }
-  return 0;
-}
-
-void channel_child_eof(hussh_channel *channel) {
-  if (channel->child && !channel->child->rx_eof) {
-    channel->child->rx_eof = 1;
-    link_ready(channel->child);
-  }
-}
-
-void channels_link_died(hussh_link *link) {
-  uint32_t i;
-  for (i = 0; i < link->channel_slots; i++) {
-    hussh_channel *channel = link->channels[i];
-    if (!channel)
-      continue;
-    channel_stop_waiting(channel);
-    channel->state = HUSSH_CH_DEAD;
-    channel_child_eof(channel);
-    channel_changed(channel);
-    channel_gone(channel);
-  }
-}
-
-/* Nothing will ever pump these again, so they cannot find out by themselves. */
-static void cut_off(hussh_link *link) {
-  uint32_t i;
-  link_fail_text(link, HUSSH_DEAD_KILLED, 0, "closed");
-  for (i = 0; i < link->channel_slots; i++)
-    if (link->channels[i] && link->channels[i]->child)
-      cut_off(link->channels[i]->child);
-}
-
-void channels_free(hussh_link *link) {
-  uint32_t i;
-  for (i = 0; i < link->channel_slots; i++)
-    if (link->channels[i]) {
-      hussh_link *child = link->channels[i]->child;
-      if (child) {
-        cut_off(child);
-        child->outer = NULL;
-      }
-      destroy(link->channels[i]);
-    }
-  free(link->channels);
-  link->channels = NULL;
-  link->channel_slots = 0;
-}
-
-void channel_detach(hussh_channel *channel) {
-  channel->child = NULL;
-}
-
-/* ---- what leaves -------------------------------------------------------- */
 
 void channel_credit(hussh_channel *channel, size_t consumed) {
   unsigned char message[9];
@@ -176,8 +39,8 @@ void channel_credit(hussh_channel *channel, size_t consumed) {
   link_emit(channel->link, message, sizeof(message), NULL, 0);
 }
 
-/* Sends of these bytes what the window, a key exchange and the link's own
- * backlog allow; returns how many. */
+/* Sends as many of these bytes as the window, a key exchange and the link's own
+ * backlog allow; returns their number. */
 static size_t send_data(hussh_channel *channel, const unsigned char *bytes, size_t len) {
   hussh_link *link = channel->link;
   size_t sent = 0;
@@ -202,7 +65,6 @@ static size_t send_data(hussh_channel *channel, const unsigned char *bytes, size
   return sent;
 }
 
-/* Sends what is queued. */
 void channel_flush(hussh_channel *channel) {
   hussh_link *link = channel->link;
   hussh_queue *from = channel->child ? &channel->child->tx : &channel->tx;
@@ -249,7 +111,7 @@ void channels_unblock(hussh_link *link) {
   }
 }
 
-/* ---- the owner's calls -------------------------------------------------- */
+/* ---- the owner's calls --------------------------------------------------- */
 
 hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t type_len,
                                   const void *extra, size_t extra_len, uint32_t window) {
@@ -257,22 +119,9 @@ hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t typ
   hussh_channel *channel;
   if (link->dead || link->phase < HUSSH_OPEN || type_len > 64 || extra_len > 16384)
     return NULL;
-  channel = calloc(1, sizeof(*channel));
+  channel = channel_new(link, window);
   if (!channel)
     return NULL;
-  channel->token = link_token(link);
-  if (!channel->token || slot(link, &channel->local_id)) {
-    if (channel->token)
-      link->root->objects--;
-    free(channel);
-    return NULL;
-  }
-  channel->link = link;
-  channel->recv_window = channel->recv_window_max = window;
-  link->channels[channel->local_id] = channel;
-  link->channel_live++;
-  link->waiting++;
-  link_count(1);
   link->nudges = 0;
   *p++ = MSG_CHANNEL_OPEN;
   p = put_u32(p, (uint32_t)type_len);
@@ -280,7 +129,7 @@ hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t typ
   p += type_len;
   p = put_u32(put_u32(put_u32(p, channel->local_id), window), MAX_PACKET);
   if (link_emit(link, head, (size_t)(p - head), extra, extra_len)) {
-    destroy(channel);
+    channel_destroy(channel);
     return NULL;
   }
   return channel;
@@ -372,10 +221,10 @@ ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size
   return (ssize_t)n;
 }
 
-static int keep(hussh_channel *channel, const unsigned char *bytes, size_t len) {
+static int queue_data(hussh_channel *channel, const unsigned char *bytes, size_t len) {
   if (!queue_append(&channel->tx, bytes, len))
     return 0;
-  link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
+  link_out_of_memory(channel->link);
   return HUSSH_E_MEMORY;
 }
 
@@ -392,7 +241,7 @@ ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t le
      * queued becomes the head of the first one. */
     if (channel->tx.len) {
       size_t fill = channel->send_packet - channel->tx.len;
-      if (keep(channel, from, fill))
+      if (queue_data(channel, from, fill))
         return HUSSH_E_MEMORY;
       from += fill;
       left -= fill;
@@ -412,7 +261,7 @@ ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t le
     left = room;
     channel->want_room = 1;
   }
-  if (keep(channel, from, left))
+  if (queue_data(channel, from, left))
     return HUSSH_E_MEMORY;
   channel_dirty(channel);
   return (ssize_t)len;

@@ -1,12 +1,22 @@
-/* channel_recv.c - what a peer says in the connection protocol (RFC 4254), message by message.
+/* channel_recv.c - what a peer sends in the connection protocol (RFC 4254), message by message.
  *
- * Every number and length is the peer's and believed only after a look; what
- * cannot be read ends the link, what comes late is passed over.
+ * Every message finds its channel by number and changes only that channel.  So no
+ * operation can take another's answer, any number of opens run at once, and giving
+ * one up costs one channel.
+ *
+ * Every number and length comes from the peer, and each is checked before it is used.
+ * A message that cannot be read fails the link.  A message for a channel that is gone
+ * or closed came late, and is ignored.
  */
-#include "link_priv.h"
+#include "channel_recv.h"
+
+#include "channel.h"
+#include "messages.h"
+#include "send.h"
 
 #include <limits.h>
 
+/* The part of a message that has not been read; bad: it was too short. */
 struct cursor {
   const unsigned char *at;
   size_t left;
@@ -47,22 +57,6 @@ static const unsigned char *take_string(struct cursor *c, size_t *len) {
   c->left -= *len;
   return string;
 }
-
-static void broken(hussh_link *link, const char *text) {
-  link_fail(link, HUSSH_DEAD_PROTOCOL, 0, text, strlen(text));
-}
-
-static void set_text(char *to, size_t size, const unsigned char *text, size_t len) {
-  size_t i;
-  if (len >= size)
-    len = size - 1;
-  memcpy(to, text, len);
-  to[len] = '\0';
-  for (i = 0; i < len; i++)
-    if ((unsigned char)to[i] < ' ' || to[i] == 0x7f)
-      to[i] = ' ';
-}
-
 
 static void on_open(hussh_link *link, struct cursor *c) {
   /* We offer no forwarding, so nothing may be opened towards us. */
@@ -117,7 +111,7 @@ static void on_refusal(hussh_channel *channel, struct cursor *c) {
   text = take_string(c, &len); /* some servers leave the texts out */
   c->bad = 0;
   channel_stop_waiting(channel);
-  set_text(channel->text, sizeof(channel->text), text, len);
+  copy_text(channel->text, sizeof(channel->text), text, len);
   channel->reason = reason > INT_MAX ? INT_MAX : (int)reason;
   channel->state = HUSSH_CH_REFUSED;
   channel_changed(channel);
@@ -142,7 +136,8 @@ static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
   if (c->bad)
     return;
   if (len > channel->recv_window) {
-    broken(channel->link, "the peer sent more channel data than its window allows");
+    link_fail_text(channel->link, HUSSH_DEAD_PROTOCOL, 0,
+                   "the peer sent more channel data than its window allows");
     return;
   }
   channel->recv_window -= (uint32_t)len;
@@ -156,7 +151,7 @@ static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
     return;
   to = channel->child ? &channel->child->rx : stream ? &channel->rx_err : &channel->rx;
   if (queue_append(to, bytes, len)) {
-    link_fail(channel->link, HUSSH_DEAD_MEMORY, 0, "out of memory", 13);
+    link_out_of_memory(channel->link);
     return;
   }
   if (channel->child)
@@ -198,7 +193,7 @@ static void on_request(hussh_channel *channel, struct cursor *c) {
     unsigned core = take_byte(c);
     if (c->bad)
       return;
-    set_text(channel->text, sizeof(channel->text), signal, len);
+    copy_text(channel->text, sizeof(channel->text), signal, len);
     channel->core = core != 0;
     channel->exit_known = 2;
     channel_changed(channel);
@@ -213,7 +208,7 @@ static void on_request(hussh_channel *channel, struct cursor *c) {
 
 static void on_answer(hussh_channel *channel, int failure) {
   if (channel->replies == channel->requests)
-    return; /* to nothing that we asked */
+    return; /* we asked nothing */
   if (failure && channel->replies < 31)
     channel->failures |= 1 << channel->replies;
   channel->replies++;
@@ -224,7 +219,7 @@ static void on_answer(hussh_channel *channel, int failure) {
 void link_global_answered(hussh_link *link) {
   if (link->globals_asked > link->global_replies) {
     link->global_replies++;
-    link_event(link, link->token, &link->signalled);
+    link_changed(link);
   }
 }
 
@@ -265,11 +260,8 @@ void channels_message(hussh_link *link, const unsigned char *message, size_t len
         on_answer(channel, type == MSG_CHANNEL_FAILURE);
     }
   } else {
-    unsigned char reply[5];
-    reply[0] = 3; /* SSH_MSG_UNIMPLEMENTED */
-    put_u32(reply + 1, link->session->remote.seqno - 1);
-    link_answer(link, reply, sizeof(reply));
+    link_answer_unimplemented(link);
   }
   if (c.bad)
-    broken(link, "malformed connection-protocol message");
+    link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "malformed connection-protocol message");
 }

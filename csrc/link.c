@@ -1,91 +1,20 @@
-/* link.c - the life of a link: making, libssh2's callbacks, events, failing, looking.
+/* link.c - makes and ends links, serves libssh2's callbacks, and tells what a link knows.
  *
- * How bytes move is in pump.c, messages are in message_hook.c, channels in channel.c.
+ * A link owns a libssh2 session.  That session sends and receives through the callbacks
+ * here, which touch the link's queues only; pump.c moves the bytes on.
  */
-#include "link_priv.h"
+#include "channel.h"
+#include "message_hook.h"
+#include "send.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "session.h"
 
-/* ---- events ------------------------------------------------------------- */
-
-uint64_t link_token(hussh_link *link) {
-  hussh_link *root = link->root;
-  if (root->objects == root->event_size) {
-    size_t size = root->event_size ? root->event_size * 2 : 8;
-    struct event *events = realloc(root->events, size * sizeof(*events));
-    if (!events)
-      return 0;
-    root->events = events;
-    root->event_size = size;
-  }
-  root->objects++;
-  return ++root->next_token;
-}
-
-void link_event(hussh_link *link, uint64_t token, int *signalled) {
-  hussh_link *root = link->root;
-  if (*signalled)
-    return;
-  *signalled = 1;
-  root->events[root->event_count].token = token;
-  root->events[root->event_count++].signalled = signalled;
-}
-
-void link_forget_event(hussh_link *link, uint64_t token) {
-  hussh_link *root = link->root;
-  size_t i;
-  root->objects--;
-  for (i = 0; i < root->event_count; i++)
-    if (root->events[i].token == token) {
-      root->events[i] = root->events[--root->event_count];
-      return;
-    }
-}
-
-size_t hussh_events(hussh_link *root, uint64_t *tokens, size_t max) {
-  size_t count = 0;
-  while (count < max && root->event_count) {
-    struct event *event = &root->events[--root->event_count];
-    *event->signalled = 0;
-    tokens[count++] = event->token;
-  }
-  return count;
-}
-
-void link_changed(hussh_link *link) {
-  link_event(link, link->token, &link->signalled);
-}
-
-/* ---- failing ------------------------------------------------------------ */
-
-void link_fail(hussh_link *link, int dead, int code, const char *text, size_t text_len) {
-  size_t i;
-  if (link->dead)
-    return;
-  link->dead = dead;
-  link->code = code;
-  if (text_len >= sizeof(link->text))
-    text_len = sizeof(link->text) - 1;
-  memcpy(link->text, text, text_len);
-  link->text[text_len] = '\0';
-  for (i = 0; i < text_len; i++)
-    if ((unsigned char)link->text[i] < ' ' || link->text[i] == 0x7f)
-      link->text[i] = ' ';
-  channels_link_died(link);
-  link_changed(link);
-}
-
-void link_fail_text(hussh_link *link, int dead, int code, const char *text) {
-  link_fail(link, dead, code, text, strlen(text));
-}
-
-/* ---- libssh2's callbacks ------------------------------------------------ */
+/* ---- libssh2's callbacks ------------------------------------------------- */
 
 static LIBSSH2_ALLOC_FUNC(on_alloc) {
   hussh_link *link = *abstract;
@@ -118,7 +47,7 @@ static LIBSSH2_SEND_FUNC(on_send) {
   if (link->dead)
     return (ssize_t)length;
   if (queue_append(&link->tx, buffer, length)) {
-    link_fail_text(link, HUSSH_DEAD_MEMORY, 0, "out of memory");
+    link_out_of_memory(link);
     return -ENOMEM;
   }
   link->queued_since = 1;
@@ -166,17 +95,7 @@ static LIBSSH2_DISCONNECT_FUNC(on_disconnect) {
             message && message_len > 0 ? (size_t)message_len : 0);
 }
 
-/* ---- making and ending -------------------------------------------------- */
-
-static atomic_size_t live;
-
-void link_count(ptrdiff_t objects) {
-  atomic_fetch_add_explicit(&live, (size_t)objects, memory_order_relaxed);
-}
-
-size_t hussh_live(void) {
-  return atomic_load_explicit(&live, memory_order_relaxed);
-}
+/* ---- making and ending --------------------------------------------------- */
 
 static hussh_link *link_new(enum source source, hussh_channel *outer) {
   hussh_link *link = calloc(1, sizeof(*link));
@@ -250,20 +169,6 @@ hussh_link *hussh_link_over_channel(hussh_channel *outer) {
   return link;
 }
 
-static void unlist(hussh_link *link) {
-  hussh_link *root = link->root, *at, *before = NULL;
-  for (at = root->ready_head; at; before = at, at = at->next_ready)
-    if (at == link) {
-      if (before)
-        before->next_ready = at->next_ready;
-      else
-        root->ready_head = at->next_ready;
-      if (root->ready_tail == at)
-        root->ready_tail = before;
-      break;
-    }
-}
-
 /* The struct of a link outlives its owner while links over it remain: theirs
  * may be let go in any order. */
 static void unref(hussh_link *link) {
@@ -281,8 +186,8 @@ void hussh_link_free(hussh_link *link) {
   hussh_link_kill(link);
   channels_free(link);
   if (link->outer)
-    channel_detach(link->outer);
-  unlist(link);
+    link->outer->child = NULL;
+  link_unlist(link);
   link_forget_event(link, link->token);
   libssh2_session_free(link->session); /* dead: recv fails, send discards: one call */
   queue_clear(&link->rx);
@@ -347,7 +252,7 @@ int hussh_link_supported(hussh_link *link, int kind, char *names, size_t size) {
   return (int)len;
 }
 
-/* ---- looking ------------------------------------------------------------ */
+/* ---- what a link knows --------------------------------------------------- */
 
 uint64_t hussh_link_token(const hussh_link *link) {
   return link->token;

@@ -1,12 +1,13 @@
-/* link.h - the contract between the C shim and everything above it.
+/* link.h - the contract between the C shim and the Python code above it.
  *
- * A link is one SSH session over any byte stream: an rx queue, a tx queue
- * and a source.  libssh2 does the transport (RFC 4253: banner, key exchange,
- * ciphers, rekey) through two callbacks that only touch the queues; messages
- * from number 50 on come to us: 50-79 are kept for the authentication above,
- * 80-127 are the connection protocol (RFC 4254), done in channel_recv.c and
- * channel.c.  A link over a channel of another link makes a tree; all calls on
- * one tree need its caller's one lock.  Nothing here waits, and nothing here knows Python.
+ * A link is one SSH session over any byte stream: an rx queue, a tx queue and a
+ * source.  libssh2 does the transport (RFC 4253: banner, key exchange, ciphers,
+ * rekeying) through two callbacks that touch the queues only.  The shim takes the
+ * messages from number 50 on.  It keeps 50 to 79 for the authentication, which Python
+ * does, and it does the connection protocol (RFC 4254, 80 to 127) itself.
+ *
+ * Links over channels of other links make a tree.  The caller has one lock for each
+ * tree and holds it during every call.  No call waits, and none knows of Python.
  *
  * Return codes: 0 or a count on success, else one of HUSSH_E_*.
  */
@@ -19,7 +20,7 @@
 
 #define HUSSH_E_MEMORY (-1) /* no memory; the link is dead */
 #define HUSSH_E_DEAD (-2)   /* the link failed or was killed: see hussh_link_get_info */
-#define HUSSH_E_STATE (-3)  /* the call does not fit the state; nothing was done */
+#define HUSSH_E_STATE (-3)  /* the call does not fit the state; it did nothing */
 #define HUSSH_E_AGAIN (-4)  /* nothing there now */
 
 /* What a request may carry: with its head and padding a packet of 256 KiB, the most
@@ -28,13 +29,13 @@
 
 /* Phases of a link, in the order in which they are passed. */
 enum { HUSSH_BANNER, HUSSH_KEX, HUSSH_HOSTKEY, HUSSH_AUTH, HUSSH_OPEN };
-/* Why a link is dead, where it is not a (negative) error of libssh2.  STUCK: the pump
- * went round without moving a byte, which is a fault of ours. */
+/* Why a link is dead.  STUCK: the pump went round without moving a byte, which is a
+ * fault in the shim. */
 enum { HUSSH_DEAD_NOT, HUSSH_DEAD_EOF, HUSSH_DEAD_OS, HUSSH_DEAD_PEER, HUSSH_DEAD_PROTOCOL,
        HUSSH_DEAD_MEMORY, HUSSH_DEAD_KILLED, HUSSH_DEAD_STUCK };
 /* States of a channel. */
 enum { HUSSH_CH_OPENING, HUSSH_CH_OPEN, HUSSH_CH_REFUSED, HUSSH_CH_DEAD };
-/* What hussh_pump returns, as bits; full: no more is read until more is written. */
+/* What hussh_pump returns, as bits.  FULL: it reads no more until more was written. */
 enum { HUSSH_WANT_WRITE = 1, HUSSH_MORE = 2, HUSSH_EVENTS = 4, HUSSH_FULL = 8 };
 
 typedef struct hussh_link hussh_link;
@@ -62,8 +63,8 @@ typedef struct {
   char text[256];           /* of the refusal, or the signal's name */
 } hussh_channel_info;
 
-/* Making and ending.  NULL: no memory.  A link borrows its source: fds stay
- * the caller's; the outer channel must outlive the link. */
+/* Making and ending.  A result of NULL means that there was no memory.  A link borrows
+ * its source: the caller closes the fds, and the outer channel must outlive the link. */
 hussh_link *hussh_link_over_fds(int read_fd, int write_fd);
 hussh_link *hussh_link_over_channel(hussh_channel *outer);
 hussh_link *hussh_link_over_memory(void);
@@ -74,7 +75,7 @@ void hussh_link_free(hussh_link *link);
 size_t hussh_live(void);
 /* From now on the link and all links over it neither send nor receive. */
 void hussh_link_kill(hussh_link *link);
-/* The same where the world ended it: code is an errno, text says what happened. */
+/* The same after an error of the operating system: code is its errno, text its message. */
 void hussh_link_fail(hussh_link *link, int code, const char *text);
 /* Queues SSH_MSG_DISCONNECT; text at most 200 bytes. */
 int hussh_link_disconnect(hussh_link *link, int reason, const char *text);
@@ -88,7 +89,7 @@ int hussh_link_supported(hussh_link *link, int kind, char *names, size_t size);
 /* The pump: moves everything that can move in the tree of root, without
  * waiting, until about budget bytes of its source were read. */
 int hussh_pump(hussh_link *root, size_t budget);
-/* Only the way down: gives what is queued to the source; returns the bits. */
+/* Only the way down: gives what is queued to the source; returns bits as hussh_pump. */
 int hussh_flush(hussh_link *root);
 /* Takes up to max tokens of links and channels that something happened to. */
 size_t hussh_events(hussh_link *root, uint64_t *tokens, size_t max);
@@ -97,7 +98,7 @@ void hussh_link_notify(hussh_link *link);
 uint64_t hussh_link_token(const hussh_link *link);
 uint64_t hussh_channel_token(const hussh_channel *channel);
 
-/* Memory links: the peer's bytes in (len 0: end of stream), ours out. */
+/* Memory links: feed takes bytes from the peer (len 0: end of stream), drain gives ours. */
 int hussh_feed(hussh_link *link, const void *bytes, size_t len);
 size_t hussh_drain(hussh_link *link, void *bytes, size_t size);
 
@@ -109,17 +110,17 @@ const void *hussh_link_session_id(const hussh_link *link, size_t *len);
 const void *hussh_link_peer_kexinit(const hussh_link *link, size_t *len); /* until kex ends */
 const char *hussh_link_method(const hussh_link *link, int kind);
 const char *hussh_link_banner(const hussh_link *link);       /* NULL: not seen */
-const void *hussh_link_preamble(const hussh_link *link, size_t *len); /* its first bytes */
+const void *hussh_link_preamble(const hussh_link *link, size_t *len); /* first bytes received */
 const char *hussh_link_sig_algs(const hussh_link *link);     /* RFC 8308; NULL: not sent */
 
-/* One message, sent whole as it is (50-79, or a global request). */
+/* Sends one whole message: 50-79, or a global request. */
 int hussh_link_send(hussh_link *link, const void *message, size_t len);
-/* The oldest kept authentication message: its length, copied if it fits. */
+/* Returns the length of the oldest kept authentication message; takes it if it fits. */
 ssize_t hussh_link_message(hussh_link *link, void *message, size_t size);
 int hussh_link_rekey(hussh_link *link);
 
-/* Channels.  The caller owns one until hussh_channel_free, which closes it and
- * lets it go in the background. */
+/* Channels.  The caller owns a channel until hussh_channel_free, which closes it; the
+ * struct goes when the peer has closed it, too. */
 hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t type_len,
                                   const void *extra, size_t extra_len, uint32_t window);
 void hussh_channel_get_info(const hussh_channel *channel, hussh_channel_info *info);
@@ -127,13 +128,13 @@ void hussh_channel_get_info(const hussh_channel *channel, hussh_channel_info *in
 int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_len,
                           int want_reply, const void *extra, size_t extra_len);
 ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size_t size);
-/* What comes on stdout are messages behind a 32-bit length, as those of SFTP:
- * until the next read it makes an event only when one is complete, or when its
- * length is beyond `longest` (at most half of the window) and so must be looked
- * at.  rest: bytes that are missing of one that was read in part, or 0. */
+/* For stdout that consists of messages behind a 32-bit length, as those of SFTP: until
+ * the next read, data on stdout makes an event only when a message is complete, or when
+ * its length is beyond `longest` (at most half of the window), which the caller must
+ * judge.  rest: bytes that are missing of a message that was read in part, or 0. */
 void hussh_channel_await_message(hussh_channel *channel, size_t rest, size_t longest);
 ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t len);
-int hussh_channel_eof(hussh_channel *channel);   /* after what is queued */
+int hussh_channel_eof(hussh_channel *channel);   /* sent after what is queued */
 int hussh_channel_close(hussh_channel *channel); /* what is queued is dropped */
 void hussh_channel_free(hussh_channel *channel);
 

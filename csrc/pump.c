@@ -2,10 +2,10 @@
  *
  * Theory of operation
  *
- * libssh2's send callback always takes everything into the tx queue; its recv
- * callback serves the rx queue and says -EAGAIN when that is empty.  So libssh2
- * never sees a partial send and never touches a file descriptor (it gets a
- * number that no process can have).  The pump is the only place that feeds it:
+ * The send callback that libssh2 calls (link.c) always takes everything into the tx
+ * queue.  The recv callback serves the rx queue and says -EAGAIN when that is empty.  So
+ * libssh2 never sees a partial send, and it never touches a file descriptor: it gets a
+ * number that no process can have.  The pump alone feeds libssh2, in these steps:
  *
  *   1. down: queued channel data becomes packets of the link below, link by
  *      link, until everything lies in the root's tx queue and is written;
@@ -13,28 +13,30 @@
  *      packets.  Our hook in libssh2 hands us every message from number 50 on,
  *      so channel data lands in its channel's queue at once, or, where the
  *      channel carries another link, in that link's rx queue, which then is
- *      processed in turn.  No level but the last costs the caller anything;
- *   3. nudge, down again, and round until the source is dry or the budget
- *      (bytes of the root) is used, so that one call stays short.
+ *      processed in turn.  The caller hears of the last level only;
+ *   3. nudge, then down again.  All this repeats until the source has no more or the
+ *      budget (bytes of the root) is used, so that one call stays short.
  *
  * The gate: outside of the processing step the recv callback says -EAGAIN even
  * when there is input.  During a key exchange libssh2's send function reads,
  * too, and what it would read there belongs to the pump.
  *
- * EAGAIN from libssh2 does not mean that the rx queue is empty (it also says so
- * after a short read in mid-packet), hence `recv_would_block`: processing goes on until the
- * callback itself had nothing to give.
+ * EAGAIN from libssh2 does not mean that the rx queue is empty, because libssh2 also says
+ * so after a short read in mid-packet.  Hence `recv_would_block`: processing goes on until
+ * the callback itself had nothing to give.
  *
  * Why it ends: a channel that cannot send waits for one of three things, and each has
  * one place that ends the wait.  The peer's window: its WINDOW_ADJUST (channel_recv.c).
  * The link's backlog: bytes that leave the link's tx queue.  A key exchange: its end,
  * in process().  For the last two the link is `blocked`, and channels_unblock() does
- * nothing until both are over, so that a link that is blocked again has sent bytes
- * meanwhile.  What one link waits for never makes another link look again.
- * goes_on() is the belt: should a loop turn without a byte moving after all, the
- * tree ends with an error instead of the process with a busy loop.
+ * nothing until both waits are over.  So a link that is blocked again has sent bytes
+ * meanwhile.  An event that one link waits for never makes another link look again.
+ * goes_on() is the belt: should a loop turn without a byte moving after all, it fails the
+ * tree, where the process would otherwise run a busy loop.
  */
-#include "link_priv.h"
+#include "channel.h"
+#include "messages.h"
+#include "send.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -47,30 +49,31 @@
 
 #include "transport.h"
 
-#define NO_FD 0x7ffffff0 /* libssh2 wants a number; -1 it would refuse */
+#define NO_FD 0x7ffffff0 /* libssh2 refuses -1 */
 #define READ_CHUNK ((size_t)256 << 10)
 #define PREAMBLE_MAX ((size_t)32 << 10) /* bytes before the banner's end */
 #define NUDGES_MAX 6
 #define NUDGE_BULK ((size_t)16 << 10)
-/* Before this many packets in one direction new keys are needed: the nonce of
+/* New keys are needed before this many packets went in one direction: the nonce of
  * chacha20-poly1305 is the 32-bit sequence number (RFC 4344 section 3.1). */
 #define REKEY_PACKETS 0x80000000u
-/* And before this many bytes: with AES 2^32 blocks are 64 GiB (section 3.2). */
+/* And before this many bytes: 2^32 blocks of AES are 64 GiB (section 3.2). */
 #define REKEY_BYTES ((uint64_t)32 << 30)
-/* The belt, see goes_on(): turns without a byte, for each link and channel. */
+/* For the belt, see goes_on(): turns without a byte, for each link and channel. */
 #ifndef IDLE_TURNS
 #define IDLE_TURNS 16
 #endif
-#define IDLE_STEPS 100 /* the same of libssh2, in one link */
+#define IDLE_STEPS 100 /* the same for steps of libssh2 in one link */
 
-/* ---- the belt ----------------------------------------------------------- */
+/* ---- the belt ------------------------------------------------------------ */
 
 static void stuck(hussh_link *link) {
   link_fail_text(link, HUSSH_DEAD_STUCK, 0, "nothing moved although there was something to do");
 }
 
-/* Asked before each turn of a loop of the pump: false if the last turns moved no byte.
- * A turn may change the state of a link or channel only, but of each only so often. */
+/* Called before each turn of a loop of the pump; 0: the last turns moved no byte, so the
+ * loop must end.  A turn may change the state of a link or a channel without moving a
+ * byte, but of each only a few times. */
 static int goes_on(hussh_link *root) {
   if (root->moved != root->moved_before) {
     root->moved_before = root->moved;
@@ -82,32 +85,19 @@ static int goes_on(hussh_link *root) {
   return 1;
 }
 
-/* ---- processing --------------------------------------------------------- */
-
-void link_ready(hussh_link *link) {
-  hussh_link *root = link->root;
-  if (link->ready)
-    return;
-  link->ready = 1;
-  link->next_ready = NULL;
-  if (root->ready_tail)
-    root->ready_tail->next_ready = link;
-  else
-    root->ready_head = link;
-  root->ready_tail = link;
-}
+/* ---- processing ---------------------------------------------------------- */
 
 static void transport_failed(hussh_link *link, int rc) {
   char *text = NULL;
   int len = 0, code = libssh2_session_last_error(link->session, &text, &len, 0);
   if (link->dead)
     return;
-  if (link->ended) { /* rc only says in the middle of what */
+  if (link->ended) { /* rc says only what libssh2 was in the middle of */
     link_fail_text(link, HUSSH_DEAD_EOF, 0, "the connection was closed by the other side");
     return;
   }
   if (link->alloc_failed) {
-    link_fail_text(link, HUSSH_DEAD_MEMORY, 0, "out of memory");
+    link_out_of_memory(link);
     return;
   }
   if (code != rc && (rc != -1 || !code)) {
@@ -130,7 +120,7 @@ static void set_phase(hussh_link *link, int phase) {
   }
 }
 
-/* libssh2 takes any version for ours (RFC 4253 sections 4.2 and 5.1). */
+/* Refuses what libssh2 does not: versions other than 2.0 (RFC 4253 sections 4.2 and 5.1). */
 static void begin_kex(hussh_link *link) {
   const char *banner = libssh2_session_banner_get(link->session);
   if (link->phase >= HUSSH_KEX)
@@ -182,7 +172,7 @@ static void process(hussh_link *link) {
     uint64_t before = link->received;
     link->recv_would_block = 0;
     rc = step(link);
-    /* After a failure what the server offered is still asked for. */
+    /* A failed exchange keeps peer_kexinit: the error tells what the server offered. */
     if (!link_in_kex(link) && link->was_rekeying && (rc >= 0 || rc == LIBSSH2_ERROR_EAGAIN)) {
       link->was_rekeying = 0;
       link->kex_packets = link->kex_bytes = 0;
@@ -215,7 +205,7 @@ static void process(hussh_link *link) {
   if (!link_in_kex(link) && keys_are_old(link))
     hussh_link_rekey(link);
   if (link->tx.len >= TX_FLOOD)
-    link->blocked = 1; /* reads on when that has been sent */
+    link->blocked = 1; /* channels_unblock() lets it read on */
   channels_unblock(link); /* a key exchange may have ended */
   if (!link->touched) {
     link->touched = 1;
@@ -224,19 +214,19 @@ static void process(hussh_link *link) {
   }
 }
 
-/* The nudge (design: latency).  A server behind a bastion answers in several
- * small writes; Nagle's algorithm holds each back until the one before is
- * acknowledged, and the bastion delays that acknowledgement by 40 ms unless it
- * has something to send.  So where an answer is pending and we got bytes but
- * send none ourselves, a 5-byte SSH_MSG_IGNORE travels down to carry the ACK.
- * tinyssh gets none: after an SSH_MSG_IGNORE it leaves what else it has read
- * alone until more arrives, and both sides would wait for ever. */
+/* The nudge, which saves latency.  A server behind a bastion answers in several small
+ * writes.  Nagle's algorithm holds each back until the one before is acknowledged, and
+ * the bastion delays that acknowledgement by 40 ms unless it has something to send.  So
+ * where an answer is pending, and we got bytes but send none ourselves, the pump sends
+ * a 5-byte SSH_MSG_IGNORE, whose packet makes the bastion send the ACK.
+ * tinyssh gets none.  After an SSH_MSG_IGNORE it does not look at what else it has read
+ * until more arrives, and both sides would wait for ever. */
 static int expects(const hussh_link *link) {
   if (link->authenticated)
     return link->phase == HUSSH_OPEN &&
            (link->waiting || link->globals_asked > link->global_replies);
-  /* The login: its first request travels with that for the service, so that two
-   * answers come apart.  Before the keys are exchanged nothing may be sent. */
+  /* During the login two answers come apart, because its first request travels with the
+   * request for the service.  Before the keys are exchanged nothing may be sent. */
   return link->phase >= HUSSH_HOSTKEY && link->auth_asked;
 }
 
@@ -277,20 +267,7 @@ int hussh_link_rekey(hussh_link *link) {
   return 0;
 }
 
-/* ---- the pump ----------------------------------------------------------- */
-
-void channel_dirty(hussh_channel *channel) {
-  hussh_link *root = channel->link->root;
-  if (channel->dirty)
-    return;
-  channel->dirty = 1;
-  channel->next_dirty = NULL;
-  if (root->dirty_tail)
-    root->dirty_tail->next_dirty = channel;
-  else
-    root->dirty_head = channel;
-  root->dirty_tail = channel;
-}
+/* ---- the pump ------------------------------------------------------------ */
 
 static void flush_channels(hussh_link *root) {
   while (root->dirty_head && goes_on(root)) {
@@ -303,8 +280,8 @@ static void flush_channels(hussh_link *root) {
   }
 }
 
-/* write() that fails with EPIPE and nothing else where nobody reads the pipe any
- * more, also in a program that wants SIGPIPE.  One that was pending stays so. */
+/* Writes as write() does, but raises no SIGPIPE where nobody reads the pipe any more,
+ * whatever the program does with that signal.  A SIGPIPE that was pending stays so. */
 static ssize_t write_quietly(int fd, const void *bytes, size_t len) {
   sigset_t pipe_only, before, pending;
   int failed, waiting, signal_number;
@@ -342,8 +319,8 @@ static void write_out(hussh_link *root) {
     } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       break;
     } else {
-      /* What the peer said before it went may still be unread, so the
-       * reading side ends the link.  The bytes have nowhere to go. */
+      /* The peer's last bytes may still be unread, so the reading side fails the link,
+       * after them.  Our bytes have nowhere to go. */
       root->write_failed = 1;
       queue_clear(&root->tx);
     }
@@ -359,7 +336,7 @@ static void flush(hussh_link *root) {
   } while (root->dirty_head && !root->dead);
 }
 
-/* Reads once; 0: nothing there. */
+/* Reads once from the root's source and returns the number of bytes; 0: there are none. */
 static size_t read_in(hussh_link *root) {
   unsigned char *room;
   ssize_t n;
@@ -367,7 +344,7 @@ static size_t read_in(hussh_link *root) {
     return 0;
   room = queue_room(&root->rx, READ_CHUNK);
   if (!room) {
-    link_fail_text(root, HUSSH_DEAD_MEMORY, 0, "out of memory");
+    link_out_of_memory(root);
     return 0;
   }
   do
@@ -379,8 +356,8 @@ static size_t read_in(hussh_link *root) {
     link_ready(root);
     if (root->tcp && (size_t)n < READ_CHUNK) {
       static const int on = 1;
-      /* The kernel forgets it after every read; without it a bastion's sshd,
-       * which does not set TCP_NODELAY while it forwards, waits 40 ms. */
+      /* The kernel resets it after every read.  Without it a bastion's sshd, which
+       * does not set TCP_NODELAY while it forwards, waits 40 ms. */
       setsockopt(root->read_fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
     }
     return (size_t)n;
@@ -407,7 +384,8 @@ static void process_ready(hussh_link *root) {
   }
 }
 
-/* A pipe nobody reads ends the link, but nothing to read would ever tell: read once more. */
+/* 1 where nobody reads our pipe any more: reading once more ends the link, but poll() would
+ * never ask for it. */
 static int must_read(const hussh_link *root) {
   return root->write_failed && !root->rx_eof && !root->dead;
 }
@@ -427,7 +405,7 @@ int hussh_pump(hussh_link *root, size_t budget) {
     nudge(root);
     flush(root);
     done += n;
-    /* While nobody has to hear of anything, what came meanwhile is taken, too. */
+    /* Where no event waits for the caller, it also takes what came meanwhile. */
   } while (done < budget && root->dead != HUSSH_DEAD_STUCK &&
            (root->ready_head || n == READ_CHUNK || (n && !root->event_count)));
   return bits(root, root->ready_head || n == READ_CHUNK || must_read(root));
@@ -447,7 +425,7 @@ int hussh_feed(hussh_link *link, const void *bytes, size_t len) {
   if (!len)
     link->rx_eof = 1;
   else if (queue_append(&link->rx, bytes, len)) {
-    link_fail_text(link, HUSSH_DEAD_MEMORY, 0, "out of memory");
+    link_out_of_memory(link);
     return HUSSH_E_MEMORY;
   }
   link_ready(link);

@@ -1,8 +1,8 @@
 /* queue.h - a byte queue: append at the tail, take at the head.
  *
- * The bytes lie in one piece, so that both sides work in place.  An empty
- * queue gives memory back only when it was mostly unused since the last time,
- * so that bulk transfers do not allocate and idle links do not hoard.
+ * The bytes lie in one piece, so that libssh2 and the system calls work in place.
+ * An empty queue frees its memory only if most of it was unused since the queue was
+ * last empty.  So bulk transfers do not allocate, and idle links do not hoard.
  */
 #ifndef HUSSH_QUEUE_H
 #define HUSSH_QUEUE_H
@@ -21,17 +21,17 @@ static inline unsigned char *queue_head(const hussh_queue *q) {
   return q->bytes + q->head;
 }
 
-/* Room for n more bytes at the tail, in one piece; NULL: no memory. */
+/* Returns room for n more bytes at the tail, in one piece; NULL: no memory. */
 static inline unsigned char *queue_room(hussh_queue *q, size_t n) {
   size_t need = q->len + n;
   if (q->head + need > q->size) {
     if (q->head && q->len)
       memmove(q->bytes, q->bytes + q->head, q->len);
-    /* In place, if that will not have to be done again soon. */
+    /* The move was enough, unless it would soon have to be done again. */
     if (need > q->size || (q->head < q->size / 2 && need + need / 2 > q->size)) {
       size_t size = q->size ? q->size : 512;
       unsigned char *bytes;
-      while (size < need + need / 2) /* else a full queue moves at every turn */
+      while (size < need + need / 2) /* else a full queue would be moved for each append */
         size *= 2;
       q->head = 0;
       /* Not malloc and a copy: large pieces grow without either, and without twice the memory. */

@@ -1,9 +1,8 @@
-/* stubs.c - the three libssh2 functions that its tables name and we never use.
+/* stubs.c - refuses three functions of libssh2 that its tables name and nothing calls.
  *
- * Host key methods carry pointers to private key parsers (pem.c, bcrypt,
- * blowfish), and waiting on a blocking session sends keepalives.  Keys are
- * parsed above, our sessions never block: with these refusals none of that
- * code is linked.
+ * libssh2's host key methods point to parsers of private keys (pem.c, bcrypt,
+ * blowfish), and its blocking sessions send keepalives.  Python parses the keys, and
+ * our sessions never block.  With these stubs the linker leaves all of that code out.
  */
 #include "libssh2_priv.h"
 #include "misc.h"

@@ -1,10 +1,10 @@
-/* test_belt.c - pump.c: should nothing move after all, the tree ends and the call returns.
+/* test_belt.c - pump.c: where a turn moves no byte, the belt fails the tree and the call returns.
  *
- * The belt is made so tight that the first turn without a byte breaks it.
+ * IDLE_TURNS=0 makes the belt so tight that the first turn without a byte meets it.
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
  * build: pump.c -DIDLE_TURNS=0
- * build: link.c message_hook.c channel_recv.c channel.c
+ * build: tree.c send.c channel.c channel_recv.c message_hook.c link.c
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2
  */
 #include "testing.h"

@@ -1,8 +1,8 @@
-/* test_channel.c - channel.c and the nudge, without a server.
+/* test_channel.c - channel.c, channel_recv.c and the nudge, without a server.
  *
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
- * build: link.c pump.c message_hook.c channel_recv.c channel.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
+ * build: tree.c send.c channel.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2
  */
 #include "testing.h"
@@ -323,16 +323,16 @@ static void test_noise(void) {
     hussh_channel_free(channels[2]);
     for (i = 0; i < 60 && !link->dead; i++) {
       unsigned n;
-      said.len = 0;
-      put(&said, "\0", 1);
-      said.bytes[0] = (unsigned char)(random_number() % 8 ? 90 + random_number() % 12 : 80);
+      composed.len = 0;
+      put(&composed, "\0", 1);
+      composed.bytes[0] = (unsigned char)(random_number() % 8 ? 90 + random_number() % 12 : 80);
       for (n = random_number() % 6; n; n--) {
         unsigned char number[4];
         uint32_t value = random_number();
         put_u32(number, value % 5 ? value % 7 : value * 2);
-        put(&said, number, 4 - (value % 40 == 0));
+        put(&composed, number, 4 - (value % 40 == 0));
       }
-      say_message(link, &said, said.len);
+      say_message(link, &composed, composed.len);
       if (random_number() % 4 == 0)
         hussh_pump(link, 1);
       if (random_number() % 20 == 0 && channels[3]) {
@@ -356,10 +356,10 @@ static int hears_within(hussh_link *root, int type) {
   struct message outer;
   if (!hear(root))
     return 0;
-  CHECK(heard.bytes[0] == MSG_CHANNEL_DATA && heard.len >= 9);
-  outer = heard;
-  CHECK(unpack(outer.bytes + 9, outer.len - 9, &heard) == outer.len - 9);
-  return heard.bytes[0] == type;
+  CHECK(received.bytes[0] == MSG_CHANNEL_DATA && received.len >= 9);
+  outer = received;
+  CHECK(unpack(outer.bytes + 9, outer.len - 9, &received) == outer.len - 9);
+  return received.bytes[0] == type;
 }
 
 static void say_within(hussh_link *root, hussh_channel *channel, int ignores) {

@@ -1,8 +1,8 @@
-/* test_link.c - queue.h, link.c and message_hook.c, without a server.
+/* test_link.c - queue.h, link.c, send.c and message_hook.c, without a server.
  *
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
- * build: link.c pump.c message_hook.c channel_recv.c channel.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
+ * build: tree.c send.c channel.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2
  */
 #include "testing.h"
@@ -196,10 +196,10 @@ static void test_authentication_messages(void) {
   CHECK(!link->message_count && !link->authenticated); /* not asked for */
   for (type = 53; type < 80; type++)
     for (len = 1; len < 10; len++) {
-      said.len = 0;
-      put(&said, bulk, len);
-      said.bytes[0] = (unsigned char)type;
-      say_message(link, &said, len);
+      composed.len = 0;
+      put(&composed, bulk, len);
+      composed.bytes[0] = (unsigned char)type;
+      say_message(link, &composed, len);
       CHECK(hussh_link_message(link, buffer, len - 1) == (ssize_t)len);
       CHECK(hussh_link_message(link, guarded(bulk, len), len) == (ssize_t)len);
       CHECK(hussh_link_message(link, buffer, 100) == HUSSH_E_AGAIN);

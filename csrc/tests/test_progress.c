@@ -1,4 +1,4 @@
-/* test_progress.c - pump.c: whatever windows and key exchanges do, it moves a byte or returns.
+/* test_progress.c - pump.c: with any windows and key exchanges it moves a byte or returns.
  *
  * Random trees of one to three links, over memory or a socket, with a peer for each that
  * grants windows from one byte up, begins and ends key exchanges when it likes, and reads
@@ -7,7 +7,7 @@
  *
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
- * build: link.c pump.c message_hook.c channel_recv.c channel.c
+ * build: tree.c send.c channel.c channel_recv.c message_hook.c link.c pump.c
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2
  */
 #include "testing.h"
@@ -60,14 +60,15 @@ static void peer_says(int at, const char *format, ...) {
   size_t pad;
   va_list values;
   va_start(values, format);
-  compose(&said, format, values);
+  compose(&composed, format, values);
   va_end(values);
-  pad = 8 - (5 + said.len) % 8;
+  pad = 8 - (5 + composed.len) % 8;
   if (pad < 4)
     pad += 8;
-  put_u32(head, (uint32_t)(1 + said.len + pad));
+  put_u32(head, (uint32_t)(1 + composed.len + pad));
   head[4] = (unsigned char)pad;
-  CHECK(!queue_append(&hops[at].tx, head, 5) && !queue_append(&hops[at].tx, said.bytes, said.len) &&
+  CHECK(!queue_append(&hops[at].tx, head, 5) &&
+        !queue_append(&hops[at].tx, composed.bytes, composed.len) &&
         !queue_append(&hops[at].tx, padding, pad));
 }
 
@@ -113,9 +114,9 @@ static void peers_work(size_t most) {
   for (at = 0; at < depth; at++)
     while (hops[at].rx.len >= 4 &&
            hops[at].rx.len >= 4 + (size_t)get_u32(queue_head(&hops[at].rx))) {
-      used = unpack(queue_head(&hops[at].rx), hops[at].rx.len, &heard);
+      used = unpack(queue_head(&hops[at].rx), hops[at].rx.len, &received);
       queue_drop(&hops[at].rx, used);
-      peer_hears(at, heard.bytes, heard.len);
+      peer_hears(at, received.bytes, received.len);
     }
   for (at = depth - 1; at > 0; at--)
     while (hops[at].tx.len && hops[at - 1].credit && !hops[at - 1].in_kex) {

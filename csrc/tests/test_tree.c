@@ -1,8 +1,8 @@
-/* test_tree.c - pump.c: links over links, file descriptors, floods, lack of memory.
+/* test_tree.c - tree.c and pump.c: links over links, file descriptors, floods, lack of memory.
  *
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
- * build: link.c pump.c message_hook.c channel_recv.c channel.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
+ * build: tree.c send.c channel.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2
  */
 #include "testing.h"

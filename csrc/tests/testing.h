@@ -1,9 +1,9 @@
-/* testing.h - what test_link.c and test_channel.c share; never part of the library.
+/* testing.h - what the tests of links and channels share; never part of the library.
  *
  * Messages are written as a format and values: b byte, u uint32, s C string,
- * d pointer and length as an SSH string, r the same raw.  They are handed over
- * flush against a page that may not be touched.  Links are memory links made
- * ready by hand, without encryption, so that what they send can be read.
+ * d pointer and length as an SSH string, r the same without its length.  Each message
+ * ends where a page begins that may not be touched.  The links are memory links, made
+ * ready by hand and without encryption, so that a test can read what they send.
  */
 #ifndef HUSSH_TESTING_H
 #define HUSSH_TESTING_H
@@ -12,7 +12,10 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
-#include "link_priv.h"
+#include "channel.h"
+#include "message_hook.h"
+#include "messages.h"
+#include "send.h"
 
 #define CHECK(condition)                                               \
   do {                                                                 \
@@ -99,9 +102,9 @@ static inline void compose(struct message *m, const char *format, va_list values
 }
 
 static unsigned char bulk[70000]; /* any bytes */
-static struct message said, heard;
+static struct message composed, received;
 
-/* The peer says this. */
+/* Hands the link a message as if libssh2 had decrypted it. */
 static inline int say_message(hussh_link *link, const struct message *m, size_t len) {
   return link_message_hook(link->session, guarded(m->bytes, len), len);
 }
@@ -109,9 +112,9 @@ static inline int say_message(hussh_link *link, const struct message *m, size_t 
 static inline int say(hussh_link *link, const char *format, ...) {
   va_list values;
   va_start(values, format);
-  compose(&said, format, values);
+  compose(&composed, format, values);
   va_end(values);
-  return say_message(link, &said, said.len);
+  return say_message(link, &composed, composed.len);
 }
 
 /* One packet out of a stream of packets that are not encrypted; 0: none. */
@@ -126,15 +129,15 @@ static inline size_t unpack(const unsigned char *stream, size_t left, struct mes
 }
 
 static inline int hear(hussh_link *link) {
-  size_t used = unpack(queue_head(&link->tx), link->tx.len, &heard);
+  size_t used = unpack(queue_head(&link->tx), link->tx.len, &received);
   if (used)
     queue_drop(&link->tx, used);
   return used != 0;
 }
 
 static inline int hears_message(hussh_link *link, const char *format, va_list values) {
-  compose(&said, format, values);
-  return hear(link) && heard.len == said.len && !memcmp(heard.bytes, said.bytes, said.len);
+  compose(&composed, format, values);
+  return hear(link) && received.len == composed.len && !memcmp(received.bytes, composed.bytes, composed.len);
 }
 
 /* The next message that the link sends is this one. */

@@ -1,0 +1,12 @@
+/* channel_recv.h - channel_recv.c for message_hook.c, which hands it messages. */
+#ifndef HUSSH_CHANNEL_RECV_H
+#define HUSSH_CHANNEL_RECV_H
+
+#include "tree.h"
+
+/* Takes one message of the connection protocol, 80 to 127; a bad one fails the link. */
+void channels_message(hussh_link *link, const unsigned char *message, size_t len);
+/* Counts the peer's answer to our oldest global request: yes, no, or unknown to it. */
+void link_global_answered(hussh_link *link);
+
+#endif
