@@ -137,7 +137,8 @@ static inline int hear(hussh_link *link) {
 
 static inline int hears_message(hussh_link *link, const char *format, va_list values) {
   compose(&composed, format, values);
-  return hear(link) && received.len == composed.len && !memcmp(received.bytes, composed.bytes, composed.len);
+  return hear(link) && received.len == composed.len &&
+         !memcmp(received.bytes, composed.bytes, composed.len);
 }
 
 /* The next message that the link sends is this one. */
