@@ -23,6 +23,7 @@ import threading
 from collections.abc import Sequence
 from time import monotonic
 
+from .._runtime.lock import unless_exiting
 from .._runtime.polling import new_poll
 from .._runtime.workers import Call, finish
 from ..errors import ConnectionLost, HusshError, ProxyCommandError, ServerBusy
@@ -91,7 +92,7 @@ class ProxyStream:
 
     def read_side(self) -> None:
         """Take what stderr has, and note the end of the process."""
-        with self._lock:
+        with unless_exiting(self._lock):
             lines = self._look_aside()
         _write_log(self._child.pid, lines)
 
@@ -110,7 +111,7 @@ class ProxyStream:
         if isinstance(error, ServerBusy) and error.server_text:
             return error  # it is not the command's fault
         lines: list[bytes] = []
-        with self._lock:
+        with unless_exiting(self._lock):
             ended = self._await_end(lines)
             code = self._child.exit_code()
         _write_log(self._child.pid, lines)
@@ -138,7 +139,7 @@ class ProxyStream:
 
         Takes at most about a second, if the command ignores SIGTERM.  Ctrl-C is raised after that.
         """
-        with self._lock:
+        with unless_exiting(self._lock):
             self._closed = self._adopted = True
             finish(self._child.close)
 

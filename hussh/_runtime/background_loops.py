@@ -29,6 +29,7 @@ from ..errors import ConnectError, ForkedConnectionError
 from . import asyncio_driver  # noqa: F401  (when first needed, descriptors may be gone)
 from .async_workers import to_the_end
 from .asyncio_tasks import AsyncioTasks
+from .lock import unless_exiting
 from .loop_tools import this_loop
 from .poll_timeout import poll_timeout
 
@@ -110,7 +111,7 @@ class LoopThread:
 
     def leave(self, holder: object) -> bool:
         """One user less; returns whether there is none, so that this stops. May be repeated."""
-        with self._lock:
+        with unless_exiting(self._lock):
             self._holders.discard(holder)
             if self._holders:
                 return False
@@ -165,7 +166,7 @@ class LoopThread:
 
     def stop(self) -> None:
         """Cancel every task and end; waits for nothing."""
-        with self._lock:
+        with unless_exiting(self._lock):
             self._stopping = True
             self.soon(self._news.set)
 

@@ -33,6 +33,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from .keepalive import Rounds, Tended
+from .lock import unless_exiting
 from .polling import new_poll
 from .wakeup_fd import WakeupFd
 
@@ -299,7 +300,7 @@ def is_ending() -> bool:
     runner = None if thread is None else thread.runner
     if thread is None or runner is None or thread.drivers or runner is threading.current_thread():
         return False
-    with _lock:
+    with unless_exiting(_lock):
         return not thread.rounds.live()
 
 

@@ -1,16 +1,33 @@
-"""The lock of a tree, safe against exceptions from signal handlers.
+"""The lock of a tree, safe against exceptions from signal handlers; and locks at the exit.
 
 A KeyboardInterrupt can arrive between any two steps of Python, also right
 before or after a lock changes hands, and on the way into `acquire` or `release`.
 So where they raise, nobody counts on what they did: both may be repeated, and
 `release` lets go only what this thread holds.
+
+When the interpreter ends, it stops every other thread where that stands, and daemon threads take
+their locks along.  Finalizers that run after that must not wait for one of these.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from contextlib import AbstractContextManager
+from sys import is_finalizing
+from typing import Any
 
-__all__ = ["TreeLock"]
+__all__ = ["TreeLock", "unless_exiting"]
+
+_NO_LOCK = contextlib.nullcontext()
+
+
+def unless_exiting(lock: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
+    """Return the lock, or at the interpreter's end, when no other thread runs, one that is free.
+
+    For locks that finalizers take: `with unless_exiting(self._lock): ...`.
+    """
+    return _NO_LOCK if is_finalizing() else lock
 
 
 class TreeLock:
@@ -26,6 +43,13 @@ class TreeLock:
         return bool(self._lock._is_owned())  # type: ignore[attr-defined]
 
     def acquire(self) -> None:
+        """Wait for it.
+
+        Raises:
+            RuntimeError: the interpreter ends, and a thread that is no more has the lock.
+        """
+        if is_finalizing() and not self.owned() and not self._lock.acquire(False):
+            raise RuntimeError("the interpreter ends")
         try:
             if not self._lock._is_owned():  # type: ignore[attr-defined]
                 self._lock.acquire()

@@ -150,6 +150,91 @@ loop.close()
 }
 
 
+#: A daemon thread takes a lock, and the interpreter stops it before it lets go.  Its frame keeps
+#: the names that it was defined among, so these are not those of the program.
+TAKE = """
+import threading, time
+def take(lock):
+    def hold():
+        lock.acquire()
+        taken.set()
+        while True:
+            time.sleep(0.001)
+    taken = threading.Event()
+    threading.Thread(target=hold, daemon=True).start()
+    taken.wait()
+"""
+
+TAKEN = f"""
+exec({TAKE!r}, names := dict())
+take = names["take"]
+class Last:
+    def __init__(self, call):
+        self.call = call
+    def __del__(self):
+        self.call()
+"""
+
+LOCKS = {
+    "a proxy command's": """
+connection = Connection({host!r}, proxy_command="nc %h %p", **OPTIONS)
+stream, = [thing for thing in gc.get_objects() if isinstance(thing, ProxyStream)]
+take(stream._lock)
+last = Last(stream.close)
+""",
+    "a tree's": """
+connection = Connection({host!r}, **OPTIONS)
+driver, = [thing for thing in gc.get_objects() if isinstance(thing, ThreadDriver)]
+take(driver._lock)
+def use(driver=driver, suppress=contextlib.suppress):
+    with suppress(RuntimeError), driver.locked():
+        pass
+last = Last(use)
+""",
+    "the idle thread's": """
+connection = Connection({host!r}, **OPTIONS)
+take(idle_thread._lock)
+last = Last(connection.close)
+""",
+    "a loop's": """
+loop = LoopThread("loop")
+loop.launch()
+take(loop._lock)
+last = Last(lambda loop=loop: loop.leave(None))
+""",
+}
+
+
+@pytest.mark.parametrize("whose", LOCKS)
+def test_locks_of_threads_that_are_no_more(whose: str, target: Sshd, home: Path) -> None:
+    """A finalizer at the interpreter's end does not wait for a lock that a daemon thread took."""
+    options = {
+        "port": target.port,
+        "username": target.alice.name,
+        "private_key": str(target.alice.key.path),
+        "host_key_policy": "ignore",
+    }
+    script = (
+        "import contextlib, gc\n"
+        "from hussh import Connection\n"
+        "from hussh._connect.proxy_command import ProxyStream\n"
+        "from hussh._runtime import idle_thread\n"
+        "from hussh._runtime.background_loops import LoopThread\n"
+        "from hussh._runtime.thread_driver import ThreadDriver\n"
+        f"OPTIONS = {options!r}\n" + TAKEN + LOCKS[whose].format(host=target.host)
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=TOP,
+        env={**clean_environment(), "HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("close", [False, True], ids=["", "closed"])
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
