@@ -57,17 +57,27 @@ def _may_be_passed(folder: Path) -> bool:
 @cache
 def _compile() -> Path | str:
     # Return the library, or why there is none.
-    compiler = shutil.which(os.environ.get("CC", "cc").split()[0])
-    if compiler is None:
+    if _compiler() is None:
         return "needs a C compiler: without namespaces it makes the accounts of the servers"
-    library = open_folder() / "sshd_preload.so"
+    return compile_library(_SOURCE, open_folder() / "sshd_preload.so")
+
+
+def _compiler() -> str | None:
+    return shutil.which(os.environ.get("CC", "cc").split()[0])
+
+
+def compile_library(source: Path, library: Path) -> Path:
+    """Compile a library to be preloaded; returns ``library``. Raises ``OSError``."""
+    compiler = _compiler()
+    if compiler is None:
+        raise OSError(f"no C compiler for {source.name}")
     # fmt: off
     done = subprocess.run(
         [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared",
-         "-o", library, _SOURCE, "-ldl"],
+         "-o", library, source, "-ldl"],
         capture_output=True, text=True, env=clean_environment(),
     )
     # fmt: on
     if done.returncode != 0:
-        raise OSError(f"cannot compile {_SOURCE.name}: {done.stderr.strip()}")
+        raise OSError(f"cannot compile {source.name}: {done.stderr.strip()}")
     return library

@@ -110,6 +110,7 @@ class Sshd:
         extra: str = "",
         pam: str | None = "password",
         hosts: Mapping[str, str] | None = None,
+        library: Path | None = None,
     ) -> None:
         """Prepare a server in ``directory``, which must be empty or absent.
 
@@ -118,6 +119,7 @@ class Sshd:
         ``pam`` is a stack of ``accounts.PAM_STACKS``, a stack's text, or None for ``UsePAM no``.
         ``hosts`` maps names to addresses that only this server resolves. ``name`` also chooses
         the host keys and is ``$SERVER_NAME`` in every session. Port 0 means any free one.
+        ``library`` is preloaded into the daemon (not where ``preload`` makes the accounts).
         """
         self.name = name
         self.host = address
@@ -125,6 +127,7 @@ class Sshd:
         self._any_port = port == 0
         self._extra = extra
         self._pam = pam
+        self._library = library
         self._daemon: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
         self._lasting: set[int] = set()  # sessions that settle() stopped waiting for
@@ -345,6 +348,9 @@ class Sshd:
             return ["nsenter", f"--mount=/proc/{self._pid}/ns/mnt", "--", *command]
         return preload.with_accounts(self._config / "etc", *command)
 
+    def _preloaded(self) -> dict[str, str]:
+        return {} if self._library is None else {"LD_PRELOAD": str(self._library)}
+
     def _seen(self, path: Path) -> str:
         return f"/run/config/{path.name}" if IS_ROOT else str(path)
 
@@ -405,7 +411,7 @@ class Sshd:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean_environment(),
+                env=clean_environment(**self._preloaded()),
                 start_new_session=True,  # Ctrl-C is for pytest, which then stops us in order
             )
         wait_for_text(
