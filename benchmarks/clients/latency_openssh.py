@@ -25,7 +25,7 @@ class Client:
         for name in ("bastion", "bastion-agent", "target"):
             host, port = bed[name.removesuffix("-agent")]
             text += f"Host {name}\n HostName {host}\n Port {port}\n"
-        text += f"Host target\n ProxyCommand ssh -F {self.config} -S %d/none -W %h:%p bastion\n"
+        text += f"Host target\n ProxyCommand ssh -F {self.config} -S none -W %h:%p bastion\n"
         host, port = bed["target"]
         text += f"Host shared\n HostName {host}\n Port {port}\n"
         text += f" ProxyCommand ssh -F {self.config} -S {self.socket('bastion')} -W %h:%p bastion\n"
@@ -109,7 +109,7 @@ class Client:
         assert self.sftp.stdout is not None
         self.sftp.stdin.write(f"{line}\n!echo finished\n")
         self.sftp.stdin.flush()
-        while "finished" != self.sftp.stdout.readline().strip():
+        while self.sftp.stdout.readline().strip() != "finished":
             pass
 
     def row_put(self) -> None:

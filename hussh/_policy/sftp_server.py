@@ -12,7 +12,7 @@ from enum import Enum
 
 from .sftp import FX_FAILURE
 
-__all__ = ["OpenRefusal", "ServerLimits", "classify_open_refusal"]
+__all__ = ["UNBOUNDED", "OpenRefusal", "ServerLimits", "classify_open_refusal"]
 
 #: Requests under way at a server that is not known to bear more; OpenSSH's client has as many.
 DEFAULT_REQUESTS = 64

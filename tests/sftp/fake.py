@@ -171,6 +171,7 @@ class FakePipe:
         self.eof = self.told = False
         self.closed = False
         self.rest: int | None = None
+        self.turns = 0  # times that something arrived: without a limit, round trips
 
     def opened(self) -> bool:
         """At once."""
@@ -224,6 +225,7 @@ class FakePipe:
         self.late = getattr(self, "late", b"") + said
         part, self.late = self.late[: self.limit], self.late[self.limit :]
         self.incoming += part
+        self.turns += bool(part)
         return bool(part)
 
     def wake(self) -> bool:

@@ -6,6 +6,7 @@ when it holds. Ends with stdin.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -28,10 +29,8 @@ def main() -> None:
         now = time.monotonic()
         for fd, queue in held.items():
             while queue and queue[0][0] <= now:
-                try:
+                with contextlib.suppress(BlockingIOError):  # lost, as on any network
                     os.write(fd, queue.popleft()[1])
-                except BlockingIOError:
-                    pass  # lost, as on any network
         due = [queue[0][0] for queue in held.values() if queue]
         # The kernel rounds up to its own ticks; poll knows only whole milliseconds.
         left = max(0.0, min(due) - time.monotonic()) * 1000 if due else None

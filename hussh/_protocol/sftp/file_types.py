@@ -88,7 +88,7 @@ def kind_of(
 
 def inquired(sftp: SftpState, inquiry: Inquiry[T]) -> Op[T]:
     """Run an inquiry by itself."""
-    session = yield from sftp.session()
+    session = yield from sftp.session(early=True)
     answer: Request | None = None
     while True:
         try:

@@ -10,19 +10,21 @@ from __future__ import annotations
 import errno
 import os
 import stat as modes
+from collections import deque
 from collections.abc import Generator
 from functools import partial
 from typing import Any
 
 from ..._policy.remote_path import check_name, join
 from ..._policy.sftp import FX_EOF, SFTPAttributes, file_error
+from ..._policy.sftp_server import UNBOUNDED
 from ..._policy.transfer_result import TransferResult
 from ..core import Op, RunBlocking
 from . import wire
 from .confined_dir import ConfinedDir, ConfinedSink, Times
 from .file_types import inquired, kind_of, told_type
 from .job_pool import Job, Local
-from .ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, failed, real_path
+from .ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, RealPath, failed
 from .request import Request
 from .session import SftpState
 from .transfer import TransferContext, download, raise_told
@@ -40,6 +42,9 @@ LONGEST_PATH = 64 * 1024
 #: Directories that are listed at the same time, and bytes of the answers that this may bring at
 #: once: taking them apart must not keep a time limit waiting.
 MOST_LISTINGS, LISTED_AT_ONCE = 32, 512 * 1024
+#: Questions for names of one directory that are under way at once, at servers that bear many;
+#: OpenSSH answers with 100 names.
+LISTS_AHEAD = 4
 #: Directories whose attributes are set in one go.
 SETTLED = 64
 
@@ -105,13 +110,14 @@ def get_tree(
     tree: _GetTree | None = None
     folder: ConfinedDir | None = None
     try:
-        session = yield from sftp.session()
+        session = yield from sftp.session(early=True)
+        resolving = RealPath(session, remote) if options.follow_symlinks else None
         top = yield from inquired(sftp, kind_of(remote, follow=True))
         if isinstance(top, Request):
             raise (yield from failed(sftp, top, "stat", remote))
         if top[1] != modes.S_IFDIR:
             raise file_error(errno.ENOTDIR, "download", remote, local)
-        real = (yield from real_path(sftp, remote)) if options.follow_symlinks else remote
+        real = (yield from resolving.answer()) if resolving is not None else remote
         folder = yield RunBlocking(lambda _: ConfinedDir(local))
         tree = _GetTree(sftp, session, options, "download")
         tree.confined = folder
@@ -164,7 +170,8 @@ class _GetTree(Tree):
 
         Later, if many are being listed.
         """
-        if self.listings >= max(2, min(MOST_LISTINGS, LISTED_AT_ONCE // self.largest)):
+        bytes_at_once = self.largest * self.lists_ahead()
+        if self.listings >= max(2, min(MOST_LISTINGS, LISTED_AT_ONCE // bytes_at_once)):
             self.parked.append((folder, begun))
             return
         self.listings += 1
@@ -175,19 +182,28 @@ class _GetTree(Tree):
             if self.parked:
                 self.pool.add(partial(self.fill, *self.parked.pop()), soon=True)
 
+    def lists_ahead(self) -> int:
+        """Questions for names of one directory that are under way at once."""
+        bears_many = self.session.machine.server.most_requests == UNBOUNDED
+        return LISTS_AHEAD if bears_many else 1
+
     def read_list(self, folder: _Folder, begun: frozenset[bytes]) -> Job:
         pool, count, size, empty = self.pool, 0, 0, 0
         path, target = folder.path(), self.target(folder.parts())
         opened = pool.ask(wire.OPENDIR, string(path))
         new: list[bytes] = []
+        asked: deque[Request] = deque()
         try:
             yield opened
             if opened.status:
                 self.refuse(path, target, opened, path)
                 return
             while True:
-                reply = pool.about(wire.READDIR, opened.value)
-                yield reply
+                while len(asked) < self.lists_ahead():
+                    asked.append(pool.about(wire.READDIR, opened.value))
+                reply = asked[0]
+                yield from pool.wait(reply)
+                asked.popleft()
                 if opened.value.is_lost:
                     pool.add(partial(self.fill, folder, begun.union(new)))
                     return
@@ -209,6 +225,8 @@ class _GetTree(Tree):
                         new.append(name.name)
                         self.begin(folder, path, name)
         finally:
+            for reply in asked:
+                self.session.machine.abandon(reply)
             self.session.machine.abandon(opened)  # closes it
 
     def begin(self, folder: _Folder, path: bytes, entry: Name) -> None:
@@ -237,7 +255,7 @@ class _GetTree(Tree):
             inner = _Folder(folder, name, real)
             self.pool.add(partial(self.folder, inner, info), soon=True)
         elif kind == modes.S_IFREG:
-            self.pool.add(partial(self.file, folder, name, info))
+            self.pool.add(partial(self.file, folder, name, info), size=info.st_size or 0)
         else:
             parts = (*folder.parts(), name)
             path = join(folder.path(), name)
@@ -329,7 +347,7 @@ class _GetTree(Tree):
         finally:
             machine.abandon(opened)  # closes it
         if opened.value.is_lost:
-            pool.add(partial(self.file, folder, name, info))
+            pool.add(partial(self.file, folder, name, info), size=size)
             return
         if read.status not in (0, FX_EOF) and not self.session.machine.server.is_openssh:
             # It may be that the server refuses to read past the end.

@@ -13,14 +13,20 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
+from ..._policy.sftp import SFTPLimits
+from ..._policy.sftp_server import UNBOUNDED
 from ..core import Op, RunBlocking
 from .request import Request
 from .session import SftpSession, wait_for_input
 
 __all__ = ["JobPool", "Job", "Local"]
 
-#: Jobs at once, and files that they may hold open at the server.
+#: Jobs at once, and files that they may hold open, at a server that is not known to bear more.
 MOST_JOBS = 64
+#: The same at others: for the sake of this side.
+MOST_ANYWHERE = 2048
+#: Bytes that all jobs together may bring or send at once, unless a single one has more.
+MOST_BYTES = 16 * 1024 * 1024
 #: Messages that may wait for the channel before no more jobs are begun.
 BACKLOG = 64
 #: Work without any wait after which the driver gets to look at the time, in resumptions of jobs:
@@ -51,15 +57,21 @@ class JobPool:
     def __init__(self, session: SftpSession) -> None:
         self.session = session
         self.box: deque[Request] = deque()
-        self._waiting: deque[Callable[[], Job]] = deque()
-        self._running: dict[Job, None] = {}
+        self._waiting: deque[tuple[Callable[[], Job], int]] = deque()
+        self._running: dict[Job, int] = {}  # with their bytes
+        self._bytes = 0  # of these
         self.current: Job | None = None
         self.work = 0
         self.stopped = False  # a job may set it: the others are given up, `run` returns
 
-    def add(self, start: Callable[[], Job], *, soon: bool = False) -> None:
-        """Begin a job when there is room; `soon`: before the others."""
-        (self._waiting.appendleft if soon else self._waiting.append)(start)
+    def add(self, start: Callable[[], Job], *, soon: bool = False, size: int = 0) -> None:
+        """Begin a job when there is room; `soon`: before the others.
+
+        `size` is how many bytes it brings or sends; what is too large for one request a job
+        only leaves for later.
+        """
+        size = size if size <= SFTPLimits.MOST else 0
+        (self._waiting.appendleft if soon else self._waiting.append)((start, size))
 
     def ask(self, kind: int, body: bytes) -> Request:
         """A request of the job that runs now; to be yielded."""
@@ -78,7 +90,6 @@ class JobPool:
     def run(self) -> Op[None]:
         """Until no job is left.  Jobs see to their own errors; one that raises ends all."""
         session, box = self.session, self.box
-        most = min(MOST_JOBS, max(1, session.machine.limits.open_handles // 2))
         ready: deque[tuple[Job, Any, BaseException | None]] = deque()
         calls: list[tuple[Job, Callable[[], Any]]] = []
         try:
@@ -88,9 +99,15 @@ class JobPool:
                     request = box.popleft()
                     ready.append((request.tag, request, None))
                 room = session.machine.backlog < BACKLOG
+                most = self._most_jobs()
                 while room and self._waiting and len(self._running) < most:
-                    job = self._waiting.popleft()()
-                    self._running[job] = None
+                    start, size = self._waiting[0]
+                    if self._bytes and self._bytes + size > MOST_BYTES:
+                        break
+                    self._waiting.popleft()
+                    job = start()
+                    self._running[job] = size
+                    self._bytes += size
                     ready.append((job, None, None))
                 if ready:
                     while ready and self.work < MOST_WORK:
@@ -111,6 +128,12 @@ class JobPool:
                 job.close()
             session.step()
 
+    def _most_jobs(self) -> int:
+        machine = self.session.machine
+        bears_many = machine.limits.tells_handles and machine.server.most_requests == UNBOUNDED
+        most = MOST_ANYWHERE if bears_many else MOST_JOBS
+        return min(most, max(1, machine.limits.open_handles // 2))
+
     def _resume(
         self,
         job: Job,
@@ -124,7 +147,7 @@ class JobPool:
         try:
             need = job.send(answer) if error is None else job.throw(error)
         except StopIteration:
-            del self._running[job]
+            self._bytes -= self._running.pop(job)
             return
         if isinstance(need, Local):
             calls.append((job, need.call))

@@ -116,10 +116,18 @@ class Handle:
 
     def close(self) -> Op[None]:
         """Close and hear whether all went well; a second call does nothing."""
-        if self.closed:
-            return
+        if not self.closed:
+            yield from self.end_close(self.begin_close())
+
+    def begin_close(self) -> Request:
+        """Queue CLOSE behind what was asked before; `end_close` hears the answer."""
         self.closed = True
         request = self.session.machine.close(self.id)
+        self.session.step()
+        return request
+
+    def end_close(self, request: Request) -> Op[None]:
+        """Wait for the answer to a CLOSE.  Raises SFTPError."""
         yield from wait(self.session, request)
         if request.status:
             raise (yield from explained(self.session, request, "close", self.path))
@@ -201,7 +209,7 @@ def failed(sftp: SftpState, request: Request, doing: str, path: bytes) -> Op[SFT
 def _ask(
     sftp: SftpState, kind: int, body: bytes, doing: str, path: bytes, path2: bytes | None = None
 ) -> Op[Request]:
-    session = yield from sftp.session()
+    session = yield from sftp.session(early=True)
     request = yield from wait(session, session.machine.request(kind, body))
     if request.status:
         raise (yield from explained(session, request, doing, path, path2))
@@ -279,6 +287,22 @@ def read_link(sftp: SftpState, path: bytes) -> Op[bytes]:
 def real_path(sftp: SftpState, path: bytes) -> Op[bytes]:
     reply = yield from _ask(sftp, wire.REALPATH, string(path), "resolve", path)
     return _only(reply, path)
+
+
+class RealPath:
+    """`real_path` that is under way beside other requests."""
+
+    def __init__(self, session: SftpSession, path: bytes) -> None:
+        self.session = session
+        self.path = path
+        self.request = session.machine.request(wire.REALPATH, string(path))
+
+    def answer(self) -> Op[bytes]:
+        """Wait for it.  Raises SFTPError."""
+        request = yield from wait(self.session, self.request)
+        if request.status:
+            raise (yield from explained(self.session, request, "resolve", self.path))
+        return _only(request, self.path)
 
 
 def _only(reply: Request, path: bytes) -> bytes:
@@ -370,7 +394,7 @@ class Listing:
 @expands_home
 def open_directory(sftp: SftpState, path: bytes, *, lasting: bool = False) -> Op[Listing]:
     """Open a directory; `lasting`: a user decides how long it stays open."""
-    session = yield from sftp.session()
+    session = yield from sftp.session(early=True)
     request = session.machine.request(wire.OPENDIR, string(path), lasting=lasting)
     yield from wait(session, request)
     if request.status:
@@ -410,7 +434,7 @@ def _all_names(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op
 @expands_home
 def open_handle(sftp: SftpState, path: bytes, flags: int, mode: int | None = None) -> Op[Handle]:
     """Open a file (FXF_* flags) for as long as a user likes; `mode` is for one that is made."""
-    session = yield from sftp.session()
+    session = yield from sftp.session(early=True)
     body = string(path) + wire.U32.pack(flags) + wire.setting(mode=mode)
     tag = "exclusive" if flags & wire.FXF_EXCL else "write" if flags & wire.FXF_WRITE else None
     request = session.machine.request(wire.OPEN, body, tag=tag, lasting=True)

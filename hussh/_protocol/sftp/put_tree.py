@@ -118,7 +118,7 @@ class _PutTree(Tree):
             inner = _Folder(path, target, folder.above | {place})
             add(lambda: self.folder(inner, info), soon=True)
         elif modes.S_ISREG(info.st_mode):
-            add(lambda: self.file(path, target, info))
+            add(lambda: self.file(path, target, info), size=info.st_size)
         else:
             self.fail(path, target, errno.EINVAL, "neither a file nor a directory")
 
@@ -178,7 +178,7 @@ class _PutTree(Tree):
         asked.append(machine.close(handle, pool.box, pool.current))
         yield from pool.wait(*asked, *([kept] if kept is not None else []))
         if handle.is_lost:
-            pool.add(lambda: self.file(path, target, info))
+            pool.add(lambda: self.file(path, target, info), size=info.st_size)
             return
         for request in asked:
             if request.status != FX_OK:

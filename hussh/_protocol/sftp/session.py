@@ -301,8 +301,12 @@ class SftpState:
         self.home: bytes | None = None
         self.takes_link_first: bool | None = None
 
-    def session(self) -> Op[SftpSession]:
+    def session(self, *, early: bool = False) -> Op[SftpSession]:
         """The session, when it is ready; another one where the present one is stuck.
+
+        With `early` at OpenSSH as soon as its channel is there: a request of version 3 may
+        travel behind our INIT, which saves a round trip.  What the server offers besides is
+        not known then.
 
         A session that is left lives on as long as there are open files of it.  The server
         ends none that is stuck, so that each takes one of its MaxSessions: no more than
@@ -334,7 +338,7 @@ class SftpState:
         while True:
             session.step()
             session.check()
-            if session.machine.ready:
+            if session.machine.ready or (early and self.server.sshd_is_openssh):
                 return session
             yield session.pipe.need()
 

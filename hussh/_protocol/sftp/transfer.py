@@ -2,10 +2,11 @@
 
 Theory of operation.  A download asks ahead for as many bytes as `Flight` allows
 and stores what comes at its offset, in whatever order; what was answered short
-is asked for again.  The end is where the server says EOF.  An upload sends until
-as many bytes await their acknowledgement; it reads on only when the machine has
-passed on everything, so that two or three buffers serve a file of any size, and
-the channel's own back-pressure stops it.
+is asked for again.  The end is where the server says EOF.  The first READ travels with
+the question for the size, so that a small file takes two round trips, OPEN included.
+An upload sends until as many bytes await their acknowledgement; it reads on only when
+the machine has passed on everything, so that two or three buffers serve a file of any
+size, and the channel's own back-pressure stops it.  CLOSE travels behind the last WRITE.
 
 When a transfer fails, everything up to the first byte that is missing stays
 where it is, and the error says how much that is.
@@ -190,6 +191,24 @@ class Download:
         self.piece = 0  # shrinks to what the server really answers
         self.pool: list[bytearray] | None = [] if sink.blocks else None
         self.probing: Request | None = None
+        self.early: Request | None = None
+
+    def begin(self) -> None:
+        """Ask for the first bytes, before the size is known."""
+        self.early = self.probing = self.request(
+            0, min(self.session.machine.limits.read, self.most)
+        )
+        self.session.step()
+
+    def learn(self, size: int | None) -> None:
+        """Note the size; before anything is asked for or stored but what `begin` asked for."""
+        self.promised = promised_end(size, self.session.machine.server)
+        self.size = min(size or 0, self.most)
+        early = self.early
+        if early is not None and early.size <= self.size:
+            self.probing = None  # it ends within the file
+        if early is not None:
+            self.next = min(early.size, self.size)
 
     def run(self, meter: Meter) -> Op[int]:
         session = self.session
@@ -220,13 +239,19 @@ class Download:
             offset = request.tag.offset
             if request is self.probing:
                 self.probing = None
-            if request.status and not self.is_end(request):
+            if request.status and request is self.early and self.passes_end(request):
+                # The server refuses to read past the end.
+                self.asked.discard(request)
+                self.again.append((offset, self.size))
+            elif request.status and not self.is_end(request):
                 failed = failed or request
             elif request.status or not request.value:  # no bytes at all: that is the end, too
                 self.asked.discard(request)
                 self.end = offset if self.end is None else min(self.end, offset)
             else:
                 parts.append((request, (offset, request.value)))
+                if request is self.early and len(request.value) == self.size < request.size:
+                    self.end = self.size
                 self.flight.arrived(len(request.value), request.tag.at)
         return parts, failed
 
@@ -235,6 +260,12 @@ class Download:
         if request.status in (FX_EOF, FX_LOCAL):
             return request.status == FX_EOF
         return self.promised is not None and int(request.tag.offset) >= self.promised
+
+    def passes_end(self, request: Request) -> bool:
+        """Whether a READ that was asked for before the size was known reaches past the end."""
+        if request.status in (FX_EOF, FX_LOCAL) or not self.promised:
+            return False
+        return self.promised < request.size
 
     def ask(self) -> None:
         """Request what may be requested now."""
@@ -275,7 +306,7 @@ class Download:
             # Before it counts as stored: what is missing behind it must be known first.
             if end > self.size:
                 self.next = max(self.next, end)  # it has grown
-            elif size < request.size:
+            elif size < request.size and end != self.end:
                 self.again.append((end, request.size - size))
                 self.piece = max(size, 4096)
             self.asked.discard(request)
@@ -316,12 +347,17 @@ def download(
         resumed = sink if isinstance(sink, ResumedSink) else None
         begun = False
         while True:
-            handle, size = yield from _open_for_reading(sftp, path, context)
-            meter.total = size
+            handle = yield from _open_for_reading(sftp, path, context)
             try:
-                start = (yield from download_start(handle, size, resumed)) if resumed else 0
-                transfer = Download(handle, size, sink, Flight(clock), context, most)
-                transfer.next = transfer.done = start
+                transfer = Download(handle, None, sink, Flight(clock), context, most)
+                if resumed is None:
+                    transfer.begin()
+                size = yield from _size_of_file(handle, context)
+                meter.total = size
+                transfer.learn(size)
+                if resumed is not None:
+                    start = yield from download_start(handle, size, resumed)
+                    transfer.next = transfer.done = start
                 if sink.blocks and not begun:
                     yield RunBlocking(lambda _: sink.begin())
                 begun = True
@@ -351,25 +387,23 @@ def download(
             handle.forget()
 
 
-def _open_for_reading(
-    sftp: SftpState, path: bytes, context: TransferContext
-) -> Op[tuple[Handle, int | None]]:
-    """The open file and its size, if the server tells."""
-    session = yield from sftp.session()
+def _open_for_reading(sftp: SftpState, path: bytes, context: TransferContext) -> Op[Handle]:
+    session = yield from sftp.session(early=True)
     body = string(path) + wire.U32.pack(wire.FXF_READ) + wire.setting()
     request = yield from wait(session, session.machine.request(wire.OPEN, body))
     if request.status:
         raise (yield from explained(session, request, context.doing, *context.paths, look_at=path))
-    handle = Handle(session, request.value, path)
-    try:
-        found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
-        attributes = found.value
-        if attributes is not None and modes.S_ISDIR(attributes.st_mode):
-            raise file_error(errno.EISDIR, context.doing, *context.paths)
-        return handle, attributes.st_size if attributes is not None else None
-    except BaseException:
-        handle.forget()
-        raise
+    return Handle(session, request.value, path)
+
+
+def _size_of_file(handle: Handle, context: TransferContext) -> Op[int | None]:
+    """The size, if the server tells it.  Raises SFTPError (EISDIR) for a directory."""
+    session = handle.session
+    found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
+    attributes = found.value
+    if attributes is not None and modes.S_ISDIR(attributes.st_mode):
+        raise file_error(errno.EISDIR, context.doing, *context.paths)
+    return attributes.st_size if attributes is not None else None
 
 
 class Upload:
@@ -386,6 +420,7 @@ class Upload:
         self.in_flight = 0
         self.done = 0
         self.over = False
+        self.closing: Request | None = None
 
     def run(self, meter: Meter) -> Op[int]:
         session = self.session
@@ -399,7 +434,10 @@ class Upload:
                 yield from meter.report(self.done)
                 continue  # what came during the callback wakes nobody: it has to be looked at
             if self.over:
+                if self.closing is None:
+                    self.closing = self.handle.begin_close()
                 if not self.asked:
+                    yield from self.handle.end_close(self.closing)
                     return self.next
             elif not session.machine.backlog and self.in_flight < MOST_FLIGHT:
                 yield from self.send()
@@ -475,7 +513,6 @@ def upload(
                 transfer = Upload(handle, source, context)
                 transfer.next = transfer.done = start
                 size = yield from transfer.run(meter)
-                yield from handle.close()
                 break
             except SFTPError:
                 if not handle.is_lost or not source.may_restart():
@@ -501,7 +538,7 @@ def _open_for_writing(
     sftp: SftpState, path: bytes, context: TransferContext, *, keep: bool
 ) -> Op[Handle]:
     """Emptied, or with what it has and readable."""
-    session = yield from sftp.session()
+    session = yield from sftp.session(early=True)
     flags = wire.FXF_WRITE | wire.FXF_CREAT | (wire.FXF_READ if keep else wire.FXF_TRUNC)
     body = string(path) + wire.U32.pack(flags) + wire.setting()
     request = yield from wait(session, session.machine.request(wire.OPEN, body, tag="write"))
