@@ -26,7 +26,7 @@ from tests.support.agent import SshAgent  # noqa: E402
 from tests.support.delay import DelayedNetwork, nodelay_library  # noqa: E402
 from tests.support.keys import Keys  # noqa: E402
 from tests.support.netns import ADDRESSES, Place  # noqa: E402
-from tests.support.sshd import Sshd, openssh_version  # noqa: E402
+from tests.support.sshd import Options, Sshd, openssh_version  # noqa: E402
 
 ROWS = {
     "connect": "connect with a key",
@@ -65,7 +65,7 @@ def measure(folder: Path, kind: str, names: list[str], rows: list[str], repetiti
     keys = Keys(keys_folder)
     key = keys.get(name="bench")
     library = nodelay_library(folder) if kind == "nodelay" else None
-    options = {"LogLevel": "INFO", "MaxSessions": 200, "MaxStartups": "300:30:300"}
+    options: Options = {"LogLevel": "INFO", "MaxSessions": 200, "MaxStartups": "300:30:300"}
     bed = {**_files(folder), "key": str(key.path)}
     servers: dict[Place, Sshd] = {}
     workers: dict[str, Worker] = {}

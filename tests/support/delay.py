@@ -32,6 +32,11 @@ class DelayedNetwork(Network):
         super().__init__()
         self._relays: list[subprocess.Popen[bytes]] = []
 
+    def __enter__(self) -> DelayedNetwork:
+        """Make the places and the two cables between them. Raises ``OSError``."""
+        super().__enter__()
+        return self
+
     def set_round_trip(self, seconds: float) -> None:
         """Hold packets that come from now on so long, both ways together, in each cable."""
         for relay in self._relays:
