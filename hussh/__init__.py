@@ -12,11 +12,13 @@ from typing import Any
 
 from ._api.build_info import build_info
 from ._api.connection import Connection
+from ._api.explain import explain
 from ._api.process import Process
 from ._api.sftp import SFTP
 from ._api.shell import InteractiveShell
 from ._api.tail import FileTailer
 from ._policy.options import Prompt, PromptRequest
+from ._policy.report import HopReport, HostKeyReport, Report, Setting
 from ._policy.result import SSHResult
 from ._policy.sftp import FailedPath
 from ._policy.transfer_result import TransferResult
@@ -70,7 +72,9 @@ __all__ = [
     "FailedPath",
     "FileTailer",
     "ForkedConnectionError",
+    "HopReport",
     "HostKeyError",
+    "HostKeyReport",
     "HusshError",
     "InteractiveShell",
     "JumpRefused",
@@ -95,13 +99,16 @@ __all__ = [
     "SFTPPermissionError",
     "SFTPTimeout",
     "SFTPUnavailable",
+    "Report",
     "ServerBusy",
+    "Setting",
     "Pty",
     "SSHResult",
     "TransferResult",
     "WrongPassphrase",
     "aio",
     "build_info",
+    "explain",
     "multi_conn",
 ]
 

@@ -8,6 +8,7 @@ async with AsyncConnection("bastion", "u", "…") as bastion:
 """
 
 from ._api.async_connection import AsyncConnection
+from ._api.async_explain import explain
 from ._api.async_process import AsyncInteractiveShell, AsyncProcess
 from ._api.async_sftp import AsyncSFTP
 from ._api.async_sftp_file import AsyncSFTPFile
@@ -20,4 +21,5 @@ __all__ = [
     "AsyncProcess",
     "AsyncSFTP",
     "AsyncSFTPFile",
+    "explain",
 ]

@@ -18,7 +18,7 @@ from .._policy.options import Options
 from .._protocol.connect import Stage, bring_up, plan, timed_out
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.handshake import Place, known_hosts
-from .._protocol.story import current_story
+from .._protocol.story import Story, current_story
 from .._runtime.driver import Driver
 from .._runtime.keepalive import Keepalive
 from .._runtime.single_flight import one_at_a_time
@@ -185,8 +185,7 @@ class Way(Generic[H, AnyDriver]):
         self.stages = plan(hops, 0 if bastion is None else bastion.place.index + 1)
         self.story = current_story(monotonic)
         if self.story is not None:
-            for stage in self.stages:
-                stage.place.story = self.story.hop(stage.place.hop, stage.place.index)
+            self._begin_story(self.story)
         self._hops: list[H] = []
         self.servers: list[Server] = []
         server = bastion.server if bastion is not None else None
@@ -194,6 +193,18 @@ class Way(Generic[H, AnyDriver]):
             server = server_of(options, server)
             self.servers.append(server)
         self._files = tuple([known_hosts(options) for options in hops])
+
+    def _begin_story(self, story: Story) -> None:
+        outer: Hop[AnyDriver] | None = self._bastion
+        if outer is not None:
+            with outer.driver.locked():
+                while outer is not None:
+                    if not outer.closed and not outer.link.freed:
+                        story.met(outer.hop, outer.place.index, outer.link)
+                    outer = outer.outer
+        for stage in self.stages:
+            place = stage.place
+            place.story = story.hop(place.hop, place.index, stage.options)
 
     def is_loaded(self, asked: float = NEVER) -> bool:
         """`load`, where somebody has read the files since `asked`; False: call that."""

@@ -148,6 +148,8 @@ class Options:
     #: Ceilings for SFTP, which only the last hop has: requests under way, and open files.
     sftp_requests: int | None = None
     sftp_open_files: int | None = None
+    #: Names of the arguments that a configuration of ssh gave; see `config=`.
+    configured: frozenset[str] = field(default=frozenset(), compare=False)
     #: How an error says that; the two APIs of 0.3.3 worded it differently.
     defaults_failed: str = DEFAULTS_FAILED
 

@@ -34,7 +34,7 @@ from ..errors import (
 )
 from .auth import AskAgent, authenticate
 from .core import Op, RunBlocking, WaitFor
-from .story import HopStory, KeySeen
+from .story import HopStory, KeySeen, agreed
 
 __all__ = ["Place", "confirm", "establish", "known_hosts", "prepare", "recorded"]
 
@@ -61,9 +61,6 @@ VERDICTS = {
     Outcome.UNKNOWN_REFUSED: "unknown, refused",
     Outcome.UNSUPPORTED: "a host certificate, refused",
 }
-
-#: Ciphers that authenticate by themselves.
-_IS_AEAD = re.compile("-gcm@|-poly1305@")
 
 #: A global request that every server answers (RFC 4254 section 4), with "failure" if it must.
 ANSWER_ME = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
@@ -136,7 +133,7 @@ def establish(
         yield from _exchange_keys(link, options, place)
         story = place.story
         if story is not None:
-            story.agreed(_agreed(link))
+            story.agreed(agreed(link))
         place.enter("hostkey")
         yield from _check_host_key(link, options, known, story)
         place.enter("auth")
@@ -193,21 +190,6 @@ def _enter_kex(link: Link, place: Place) -> None:
         if place.story is not None:
             place.story.spoke(link.banner)
         place.enter("kex")
-
-
-#: What was agreed on, by the names of `NegotiationError`; the same both ways.
-_AGREED = {"kex": Method.KEX, "hostkey": Method.HOSTKEY, "cipher": Method.CRYPT_CS,
-           "mac": Method.MAC_CS, "compression": Method.COMP_CS}  # fmt: skip
-
-
-def _agreed(link: Link) -> dict[str, str]:
-    found = {kind: link.method(method) for kind, method in _AGREED.items()}
-    aead = _IS_AEAD.search(found["cipher"] or "")  # which needs no MAC beside it
-    return {
-        kind: name
-        for kind, name in found.items()
-        if name and name != "none" and not (kind == "mac" and aead)
-    }
 
 
 def _handshake_error(link: Link, options: Options) -> HusshError:

@@ -13,16 +13,20 @@ credentials are named by path, comment and fingerprint.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from .._native.constants import Method
+from .._native.link import Link
+from .._policy.options import Options
 from ..errors import AuthenticationError, HusshError, printable
 from .core import Op, RunBlocking
 
-__all__ = ["Attempt", "HopStory", "KeySeen", "PhaseTime", "Story", "current_story", "listen",
-           "is_post_quantum"]  # fmt: skip
+__all__ = ["Attempt", "HopStory", "KeySeen", "PhaseTime", "Story", "agreed", "current_story",
+           "is_post_quantum", "listen"]  # fmt: skip
 
 _connect_log = logging.getLogger("hussh.connect")
 _auth_log = logging.getLogger("hussh.auth")
@@ -72,6 +76,7 @@ class HopStory:
 
     Attributes:
         hop, index: as in errors.
+        options: what was asked for; secrets are in there.
         addresses: what the name resolved to here; empty behind a bastion.
         address: the one that answered.
         unanswered: the others that were tried, with the reason.
@@ -84,6 +89,7 @@ class HopStory:
     hop: str
     index: int
     _story: Story = field(repr=False)
+    options: Options | None = field(default=None, repr=False)
     phases: list[PhaseTime] = field(default_factory=list)
     addresses: tuple[str, ...] = ()
     address: str = ""
@@ -216,11 +222,23 @@ class Story:
         self.hops: list[HopStory] = []
         self._lines: list[Line] = []
 
-    def hop(self, hop: str, index: int) -> HopStory:
+    def hop(self, hop: str, index: int, options: Options | None = None) -> HopStory:
         """A new hop to be told of."""
-        made = HopStory(hop, index, self)
+        made = HopStory(hop, index, self, options)
         self.hops.append(made)
         return made
+
+    def knows(self, index: int) -> bool:
+        """Whether it has been told of the hop with this index."""
+        return any(hop.index == index for hop in self.hops)
+
+    def met(self, hop: str, index: int, link: Link) -> None:
+        """A hop that was connected before, unless this story has told how."""
+        if not self.knows(index):
+            made = self.hop(hop, index)
+            made.banner = printable(link.banner or "")
+            made.algorithms = agreed(link)
+            made.is_up = True
 
     def failed(self, error: HusshError) -> None:
         """Connecting has failed; the login has told of its own failure already."""
@@ -250,6 +268,24 @@ def emit(lines: Iterable[Line]) -> None:
     """Hand lines to the log; its handlers may wait."""
     for logger, level, text in lines:
         logger.log(level, "%s", text)
+
+
+#: What was agreed on, by the names of `NegotiationError`; the same both ways.
+_AGREED = {"kex": Method.KEX, "hostkey": Method.HOSTKEY, "cipher": Method.CRYPT_CS,
+           "mac": Method.MAC_CS, "compression": Method.COMP_CS}  # fmt: skip
+#: Ciphers that authenticate by themselves, so that there is no MAC beside them.
+_IS_AEAD = re.compile("-gcm@|-poly1305@")
+
+
+def agreed(link: Link) -> dict[str, str]:
+    """The algorithms of a link whose keys are exchanged, by kind."""
+    found = {kind: link.method(method) for kind, method in _AGREED.items()}
+    aead = _IS_AEAD.search(found["cipher"] or "")
+    return {
+        kind: name
+        for kind, name in found.items()
+        if name and name != "none" and not (kind == "mac" and aead)
+    }
 
 
 def is_post_quantum(algorithms: dict[str, str]) -> bool:

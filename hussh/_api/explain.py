@@ -1,0 +1,166 @@
+"""`explain`: connects as `Connection` does, closes, and reports what happened at each hop.
+
+The command line and `async_explain` share `report_of`.  No credential is tried that a connection
+would not try, and nothing is run on the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import fields
+from time import monotonic
+from typing import Any
+
+from .._connect.proxy_command import proxy_started
+from .._native.constants import FAST_AES
+from .._policy.advice import advice_for
+from .._policy.options import Algorithms, Options, preferred_ciphers
+from .._policy.report import HopReport, HostKeyReport, Report, Setting
+from .._protocol.story import HopStory, Story, is_post_quantum, listen
+from ..errors import HusshError, printable
+from .connection import Connection
+
+__all__ = ["explain", "report_of"]
+
+#: Options that always show, whatever their value is.
+_ALWAYS = ("host", "port", "username", "known_hosts", "host_key_policy")
+#: What no user sets, or what says nothing about connecting.
+_NEVER = ("defaults_failed", "configured", "sftp_requests", "sftp_open_files")
+#: Arguments by other names than those of `Options`.
+_ARGUMENTS = {
+    "private_key": ("private_key", "key_path"),
+    "host_keys": ("host_key_algorithms",),
+}
+_MOST_SHOWN = 300  # characters of a value
+
+
+def explain(host: str, **options: Any) -> Report:
+    """Connect, close again, and tell what happened at each hop.
+
+    Args:
+        host: as for `Connection`.
+        options: those of `Connection`, by keyword; `timeout` in **milliseconds**.
+
+    Returns:
+        A `Report`: print it, or look at its attributes.  A failure to connect is in
+        there, and is not raised.
+
+    Raises:
+        TypeError, ValueError: an argument is not usable; nothing was opened.
+    """
+    story = Story(monotonic)
+    error: HusshError | None = None
+    try:
+        with listen(story):
+            connection = Connection(host, **options)
+    except HusshError as failure:
+        error = failure
+    else:
+        connection.close()
+    try:
+        return report_of(story, error, options)
+    finally:
+        del error  # whose traceback holds this frame
+
+
+def report_of(story: Story, error: HusshError | None, given: Collection[str]) -> Report:
+    """The report of what a story tells.
+
+    Args:
+        error: why connecting failed; None: it did not.
+        given: the names of the arguments that the user gave.
+    """
+    failed_at = None if error is None else error.hop_index
+    hops = tuple(
+        [_hop_report(hop, failed_at, given) for hop in sorted(story.hops, key=lambda h: h.index)]
+    )
+    if error is None:
+        return Report(True, hops)
+    cause = error.__cause__
+    because = f", because: {cause}" if isinstance(cause, HusshError) and cause.hop else ""
+    return Report(
+        False,
+        hops,
+        hop=error.hop,
+        phase=error.phase,
+        cause=error.text + because,
+        advice=advice_for(error),
+        error=type(error).__name__,
+    )
+
+
+def _hop_report(story: HopStory, failed_at: int | None, given: Collection[str]) -> HopReport:
+    if story.index == failed_at:
+        state = "failed"
+    elif story.is_up:
+        state = "connected" if story.phases else "connected before"
+    else:
+        state = "not reached"
+    key = story.key
+    times: dict[str, float] = {}
+    for phase in story.phases:
+        if phase.ended is not None:
+            spent = (phase.ended - phase.begun) * 1000
+            times[phase.name] = round(times.get(phase.name, 0.0) + spent, 3)
+    return HopReport(
+        story.hop,
+        story.index,
+        state,
+        settings=() if story.options is None else tuple(_settings(story.options, given)),
+        carrier=story.carrier,
+        addresses=story.addresses,
+        address=story.address,
+        unanswered=story.unanswered,
+        banner=story.banner,
+        algorithms=story.algorithms,
+        post_quantum=is_post_quantum(story.algorithms) if story.algorithms else None,
+        host_key=None
+        if key is None
+        else HostKeyReport(key.algorithm, key.fingerprint, key.name, key.verdict, key.places),
+        methods=story.methods,
+        attempts=tuple([(attempt.name, attempt.result) for attempt in story.attempts]),
+        login_banner=story.login_banner,
+        milliseconds=times,
+    )
+
+
+def _settings(options: Options, given: Collection[str]) -> Iterator[Setting]:
+    """The settings of a hop that differ from the defaults, or are worth showing anyway."""
+    usual = Options("", algorithms=Algorithms(ciphers=preferred_ciphers(fast_aes=FAST_AES)))
+    for name, value, default in _values(options, usual):
+        if name in _NEVER or (value == default and name not in _ALWAYS):
+            continue
+        arguments = _ARGUMENTS.get(name, (name,))
+        if not {*arguments}.isdisjoint(options.configured):
+            source = "configuration"
+        elif value != default or not {*arguments}.isdisjoint(given):
+            source = "argument"  # proxy_jump= names hosts, ports and users, too
+        else:
+            source = "default"
+        yield Setting(arguments[0], _shown(name, value)[:_MOST_SHOWN], source)
+
+
+def _values(options: Options, usual: Options) -> Iterator[tuple[str, Any, Any]]:
+    for field in fields(options):
+        if field.name != "algorithms":
+            yield field.name, getattr(options, field.name), getattr(usual, field.name)
+    for field in fields(Algorithms):
+        name = field.name
+        yield name, getattr(options.algorithms, name), getattr(usual.algorithms, name)
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value, fit to show: what is or may be a secret is only "given"."""
+    if value is None:
+        return "none"
+    if name == "password":
+        return "given"
+    if name == "proxy_command":
+        return proxy_started(value)[0].removeprefix("proxy command ")
+    if isinstance(value, bool | int | float):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return ", ".join([_shown(name, item) for item in value]) or "none"
+    if isinstance(value, str) and "-----BEGIN" not in value and len(value) <= _MOST_SHOWN:
+        return printable(value, _MOST_SHOWN) or "none"
+    return "given"
