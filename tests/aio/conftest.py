@@ -19,7 +19,7 @@ import pytest
 import trio
 
 from hussh.aio import AsyncConnection
-from tests.aio.silence import Silence
+from tests.aio.mute_peers import Silence
 from tests.conformance.apis import LOOPS, run_in
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd

@@ -14,7 +14,7 @@ import trio
 
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
-from tests.aio.silence import Silence
+from tests.aio.mute_peers import Silence
 from tests.aio.steps import Stepped
 from tests.support.keys import Keys
 from tests.support.listeners import MuteListener

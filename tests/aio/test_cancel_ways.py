@@ -23,7 +23,7 @@ import trio
 from hussh._protocol.sftp.local_file import FileSink
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
-from tests.aio.silence import Silence
+from tests.aio.mute_peers import Silence
 from tests.aio.steps import Stepped
 from tests.aio.test_cancel import cancel_everywhere
 from tests.proxy.commands import NC

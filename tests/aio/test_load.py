@@ -13,7 +13,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
-from tests.aio.silence import waited_so_far
+from tests.aio.mute_peers import waited_so_far
 from tests.aio.steps import Stepped
 from tests.support.listeners import MuteListener
 from tests.support.relay import Relay

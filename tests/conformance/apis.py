@@ -1,4 +1,4 @@
-"""The APIs under test behind one asynchronous face, so that one test serves them all.
+"""The APIs under test behind one asynchronous interface, so that one test serves them all.
 
 For ``tests/conformance`` and ``tests/timeouts``. An `Api` makes connections and runs coroutines;
 times are seconds here, whatever the API's own unit is. The sync API's adapter never suspends, so

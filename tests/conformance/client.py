@@ -14,7 +14,7 @@ import pytest
 
 from hussh import SSHResult
 from tests.conformance.apis import Api, Job, Session
-from tests.conformance.faces import Face
+from tests.conformance.awaited import Awaited
 from tests.support.accounts import Account
 from tests.support.sshd import Sshd
 
@@ -60,9 +60,9 @@ class Client:
         self.main = await self._login(self.server)
 
     @property
-    def face(self) -> Face:
+    def awaited(self) -> Awaited:
         """The whole API of the connection under test, awaited."""
-        return Face(self.main.real)
+        return Awaited(self.main.real)
 
     async def close(self) -> None:
         """Close everything, the last connection first."""

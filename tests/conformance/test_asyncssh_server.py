@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import THREE
-from tests.conformance.faces import Face
 from tests.support.asyncssh_server import PASSWORD, asyncssh_server
 
 pytestmark = pytest.mark.parametrize("client", THREE, indirect=True)
@@ -35,7 +35,7 @@ def port(there: Path) -> Iterator[int]:
 async def test_links_and_homes(client: Client, there: Path, port: int, tmp_path: Path) -> None:
     """Links lead where they shall, ``~`` is where the session starts, and directories travel."""
     session = await client.connect("127.0.0.1", port, username="alice", password=PASSWORD)
-    conn: Any = Face(session.real)
+    conn: Any = Awaited(session.real)
     await conn.sftp_write_data("x", "~/file")
     assert (there / "file").read_text() == "x"
     await conn.sftp.symlink("file", "link")

@@ -16,34 +16,34 @@ from tests.support.streams import live_objects
 
 
 async def popen(client: Client) -> Any:
-    process = await client.face.popen("echo on; cat")
+    process = await client.awaited.popen("echo on; cat")
     assert await process.stdout.readline() == b"on\n"
     await process.say(b"x")
     return process
 
 
 async def shell(client: Client) -> Any:
-    opened = client.face.shell()
+    opened = client.awaited.shell()
     entered = await opened.__aenter__()
     await entered.send("true")
     return entered
 
 
 async def tail(client: Client) -> Any:
-    opened = client.face.tail("dropped")
+    opened = client.awaited.tail("dropped")
     entered = await opened.__aenter__()
     assert await entered.read() == ""
     return entered
 
 
 async def file(client: Client) -> Any:
-    opened = await client.face.sftp.open("dropped", "r+b")
+    opened = await client.awaited.sftp.open("dropped", "r+b")
     assert await opened.read(1) == b"x"
     return opened
 
 
 async def text(client: Client) -> Any:
-    opened = await client.face.sftp.open("dropped", "r+", encoding="utf-8")
+    opened = await client.awaited.sftp.open("dropped", "r+", encoding="utf-8")
     assert await opened.read(1) == "x"
     return opened
 
@@ -67,7 +67,7 @@ async def test_dropped(client: Client, make: Any) -> None:
     path = client.server.alice.files / "dropped"
     path.write_text("x" * 10)
     path.chmod(0o666)
-    await client.face.sftp.exists("dropped")  # the channel for files stays
+    await client.awaited.sftp.exists("dropped")  # the channel for files stays
     await client.execute("true")
     gc.collect()
     before = live_objects()

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from hussh import ConnectionClosed, HusshError, NotText, SFTPError, SFTPTimeout
+from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import FOUR, NINE, THREE
-from tests.conformance.faces import Face
 from tests.support.sshd import Sshd
 
 MIB = 1 << 20
@@ -33,7 +33,7 @@ def there(target: Sshd) -> Iterator[Path]:
 @pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_contents(client: Client, there: Path, tmp_path: Path) -> None:
     """Text, bytes and local files come back as they went; no text is changed in silence."""
-    conn = client.face
+    conn = client.awaited
     await conn.sftp_write_data("grüße\n", "there/text")
     assert await conn.sftp_read("there/text") == "grüße\n"
     await conn.sftp_write_data(b"ok\xff", "there/bytes")
@@ -59,7 +59,7 @@ async def test_contents(client: Client, there: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_scp(client: Client, there: Path, tmp_path: Path) -> None:
     """The server's scp takes and gives whole files with their modes; errors are those of files."""
-    conn = client.face
+    conn = client.awaited
     data = os.urandom(MIB + 1)
     (tmp_path / "data").write_bytes(data)
     (tmp_path / "data").chmod(0o750)
@@ -76,7 +76,7 @@ async def test_scp(client: Client, there: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_scp_that_fails(client: Client, there: Path, tmp_path: Path) -> None:
     """What scp cannot do is an error of files that knows its hop and its phase."""
-    conn = client.face
+    conn = client.awaited
     hop, here = f"alice@{conn.host}:{conn.port}", tmp_path / "none"
     (there / "bytes").write_bytes(b"\xff")
     failing = [
@@ -108,8 +108,8 @@ async def test_scp_that_fails(client: Client, there: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_files_that_outlive_their_connection(client: Client, there: Path) -> None:
     """Closing what was read is no error then; closing what was written is, for it may be lost."""
-    sftp = client.face.sftp
-    await client.face.sftp_write_data("some text", "there/text")
+    sftp = client.awaited.sftp
+    await client.awaited.sftp_write_data("some text", "there/text")
     read = [await sftp.open("there/text", mode) for mode in ("r", "rb")]
     assert [file.real.mode for file in read] == ["r", "rb"]
     assert [await file.read(4) for file in read] == ["some", b"some"]
@@ -126,27 +126,27 @@ async def test_files_that_outlive_their_connection(client: Client, there: Path) 
 async def test_scp_into_a_directory(client: Client, there: Path, tmp_path: Path) -> None:
     """With a slash at its end the remote path is the directory that gets the file, as in 0.3.3."""
     (tmp_path / "name").write_text("x")
-    await client.face.scp_write(tmp_path / "name", "there/")
+    await client.awaited.scp_write(tmp_path / "name", "there/")
     assert (there / "name").read_text() == "x"
     with pytest.raises(FileNotFoundError) as missing:
-        await client.face.scp_write(tmp_path / "name", "there/none/")
+        await client.awaited.scp_write(tmp_path / "name", "there/none/")
     assert missing.value.filename == "there/none/name"
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_contents_of_no_kind(client: Client) -> None:
     """What is neither text nor bytes is a TypeError that says so, and no file comes of it."""
-    for write in (client.face.sftp_write_data, client.face.scp_write_data):
+    for write in (client.awaited.sftp_write_data, client.awaited.scp_write_data):
         for data in (None, 7):
             with pytest.raises(TypeError, match="data must be str or bytes, not"):
                 await write(data, "there-is-none")
-    assert await client.face.sftp.exists("there-is-none") is False
+    assert await client.awaited.sftp.exists("there-is-none") is False
 
 
 @pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_directories_both_ways(client: Client, there: Path, tmp_path: Path) -> None:
     """A tree goes there and back; a source that is missing is in the list of what failed."""
-    conn = client.face
+    conn = client.awaited
     for name in ("a", "b/c", "b/d/e"):
         file = tmp_path / "out" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ async def test_directories_both_ways(client: Client, there: Path, tmp_path: Path
 @pytest.mark.parametrize("client", NINE, indirect=True)
 async def test_names_of_os(client: Client, there: Path) -> None:
     """`sftp` makes, lists, walks, links, renames and removes as `os` does."""
-    sftp = client.face.sftp
+    sftp = client.awaited.sftp
     await sftp.mkdir("there/a", 0o700)
     assert stat.S_IMODE((there / "a").stat().st_mode) == 0o700
     await sftp.makedirs("there/b/c/d")
@@ -243,7 +243,7 @@ async def test_names_of_os(client: Client, there: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_attributes(client: Client, there: Path) -> None:
     """Modes, times and sizes agree with the file system."""
-    sftp = client.face.sftp
+    sftp = client.awaited.sftp
     await sftp.put_bytes(b"12345", "there/file")
     await sftp.chmod("there/file", 0o640)
     await sftp.truncate("there/file", 3)
@@ -268,7 +268,7 @@ async def test_attributes(client: Client, there: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_numbers_that_cannot_be_sent(client: Client, there: Path) -> None:
     """A number that no server could take is an error that says so, and nothing is sent."""
-    sftp = client.face.sftp
+    sftp = client.awaited.sftp
     await sftp.put_bytes(b"12345", "there/file")
     for size in (-1, 1 << 63, 1 << 70):
         with pytest.raises(SFTPError, match="Invalid argument"):
@@ -292,7 +292,7 @@ async def test_numbers_that_cannot_be_sent(client: Client, there: Path) -> None:
 @pytest.mark.parametrize("client", NINE, indirect=True)
 async def test_open_files(client: Client, there: Path) -> None:
     """Open files read, write, seek and cut as local ones, in bytes and text, line by line."""
-    sftp = client.face.sftp
+    sftp = client.awaited.sftp
     data = os.urandom(MIB)
     async with sftp.open("there/bytes", "w+b") as file:
         assert await file.write(data) == MIB
@@ -335,7 +335,7 @@ async def test_open_files(client: Client, there: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_modes_of_open(client: Client, there: Path) -> None:
     """Modes and calls that do not fit are the errors of the built-in `open`."""
-    sftp = client.face.sftp
+    sftp = client.awaited.sftp
     for mode in ("", "rw", "rr", "q", "rbt"):
         with pytest.raises(ValueError, match="mode"):
             await sftp.open("there/file", mode)
@@ -356,7 +356,7 @@ async def test_modes_of_open(client: Client, there: Path) -> None:
 @pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_many_at_once(client: Client, there: Path) -> None:
     """Twelve threads or tasks on one SFTP channel each get their own."""
-    conn = client.face
+    conn = client.awaited
 
     def job(number: int) -> Any:
         async def work() -> None:
@@ -375,7 +375,7 @@ async def test_many_at_once(client: Client, there: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_time_limit(client: Client, there: Path) -> None:
     """A transfer's limit is told in the API's own unit; the connection stays usable."""
-    conn = client.face
+    conn = client.awaited
     await conn.sftp.listdir()
     with pytest.raises(SFTPTimeout, match=r"after (1 ms|0\.001 s)"):
         await conn.sftp.put_bytes(bytes(50 * MIB), "/dev/null", timeout=0.001)
@@ -385,10 +385,10 @@ async def test_time_limit(client: Client, there: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_left_open(client: Client, there: Path) -> None:
     """What is left open is no obstacle: not to others, and not to closing the connection."""
-    sftp = client.face.sftp
+    sftp = client.awaited.sftp
     for number in range(20):
         (there / str(number)).touch()
-    file: Face = await sftp.open("there/0", "rb")
+    file: Awaited = await sftp.open("there/0", "rb")
     entries = sftp.scandir("there")
     async for _ in entries:
         break

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import THREE
-from tests.conformance.faces import Face
 from tests.support.odd_sftp import odd_server
 from tests.support.sshd import Sshd
 
@@ -31,7 +31,7 @@ def there(server: Sshd) -> Iterator[Path]:
 
 async def on(client: Client, server: Sshd) -> Any:
     """Connect to a server."""
-    return Face((await client.connect_to(server)).real)
+    return Awaited((await client.connect_to(server)).real)
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)

@@ -18,9 +18,9 @@ import pytest
 
 from hussh import ConnectTimeout, SFTPTimeout
 from hussh._policy import file_cache
+from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import FOUR, THREE
-from tests.conformance.faces import Face
 from tests.support.sshd import Sshd
 
 #: Seconds; those of the calls are a tenth of one.
@@ -81,7 +81,7 @@ def _is_opening(thread: threading.Thread) -> bool:
 @pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_an_upload_from_a_pipe(client: Client, there: Path, pipe: Path) -> None:
     """The time-out of an upload holds although its source cannot even be opened."""
-    conn = client.face
+    conn = client.awaited
     for call in (conn.sftp_write, conn.sftp.put):
         start = monotonic()
         with pytest.raises(SFTPTimeout, match="timed out after"):
@@ -94,7 +94,7 @@ async def test_an_upload_from_a_pipe(client: Client, there: Path, pipe: Path) ->
 async def test_a_download_to_a_pipe(client: Client, there: Path, pipe: Path) -> None:
     """The time-out of a download holds although nobody reads what it writes."""
     (there / "file").write_bytes(bytes(MUCH))
-    conn = client.face
+    conn = client.awaited
     for call in (conn.sftp_read, conn.sftp.get):
         start = monotonic()
         with pytest.raises(SFTPTimeout, match="timed out after"):
@@ -108,7 +108,7 @@ async def test_a_download_to_a_pipe(client: Client, there: Path, pipe: Path) -> 
 async def test_a_pipe_that_falls_silent(client: Client, there: Path, pipe: Path, up: bool) -> None:
     """A file is not closed under a thread that reads it or writes to it when time is over."""
     (there / "file").write_bytes(bytes(MUCH))
-    conn = client.face
+    conn = client.awaited
     with ExitStack() as ends:
         for mode in (os.O_RDONLY | os.O_NONBLOCK, os.O_WRONLY):
             ends.callback(os.close, os.open(pipe, mode))
@@ -130,7 +130,7 @@ async def test_scp(client: Client, there: Path, pipe: Path, up: bool) -> None:
     session = await client.connect(
         server.host, server.port, username=account.name, private_key=account.key.path, timeout=2
     )
-    conn = Face(session.real)
+    conn = Awaited(session.real)
     start = monotonic()
     call = conn.scp_write if up else conn.scp_read
     with pytest.raises(TimeoutError):

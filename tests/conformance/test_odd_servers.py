@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from hussh import SFTPError, SFTPTimeout
+from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import THREE
-from tests.conformance.faces import Face
 from tests.support.odd_sftp import odd_server
 from tests.support.sshd import Sshd
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.parametrize("client", THREE, indirect=True)
 
 async def on(client: Client, server: Sshd) -> Any:
     """Connect to a server."""
-    return Face((await client.connect_to(server)).real)
+    return Awaited((await client.connect_to(server)).real)
 
 
 def source(folder: Path) -> Path:
@@ -116,7 +116,7 @@ async def test_files_of_somebody_else(client: Client, target: Sshd, tmp_path: Pa
         os.chown(folder / "file", 0, 0)
         (tmp_path / "s").mkdir()
         (tmp_path / "s/file").write_text("new")
-        conn = client.face
+        conn = client.awaited
         result = await conn.sftp_put_dir(tmp_path / "s", "shared", preserve_times=True)
         assert result == ([f"{tmp_path}/s/file"], [])
         assert len(result.warnings) == 1

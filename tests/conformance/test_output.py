@@ -131,7 +131,7 @@ async def test_impossible_limits(client: Client) -> None:
     """A `max_output` that is no number of bytes is refused, and named."""
     for wrong, kind in ((-1, ValueError), (2.5, TypeError), ("1", TypeError), (True, TypeError)):
         with pytest.raises(kind, match="max_output"):
-            await client.face.execute("echo ran", max_output=wrong)
+            await client.awaited.execute("echo ran", max_output=wrong)
 
 
 async def test_too_much_output(client: Client) -> None:
@@ -198,7 +198,7 @@ async def test_a_failure_is_freed_at_once(client: Client) -> None:
         with pytest.raises(TimeoutError):
             await client.execute("echo; sleep 10", timeout=0.02)
         with pytest.raises(FileNotFoundError):
-            await client.face.sftp_read("there-is-none")
+            await client.awaited.sftp_read("there-is-none")
 
     await fail()
     gc.collect()

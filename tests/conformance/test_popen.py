@@ -23,7 +23,7 @@ MIB = 1 << 20
 async def test_talking(client: Client) -> None:
     """Lines go to a command and come back while it runs; its streams stay apart."""
     script = "while read line; do echo got $line; done; echo end >&2; exit 7"
-    async with client.face.popen(script) as process:
+    async with client.awaited.popen(script) as process:
         for word in (b"one", b"two", b"three"):
             await process.say(word + b"\n")
             assert await process.stdout.readline() == b"got " + word + b"\n"
@@ -43,7 +43,7 @@ async def test_talking(client: Client) -> None:
 async def test_items_larger_than_bytes(client: Client) -> None:
     """Of a buffer whose items are not bytes every byte is written, and counted."""
     samples = memoryview(array("i", range(1000)))
-    async with client.face.popen("cat") as process:
+    async with client.awaited.popen("cat") as process:
         assert await process.stdin.write(samples) == samples.nbytes
         await process.stdin.close()
         assert await process.stdout.read() == samples.tobytes()
@@ -54,7 +54,7 @@ async def test_much_both_ways(client: Client) -> None:
     """One thread or task writes what another reads, many times what fits into the window."""
     data = random.Random(5).randbytes(5 * MIB)
     digest = hashlib.sha256()
-    async with client.face.popen("cat") as process:
+    async with client.awaited.popen("cat") as process:
 
         async def write() -> None:
             await process.say(data)
@@ -72,7 +72,7 @@ async def test_much_both_ways(client: Client) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_signals_and_limits(client: Client) -> None:
     """`wait` gives up after its own limit and does nothing; a signal ends the command."""
-    async with client.face.popen("echo ready; exec sleep 1000") as process:
+    async with client.awaited.popen("echo ready; exec sleep 1000") as process:
         assert await process.stdout.readline() == b"ready\n"
         with pytest.raises(CommandTimeout, match=r"after (100 ms|0\.1 s)"):
             await process.wait(timeout=0.1)
@@ -86,7 +86,7 @@ async def test_signals_and_limits(client: Client) -> None:
 async def test_signals_of_every_form(client: Client) -> None:
     """A signal may be a member of `signal.Signals` or a name; what is neither is refused."""
     for form in (signal.SIGINT, "SIGINT", "INT"):
-        async with client.face.popen("echo ready; exec sleep 1000") as process:
+        async with client.awaited.popen("echo ready; exec sleep 1000") as process:
             assert await process.stdout.readline() == b"ready\n"
             for wrong in (None, b"INT", 2):
                 with pytest.raises(TypeError, match="signal must be a string"):
@@ -101,7 +101,7 @@ async def test_error_in_the_block_kills(client: Client) -> None:
     """An exception in the block ends the command at once; the connection stays usable."""
     pids: list[int] = []
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 (the block is what is tested)
-        async with client.face.popen("echo $$; exec sleep 1000") as process:
+        async with client.awaited.popen("echo $$; exec sleep 1000") as process:
             pids.append(int(await process.stdout.readline()))
             raise ZeroDivisionError
     gone = f"while kill -0 {pids[0]} 2>/dev/null; do sleep 0.02; done; echo gone"
@@ -114,10 +114,10 @@ ENDLESS = "trap '' PIPE; echo ready; while :; do echo more; sleep 0.05; done"
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_left_while_it_runs(client: Client) -> None:
     """Leaving the block ends a command that runs: by TERM, or by KILL where that does nothing."""
-    async with client.face.popen(ENDLESS) as process:
+    async with client.awaited.popen(ENDLESS) as process:
         assert await process.stdout.readline() == b"ready\n"
     assert (process.returncode, process.signal) == (-1, "TERM")
-    async with client.face.popen("trap '' TERM; " + ENDLESS) as process:
+    async with client.awaited.popen("trap '' TERM; " + ENDLESS) as process:
         assert await process.stdout.readline() == b"ready\n"
     assert (process.returncode, process.signal) == (-1, "KILL")
     assert (await client.execute("echo on")).stdout == "on\n"
@@ -126,17 +126,17 @@ async def test_left_while_it_runs(client: Client) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_left_while_it_may_end(client: Client) -> None:
     """A command that may be about to end gets a moment: nothing that it was given is lost."""
-    async with client.face.popen("sleep 0.3; exit 3") as process:
+    async with client.awaited.popen("sleep 0.3; exit 3") as process:
         pass  # nothing was wanted of it but what it does
     assert process.returncode == 3
-    async with client.face.popen("echo a; exec >&- 2>&-; sleep 0.3; exit 4") as process:
+    async with client.awaited.popen("echo a; exec >&- 2>&-; sleep 0.3; exit 4") as process:
         assert await process.stdout.read() == b"a\n"
     assert process.returncode == 4
-    async with client.face.popen("cat; sleep 0.3; exit 5") as process:
+    async with client.awaited.popen("cat; sleep 0.3; exit 5") as process:
         await process.stdin.write(b"x" * 100_000)
         assert await process.stdout.read(1) == b"x"
     assert process.returncode == 5
-    async with client.face.popen("head -c 5000000 /dev/zero; exit 6") as process:
+    async with client.awaited.popen("head -c 5000000 /dev/zero; exit 6") as process:
         pass  # more than fits into its window
     assert process.returncode == 6
 
@@ -144,7 +144,7 @@ async def test_left_while_it_may_end(client: Client) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_command_that_reads_nothing(client: Client) -> None:
     """Writing to a command that has ended is an error, not a hang."""
-    async with client.face.popen("true") as process:
+    async with client.awaited.popen("true") as process:
         await process.wait()
         with pytest.raises(OSError, match="closed"):  # noqa: PT012 (the first may fit)
             for _ in range(100):
@@ -155,7 +155,7 @@ async def test_command_that_reads_nothing(client: Client) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_terminal(client: Client) -> None:
     """A terminal has the size that was asked for."""
-    async with client.face.popen("stty size; tty", pty=Pty("vt100", 132, 43)) as process:
+    async with client.awaited.popen("stty size; tty", pty=Pty("vt100", 132, 43)) as process:
         answer = await process.stdout.read()
     assert answer.startswith(b"43 132\r\n/dev/")
 
@@ -165,14 +165,14 @@ async def test_environment(client: Client, sshd_factory: Callable[..., Sshd]) ->
     """Variables reach the command where the server accepts them."""
     server = sshd_factory(options={"AcceptEnv": "LC_*"})
     real: Any = (await client.connect_to(server)).real
-    async with type(client.face)(real).popen("echo $LC_A", env={"LC_A": "set äö"}) as process:
+    async with type(client.awaited)(real).popen("echo $LC_A", env={"LC_A": "set äö"}) as process:
         assert await process.stdout.read() == "set äö\n".encode()
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_use_after_close(client: Client) -> None:
     """A closed process refuses to be used, and closing twice is fine."""
-    process = await client.face.popen("sleep 1000")
+    process = await client.awaited.popen("sleep 1000")
     await process.close()
     await process.close()
     with pytest.raises(ConnectionClosed):
@@ -184,7 +184,7 @@ async def test_use_after_close(client: Client) -> None:
 async def test_refused(client: Client, sshd_factory: Callable[..., Sshd]) -> None:
     """A server that runs no commands and gives no shells is a ChannelError."""
     real: Any = (await client.connect_to(sshd_factory(options={"MaxSessions": 0}))).real
-    conn = type(client.face)(real)
+    conn = type(client.awaited)(real)
     for call in (conn.popen("true"), conn.shell()):
         with pytest.raises(ChannelError, match="refused"):
             await call

@@ -41,18 +41,18 @@ async def test_between_servers(client: Client, bastion: Sshd, middle: Sshd, sour
     try:
         other = await client.connect_to(middle, proxy_jump=way)
         copied = middle.alice.files / "copy"
-        await client.face.remote_copy("source", other.real, "copy")
+        await client.awaited.remote_copy("source", other.real, "copy")
         assert copied.read_bytes() == data
         copied.unlink()
-        await client.face.remote_copy("source", other.real)
+        await client.awaited.remote_copy("source", other.real)
         assert (middle.alice.files / "source").read_bytes() == data
         (middle.alice.files / "source").unlink()
         with pytest.raises(FileNotFoundError) as missing:
-            await client.face.remote_copy("source-none", other.real, "copy")
+            await client.awaited.remote_copy("source-none", other.real, "copy")
         assert missing.value.filename == "source-none"
         assert not copied.exists()
         with pytest.raises(PermissionError) as refused:
-            await client.face.remote_copy("source", other.real, "/etc/not-for-alice")
+            await client.awaited.remote_copy("source", other.real, "/etc/not-for-alice")
         assert refused.value.filename == "/etc/not-for-alice"
         assert (await other.execute("echo on")).stdout == "on\n"
         await other.close()
@@ -63,7 +63,7 @@ async def test_between_servers(client: Client, bastion: Sshd, middle: Sshd, sour
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_onto_itself(client: Client, source: Path) -> None:
     """A copy on the same server is fine, one onto itself is refused before it would empty it."""
-    conn = client.face
+    conn = client.awaited
     await conn.sftp_write_data("once", "source")
     await conn.remote_copy("source", conn, "source2")
     assert await conn.sftp_read("source2") == "once"
@@ -77,7 +77,7 @@ async def test_onto_itself(client: Client, source: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_onto_itself_unknowingly(client: Client, source: Path) -> None:
     """A file that has the destination's name as well, which nobody can tell, keeps its contents."""
-    conn = client.face
+    conn = client.awaited
     data = os.urandom(3 * MIB + 1)
     await conn.sftp_write_data(data, "source")
     os.link(source, source.with_name("source2"))
@@ -88,7 +88,7 @@ async def test_onto_itself_unknowingly(client: Client, source: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_over_another_file(client: Client, source: Path) -> None:
     """What the destination had is gone, whichever of the two was longer."""
-    conn = client.face
+    conn = client.awaited
     for old, new in ((b"longer before", b"short"), (b"short", b"longer now"), (b"all", b"")):
         await conn.sftp_write_data(new, "source")
         await conn.sftp_write_data(old, "source2")
@@ -107,7 +107,7 @@ async def test_destinations_of_another_kind(client: Client) -> None:
         ours, theirs = AsyncConnection, Connection.__new__(Connection)
     for other in (theirs, "host"):
         with pytest.raises(TypeError, match=rf"dest_conn must be an? {ours.__name__}, not "):
-            await client.face.remote_copy("a", other)
+            await client.awaited.remote_copy("a", other)
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
@@ -119,6 +119,6 @@ async def test_memory_is_bounded(client: Client, source: Path) -> None:
     gc.collect()
     reset_peak()
     before = peak_kib()[0]
-    await client.face.remote_copy("source", client.face, "source2")
+    await client.awaited.remote_copy("source", client.awaited, "source2")
     assert source.with_name("source2").stat().st_size == 48 * MIB
     assert peak_kib()[1] - before < 24 * 1024

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hussh import OutputLimitExceeded
+from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import THREE
-from tests.conformance.faces import Face
 from tests.support.sshd import Sshd
 
 
@@ -27,7 +27,7 @@ def there(target: Sshd) -> Iterator[Path]:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_max_output(client: Client, there: Path, tmp_path: Path) -> None:
     """A file that is larger than `max_output` is an error that has its first bytes."""
-    conn = client.face
+    conn = client.awaited
     data = os.urandom(2_000_000)
     (there / "data").write_bytes(data)
     for most in (0, 1, 100_000, len(data) - 1):
@@ -66,7 +66,7 @@ async def test_ceilings_are_checked(client: Client) -> None:
 async def test_ceilings(client: Client, there: Path, tmp_path: Path) -> None:
     """With one request and one open file at a time everything still arrives."""
     session = await client.connect_to(client.server, sftp_requests=1, sftp_open_files=1)
-    conn = Face(session.real)
+    conn = Awaited(session.real)
     source = tmp_path / "source"
     source.mkdir()
     contents = {f"file{number}": os.urandom(number * 9_000) for number in range(12)}

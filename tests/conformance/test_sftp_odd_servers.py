@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from hussh import SFTPError, SFTPTimeout
+from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import THREE
-from tests.conformance.faces import Face
 from tests.support.odd_sftp_server import start_odd_server
 from tests.support.sshd import Sshd
 
@@ -31,9 +31,9 @@ FEW = {
 }
 
 
-async def files_of(client: Client, server: Sshd, **options: Any) -> Face:
+async def files_of(client: Client, server: Sshd, **options: Any) -> Awaited:
     """Connect to a server of the test's own."""
-    return Face((await client.connect_to(server, **options)).real)
+    return Awaited((await client.connect_to(server, **options)).real)
 
 
 def make_tree(folder: Path) -> dict[str, bytes]:
@@ -53,7 +53,7 @@ def read_tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
-async def check_transfers(client: Client, conn: Face, server: Sshd, tmp_path: Path) -> None:
+async def check_transfers(client: Client, conn: Awaited, server: Sshd, tmp_path: Path) -> None:
     """Put and get a tree, then have six transfers at once: everything arrives unchanged."""
     contents = make_tree(tmp_path / "source")
     done, failed = await conn.sftp_put_dir(tmp_path / "source", "up", preserve_permissions=False)
@@ -183,7 +183,7 @@ async def test_errors_past_the_end(
         (tmp_path / name).write_bytes(data[: size // 2])
         await conn.sftp_read(name, tmp_path / name, resume=True)
         assert (tmp_path / name).read_bytes() == data
-        await conn.remote_copy(name, client.face, f"copy-of-{name}")
+        await conn.remote_copy(name, client.awaited, f"copy-of-{name}")
         assert (client.account.files / f"copy-of-{name}").read_bytes() == data
     (home / "log").write_text("old\n")
     async with conn.tail("log") as tail:

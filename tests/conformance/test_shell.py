@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from hussh import ChannelError, SSHResult
+from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import NINE, THREE
-from tests.conformance.faces import Face
 
 
-async def ended(shell: Face) -> None:
+async def ended(shell: Awaited) -> None:
     """Read until the shell has ended, where reading does not end it."""
     if hasattr(shell.real, "__aenter__"):
         while (await shell.read()).status == -1:
@@ -26,7 +26,7 @@ async def ended(shell: Face) -> None:
 @pytest.mark.parametrize("client", NINE, indirect=True)
 async def test_result_after_the_block(client: Client) -> None:
     """What the shell said and how it ended is in `result`; its state lives on between lines."""
-    async with client.face.shell() as shell:
+    async with client.awaited.shell() as shell:
         assert shell.result is None
         await shell.send("word=kept", None)
         await shell.send("echo $wo", add_newline=False)
@@ -38,7 +38,7 @@ async def test_result_after_the_block(client: Client) -> None:
 @pytest.mark.parametrize("client", NINE, indirect=True)
 async def test_terminal(client: Client) -> None:
     """With a terminal the block says exit; the terminal has the sizes that it is told."""
-    async with client.face.shell(pty=True) as shell:
+    async with client.awaited.shell(pty=True) as shell:
         await shell.send("stty size")
         await shell.resize(100, 50)
         await shell.send("stty size")
@@ -50,7 +50,7 @@ async def test_terminal(client: Client) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_ended_shell(client: Client) -> None:
     """Sending to a shell that has ended is a ChannelError; leaving tells how it ended."""
-    async with client.face.shell(True) as shell:
+    async with client.awaited.shell(True) as shell:
         await shell.send("exit 2")
         await ended(shell)
         with pytest.raises(ChannelError):  # noqa: PT012 - until the news has come
@@ -63,10 +63,10 @@ async def test_ended_shell(client: Client) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_closed_in_its_block(client: Client) -> None:
     """A shell or command that was closed in its block is left without an error, as in 0.3.3."""
-    async with client.face.shell() as shell:
+    async with client.awaited.shell() as shell:
         await shell.close()
     assert shell.result == SSHResult(b"", b"", -1)
-    async with client.face.popen("exec sleep 1000") as process:
+    async with client.awaited.popen("exec sleep 1000") as process:
         await process.close()
     assert process.returncode is None
 
@@ -77,7 +77,7 @@ async def test_a_shell_that_does_not_end(client: Client) -> None:
     real: Any = (await client.connect_to(client.server, timeout=1)).real
 
     async def leave(pty: bool | None) -> SSHResult | None:
-        async with Face(real).shell(pty) as shell:
+        async with Awaited(real).shell(pty) as shell:
             await shell.send("echo beg''un; exec sleep 1000")
         left: SSHResult | None = shell.result
         return left
@@ -86,18 +86,18 @@ async def test_a_shell_that_does_not_end(client: Client) -> None:
         assert isinstance(result, SSHResult), result
         assert "begun" in result.stdout
         assert result.status == -1
-    assert (await Face(real).execute("echo on")).stdout == "on\n"
+    assert (await Awaited(real).execute("echo on")).stdout == "on\n"
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_errors_and_close(client: Client) -> None:
     """An error in the block closes at once and sets no result; `close` alone is enough, twice."""
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 (the block is what is tested)
-        async with client.face.shell() as shell:
+        async with client.awaited.shell() as shell:
             await shell.send("exec sleep 1000")
             raise ZeroDivisionError
     assert shell.result is None
-    shell = await client.face.shell()
+    shell = await client.awaited.shell()
     with pytest.raises(TypeError, match="bytes-like"):
         await shell.send(3)
     await shell.close()
@@ -108,7 +108,7 @@ async def test_errors_and_close(client: Client) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_reading(client: Client) -> None:
     """The sync `read` ends the input; the async one answers again and again."""
-    async with client.face.shell() as shell:
+    async with client.awaited.shell() as shell:
         await shell.send("echo one")
         if client.api.name == "sync":
             assert await shell.read() == SSHResult(b"one\n", b"", 0)

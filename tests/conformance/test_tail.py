@@ -33,7 +33,7 @@ def add(path: Path, data: bytes) -> None:
 @pytest.mark.parametrize("client", NINE, indirect=True)
 async def test_only_what_is_new(client: Client, log: Path) -> None:
     """Reads give what was added since, or from a position on; `contents` has it all at the end."""
-    async with client.face.tail("app.log") as tail:
+    async with client.awaited.tail("app.log") as tail:
         assert tail.last_pos == 4
         assert await tail.read() == ""
         add(log, b"one\n")
@@ -56,7 +56,7 @@ async def test_only_what_is_new(client: Client, log: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_no_position(client: Client, log: Path) -> None:
     """What is no offset in a file is refused, and the tail goes on."""
-    async with client.face.tail("app.log") as tail:
+    async with client.awaited.tail("app.log") as tail:
         for position, error in ((-1, ValueError), (1 << 63, ValueError), ("1", TypeError)):
             with pytest.raises(error, match="a position in a file"):
                 await tail.read(position)
@@ -66,7 +66,7 @@ async def test_no_position(client: Client, log: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_a_position_beyond_the_end(client: Client, log: Path) -> None:
     """There is nothing yet beyond the end, as in a local file; what was old stays old."""
-    async with client.face.tail("app.log") as tail:
+    async with client.awaited.tail("app.log") as tail:
         assert await tail.read(from_pos=9) == ""
         assert tail.last_pos == 9
         add(log, b"one\n")
@@ -80,7 +80,7 @@ async def test_a_position_beyond_the_end(client: Client, log: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_after_it_was_closed(client: Client, log: Path) -> None:
     """Reading goes on where it was, also after the block; `contents` is what came in the block."""
-    async with client.face.tail("app.log") as tail:
+    async with client.awaited.tail("app.log") as tail:
         add(log, b"one\n")
         await tail.close()
         assert await tail.read() == "one\n"
@@ -97,7 +97,7 @@ async def test_after_it_was_closed(client: Client, log: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_split_characters(client: Client, log: Path) -> None:
     """A character whose bytes come in two writes is read whole, once."""
-    async with client.face.tail("app.log") as tail:
+    async with client.awaited.tail("app.log") as tail:
         read = ""
         for byte in "aé漢🎈z".encode():
             add(log, bytes([byte]))
@@ -108,7 +108,7 @@ async def test_split_characters(client: Client, log: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_truncated(client: Client, log: Path) -> None:
     """A file that was emptied and written anew is read from its beginning."""
-    async with client.face.tail("app.log") as tail:
+    async with client.awaited.tail("app.log") as tail:
         add(log, b"a long line before it was cut\n")
         assert await tail.read() == "a long line before it was cut\n"
         os.truncate(log, 0)
@@ -121,7 +121,7 @@ async def test_truncated(client: Client, log: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_cut_to_more_than_where_it_began(client: Client, log: Path) -> None:
     """Of a file that was cut and has grown past where the block began, all is new."""
-    async with client.face.tail("app.log") as tail:
+    async with client.awaited.tail("app.log") as tail:
         add(log, b"a long line before it was cut\n")
         assert await tail.read() == "a long line before it was cut\n"
         log.write_bytes(b"written anew\n")
@@ -132,7 +132,7 @@ async def test_cut_to_more_than_where_it_began(client: Client, log: Path) -> Non
 @pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_rotated(client: Client, log: Path) -> None:
     """After a rotation the rest of the old file comes first, then the new one, nothing twice."""
-    async with client.face.tail("app.log") as tail:
+    async with client.awaited.tail("app.log") as tail:
         add(log, b"one\n")
         assert await tail.read() == "one\n"
         add(log, b"last of the old\n")
@@ -151,7 +151,7 @@ async def test_rotated(client: Client, log: Path) -> None:
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_a_directory_in_its_place(client: Client, log: Path) -> None:
     """While a directory has the name, the old file is read on; then the file that comes next."""
-    async with client.face.tail("app.log") as tail:
+    async with client.awaited.tail("app.log") as tail:
         moved = log.rename(log.with_suffix(".1"))
         log.mkdir()
         add(moved, b"still\n")
@@ -167,9 +167,9 @@ async def test_a_directory_in_its_place(client: Client, log: Path) -> None:
 async def test_blocks_that_fail(client: Client, log: Path) -> None:
     """A missing file is FileNotFoundError on entering; an error in the block comes out as it is."""
     with pytest.raises(FileNotFoundError) as missing:
-        await client.face.tail("none").__aenter__()
+        await client.awaited.tail("none").__aenter__()
     assert missing.value.filename == "none"
-    tail = client.face.tail("app.log")
+    tail = client.awaited.tail("app.log")
     with pytest.raises(ZeroDivisionError):
         async with tail:
             raise ZeroDivisionError

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.hostile.victims import Victim
+from tests.hostile.client_process import ClientProcess
 
 
 @pytest.fixture(scope="session")
-def victim() -> Iterator[Victim]:
+def client() -> Iterator[ClientProcess]:
     """Return a client process; it is started anew after it died."""
-    with Victim() as started:
+    with ClientProcess() as started:
         yield started

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.victims import Victim
+from tests.hostile.client_process import ClientProcess
 from tests.support import hostile_catalogue as catalogue
 from tests.support import hostile_wire as wire
 from tests.support.hostile import CIPHERS, Channel, Conn, HostileServer, Refuse, polite
@@ -29,7 +29,7 @@ def stalling(phase: str, act: Callable[[Conn], object]) -> Callable[[Conn], None
 
 
 @pytest.mark.parametrize("attack", catalogue.VERSIONS, ids=str)
-def test_bad_versions(victim: Victim, attack: Attack) -> None:
+def test_bad_versions(client: ClientProcess, attack: Attack) -> None:
     """Wrong versions, over-long lines and endless greetings are refused or time out."""
 
     def script(conn: Conn) -> None:
@@ -37,17 +37,17 @@ def test_bad_versions(victim: Victim, attack: Attack) -> None:
         conn.wait_closed()
 
     with HostileServer(script) as server:
-        outcome = victim.meet(server, timeout=20_000 if attack.fatal else SOON)
+        outcome = client.connect_to(server, timeout=20_000 if attack.fatal else SOON)
     assert outcome.typed
     assert outcome.where == "connect"
     assert outcome.refused or not attack.fatal
 
 
 @pytest.mark.parametrize("attack", catalogue.KEX, ids=str)
-def test_tampered_key_exchange(victim: Victim, attack: catalogue.KexAttack) -> None:
+def test_tampered_key_exchange(client: ClientProcess, attack: catalogue.KexAttack) -> None:
     """No tampered key exchange leads to a credential being sent."""
     with HostileServer(polite(tamper=attack.tamper)) as server:
-        outcome = victim.meet(server, "echo never")
+        outcome = client.connect_to(server, "echo never")
         conn = server.wait()
     assert outcome.refused, outcome
     assert outcome.where == "connect"
@@ -55,10 +55,10 @@ def test_tampered_key_exchange(victim: Victim, attack: catalogue.KexAttack) -> N
 
 
 @pytest.mark.parametrize("attack", catalogue.AUTH, ids=str)
-def test_malformed_answers_to_the_login(victim: Victim, attack: Attack) -> None:
+def test_malformed_answers_to_the_login(client: ClientProcess, attack: Attack) -> None:
     """Malformed authentication messages never log anybody in."""
     with HostileServer(stalling("auth", attack.act)) as server:
-        outcome = victim.meet(server, "echo never", timeout=20_000 if attack.fatal else SOON)
+        outcome = client.connect_to(server, "echo never", timeout=20_000 if attack.fatal else SOON)
     assert outcome.typed, outcome
     assert outcome.where == "connect"
     assert outcome.refused or not attack.fatal
@@ -77,13 +77,13 @@ FRAMING = [one for one in FATAL if one.name.startswith(("packet", "length", "pad
     ],
     ids=str,
 )
-def test_malformed_packets_in_a_session(victim: Victim, cipher: str, attack: Attack) -> None:
+def test_malformed_packets_in_a_session(client: ClientProcess, cipher: str, attack: Attack) -> None:
     """Each malformed packet that must be fatal ends the command with an error, at once."""
     chosen: dict[str, Any] = {"ciphers": [cipher], "macs": ["hmac-sha2-256"]}
     if cipher == ETM:
         chosen = {"ciphers": ["aes256-ctr"], "macs": [ETM]}
     with HostileServer(stalling("exec", attack.act), **chosen) as server:
-        outcome = victim.meet(server, "never", **chosen)
+        outcome = client.connect_to(server, "never", **chosen)
         server.wait()
     assert outcome.refused, outcome
     assert outcome.where == "execute"
@@ -91,10 +91,10 @@ def test_malformed_packets_in_a_session(victim: Victim, cipher: str, attack: Att
 
 
 @pytest.mark.parametrize("attack", FATAL, ids=str)
-def test_malformed_packets_before_the_login(victim: Victim, attack: Attack) -> None:
+def test_malformed_packets_before_the_login(client: ClientProcess, attack: Attack) -> None:
     """The same from somebody who is not yet known to be the server's owner."""
     with HostileServer(stalling("kex", attack.act)) as server:
-        outcome = victim.meet(server, "never")
+        outcome = client.connect_to(server, "never")
     assert outcome.refused, outcome
     assert outcome.where == "connect"
 
@@ -103,7 +103,7 @@ def test_malformed_packets_before_the_login(victim: Victim, attack: Attack) -> N
 TRICKS = "\u009b2J\u202egood\u2028news\x1b[0m"
 
 
-def test_words_of_a_server_are_fit_to_print(victim: Victim) -> None:
+def test_words_of_a_server_are_fit_to_print(client: ClientProcess) -> None:
     """What a server gives as its reason can neither move a cursor nor turn the writing."""
 
     def farewell(conn: Conn) -> None:
@@ -116,7 +116,7 @@ def test_words_of_a_server_are_fit_to_print(victim: Victim) -> None:
 
     for say in (farewell, refusal):
         with HostileServer(polite(after_auth=say)) as server:
-            outcome = victim.meet(server, "never")
+            outcome = client.connect_to(server, "never")
         assert outcome.typed, outcome
         assert "good news" in outcome.text
         assert outcome.text.isprintable(), repr(outcome.text)
@@ -126,10 +126,10 @@ ODD = [attack for attack in catalogue.PACKETS if not attack.fatal]
 
 
 @pytest.mark.parametrize("attack", ODD, ids=str)
-def test_odd_packets(victim: Victim, attack: Attack) -> None:
+def test_odd_packets(client: ClientProcess, attack: Attack) -> None:
     """What need not be fatal either is, or changes nothing."""
     with HostileServer(polite(after_auth=attack.act)) as server:
-        outcome = victim.meet(server, "echo right", timeout=2000)
+        outcome = client.connect_to(server, "echo right", timeout=2000)
     if attack.fatal is False or not outcome.kinds:
         assert outcome.results == [("right\n", "", 0)], outcome
     else:
@@ -138,7 +138,7 @@ def test_odd_packets(victim: Victim, attack: Attack) -> None:
 
 
 @pytest.mark.parametrize("attack", catalogue.CHANNELS, ids=str)
-def test_hostile_channel_messages(victim: Victim, attack: catalogue.Attack[Channel]) -> None:
+def test_hostile_channel_messages(client: ClientProcess, attack: catalogue.Attack[Channel]) -> None:
     """Whatever comes on a channel, the command ends, and with nothing that was not sent."""
 
     def attacking(channel: Channel, command: str) -> None:
@@ -146,7 +146,7 @@ def test_hostile_channel_messages(victim: Victim, attack: catalogue.Attack[Chann
         channel.finish(8)
 
     with HostileServer(polite(execute=attacking)) as server:
-        outcome = victim.meet(server, "true", timeout=5000)
+        outcome = client.connect_to(server, "true", timeout=5000)
     if outcome.kinds:
         assert outcome.refused, outcome
     else:
@@ -157,28 +157,28 @@ def test_hostile_channel_messages(victim: Victim, attack: catalogue.Attack[Chann
 
 
 @pytest.mark.parametrize("phase", catalogue.PHASES)
-def test_hanging_up_in_every_phase(victim: Victim, phase: str) -> None:
+def test_hanging_up_in_every_phase(client: ClientProcess, phase: str) -> None:
     """A server that goes away is a connection that is lost, not one that is late."""
     with HostileServer(catalogue.until(phase, lambda conn: None)) as server:
-        outcome = victim.meet(server, "never")
+        outcome = client.connect_to(server, "never")
     assert outcome.refused, outcome
     assert "ConnectionError" in outcome.kinds, outcome
 
 
 @pytest.mark.parametrize("phase", catalogue.PHASES)
-def test_silence_in_every_phase(victim: Victim, phase: str) -> None:
+def test_silence_in_every_phase(client: ClientProcess, phase: str) -> None:
     """A server that says nothing more is waited for as long as the user said."""
     with HostileServer(catalogue.until(phase, Conn.wait_closed)) as server:
-        outcome = victim.meet(server, "never", timeout=SOON)
+        outcome = client.connect_to(server, "never", timeout=SOON)
     assert outcome.typed
-    assert outcome.late, outcome
+    assert outcome.is_timeout, outcome
     assert outcome.seconds < 10
 
 
-def test_a_command_that_fits_into_no_packet(victim: Victim) -> None:
+def test_a_command_that_fits_into_no_packet(client: ClientProcess) -> None:
     """What is too long for the protocol costs the command, not the connection."""
     with HostileServer() as server:
-        outcome = victim.meet(server, "x" * 262_013)
+        outcome = client.connect_to(server, "x" * 262_013)
         conn = server.wait()
     assert outcome.kinds[0] == "ChannelError", outcome
     assert conn.disconnect == (11, "disconnected by user")  # it could still say goodbye

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.hostile.victims import Victim
+from tests.hostile.client_process import ClientProcess
 from tests.support import hostile_wire as wire
 from tests.support.hostile import Channel, Conn, HostileServer, Tamper, Transport, host_key, polite
 from tests.support.hostile_catalogue import VERSIONS
@@ -42,7 +42,7 @@ IGNORED: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("name", IGNORED)
-def test_messages_to_ignore(victim: Victim, name: str) -> None:
+def test_messages_to_ignore(client: ClientProcess, name: str) -> None:
     """Messages that mean nothing are gone once read, and the next command is right."""
     payload, count = IGNORED[name]
 
@@ -50,7 +50,7 @@ def test_messages_to_ignore(victim: Victim, name: str) -> None:
         conn.flood(payload, count * FACTOR)
 
     with HostileServer(polite(after_auth=flood)) as server:
-        outcome = victim.meet(server, "echo right", timeout=60_000)
+        outcome = client.connect_to(server, "echo right", timeout=60_000)
     assert outcome.results == [("right\n", "", 0)], outcome
     assert outcome.peak < LIMIT
 
@@ -86,7 +86,7 @@ def _statuses(channel: Channel) -> None:
 
 
 @pytest.mark.parametrize("act", [_requests, _nothing, _other_streams, _room, _statuses])
-def test_messages_on_a_channel(victim: Victim, act: Callable[[Channel], None]) -> None:
+def test_messages_on_a_channel(client: ClientProcess, act: Callable[[Channel], None]) -> None:
     """What brings no output costs no memory, and the command's end is still seen."""
 
     def attacking(channel: Channel, command: str) -> None:
@@ -94,25 +94,25 @@ def test_messages_on_a_channel(victim: Victim, act: Callable[[Channel], None]) -
         channel.finish(8)
 
     with HostileServer(polite(execute=attacking)) as server:
-        outcome = victim.meet(server, "true", timeout=60_000)
+        outcome = client.connect_to(server, "true", timeout=60_000)
     assert outcome.results == [("", "", 8)], outcome
     assert outcome.peak < LIMIT
 
 
 @pytest.mark.parametrize("attack", [one for one in VERSIONS if "line" in one.name], ids=str)
-def test_greetings(victim: Victim, attack: object) -> None:
+def test_greetings(client: ClientProcess, attack: object) -> None:
     """An endless greeting is cut off before it costs anything."""
 
     def script(conn: Conn) -> None:
         attack.act(conn)  # type: ignore[attr-defined]
 
     with HostileServer(script) as server:
-        outcome = victim.meet(server)
+        outcome = client.connect_to(server)
     assert outcome.refused, outcome
     assert outcome.peak < LIMIT
 
 
-def test_banners_before_the_login(victim: Victim) -> None:
+def test_banners_before_the_login(client: ClientProcess) -> None:
     """Authentication banners are dropped beyond a few KiB, as often as they come."""
 
     def script(conn: Conn) -> None:
@@ -125,14 +125,14 @@ def test_banners_before_the_login(victim: Victim) -> None:
         conn.serve()
 
     with HostileServer(script) as server:
-        outcome = victim.meet(server, "echo right", timeout=60_000)
+        outcome = client.connect_to(server, "echo right", timeout=60_000)
     assert outcome.results == [("right\n", "", 0)] or outcome.refused, outcome
     assert outcome.peak < LIMIT
 
 
 @pytest.mark.parametrize("number", [20, 30, 33, 49])
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
-def test_messages_within_a_key_exchange(victim: Victim, number: int, *, first: bool) -> None:
+def test_messages_within_a_key_exchange(client: ClientProcess, number: int, *, first: bool) -> None:
     """A key exchange takes a few messages, not any number of them."""
 
     def flood(conn: Transport) -> None:
@@ -146,14 +146,14 @@ def test_messages_within_a_key_exchange(victim: Victim, number: int, *, first: b
         conn.rekey(Tamper(before_reply=flood))
 
     with HostileServer(script, strict=not first) as server:
-        outcome = victim.meet(server, "echo never")
+        outcome = client.connect_to(server, "echo never")
         server.wait()
     assert outcome.refused, outcome
     assert outcome.results == []
     assert outcome.peak < LIMIT
 
 
-def test_questions_within_a_key_exchange(victim: Victim) -> None:
+def test_questions_within_a_key_exchange(client: ClientProcess) -> None:
     """Answers that have to wait for the new keys are not kept in any number."""
 
     def flood(conn: Transport) -> None:
@@ -166,59 +166,59 @@ def test_questions_within_a_key_exchange(victim: Victim) -> None:
         conn.rekey(Tamper(before_reply=flood))
 
     with HostileServer(script) as server:
-        outcome = victim.meet(server, "echo never")
+        outcome = client.connect_to(server, "echo never")
         server.wait()
     assert outcome.refused, outcome
     assert "too many answers" in outcome.text
     assert outcome.peak < LIMIT
 
 
-def test_endless_output(victim: Victim) -> None:
+def test_endless_output(client: ClientProcess) -> None:
     """A command that never stops writing is cut off at max_output."""
 
     def attacking(channel: Channel, command: str) -> None:
         channel.conn.flood(wire.channel_data(channel.peer, BIG))
 
     with HostileServer(polite(execute=attacking)) as server:
-        outcome = victim.meet(server, "never", max_output=100_000)
+        outcome = client.connect_to(server, "never", max_output=100_000)
     assert outcome.kinds[0] == "OutputLimitExceeded", outcome
     assert outcome.peak < LIMIT + 2048  # at most one window more
 
 
-def test_key_exchanges(victim: Victim) -> None:
+def test_key_exchanges(client: ClientProcess) -> None:
     """New keys as often as the server likes, but without anything left of the old ones."""
 
     def rekeying(conn: Conn) -> None:
         for _ in range(30 * FACTOR):
             conn.rekey()
 
-    def meet() -> int:
+    def grow() -> int:
         with HostileServer(polite(after_auth=rekeying), host_keys=[key]) as server:
-            outcome = victim.meet(server, "echo right", timeout=60_000)
+            outcome = client.connect_to(server, "echo right", timeout=60_000)
         assert outcome.results == [("right\n", "", 0)], outcome
         return outcome.kept
 
     key = host_key()
-    meet()
-    assert meet() < 30_000
+    grow()
+    assert grow() < 30_000
 
 
-def test_failed_connections(victim: Victim) -> None:
+def test_failed_connections(client: ClientProcess) -> None:
     """Of connections that fail in the key exchange nothing is left."""
     tamper = Tamper(edit_signature=lambda good: good[:-1] + bytes([good[-1] ^ 1]))
 
-    def meet(times: int) -> int:
+    def grow(times: int) -> int:
         with HostileServer(polite(tamper=tamper)) as server:
-            outcome = victim.meet(server, times=times)
+            outcome = client.connect_to(server, times=times)
         assert outcome.refused, outcome
         return outcome.kept
 
-    meet(3)
+    grow(3)
     # A leak shows every time, what an allocator or a library keeps shows once.
-    assert min(meet(20) for _ in range(3)) < 10_000
+    assert min(grow(20) for _ in range(3)) < 10_000
 
 
-def test_a_server_that_asks_and_does_not_read(victim: Victim) -> None:
+def test_a_server_that_asks_and_does_not_read(client: ClientProcess) -> None:
     """Replies that nobody takes stop the client from reading; they do not pile up."""
 
     def flood(conn: Conn) -> None:
@@ -227,12 +227,12 @@ def test_a_server_that_asks_and_does_not_read(victim: Victim) -> None:
             conn.send_raw(b"".join(conn.seal_body(conn.make_body(question)) for _ in range(100)))
 
     with HostileServer(polite(after_auth=flood), timeout=2.0, tolerate=(OSError,)) as server:
-        outcome = victim.meet(server, "never", timeout=2000 * FACTOR)
+        outcome = client.connect_to(server, "never", timeout=2000 * FACTOR)
     assert outcome.typed, outcome
     assert outcome.peak < LIMIT + 4096  # as much as may wait to be sent
 
 
-def test_requests_of_the_transport_are_still_answered(victim: Victim) -> None:
+def test_requests_of_the_transport_are_still_answered(client: ClientProcess) -> None:
     """After a flood of questions every one of them has got its answer."""
     asked = 3000
 
@@ -240,14 +240,14 @@ def test_requests_of_the_transport_are_still_answered(victim: Victim) -> None:
         conn.flood(wire.global_request("x", want_reply=True), asked)
 
     with HostileServer(polite(after_auth=flood)) as server:
-        outcome = victim.meet(server, "echo right", timeout=60_000)
+        outcome = client.connect_to(server, "echo right", timeout=60_000)
         conn = server.wait()
     assert outcome.results == [("right\n", "", 0)]
     assert conn.answers == [message(Msg.REQUEST_FAILURE)] * asked
 
 
 @pytest.mark.parametrize("text", [b"hello\n", b"", "\u202e\x1b[2J\n".encode() * 4000])
-def test_banners_without_end(victim: Victim, text: bytes) -> None:
+def test_banners_without_end(client: ClientProcess, text: bytes) -> None:
     """Ten thousand login banners end in an error; none of them is kept."""
     hung_up: list[bool] = []
 
@@ -263,7 +263,7 @@ def test_banners_without_end(victim: Victim, text: bytes) -> None:
             hung_up.append(True)
 
     with HostileServer(script) as server:
-        outcome = victim.meet(server, "echo never", timeout=60_000)
+        outcome = client.connect_to(server, "echo never", timeout=60_000)
         server.wait(timeout=60)
     assert outcome.refused, outcome
     assert "more than 1000 login banners" in outcome.text

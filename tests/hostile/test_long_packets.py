@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.victims import Victim
+from tests.hostile.client_process import ClientProcess
 from tests.support import hostile_wire as wire
 from tests.support.hostile import Conn, HostileServer, Tamper, polite
 from tests.support.hostile_catalogue import until
@@ -25,7 +25,7 @@ each_cipher = pytest.mark.parametrize("cipher", CIPHERS)
 
 
 @each_cipher
-def test_received(victim: Victim, cipher: str) -> None:
+def test_received(client: ClientProcess, cipher: str) -> None:
     """Messages around every limit arrive whole, and what follows them, too."""
 
     def chatter(conn: Conn) -> None:
@@ -34,12 +34,12 @@ def test_received(victim: Victim, cipher: str) -> None:
 
     script = polite(banner="x" * (LONGEST - 9), after_auth=chatter)
     with HostileServer(script, **CIPHERS[cipher]) as server:
-        outcome = victim.meet(server, "echo right", **CIPHERS[cipher])
+        outcome = client.connect_to(server, "echo right", **CIPHERS[cipher])
     assert outcome.results == [("right\n", "", 0)], outcome
 
 
 @each_cipher
-def test_received_in_a_key_exchange(victim: Victim, cipher: str) -> None:
+def test_received_in_a_key_exchange(client: ClientProcess, cipher: str) -> None:
     """A long message just before new keys, and one just after, are read with the right ones."""
     long = message(Msg.GLOBAL_REQUEST, string("x" * 200_000), b"\0")
     tamper = Tamper(
@@ -52,21 +52,21 @@ def test_received_in_a_key_exchange(victim: Victim, cipher: str) -> None:
         conn.send_packet(long)
 
     with HostileServer(polite(after_auth=rekey), **CIPHERS[cipher]) as server:
-        outcome = victim.meet(server, "echo right", **CIPHERS[cipher])
+        outcome = client.connect_to(server, "echo right", **CIPHERS[cipher])
     assert outcome.results == [("right\n", "", 0)], outcome
 
 
 @each_cipher
-def test_sent(victim: Victim, cipher: str) -> None:
+def test_sent(client: ClientProcess, cipher: str) -> None:
     """The longest command arrives whole, through every cipher."""
     text = "x" * (LONGEST - 132 - len("echo "))
     with HostileServer(polite(), **CIPHERS[cipher]) as server:
-        outcome = victim.meet(server, "echo " + text, "echo right", **CIPHERS[cipher])
+        outcome = client.connect_to(server, "echo " + text, "echo right", **CIPHERS[cipher])
     assert outcome.results == [(text + "\n", "", 0), ("right\n", "", 0)], outcome
 
 
 @each_cipher
-def test_a_packet_that_is_too_long(victim: Victim, cipher: str) -> None:
+def test_a_packet_that_is_too_long(client: ClientProcess, cipher: str) -> None:
     """What is longer ends the connection at once, though none of it has come."""
 
     def act(conn: Conn) -> None:
@@ -74,14 +74,14 @@ def test_a_packet_that_is_too_long(victim: Victim, cipher: str) -> None:
         conn.wait_closed()
 
     with HostileServer(until("exec", act), **CIPHERS[cipher]) as server:
-        outcome = victim.meet(server, "never", **CIPHERS[cipher])
+        outcome = client.connect_to(server, "never", **CIPHERS[cipher])
     assert outcome.refused, outcome
     assert not outcome.results
 
 
 @each_cipher
 @pytest.mark.parametrize("damage", ["tag", "end", "padding"])
-def test_a_long_packet_that_is_damaged(victim: Victim, cipher: str, damage: str) -> None:
+def test_a_long_packet_that_is_damaged(client: ClientProcess, cipher: str, damage: str) -> None:
     """A wrong tag, an early end and a padding without measure end the connection."""
 
     def act(conn: Conn) -> None:
@@ -96,13 +96,13 @@ def test_a_long_packet_that_is_damaged(victim: Victim, cipher: str, damage: str)
             conn.wait_closed()
 
     with HostileServer(until("exec", act), **CIPHERS[cipher]) as server:
-        outcome = victim.meet(server, "never", **CIPHERS[cipher])
+        outcome = client.connect_to(server, "never", **CIPHERS[cipher])
     assert outcome.refused, outcome
     assert not outcome.results
 
 
 @each_cipher
-def test_memory(victim: Victim, cipher: str) -> None:
+def test_memory(client: ClientProcess, cipher: str) -> None:
     """Nothing remains of long packets, whether they came whole or in part, nor of commands."""
 
     def act(conn: Conn) -> None:
@@ -112,17 +112,17 @@ def test_memory(victim: Victim, cipher: str) -> None:
 
     with HostileServer(until("exec", act), **CIPHERS[cipher]) as server:
         command = "x" * 200_000
-        victim.meet(server, command, times=5, **CIPHERS[cipher])
-        outcome = victim.meet(server, command, times=20, **CIPHERS[cipher])
+        client.connect_to(server, command, times=5, **CIPHERS[cipher])
+        outcome = client.connect_to(server, command, times=20, **CIPHERS[cipher])
     assert outcome.refused, outcome
     assert outcome.kept < 12_000
     assert outcome.peak < 4 * 1024
 
 
-def test_a_long_key_exchange(victim: Victim) -> None:
+def test_a_long_key_exchange(client: ClientProcess) -> None:
     """Before the login a server may not make us keep much more than a key exchange needs."""
     tamper = Tamper(before_reply=lambda conn: conn.flood(message(33, bytes(200_000))))
     with HostileServer(polite(tamper=tamper), strict=False) as server:
-        outcome = victim.meet(server, "echo never")
+        outcome = client.connect_to(server, "echo never")
     assert outcome.refused, outcome
     assert outcome.peak < 2 * 1024

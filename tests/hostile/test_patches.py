@@ -24,7 +24,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.hostile.victims import TOP, Outcome, Victim
+from tests.hostile.client_process import TOP, ClientProcess, Outcome
 from tests.support import hostile_transport, hostile_wire
 from tests.support.hostile import (
     Conn,
@@ -70,34 +70,34 @@ def lists(
     return lambda _: kexinit([*names, ["none"], ["none"], [], []])
 
 
-def wrong_tag_between_requests(victim: Victim) -> None:
+def wrong_tag_between_requests(client: ClientProcess) -> None:
     """0002: a wrong tag while a certain answer is waited for made the client spin for ever."""
     act = ending("kex", lambda conn: conn.send_packet(hostile_wire.ignore(), corrupt_mac=True))
     with HostileServer(act) as server:
-        refused(victim.meet(server, "never", timeout=3000))
+        refused(client.connect_to(server, "never", timeout=3000))
 
 
-def lengths(victim: Victim) -> None:
+def lengths(client: ClientProcess) -> None:
     """0003: lengths that wrapped, or were no whole blocks, reached memmove and malloc."""
     for size in range(4):
         with HostileServer(ending("exec", short_body(size))) as server:
-            refused(victim.meet(server, "never", timeout=3000))
+            refused(client.connect_to(server, "never", timeout=3000))
     for value in (0xFFFFFFF0, 0xFFFFFFF8, 0xFFFFFFFC):
         with HostileServer(ending("exec", length_field(value)), **WITH_ETM) as server:
-            refused(victim.meet(server, "never", timeout=3000, **WITH_ETM))
+            refused(client.connect_to(server, "never", timeout=3000, **WITH_ETM))
 
 
-def padding(victim: Victim) -> None:
+def padding(client: ClientProcess) -> None:
     """0003: with encrypt-then-mac the padding length was believed."""
 
     def act(conn: Conn) -> None:
         conn.send_packet(hostile_wire.ignore(b"x" * 20), padding_length=255)
 
     with HostileServer(ending("exec", act), **WITH_ETM) as server:
-        refused(victim.meet(server, "never", timeout=3000, **WITH_ETM))
+        refused(client.connect_to(server, "never", timeout=3000, **WITH_ETM))
 
 
-def two_ciphers(victim: Victim) -> None:
+def two_ciphers(client: ClientProcess) -> None:
     """0004: with ChaCha20 towards us our AES-CTR packets went out without their MAC."""
 
     def picked(conn: Transport) -> None:
@@ -108,10 +108,10 @@ def two_ciphers(victim: Victim) -> None:
     edit = lists(f"curve25519-sha256,{STRICT}", "aes256-ctr", chacha)
     tamper = Tamper(edit_kexinit=edit, before_reply=picked)
     with HostileServer(polite(tamper=tamper), macs=["hmac-sha2-256"]) as server:
-        greeted(victim.meet(server, "echo right", timeout=3000))
+        greeted(client.connect_to(server, "echo right", timeout=3000))
 
 
-def another_cipher_later(victim: Victim) -> None:
+def another_cipher_later(client: ClientProcess) -> None:
     """0005: a re-exchange that names another cipher ran its code on the old one's state."""
     tamper = Tamper(edit_kexinit=lists(to_us="aes128-ctr", to_client="aes128-ctr"))
 
@@ -119,18 +119,18 @@ def another_cipher_later(victim: Victim) -> None:
         conn.rekey(tamper)
 
     with HostileServer(polite(after_auth=rekey)) as server:
-        refused(victim.meet(server, "echo never", timeout=3000))
+        refused(client.connect_to(server, "echo never", timeout=3000))
 
 
-def signal_as_method(victim: Victim) -> None:
+def signal_as_method(client: ClientProcess) -> None:
     """0006: a server that lists ext-info-c got it, a call through a null pointer."""
     edit = lists(f"ext-info-c,curve25519-sha256,{STRICT}")
     tamper = Tamper(edit_kexinit=edit)
     with HostileServer(polite(tamper=tamper), **PLAIN_MAC) as server:
-        greeted(victim.meet(server, "echo right", timeout=3000))
+        greeted(client.connect_to(server, "echo right", timeout=3000))
 
 
-def another_host_key_later(victim: Victim) -> None:
+def another_host_key_later(client: ClientProcess) -> None:
     """0007: a re-exchange could bring another host key, which nobody checked."""
 
     def rekey(conn: Conn) -> None:
@@ -138,15 +138,15 @@ def another_host_key_later(victim: Victim) -> None:
         conn.rekey()
 
     with HostileServer(polite(after_auth=rekey), host_keys=[HostKey("ed25519")]) as server:
-        refused(victim.meet(server, "echo never", timeout=3000))
+        refused(client.connect_to(server, "echo never", timeout=3000))
 
 
-def nothing_left_of_failures(victim: Victim) -> None:
+def nothing_left_of_failures(client: ClientProcess) -> None:
     """0008: a wrong signature left the server's parsed key behind."""
     tamper = Tamper(edit_signature=lambda good: good[:-1] + bytes([good[-1] ^ 1]))
     with HostileServer(polite(tamper=tamper)) as server:
-        victim.meet(server, times=5)
-        outcome = victim.meet(server, times=60)
+        client.connect_to(server, times=5)
+        outcome = client.connect_to(server, times=60)
     refused(outcome)
     assert outcome.kept < 12_000
 
@@ -172,17 +172,17 @@ class OneForAll:
         return b"\1"
 
 
-def secret_known_to_all(victim: Victim) -> None:
+def secret_known_to_all(client: ClientProcess) -> None:
     """0009: a Diffie-Hellman value of 1 made a secret that everybody knows."""
     group = "diffie-hellman-group14-sha256"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(hostile_transport, "X25519PrivateKey", OneForAll)
         patched.setattr(hostile_transport, "X25519PublicKey", OneForAll)
         with HostileServer(kex=[group]) as server:
-            refused(victim.meet(server, "echo never", timeout=3000, key_exchange=[group]))
+            refused(client.connect_to(server, "echo never", timeout=3000, key_exchange=[group]))
 
 
-def extensions_before_keys(victim: Victim) -> None:
+def extensions_before_keys(client: ClientProcess) -> None:
     """0010: EXT_INFO of anybody on the path, before encryption, decided how we sign."""
     extensions = hostile_wire.ext_info({"server-sig-algs": "nothing-we-know"})
     tamper = Tamper(before_reply=lambda conn: conn.send_packet(extensions))
@@ -196,25 +196,25 @@ def extensions_before_keys(victim: Victim) -> None:
         key.chmod(0o600)
         login: dict[str, Any] = {"private_key": str(key), "password": None}
         with HostileServer(polite(tamper=tamper), strict=False, ext_info=False) as server:
-            greeted(victim.meet(server, "echo right", timeout=3000, **login))
+            greeted(client.connect_to(server, "echo right", timeout=3000, **login))
 
 
-def extensions_without_end(victim: Victim) -> None:
+def extensions_without_end(client: ClientProcess) -> None:
     """0030: an EXT_INFO that promises four billion extensions was read as often."""
     lie = hostile_wire.ext_info({"server-sig-algs": "ssh-ed25519"}, count=0xFFFFFFFF)
     with HostileServer(ext_info=lie) as server:
-        greeted(victim.meet(server, "echo right", timeout=3000))
+        greeted(client.connect_to(server, "echo right", timeout=3000))
 
 
-def whole_packet_lengths(victim: Victim) -> None:
+def whole_packet_lengths(client: ClientProcess) -> None:
     """0031: of a length close to 2^32 a small buffer was made, which the client filled for ever."""
     for cipher in ("chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com"):
         for value in (0xFFFFFFF0, 0xFFFFFFE0, 0x80000000):
             with HostileServer(ending("exec", length_field(value)), ciphers=[cipher]) as server:
-                refused(victim.meet(server, "never", timeout=3000, ciphers=[cipher]))
+                refused(client.connect_to(server, "never", timeout=3000, ciphers=[cipher]))
 
 
-def part_of_a_block(victim: Victim) -> None:
+def part_of_a_block(client: ClientProcess) -> None:
     """0032: half a block was decrypted as a whole one, into a buffer of half a block."""
 
     def act(conn: Conn) -> None:
@@ -224,16 +224,16 @@ def part_of_a_block(victim: Victim) -> None:
         cipher.skip(8)  # the client took them from the MAC
 
     with HostileServer(polite(after_auth=act), **WITH_ETM) as server:
-        refused(victim.meet(server, "echo never", timeout=3000, **WITH_ETM))
+        refused(client.connect_to(server, "echo never", timeout=3000, **WITH_ETM))
 
 
-def long_messages(victim: Victim) -> None:
+def long_messages(client: ClientProcess) -> None:
     """0050: a banner of more than 35 KB was "broken or tampered"; see test_long_packets.py."""
     with HostileServer(polite(banner="x" * 100_000)) as server:
-        greeted(victim.meet(server, "echo right", timeout=3000))
+        greeted(client.connect_to(server, "echo right", timeout=3000))
 
 
-def leading_zeros(victim: Victim) -> None:
+def leading_zeros(client: ClientProcess) -> None:
     """0051: a signature without its leading zeros, as lshd sends them, was called wrong."""
     shorter: list[bool] = []
 
@@ -247,10 +247,10 @@ def leading_zeros(victim: Victim) -> None:
     keys = [HostKey("rsa", bits=2049)]
     with HostileServer(polite(tamper=Tamper(edit_signature=strip)), host_keys=keys) as server:
         while not {True, False} <= set(shorter):
-            greeted(victim.meet(server, "echo right", timeout=3000))
+            greeted(client.connect_to(server, "echo right", timeout=3000))
 
 
-def last_words(victim: Victim) -> None:
+def last_words(client: ClientProcess) -> None:
     """0052: why a server ended a strict key exchange was lost."""
 
     def script(conn: Conn) -> None:
@@ -258,7 +258,7 @@ def last_words(victim: Victim) -> None:
         conn.key_exchange(Tamper(before_reply=lambda conn: conn.send_disconnect(2, "too late")))
 
     with HostileServer(script) as server:
-        outcome = victim.meet(server, "never", timeout=3000)
+        outcome = client.connect_to(server, "never", timeout=3000)
     refused(outcome)
     assert "too late" in outcome.text
 
@@ -288,9 +288,11 @@ RESTING = {"0003": ["0050", "0016"]}
 
 
 @pytest.mark.parametrize(("patch", "case"), CASES)
-def test_with_all_patches(victim: Victim, patch: str, case: Callable[[Victim], None]) -> None:
+def test_with_all_patches(
+    client: ClientProcess, patch: str, case: Callable[[ClientProcess], None]
+) -> None:
     """The client meets what the patch is for, and is fine."""
-    case(victim)
+    case(client)
 
 
 def source_without(patch: str, folder: Path) -> Path:
@@ -332,7 +334,7 @@ def test_without_the_patch(patch: str, tmp_path: Path) -> None:
     """The same fails for a client that was built without the patch."""
     package = build_without(patch, tmp_path)
     for case in (case for known, case in CASES if known == patch):
-        with Victim(package) as unpatched:
+        with ClientProcess(package) as unpatched:
             try:
                 case(unpatched)
             except (AssertionError, OSError) as failed:

@@ -19,7 +19,7 @@ from hussh.aio import AsyncConnection
 from hussh.errors import ConnectError, ConnectionClosed
 from hussh.multi_conn import MultiConnection
 from tests.multi.conftest import HOSTS, Multi
-from tests.sharing.crew import descriptors
+from tests.sharing.helpers import descriptors
 from tests.support.listeners import MuteListener
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd

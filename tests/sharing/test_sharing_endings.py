@@ -21,7 +21,7 @@ from hussh import (
 from hussh._protocol.core import Op, WaitFor
 from hussh._protocol.execute import execute
 from tests.sharing.conftest import ROOMY, Login
-from tests.sharing.crew import LONG, Job, descriptors, together
+from tests.sharing.helpers import LONG, Job, descriptors, together
 from tests.support.hostile import Conn, HostileServer
 from tests.support.processes import wait_gone
 from tests.support.relay import Relay
@@ -181,8 +181,8 @@ def test_finalizer_in_the_middle_of_a_step(bastion: Sshd, target: Sshd, login: L
         jumped = Connection(
             target.host, target.port, alice.name, private_key=alice.key.path, proxy_jump=first
         )
-        victim = jumped._session
-        assert victim is not None
+        client = jumped._session
+        assert client is not None
         cell: list[Any] = [Closer(jumped)] if careless else [jumped]
         cell.append(cell)
         del jumped, cell
@@ -196,7 +196,7 @@ def test_finalizer_in_the_middle_of_a_step(bastion: Sshd, target: Sshd, login: L
             return held
 
         assert Job(tree.run, op()).result()
-        assert victim.link.dead  # at the latest when the lock was let go
+        assert client.link.dead  # at the latest when the lock was let go
     assert first.execute("echo usable").stdout == "usable\n"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.sharing.conftest import ROOMY
-from tests.sharing.crew import LONG
+from tests.sharing.helpers import LONG
 from tests.support.processes import clean_environment
 from tests.support.sshd import Sshd
 

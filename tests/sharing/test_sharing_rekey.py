@@ -13,7 +13,7 @@ import pytest
 
 from hussh import Connection
 from tests.sharing.conftest import ROOMY, Login
-from tests.sharing.crew import LONG, Job, together
+from tests.sharing.helpers import LONG, Job, together
 from tests.support.relay import Faults, Relay
 from tests.support.sshd import Sshd
 

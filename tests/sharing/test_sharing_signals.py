@@ -10,7 +10,7 @@ import pytest
 
 from hussh import ConnectionClosed
 from tests.sharing.conftest import Login
-from tests.sharing.crew import Job
+from tests.sharing.helpers import Job
 from tests.support.sshd import Sshd
 
 Alarm = Callable[[Callable[[], bool]], None]

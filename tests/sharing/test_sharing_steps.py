@@ -15,7 +15,7 @@ from hussh import ChannelError, ChannelRefused
 from hussh._policy.wire import boolean, string, uint32
 from hussh._protocol.channel import open_session
 from hussh._protocol.execute import execute
-from tests.sharing.crew import Stepper
+from tests.sharing.helpers import Stepper
 from tests.support.hostile import Channel, Conn, HostileServer, Refuse, polite
 
 COUNT = 30

@@ -17,7 +17,7 @@ from hussh._policy.wire import string
 from hussh._protocol.channel import open_session
 from hussh._protocol.core import Op, WaitFor
 from tests.sharing.conftest import ROOMY, Login
-from tests.sharing.crew import LONG, Job, listeners, together
+from tests.sharing.helpers import LONG, Job, listeners, together
 from tests.support.hostile import (
     Channel,
     Conn,

@@ -12,8 +12,15 @@ from hussh._policy.options import Options
 from tests.support import leaks
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
+from tests.support.streams_conversations import (
+    LARGE,
+    PARALLEL,
+    SHORT,
+    Conversation,
+    Recorded,
+    record,
+)
 from tests.support.streams_random import available
-from tests.support.streams_scenes import LARGE, PARALLEL, SHORT, Recorded, Scene, record
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +65,10 @@ def hop_options(
 
 
 @pytest.fixture(scope="session")
-def scenes(hop_options: Callable[[int], Options], keys: Keys) -> dict[str, Scene]:
-    """Every scene by name; ``small`` is the one that is searched byte by byte."""
+def conversations(hop_options: Callable[[int], Options], keys: Keys) -> dict[str, Conversation]:
+    """Every conversation by name; ``small`` is the one that is searched byte by byte."""
     target, bastion = hop_options(0), hop_options(1)
-    small = Scene((target,), (SHORT,))
+    small = Conversation((target,), (SHORT,))
     stranger = replace(target, private_key=str(keys.get("ed25519", name="stranger").path))
     ctr = {"ciphers": ("aes256-ctr",), "macs": ("hmac-sha2-256",)}
     return {
@@ -72,27 +79,29 @@ def scenes(hop_options: Callable[[int], Options], keys: Keys) -> dict[str, Scene
         "nist": small.with_algorithms(
             key_exchange=("ecdh-sha2-nistp256",), host_keys=("ecdsa-sha2-nistp256",)
         ),
-        "refused": Scene((stranger,), (SHORT,)),
-        "nested": Scene((bastion, target), (SHORT,)),
-        "large": Scene((target,), LARGE),
-        "parallel": Scene((target,), (SHORT,), PARALLEL),
-        "nested-parallel": Scene((bastion, target), (), PARALLEL),
+        "refused": Conversation((stranger,), (SHORT,)),
+        "nested": Conversation((bastion, target), (SHORT,)),
+        "large": Conversation((target,), LARGE),
+        "parallel": Conversation((target,), (SHORT,), PARALLEL),
+        "nested-parallel": Conversation((bastion, target), (), PARALLEL),
     }
 
 
 @pytest.fixture(scope="session")
-def recorded(scenes: dict[str, Scene], stream_servers: list[Sshd]) -> Callable[[str], Recorded]:
-    """Record a scene when it is first asked for; return it by its name."""
+def recorded(
+    conversations: dict[str, Conversation], stream_servers: list[Sshd]
+) -> Callable[[str], Recorded]:
+    """Record a conversation when it is first asked for; return it by its name."""
     if not available():
         pytest.skip("the extension's OpenSSL is not one whose randomness can be replaced")
     made: dict[str, Recorded] = {}
 
     def get(name: str) -> Recorded:
         if name not in made:
-            scene = scenes[name]
-            first = scene.hops[0]
-            outcome, recording = record(scene, (first.host, first.port))
-            made[name] = Recorded(scene, recording, outcome)
+            conversation = conversations[name]
+            first = conversation.hops[0]
+            outcome, recording = record(conversation, (first.host, first.port))
+            made[name] = Recorded(conversation, recording, outcome)
         return made[name]
 
     return get

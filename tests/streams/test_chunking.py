@@ -19,9 +19,9 @@ from tests.support.hostile_wire import Msg, channel_data, message, u32
 from tests.support.relay import Faults, Relay
 from tests.support.sshd import Sshd
 from tests.support.streams import Memory, Pipes, SocketPair, Tree, Wire, session
+from tests.support.streams_conversations import LARGE, SHORT, Conversation, Recorded, live, play
 from tests.support.streams_fuzz import Inside
 from tests.support.streams_peers import Chunks, Recording
-from tests.support.streams_scenes import LARGE, SHORT, Recorded, Scene, live, play
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
 WIRES: list[Callable[[], Wire]] = [Memory, SocketPair, Pipes]
@@ -72,7 +72,7 @@ def test_a_recorded_session_is_the_same_for_every_chunking(
 ) -> None:
     """The client ends alike and says the same bytes, however the recorded stream is cut."""
     known = recorded(name)
-    outcome = play(known.scene, known.recording, pieces)
+    outcome = play(known.conversation, known.recording, pieces)
     assert outcome.key == known.outcome.key
     assert outcome.sent == known.outcome.sent
     assert outcome.left == 0
@@ -103,7 +103,7 @@ def test_channels_and_hops_do_not_notice_the_chunking(
 ) -> None:
     """Commands side by side, large streams and a link in a link end alike over every source."""
     known = recorded(name)
-    outcome = play(known.scene, known.recording, pieces, wire=wire)
+    outcome = play(known.conversation, known.recording, pieces, wire=wire)
     assert outcome.key == known.outcome.key
     assert outcome.left == 0
 
@@ -117,7 +117,7 @@ def test_descriptors_with_tiny_buffers_carry_the_same_bytes(
 ) -> None:
     """Short writes and EAGAIN of real descriptors change neither the results nor the stream."""
     known = recorded("small")
-    outcome = play(known.scene, known.recording, pieces, wire=wire)
+    outcome = play(known.conversation, known.recording, pieces, wire=wire)
     assert outcome.key == known.outcome.key
     assert outcome.sent == known.outcome.sent
 
@@ -131,7 +131,7 @@ def test_a_server_that_leaves_after_its_last_word_loses_nothing(
     """A complete result counts, though the end of the stream came with its last byte."""
     known = recorded("small")
     ended = Recording(known.recording.pieces, known.recording.client, ended=True)
-    outcome = play(known.scene, ended, pieces, eof_early=early)
+    outcome = play(known.conversation, ended, pieces, eof_early=early)
     assert outcome.key == known.outcome.key
 
 
@@ -141,13 +141,15 @@ def test_a_server_that_leaves_after_its_last_word_loses_nothing(
 def test_a_live_session_is_the_same_for_every_chunking(
     wire: Callable[[], Wire],
     pieces: Chunks,
-    scenes: dict[str, Scene],
+    conversations: dict[str, Conversation],
     recorded: Callable[[str], Recorded],
     stream_servers: list[Sshd],
 ) -> None:
     """A real server, fed and read in drawn pieces, gives what the recording gave."""
     address = stream_servers[0].host, stream_servers[0].port
-    assert live(scenes["parallel"], address, pieces, wire) == recorded("parallel").outcome.key
+    assert (
+        live(conversations["parallel"], address, pieces, wire) == recorded("parallel").outcome.key
+    )
 
 
 @many(3)
@@ -155,13 +157,13 @@ def test_a_live_session_is_the_same_for_every_chunking(
 @example(pieces=BLOCKING)
 def test_a_live_session_through_a_bastion_is_the_same_for_every_chunking(
     pieces: Chunks,
-    scenes: dict[str, Scene],
+    conversations: dict[str, Conversation],
     recorded: Callable[[str], Recorded],
     stream_servers: list[Sshd],
 ) -> None:
     """A link over a channel over a root in drawn pieces gives what the recording gave."""
     address = stream_servers[1].host, stream_servers[1].port
-    got = live(scenes["nested-parallel"], address, pieces, Memory)
+    got = live(conversations["nested-parallel"], address, pieces, Memory)
     assert got == recorded("nested-parallel").outcome.key
 
 
@@ -172,14 +174,14 @@ def _faults(sizes: list[int]) -> Faults:
 @many(3)
 @given(pieces=chunks(smallest=20000))
 def test_output_beyond_the_window_arrives_in_any_chunks(
-    pieces: Chunks, scenes: dict[str, Scene], stream_servers: list[Sshd]
+    pieces: Chunks, conversations: dict[str, Conversation], stream_servers: list[Sshd]
 ) -> None:
     """More than one window of output keeps flowing, whatever the chunks."""
     size = 3 * SESSION_WINDOW
     command = b"head -c %d /dev/zero" % size
-    scene = Scene(scenes["small"].hops, ((command, b""),))
+    conversation = Conversation(conversations["small"].hops, ((command, b""),))
     address = stream_servers[0].host, stream_servers[0].port
-    (result,), _, _ = live(scene, address, pieces, Memory)
+    (result,), _, _ = live(conversation, address, pieces, Memory)
     assert result == SSHResult(bytes(size), b"", 0)
 
 
@@ -188,7 +190,7 @@ def test_an_inner_banner_may_come_with_the_channel(
     together: bool, recorded: Callable[[str], Recorded]
 ) -> None:
     """What a target says before the inner link exists is not lost."""
-    hop = replace(recorded("small").scene.hops[0], host_key_policy="ignore")
+    hop = replace(recorded("small").conversation.hops[0], host_key_policy="ignore")
     with Tree() as tree, Inside(tree) as server:
         tree.start(session(tree, [hop, hop], []))
         server.greet()

@@ -18,9 +18,7 @@ from tests.support import idle_thread
 from tests.support.relay import Faults, Relay
 from tests.support.sshd import Sshd
 from tests.support.streams import Pipes, SocketPair, Wire, heap_in_use, live_objects
-from tests.support.streams_peers import ReplayServer
-from tests.support.streams_random import repeatable, reseed
-from tests.support.streams_scenes import (
+from tests.support.streams_conversations import (
     BROKEN,
     SEED,
     SHORT,
@@ -29,6 +27,8 @@ from tests.support.streams_scenes import (
     first_complete,
     play,
 )
+from tests.support.streams_peers import ReplayServer
+from tests.support.streams_random import repeatable, reseed
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
 EXPECTED = SSHResult(b"out\n", b"err\n", 3)
@@ -64,14 +64,14 @@ def test_every_cut_of_a_session_is_a_lost_connection(recorded: Callable[[str], R
     known = recorded("small")
     complete = first_complete(known)
     for offset in range(0, complete, 7):
-        play(known.scene, known.recording.cut(offset))  # what is made once is made now
+        play(known.conversation, known.recording.cut(offset))  # what is made once is made now
     used, files = heap_in_use(), os.listdir("/proc/self/fd")
     for offset in range(complete):
-        check_lost(play(known.scene, known.recording.cut(offset)), offset)
+        check_lost(play(known.conversation, known.recording.cut(offset)), offset)
     assert heap_in_use() - used < SLACK
     assert os.listdir("/proc/self/fd") == files
     for offset in range(complete, len(known.recording.server) + 1):
-        assert play(known.scene, known.recording.cut(offset)).key == known.outcome.key
+        assert play(known.conversation, known.recording.cut(offset)).key == known.outcome.key
 
 
 @pytest.mark.parametrize("name", ["gcm", "ctr", "zlib", "nist", "refused", "nested"])
@@ -83,7 +83,7 @@ def test_cuts_under_other_algorithms_and_through_a_bastion(
     complete = first_complete(known) if known.outcome.results else len(known.recording.server)
     end = complete - (0 if known.outcome.results else 60)  # the refusal is complete before that
     for offset in some(150, end):
-        check_lost(play(known.scene, known.recording.cut(offset)), offset)
+        check_lost(play(known.conversation, known.recording.cut(offset)), offset)
 
 
 @pytest.mark.parametrize("wire", [SocketPair, Pipes])
@@ -93,7 +93,7 @@ def test_cuts_of_sockets_and_pipes(
     """An end of stream that the kernel tells is a lost connection, too."""
     known = recorded("small")
     for offset in some(150, first_complete(known)):
-        check_lost(play(known.scene, known.recording.cut(offset), wire=wire), offset)
+        check_lost(play(known.conversation, known.recording.cut(offset), wire=wire), offset)
 
 
 # -- the whole client, over TCP

@@ -13,9 +13,7 @@ from hussh._policy.result import SSHResult
 from tests.support.relay import Faults, Relay
 from tests.support.sshd import Sshd
 from tests.support.streams import Memory, SocketPair, Wire, heap_in_use, live_objects
-from tests.support.streams_peers import ReplayServer
-from tests.support.streams_random import repeatable, reseed
-from tests.support.streams_scenes import (
+from tests.support.streams_conversations import (
     BROKEN,
     SEED,
     SHORT,
@@ -24,6 +22,8 @@ from tests.support.streams_scenes import (
     plain_packets,
     play,
 )
+from tests.support.streams_peers import ReplayServer
+from tests.support.streams_random import repeatable, reseed
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
 SLACK = 65536 * (4 if LONG else 1)  # see test_cut.py
@@ -36,7 +36,7 @@ def bits_of(offset: int) -> range:
 
 def check(known: Recorded, offset: int, bit: int, wire: Callable[[], Wire] = Memory) -> bool:
     """Replay with one bit inverted; whether the client took it."""
-    outcome = play(known.scene, known.recording.flipped(offset, bit), wire=wire)
+    outcome = play(known.conversation, known.recording.flipped(offset, bit), wire=wire)
     where = offset, bit, outcome.error
     assert outcome.left == 0, where
     if outcome.error is None or outcome.key == known.outcome.key:

@@ -22,6 +22,7 @@ from tests.support import hostile_wire as wire
 from tests.support.hostile import PeerError
 from tests.support.keys import Keys
 from tests.support.streams import Task, Tree, heap_in_use, live_objects, session
+from tests.support.streams_conversations import Recorded, play
 from tests.support.streams_fuzz import (
     ANY_MESSAGE,
     GREETING,
@@ -32,7 +33,6 @@ from tests.support.streams_fuzz import (
     Inside,
 )
 from tests.support.streams_peers import Chunks, Recording
-from tests.support.streams_scenes import Recorded, play
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
 EXAMPLES = int(os.environ.get("HUSSH_FUZZ_EXAMPLES") or (1500 if LONG else 30))
@@ -159,7 +159,7 @@ def test_a_real_session_with_pieces_changed(
     for needed, piece in [*known.recording.pieces, (0, stream)]:
         pieces.append((needed, stream[at : at + len(piece)]))
         at += len(piece)
-    outcome = play(known.scene, Recording(pieces), Chunks([size]))
+    outcome = play(known.conversation, Recording(pieces), Chunks([size]))
     assert outcome.left == 0
     if outcome.error is None:
         assert outcome.results == known.outcome.results

@@ -1,7 +1,7 @@
-"""The client that hostile servers are let loose on, in a process of its own.
+"""The client that connects to hostile servers, a program that runs in its own process.
 
-`victims.py` starts it and talks JSON lines with it, so that a crash is a failed test and
-not the end of pytest, and so that it can be run with another build of hussh (PYTHONPATH).
+`client_process.py` starts it and exchanges JSON lines with it. So a crash fails a test and does
+not end pytest, and another build of hussh can be tested (PYTHONPATH).
 Imports only hussh and the standard library; never looks at files of the user.
 """
 
@@ -48,28 +48,28 @@ def _status(name: str) -> int:
 
 
 def attempt(task: dict[str, Any]) -> dict[str, Any]:
-    """Connect and run the commands; report what came of it."""
+    """Connect and run the commands; return how that ended."""
     done: dict[str, Any] = {"error": None, "text": "", "where": "connect", "results": []}
     # In the order of travel; nothing else may hold them, or dropping them means nothing.
-    ways: list[hussh.Connection] = []
+    connections: list[hussh.Connection] = []
     try:
         common = {**DEFAULTS, **task["connect"]}
         if task["bastion"]:
-            ways.append(hussh.Connection(**{**common, "port": task["bastion"]}))
-            common["proxy_jump"] = ways[0]
-        ways.append(hussh.Connection(**common))
+            connections.append(hussh.Connection(**{**common, "port": task["bastion"]}))
+            common["proxy_jump"] = connections[0]
+        connections.append(hussh.Connection(**common))
         del common
         done["where"] = "execute"
         for command in task["commands"]:
-            result = ways[-1].execute(command, max_output=task["limit"])
+            result = connections[-1].execute(command, max_output=task["limit"])
             done["results"].append([result.stdout, result.stderr, result.status])
     except Exception as error:
         done["error"] = [kind.__name__ for kind in type(error).__mro__]
         done["text"] = str(error)
-    while ways:
+    while connections:
         if task["end"] == "close":
-            ways[-1].close()
-        del ways[0 if task["end"] == "in order" else -1]
+            connections[-1].close()
+        del connections[0 if task["end"] == "in order" else -1]
         gc.collect()
     return done
 

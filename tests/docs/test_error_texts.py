@@ -1,6 +1,6 @@
 """The words of errors that programs for hussh 0.3.3 look for, one test for each, over both APIs.
 
-`test_contract` and ``tests/aio/test_of_033.py`` run whole programs; here stands the list.
+`test_contract` and ``tests/aio/test_program_for_033.py`` run whole programs; here stands the list.
 """
 
 from __future__ import annotations

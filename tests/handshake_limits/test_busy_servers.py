@@ -21,7 +21,7 @@ from hussh import (
     ProxyCommandError,
     ServerBusy,
 )
-from hussh._connect import handshake_limits as pacing_module
+from hussh._connect import handshake_limits as limits_module
 from hussh._connect.handshake_limits import HANDSHAKES, HandshakeLimiter, Server, Statistics
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
@@ -85,7 +85,7 @@ def occupied(server: Sshd, count: int = 3) -> Iterator[None]:
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pauses short."""
     for name in ("PAUSE", "BAN_PAUSE"):
-        monkeypatch.setattr(pacing_module, name, (0.05, 0.2))
+        monkeypatch.setattr(limits_module, name, (0.05, 0.2))
 
 
 @pytest.fixture
@@ -340,8 +340,8 @@ async def test_words_of_a_ban(
     loop: str, seconds: int, monkeypatch: pytest.MonkeyPatch, paced: Paced
 ) -> None:
     """Who is banned for a while pauses longer, and gets in after it."""
-    monkeypatch.setattr(pacing_module, "BAN_PAUSE", (0.05, 0.1))
-    monkeypatch.setattr(pacing_module, "PAUSE", (60.0, 60.0))
+    monkeypatch.setattr(limits_module, "BAN_PAUSE", (0.05, 0.1))
+    monkeypatch.setattr(limits_module, "PAUSE", (60.0, 60.0))
     refusals = 2
 
     def script(conn: Conn) -> None:

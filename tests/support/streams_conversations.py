@@ -1,7 +1,7 @@
-"""Sessions that were recorded once with a real server, to be replayed in many ways.
+"""Records sessions with a real server once, and replays them in many ways.
 
-For ``tests/streams``. A scene is what the client does; ``record`` lets it happen over a real
-connection, ``play`` replays it, and an ``Outcome`` is all that a caller can see of a run.
+For ``tests/streams``. A `Conversation` says what the client does. ``record`` has it over a real
+connection, ``play`` replays it, and an `Outcome` is all that a caller can see of a run.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ PARALLEL = (
 
 
 @dataclass(frozen=True)
-class Scene:
+class Conversation:
     """Hops to go through; commands to run one after the other, then some at once."""
 
     hops: tuple[Options, ...]
     commands: tuple[Command, ...] = ()
     parallel: tuple[Command, ...] = ()
 
-    def with_algorithms(self, **changes: Any) -> Scene:
+    def with_algorithms(self, **changes: Any) -> Conversation:
         """The same, with other fields of ``Algorithms`` on every hop."""
         hops = (replace(hop, algorithms=replace(hop.algorithms, **changes)) for hop in self.hops)
         return replace(self, hops=tuple(hops))
@@ -72,7 +72,7 @@ def _fresh_keys(hop: int) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, and what the client said on the wire.
+    """How a run ended, and what the client sent.
 
     Attributes:
         results: of every command, in order; None if there is an error.
@@ -99,17 +99,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A scene, what a real server sent in it, and how it ended."""
+    """A conversation, what a real server sent in it, and how it ended."""
 
-    scene: Scene
+    conversation: Conversation
     recording: Recording
     outcome: Outcome
 
     @property
     def host_key_algorithms(self) -> list[str]:
         """What the client offered, best first."""
-        said = self.outcome.sent
-        payload = said[plain_packets(said)[0].start + 5 :]
+        sent = self.outcome.sent
+        payload = sent[plain_packets(sent)[0].start + 5 :]
         at = 1 + 16  # the number, the cookie
         for index in range(2):
             length = int.from_bytes(payload[at : at + 4], "big")
@@ -129,13 +129,13 @@ def _finish(tree: Tree, task: Task[list[Task[SSHResult]]]) -> tuple[Any, BaseExc
 
 
 def record(
-    scene: Scene, address: tuple[str, int], chunks: Chunks | None = None
+    conversation: Conversation, address: tuple[str, int], chunks: Chunks | None = None
 ) -> tuple[Outcome, Recording]:
-    """Run a scene against a live server; its outcome, and what the server sent."""
+    """Run a conversation against a live server; its outcome, and what the server sent."""
     recording = Recording()
     before = live_objects()
     with repeatable(SEED), Tree() as tree, socket.create_connection(address) as sock:
-        task = scene.start(tree)
+        task = conversation.start(tree)
         converse(tree, sock, chunks, recording)
         results, error = _finish(tree, task)
         tree.disconnect()
@@ -143,10 +143,12 @@ def record(
     return Outcome(results, error, recording.client, live_objects() - before), recording
 
 
-def live(scene: Scene, address: tuple[str, int], chunks: Chunks, wire: Callable[[], Wire]) -> Any:
-    """Run a scene against a live server without keeping its bytes; its ``Outcome.key``."""
+def live(
+    conversation: Conversation, address: tuple[str, int], chunks: Chunks, wire: Callable[[], Wire]
+) -> Any:
+    """Run a conversation against a live server without keeping its bytes; its ``Outcome.key``."""
     with Tree(wire) as tree, socket.create_connection(address) as sock:
-        task = scene.start(tree)
+        task = conversation.start(tree)
         converse(tree, sock, chunks)
         results, error = _finish(tree, task)
         tree.disconnect()
@@ -154,7 +156,7 @@ def live(scene: Scene, address: tuple[str, int], chunks: Chunks, wire: Callable[
 
 
 def play(
-    scene: Scene,
+    conversation: Conversation,
     recording: Recording,
     chunks: Chunks | None = None,
     *,
@@ -164,7 +166,7 @@ def play(
     """Replay a recording to a fresh client. Raises Hang if it then still waits."""
     before = live_objects()
     with repeatable(SEED), Tree(wire) as tree:
-        task = scene.start(tree)
+        task = conversation.start(tree)
         sent = replay(tree, recording, chunks, eof_early=eof_early)
         results, error = _finish(tree, task)
         tree.disconnect()
@@ -183,7 +185,7 @@ def first_complete(known: Recorded) -> int:
     low, high = 0, len(known.recording.server)
     while low < high:
         middle = (low + high) // 2
-        if play(known.scene, known.recording.cut(middle)).results is None:
+        if play(known.conversation, known.recording.cut(middle)).results is None:
             low = middle + 1
         else:
             high = middle

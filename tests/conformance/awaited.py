@@ -1,9 +1,9 @@
-"""What a connection hands out, behind one asynchronous face for every API.
+"""Wraps the objects of each API so that one test can await them all.
 
-A `Face` stands before a connection, an SFTP, a file, a process, a shell or a tailer of either API.
-Every method of it is awaited, whether the real one waits in a thread, in a task, or not at all;
-what is made to be iterated or entered can be, at once (``async for``, ``async with``). Time limits
-are seconds. For tests that shall run over all APIs from one source.
+An `Awaited` wraps a connection, an SFTP, a file, a process, a shell or a tailer of either API.
+A test awaits every method of it, whether the real one waits in a thread, in a task, or not at
+all. It also uses ``async for`` and ``async with`` on the result of a call without an ``await``.
+Time limits are seconds. For tests that shall run over all APIs from one source.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from hussh._api.sftp import SFTP
 from hussh._api.sftp_entry import Entry
 from hussh.aio import AsyncConnection, AsyncSFTP
 
-__all__ = ["Face", "face"]
+__all__ = ["Awaited", "awaited"]
 
 
-def face(value: Any) -> Any:
-    """Put a face before what hussh made; anything else is returned as it is."""
+def awaited(value: Any) -> Any:
+    """Wrap an object of hussh; return anything else as it is."""
     ours = type(value).__module__.startswith(("hussh._api", "hussh._multi"))
     if isinstance(value, Closing | AsyncClosing | SFTP | AsyncSFTP | Entry | io.IOBase) or ours:
-        return Face(value)
+        return Awaited(value)
     return value
 
 
-class Face:
-    """One object of hussh.
+class Awaited:
+    """One object of hussh, whose methods are awaited.
 
     Attributes:
         real: the object.
     """
 
     def __init__(self, real: Any) -> None:
-        """Stand before it."""
+        """Wrap an object."""
         self.real = real
 
     def __repr__(self) -> str:
-        return f"Face({self.real!r})"
+        return f"Awaited({self.real!r})"
 
     def __fspath__(self) -> Any:
         return self.real.__fspath__()
@@ -49,10 +49,10 @@ class Face:
     def __getattr__(self, name: str) -> Any:
         member = getattr(self.real, name)
         if not callable(member):
-            return face(member)
+            return awaited(member)
 
         def call(*arguments: Any, **named: Any) -> _Call:
-            given = [value.real if isinstance(value, Face) else value for value in arguments]
+            given = [value.real if isinstance(value, Awaited) else value for value in arguments]
             if "timeout" in named and self._is_sync and named["timeout"] is not None:
                 named["timeout"] = round(named["timeout"] * 1000)
             return _Call(lambda: member(*given, **named))
@@ -65,8 +65,8 @@ class Face:
 
     async def __aenter__(self) -> Any:
         if hasattr(self.real, "__aenter__"):
-            return face(await self.real.__aenter__())
-        return face(self.real.__enter__())
+            return awaited(await self.real.__aenter__())
+        return awaited(self.real.__enter__())
 
     async def __aexit__(self, *error: Any) -> None:
         if hasattr(self.real, "__aexit__"):
@@ -112,11 +112,11 @@ class _Call:
 
     async def _result(self) -> Any:
         made = self._make()
-        return face(await made if inspect.isawaitable(made) else made)
+        return awaited(await made if inspect.isawaitable(made) else made)
 
 
 class _Iteration:
-    """Iterates over what a call returns; no generator, for one may stop in the middle."""
+    """Iterates over what a call returns. It is no generator, because a test may stop midway."""
 
     def __init__(self, make: Any) -> None:
         self._make = make
@@ -131,8 +131,8 @@ class _Iteration:
             real = await made if inspect.isawaitable(made) else made
             self._steps = aiter(real) if hasattr(real, "__aiter__") else iter(real)
         if hasattr(self._steps, "__anext__"):
-            return face(await anext(self._steps))
+            return awaited(await anext(self._steps))
         try:
-            return face(next(self._steps))
+            return awaited(next(self._steps))
         except StopIteration:
             raise StopAsyncIteration from None

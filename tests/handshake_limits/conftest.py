@@ -1,4 +1,4 @@
-"""Fixtures of the tests of pacing: coroutine tests run once per kind of event loop."""
+"""Fixtures of the tests of handshake limits: coroutine tests run once per kind of event loop."""
 
 from __future__ import annotations
 

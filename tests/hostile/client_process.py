@@ -1,4 +1,4 @@
-"""Starts `victim.py`, hands it tasks, and notices when it dies or hangs.
+"""Runs `client_main.py`, hands it tasks, and notices when it dies or hangs.
 
 For the tests of this folder.  Knows nothing of attacks.
 """
@@ -26,16 +26,16 @@ TOP = Path(__file__).resolve().parents[2]
 SLACK = 10.0
 
 
-class VictimDied(AssertionError):
+class ClientDied(AssertionError):
     """The client's process crashed, or did not answer and was killed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one task.
+    """How one task ended.
 
     Attributes:
-        kinds: class names of the error, most special first; none if there was no error.
+        kinds: class names of the error, most special first; empty if there was no error.
         where: "connect" or "execute", which was under way at the end.
         results: stdout, stderr and status of each command that ended.
         peak: KiB by which the resident memory grew at most.
@@ -56,17 +56,17 @@ class Outcome:
         return "HusshError" in self.kinds
 
     @property
-    def late(self) -> bool:
+    def is_timeout(self) -> bool:
         """Whether time was over; `ServerBusy` and its like are TimeoutErrors for old code only."""
         return bool({"ConnectTimeout", "CommandTimeout", "SFTPTimeout"} & set(self.kinds))
 
     @property
     def refused(self) -> bool:
         """Whether the client itself gave up, not merely its clock."""
-        return self.typed and not self.late
+        return self.typed and not self.is_timeout
 
 
-class Victim:
+class ClientProcess:
     """A client process; started when needed, and again after it died."""
 
     def __init__(
@@ -77,9 +77,9 @@ class Victim:
         self._wrapper = wrapper
         self._slowness = slowness
         self._process: subprocess.Popen[bytes] | None = None
-        self._words: IO[bytes] | None = None
+        self._errors: IO[bytes] | None = None
 
-    def __enter__(self) -> Victim:
+    def __enter__(self) -> ClientProcess:
         return self
 
     def __exit__(
@@ -91,7 +91,7 @@ class Victim:
         if self._process is not None:
             self._end(self._process)
 
-    def meet(
+    def connect_to(
         self,
         server: HostileServer,
         *commands: str,
@@ -104,9 +104,9 @@ class Victim:
     ) -> Outcome:
         """Connect to the server and run the commands, `timeout` ms for each step.
 
-        With `bastion` the way there leads through a connection to that one.  `end` is what
-        becomes of the connections: "close", or dropped "in order" or "in reverse".
-        Raises VictimDied.
+        With `bastion` the connection goes through a connection to that server.  `end` says how
+        the connections end: "close", or dropped "in order" or "in reverse".
+        Raises ClientDied.
         """
         task = {
             "connect": {"port": server.port, "timeout": timeout, **connect},
@@ -122,13 +122,13 @@ class Victim:
         try:
             process.stdin.write(json.dumps(task).encode() + b"\n")
             process.stdin.flush()
-            patience = SLACK * self._slowness + times * (2 + len(commands)) * timeout / 1000
-            ready, _, _ = select.select([process.stdout], [], [], patience)
+            seconds = SLACK * self._slowness + times * (2 + len(commands)) * timeout / 1000
+            ready, _, _ = select.select([process.stdout], [], [], seconds)
             line = process.stdout.readline() if ready else b""
         except BrokenPipeError:
             line = b""
         if not line:
-            raise VictimDied(self._end(process))
+            raise ClientDied(self._end(process))
         done = json.loads(line)
         return Outcome(
             tuple(done["error"] or ()),
@@ -143,22 +143,22 @@ class Victim:
     def _start(self) -> subprocess.Popen[bytes]:
         # Its parent may be killed by a watchdog of the tests; it ends with its stdin.
         with leaks.spared():
-            self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
             self._process = subprocess.Popen(
-                [*self._wrapper, sys.executable, str(Path(__file__).with_name("victim.py"))],
+                [*self._wrapper, sys.executable, str(Path(__file__).with_name("client_main.py"))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._words,
+                stderr=self._errors,
                 env={**os.environ, "PYTHONPATH": str(self._package)},
                 cwd="/",
             )
         return self._process
 
     def _end(self, process: subprocess.Popen[bytes]) -> str:
-        """End it; return how it ended and its last words."""
+        """End the process; return how it ended and the last of its stderr."""
         assert process.stdin is not None
         assert process.stdout is not None
-        assert self._words is not None
+        assert self._errors is not None
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         try:
@@ -168,8 +168,8 @@ class Victim:
             process.wait()
             how = "hung and was killed"
         process.stdout.close()
-        self._words.seek(0)
-        words = self._words.read().decode(errors="replace")[-3000:]
-        self._words.close()
+        self._errors.seek(0)
+        text = self._errors.read().decode(errors="replace")[-3000:]
+        self._errors.close()
         self._process = None
-        return f"the client {how}\n{words}"
+        return f"the client {how}\n{text}"

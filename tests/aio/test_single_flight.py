@@ -29,7 +29,7 @@ class Work:
         self.got.append(await single_flight(Loop(), self, lambda: self.kept, self.call))
 
 
-async def test_one_call_serves_all(loop: str) -> None:
+async def test_single_flight_serves_all(loop: str) -> None:
     """Of tasks that want the same at once, one makes the call and the others take its result."""
     work = Work()
     async with anyio.create_task_group() as group:

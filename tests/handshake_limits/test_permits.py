@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from hussh._connect import async_handshake_limits
-from hussh._connect import handshake_limits as pacing_module
+from hussh._connect import handshake_limits as limits_module
 from hussh._connect.async_handshake_limits import with_permit
 from hussh._connect.handshake_limits import TRIES, HandshakeLimiter, Permit, Server, Statistics
 from hussh._protocol.core import DeadlineExceeded
@@ -29,7 +29,7 @@ def busy() -> ServerBusy:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make pauses short."""
-    monkeypatch.setattr(pacing_module, "PAUSE", (0.001, 0.002))
+    monkeypatch.setattr(limits_module, "PAUSE", (0.001, 0.002))
 
 
 class Hop:
@@ -125,7 +125,7 @@ async def test_without_a_limit_of_time_all_give_up(
     loop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that refuses all is not tried so often by each: all give up together."""
-    monkeypatch.setattr(pacing_module, "PAUSE", (0.01, 0.1))
+    monkeypatch.setattr(limits_module, "PAUSE", (0.01, 0.1))
     limiter = HandshakeLimiter(2)
     hops = [Hop(limiter, failing(busy())) for _ in range(50)]
     errors: list[ServerBusy] = []
