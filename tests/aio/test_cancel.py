@@ -41,7 +41,7 @@ async def test_connect(
 ) -> None:
     """Connecting can be given up anywhere; a bastion that others use stays usable."""
     gate = silence.before(bastion)
-    goal = silence.before(target) if way == "socket" else target
+    muted = silence.before(target) if way == "socket" else target
     async with make(gate) as shared:
         jumps: dict[str, Callable[[], Any]] = {
             "socket": lambda: None,
@@ -51,7 +51,7 @@ async def test_connect(
         }
 
         async def begin() -> AsyncConnection:
-            return await make(goal, proxy_jump=jumps[way]())
+            return await make(muted, proxy_jump=jumps[way]())
 
         assert await cancel_everywhere(begin, silence) >= 3
         assert (await shared.execute("echo a")).stdout == "a\n"
@@ -64,10 +64,10 @@ async def test_connect_with_an_encrypted_key(
     key = keys.get("ed25519", passphrase="correct horse 42", name="cancelled")
     target = sshd_factory()
     target.authorize(target.alice, key)
-    goal = silence.before(target)
+    muted = silence.before(target)
 
     async def begin() -> AsyncConnection:
-        return await make(goal, key_path=key.path, password="correct horse 42")
+        return await make(muted, key_path=key.path, password="correct horse 42")
 
     assert await cancel_everywhere(begin, silence) >= 3
 
@@ -78,8 +78,8 @@ async def test_execute(
 ) -> None:
     """A command can be given up anywhere; its neighbours end well, and the channel is free."""
     first = silence.before(bastion if jump else target)
-    goal, way = (target, f"{first.host}:{first.port}") if jump else (first, None)
-    async with make(goal, proxy_jump=way) as connection:
+    muted, way = (target, f"{first.host}:{first.port}") if jump else (first, None)
+    async with make(muted, proxy_jump=way) as connection:
         text = "x" * 300_000
         wrong: list[str] = []
         done = anyio.Event()
@@ -104,10 +104,10 @@ async def test_execute(
 
 async def test_proxy_command(loop: str, target: Sshd, make: Make, silence: Silence) -> None:
     """Connecting over a proxy command can be given up anywhere; its process is gone then."""
-    goal = silence.before(target)
+    muted = silence.before(target)
 
     async def begin() -> AsyncConnection:
-        return await make(goal, proxy_command="nc %h %p")
+        return await make(muted, proxy_command="nc %h %p")
 
     # The answers to our banner, key exchange and login; more waits come and go with the packets.
     assert await cancel_everywhere(begin, silence) >= 3

@@ -66,19 +66,19 @@ async def test_connect_again(loop: str, target: Sshd, make: Make) -> None:
 async def test_times_are_seconds(loop: str, target: Sshd, make: Make) -> None:
     """A command's limit is in seconds; afterwards the connection is usable."""
     async with make(target) as connection:
-        with pytest.raises(CommandTimeout, match=r"Command timed out after 0\.3 s") as late:
+        with pytest.raises(CommandTimeout, match=r"Command timed out after 0\.3 s") as caught:
             await connection.execute("echo begun; sleep 60", timeout=0.3)
-        assert isinstance(late.value, TimeoutError)
+        assert isinstance(caught.value, TimeoutError)
         assert (await connection.execute("echo a")).stdout == "a\n"
 
 
 async def test_connect_timeout(loop: str, mute_listener: MuteListener) -> None:
     """A server that never speaks costs the time limit and no more."""
     where: dict[str, Any] = {"port": mute_listener.port, "username": "u", "password": "p"}
-    with pytest.raises(ConnectTimeout, match=r"Connection timed out after 0\.3 s") as late:
+    with pytest.raises(ConnectTimeout, match=r"Connection timed out after 0\.3 s") as caught:
         await AsyncConnection(mute_listener.host, timeout=0.3, **where)
-    assert isinstance(late.value, TimeoutError)
-    assert late.value.phase == "banner"
+    assert isinstance(caught.value, TimeoutError)
+    assert caught.value.phase == "banner"
     with pytest.raises(ConnectTimeout, match=r"Connection timed out after 0\.2 s"):
         await AsyncConnection(mute_listener.host, timeout=9, **where).connect(timeout=0.2)
 

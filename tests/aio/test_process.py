@@ -72,13 +72,13 @@ async def test_one_reader_at_a_time(loop: str, target: Sshd, make: Make) -> None
     """A second task that reads is told so, and one that waits hears that the process was closed."""
     async with make(target) as connection:
         process = await connection.popen("exec sleep 60")
-        heard: list[type[BaseException]] = []
+        errors: list[type[BaseException]] = []
 
         async def wait() -> None:
             try:
                 await process.stdout.receive()
             except anyio.ClosedResourceError as error:
-                heard.append(type(error))
+                errors.append(type(error))
 
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
@@ -86,7 +86,7 @@ async def test_one_reader_at_a_time(loop: str, target: Sshd, make: Make) -> None
             with pytest.raises(anyio.BusyResourceError):
                 await process.stdout.receive()
             process.close()
-        assert heard == [anyio.ClosedResourceError]
+        assert errors == [anyio.ClosedResourceError]
 
 
 async def test_a_closed_stream(loop: str, target: Sshd, make: Make) -> None:

@@ -129,13 +129,13 @@ async def test_a_program(loop: str, target: Sshd, tmp_path: Path) -> None:
 
     async with await conn.shell(pty=True) as sh:
         await sh.send("echo o''ne")
-        said = ""
-        while "one" not in said:
-            said += (await sh.read()).stdout
+        output = ""
+        while "one" not in output:
+            output += (await sh.read()).stdout
         await sh.send("echo tw", False)
         await sh.send("''o", None)
-        while "two" not in said:
-            said += (await sh.read()).stdout
+        while "two" not in output:
+            output += (await sh.read()).stdout
     shell = await conn.shell(None)
     await shell.close()
 

@@ -32,7 +32,7 @@ async def test_only_whose_packet_it_is_wakes(
     """Of the tasks that wait for their targets behind one bastion, one's packets wake only it."""
     async with make(bastion) as outer, anyio.create_task_group() as readers:
         processes: dict[int, Any] = {}
-        started, heard = ([anyio.Event() for _ in range(TARGETS)] for _ in range(2))
+        started, answered = ([anyio.Event() for _ in range(TARGETS)] for _ in range(2))
         over = anyio.Event()
 
         async def echo(index: int) -> None:
@@ -41,7 +41,7 @@ async def test_only_whose_packet_it_is_wakes(
                 processes[index] = process
                 started[index].set()
                 assert await process.stdout.read(4) == b"%04d" % index
-                heard[index].set()
+                answered[index].set()
                 await over.wait()
 
         for index in range(TARGETS):
@@ -55,7 +55,7 @@ async def test_only_whose_packet_it_is_wakes(
                 await anyio.lowlevel.checkpoint()
             before = [waiter for each in waiters.values() for waiter in each]
             await processes[index].stdin.write(b"%04d" % index)
-            await heard[index].wait()
+            await answered[index].wait()
             # A task that was woken and waits again has another waiter than before.
             after = [waiter for each in waiters.values() for waiter in each]
             asleep = [waiter for waiter in before if waiter in after and not waiter.woken]

@@ -61,11 +61,11 @@ def test_pipe_in_the_place_of_a_certificate(target: Sshd, keys: Keys, tmp_path: 
     path.write_text(keys.get(name="alice").text)
     path.chmod(0o600)
     os.mkfifo(tmp_path / "key-cert.pub")
-    said: list[str] = []
+    lines: list[str] = []
 
     def run() -> None:
         with login(target, private_key=path) as connection:
-            said.append(connection.execute("echo in").stdout)
+            lines.append(connection.execute("echo in").stdout)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -74,7 +74,7 @@ def test_pipe_in_the_place_of_a_certificate(target: Sshd, keys: Keys, tmp_path: 
         os.close(os.open(tmp_path / "key-cert.pub", os.O_WRONLY))
         thread.join()
         pytest.fail("it waited for somebody to write into the pipe")
-    assert said == ["in\n"]
+    assert lines == ["in\n"]
 
 
 def test_no_descriptor_for_a_certificate(

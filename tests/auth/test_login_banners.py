@@ -33,7 +33,7 @@ from tests.support.sshd import Sshd
 EVERY_API = pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
 
 
-class Heard(list[tuple[str, str]]):
+class Banners(list[tuple[str, str]]):
     """An on_banner= callback that keeps what it is called with, and in which thread."""
 
     def __init__(self) -> None:
@@ -91,30 +91,30 @@ def test_every_hop(api: Api, sshd_factory: SshdFactory, tmp_path: Path) -> None:
     one, two = (with_banner(sshd_factory, tmp_path, text) for text in texts)
     two.forget_keys(two.alice)
     two.authorize(two.alice, one.alice.key)
-    heard = Heard()
+    banners = Banners()
 
     async def main() -> None:
         session = await api.connect(
             two.host, two.port, username=one.alice.name, private_key=one.alice.key.path,
-            proxy_jump=f"{one.host}:{one.port}", on_banner=heard,
+            proxy_jump=f"{one.host}:{one.port}", on_banner=banners,
         )  # fmt: skip
         assert (await session.execute("echo in")).stdout == "in\n"
         await session.close()
 
     api.run(main)
-    assert heard == [(place(one), texts[0]), (place(two), texts[1])]
+    assert banners == [(place(one), texts[0]), (place(two), texts[1])]
     # As prompt=: sync in the caller's thread, with an event loop never in the loop's.
-    assert {thread == threading.get_ident() for thread in heard.threads} == {api.name == "sync"}
+    assert {thread == threading.get_ident() for thread in banners.threads} == {api.name == "sync"}
 
 
 @pytest.mark.parametrize("api", APIS[1:], ids=lambda api: api.name)
 def test_coroutine_function(api: Api, sshd_factory: SshdFactory, tmp_path: Path) -> None:
     """A coroutine function is awaited in the loop."""
     server = with_banner(sshd_factory, tmp_path, "hello\n")
-    heard = Heard()
+    banners = Banners()
 
     async def on_banner(hop: str, text: str) -> None:
-        heard(hop, text)
+        banners(hop, text)
 
     async def main() -> None:
         session = await api.connect(
@@ -124,8 +124,8 @@ def test_coroutine_function(api: Api, sshd_factory: SshdFactory, tmp_path: Path)
         await session.close()
 
     api.run(main)
-    assert heard == [(place(server), "hello\n")]
-    assert heard.threads == [threading.get_ident()]
+    assert banners == [(place(server), "hello\n")]
+    assert banners.threads == [threading.get_ident()]
 
 
 async def _never(hop: str, text: str) -> None:
@@ -163,16 +163,16 @@ def test_callback_that_raises(api: Api, kind: type[BaseException]) -> None:
 def test_many_hosts(sshd_factory: SshdFactory, tmp_path: Path, common: bool) -> None:
     """A batch has one callback for all hosts, or each host one."""
     server = with_banner(sshd_factory, tmp_path, "hello\n")
-    heard = Heard()
-    mine: dict[str, Any] = {"on_banner": heard}
-    hosts = [{"host": server.host, **({} if common else mine)} for _ in range(3)]
+    banners = Banners()
+    options: dict[str, Any] = {"on_banner": banners}
+    hosts = [{"host": server.host, **({} if common else options)} for _ in range(3)]
     connection = MultiConnection.from_shared_auth(
         hosts, server.alice.name, key_path=server.alice.key.path, port=server.port,
-        **(mine if common else {}),
+        **(options if common else {}),
     )  # fmt: skip
     with connection:
         assert connection.execute("true").failed is None
-    assert heard == [(place(server), "hello\n")] * 3
+    assert banners == [(place(server), "hello\n")] * 3
 
 
 def test_many_hosts_behind_one_bastion(sshd_factory: SshdFactory, tmp_path: Path) -> None:
@@ -180,14 +180,14 @@ def test_many_hosts_behind_one_bastion(sshd_factory: SshdFactory, tmp_path: Path
     one, two = (with_banner(sshd_factory, tmp_path, text) for text in ("first\n", "second\n"))
     two.forget_keys(two.alice)
     two.authorize(two.alice, one.alice.key)
-    heard = Heard()  # a list, which has no hash
+    banners = Banners()  # a list, which has no hash
     connection = MultiConnection.from_shared_auth(
         [two.host] * 3, one.alice.name, key_path=one.alice.key.path, port=two.port,
-        proxy_jump=f"{one.host}:{one.port}", on_banner=heard, prompt=Answer(),
+        proxy_jump=f"{one.host}:{one.port}", on_banner=banners, prompt=Answer(),
     )  # fmt: skip
     with connection:
         assert connection.execute("true").failed is None
-    assert sorted(heard) == sorted([(place(one), "first\n"), *[(place(two), "second\n")] * 3])
+    assert sorted(banners) == sorted([(place(one), "first\n"), *[(place(two), "second\n")] * 3])
     assert one.connections() == 1
 
 
@@ -195,14 +195,14 @@ def test_many_hosts_behind_one_bastion(sshd_factory: SshdFactory, tmp_path: Path
 def test_refused_login(sshd_factory: SshdFactory, tmp_path: Path, keys: Keys) -> None:
     """A refused login tells the banner, as one line, beside what was tried and what is left."""
     server = with_banner(sshd_factory, tmp_path, "No\n  passwords\x1b[2J here\n")
-    heard = Heard()
-    error = refused(server, password="wrong", on_banner=heard)
+    banners = Banners()
+    error = refused(server, password="wrong", on_banner=banners)
     assert isinstance(error, AuthenticationError)
     assert error.banner == "No passwords [2J here"
     assert "the server's banner: No passwords [2J here" in str(error)
     assert "tried: password" in str(error)
     assert "the server accepts: publickey" in str(error)
-    assert len(heard) == 1
+    assert len(banners) == 1
     assert refused(server, private_key=keys.get(name="stranger").path).banner  # type: ignore[attr-defined]
     result = MultiConnection.from_shared_auth(
         [server.host], server.alice.name, "wrong", port=server.port
@@ -213,9 +213,9 @@ def test_refused_login(sshd_factory: SshdFactory, tmp_path: Path, keys: Keys) ->
     assert "banner" not in str(unread)
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("taken", [True, False])
 @EVERY_API
-def test_other_ends_of_a_login(api: Api, told: bool) -> None:
+def test_other_ends_of_a_login(api: Api, taken: bool) -> None:
     """A login that takes too long, or is cut off, tells the last banner, taken up or not."""
 
     def silent(conn: Conn) -> None:
@@ -230,8 +230,8 @@ def test_other_ends_of_a_login(api: Api, told: bool) -> None:
         else:
             conn.serve()
 
-    heard = Heard()
-    options: dict[str, Any] = {"on_banner": heard} if told else {}
+    banners = Banners()
+    options: dict[str, Any] = {"on_banner": banners} if taken else {}
 
     async def main() -> None:
         host, port = server.address
@@ -244,7 +244,7 @@ def test_other_ends_of_a_login(api: Api, told: bool) -> None:
             server.wait()
         assert isinstance(caught.value, HusshError)
         assert caught.value.phase == "auth"
-    assert len(heard) == (4 if told else 0)
+    assert len(banners) == (4 if taken else 0)
 
 
 def test_banner_that_comes_while_the_agent_thinks(agent: SshAgent, keys: Keys) -> None:
@@ -284,9 +284,9 @@ def test_logged(api: Api, caplog: pytest.LogCaptureFixture) -> None:
 
     with caplog.at_level(logging.INFO, "hussh"), HostileServer(script(*banners)) as server:
         api.run(main)
-    mine = [record for record in caplog.records if record.name == "hussh.auth"]
-    assert {record.levelno for record in mine} == {logging.INFO}
-    lines = [record.getMessage() for record in mine]
+    records = [record for record in caplog.records if record.name == "hussh.auth"]
+    assert {record.levelno for record in records} == {logging.INFO}
+    lines = [record.getMessage() for record in records]
     hop = f"[a@127.0.0.1:{server.port}]"
     both = [
         f"{hop} banner: hello 2026-01-01 root: forged line",
@@ -313,13 +313,13 @@ ODD = [
 @pytest.mark.parametrize(("sent", "shown"), ODD)
 def test_fit_to_print(sent: bytes | str, shown: str) -> None:
     """Lines and tabs stay; nothing else moves a cursor, turns the writing, or ends the login."""
-    heard = Heard()
+    banners = Banners()
     with HostileServer(script(sent)) as server:
-        Connection(*server.address, "a", "right", on_banner=heard).close()
+        Connection(*server.address, "a", "right", on_banner=banners).close()
         with pytest.raises(AuthenticationError) as caught:
             Connection(*server.address, "a", "wrong")
         server.wait(2)
-    assert [text for _, text in heard] == [shown]
+    assert [text for _, text in banners] == [shown]
     assert str(caught.value).isprintable()
 
 
@@ -327,17 +327,17 @@ def test_fit_to_print(sent: bytes | str, shown: str) -> None:
 def test_big_ones(api: Api) -> None:
     """Long banners arrive whole, many of them in order."""
     texts = [f"{number} " + "é" * 15_000 for number in range(30)]
-    heard = Heard()
+    banners = Banners()
 
     async def main() -> None:
         session = await api.connect(
-            *server.address, username="a", password="right", on_banner=heard
+            *server.address, username="a", password="right", on_banner=banners
         )
         await session.close()
 
     with HostileServer(script(*texts)) as server:
         api.run(main)
-    assert [text for _, text in heard] == texts
+    assert [text for _, text in banners] == texts
 
 
 def test_banner_that_is_none() -> None:
@@ -357,21 +357,21 @@ def test_banner_that_is_none() -> None:
 
 def test_after_the_login(sshd_factory: SshdFactory) -> None:
     """A banner after the login is dropped, and disturbs nothing."""
-    heard = Heard()
+    banners = Banners()
 
     def after(conn: Conn) -> None:
         conn.auth_banner("too late")
 
     with (
         HostileServer(polite(banner="in time", after_auth=after)) as server,
-        Connection(*server.address, "a", "x", on_banner=heard) as connection,
+        Connection(*server.address, "a", "x", on_banner=banners) as connection,
     ):
         assert connection.execute("echo in").status == 0
-    assert [text for _, text in heard] == ["in time"]
+    assert [text for _, text in banners] == ["in time"]
 
 
 def test_no_banner(target: Sshd) -> None:
     """A server without one says nothing."""
-    heard = Heard()
-    login(target, private_key=target.alice.key.path, on_banner=heard).close()
-    assert heard == []
+    banners = Banners()
+    login(target, private_key=target.alice.key.path, on_banner=banners).close()
+    assert banners == []

@@ -248,15 +248,15 @@ async def test_attributes(client: Client, there: Path) -> None:
     await sftp.chmod("there/file", 0o640)
     await sftp.truncate("there/file", 3)
     await sftp.utime("there/file", (1_000_000_000, 1_100_000_000.9))
-    seen, told = (there / "file").stat(), await sftp.stat("there/file")
-    assert seen.st_mode == told.st_mode == stat.S_IFREG | 0o640
-    assert (told.st_size, told.st_uid, told.st_gid) == (3, seen.st_uid, seen.st_gid)
-    assert (told.st_atime, told.st_mtime) == (1_000_000_000, 1_100_000_000)
+    seen, info = (there / "file").stat(), await sftp.stat("there/file")
+    assert seen.st_mode == info.st_mode == stat.S_IFREG | 0o640
+    assert (info.st_size, info.st_uid, info.st_gid) == (3, seen.st_uid, seen.st_gid)
+    assert (info.st_atime, info.st_mtime) == (1_000_000_000, 1_100_000_000)
     assert (await sftp.lstat("there/file")).st_mtime == int(seen.st_mtime)
     for owner in ((seen.st_uid, seen.st_gid), (-1, seen.st_gid), (seen.st_uid, -1), (-1, -1)):
         await sftp.chown("there/file", *owner)
-        told = await sftp.stat("there/file")
-        assert (told.st_uid, told.st_gid) == (seen.st_uid, seen.st_gid)
+        info = await sftp.stat("there/file")
+        assert (info.st_uid, info.st_gid) == (seen.st_uid, seen.st_gid)
     with pytest.raises(ValueError, match="1970"):
         await sftp.utime("there/file", (-1, 0))
     disk, real = await sftp.statvfs("there"), os.statvfs(there)

@@ -139,10 +139,10 @@ def test_a_jump_needs_nothing_else(target: Sshd, bastion: Sshd) -> None:
     """A jump adds no program, no listening port, no thread, and no second login."""
 
     def listening() -> set[str]:
-        mine = {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if
+        own = {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if
                 os.path.lexists(f"/proc/self/fd/{fd}")}  # fmt: skip
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in mine}
+        return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own}
 
     def options(server: Sshd) -> dict[str, object]:
         alice = server.alice

@@ -30,16 +30,16 @@ def run(*prefix: str) -> str:
 
 def test_demo_here() -> None:
     """It ends with a greeting from the target, and says what of it cannot be had here."""
-    said = run()
-    assert "hello from target, as alice" in said
-    assert "The bastion's log: 1 login, forwarded to target.internal:" in said
+    output = run()
+    assert "hello from target, as alice" in output
+    assert "The bastion's log: 1 login, forwarded to target.internal:" in output
     if OBSTACLE:
-        assert "no namespaces: " in said
+        assert "no namespaces: " in output
 
 
 @pytest.mark.needs_root
 def test_demo_in_a_container() -> None:
     """Where root may make no namespaces it says what unshare said, and goes on."""
-    said = run("scripts/restricted", "container")
-    assert "no namespaces: unshare: unshare failed: Operation not permitted." in said
-    assert "hello from target, as alice" in said
+    output = run("scripts/restricted", "container")
+    assert "no namespaces: unshare: unshare failed: Operation not permitted." in output
+    assert "hello from target, as alice" in output

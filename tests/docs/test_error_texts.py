@@ -159,9 +159,9 @@ def test_time_outs(api: Api, target: Sshd) -> None:
     error = connected(api, target, "execute", "sleep 60", timeout=unit // 5 or 0.2)
     assert isinstance(error, TimeoutError)
     assert str(error).startswith("Command timed out")
-    late = connect(api, target, proxy_command="sleep 60", timeout=0.2)
-    assert isinstance(late, TimeoutError)
-    assert str(late).startswith("Connection timed out")
+    timed_out = connect(api, target, proxy_command="sleep 60", timeout=0.2)
+    assert isinstance(timed_out, TimeoutError)
+    assert str(timed_out).startswith("Connection timed out")
 
 
 @EVERY_API

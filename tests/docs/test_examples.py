@@ -62,14 +62,14 @@ def test_page(
     _teach_names(monkeypatch)
 
     code: list[str] = BLOCK.findall(page.read_text())
-    said = io.StringIO()
+    output = io.StringIO()
     names: dict[str, Any] = {"__name__": "example"}
-    with network.enter("client"), contextlib.redirect_stdout(said):
+    with network.enter("client"), contextlib.redirect_stdout(output):
         for block in code:
             text = block.replace('"secret"', repr(bastion.alice.password))
             exec(compile(text, str(page), "exec"), names)
     names.clear()
-    lines = [line.rstrip() for line in said.getvalue().splitlines()]
+    lines = [line.rstrip() for line in output.getvalue().splitlines()]
     assert lines == [line for block in code for line in expected(block)]
 
 

@@ -127,7 +127,7 @@ def test_advice(version: bytes, hint: str, not_there: str) -> None:
 def test_silence_is_no_refusal(twisted: int, mute_listener: MuteListener) -> None:
     """A peer behind such a bastion that accepts and says nothing is waited for."""
     bastion = Connection("127.0.0.1", twisted, "alice", "secret", host_key_policy="ignore")
-    with bastion, pytest.raises(TimeoutError) as late:
+    with bastion, pytest.raises(TimeoutError) as timeout:
         Connection(mute_listener.host, mute_listener.port, "x", "x", proxy_jump=bastion,
                    timeout=300, host_key_policy="ignore")  # fmt: skip
-    assert not isinstance(late.value, JumpRefused)
+    assert not isinstance(timeout.value, JumpRefused)

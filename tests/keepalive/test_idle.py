@@ -140,8 +140,8 @@ def test_in_event_loops(loop: str, what: str, request: pytest.FixtureRequest) ->
             sessions = [connection._shared.session for connection in (plain, inner)]
             goals = [progress(session, counted) + more for session in sessions]
             with anyio.fail_after(60):
-                for session, goal in zip(sessions, goals, strict=True):
-                    while progress(session, counted) < goal:
+                for session, expected in zip(sessions, goals, strict=True):
+                    while progress(session, counted) < expected:
                         await anyio.sleep(0.02)
             assert (await inner.execute("echo here")).stdout == "here\n"
 
@@ -155,11 +155,11 @@ def test_while_a_call_blocks(asking: Sshd, tmp_path: Path) -> None:
     os.mkfifo(fifo)
     with connect(asking) as connection:
         session = connection._live()
-        goal = progress(session, "packets") + QUESTIONS
+        expected = progress(session, "packets") + QUESTIONS
 
         def feed() -> None:
             with fifo.open("wb") as writer:
-                until(lambda: progress(session, "packets") >= goal)
+                until(lambda: progress(session, "packets") >= expected)
                 writer.write(b"at last")
 
         feeder = threading.Thread(target=feed)
@@ -315,8 +315,8 @@ def test_fork(asking: Sshd) -> None:
                 os._exit(0 if ok else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         session = connection._live()
-        goal = progress(session, "packets") + 2
-        until(lambda: progress(session, "packets") >= goal)
+        expected = progress(session, "packets") + 2
+        until(lambda: progress(session, "packets") >= expected)
         assert connection.execute("echo here").stdout == "here\n"
     wait_for_no_thread()
 

@@ -29,12 +29,12 @@ def connections(multi: MultiConnection) -> list[AsyncConnection]:
 
 def test_every_option_can_be_shared() -> None:
     """`from_shared_auth` has every option of a connection, with the same default and kind."""
-    ours = inspect.signature(SHARED).parameters
+    parameters = inspect.signature(SHARED).parameters
     theirs = inspect.signature(AsyncConnection).parameters
     for name, option in theirs.items():
         if name != "host":
-            assert name in ours, name
-            assert ours[name].default == option.default, name
+            assert name in parameters, name
+            assert parameters[name].default == option.default, name
 
 
 def test_the_signature_of_old() -> None:
@@ -301,7 +301,7 @@ def test_an_operation_that_connects(
         mute = {"host": HOSTS[0], "proxy_jump": f"{mute_listener.host}:{mute_listener.port}"}
     with contextlib.closing(multi([mute, HOSTS[1]], timeout=1)) as connected:
         execute, write = connected.execute, connected.sftp_write_data
-        for result, told in (
+        for result, limit in (
             (execute("true", timeout=0.2), "0.2 s"),
             (write("x", "limited", timeout=0.3), "0.3 s"),
             (connected.sftp_read("limited", timeout=0.25), "0.3 s"),
@@ -309,7 +309,7 @@ def test_an_operation_that_connects(
             (connected.execute("true", timeout=5), "1 s"),
         ):
             late, fine = result.values()
-            assert f"timed out after {told}" in late.stderr
+            assert f"timed out after {limit}" in late.stderr
             assert (late.status, late.phase) == (-1, "banner")
             assert fine.status == 0
     # The second and the fourth had more time than any before, and were worth a try.

@@ -128,11 +128,11 @@ def test_no_hosts_leave_nothing(multi: Multi) -> None:
     """Without a host nothing is open, so nothing was left unclosed."""
     connection = multi([])
     connection.execute("true")
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         del connection
         gc.collect()
-    assert told == []
+    assert warned == []
 
 
 @pytest.mark.parametrize("callback", [5, "coroutine function"])

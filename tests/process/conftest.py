@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hussh import Connection
+from tests.support.connecting import connect_as_alice
 from tests.support.sshd import Sshd
 
 
@@ -22,15 +23,7 @@ def known_hosts(tmp_path: Path, bastion: Sshd, target: Sshd) -> Path:
 @pytest.fixture
 def connection(target: Sshd, known_hosts: Path) -> Iterator[Connection]:
     """Yield a connection straight to the target."""
-    with Connection(
-        target.host,
-        target.port,
-        target.alice.name,
-        private_key=target.alice.key.path,
-        known_hosts=known_hosts,
-        host_key_policy="strict",
-        timeout=30_000,
-    ) as opened:
+    with connect_as_alice(target, known_hosts=known_hosts, host_key_policy="strict") as opened:
         yield opened
 
 
@@ -38,12 +31,5 @@ def connection(target: Sshd, known_hosts: Path) -> Iterator[Connection]:
 def target_accepting_env(sshd_factory: Callable[..., Sshd]) -> Iterator[Connection]:
     """Yield a connection to a server that accepts LC_* variables."""
     server = sshd_factory(options={"AcceptEnv": "LC_*"})
-    with Connection(
-        server.host,
-        server.port,
-        server.alice.name,
-        private_key=server.alice.key.path,
-        host_key_policy="ignore",
-        timeout=30_000,
-    ) as opened:
+    with connect_as_alice(server) as opened:
         yield opened

@@ -98,7 +98,7 @@ def test_hostile_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "is_there"),
+    ("answer", "is_there"),
     [
         (b"\x01scp: x: set mode: Operation not permitted\n", True),
         (b"\x01scp: x: set times: Operation not permitted\n", True),
@@ -107,7 +107,7 @@ def test_hostile_name(tmp_path: Path) -> None:
     ],
 )
 def test_a_mode_that_is_refused(
-    said: bytes, is_there: bool, caplog: pytest.LogCaptureFixture
+    answer: bytes, is_there: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A file whose data is there is stored, and the logger tells of its mode; others are not."""
 
@@ -117,7 +117,7 @@ def test_a_mode_that_is_refused(
         channel.send_data(b"\0")
         while not channel.read().endswith(b"\0"):
             pass
-        channel.send_data(said)
+        channel.send_data(answer)
         channel.finish(1)
 
     with (

@@ -97,9 +97,9 @@ def test_tokens(target: Sshd) -> None:
     command = ["/bin/sh", "-c", script, python, relay, "%h", "%p", "%r@%n", "100%%"]
     with connect(target, command) as connection:
         connection.execute("true")
-        said = connection._session.driver.program_text()  # type: ignore[union-attr]
+        printed = connection._session.driver.program_text()  # type: ignore[union-attr]
     host = target.host
-    assert said == f"{host}|{target.port}|{target.alice.name}@{host}|100%"
+    assert printed == f"{host}|{target.port}|{target.alice.name}@{host}|100%"
 
 
 def test_bastion_behind_a_proxy_command(bastion: Sshd, target: Sshd) -> None:

@@ -69,6 +69,6 @@ def test_nothing_is_left(command: str) -> None:
         timeout=300,
     )
     # An interrupt may come while a finalizer runs, and CPython tells of it then.
-    told = [line for line in done.stderr.splitlines() if not line.startswith(IGNORED)]
-    assert (done.returncode, told) == (0, [])
+    lines = [line for line in done.stderr.splitlines() if not line.startswith(IGNORED)]
+    assert (done.returncode, lines) == (0, [])
     assert done.stdout == f"[{rounds}, 0, []]\n"

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,36 @@ def inside(server: Sshd, *command: str) -> list[str]:
     return server.inside(*command)
 
 
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def running(
+    command: list[str], log: Path, *, ready: str, env: dict[str, str] | None = None
+) -> Iterator[None]:
+    """Run a server that writes to a log, from the moment when `ready` stands there."""
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+            env=env,
+        )
+    try:
+        wait_for_text(log, lambda text: ready in text, timeout=20, writer=process.pid)
+        yield
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(10)
+
+
 @pytest.fixture
 def dropbear(surroundings: Sshd, tmp_path: Path) -> Iterator[tuple[str, int]]:
     """Start dropbear on a free port; yield its address."""
@@ -51,27 +82,13 @@ def dropbear(surroundings: Sshd, tmp_path: Path) -> Iterator[tuple[str, int]]:
     subprocess.run(
         [program("dropbearkey"), "-t", "ed25519", "-f", key], check=True, capture_output=True
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path / "dropbear.log"
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            inside(
-                surroundings, path, "-F", "-E", "-p", f"127.0.0.1:{port}",
-                "-r", surroundings.alice.path("dropbear-key"),
-            ),
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
-        wait_for_text(log, lambda text: "Not backgrounding" in text, timeout=20, writer=process.pid)
+    port = free_port()
+    command = inside(
+        surroundings, path, "-F", "-E", "-p", f"127.0.0.1:{port}",
+        "-r", surroundings.alice.path("dropbear-key"),
+    )  # fmt: skip
+    with running(command, tmp_path / "dropbear.log", ready="Not backgrounding"):
         yield "127.0.0.1", port
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(10)
 
 
 @pytest.fixture
@@ -97,28 +114,14 @@ def lshd(surroundings: Sshd, tmp_path: Path) -> Iterator[tuple[str, int]]:
         [program("lsh-writekey"), "--server", "-c", "none", "-o", str(home / "lsh-key")],
         check=True, capture_output=True, env=environment, input=made.stdout,
     )  # fmt: skip
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path / "lshd.log"
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            inside(
-                surroundings, path, "--trace", "-p", str(port), "--interface=127.0.0.1",
-                "-h", surroundings.alice.path("lsh-key"), "--no-pid-file", "--no-syslog",
-            ),
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            start_new_session=True,
-            env={**environment, "LSH_YARROW_SEED_FILE": surroundings.alice.path("lsh-seed")},
-        )  # fmt: skip
-    try:
-        wait_for_text(log, lambda text: "bound socket" in text, timeout=20, writer=process.pid)
+    port = free_port()
+    command = inside(
+        surroundings, path, "--trace", "-p", str(port), "--interface=127.0.0.1",
+        "-h", surroundings.alice.path("lsh-key"), "--no-pid-file", "--no-syslog",
+    )  # fmt: skip
+    environment["LSH_YARROW_SEED_FILE"] = surroundings.alice.path("lsh-seed")
+    with running(command, tmp_path / "lshd.log", ready="bound socket", env=environment):
         yield "127.0.0.1", port
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(10)
 
 
 @pytest.fixture

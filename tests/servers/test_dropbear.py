@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any
 
 import pytest
 
 from hussh import AuthenticationError, Connection, ConnectionLost, SFTPUnavailable
+from tests.support.connecting import connect_as_alice
 from tests.support.sshd import Sshd
-
-
-def connect(address: tuple[str, int], server: Sshd, **more: Any) -> Connection:
-    credentials: dict[str, Any] = {"private_key": server.alice.key.path}
-    return Connection(
-        *address,
-        server.alice.name,
-        host_key_policy="ignore",
-        timeout=60_000,
-        **{**credentials, **more},
-    )
 
 
 def test_commands(dropbear: tuple[str, int], surroundings: Sshd) -> None:
     """Output, both streams, exit statuses."""
-    with connect(dropbear, surroundings) as connection:
+    with connect_as_alice(surroundings, dropbear) as connection:
         result = connection.execute("echo out; echo err >&2; exit 3")
         assert (result.stdout, result.stderr, result.status) == ("out\n", "err\n", 3)
         assert [connection.execute(f"exit {n}").status for n in range(10)] == list(range(10))
@@ -34,16 +23,18 @@ def test_commands(dropbear: tuple[str, int], surroundings: Sshd) -> None:
 def test_password(dropbear: tuple[str, int], surroundings: Sshd) -> None:
     """A right password lets in, a wrong one does not."""
     alice = surroundings.alice
-    with connect(dropbear, surroundings, private_key=None, password=alice.password) as connection:
+    with connect_as_alice(
+        surroundings, dropbear, private_key=None, password=alice.password
+    ) as connection:
         assert connection.execute("echo in").stdout == "in\n"
     with pytest.raises(AuthenticationError):
-        connect(dropbear, surroundings, private_key=None, password="wrong")
+        connect_as_alice(surroundings, dropbear, private_key=None, password="wrong")
 
 
 def test_bulk_both_ways(dropbear: tuple[str, int], surroundings: Sshd) -> None:
     """Megabytes in and out arrive unchanged; dropbear's windows are small."""
     data = os.urandom(16 << 20)
-    with connect(dropbear, surroundings) as connection:
+    with connect_as_alice(surroundings, dropbear) as connection:
         result = connection.execute("cat", input=data)
     assert hashlib.sha256(result.stdout_bytes).digest() == hashlib.sha256(data).digest()
     assert result.status == 0
@@ -51,17 +42,17 @@ def test_bulk_both_ways(dropbear: tuple[str, int], surroundings: Sshd) -> None:
 
 def test_signal_and_limit(dropbear: tuple[str, int], surroundings: Sshd) -> None:
     """A command that takes too long is stopped, and the connection goes on."""
-    with connect(dropbear, surroundings) as connection:
-        with pytest.raises(TimeoutError) as late:
+    with connect_as_alice(surroundings, dropbear) as connection:
+        with pytest.raises(TimeoutError) as timeout:
             connection.execute("echo before; exec sleep 1000", timeout=1000)
-        assert late.value.result.stdout == "before\n"  # type: ignore[attr-defined]
+        assert timeout.value.result.stdout == "before\n"  # type: ignore[attr-defined]
         assert connection.execute("kill -TERM $$").signal == "TERM"
 
 
 def test_as_a_bastion(dropbear: tuple[str, int], surroundings: Sshd, target: Sshd) -> None:
     """dropbear forwards to an OpenSSH behind it."""
     with (
-        connect(dropbear, surroundings) as bastion,
+        connect_as_alice(surroundings, dropbear) as bastion,
         Connection(
             target.host,
             target.port,
@@ -79,22 +70,22 @@ def test_a_request_that_it_does_not_take(dropbear: tuple[str, int], surroundings
     """dropbear ends the connection at a packet over 35 KB; the error says why, and a way out."""
     with (
         pytest.raises(ConnectionLost, match=r"may not take a request of 100,000 bytes.*input="),
-        connect(dropbear, surroundings) as connection,
+        connect_as_alice(surroundings, dropbear) as connection,
     ):
         connection.execute("x" * 100_000)
     with (
         pytest.raises(ConnectionLost, match=r"may not take a request of 100,000 bytes.*input="),
-        connect(dropbear, surroundings) as connection,
+        connect_as_alice(surroundings, dropbear) as connection,
         connection.popen("x" * 100_000),
     ):
         pass
-    with connect(dropbear, surroundings) as connection:
+    with connect_as_alice(surroundings, dropbear) as connection:
         assert connection.execute("wc -c", input="x" * 100_000).stdout == "100000\n"
 
 
 def test_no_sftp(dropbear: tuple[str, int], surroundings: Sshd) -> None:
     """Without an sftp-server beside it dropbear has no SFTP: a clear error, or it works."""
-    with connect(dropbear, surroundings) as connection:
+    with connect_as_alice(surroundings, dropbear) as connection:
         has_server = connection.execute("test -x /usr/lib/sftp-server").status == 0
         if has_server:
             assert connection.sftp.listdir(".")

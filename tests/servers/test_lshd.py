@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from hussh import Connection
+from tests.support.connecting import connect_as_alice
 from tests.support.sshd import Sshd
 
 from .test_rekeying import SIZE, behind, restless
@@ -24,14 +25,8 @@ ALGORITHMS: dict[str, Any] = {
 
 def connect(address: tuple[str, int], server: Sshd) -> Connection:
     """Log in as alice with her password."""
-    return Connection(
-        *address,
-        server.alice.name,
-        password=server.alice.password,
-        host_key_policy="ignore",
-        agent=False,
-        timeout=60_000,
-        **ALGORITHMS,
+    return connect_as_alice(
+        server, address, password=server.alice.password, agent=False, **ALGORITHMS
     )
 
 

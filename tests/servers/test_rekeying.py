@@ -9,9 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from hussh import Connection
+from tests.support.connecting import connect_as_alice
 from tests.support.sshd import Sshd
-
-from .test_dropbear import connect
 
 SIZE = 20 << 20
 
@@ -24,22 +23,14 @@ def restless(sshd_factory: Callable[..., Sshd]) -> Sshd:
 
 def behind(bastion: Connection, server: Sshd) -> Connection:
     """Connect to a server through a bastion."""
-    return Connection(
-        server.host,
-        server.port,
-        server.alice.name,
-        private_key=server.alice.key.path,
-        host_key_policy="ignore",
-        proxy_jump=bastion,
-        timeout=120_000,
-    )
+    return connect_as_alice(server, proxy_jump=bastion, timeout=120_000)
 
 
 def test_bulk_both_ways(dropbear: tuple[str, int], surroundings: Sshd, restless: Sshd) -> None:
     """20 MiB through a command and back arrive unchanged, over many key exchanges."""
     data = os.urandom(SIZE)
     with (
-        connect(dropbear, surroundings) as bastion,
+        connect_as_alice(surroundings, dropbear) as bastion,
         behind(bastion, restless) as connection,
     ):
         result = connection.execute("cat", input=data)
@@ -50,7 +41,7 @@ def test_upload(dropbear: tuple[str, int], surroundings: Sshd, restless: Sshd) -
     """20 MiB on the stdin of a command that answers at its end only."""
     data = os.urandom(SIZE)
     with (
-        connect(dropbear, surroundings) as bastion,
+        connect_as_alice(surroundings, dropbear) as bastion,
         behind(bastion, restless) as connection,
     ):
         result = connection.execute("sha256sum", input=data)
@@ -62,7 +53,7 @@ def test_files_both_ways(dropbear: tuple[str, int], surroundings: Sshd, restless
     data = os.urandom(SIZE)
     path = restless.alice.path("restless")
     with (
-        connect(dropbear, surroundings) as bastion,
+        connect_as_alice(surroundings, dropbear) as bastion,
         behind(bastion, restless) as connection,
     ):
         connection.sftp.put_bytes(data, path)

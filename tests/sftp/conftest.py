@@ -10,6 +10,7 @@ import pytest
 
 from hussh import Connection
 from hussh._api.sftp import SFTP
+from tests.support.connecting import connect_as_alice
 from tests.support.sshd import Sshd
 
 Connect = Callable[..., Connection]
@@ -21,14 +22,7 @@ def connect() -> Iterator[Connect]:
     with ExitStack() as open_ones:
 
         def make(server: Sshd, **options: Any) -> Connection:
-            options = {
-                "username": server.alice.name,
-                "private_key": server.alice.key.path,
-                "host_key_policy": "ignore",
-                "timeout": 60_000,
-                **options,
-            }
-            return open_ones.enter_context(Connection(server.host, server.port, **options))
+            return open_ones.enter_context(connect_as_alice(server, **options))
 
         yield make
 

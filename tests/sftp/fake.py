@@ -82,8 +82,8 @@ class FakeServer:
         """Return what is to be said now."""
         if self.shuffle is not None:
             self.shuffle.shuffle(self.waiting)
-        said, self.waiting = b"".join(self.waiting), []
-        return said
+        sent, self.waiting = b"".join(self.waiting), []
+        return sent
 
     def reply(self, kind: int, body: bytes) -> bytes:
         """Return the right answer."""
@@ -168,7 +168,7 @@ class FakePipe:
         self.server = server
         self.limit = limit
         self.incoming = bytearray()
-        self.eof = self.told = False
+        self.eof = self.is_eof_seen = False
         self.closed = False
         self.rest: int | None = None
         self.turns = 0  # times that something arrived: without a limit, round trips
@@ -221,9 +221,9 @@ class FakePipe:
 
     def move(self) -> bool:
         """Let some of what the server says arrive; whether there was anything."""
-        said = self.server.drain()
-        self.late = getattr(self, "late", b"") + said
-        part, self.late = self.late[: self.limit], self.late[self.limit :]
+        sent = self.server.drain()
+        self.delayed = getattr(self, "late", b"") + sent
+        part, self.delayed = self.delayed[: self.limit], self.delayed[self.limit :]
         self.incoming += part
         self.turns += bool(part)
         return bool(part)
@@ -284,9 +284,9 @@ class Bench:
                     error = raised
             elif not self.pipes[-1].wake():
                 if self.pipes[-1].eof:
-                    if self.pipes[-1].told:
+                    if self.pipes[-1].is_eof_seen:
                         error = Stuck("waits after the end")
-                    self.pipes[-1].told = True
+                    self.pipes[-1].is_eof_seen = True
                 else:
                     # One more look: what it waits for may be room for its own bytes.
                     before = len(self.server.seen), len(self.server.inbox)

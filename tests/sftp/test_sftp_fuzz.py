@@ -164,9 +164,9 @@ def test_the_end_at_any_byte(name: str, end: int, limit: int) -> None:
     drain, left = fake.drain, [end]
 
     def ending() -> bytes:
-        said = drain()
-        part, left[0] = said[: left[0]], max(0, left[0] - len(said))
-        if len(part) < len(said):
+        request = drain()
+        part, left[0] = request[: left[0]], max(0, left[0] - len(request))
+        if len(part) < len(request):
             pipes[-1].eof = True
         return part
 

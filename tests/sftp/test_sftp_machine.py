@@ -113,12 +113,12 @@ def test_a_server_that_answers_little_is_asked_for_little() -> None:
 
 def test_a_file_that_shrinks_or_grows() -> None:
     """What is read ends where the server says EOF, though it had told another size."""
-    for told in (10, 5_000_000):
+    for reported in (10, 5_000_000):
         server = FakeServer(files={b"f": bytearray(b"x" * 1_000_000)})
 
-        def twist(kind: int, request: bytes, reply: bytes, told: int = told) -> bytes:
+        def twist(kind: int, request: bytes, reply: bytes, reported: int = reported) -> bytes:
             if kind == wire.FSTAT:
-                return packet(wire.ATTRS, request[:4], wire.setting(size=told))
+                return packet(wire.ATTRS, request[:4], wire.setting(size=reported))
             return reply
 
         server.twist = twist
@@ -160,10 +160,10 @@ def test_what_is_left_of_a_transfer(
     error: Exception, context: TransferContext, done: int | None, left: str, transferred: int | None
 ) -> None:
     """Only what is in a file is said to be kept, and nothing is said of no bytes."""
-    told = context.failed(copy.copy(error), done)
-    assert isinstance(told, SFTPError)
-    assert told.text.partition(";")[1:] == left.partition(";")[1:]
-    assert told.transferred == transferred
+    reported = context.failed(copy.copy(error), done)
+    assert isinstance(reported, SFTPError)
+    assert reported.text.partition(";")[1:] == left.partition(";")[1:]
+    assert reported.transferred == transferred
 
 
 def test_abandoned_requests() -> None:

@@ -45,11 +45,11 @@ class SshAgent:
         assert process.stdout is not None
         # The agent tells its socket once it listens.
         ready, _, _ = select.select([process.stdout], [], [], _TIMEOUT)
-        told = process.stdout.readline() if ready else b""
+        line = process.stdout.readline() if ready else b""
         process.stdout.close()
-        if not told.startswith(b"SSH_AUTH_SOCK="):
+        if not line.startswith(b"SSH_AUTH_SOCK="):
             self.__exit__()
-            raise OSError(f"ssh-agent did not start: {told!r}")
+            raise OSError(f"ssh-agent did not start: {line!r}")
         return self
 
     def __exit__(self, *_: object) -> None:

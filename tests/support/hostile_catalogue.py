@@ -62,7 +62,7 @@ def until(phase: str, then: Callable[[Conn], object]) -> Callable[[Conn], None]:
 
     `until("auth", Conn.wait_closed)` stalls; `until("auth", lambda conn: None)` drops.
     """
-    goal = PHASES.index(phase)
+    last = PHASES.index(phase)
 
     def interrupt(conn: Transport) -> None:
         if isinstance(conn, Conn):
@@ -82,7 +82,7 @@ def until(phase: str, then: Callable[[Conn], object]) -> Callable[[Conn], None]:
             "channel": lambda: channels.append(conn.accept_channel()),
             "exec": lambda: channels[0].accept_exec(),
         }
-        for name in PHASES[1 : goal + 1]:
+        for name in PHASES[1 : last + 1]:
             # The half steps leave the client waiting, so only the last one may be one.
             if name == phase or name not in ("reply", "auth", "open"):
                 steps[name]()

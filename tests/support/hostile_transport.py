@@ -304,8 +304,8 @@ class Transport:
         """Runs a whole key exchange (RFC 4253 section 7, RFC 8731), tampered with or not."""
         do = tamper or Tamper()
         edited = do.edit_kexinit or _same
-        ours = edited(self.make_kexinit())
-        self.send_packet(ours)
+        kexinit = edited(self.make_kexinit())
+        self.send_packet(kexinit)
         _run(do.after_kexinit, self)
         theirs = client_kexinit or self._await_kexinit()
         follows = self._negotiate(theirs)
@@ -326,7 +326,7 @@ class Transport:
         algorithm = self.negotiated["hostkey"]
         key = next(one for one in self.options.host_keys if algorithm in one.algorithms)
         blob = key.blob if do.host_key_blob is None else do.host_key_blob
-        texts = (self.client_version, self.options.version, theirs, ours)
+        texts = (self.client_version, self.options.version, theirs, kexinit)
         hashed = b"".join(string(one) for one in (*texts, blob, client_public, public))
         digest = hashlib.sha256(hashed + mpint(shared)).digest()
         signature = (do.edit_signature or _same)(key.sign(algorithm, digest))

@@ -170,10 +170,10 @@ class Watch:
 
     def _orphans(self) -> dict[int, str]:
         wanted = f"{MARK}={self._mark}".encode()
-        mine = {*_children(), os.getpid()}
+        known = {*_children(), os.getpid()}
         found = {}
         for name in set(os.listdir("/proc")) - self._others:
-            if not name.isdigit() or int(name) in mine:
+            if not name.isdigit() or int(name) in known:
                 continue
             with contextlib.suppress(OSError):  # gone, or not ours to read
                 # A zombie shows nothing here; whoever adopted it reaps it.

@@ -427,10 +427,10 @@ class Sshd:
 def openssh_version() -> tuple[int, int]:
     """Return major and minor version of the OpenSSH on this machine."""
     # The client tells in every release; `sshd -V` is an error in old ones.
-    told = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr
-    found = re.match(r"OpenSSH_(\d+)\.(\d+)", told)
+    version = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr
+    found = re.match(r"OpenSSH_(\d+)\.(\d+)", version)
     if found is None:
-        raise OSError(f"no OpenSSH: {told!r}")
+        raise OSError(f"no OpenSSH: {version!r}")
     return int(found[1]), int(found[2])
 
 

@@ -158,10 +158,10 @@ class ReplayServer:
                     pass  # the client hung up, as it should
 
     def _serve(self, client: socket.socket, recording: Recording) -> None:
-        heard = 0
+        received = 0
         for needed, data in recording.pieces:
-            while heard < needed:
-                heard += (got := len(client.recv(1 << 16)))
+            while received < needed:
+                received += (got := len(client.recv(1 << 16)))
                 if not got:
                     return
             client.sendall(data)
@@ -189,7 +189,7 @@ def converse(
     wire = tree.wire
     incoming, outgoing = _cycle(chunks.received), _cycle(chunks.sent)
     sock.setblocking(False)
-    unsent, unfed, said = b"", b"", 0
+    unsent, unfed, sent = b"", b"", 0
     ended = False
     tree.settle()
     while tree.busy:
@@ -202,12 +202,12 @@ def converse(
                 recording.client += unsent
         if unsent:
             count = _send(sock, unsent)
-            unsent, said, moved = unsent[count:], said + count, count > 0
+            unsent, sent, moved = unsent[count:], sent + count, count > 0
         size = next(incoming)
         data = _receive(sock, size) if size and not ended and not unfed else None
         if data is not None:
             if data and recording is not None:
-                recording.pieces.append((said, data))
+                recording.pieces.append((sent, data))
             ended, moved, unfed = not data, True, data
             if ended:
                 wire.feed(b"")

@@ -98,8 +98,8 @@ def available() -> bool:
             link = Link.over_memory()
             link.feed(b"SSH-2.0-probe\r\n")
             link.pump(1 << 16)
-            said = link.drain()
+            sent = link.drain()
             link.free()
-            return said
+            return sent
 
     return len(greeting()) > 500 and greeting() == greeting()

@@ -19,7 +19,7 @@ LIMIT = 0.6
 SHORT = 0.25
 SLACK = 3.0
 
-LateConnect = Callable[..., Coroutine[Any, Any, ConnectTimeout]]
+ConnectInVain = Callable[..., Coroutine[Any, Any, ConnectTimeout]]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -36,7 +36,7 @@ def api(request: pytest.FixtureRequest) -> Api:
 
 
 @pytest.fixture
-def late(api: Api) -> LateConnect:
+def connect_in_vain(api: Api) -> ConnectInVain:
     """Connect with a time limit that must run out in this phase; return the error."""
 
     async def connect(

@@ -26,7 +26,7 @@ from tests.support.hostile import (
 from tests.support.hostile_catalogue import until
 from tests.support.listeners import FullBacklog, MuteListener
 from tests.support.sshd import Sshd
-from tests.timeouts.conftest import LIMIT, SHORT, LateConnect
+from tests.timeouts.conftest import LIMIT, SHORT, ConnectInVain
 
 PHASE_AT = {
     "version": "kex",
@@ -37,26 +37,30 @@ PHASE_AT = {
 }
 
 
-async def test_no_answer_to_the_first_packet(late: LateConnect, full_backlog: FullBacklog) -> None:
+async def test_no_answer_to_the_first_packet(
+    connect_in_vain: ConnectInVain, full_backlog: FullBacklog
+) -> None:
     """An address that drops packets costs no more than the limit."""
-    error = await late(full_backlog.host, full_backlog.port, "connect", limit=SHORT)
+    error = await connect_in_vain(full_backlog.host, full_backlog.port, "connect", limit=SHORT)
     assert error.hop == f"u@{full_backlog.host}:{full_backlog.port}"
     assert error.hop_index == 0
 
 
-async def test_no_banner(late: LateConnect, mute_listener: MuteListener) -> None:
+async def test_no_banner(connect_in_vain: ConnectInVain, mute_listener: MuteListener) -> None:
     """A server that accepts and says nothing costs no more than the limit."""
-    error = await late(mute_listener.host, mute_listener.port, "banner", limit=SHORT)
+    error = await connect_in_vain(mute_listener.host, mute_listener.port, "banner", limit=SHORT)
     assert error.hop == f"u@{mute_listener.host}:{mute_listener.port}"
 
 
-async def test_banner_byte_by_byte(late: LateConnect, slow_banner: Callable[..., Any]) -> None:
+async def test_banner_byte_by_byte(
+    connect_in_vain: ConnectInVain, slow_banner: Callable[..., Any]
+) -> None:
     """Progress does not prolong the limit: a banner that trickles in."""
     peer = slow_banner(0.02)
-    await late(peer.host, peer.port, "banner", limit=SHORT)
+    await connect_in_vain(peer.host, peer.port, "banner", limit=SHORT)
 
 
-async def test_endless_lines_before_the_banner(late: LateConnect) -> None:
+async def test_endless_lines_before_the_banner(connect_in_vain: ConnectInVain) -> None:
     """Lines before the banner (RFC 4253 section 4.2) do not prolong the limit."""
     stop = threading.Event()
 
@@ -66,20 +70,20 @@ async def test_endless_lines_before_the_banner(late: LateConnect) -> None:
 
     with HostileServer(chatter) as server:
         try:
-            await late(server.host, server.port, "banner", limit=SHORT)
+            await connect_in_vain(server.host, server.port, "banner", limit=SHORT)
         finally:
             stop.set()
 
 
 @pytest.mark.parametrize("where", PHASE_AT)
-async def test_stall_on_the_way_in(late: LateConnect, where: str) -> None:
+async def test_stall_on_the_way_in(connect_in_vain: ConnectInVain, where: str) -> None:
     """A server that falls silent within the handshake or the login costs no more than the limit."""
     with HostileServer(until(where, Conn.wait_closed)) as server:
-        error = await late(server.host, server.port, PHASE_AT[where])
+        error = await connect_in_vain(server.host, server.port, PHASE_AT[where])
     assert error.hop == f"u@{server.host}:{server.port}"
 
 
-async def test_refusals_without_end(late: LateConnect) -> None:
+async def test_refusals_without_end(connect_in_vain: ConnectInVain) -> None:
     """A server that keeps asking keyboard-interactive questions does not prolong the limit."""
     rounds = [Round([("more? ", True)])] * 1000
     stop = threading.Event()
@@ -89,10 +93,10 @@ async def test_refusals_without_end(late: LateConnect) -> None:
         return ["x"]
 
     with HostileServer(polite(Interactive(*rounds))) as server:
-        await late(server.host, server.port, "auth", password=None, prompt=answer)
+        await connect_in_vain(server.host, server.port, "auth", password=None, prompt=answer)
 
 
-async def test_a_prompt_that_is_answered_too_late(late: LateConnect) -> None:
+async def test_a_prompt_that_is_answered_too_late(connect_in_vain: ConnectInVain) -> None:
     """The limit also counts while the user is asked: it cannot cut the callback short, only lapse.
 
     The callback runs to its end, and its late answer is not sent.
@@ -106,20 +110,20 @@ async def test_a_prompt_that_is_answered_too_late(late: LateConnect) -> None:
 
     factor = Interactive(Round([("code: ", False)]))
     with HostileServer(polite(factor)) as server:
-        await late(server.host, server.port, "auth", password=None, prompt=answer)
+        await connect_in_vain(server.host, server.port, "auth", password=None, prompt=answer)
         log = server.wait().auth_log
     assert len(asked) == 1
     assert all(not request.answers for request in log)
 
 
-async def test_an_agent_that_hangs(late: LateConnect, tmp_path: Path) -> None:
+async def test_an_agent_that_hangs(connect_in_vain: ConnectInVain, tmp_path: Path) -> None:
     """An ssh-agent that takes the question and never answers costs no more than the limit."""
     takes_keys = polite(PublicKey(set()))  # else the agent is not asked
     with socket.socket(socket.AF_UNIX) as listener, HostileServer(takes_keys) as server:
         listener.bind(str(tmp_path / "agent"))
         listener.listen(1)
         path = tmp_path / "agent"
-        await late(server.host, server.port, "auth", password=None, agent=path)
+        await connect_in_vain(server.host, server.port, "auth", password=None, agent=path)
 
 
 @pytest.fixture
@@ -140,21 +144,21 @@ def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("hanging_resolver")
-async def test_a_name_that_does_not_resolve_in_time(late: LateConnect) -> None:
+async def test_a_name_that_does_not_resolve_in_time(connect_in_vain: ConnectInVain) -> None:
     """A resolver that hangs costs no more than the limit, and the error blames it."""
-    error = await late("name.test", 22, "dns", limit=SHORT)
+    error = await connect_in_vain("name.test", 22, "dns", limit=SHORT)
     assert error.hop == "u@name.test:22"
 
 
 async def test_the_way_through_a_bastion_hangs(
-    late: LateConnect,
+    connect_in_vain: ConnectInVain,
     login: Callable[..., Any],
     bastion: Sshd,
     full_backlog: FullBacklog,
 ) -> None:
     """A bastion that waits for a dropped packet: the limit holds, the bastion lives."""
     jump = await login(bastion)
-    error = await late(
+    error = await connect_in_vain(
         full_backlog.host, full_backlog.port, "channel", proxy_jump=jump, limit=SHORT
     )
     assert error.hop == f"u@{full_backlog.host}:{full_backlog.port}"
@@ -164,11 +168,14 @@ async def test_the_way_through_a_bastion_hangs(
 
 
 async def test_mute_behind_a_bastion(
-    late: LateConnect, login: Callable[..., Any], bastion: Sshd, mute_listener: MuteListener
+    connect_in_vain: ConnectInVain,
+    login: Callable[..., Any],
+    bastion: Sshd,
+    mute_listener: MuteListener,
 ) -> None:
     """A mute target behind a bastion: its phase and its hop are named, the bastion lives."""
     jump = await login(bastion)
-    error = await late(mute_listener.host, mute_listener.port, "banner", proxy_jump=jump)
+    error = await connect_in_vain(mute_listener.host, mute_listener.port, "banner", proxy_jump=jump)
     assert (error.hop, error.hop_index) == (f"u@{mute_listener.host}:{mute_listener.port}", 1)
     assert (await jump.execute("echo alive")).stdout == "alive\n"
     await jump.close()
@@ -176,31 +183,31 @@ async def test_mute_behind_a_bastion(
 
 @pytest.mark.parametrize("where", ["reply", "auth"])
 async def test_stall_behind_a_bastion(
-    late: LateConnect, login: Callable[..., Any], bastion: Sshd, where: str
+    connect_in_vain: ConnectInVain, login: Callable[..., Any], bastion: Sshd, where: str
 ) -> None:
     """A stall in the inner handshake or login is named with the inner hop's place."""
     jump = await login(bastion)
     with HostileServer(until(where, Conn.wait_closed)) as server:
-        error = await late(server.host, server.port, PHASE_AT[where], proxy_jump=jump)
+        error = await connect_in_vain(server.host, server.port, PHASE_AT[where], proxy_jump=jump)
         assert (error.hop, error.hop_index) == (f"u@{server.host}:{server.port}", 1)
     assert (await jump.execute("echo alive")).stdout == "alive\n"
     await jump.close()
 
 
 async def test_a_bastion_given_by_name_is_mute(
-    late: LateConnect, mute_listener: MuteListener
+    connect_in_vain: ConnectInVain, mute_listener: MuteListener
 ) -> None:
     """A jump host that is connected on the way is the one that the error names."""
     jump = f"j@{mute_listener.host}:{mute_listener.port}"
-    error = await late("target.test", 22, "banner", proxy_jump=jump, limit=SHORT)
+    error = await connect_in_vain("target.test", 22, "banner", proxy_jump=jump, limit=SHORT)
     assert (error.hop, error.hop_index) == (jump, 0)
 
 
-async def test_a_bastion_that_does_not_answer_the_open(late: LateConnect) -> None:
+async def test_a_bastion_that_does_not_answer_the_open(connect_in_vain: ConnectInVain) -> None:
     """A bastion that ignores the request for a channel costs no more than the limit."""
     with HostileServer(until("open", Conn.wait_closed)) as server:
         jump = f"j@{server.host}:{server.port}"
-        error = await late("target.test", 22, "channel", proxy_jump=jump)
+        error = await connect_in_vain("target.test", 22, "channel", proxy_jump=jump)
         assert (error.hop, error.hop_index) == ("u@target.test:22", 1)
 
 

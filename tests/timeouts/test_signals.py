@@ -51,8 +51,8 @@ class Program:
             line, newline, rest = self._text.partition(b"\n")
             if newline:
                 self._text = rest
-                said, _, value = line.decode().partition(" ")
-                if said == word:
+                first, _, value = line.decode().partition(" ")
+                if first == word:
                     return value
                 continue
             ready, _, _ = select.select([self.process.stdout], [], [], deadline - monotonic())

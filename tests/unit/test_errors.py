@@ -115,8 +115,8 @@ def test_old_code_still_catches(cls: type[errors.HusshError]) -> None:
     assert cls is errors.HusshError or issubclass(cls, RuntimeError)
     assert issubclass(cls, OSError) == (cls.__name__ not in OLD_SYNC)
     no_way = {errors.ConnectError, errors.ServerBusy, errors.JumpRefused}
-    late = cls.__name__.endswith("Timeout") or cls in no_way
-    assert issubclass(cls, TimeoutError) == late
+    is_timeout = cls.__name__.endswith("Timeout") or cls in no_way
+    assert issubclass(cls, TimeoutError) == is_timeout
 
 
 def test_raised_errors_have_no_errno() -> None:

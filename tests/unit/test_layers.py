@@ -154,8 +154,9 @@ def test_only_the_owner_touches_the_compiled_module() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=short)
 def test_modules_say_what_they_are(path: Path) -> None:
     """Every module begins with a docstring of a sentence at least."""
-    said = ast.get_docstring(ast.parse(path.read_text())) or ""
-    assert re.search(r"\w+ \w+ \w+.*\.|\w: \w", said, re.DOTALL), f"{short(path)}: {said!r}"
+    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    sentence = r"\w+ \w+ \w+.*\.|\w: \w"
+    assert re.search(sentence, docstring, re.DOTALL), f"{short(path)}: {docstring!r}"
 
 
 def test_the_rules_see_a_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

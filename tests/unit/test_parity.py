@@ -101,11 +101,11 @@ def test_awaited_where_it_may_wait(ours: type, theirs: type, name: str) -> None:
 
 def test_units() -> None:
     """No docstring of an async class speaks of milliseconds."""
-    said = [theirs.__doc__ or "" for _, theirs in PAIRS]
-    said += [
+    docstrings = [theirs.__doc__ or "" for _, theirs in PAIRS]
+    docstrings += [
         inspect.getdoc(getattr(theirs, name)) or "" for _, theirs in PAIRS for name in dir(theirs)
     ]
-    assert not [text for text in said if "milliseconds" in text.lower()]
+    assert not [text for text in docstrings if "milliseconds" in text.lower()]
     assert "**seconds**" in (AsyncConnection.execute.__doc__ or "")
 
 
@@ -131,8 +131,8 @@ def test_options_are_documented(kind: type) -> None:
     """`help()` of a connection tells what each option is for."""
     text = (kind.__doc__ or "").split("Args:")[1].split("Raises")[0]
     lines = re.findall(r"^ {8}(\w[\w, ]*):", text, re.MULTILINE)
-    told = {name for line in lines for name in line.split(", ")}
-    assert set(inspect.signature(kind).parameters) <= told
+    documented = {name for line in lines for name in line.split(", ")}
+    assert set(inspect.signature(kind).parameters) <= documented
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(FileTailer, AsyncFileTailer)])

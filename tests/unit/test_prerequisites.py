@@ -55,13 +55,13 @@ def test_nothing_is_missing() -> None:
 )
 def test_bare_machine(installer: str, line: str, tmp_path: Path) -> None:
     """All tools are named in one line, and all packages in the next, by the system's names."""
-    said = ask("test", offer(tmp_path, installer))
-    assert len(said) == 2
-    assert said[0].startswith("hussh: missing: a C compiler (cc), ")
+    printed = ask("test", offer(tmp_path, installer))
+    assert len(printed) == 2
+    assert printed[0].startswith("hussh: missing: a C compiler (cc), ")
     for name in ("Python", "patch", "ssh", "sshd", "ip"):
-        assert re.search(rf"\b{name}\b", said[0])
+        assert re.search(rf"\b{name}\b", printed[0])
     # Without a compiler headers are looked for in the usual places, where this machine has some.
-    packages = set(said[1].removeprefix("hussh: as root: ").split())
+    packages = set(printed[1].removeprefix("hussh: as root: ").split())
     assert packages >= set(line.split())
 
 
@@ -76,18 +76,18 @@ def test_bare_machine(installer: str, line: str, tmp_path: Path) -> None:
 def test_no_headers(installer: str, packages: str, tmp_path: Path) -> None:
     """All headers are named at once; what is no matter of building is not."""
     (offer(tmp_path, installer) / "cc").symlink_to(shutil.which("cc") or "cc")
-    said = ask("build", tmp_path, CC="cc -nostdinc")
-    assert re.findall(r"\(([^)]*)\)", said[0]) == [
+    printed = ask("build", tmp_path, CC="cc -nostdinc")
+    assert re.findall(r"\(([^)]*)\)", printed[0]) == [
         "stdio.h", "Python.h", "openssl/opensslv.h", "zlib.h",
     ]  # fmt: skip
     verb = {"apt-get": "apt-get install", "dnf": "dnf install", "apk": "apk add"}[installer]
-    assert said[1:] == [f"hussh: as root: {verb} {packages}"]
+    assert printed[1:] == [f"hussh: as root: {verb} {packages}"]
 
 
 def test_unknown_system(tmp_path: Path) -> None:
     """Where no installer is known the second line says so."""
-    said = ask("build", tmp_path)
-    assert said[1:] == ["hussh: install that with the tools of your system, then try again"]
+    printed = ask("build", tmp_path)
+    assert printed[1:] == ["hussh: install that with the tools of your system, then try again"]
 
 
 def test_compiler_that_is_named(tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_headers_of_openssl_1(tmp_path: Path) -> None:
     """Older headers of OpenSSL, which lack a macro, count as missing."""
     (tmp_path / "openssl").mkdir()
     (tmp_path / "openssl/opensslv.h").write_text('#define OPENSSL_VERSION_TEXT "OpenSSL 1.1.1"\n')
-    said = ask("build", CFLAGS=f"-I{tmp_path}")
-    assert said[0] == "hussh: missing: the headers of OpenSSL 3 (openssl/opensslv.h)"
+    printed = ask("build", CFLAGS=f"-I{tmp_path}")
+    assert printed[0] == "hussh: missing: the headers of OpenSSL 3 (openssl/opensslv.h)"
 
 
 def test_scripts_say_the_same_elsewhere(tmp_path: Path) -> None:

@@ -277,12 +277,12 @@ def test_key_files(kind: str, format: str, keys: Keys) -> None:
     assert plain.text != locked.text
     assert "correct horse" not in repr(locked)
     if (kind, format) != ("ed25519", "PKCS8"):  # ssh-keygen reads that from 9.6 on
-        told = subprocess.run(
+        listed = subprocess.run(
             ["ssh-keygen", "-y", "-P", "correct horse", "-f", str(locked.path)],
             capture_output=True,
             text=True,
         )
-        assert told.stdout.split()[:2] == plain.public_line.split()[:2], told.stderr
+        assert listed.stdout.split()[:2] == plain.public_line.split()[:2], listed.stderr
 
 
 def test_agent(agent: SshAgent, keys: Keys, target: Sshd, ssh: SshProgram) -> None:

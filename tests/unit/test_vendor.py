@@ -177,10 +177,10 @@ def test_two_builds_at_once(cache: Path, unpacked: Path) -> None:
         subprocess.Popen([sys.executable, str(FETCH)], env=env, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = {build.communicate(timeout=120)[0] for build in builds}
+    printed = {build.communicate(timeout=120)[0] for build in builds}
     assert [build.returncode for build in builds] == [0, 0]
-    assert len(said) == 1
-    assert _leftovers(cache) == [Path(said.pop().strip()).name]
+    assert len(printed) == 1
+    assert _leftovers(cache) == [Path(printed.pop().strip()).name]
 
 
 def test_missing_own_patch_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,8 +196,8 @@ def test_other_version_is_refused(cache: Path, unpacked: Path, tmp_path: Path) -
     shutil.copytree(unpacked, other)
     header = other / "include/libssh2.h"
     header.write_text(header.read_text().replace('"1.11.1"', '"1.12.0"'))
-    said = _refusal(HUSSH_LIBSSH2_SOURCE=str(other))
-    assert "is libssh2 1.12.0; hussh needs upstream's release libssh2-1.11.1.tar.gz" in said
+    refusal = _refusal(HUSSH_LIBSSH2_SOURCE=str(other))
+    assert "is libssh2 1.12.0; hussh needs upstream's release libssh2-1.11.1.tar.gz" in refusal
 
 
 def test_folder_without_source_is_refused(cache: Path, tmp_path: Path) -> None:
@@ -238,8 +238,8 @@ def test_incomplete_source_is_refused(cache: Path, unpacked: Path, tmp_path: Pat
     shutil.copytree(unpacked, part)
     (part / "COPYING").unlink()
     (part / "src/mac.h").unlink()
-    said = _refusal(HUSSH_LIBSSH2_SOURCE=str(part))
-    assert f"{part} lacks COPYING, src/mac.h; hussh needs upstream's release" in said
+    refusal = _refusal(HUSSH_LIBSSH2_SOURCE=str(part))
+    assert f"{part} lacks COPYING, src/mac.h; hussh needs upstream's release" in refusal
     assert _leftovers(cache) == []
 
 
@@ -263,10 +263,10 @@ def test_patch_that_does_not_apply_is_named(cache: Path, unpacked: Path, tmp_pat
     text = source.read_text()
     source.write_text(text.replace("                    _libssh2_get_string(", " (void) ("))
     assert source.read_text() != text
-    said = _refusal(HUSSH_LIBSSH2_SOURCE=str(odd))
-    assert "patch 0030-ext-info-ends.patch does not apply to src/packet.c, line " in said
-    assert f" of {odd}: unlike the release, src/packet.c changed there" in said
-    assert "without the patches of a distribution" in said
+    refusal = _refusal(HUSSH_LIBSSH2_SOURCE=str(odd))
+    assert "patch 0030-ext-info-ends.patch does not apply to src/packet.c, line " in refusal
+    assert f" of {odd}: unlike the release, src/packet.c changed there" in refusal
+    assert "without the patches of a distribution" in refusal
     assert _leftovers(cache) == []
 
 
@@ -277,9 +277,9 @@ def test_source_of_another_hussh_is_refused(cache: Path, patched: Path, tmp_path
     record = json.loads((old / fetch.RECORD).read_text())
     record["patches"][PATCHES[0].name] = "another"
     (old / fetch.RECORD).write_text(json.dumps(record))
-    said = _refusal(HUSSH_LIBSSH2_SOURCE=str(old))
-    assert f"patch {PATCHES[0].name} does not apply" in said
-    assert "it was patched for another version of hussh" in said
+    refusal = _refusal(HUSSH_LIBSSH2_SOURCE=str(old))
+    assert f"patch {PATCHES[0].name} does not apply" in refusal
+    assert "it was patched for another version of hussh" in refusal
 
 
 def _apply(tmp_path: Path, text: str, patch: str) -> str:
@@ -317,16 +317,16 @@ def test_patches_apply_as_gnu_patch_does(unpacked: Path, patched: Path, tmp_path
 
 def test_every_vulnerability_is_accounted_for(patched: Path) -> None:
     """One in a file that we compile names its patch, which says so; others are not compiled."""
-    told = fetch.describe(patched)["cves"]
-    assert list(told) == list(LOCK["cves"])
+    record = fetch.describe(patched)["cves"]
+    assert list(record) == list(LOCK["cves"])
     for cve, known in LOCK["cves"].items():
         if fetch.is_compiled(known["file"]):
-            assert told[cve] == f"patched by {known['patch']}"
+            assert record[cve] == f"patched by {known['patch']}"
             text = (VENDOR / "patches" / known["patch"]).read_text()
             assert text.startswith(f"{cve}: ")
             assert f"+++ b/src/{known['file']}\n" in text
         else:
-            assert told[cve] == f"not compiled in: {known['file']}"
+            assert record[cve] == f"not compiled in: {known['file']}"
             assert "patch" not in known
 
 

@@ -137,13 +137,13 @@ def test_no_mirror_has_it(cache: Path, mirrors: list[Mirror]) -> None:
     mirrors[1].files[WANTED] = b"another file"
     with pytest.raises(fetch.FetchError) as caught:
         fetch.prepare()
-    said = str(caught.value)
-    assert "\n" not in said
-    assert f"{mirrors[0].url}: 404" in said
-    assert f"{mirrors[1].url}: Hash Sum mismatch" in said
-    assert f"{mirrors[2].url}: 404" in said
-    assert "libssh2-1.11.1.tar.gz" in said
-    assert "HUSSH_LIBSSH2_SOURCE" in said
+    message = str(caught.value)
+    assert "\n" not in message
+    assert f"{mirrors[0].url}: 404" in message
+    assert f"{mirrors[1].url}: Hash Sum mismatch" in message
+    assert f"{mirrors[2].url}: 404" in message
+    assert "libssh2-1.11.1.tar.gz" in message
+    assert "HUSSH_LIBSSH2_SOURCE" in message
     assert list(cache.iterdir()) == []
 
 

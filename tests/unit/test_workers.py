@@ -22,14 +22,14 @@ PATIENCE = 20.0
 @pytest.fixture(autouse=True)
 def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Give the test a pool of its own, whose workers end with the test."""
-    mine = workers._Pool()
-    monkeypatch.setattr(workers, "_pool", mine)
+    pool = workers._Pool()
+    monkeypatch.setattr(workers, "_pool", pool)
     monkeypatch.setattr(workers, "LINGER", 0.2)
-    yield mine
-    for worker in list(mine.alive):
+    yield pool
+    for worker in list(pool.alive):
         worker.join(PATIENCE)
-    assert not mine.alive
-    assert not mine.excused
+    assert not pool.alive
+    assert not pool.excused
 
 
 def started(make: Any, *, is_slow: bool = False) -> tuple[Call, threading.Event]:
@@ -199,14 +199,14 @@ def test_a_fork() -> None:
 
 def test_the_last_use() -> None:
     """What ends something in use is done after the last use, once."""
-    said: list[str] = []
+    events: list[str] = []
     use = InUse()
     with use:
         with use:
-            use.end(lambda: said.append("end"))
-        assert said == []
-    assert said == ["end"]
+            use.end(lambda: events.append("end"))
+        assert events == []
+    assert events == ["end"]
     with use:
         pass
-    use.end(lambda: said.append("again"))
-    assert said == ["end", "again"]
+    use.end(lambda: events.append("again"))
+    assert events == ["end", "again"]
