@@ -168,6 +168,7 @@ class FakePipe:
         self.server = server
         self.limit = limit
         self.incoming = bytearray()
+        self.delayed = b""
         self.eof = self.is_eof_seen = False
         self.closed = False
         self.rest: int | None = None
@@ -222,7 +223,7 @@ class FakePipe:
     def move(self) -> bool:
         """Let some of what the server says arrive; whether there was anything."""
         sent = self.server.drain()
-        self.delayed = getattr(self, "late", b"") + sent
+        self.delayed += sent
         part, self.delayed = self.delayed[: self.limit], self.delayed[self.limit :]
         self.incoming += part
         self.turns += bool(part)
