@@ -17,7 +17,7 @@ from ._api.process import Process
 from ._api.sftp import SFTP
 from ._api.shell import InteractiveShell
 from ._api.tail import FileTailer
-from ._policy.options import Prompt, PromptRequest
+from ._policy.prompts import Prompt, PromptRequest
 from ._policy.report import HopReport, HostKeyReport, Report, Setting
 from ._policy.result import SSHResult
 from ._policy.sftp import FailedPath

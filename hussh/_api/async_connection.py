@@ -8,19 +8,11 @@ import warnings
 from collections.abc import Generator, Mapping, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._connect.async_connect import AsyncSession
 from .._connect.shared_session import Limit, Shared
-from .._policy.options import (
-    CIPHERS,
-    HOST_KEYS,
-    KEY_EXCHANGE,
-    MACS,
-    BannerCallback,
-    Paths,
-    PromptCallback,
-)
+from .._policy.connection_options import ConnectionOptions, Seconds
 from .._policy.result import SSHResult
 from .._policy.route import format_hop
 from .._protocol.execute import execute
@@ -38,14 +30,19 @@ from .arguments import (
 from .async_files import AsyncFiles
 from .async_process import AsyncInteractiveShell, AsyncProcess
 from .connection import Connection
+from .declared import documents_constructor, takes_options
 from .documented import details_of
 from .plan import Plan, make_plan
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["AsyncConnection"]
 
 DEFAULTS_FAILED = "Failed to authenticate with default SSH keys, nor with ssh-agent"
 
 
+@documents_constructor
 class AsyncConnection(AsyncFiles):
     """An authenticated SSH connection for tasks of one event loop, asyncio's or trio's.
 
@@ -54,45 +51,7 @@ class AsyncConnection(AsyncFiles):
     One connection may be used by any number of tasks at once, and as `proxy_jump` of
     any number of others.  It belongs to the event loop that opened it.
 
-    Args:
-        host: name or address; behind a bastion the last bastion resolves it.
-        username: on the target, and on jump hosts that name none; None: ``root``.
-        password: login password; with `private_key`, the key's passphrase.
-        key_path, private_key: path of a key file; `~` expands.  One is the other's alias.
-        proxy_jump: the way there: an `AsyncConnection`, ``"user@host:port"`` (also
-            IPv6 in brackets, ``ssh://`` URLs and comma-separated chains), a
-            ``(host, port)`` tuple, or a list of these in the order of travel;
-            ``"none"`` and None: no bastion.  An `AsyncConnection` that is not
-            connected is connected by the first that needs it, and closed after
-            the last that uses it; one that you connected stays open.
-        proxy_command: a program whose stdin and stdout are the byte stream to
-            the target, such as ``"nc %h %p"``: a string is run by
-            ``/bin/sh -c "exec …"``, a list is an argv without a shell.  Tokens:
-            ``%h`` host, ``%p`` port, ``%r`` user, ``%n`` host as given, ``%%``.
-        port: of the target.
-        keepalive_interval: **seconds** between probes of every hop; after three
-            without any sign of life the connection is lost.  0: no probes.
-        timeout: **seconds** for connecting, over all hops and phases, and for
-            each later call; 0 or None: no limit.
-        known_hosts: path or paths of known_hosts files.
-        host_key_policy: ``"accept-unknown"`` (an unknown host is accepted, a
-            changed or revoked key never), ``"accept-new"`` (the same, and the
-            key is recorded), ``"strict"``, ``"ignore"``; holds for every hop.
-        agent: False: never ask the ssh-agent; a path: that agent's socket.
-        prompt: called with a `PromptRequest` for questions of the server that
-            `password` does not answer; returns one string for each prompt.  A
-            coroutine function is awaited; any other is called in a thread.
-        on_banner: called with ``(hop, text)`` for each login banner of a hop,
-            whose text is fit to print; called as `prompt` is.
-        allow_empty_password: True: ``password=""`` is offered as a password; else
-            an empty one counts as not given.
-        compression: zlib, from after the login on.
-        ciphers, key_exchange, macs, host_key_algorithms: names to offer, best
-            first, instead of the defaults.
-        sftp_requests: most SFTP requests under way at once; None: 64 at a server
-            that is not known to bear more, see docs/files.md.
-        sftp_open_files: most files that SFTP has open at once; None: as many as
-            the server bears.
+    Args: see `ARGUMENTS` and `ConnectionOptions` in `_policy/connection_options.py`.
 
     Raises (on connecting):
         AuthenticationError, HostKeyError, ConnectError, JumpRefused,
@@ -104,6 +63,7 @@ class AsyncConnection(AsyncFiles):
 
     _plan: Plan[AsyncConnection]
 
+    @takes_options(ConnectionOptions, is_async=True)
     def __init__(
         self,
         host: str,
@@ -114,22 +74,9 @@ class AsyncConnection(AsyncFiles):
         proxy_jump: Any = None,
         proxy_command: str | Sequence[str] | None = None,
         port: int | None = 22,
-        keepalive_interval: float = 0,
-        timeout: float | None = 0,
-        *,
-        known_hosts: Paths = "~/.ssh/known_hosts",
-        host_key_policy: str = "accept-unknown",
-        agent: bool | str | os.PathLike[str] | None = None,
-        prompt: PromptCallback | None = None,
-        on_banner: BannerCallback | None = None,
-        allow_empty_password: bool = False,
-        compression: bool = False,
-        ciphers: Sequence[str] = CIPHERS,
-        key_exchange: Sequence[str] = KEY_EXCHANGE,
-        macs: Sequence[str] = MACS,
-        host_key_algorithms: Sequence[str] = HOST_KEYS,
-        sftp_requests: int | None = None,
-        sftp_open_files: int | None = None,
+        keepalive_interval: Seconds = 0,
+        timeout: Seconds | None = 0,
+        **options: Unpack[ConnectionOptions],
     ) -> None:
         if key_path is not None and private_key is not None:
             raise TypeError("key_path and private_key are aliases; provide only one")
@@ -143,20 +90,8 @@ class AsyncConnection(AsyncFiles):
             private_key=private_key if key_path is None else key_path,
             proxy_jump=proxy_jump,
             proxy_command=proxy_command,
-            known_hosts=known_hosts,
-            host_key_policy=host_key_policy,
-            agent=agent,
-            prompt=prompt,
-            on_banner=on_banner,
-            allow_empty_password=allow_empty_password,
             keepalive_interval=keepalive_interval,
-            compression=compression,
-            ciphers=ciphers,
-            key_exchange=key_exchange,
-            macs=macs,
-            host_key_algorithms=host_key_algorithms,
-            sftp_requests=sftp_requests,
-            sftp_open_files=sftp_open_files,
+            options=options,
             defaults_failed=DEFAULTS_FAILED,
             can_await=True,
         )

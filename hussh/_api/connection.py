@@ -6,18 +6,10 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from .._connect.connect import Session, connect
-from .._policy.options import (
-    CIPHERS,
-    HOST_KEYS,
-    KEY_EXCHANGE,
-    MACS,
-    BannerCallback,
-    Paths,
-    PromptCallback,
-)
+from .._policy.connection_options import ConnectionOptions, Milliseconds, Seconds
 from .._policy.result import SSHResult
 from .._policy.sftp import AnyPath
 from .._policy.transfer_result import TransferResult
@@ -31,7 +23,6 @@ from .arguments import (
     check_max_output,
     check_memory_only,
     check_number,
-    check_plain_function,
     check_pty,
     check_wait,
     file_bytes,
@@ -39,6 +30,7 @@ from .arguments import (
 )
 from .closing import Closing
 from .contents import contents
+from .declared import documents_constructor, takes_options
 from .plan import make_plan
 from .process import Process
 from .sftp import SFTP
@@ -57,11 +49,15 @@ from .sftp_run import new_sftp
 from .shell import InteractiveShell
 from .tail import FileTailer
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 __all__ = ["Connection"]
 
 T = TypeVar("T")
 
 
+@documents_constructor
 class Connection(Closing):
     """An authenticated SSH connection.
 
@@ -69,42 +65,7 @@ class Connection(Closing):
     connection may be used by any number of threads at once, and as
     `proxy_jump` of any number of others.
 
-    Args:
-        host: name or address; behind a bastion the last bastion resolves it.
-        port: of the target.
-        username: on the target, and on jump hosts that name none.
-        password: login password; with `private_key`, the key's passphrase.
-        private_key: path of a key file; `~` expands.
-        proxy_jump: the way there: a `Connection`, ``"user@host:port"`` (also
-            IPv6 in brackets, ``ssh://`` URLs and comma-separated chains), a
-            ``(host, port)`` tuple, or a list of these in the order of travel;
-            ``"none"`` and None: no bastion.
-        proxy_command: a program whose stdin and stdout are the byte stream to
-            the target, such as ``"nc %h %p"``: a string is run by
-            ``/bin/sh -c "exec …"``, a list is an argv without a shell.  Tokens:
-            ``%h`` host, ``%p`` port, ``%r`` user, ``%n`` host as given, ``%%``.
-        timeout: **milliseconds** for connecting, over all hops and phases, and
-            for each later call; 0 or None: no limit.
-        known_hosts: path or paths of known_hosts files.
-        host_key_policy: ``"accept-unknown"`` (an unknown host is accepted, a
-            changed or revoked key never), ``"accept-new"`` (the same, and the
-            key is recorded), ``"strict"``, ``"ignore"``; holds for every hop.
-        agent: False: never ask the ssh-agent; a path: that agent's socket.
-        prompt: called with a `PromptRequest` for questions of the server that
-            `password` does not answer; returns one string for each prompt.
-        on_banner: called with ``(hop, text)`` for each login banner of a hop,
-            whose text is fit to print.
-        allow_empty_password: True: ``password=""`` is offered as a password; else
-            an empty one counts as not given.
-        keepalive_interval: **seconds** between probes of every hop; after three
-            without any sign of life the connection is lost.  0: no probes.
-        compression: zlib, from after the login on.
-        ciphers, key_exchange, macs, host_key_algorithms: names to offer, best
-            first, instead of the defaults.
-        sftp_requests: most SFTP requests under way at once; None: 64 at a server
-            that is not known to bear more, see docs/files.md.
-        sftp_open_files: most files that SFTP has open at once; None: as many as
-            the server bears.
+    Args: see `ARGUMENTS` and `ConnectionOptions` in `_policy/connection_options.py`.
 
     Raises:
         AuthenticationError, HostKeyError, ConnectError, JumpRefused,
@@ -113,6 +74,7 @@ class Connection(Closing):
         TypeError, ValueError: an argument is not usable; nothing was opened.
     """
 
+    @takes_options(ConnectionOptions)
     def __init__(
         self,
         host: str,
@@ -122,25 +84,12 @@ class Connection(Closing):
         private_key: str | os.PathLike[str] | None = None,
         proxy_jump: Any = None,
         proxy_command: str | Sequence[str] | None = None,
-        timeout: int | None = 0,
+        timeout: Milliseconds | None = 0,
         *,
-        known_hosts: Paths = "~/.ssh/known_hosts",
-        host_key_policy: str = "accept-unknown",
-        agent: bool | str | os.PathLike[str] | None = None,
-        prompt: PromptCallback | None = None,
-        on_banner: BannerCallback | None = None,
-        allow_empty_password: bool = False,
-        keepalive_interval: float = 0,
-        compression: bool = False,
-        ciphers: Sequence[str] = CIPHERS,
-        key_exchange: Sequence[str] = KEY_EXCHANGE,
-        macs: Sequence[str] = MACS,
-        host_key_algorithms: Sequence[str] = HOST_KEYS,
-        sftp_requests: int | None = None,
-        sftp_open_files: int | None = None,
+        keepalive_interval: Seconds = 0,
+        **options: Unpack[ConnectionOptions],
     ) -> None:
         self._session: Session | None = None
-        check_plain_function(prompt, "prompt")
         self._plan = make_plan(
             Connection,
             "a Connection",
@@ -151,20 +100,8 @@ class Connection(Closing):
             private_key=private_key,
             proxy_jump=proxy_jump,
             proxy_command=proxy_command,
-            known_hosts=known_hosts,
-            host_key_policy=host_key_policy,
-            agent=agent,
-            prompt=prompt,
-            on_banner=on_banner,
-            allow_empty_password=allow_empty_password,
             keepalive_interval=keepalive_interval,
-            compression=compression,
-            ciphers=ciphers,
-            key_exchange=key_exchange,
-            macs=macs,
-            host_key_algorithms=host_key_algorithms,
-            sftp_requests=sftp_requests,
-            sftp_open_files=sftp_open_files,
+            options=options,
         )
         self._options = self._plan.target
         self._timeout = _milliseconds(timeout) or 0

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["details_of", "in_async_words"]
+__all__ = ["details_of", "async_text", "in_async_words"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,7 +20,7 @@ _WORDS = (
     (r"\bmilliseconds\b", "seconds"),
     (r"\bMilliseconds\b", "Seconds"),
     (r"\ba ``with`` block", "an ``async with`` block"),
-    (r"\bA `(Connection|SFTP|Process)`", r"An `Async\1`"),
+    (r"\b(A|a) `(Connection|SFTP|Process)`", r"\1n `Async\2`"),
     (r"`(Connection|SFTP|Process|InteractiveShell|FileTailer)([`.])", r"`Async\1\2"),
 )
 
@@ -39,7 +39,11 @@ def details_of(twin: Callable[..., Any]) -> Callable[[F], F]:
 
 def in_async_words(member: object) -> str:
     """The docstring of a sync member with units and names of the async side."""
-    text = inspect.getdoc(member) or ""
+    return async_text(inspect.getdoc(member) or "")
+
+
+def async_text(text: str) -> str:
+    """A text of the sync API with units and names of the async side."""
     for pattern, replacement in _WORDS:
         text = re.sub(pattern, replacement, text)
     return text

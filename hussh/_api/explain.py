@@ -6,18 +6,18 @@ would not try, and nothing is run on the target.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from time import monotonic
 from typing import Any
 
 from .._connect.proxy_command import proxy_started
-from .._native.constants import FAST_AES
 from .._policy.advice import advice_for
-from .._policy.options import Algorithms, Options, preferred_ciphers
+from .._policy.options import Options
 from .._policy.report import HopReport, HostKeyReport, Report, Setting
 from .._protocol.story import HopStory, Story, is_post_quantum, listen
 from ..errors import HusshError, printable
+from .check_options import check_options
 from .connection import Connection
 
 __all__ = ["explain", "report_of"]
@@ -25,11 +25,12 @@ __all__ = ["explain", "report_of"]
 #: Options that always show, whatever their value is.
 _ALWAYS = ("host", "port", "username", "known_hosts", "host_key_policy")
 #: What no user sets, or what says nothing about connecting.
-_NEVER = ("defaults_failed", "configured", "sftp_requests", "sftp_open_files")
+_NEVER = {"defaults_failed", "configured", "sftp_requests", "sftp_open_files"}
+#: Fields of `Options` that `settings` has under the names of arguments.
+_SETTINGS = {"settings", "algorithms", "known_hosts"}
 #: Arguments by other names than those of `Options`.
 _ARGUMENTS = {
     "private_key": ("private_key", "key_path"),
-    "host_keys": ("host_key_algorithms",),
 }
 _MOST_SHOWN = 300  # characters of a value
 
@@ -126,7 +127,7 @@ def _hop_report(story: HopStory, failed_at: int | None, given: Collection[str]) 
 
 def _settings(options: Options, given: Collection[str]) -> Iterator[Setting]:
     """The settings of a hop that differ from the defaults, or are worth showing anyway."""
-    usual = Options("", algorithms=Algorithms(ciphers=preferred_ciphers(fast_aes=FAST_AES)))
+    usual = Options("", settings=check_options("explain", {}))
     for name, value, default in _values(options, usual):
         if name in _NEVER or (value == default and name not in _ALWAYS):
             continue
@@ -142,11 +143,11 @@ def _settings(options: Options, given: Collection[str]) -> Iterator[Setting]:
 
 def _values(options: Options, usual: Options) -> Iterator[tuple[str, Any, Any]]:
     for field in fields(options):
-        if field.name != "algorithms":
+        if field.name not in _SETTINGS:
             yield field.name, getattr(options, field.name), getattr(usual, field.name)
-    for field in fields(Algorithms):
-        name = field.name
-        yield name, getattr(options.algorithms, name), getattr(usual.algorithms, name)
+    defaults: Mapping[str, Any] = usual.settings
+    for name, value in options.settings.items():
+        yield name, value, defaults[name]
 
 
 def _shown(name: str, value: Any) -> str:

@@ -8,15 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from .._policy.options import (
-    DEFAULTS_FAILED,
-    BannerCallback,
-    Options,
-    Paths,
-    PromptCallback,
-)
+from .._policy.connection_options import ConnectionOptions
+from .._policy.options import DEFAULTS_FAILED, Options
 from .._policy.route import (
     DEFAULT_PORT,
     HopSpec,
@@ -30,18 +25,8 @@ from .._policy.route import (
     parse_jump,
     resolve,
 )
-from .arguments import (
-    check_agent,
-    check_algorithms,
-    check_ceiling,
-    check_interval,
-    check_key_path,
-    check_known_hosts,
-    check_on_banner,
-    check_password,
-    check_policy,
-    check_prompt,
-)
+from .arguments import check_interval, check_key_path, check_password
+from .check_options import algorithms_of, check_options
 
 __all__ = ["Plan", "make_plan"]
 
@@ -78,20 +63,8 @@ def make_plan(
     private_key: str | os.PathLike[str] | None,
     proxy_jump: Any,
     proxy_command: str | Sequence[str] | None,
-    known_hosts: Paths,
-    host_key_policy: str,
-    agent: bool | str | os.PathLike[str] | None,
-    prompt: PromptCallback | None,
-    on_banner: BannerCallback | None,
-    allow_empty_password: bool,
     keepalive_interval: float,
-    compression: bool,
-    ciphers: Sequence[str],
-    key_exchange: Sequence[str],
-    macs: Sequence[str],
-    host_key_algorithms: Sequence[str],
-    sftp_requests: int | None = None,
-    sftp_open_files: int | None = None,
+    options: ConnectionOptions,
     defaults_failed: str = DEFAULTS_FAILED,
     can_await: bool = False,
 ) -> Plan[C]:
@@ -100,27 +73,24 @@ def make_plan(
     Args:
         connection_type: the facade's class, which `proxy_jump` may be; it has a `_plan`.
         noun: how an error calls it, with its article.
+        options: as the user gave them, see `ConnectionOptions`.
         can_await: whether the facade awaits callbacks that are coroutine functions.
 
     Raises:
         TypeError, ValueError: an argument is not usable.
     """
     check_exclusive(proxy_jump, proxy_command)
+    settings = check_options(f"{connection_type.__name__}.__init__", options, can_await=can_await)
     target = Options(
         host=check_host(host),
         port=DEFAULT_PORT if port is None else check_port(port),
         username=check_username(username or "root"),
-        password=check_password(password, allow_empty_password),
+        password=check_password(password, settings["allow_empty_password"]),
         private_key=check_key_path(private_key),
-        agent=check_agent(agent),
-        prompt=check_prompt(prompt),
-        on_banner=check_on_banner(on_banner, can_await=can_await),
-        host_key_policy=check_policy(host_key_policy),
-        known_hosts=check_known_hosts(known_hosts, host_key_policy),
+        known_hosts=cast("tuple[str, ...]", settings["known_hosts"]),
         keepalive_interval=check_interval(keepalive_interval),
-        algorithms=check_algorithms(key_exchange, host_key_algorithms, ciphers, macs, compression),
-        sftp_requests=check_ceiling(sftp_requests, "sftp_requests"),
-        sftp_open_files=check_ceiling(sftp_open_files, "sftp_open_files"),
+        algorithms=algorithms_of(settings),
+        settings=settings,
         defaults_failed=defaults_failed,
     )
     command = None if is_none(proxy_command) else proxy_command

@@ -27,7 +27,7 @@ H = TypeVar("H", bound=Hop[Any])
 
 def new_sftp(link: Link, target: Options) -> SftpState:
     """What a connection keeps of SFTP on its last link; opens nothing yet."""
-    server = ServerLimits(target.sftp_requests, target.sftp_open_files)
+    server = ServerLimits(target.settings["sftp_requests"], target.settings["sftp_open_files"])
     return SftpState(LinkOpener(link, server), server)
 
 

@@ -39,6 +39,7 @@ from ..errors import ConnectError, ConnectionClosed, HusshError
 from .batch import Batch, Here, HereDrain, Lane, drain
 from .hosts import as_async
 from .loop_placement import LoopPlacement
+from .multi_options import MultiOptions
 from .results import HostResult
 
 __all__ = ["HostGroup", "Host", "Results", "Job", "check_limit"]
@@ -91,8 +92,7 @@ class HostGroup:
         connections: Iterable[object],
         batch_size: int | None,
         timeout: float | None,
-        loops: int | None,
-        handshakes: int,
+        settings: MultiOptions,
     ) -> None:
         known: dict[int, AsyncConnection] = {}
         self.members = [Host(as_async(connection, known)) for connection in connections]
@@ -100,9 +100,10 @@ class HostGroup:
             BATCH_SIZE if batch_size is None else check_limit("batch_size", batch_size)
         )
         self.timeout = None if timeout is None else check_number(timeout, "seconds")
+        loops = settings["loops"]
         self.loops = None if loops is None else check_limit("loops", loops)
         self.placement = LoopPlacement(self.loops, self.batch_size)
-        limiter = HandshakeLimiter(check_limit("handshakes", handshakes))
+        limiter = HandshakeLimiter(check_limit("handshakes", settings["handshakes"]))
         self._failures = Failures()
         self._running: set[Batch[Any, Any]] = set()
         for member in self.members:
@@ -273,8 +274,8 @@ class HostGroup:
         try:
             await connection._shared.connect(limit, self._failures)
         except Exception as error:
-            options = connection._options
-            asked = options.prompt is not None or options.on_banner is not None
+            settings = connection._options.settings
+            asked = settings["prompt"] is not None or settings["on_banner"] is not None
             member.failure = _explained(member, error, "auth" if asked else "connect")
             raise member.failure from member.failure.__cause__
 

@@ -13,6 +13,7 @@ from typing import Any
 from .._api.async_connection import AsyncConnection
 from .._api.connection import Connection
 from .._api.plan import Plan
+from .._policy.connection_options import with_defaults
 from .._policy.options import Options
 from .._policy.route import is_none
 
@@ -114,9 +115,9 @@ def _jump(jump: Any, known: dict[int, AsyncConnection]) -> Any:
 
 def _comparable(options: Options) -> tuple[object, ...]:
     """What stands for the options of a hop in a key; callbacks need not be hashable."""
-    callbacks = options.prompt, options.on_banner
-    shown = [one if isinstance(one, Hashable) else id(one) for one in callbacks]
-    return replace(options, prompt=None, on_banner=None), *shown
+    values = options.settings.values()  # in the order of their declaration
+    shown = [one if isinstance(one, Hashable) else id(one) for one in values]
+    return replace(options, settings=with_defaults()), *shown
 
 
 def _share_bastion(

@@ -6,29 +6,31 @@ import contextlib
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._api.arguments import check_command, check_no_coroutine, check_on_result
 from .._api.async_connection import AsyncConnection
 from .._api.connection import Connection
-from .._connect.handshake_limits import HANDSHAKES
-from .._policy.options import (
-    CIPHERS,
-    HOST_KEYS,
-    KEY_EXCHANGE,
-    MACS,
-    BannerCallback,
-    Paths,
-    PromptCallback,
-)
+from .._api.declared import documents_constructor, refuse_unknown, takes_options
+from .._policy.connection_options import Seconds
 from .._policy.sftp import AnyPath
 from .async_multi_connection import AsyncMultiConnection
 from .files import LocalPath, read, write, write_data
 from .host_group import HostGroup, Job
 from .hosts import shared_auth
+from .multi_options import (
+    GROUP_ARGUMENTS,
+    SHARED_ARGUMENTS,
+    MultiOptions,
+    SharedAuthOptions,
+    with_group_defaults,
+)
 from .progress import Display, check_progress
 from .results import HostResult, MultiResult
 from .tail import MultiFileTailer, TailJob
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["MultiConnection", "OnResult"]
 
@@ -36,6 +38,7 @@ __all__ = ["MultiConnection", "OnResult"]
 OnResult = Callable[[str, HostResult], object]
 
 
+@documents_constructor
 class MultiConnection:
     """Connections to many hosts, and one blocking call for all of them.
 
@@ -52,69 +55,41 @@ class MultiConnection:
     the error in `error`.  A host that could not be reached keeps that result until
     `connect` is called again.
 
-    Args:
-        connections: `AsyncConnection` objects that are not connected; or `Connection`
-            objects, which are not used themselves: connections of their own are made
-            in the same way.  Those that share one object as bastion share its login.
-        batch_size: at most so many hosts are busy at once in a call; None: 100.
-        timeout: **seconds** for connecting to one host; None: each connection's own;
-            0: no limit.
-        loops: how many event loops, each in a thread of its own; None: as many as suit
-            the number of hosts and this machine's cores.
-        handshakes: how many logins one server gets at once; the default suits OpenSSH's
-            own limit (``MaxStartups 10:30:100``).  A server that refuses some all the
-            same gets fewer, and these are tried again until the time-out is over;
-            what then fails has a `ServerBusy` error.
-        progress: show how far an operation is, if stderr is a terminal; needs `rich`
-            (``pip install 'hussh[progress]'``).
+    Args: see `GROUP_ARGUMENTS` and `MultiOptions` in `multi_options.py`.
 
     Raises:
         TypeError, ValueError: an argument is not usable.
         ImportError: `progress` is wanted and `rich` is not there.
     """
 
+    @takes_options(MultiOptions, GROUP_ARGUMENTS)
     def __init__(
         self,
         connections: Iterable[AsyncConnection | Connection],
         batch_size: int | None = None,
-        timeout: float | None = None,
-        *,
-        loops: int | None = None,
-        handshakes: int = HANDSHAKES,
-        progress: bool = False,
+        timeout: Seconds | None = None,
+        **options: Unpack[MultiOptions],
     ) -> None:
-        self._given = {
-            "batch_size": batch_size,
-            "timeout": timeout,
-            "loops": loops,
-            "handshakes": handshakes,
-            "progress": progress,
-        }
-        self._progress = check_progress(progress)
-        self._group = HostGroup(connections, batch_size, timeout, loops, handshakes)
+        refuse_unknown("MultiConnection.__init__", options, MultiOptions)
+        settings = with_group_defaults(options)
+        self._given = {"batch_size": batch_size, "timeout": timeout, **options}
+        self._progress = check_progress(settings["progress"])
+        self._group = HostGroup(connections, batch_size, timeout, settings)
 
     @classmethod
+    @takes_options(MultiOptions)
     def from_connections(
         cls,
         connections: Iterable[AsyncConnection | Connection],
         batch_size: int | None = None,
-        timeout: float | None = None,
-        *,
-        loops: int | None = None,
-        handshakes: int = HANDSHAKES,
-        progress: bool = False,
+        timeout: Seconds | None = None,
+        **options: Unpack[MultiOptions],
     ) -> MultiConnection:
         """The constructor, under the name that 0.3.3 had for `Connection` objects."""
-        return cls(
-            connections,
-            batch_size,
-            timeout,
-            loops=loops,
-            handshakes=handshakes,
-            progress=progress,
-        )
+        return cls(connections, batch_size, timeout, **options)
 
     @classmethod
+    @takes_options(SharedAuthOptions, SHARED_ARGUMENTS, is_async=True)
     def from_shared_auth(
         cls,
         hosts: Iterable[str | Mapping[str, Any]],
@@ -122,46 +97,22 @@ class MultiConnection:
         password: str | None = None,
         key_path: str | os.PathLike[str] | None = None,
         port: int | None = 22,
-        timeout: float | None = 0,
+        timeout: Seconds | None = 0,
         batch_size: int | None = None,
         *,
         private_key: str | os.PathLike[str] | None = None,
         proxy_jump: Any = None,
         proxy_command: str | Sequence[str] | None = None,
-        keepalive_interval: float = 0,
-        known_hosts: Paths = "~/.ssh/known_hosts",
-        host_key_policy: str = "accept-unknown",
-        agent: bool | str | os.PathLike[str] | None = None,
-        prompt: PromptCallback | None = None,
-        on_banner: BannerCallback | None = None,
-        allow_empty_password: bool = False,
-        compression: bool = False,
-        ciphers: Sequence[str] = CIPHERS,
-        key_exchange: Sequence[str] = KEY_EXCHANGE,
-        macs: Sequence[str] = MACS,
-        host_key_algorithms: Sequence[str] = HOST_KEYS,
-        sftp_requests: int | None = None,
-        sftp_open_files: int | None = None,
-        loops: int | None = None,
-        handshakes: int = HANDSHAKES,
-        progress: bool = False,
+        keepalive_interval: Seconds = 0,
+        **options: Unpack[SharedAuthOptions],
     ) -> MultiConnection:
         """Hosts that are reached with the same options, but for what one has of its own.
 
-        Args:
-            hosts: names; or mappings with ``"host"`` and any other argument of
-                `AsyncConnection`, which then holds for that host instead of the
-                common one: ``{"host": "db1", "username": "admin", "port": 2222}``.
-            timeout: **seconds** for connecting to one host, and for each later call on it
-                that does not set its own; 0 or None: no limit.
-            proxy_jump: as for `AsyncConnection`.  The hosts share the bastion, and one
-                login on it, also where it is given by name, as long as it is reached
-                in the same way with the same credentials.
-            batch_size, loops, handshakes, progress: see the class.
-
-        The other arguments are those of `AsyncConnection`.
+        Args: see `SHARED_ARGUMENTS` and `SharedAuthOptions` in `multi_options.py`.
         """
-        options = {
+        refuse_unknown("MultiConnection.from_shared_auth", options, SharedAuthOptions)
+        of_group: Any = {n: v for n, v in options.items() if n in MultiOptions.__annotations__}
+        common = {
             "username": username,
             "password": password,
             "key_path": key_path,
@@ -171,27 +122,9 @@ class MultiConnection:
             "port": port,
             "keepalive_interval": keepalive_interval,
             "timeout": timeout,
-            "known_hosts": known_hosts,
-            "host_key_policy": host_key_policy,
-            "agent": agent,
-            "prompt": prompt,
-            "on_banner": on_banner,
-            "allow_empty_password": allow_empty_password,
-            "compression": compression,
-            "ciphers": ciphers,
-            "key_exchange": key_exchange,
-            "macs": macs,
-            "host_key_algorithms": host_key_algorithms,
-            "sftp_requests": sftp_requests,
-            "sftp_open_files": sftp_open_files,
+            **{name: value for name, value in options.items() if name not in of_group},
         }
-        return cls(
-            shared_auth(hosts, options),
-            batch_size,
-            loops=loops,
-            handshakes=handshakes,
-            progress=progress,
-        )
+        return cls(shared_auth(hosts, common), batch_size, **of_group)
 
     # -- what it was made with
 

@@ -86,7 +86,7 @@ def _log_in(login: Login) -> Op[bool]:
     done = yield from login.none_first()
     done = done or (yield from _with_defaults(login))
     done = done or (yield from login.none_answer())  # where there was nothing to try
-    if not done and options.prompt is not None:
+    if not done and options.settings["prompt"] is not None:
         done = yield from _with_password(login, None)
     return done
 
@@ -119,12 +119,12 @@ def _with_key(login: Login) -> Op[bool]:
         outcome = yield from login.key(key, path, choice=1)
     if outcome is Outcome.SUCCESS:
         return True
-    asks_user = options.prompt is not None and login.takes("keyboard-interactive")
+    asks_user = options.settings["prompt"] is not None and login.takes("keyboard-interactive")
     if credential.was_encrypted and (outcome is not Outcome.PARTIAL or asks_user):
         # It goes to the server only where that took the key, wants a second factor, and
         # there is nobody else to ask.
         secret = None
-    if secret is not None or options.prompt is not None:
+    if secret is not None or options.settings["prompt"] is not None:
         done = yield from _with_password(login, secret)
         if done:
             return True
@@ -140,7 +140,9 @@ def _with_password(login: Login, password: str | None) -> Op[bool]:
         if outcome is Outcome.SUCCESS:
             return True
         refused = outcome is Outcome.FAILURE and login.takes("password")
-    if login.takes("keyboard-interactive") and not (refused and login.options.prompt is None):
+    if login.takes("keyboard-interactive") and not (
+        refused and login.options.settings["prompt"] is None
+    ):
         # A password that was refused as such is not sent again under another name.
         outcome = yield from login.interactive(None if refused else password)
         if outcome is Outcome.SUCCESS:
@@ -154,7 +156,7 @@ def _with_password(login: Login, password: str | None) -> Op[bool]:
 def _with_defaults(login: Login) -> Op[bool]:
     """The agent's keys, then the default files; `False` when nothing was accepted."""
     again: list[Callable[[], Op[Outcome]]] = []
-    path = agent.socket_path(login.options.agent, os.environ)
+    path = agent.socket_path(login.options.settings["agent"], os.environ)
     if path and login.takes("publickey"):
         try:
             answer = yield login.ask_agent(

@@ -18,7 +18,8 @@ from .._policy.keys.certificates import plain
 from .._policy.keys.private_key import PrivateKey
 from .._policy.keys.public_key import PublicKey
 from .._policy.keys.signature_algorithms import signature_algorithms
-from .._policy.options import Options, Prompt, PromptCallback, PromptRequest, is_secret
+from .._policy.options import Options, is_secret
+from .._policy.prompts import Prompt, PromptCallback, PromptRequest
 from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import (
     AuthenticationError,
@@ -123,7 +124,7 @@ class Login:
         self.not_offered = 0
         self.hint = ""
         self.none_pending = False
-        self.banners = LoginBanners(hop, options.on_banner)
+        self.banners = LoginBanners(hop, options.settings["on_banner"])
         self._story = story
         self._trying = ""
 
@@ -223,7 +224,11 @@ class Login:
         if self.unanswered:
             asked = printable(self.unanswered, MOST_TOLD)
             parts.append(f"it asked {asked}, for which prompt= gave no answer")
-        elif self.can_ask(methods) and self.options.password is None and not self.options.prompt:
+        elif (
+            self.can_ask(methods)
+            and self.options.password is None
+            and not self.options.settings["prompt"]
+        ):
             parts.append("password= or prompt= can answer")
         parts += [words for words in (self.hint, self.banners.words()) if words]
         return self.kind(
@@ -376,9 +381,9 @@ class Login:
                 answers = []
             elif len(prompts) == 1 and not prompts[0].echo and password is not None:
                 answers, password = [password], None
-            elif self.options.prompt is not None:
+            elif self.options.settings["prompt"] is not None:
                 asked = PromptRequest(self.hop, name, instruction, prompts)
-                ask = partial(_ask_user, self.options.prompt, asked)
+                ask = partial(_ask_user, self.options.settings["prompt"], asked)
                 given = yield RunBlocking(ask, detachable=True, in_caller=True)
                 answers = _check_answers(asked, given)
             else:

@@ -100,7 +100,9 @@ class Place:
 
 def known_hosts(options: Options) -> KnownHostsFiles:
     """The files that are asked for this hop; their `load` raises HostKeyError."""
-    return known_hosts_file(() if options.host_key_policy == "ignore" else options.known_hosts)
+    return known_hosts_file(
+        () if options.settings["host_key_policy"] == "ignore" else options.known_hosts
+    )
 
 
 def recorded(options: Options) -> Recorded:
@@ -153,7 +155,7 @@ def establish(
 def prepare(link: Link, options: Options, known: Recorded) -> None:
     """Say what to offer.  Before the first pump, by anybody: that may begin the key exchange."""
     wanted = options.algorithms
-    types = () if options.host_key_policy == "ignore" else known.key_types
+    types = () if options.settings["host_key_policy"] == "ignore" else known.key_types
     key_exchange, ciphers, macs = wanted.lists
     link.prefer(
         (
@@ -282,7 +284,7 @@ def _check_host_key(
     link: Link, options: Options, known: Recorded, story: HopStory | None
 ) -> Op[None]:
     blob = link.hostkey
-    verdict = known.check(blob, options.host_key_policy)
+    verdict = known.check(blob, options.settings["host_key_policy"])
     if story is not None:
         story.showed(_seen(verdict))
     if verdict.must_record and options.known_hosts:

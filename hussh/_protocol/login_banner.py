@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 
 from .._native.link import Link
-from .._policy.options import BannerCallback
+from .._policy.prompts import BannerCallback
 from .._policy.wire import Reader
 from ..errors import HusshError, ProtocolError
 from .core import Op, RunBlocking

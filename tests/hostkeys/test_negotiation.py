@@ -9,7 +9,7 @@ import pytest
 
 from hussh import Connection, NegotiationError, ProtocolError
 from hussh._native.constants import FAST_AES
-from hussh._policy.options import CIPHERS, KEY_EXCHANGE, MACS, preferred_ciphers
+from hussh._policy.algorithms import CIPHERS, KEY_EXCHANGE, MACS, preferred_ciphers
 from tests.auth.steps import SshdFactory, login, refused
 from tests.support.hostile import HostileServer, host_key, polite
 from tests.support.sshd import Sshd

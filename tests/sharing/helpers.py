@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from hussh._native.constants import EVENTS, MORE, WANT_WRITE
 from hussh._native.link import Link
+from hussh._policy.connection_options import with_defaults
 from hussh._policy.options import Options
 from hussh._policy.wire import string
 from hussh._protocol.core import Op, RunBlocking
@@ -118,7 +119,10 @@ class Stepper:
         self.fd = fd
         self.link = Link.over_fds(fd, fd)
         self.options = Options(
-            host="127.0.0.1", username=username, host_key_policy="ignore", agent=False, **options
+            host="127.0.0.1",
+            username=username,
+            settings=with_defaults(host_key_policy="ignore", agent=False),
+            **options,
         )
 
     def login(self) -> Stepper:

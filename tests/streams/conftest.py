@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from hussh._policy.connection_options import with_defaults
 from hussh._policy.options import Options
 from tests.support import leaks
 from tests.support.keys import Keys
@@ -56,9 +57,8 @@ def hop_options(
             port=server.port,
             username=server.alice.name,
             private_key=str(server.alice.key.path),
-            agent=False,
             known_hosts=(str(known_hosts),),
-            host_key_policy="strict",
+            settings=with_defaults(agent=False, host_key_policy="strict"),
         )
 
     return options

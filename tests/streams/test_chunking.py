@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import hussh
+from hussh._policy.connection_options import with_defaults
 from hussh._policy.result import SSHResult
 from hussh._protocol.channel import SESSION_WINDOW
 from tests.support.hostile_wire import Msg, channel_data, message, u32
@@ -190,7 +191,8 @@ def test_an_inner_banner_may_come_with_the_channel(
     together: bool, recorded: Callable[[str], Recorded]
 ) -> None:
     """What a target says before the inner link exists is not lost."""
-    hop = replace(recorded("small").conversation.hops[0], host_key_policy="ignore")
+    hop = recorded("small").conversation.hops[0]
+    hop = replace(hop, settings=with_defaults(agent=False, host_key_policy="ignore"))
     with Tree() as tree, Inside(tree) as server:
         tree.start(session(tree, [hop, hop], []))
         server.greet()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import hussh
-from hussh._policy.options import CIPHERS
+from hussh._policy.algorithms import CIPHERS
 from hussh._policy.result import SSHResult
 from tests.support import idle_thread
 from tests.support.relay import Faults, Relay

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hussh._native.constants import Phase
+from hussh._policy.connection_options import with_defaults
 from hussh._policy.options import Options
 from hussh._protocol.execute import execute
 from hussh.errors import HusshError
@@ -56,9 +57,8 @@ def options(keys: Keys) -> Options:
         host="127.0.0.1",
         username="fuzz",
         private_key=str(keys.get("ed25519").path),
-        agent=False,
         known_hosts=(),
-        host_key_policy="ignore",
+        settings=with_defaults(agent=False, host_key_policy="ignore"),
     )
 
 

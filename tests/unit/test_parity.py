@@ -130,7 +130,7 @@ def test_same_options() -> None:
 def test_options_are_documented(kind: type) -> None:
     """`help()` of a connection tells what each option is for."""
     text = (kind.__doc__ or "").split("Args:")[1].split("Raises")[0]
-    lines = re.findall(r"^ {8}(\w[\w, ]*):", text, re.MULTILINE)
+    lines = re.findall(r"^ {4}(\w[\w, ]*):", text, re.MULTILINE)
     documented = {name for line in lines for name in line.split(", ")}
     assert set(inspect.signature(kind).parameters) <= documented
 

@@ -1,0 +1,192 @@
+"""Checks of the declared options, made before anything is opened.
+
+`plan.py` calls `check_options`.  A check gets a value and the option's name, raises TypeError or
+ValueError, and returns the value in the form in which hops use it.  No error repeats a value that
+could be a secret.  Checks of other arguments are in `arguments.py` and `_policy/route.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any, cast
+
+from .._native.constants import FAST_AES, Method
+from .._native.link import Link
+from .._policy.algorithms import (
+    CIPHERS,
+    HOST_KEYS,
+    KEY_EXCHANGE,
+    MACS,
+    Algorithms,
+    preferred_ciphers,
+)
+from .._policy.connection_options import ConnectionOptions, Paths, with_defaults
+from .._policy.hostkeys.known_hosts import POLICIES
+from .._policy.keys.public_key import CERTIFICATE
+from .arguments import check_plain_function
+from .declared import refuse_unknown
+
+__all__ = ["algorithms_of", "check_options"]
+
+_CIPHERS = preferred_ciphers(fast_aes=FAST_AES)
+#: In libssh2's lists, but no algorithms; and host certificates, which it cannot verify.
+_SIGNALS = ("ext-info-", "kex-strict-")
+
+
+def check_options(
+    callee: str, given: Mapping[str, Any], *, can_await: bool = False
+) -> ConnectionOptions:
+    """Check what a user gives, and add the defaults.
+
+    Args:
+        callee: how an error calls what was called.
+        can_await: whether callbacks may be coroutine functions.
+
+    Raises:
+        TypeError, ValueError: an option does not exist or is not usable.
+    """
+    refuse_unknown(callee, given, ConnectionOptions)
+    checked = {name: CHECKS[name](value, name) for name, value in given.items()}
+    if not can_await:
+        for name, value in checked.items():
+            if callable(value):
+                check_plain_function(value, name)
+    settings = cast(ConnectionOptions, {**_defaults(), **checked})
+    if settings["host_key_policy"] == "accept-new" and not settings["known_hosts"]:
+        raise ValueError('host_key_policy="accept-new" needs a known_hosts file to record keys in')
+    return settings
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return {name: CHECKS[name](value, name) for name, value in with_defaults().items()}
+
+
+def check_policy(policy: object, _: str) -> str:
+    if not isinstance(policy, str) or policy not in POLICIES:
+        raise ValueError(f"host_key_policy must be one of {', '.join(POLICIES)}")
+    return policy
+
+
+def check_known_hosts(paths: Paths, _: str) -> tuple[str, ...]:
+    single = isinstance(paths, str | bytes | os.PathLike)
+    items: Iterable[str | os.PathLike[str]] = [paths] if single else paths  # type: ignore[list-item, assignment]
+    try:
+        files = tuple(os.fsdecode(path) for path in items)
+    except TypeError:
+        raise TypeError(
+            "known_hosts must be a path or a list of paths; "
+            'host_key_policy="ignore" accepts every key'
+        ) from None
+    if any("\0" in file for file in files):
+        raise ValueError("a path in known_hosts contains a NUL character")
+    return files
+
+
+def check_agent(
+    agent: bool | str | os.PathLike[str] | None, _: str
+) -> bool | str | os.PathLike[str] | None:
+    if agent is None or isinstance(agent, bool):
+        return agent
+    if isinstance(agent, str | os.PathLike) and isinstance(os.fspath(agent), str):
+        if "\0" in os.fspath(agent):
+            raise ValueError("the path of the agent's socket contains a NUL character")
+        return agent
+    raise TypeError("agent must be None, a bool or the path of the agent's socket")
+
+
+def check_callback(callback: object, argument: str) -> object:
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{argument} must be callable, not {type(callback).__name__}")
+    return callback
+
+
+def check_flag(value: object, argument: str) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{argument} must be a bool, not {type(value).__name__}")
+    return value
+
+
+def check_truth(value: object, _: str) -> bool:
+    """What 0.3.3 took by its truth."""
+    return bool(value)
+
+
+def check_ceiling(value: object, argument: str) -> int | None:
+    """A number of things that may be under way at once, at least 1; None: no ceiling."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{argument} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{argument} must be at least 1")
+    return value
+
+
+def _names(kind: Method, default: Sequence[str]) -> Callable[[Any, str], tuple[str, ...]]:
+    """The check of a list of algorithms.
+
+    Only names that can be offered pass: a typing error must not weaken or widen the choice.
+    """
+
+    def check(names: Any, argument: str) -> tuple[str, ...]:
+        if names is default:
+            return _CIPHERS if default is CIPHERS else tuple(default)
+        if isinstance(names, str | bytes):
+            raise TypeError(f"{argument} must be a list of names, not one string")
+        given = tuple(names)
+        if not all(isinstance(name, str) for name in given):
+            raise TypeError(f"{argument} must be a list of names")
+        if not given:
+            raise ValueError(f"{argument} is empty")
+        known = _supported(kind)
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise ValueError(f"{argument}: {unknown[0]!r} is not one of {', '.join(known)}")
+        return given
+
+    return check
+
+
+@cache
+def _supported(kind: Method) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name in Link.over_memory().supported(kind)
+        if not name.startswith(_SIGNALS) and not name.endswith(CERTIFICATE)
+    )
+
+
+#: One check for each declared option.
+CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "known_hosts": check_known_hosts,
+    "host_key_policy": check_policy,
+    "agent": check_agent,
+    "prompt": check_callback,
+    "on_banner": check_callback,
+    "allow_empty_password": check_flag,
+    "compression": check_truth,
+    "ciphers": _names(Method.CRYPT_CS, CIPHERS),
+    "key_exchange": _names(Method.KEX, KEY_EXCHANGE),
+    "macs": _names(Method.MAC_CS, MACS),
+    "host_key_algorithms": _names(Method.HOSTKEY, HOST_KEYS),
+    "sftp_requests": check_ceiling,
+    "sftp_open_files": check_ceiling,
+}
+
+
+def algorithms_of(settings: ConnectionOptions) -> Algorithms:
+    """What checked settings offer; one object for all connections that offer the same."""
+    return _algorithms(
+        settings["key_exchange"],
+        settings["host_key_algorithms"],
+        settings["ciphers"],
+        settings["macs"],
+        settings["compression"],
+    )
+
+
+#: Connections are many, and an `Algorithms` keeps its `lists`.
+_algorithms = lru_cache(maxsize=64)(Algorithms)

@@ -1,0 +1,187 @@
+"""The options of a connection: each is declared here, once.
+
+A line of `ConnectionOptions` gives an option its name, its type, its default and its sentence in
+`help()`.  Type checkers and editors read these lines (PEP 692), and `_api/declared.py` makes the
+signatures and the documentation of `Connection`, `AsyncConnection` and
+`MultiConnection.from_shared_auth` of them.  To add an option:
+
+1. declare it here;
+2. add its check to `CHECKS` in `_api/check_options.py`;
+3. use it: every hop has it, checked, as ``options.settings["name"]`` (`_policy/options.py`).
+
+Nothing here checks a value or opens anything.  This module evaluates its annotations, so it must
+not import `annotations` from `__future__`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict, cast, get_args
+
+from .algorithms import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS
+from .prompts import BannerCallback, PromptCallback
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["ARGUMENTS", "ConnectionOptions", "Declared", "Milliseconds", "Option", "Paths",
+           "Seconds", "declared", "with_defaults"]  # fmt: skip
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+#: Units that an editor shows beside an argument.
+Seconds = float
+Milliseconds = int
+
+
+class Option(NamedTuple):
+    """What the declaration of an option says besides its name and type.
+
+    Attributes:
+        default: as signatures show it.
+        text: what it is for, in the words of the sync API, without its unit.
+        unit: of its value, in every API the same.
+        in_async: what the async API does besides.
+    """
+
+    default: object
+    text: str
+    unit: str = ""
+    in_async: str = ""
+
+
+class Declared(NamedTuple):
+    """One declared option: its type and what else the declaration says."""
+
+    type: Any
+    option: Option
+
+
+#: A callback in a thread is for the async API only.
+_CALLED = "A coroutine function is awaited; any other is called in a thread."
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """All options of a connection that are given by keyword."""
+
+    known_hosts: Annotated[
+        Paths, Option("~/.ssh/known_hosts", "path or paths of known_hosts files.")
+    ]
+    host_key_policy: Annotated[
+        str,
+        Option(
+            "accept-unknown",
+            '``"accept-unknown"`` (an unknown host is accepted, a changed or revoked key never), '
+            '``"accept-new"`` (the same, and the key is recorded), ``"strict"``, ``"ignore"``; '
+            "holds for every hop.",
+        ),
+    ]
+    agent: Annotated[
+        bool | str | os.PathLike[str] | None,
+        Option(None, "False: never ask the ssh-agent; a path: that agent's socket."),
+    ]
+    prompt: Annotated[
+        PromptCallback | None,
+        Option(
+            None,
+            "called with a `PromptRequest` for questions of the server that `password` does not "
+            "answer; returns one string for each prompt.",
+            in_async=_CALLED,
+        ),
+    ]
+    on_banner: Annotated[
+        BannerCallback | None,
+        Option(
+            None,
+            "called with ``(hop, text)`` for each login banner of a hop, whose text is fit to "
+            "print.",
+            in_async=_CALLED,
+        ),
+    ]
+    allow_empty_password: Annotated[
+        bool,
+        Option(
+            False,
+            'True: ``password=""`` is offered as a password; else an empty one counts as not '
+            "given.",
+        ),
+    ]
+    compression: Annotated[bool, Option(False, "zlib, from after the login on.")]
+    ciphers: Annotated[
+        Sequence[str],
+        Option(CIPHERS, "names of ciphers to offer, best first, instead of the defaults."),
+    ]
+    key_exchange: Annotated[
+        Sequence[str],
+        Option(KEY_EXCHANGE, "names of key exchange methods to offer, best first."),
+    ]
+    macs: Annotated[
+        Sequence[str], Option(MACS, "names of MACs to offer, best first, for CTR ciphers.")
+    ]
+    host_key_algorithms: Annotated[
+        Sequence[str], Option(HOST_KEYS, "names of host key algorithms to offer, best first.")
+    ]
+    sftp_requests: Annotated[
+        int | None,
+        Option(
+            None,
+            "most SFTP requests under way at once; None: 64 at a server that is not known to "
+            "bear more, see docs/files.md.",
+        ),
+    ]
+    sftp_open_files: Annotated[
+        int | None,
+        Option(None, "most files that SFTP has open at once; None: as many as the server bears."),
+    ]
+
+
+#: What stands in the signatures themselves, because 0.3.3 takes it by position, in each API in
+#: another order and some with another default.  The unit of `timeout` is that of the API.
+ARGUMENTS: Mapping[str, Option] = {
+    "host": Option(..., "name or address; behind a bastion the last bastion resolves it."),
+    "port": Option(22, "of the target."),
+    "username": Option("root", "on the target, and on jump hosts that name none; None: ``root``."),
+    "password": Option(None, "login password; with `private_key`, the key's passphrase."),
+    "private_key": Option(None, "path of a key file; `~` expands."),
+    "key_path": Option(None, "another name for `private_key`; one of both may be given."),
+    "proxy_jump": Option(
+        None,
+        'the way there: a `Connection`, ``"user@host:port"`` (also IPv6 in brackets, ``ssh://`` '
+        "URLs and comma-separated chains), a ``(host, port)`` tuple, or a list of these in the "
+        'order of travel; ``"none"`` and None: no bastion.',
+        in_async="An `AsyncConnection` that is not connected is connected by the first that "
+        "needs it, and closed after the last that uses it; one that you connected stays open.",
+    ),
+    "proxy_command": Option(
+        None,
+        "a program whose stdin and stdout are the byte stream to the target, such as "
+        '``"nc %h %p"``: a string is run by ``/bin/sh -c "exec …"``, a list is an argv without a '
+        "shell.  Tokens: ``%h`` host, ``%p`` port, ``%r`` user, ``%n`` host as given, ``%%``.",
+    ),
+    "timeout": Option(
+        0,
+        "for connecting, over all hops and phases, and for each later call; 0 or None: no limit.",
+        unit="milliseconds",
+    ),
+    "keepalive_interval": Option(
+        0,
+        "between probes of every hop; after three without any sign of life the connection is "
+        "lost.  0: no probes.",
+        unit="seconds",
+    ),
+}
+
+
+def declared(options: type) -> dict[str, Declared]:
+    """Return what a `TypedDict` of options declares, in order, with what it inherits."""
+    return {
+        name: Declared(*get_args(annotation)[:2])
+        for name, annotation in options.__annotations__.items()
+    }
+
+
+_DEFAULTS = {name: option.default for name, (_, option) in declared(ConnectionOptions).items()}
+
+
+def with_defaults(**given: "Unpack[ConnectionOptions]") -> ConnectionOptions:
+    """Return these options, and the declared default of each other one; checks nothing."""
+    return cast(ConnectionOptions, {**_DEFAULTS, **given})
