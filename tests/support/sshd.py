@@ -45,7 +45,7 @@ _SESSION_END = 2.0  # seconds that sshd gets to end a session whose client has g
 Options = Mapping[str, "str | int | Sequence[str | int]"]
 
 # Shell, not Python: it runs between unshare and sshd and becomes sshd. $1 is the server's
-# directory, $2 the configuration, $3 the sshd.
+# directory, $2 the configuration, $3 the sshd, and $4 its first argument.
 #
 # The whole of /etc is replaced: a folder of symbolic links, to our generated files and else to the
 # machine's. A mount over a single file, /etc/passwd say, would not last. The kernel undoes such a
@@ -53,7 +53,7 @@ Options = Mapping[str, "str | int | Sequence[str | int]"]
 # how useradd, passwd and editors replace files.
 _ENTER = """
 set -e
-cd "$1"; config=$2; sshd=$3
+cd "$1"; config=$2; sshd=$3; first=$4
 mount -n -t tmpfs -o mode=755 tmpfs run
 mkdir run/sshd run/home run/config run/machine-etc
 mount -n --bind home run/home
@@ -86,7 +86,7 @@ link_all /run/config/etc
 link_all /run/machine-etc/pam.d pam.d
 link_all /run/machine-etc
 cd /
-exec "$sshd" -D -e -f "$config"
+exec "$sshd" "$first" -e -f "$config"
 """
 
 
@@ -395,13 +395,14 @@ class Sshd:
         command = ["setpriv", "--pdeathsig", "KILL", "--"]
         if not IS_ROOT:
             command += preload.with_accounts(
-                self._config / "etc", _sshd_path(), "-D", "-e", "-f", config
+                self._config / "etc", _sshd_path(), _foreground(), "-e", "-f", config
             )
         else:
             # fmt: off
             command += [
                 "unshare", "--mount", "--pid", "--fork", "--kill-child", "--",
                 "sh", "-c", _ENTER, "enter", str(self._directory), config, _sshd_path(),
+                _foreground(),
             ]
             # fmt: on
         self.log_path.write_text("")
@@ -432,6 +433,15 @@ def openssh_version() -> tuple[int, int]:
     if found is None:
         raise OSError(f"no OpenSSH: {version!r}")
     return int(found[1]), int(found[2])
+
+
+def _foreground() -> str:
+    """Return the argument that keeps sshd in the foreground, and each connection cheap.
+
+    Up to OpenSSH 9.7 it also saves that sshd executes itself again for each connection, which is a
+    third of what a login costs; later ones execute `sshd-session` and know no such argument.
+    """
+    return "-rD" if openssh_version() < (9, 8) else "-D"
 
 
 @cache
