@@ -1,12 +1,12 @@
-"""Every exception that hussh raises, in one tree; this module imports nothing of hussh.
+"""Every exception that hussh raises, in one tree. This module imports nothing of hussh.
 
-`printable` is for what a peer says in them; whoever repeats that uses it.
+Each exception says *where* something failed (`hop`, such as ``"user@bastion:22"``) and *when*
+(`phase`: queue, dns, connect, proxy, banner, kex, hostkey, auth, channel, exec …). Code written for
+hussh 0.3.3 catches ``OSError`` and ``TimeoutError`` from the sync API and ``RuntimeError`` from the
+async one. Where such code must keep working, a class inherits from both.
 
-All of them say *where* (`hop`, such as ``"user@bastion:22"``) and *when*
-(`phase`: queue, dns, connect, proxy, banner, kex, hostkey, auth, channel, exec …)
-something failed.  Code written for hussh 0.3.3 caught ``OSError`` and
-``TimeoutError`` in the sync API and ``RuntimeError`` in the async one, so the
-classes inherit from both where such code must keep working.
+Every layer raises these. `printable` makes the text of a peer fit for them, and all code that shows
+such a text uses it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,12 @@ __all__ = [
 
 
 def printable(text: str, most: int = 200) -> str:
-    """A stranger's words, fit for an error: nothing in them moves a cursor or turns the writing."""
+    """Return a peer's text as one line that moves no cursor and does not turn the writing.
+
+    Args:
+        text: as it was received.
+        most: characters that are kept.
+    """
     if not text.isprintable():
         text = "".join(char if char.isprintable() else " " for char in text)
     return text.strip()[:most]
@@ -71,12 +76,13 @@ def _rebuild(
 
 
 class HusshError(Exception):
-    """Root of the tree.
+    """The base class of everything that hussh raises, except for wrong arguments.
 
     Attributes:
-        hop: the hop that failed, as ``user@host:port``; None where no hop is meant.
-        hop_index: its place in the order of travel, counted from 0.
-        phase: what was being done, one of the words in the module docstring.
+        hop: the hop that failed, as ``user@host:port``. It is None if no hop failed.
+        hop_index: the number of that hop in the order of travel, counted from 0.
+        phase: what hussh was doing: queue, dns, connect, proxy, banner, kex, hostkey, auth,
+            channel, exec, shell, scp or sftp.
     """
 
     hop: str | None = None
@@ -99,34 +105,34 @@ class HusshError(Exception):
         self.phase = phase or self.default_phase
 
     def at(self, hop: str, hop_index: int, phase: str | None = None) -> HusshError:
-        """Fill in the place where it is not known yet; returns the error itself."""
+        """Fill in the hop and the phase, each unless it is known; return the error itself."""
         if self.hop is None:
             self.hop, self.hop_index = hop, hop_index
         if self.phase is None:
             self.phase = phase
         return self
 
-    def add(self, words: str) -> None:
-        """Say this, too; nothing for ""."""
-        if words:
-            self.text = f"{self.text}; {words}"
+    def add(self, text: str) -> None:
+        """Append a part to the text of the error, unless the part is empty."""
+        if text:
+            self.text = f"{self.text}; {text}"
             self.args = (self.text,)
 
     def __str__(self) -> str:
         cause = self.__cause__
         if not isinstance(cause, HusshError) or cause.hop in (None, self.hop):
-            return self.told()
-        # The hop that took this one along is what the user has to look at.
+            return self.own_text()
+        # This hop failed because another one did, and the user has to look at that one.
         known = cause.hop is not None and cause.hop in self.text
-        return self.told() if known else f"{self.told()}, because: {cause}"
+        return self.own_text() if known else f"{self.own_text()}, because: {cause}"
 
-    def told(self) -> str:
-        """Its own text and place, without what it came from."""
+    def own_text(self) -> str:
+        """Return the text with hop and phase, but without the cause."""
         where = f" [{self.hop}, {self.phase}]" if self.hop and self.phase else ""
         return f"{self.text}{where}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A cause of ours tells which hop took this one along; any other may not pickle.
+        # A HusshError as cause names the hop that is to blame. Other causes may not pickle.
         cause = self.__cause__ if isinstance(self.__cause__, HusshError) else None
         return _rebuild, (type(self), self.text, self._state(), cause)
 
@@ -135,34 +141,34 @@ class HusshError(Exception):
 
 
 class ConnectError(HusshError, ConnectionError, TimeoutError, RuntimeError):
-    """No byte stream to the host: the name did not resolve or nothing accepted the connection.
+    """There is no byte stream to the host: its name did not resolve, or nothing accepted it.
 
-    It is a TimeoutError for code written for 0.3.3, whose sync API raised that for a
-    refused connection, too.  Where time really was over it is a ConnectTimeout.
+    It is a TimeoutError because the sync API of 0.3.3 raised that for a refused connection, too. If
+    the time really was over, the error is a ConnectTimeout.
     """
 
     default_phase = "connect"
 
 
 class ConnectionLost(HusshError, ConnectionError, RuntimeError):
-    """The world ended the connection: the peer closed it, or the stream under it died."""
+    """The peer or the network ended the connection; it is unusable."""
 
 
 class ServerBusy(ConnectionLost, TimeoutError):
-    """The server refused the handshake because it has too many: before its banner, or by name.
+    """The server refused the handshake because it has too many under way.
 
-    A TimeoutError for the same reason as `ConnectError`: who waits for a host that is still
-    starting, perhaps behind a port that is open already, catches that.
+    OpenSSH refuses handshakes beyond ``MaxStartups`` and ``PerSourceMaxStartups``, and those of
+    addresses that it punishes (``PerSourcePenalties``). hussh has tried no credential.
 
-    OpenSSH does so past ``MaxStartups`` and ``PerSourceMaxStartups``, and to addresses that it
-    punishes (``PerSourcePenalties``).  Nothing was tried with any credential.
+    It is a TimeoutError for the same reason as `ConnectError`: programs that wait for a host to
+    start catch that, and its port may be open before it is ready.
 
     Attributes:
-        server_text: what the server said, printable, at most 200 characters; maybe empty.
-        tries: how often it was tried; more than once only in a `MultiConnection`.  0: it
-            refused others until the time was over.
-        may_be_ban: the words are those for a punished address; OpenSSH 9.8 and later use
-            them for all refusals.
+        server_text: the server's text, printable, at most 200 characters; it may be empty.
+        tries: number of tries; more than 1 only in a `MultiConnection`. 0 means that the server
+            refused other hosts until the time was over.
+        may_be_ban: whether the text is the one for a punished address. OpenSSH 9.8 and later use
+            that text for all refusals.
     """
 
     def __init__(
@@ -187,8 +193,9 @@ class ProxyCommandError(ConnectionLost):
     """The proxy command could not be started, or ended while it was needed.
 
     Attributes:
-        exit_code: its exit status; negative: the signal that killed it; None: it still ran.
-        stderr_tail: the last 4 KiB of what it wrote to stderr.
+        exit_code: its exit status, or the negative number of the signal that killed it. It is
+            None if the command was still running.
+        stderr_tail: the last 4 KiB that it wrote to stderr.
     """
 
     default_phase = "proxy"
@@ -202,7 +209,7 @@ class ProxyCommandError(ConnectionLost):
 
 
 class ConnectionClosed(HusshError, ConnectionError, RuntimeError):
-    """You ended the connection, or closed the bastion that carried it."""
+    """The program closed the connection before, or the bastion that carried it."""
 
 
 class ForkedConnectionError(ConnectionClosed):
@@ -214,11 +221,11 @@ class ProtocolError(HusshError, OSError, RuntimeError):
 
 
 class NegotiationError(ProtocolError):
-    """No common algorithm (RFC 4253 section 7.1).
+    """Client and server have no algorithm in common (RFC 4253 section 7.1).
 
     Attributes:
-        ours: what we offered, by kind ("kex", "hostkey", "cipher", …).
-        theirs: what the server offered, by kind; empty where it is not known.
+        ours: comma-separated names that hussh offered, by kind ("kex", "hostkey", "cipher", …).
+        theirs: the same of the server; empty if they are not known.
     """
 
     default_phase = "kex"
@@ -240,10 +247,10 @@ class HostKeyError(HusshError, OSError, RuntimeError):
     """The host key of a hop is not acceptable under the policy.
 
     Attributes:
-        host: the name looked up, ``[host]:port`` off port 22.
+        host: the name that was looked up, ``[host]:port`` for ports other than 22.
         reason: "changed", "revoked" or "unknown".
-        fingerprint: of the key that the server showed, ``SHA256:…``.
-        recorded: fingerprints of the recorded keys for that name.
+        fingerprint: ``SHA256:…`` of the key that the server presented.
+        recorded: fingerprints of the keys that known_hosts has for that name.
     """
 
     default_phase = "hostkey"
@@ -266,12 +273,13 @@ class HostKeyError(HusshError, OSError, RuntimeError):
 
 
 class AuthenticationError(HusshError, RuntimeError):
-    """The server refused every credential that we were allowed to try (RFC 4252).
+    """The server refused every credential that hussh was allowed to try (RFC 4252).
 
     Attributes:
-        methods_left: what the server would still accept, as it said last.
-        tried: what was tried, in order; never a secret.
-        banner: the server's last login banner as one line, at most 1000 characters; maybe empty.
+        methods_left: methods that the server would still accept, as in its last answer.
+        tried: descriptions of what was tried, in order; never a secret.
+        banner: the server's last login banner as one line of at most 1000 characters; it may be
+            empty.
     """
 
     default_phase = "auth"
@@ -292,11 +300,11 @@ class AuthenticationError(HusshError, RuntimeError):
 
 
 class KeyFileError(AuthenticationError):
-    """A private key could not be used; the server was not asked."""
+    """hussh could not use a private key, and did not ask the server."""
 
 
 class KeyUnreadable(KeyFileError):
-    """The key file is missing, may not be read, or holds no key of a kind that we know."""
+    """The key file is missing, may not be read, or contains no key of a supported type."""
 
 
 class PassphraseRequired(KeyFileError):
@@ -322,7 +330,7 @@ class ChannelRefused(ChannelError):
 
     Attributes:
         reason_code: 1 prohibited, 2 connect failed, 3 unknown type, 4 resource shortage.
-        reason_text: the server's own words.
+        reason_text: the server's text, printable.
     """
 
     def __init__(
@@ -334,10 +342,10 @@ class ChannelRefused(ChannelError):
 
 
 class JumpRefused(ChannelRefused, TimeoutError):
-    """A bastion refused to open the way to the next hop; a TimeoutError, as `ConnectError` is.
+    """A bastion refused to connect to the next hop; a TimeoutError, as `ConnectError` is.
 
     Attributes:
-        target: ``host:port`` that the bastion was asked for.
+        target: ``host:port`` to which the bastion should have connected.
     """
 
     def __init__(self, text: str, *, target: str = "", **more: Any) -> None:
@@ -364,11 +372,11 @@ class CommandTimeout(HusshError, TimeoutError, RuntimeError):
 
 
 class OutputLimitExceeded(HusshError, OSError, RuntimeError):
-    """A command wrote more than ``max_output``, and was told to stop; or a file has more.
+    """The output of a command, or a file, is longer than ``max_output``; the command was stopped.
 
     Attributes:
-        result: an ``SSHResult`` with the output up to the limit and status -1; of a file its
-            first bytes as ``stdout_bytes``.
+        result: an ``SSHResult`` with status -1 and the output up to the limit. For a file,
+            ``stdout_bytes`` has its first bytes.
     """
 
     default_phase = "exec"
@@ -379,10 +387,10 @@ class OutputLimitExceeded(HusshError, OSError, RuntimeError):
 
 
 class PartialFailureException(HusshError, RuntimeError):
-    """Something failed on some hosts, or on all.
+    """An operation failed on some hosts, or on all.
 
     Attributes:
-        succeeded, failed: the two halves of the ``MultiResult``; None where one is empty.
+        succeeded, failed: the two parts of the ``MultiResult``; an empty part is None.
     """
 
     def __init__(
@@ -394,20 +402,22 @@ class PartialFailureException(HusshError, RuntimeError):
 
 
 class NotText(HusshError, ValueError, OSError, RuntimeError):
-    """A file's contents are not text in the encoding that was asked for."""
+    """The contents of a file are not text in the requested encoding."""
 
 
 class SFTPError(HusshError, OSError, RuntimeError):
-    """Something about a file failed, on the server or here; the connection stays usable.
+    """A file operation failed, on the server or here; the connection stays usable.
 
-    Where Python has a class for the `errno`, the error is of that class, too:
-    a missing file is a FileNotFoundError.
+    If Python has a class for the `errno`, the error is of that class, too: a missing file is a
+    FileNotFoundError.
 
     Attributes:
-        errno: as in any OSError; EIO where the server gives no reason.
-        filename, filename2: the path; of a transfer or renaming, source and destination.
-        status: the server's SSH_FX_* number, None where the failure was not the server's.
-        transferred: bytes that a failed transfer had written, which are kept; else None.
+        errno: as in any OSError; EIO if the server gives no reason.
+        filename, filename2: the path. For a transfer or a renaming they are source and
+            destination.
+        status: the server's SSH_FX_* number, or None if the server did not refuse.
+        transferred: number of bytes that a failed transfer had written and that are kept, or None
+            if there was no transfer.
     """
 
     default_phase = "sftp"
@@ -444,19 +454,19 @@ class SFTPNotFoundError(SFTPError, FileNotFoundError):
 
 
 class SFTPPermissionError(SFTPError, PermissionError):
-    """The server, or this machine, does not allow it."""
+    """The server, or this machine, does not permit the operation."""
 
 
 class SFTPExistsError(SFTPError, FileExistsError):
-    """There already is something of that name."""
+    """A file or directory of that name exists already."""
 
 
 class SFTPIsDirectoryError(SFTPError, IsADirectoryError):
-    """It is a directory where a file is needed."""
+    """The path is a directory, but the operation needs a file."""
 
 
 class SFTPNotDirectoryError(SFTPError, NotADirectoryError):
-    """It is no directory where one is needed."""
+    """The path is no directory, but the operation needs one."""
 
 
 class SFTPTimeout(SFTPError, TimeoutError):
@@ -464,4 +474,4 @@ class SFTPTimeout(SFTPError, TimeoutError):
 
 
 class SFTPUnavailable(SFTPError):
-    """The server offers no SFTP, or one that cannot be used."""
+    """The server offers no SFTP, or an SFTP that hussh cannot use."""

@@ -90,13 +90,13 @@ class HostResult(SSHResult):
 
 
 def _why(error: HusshError) -> str:
-    reason = error.told()
+    reason = error.own_text()
     # Not every TimeoutError: some are that for code of 0.3.3's only.
     timed_out = isinstance(error, ConnectTimeout | CommandTimeout | SFTPTimeout)
     if timed_out and "timed out" not in reason.lower():
         reason = f"timed out: {reason}"
     origin = _origin(error)
-    return reason if origin is error else f"{origin.told()}, and so: {reason}"
+    return reason if origin is error else f"{origin.own_text()}, and so: {reason}"
 
 
 def _origin(error: HusshError) -> HusshError:
