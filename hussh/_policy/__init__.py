@@ -1,1 +1,1 @@
-"""Parse and decide: proxies, keys, known hosts, algorithms.  Pure: no C, no waiting, no sockets."""
+"""Parses and decides: routes, options, keys, known hosts. It opens no socket and never waits."""

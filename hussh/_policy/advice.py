@@ -1,7 +1,7 @@
-"""What to do about a failed connection, in one or two sentences for each cause.
+"""Tells what to do about a failed connection, in one or two sentences for each cause.
 
-`hussh.explain` adds it to the cause, which is the error's own text.  Where that says already what
-to do, the advice tells where to look.
+`hussh.explain` appends this to the text of the error, which is the cause. If that text already says
+what to do, the advice says where to look.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ _NO_SSH = (
     " what listens on that port with: nc host port."
 )
 
-#: The first that fits counts; a class before those that it is derived from.
+#: The first that fits counts, so a class stands before those that it is derived from.
 _ADVICE: tuple[tuple[type[HusshError], Advice], ...] = (
     (ConnectTimeout, _of_timeout),
     (JumpRefused, _of_jump),
@@ -162,7 +162,7 @@ _ADVICE: tuple[tuple[type[HusshError], Advice], ...] = (
 
 
 def advice_for(error: HusshError) -> str:
-    """What the user can do about an error that ended an attempt to connect."""
+    """Return what the user can do about an error that ended an attempt to connect."""
     for kind, advice in _ADVICE:
         if isinstance(error, kind):
             return advice if isinstance(advice, str) else advice(error)

@@ -1,17 +1,17 @@
-"""Files that every connection of a batch needs: read and parsed once, and again after a change.
+"""Caches files that every connection of a batch needs: parsed once, and again after a change.
 
-Sessions, the login and batches import it.  It keeps known hosts (public) until newer ones
-push them out, and decrypted keys no longer than somebody holds their `KeyFile`,
-which every link does that logged in with it.  Nothing here locks: who calls
-`load` in threads lets those of one object take turns.
+Connecting, the login and batches import it. It keeps the known hosts of a few sets of files until
+newer sets push them out. It keeps a decrypted key only while somebody holds its `KeyFile`, and
+every link that logged in with the key does. Nothing here locks: callers that run `load` in threads
+make the calls for one object take turns.
 
-A file counts as unchanged while its device, inode, size and times are those of
-when it was read, and it had not been written shortly before: within one tick of
-the file system's clock a second change leaves the times as they are.  Files that
-cannot be trusted so are read again, and parsed again if their content differs.
+A file counts as unchanged while its device, inode, size and times are those of the last reading.
+That holds only if it was not written shortly before the reading, because a second change within one
+tick of the file system's clock leaves the times as they are. Files without such a proof are read
+again, and parsed again if their content differs.
 
-A batch says when it began (`set_batch_start`): what was looked at since is current for all
-of it, so that a thousand hosts do not mean a thousand looks at the same file.
+A batch says when it began (`set_batch_start`). A look at a file since then is recent enough for all
+of the batch, so a thousand hosts cost one look and not a thousand.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ T = TypeVar("T")
 
 Stamp = tuple[int, ...]
 
-#: The coarsest clock of a file system that is in use: FAT's.
+#: Nanoseconds of the coarsest clock among file systems in use, that of FAT.
 TICK_NS = 2_000_000_000
 KNOWN_HOSTS_MAX = 4
 MISSING: Stamp = ()
-#: Seconds after which also a long batch looks again.
+#: Seconds after which even the same batch looks again.
 LOOK_AGAIN = 1.0
 NEVER = float("inf")
 
@@ -54,32 +54,32 @@ _began: ContextVar[float] = ContextVar("hussh_batch_began", default=float("inf")
 
 
 def set_batch_start(when: float) -> None:
-    """What runs in this context belongs to a batch that began then (`time.monotonic()`)."""
+    """Say that this context belongs to a batch that began at `when` (`time.monotonic()`)."""
     _began.set(when)
 
 
 @contextmanager
 def begun_now() -> Iterator[None]:
-    """Looks since now are recent enough for what is inside, and so are those of its batch."""
+    """Accept looks at files since now, or since the batch began, for what runs inside."""
     token = _began.set(min(_began.get(), monotonic()))
     try:
         yield
     finally:
-        with suppress(ValueError):  # in another context this is only being collected
+        with suppress(ValueError):  # closed in another context, by the collector
             _began.reset(token)
 
 
 @dataclass(frozen=True)
 class _State(Generic[T]):
-    """What was read: `stamps` is None where only the content can tell whether it still holds."""
+    """What was read. `stamps` is None if only the content can tell whether it is still current."""
 
     stamps: tuple[Stamp, ...] | None
     content: object
     value: T
 
 
-class _Kept(Generic[T]):
-    """What some files hold; subclasses say which, and what to make of them."""
+class _CachedFiles(Generic[T]):
+    """What some files contain. Subclasses say which files, and what to make of them."""
 
     def __init__(self) -> None:
         self._state: _State[T] | None = None
@@ -89,13 +89,13 @@ class _Kept(Generic[T]):
         raise NotImplementedError
 
     def _read(self, old: _State[T] | None) -> tuple[object, T]:
-        """The content of the files, and what it means."""
+        """Return the content of the files, and what was made of it."""
         raise NotImplementedError
 
-    def _at_hand(self, asked: float) -> _State[T] | None:
-        """The state, if somebody has looked since this batch began, or since `asked`.
+    def _state_if_fresh(self, asked: float) -> _State[T] | None:
+        """Return the state if a look since the batch began, or since `asked`, found it current.
 
-        Touches no file: an event loop may ask.
+        It touches no file, so an event loop may call it.
         """
         looked = self._looked
         if looked >= min(_began.get(), asked) and looked >= monotonic() - LOOK_AGAIN:
@@ -123,8 +123,8 @@ class _Kept(Generic[T]):
         return state.value
 
 
-class KnownHostsFiles(_Kept[KnownHosts]):
-    """The known hosts of some files, in order."""
+class KnownHostsFiles(_CachedFiles[KnownHosts]):
+    """The parsed known hosts of some files, in order."""
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         super().__init__()
@@ -142,12 +142,16 @@ class KnownHostsFiles(_Kept[KnownHosts]):
         return files, old.value.grown(old.content, files) or KnownHosts.of(files)
 
     def cached(self, asked: float = NEVER) -> KnownHosts | None:
-        """What the files hold, if somebody has looked since `asked` (`time.monotonic()`)."""
-        state = self._at_hand(asked)
+        """Return the known hosts if the files were looked at since `asked` (`time.monotonic()`)."""
+        state = self._state_if_fresh(asked)
         return None if state is None else state.value
 
     def load(self) -> KnownHosts:
-        """What the files hold.  Raises HostKeyError: one of them cannot be read."""
+        """Return the known hosts, and read the files if need be.
+
+        Raises:
+            HostKeyError: a file exists and cannot be read.
+        """
         return self._refresh()
 
 
@@ -160,7 +164,7 @@ class Credential:
     was_encrypted: bool
 
 
-class KeyFile(_Kept["Credential | KeyFileError"]):
+class KeyFile(_CachedFiles["Credential | KeyFileError"]):
     """A private key file with the certificate beside it, for one passphrase."""
 
     def __init__(self, path: str | os.PathLike[str], passphrase: str | None) -> None:
@@ -170,14 +174,14 @@ class KeyFile(_Kept["Credential | KeyFileError"]):
 
     @staticmethod
     def of(path: str | os.PathLike[str], passphrase: str | None) -> KeyFile:
-        """The one of these that others hold, or a new one."""
+        """Return the object for this file and passphrase that others hold, or else a new one."""
         key = expand(path), os.fspath(path), passphrase
         found = _key_files.get(key)
         return found if found is not None else _key_files.setdefault(key, KeyFile(path, passphrase))
 
     @staticmethod
     def look_again(path: str | os.PathLike[str], passphrase: str | None) -> None:
-        """See whether a key that others have loaded still holds; reads and decrypts nothing."""
+        """Look whether a key that others have loaded is still current; read and decrypt nothing."""
         found = _key_files.get((expand(path), os.fspath(path), passphrase))
         if found is not None:
             found._current()
@@ -196,13 +200,13 @@ class KeyFile(_Kept["Credential | KeyFileError"]):
             data = read_private_key(self._path)
         except KeyFileError as error:
             return None, error
-        key = self._kept_key(data, old)
+        key = self._parse_or_reuse(data, old)
         if isinstance(key, KeyFileError):
             return data, key
         certificate = certificate_for(self._path, key.key.public)
         return data, Credential(key.key, certificate, key.was_encrypted)
 
-    def _kept_key(
+    def _parse_or_reuse(
         self, data: bytes, old: _State[Credential | KeyFileError] | None
     ) -> Credential | KeyFileError:
         if old is not None and old.content == data:
@@ -219,28 +223,33 @@ class KeyFile(_Kept["Credential | KeyFileError"]):
             return error
 
     def cached(self, asked: float = NEVER) -> Credential | None:
-        """What `load` would return, if somebody has looked since `asked`; raises what it would.
+        """Return or raise what `load` would, if the file was looked at lately.
 
-        `asked` is of `time.monotonic()`.
+        Args:
+            asked: a look since then counts, in the time of `time.monotonic()`.
+
+        Returns:
+            the credential, or None if nobody has looked since.
         """
-        state = self._at_hand(asked)
-        return None if state is None else _given(state.value)
+        state = self._state_if_fresh(asked)
+        return None if state is None else _return_or_raise(state.value)
 
     def from_now_on(self) -> Callable[[], Credential | None]:
-        """`cached` for who asks now, and again after somebody else may have looked."""
+        """Return `cached` with the present time as `asked`, to call when others have looked."""
         return partial(self.cached, monotonic())
 
     def load(self) -> Credential:
-        """Read and decrypt, which may take a second.
+        """Read and decrypt the key, which may take a second.
 
-        Raises KeyUnreadable, PassphraseRequired, WrongPassphrase, all KeyFileErrors.
+        Raises:
+            KeyUnreadable, PassphraseRequired, WrongPassphrase: see `load_private_key`.
         """
-        return _given(self._refresh())
+        return _return_or_raise(self._refresh())
 
 
-def _given(value: Credential | KeyFileError) -> Credential:
+def _return_or_raise(value: Credential | KeyFileError) -> Credential:
     if isinstance(value, KeyFileError):
-        raise copy.copy(value) from value.__cause__  # each will learn its own hop
+        raise copy.copy(value) from value.__cause__  # a copy, because each gets its own hop
     return value
 
 
@@ -251,7 +260,7 @@ _known_hosts: dict[tuple[str, ...], KnownHostsFiles] = {}
 
 
 def known_hosts_file(paths: Sequence[str | os.PathLike[str]]) -> KnownHostsFiles:
-    """Those of these files, the one object for all who ask now."""
+    """Return the object for these files; callers that ask at the same time get the same one."""
     key = tuple([expand(path) for path in paths])
     found = _known_hosts.get(key)
     if found is None:
@@ -262,11 +271,11 @@ def known_hosts_file(paths: Sequence[str | os.PathLike[str]]) -> KnownHostsFiles
 
 
 def _stamps(paths: Sequence[str]) -> tuple[Stamp, ...] | None:
-    """What tells this state of these files from others; None: nothing does."""
+    """Return what tells this state of the files from any other; None if nothing does."""
     stamps = []
     for path in paths:
         try:
-            # Opened, since a network file system asks its server then, and not for a stat.
+            # Opening makes a network file system ask its server; a stat would not.
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             stamps.append(MISSING)

@@ -1,6 +1,6 @@
-"""Local files that could not be read because the process has as many open as it may.
+"""Recognises local files that could not be read because the process has too many open.
 
-That says nothing about the file: who reads keys and known hosts imports it.
+Such an error says nothing about the file. The readers of keys and known hosts import it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["check_file_limit"]
 
 
 def check_file_limit(error: OSError, doing: str, phase: str) -> None:
-    """Raises ConnectError if that is why it failed."""
+    """Raise ConnectError if an error means that the process has no descriptor left."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         text = f"{doing}: {error.strerror}: close connections, or raise the limit (ulimit -n)"
         raise ConnectError(text, phase=phase) from error

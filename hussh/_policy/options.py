@@ -1,7 +1,7 @@
-"""What one hop needs to know besides the way to it; pure data.
+"""Everything that one hop needs to know, except how to reach it; pure data.
 
-`_api/plan.py` makes it of a constructor's arguments, connecting and the operations read it.
-Secrets live only here; nothing in this module puts them into a repr.
+`_api/plan.py` makes it from a constructor's arguments. Connecting and the operations read it.
+Secrets live only here, and nothing in this module puts them into a repr.
 """
 
 from __future__ import annotations

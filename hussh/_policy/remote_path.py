@@ -1,7 +1,7 @@
-"""What a path at the server means before any server is asked; pure.
+"""Computes with paths on the server, before any server is asked; pure.
 
-`_protocol` and the file classes of `_api` use it.  It never decodes a path and never
-resolves a link: only the server knows where those lead.
+`_protocol` and the file classes of `_api` use it. It never decodes a path and never resolves a
+link, because only the server knows where those lead.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ __all__ = ["check_name", "from_home", "is_at_home", "is_name", "join", "parent_o
 
 
 def is_at_home(path: bytes) -> bool:
-    """Whether a path begins at the home directory: ``~`` or ``~/x``, but not ``~x`` or ``./~``."""
+    """Tell whether a path begins at the home directory:
+
+    ``~`` or ``~/x``, but not ``~x`` or ``./~``.
+    """
     return path[:2] == b"~/" or path == b"~"
 
 
 def from_home(path: bytes, home: bytes) -> bytes:
-    """A path that begins with ``~``, with the home directory in its place.
+    """Return a path that begins with ``~``, with the home directory in place of that.
 
-    The result never begins with ``~`` as a path component of its own, so that expanding it
-    again changes nothing.  The home ``.`` gives paths relative to where the session starts.
+    The result never begins with ``~`` as a path component, so expanding it again changes nothing.
+    The home ``.`` gives paths relative to the directory where the session starts.
     """
     rest = path[1:].lstrip(b"/")
     if not rest:
@@ -32,9 +35,9 @@ def from_home(path: bytes, home: bytes) -> bytes:
 
 
 def join(folder: AnyStr, name: AnyStr) -> AnyStr:
-    """The path of an entry of a directory; an entry called ``~`` stays one.
+    """Return the path of an entry of a directory; an entry called ``~`` stays one.
 
-    Unlike `os.path.join`, a name that begins with a slash does not lead out of the directory.
+    Unlike with `os.path.join`, a name that begins with a slash stays within the directory.
     """
     if isinstance(folder, bytes):
         if not folder:
@@ -46,17 +49,17 @@ def join(folder: AnyStr, name: AnyStr) -> AnyStr:
 
 
 def parent_of(path: bytes) -> bytes:
-    """The directory that a path lies in; empty where the path names none or is the root."""
+    """Return the directory of a path; it is empty if the path names none or is the root."""
     path = path.rstrip(b"/")
     parent = os.path.dirname(path)
     return b"" if parent == path else parent
 
 
 def is_name(name: bytes) -> bool:
-    """Whether a directory can contain an entry of this name, ``.`` and ``..`` included."""
+    """Tell whether a directory can contain an entry of this name, ``.`` and ``..`` included."""
     return name != b"" and b"/" not in name and b"\0" not in name
 
 
 def check_name(name: bytes) -> bool:
-    """Whether a server's name for an entry of a directory is one: no path, no way up."""
+    """Tell whether a server's name for an entry is a name: no path, and not ``..``."""
     return is_name(name) and name not in (b".", b"..")

@@ -1,6 +1,6 @@
-"""What `hussh.explain` found out, as data and as text; no secret is in it.
+"""The findings of `hussh.explain`, as data and as text; they contain no secret.
 
-`explain` makes it; users print it, look into it, or turn it into JSON.
+`explain` makes a `Report`. Users print it, read its attributes, or turn it into JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["HopReport", "HostKeyReport", "Report", "Setting"]
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a hop: its value, fit to show, and where that came from.
+    """One setting of a hop: its value, fit to show, and where it came from.
 
     `source` is "argument", "configuration" or "default".
     """
@@ -27,12 +27,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class HostKeyReport:
-    """The host key that a hop showed.
+    """The host key that a hop presented.
 
     Attributes:
         algorithm, fingerprint: of the key, such as "ssh-ed25519" and "SHA256:…".
-        name: under which it was looked up, ``[host]:port`` off port 22.
-        verdict: what the known hosts and the policy made of it.
+        name: the name that was looked up, ``[host]:port`` for ports other than 22.
+        verdict: how the known hosts and the policy judged it.
         places: ``file:line`` of the lines that decided it.
     """
 
@@ -45,23 +45,26 @@ class HostKeyReport:
 
 @dataclass(frozen=True)
 class HopReport:
-    """What was found out about one hop.
+    """The findings about one hop.
 
     Attributes:
         hop: ``user@host:port``.
-        index: its place in the order of travel, from 0.
+        index: its number in the order of travel, from 0.
         state: "connected", "connected before", "failed" or "not reached".
-        settings: with their sources; secrets are shown as "given".
+        settings: with their sources; a secret is shown as "given".
         carrier: the hop or the program whose stream carries it; "" for a socket.
-        addresses: what the name resolved to here; behind a bastion that one resolves it.
-        address: the one that answered; "" where there is none.
+        addresses: addresses of the name, as this machine resolved it; behind a bastion the
+            bastion resolves it.
+        address: the address that answered, or "".
         unanswered: addresses that were tried and did not answer, with the reason.
         banner: the server's version.
-        algorithms: what was agreed on, by kind: "kex", "hostkey", "cipher", "mac", "compression".
-        post_quantum: whether the key exchange withstands quantum computers; None: none was made.
-        methods: the login methods that the server offered, if it said so.
-        attempts: each credential that was tried, and what it did.
-        login_banner: what the server says to people before the login, as one line.
+        algorithms: what was agreed on, by kind: "kex", "hostkey", "cipher", "mac",
+            "compression".
+        post_quantum: whether the key exchange withstands quantum computers; None if there was
+            none.
+        methods: the login methods that the server offered, if it told them.
+        attempts: each credential that was tried, and how the server answered.
+        login_banner: the text that the server shows before the login, as one line.
         milliseconds: how long each phase took.
     """
 
@@ -83,7 +86,7 @@ class HopReport:
     milliseconds: dict[str, float] = field(default_factory=dict)
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """What is known of it, as pairs of a word and a text."""
+        """Return what is known of the hop, as pairs of a label and a text."""
         by_source: dict[str, list[str]] = {}
         for setting in self.settings:
             by_source.setdefault(setting.source, []).append(f"{setting.name} {setting.value}")
@@ -126,15 +129,15 @@ class HopReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What `hussh.explain` found out.
+    """The result of `hussh.explain`.
 
     Attributes:
-        connected: the target was reached and the login succeeded.
+        connected: whether the target was reached and the login succeeded.
         hops: in the order of travel, the target last.
-        hop, phase: where it failed; None where it did not.
-        cause: why, in the error's words; "" where it did not fail.
+        hop, phase: where it failed; None if it did not.
+        cause: the text of the error; "" if it did not fail.
         advice: what to do about it.
-        error: the class of the error, such as "KeyRefused"; "" for none.
+        error: the class of the error, such as "KeyRefused"; "" if it did not fail.
     """
 
     connected: bool
@@ -146,17 +149,17 @@ class Report:
     error: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as dictionaries, lists, strings and numbers."""
+        """Return the same as dictionaries, lists, strings and numbers."""
         data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return data
 
     def to_json(self) -> str:
-        """The same as JSON."""
+        """Return the same as JSON."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
 
     @property
     def verdict(self) -> str:
-        """The end of it, in one line."""
+        """The outcome in one line."""
         if self.connected:
             return f"connected to {self.hops[-1].hop}" if self.hops else "connected"
         where = f" at {self.hop}" if self.hop else ""

@@ -1,4 +1,4 @@
-"""`SSHResult`: what a command left behind; pure data, used by every layer above."""
+"""`SSHResult`: the output and the end of a command; pure data, used by every layer above."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class SSHResult:
     """Output and exit status of one command.
 
     Attributes:
-        stdout_bytes, stderr_bytes: exactly what the command wrote.
-        stdout, stderr: the same as str (UTF-8; what is not UTF-8 is replaced).
-        status: the exit status; -1 if a signal ended the command or the server
-            never sent a status.
+        stdout_bytes, stderr_bytes: exactly the bytes that the command wrote.
+        stdout, stderr: the same as str (UTF-8; other bytes become U+FFFD).
+        status: the exit status. It is -1 if a signal ended the command or the server never sent
+            a status.
         signal: the signal's name without "SIG" (RFC 4254 section 6.10), or None.
-        truncated: output beyond a limit that you set was thrown away.
+        truncated: whether output beyond your limit was dropped.
 
     Results compare by value and can be pickled.
     """
@@ -53,7 +53,7 @@ class SSHResult:
         return self._decode("stderr", self.stderr_bytes)
 
     def _key(self) -> tuple[Any, ...]:
-        """What `==` compares, which is also what the constructor takes."""
+        """Return what `==` compares, which is also what the constructor takes."""
         return self.stdout_bytes, self.stderr_bytes, self.status, self.signal, self.truncated
 
     def __eq__(self, other: object) -> bool:

@@ -1,12 +1,11 @@
-"""The way to a target: jump hosts in the order of travel, or a proxy command.
+"""Parses the way to a target: jump hosts in the order of travel, or a proxy command.
 
-Owns the meaning of the ``proxy_jump=`` and ``proxy_command=`` arguments and of
-host names, user names and ports.  Facades and sessions import it.  It never
-resolves a name, opens a socket or starts a process.
+It owns the meaning of the arguments ``proxy_jump=`` and ``proxy_command=``, and of host names, user
+names and ports. `_api` and `_connect` import it. It never resolves a name, opens a socket or starts
+a process.
 
-Errors about a jump string never repeat its user or port part: a password that
-somebody put there must not reach a log.  Every refusal comes before anything
-is opened.
+Errors about a jump string never repeat its user or port part, because a password that somebody put
+there must not reach a log. Every refusal comes before anything is opened.
 """
 
 from __future__ import annotations
@@ -50,15 +49,15 @@ class HopSpec:
 
 
 def check_host(host: object) -> str:
-    """A host name or address that is safe to send, record and print.
+    """Return a host name or address that is safe to send, record and print.
 
-    Brackets around an IPv6 address are taken off; its zone (``%eth0``) stays.
+    Brackets around an IPv6 address are removed; its zone (``%eth0``) stays.
 
     Raises:
         TypeError: it is not a string.
-        ValueError: it is empty, or holds blanks, control characters or what no
-            name holds (as ssh(1) sees it, what a shell acts on), or begins with ``-``,
-            which a program would take for an option.
+        ValueError: it is empty, begins with ``-``, which a program would take for an option, or
+            contains blanks, control characters or what no name contains (as ssh(1) has it,
+            characters that a shell acts on).
     """
     if not isinstance(host, str):
         raise TypeError(f"host must be a string, not {type(host).__name__}")
@@ -66,7 +65,7 @@ def check_host(host: object) -> str:
     name = host[1:-1] if bracketed else host
     if not name:
         raise ValueError("host is empty")
-    # What has a colon may be "user:password" gone astray, and is not repeated.
+    # A text with a colon may be a misplaced "user:password", so it is not repeated.
     shown = "host" if ":" in name else f"host {name!r}"
     if name.startswith("-"):
         raise ValueError(f"{shown} begins with '-'")
@@ -80,10 +79,10 @@ def check_host(host: object) -> str:
 
 
 def check_port(port: object) -> int:
-    """A TCP port, given as an integer or as decimal digits.
+    """Return a TCP port that was given as an integer or as decimal digits.
 
     Raises:
-        TypeError: anything else; out of 1 to 65535 too, as code for hussh 0.3.3 expects.
+        TypeError: it is anything else, or not in 1 to 65535, as code for hussh 0.3.3 expects.
     """
     number = 0
     if isinstance(port, str):
@@ -98,14 +97,14 @@ def check_port(port: object) -> int:
 
 
 def check_username(username: object) -> str:
-    """A user name that is safe to send, to print, and to hand to a proxy command.
+    """Return a user name that is safe to send, to print, and to hand to a proxy command.
 
-    The rule is that of ssh(1): blanks, ``$`` and backslashes within are allowed.  No error
-    repeats the name.
+    The rule is that of ssh(1): blanks, ``$`` and backslashes are allowed within. No error repeats
+    the name.
 
     Raises:
         TypeError: it is not a string.
-        ValueError: it is empty, holds control characters or what a shell acts on, begins
+        ValueError: it is empty, contains control characters or what a shell acts on, begins
             with ``-``, has a blank before a ``-``, or ends with a backslash.
     """
     if not isinstance(username, str):
@@ -124,12 +123,12 @@ def check_username(username: object) -> str:
 
 
 def is_none(value: object) -> bool:
-    """None, or the word "none" in any case, which disables a proxy as it does in ssh_config(5)."""
+    """Tell whether it is None or "none" in any case, which disables a proxy as in ssh_config(5)."""
     return value is None or (isinstance(value, str) and value.lower() == "none")
 
 
 def check_exclusive(proxy_jump: object, proxy_command: object) -> None:
-    """There is one way to a target; ``None`` and ``"none"`` do not count as one.
+    """Refuse two ways to one target; ``None`` and ``"none"`` do not count as a way.
 
     Raises:
         TypeError: both are given.
@@ -141,14 +140,14 @@ def check_exclusive(proxy_jump: object, proxy_command: object) -> None:
 def parse_jump(
     value: object, connection_type: type[C], noun: str = "a Connection"
 ) -> list[HopSpec | C] | None:
-    """The jump hosts that `value` names, in the order of travel; None for no jump.
+    """Return the jump hosts that `value` names, in the order of travel; None means no jump.
 
-    A string may be a chain with commas, a list is a chain of strings, tuples
-    and at most one connection.  That one must come first, for it has a way of
-    its own, which nothing before it would change.  An empty list is no jump.
+    A string may be a chain with commas. A list is a chain of strings, tuples and at most one
+    connection. The connection must come first, because it has its own way, which nothing before it
+    would change. An empty list means no jump.
 
     Raises:
-        TypeError: `value` is of another kind, or a port is not one.
+        TypeError: `value` is of another kind, or a port is none.
         ValueError: a host or user is not acceptable.
     """
     if is_none(value):
@@ -174,7 +173,7 @@ def parse_jump(
 
 
 def resolve(hops: Iterable[HopSpec | C], username: str) -> list[HopSpec | C]:
-    """The hops with `username`, that of the target, wherever none was given."""
+    """Return the hops with `username`, that of the target, wherever none was given."""
     return [
         replace(hop, username=username) if isinstance(hop, HopSpec) and not hop.username else hop
         for hop in hops
@@ -188,11 +187,11 @@ def check_route(
 ) -> None:
     """Refuse a way that is too long or passes the same server twice.
 
-    `describe` gives the whole way of a connection: its own jump hosts in the
-    order of travel, then itself.
+    `describe` returns the whole way of a connection: its own jump hosts in the order of travel,
+    then itself.
 
     Raises:
-        ValueError: more than `MAX_JUMPS` jump hosts, or a cycle.
+        ValueError: there are more than `MAX_JUMPS` jump hosts, or a cycle.
     """
     way: list[HopSpec] = []
     for hop in hops:
@@ -213,7 +212,7 @@ def check_route(
 
 
 def format_hop(username: str | None, host: str, port: int) -> str:
-    """``user@host:22``, ``user@[::1]:22``; without a user, ``host:22``."""
+    """Return ``user@host:22`` or ``user@[::1]:22``; without a user, ``host:22``."""
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return f"{username}@{place}" if username else place
 
@@ -225,19 +224,19 @@ def expand_proxy_command(
     user: str,
     original_host: str | None = None,
 ) -> list[str]:
-    """The argv of a proxy command, with ``%h %p %r %n %%`` replaced in one pass.
+    """Return the argv of a proxy command, with ``%h %p %r %n %%`` replaced in one pass.
 
-    A string goes to ``/bin/sh -c "exec ..."``, so what replaces a token must
-    be plain there; a sequence is an argv, run without a shell.
+    A string is run by ``/bin/sh -c "exec ..."``, so the replacement of a token must be plain there.
+    A sequence is an argv, run without a shell.
 
     Args:
-        original_host: for ``%n``, the name as the user gave it; default `host`.
+        original_host: for ``%n``, the name as the user gave it; the default is `host`.
 
     Raises:
-        TypeError: `command` is neither a string nor a sequence of them.
-        ValueError: it is empty, or has an unknown token or a lone ``%`` at the
-            end, or a value to put in could be taken for something else: in a string what
-            is not plain to a shell, in both what `check_host` and `check_username` refuse.
+        TypeError: `command` is neither a string nor a sequence of strings.
+        ValueError: it is empty, or has an unknown token or a lone ``%`` at the end, or a
+            replacement could be taken for something else: in a string what is not plain to a
+            shell, in both what `check_host` and `check_username` refuse.
     """
     values = {"%": "%", "h": host, "p": str(port), "r": user, "n": original_host or host}
     if isinstance(command, str):
@@ -304,7 +303,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _parse_one(text: str) -> HopSpec:
-    """``[user@]host[:port]`` or an ``ssh://`` URL of the same."""
+    """Parse ``[user@]host[:port]`` or an ``ssh://`` URL of the same."""
     if is_none(text):
         raise ValueError("'none' cannot be part of a proxy_jump chain")
     is_url = _URL.match(text) is not None
@@ -342,7 +341,7 @@ def _split_port(place: str) -> tuple[str, int]:
         if rest.startswith(":"):
             return host + bracket, check_port(rest[1:])
         raise ValueError("an IPv6 address in proxy_jump is written [address] or [address]:port")
-    # An address without brackets can have no port, for that could not be told from its end.
+    # An address without brackets can have no port: nothing tells a port from its last part.
     if place.count(":") > 1:
         return place, DEFAULT_PORT
     host, colon, port = place.rpartition(":")

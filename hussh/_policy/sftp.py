@@ -1,6 +1,6 @@
-"""What SFTP replies mean for Python: errors by status and errno, attributes, path rules; pure.
+"""Maps SFTP replies to Python: errors by status and errno, attributes, path rules; pure.
 
-Used by the SFTP modules above.  It never speaks to a server and opens no file.
+The SFTP modules above use it. It never speaks to a server and opens no file.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _CLASSES: dict[int, type[SFTPError]] = {
 
 
 def errno_of(status: int) -> int:
-    """The errno that says what an SSH_FX_* status says; EIO where it says little."""
+    """Return the errno for an SSH_FX_* status; EIO if the status says little."""
     return _ERRNO.get(status, errno.EIO)
 
 
@@ -86,14 +86,14 @@ def file_error(
     kind: type[SFTPError] | None = None,
     status: int | None = None,
 ) -> SFTPError:
-    """An error of the class that fits the errno, such as one that is a FileNotFoundError.
+    """Return an error of the class that fits the errno, such as a FileNotFoundError.
 
     Args:
         code: the errno.
         doing: what failed, as a verb without its object: "open", "download".
-        path, path2: what it was done to, source first; also `filename` and `filename2`.
-        said: the server's own words; left out where they say no more than the errno.
-        reason, kind: text and class, where those of the errno do not fit.
+        path, path2: the paths, source first; also `filename` and `filename2` of the error.
+        said: the server's text; it is left out if it says no more than the errno.
+        reason, kind: text and class, if those of the errno do not fit.
         status: the SSH_FX_* number, if the server sent one.
     """
     given = [os.fspath(p) for p in (path, path2) if p is not None]
@@ -116,19 +116,19 @@ def file_error(
 
 
 def _shown(name: str) -> str:
-    """A server may give names as long as its messages."""
+    """Return a name fit for an error, because a server may give names as long as its messages."""
     return repr(name) if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]!r}..."
 
 
 def kept_text(transferred: int, *, kept: bool = True) -> str:
-    """How an error says what is left of a transfer that failed; nothing where nothing came."""
+    """Return how an error says what is left of a failed transfer; "" if nothing had come."""
     if not transferred:
         return ""
     return f"; {transferred} bytes had been transferred{' and are kept' if kept else ''}"
 
 
 def unanswered_text(requests: int) -> str:
-    """How a time-out says how many requests the server left without an answer."""
+    """Return how a time-out says how many requests the server left without an answer."""
     if not requests:
         return ""
     if requests == 1:
@@ -140,10 +140,13 @@ def unanswered_text(requests: int) -> str:
 
 
 def encode_path(path: AnyPath) -> bytes:
-    """A path as it travels: bytes as they are, text as UTF-8.
+    """Return a path as bytes for the server: bytes as they are, text as UTF-8.
 
-    Surrogates stand for bytes that are not UTF-8, as in `os.fsdecode`.  Raises
-    TypeError for what is no path, ValueError for a NUL.
+    Surrogates stand for bytes that are not UTF-8, as in `os.fsdecode`.
+
+    Raises:
+        TypeError: it is no path.
+        ValueError: it contains a NUL.
     """
     name = os.fspath(path)
     data = name.encode("utf-8", "surrogateescape") if isinstance(name, str) else bytes(name)
@@ -153,7 +156,7 @@ def encode_path(path: AnyPath) -> bytes:
 
 
 def decode_path(path: bytes) -> str:
-    """A path as text, such that `encode_path` gives exactly these bytes back."""
+    """Return a path as text, such that `encode_path` gives exactly these bytes back."""
     return path.decode("utf-8", "surrogateescape")
 
 
@@ -162,7 +165,7 @@ class SFTPAttributes:
     """What a server tells of a file, under the names of `os.stat_result`.
 
     Attributes:
-        st_mode: type and permissions; 0 where the server does not tell.
+        st_mode: type and permissions; 0 if the server does not tell them.
         st_size: bytes, or None.
         st_uid, st_gid, st_atime, st_mtime: numbers (times in seconds), or None.
         extended: the server's own additions.
@@ -203,10 +206,10 @@ class SFTPLimits:
 
 
 class FailedPath(str):
-    """The path of a file that was not transferred; a str that knows why.
+    """The path of a file that was not transferred: a str with the error.
 
     Attributes:
-        error: what went wrong.
+        error: why it was not transferred.
     """
 
     __slots__ = ("error",)

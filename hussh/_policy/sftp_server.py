@@ -1,7 +1,7 @@
-"""What one SFTP server bears: requests under way and open files, as told, learned and asked for.
+"""Keeps how many requests and open files one SFTP server allows: stated, learned, and asked for.
 
-A connection has one `ServerLimits`, which all of its SFTP sessions share.  The SFTP machine
-asks it and tells it what the server refuses.  Nothing here speaks to a server.
+A connection has one `ServerLimits` for all of its SFTP sessions. The SFTP machine asks it, and
+reports to it what the server refuses. Nothing here speaks to a server.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def classify_open_refusal(status: int, text: str) -> OpenRefusal:
     """Tell whether a refusal may be about the number of open files.
 
     Args:
-        status: the SSH_FX_* number.  OpenSSH's server says FAILURE for EMFILE, as it does
-            for much else; others say PERMISSION_DENIED.
-        text: the server's words.
+        status: the SSH_FX_* number. OpenSSH's server says FAILURE for EMFILE, as for much else;
+            others say PERMISSION_DENIED.
+        text: the server's text.
     """
     if status != _NO_SUCH_FILE and _TOO_MANY.search(text):
         return OpenRefusal.TOO_MANY
@@ -53,18 +53,18 @@ def classify_open_refusal(status: int, text: str) -> OpenRefusal:
 
 
 class ServerLimits:
-    """What one server bears.
+    """How many requests and open files one server allows.
 
     Args:
-        requests: ceiling of the user for requests under way (`sftp_requests=`), or None.
-        open_files: ceiling of the user for open files (`sftp_open_files=`), or None.
+        requests: the user's ceiling for requests under way (`sftp_requests=`), or None.
+        open_files: the user's ceiling for open files (`sftp_open_files=`), or None.
 
     Attributes:
         sshd_is_openssh: whether the SSH banner says OpenSSH; its SFTP server may be another.
         is_openssh: whether the SFTP server is OpenSSH's.
-        learned: open files at which the server refused another one; None: it has not.
-        gives_handles_twice: whether it gave one handle to two open files.  From then on
-            never more than one file may be open.
+        learned: open files at which the server refused another one; None if it has not.
+        gives_handles_twice: whether it gave one handle to two open files. From then on never
+            more than one file may be open.
     """
 
     def __init__(
@@ -90,15 +90,15 @@ class ServerLimits:
     def most_requests(self) -> int:
         """Requests that may be under way at once.
 
-        OpenSSH reads no more than it can work on and leaves the rest in the channel, so there
-        only the bytes in flight of each transfer count.
+        OpenSSH reads no more than it can work on and leaves the rest in the channel. So with
+        OpenSSH only the bytes in flight of each transfer count.
         """
         if self.requests is not None:
             return self.requests
         return UNBOUNDED if self.is_openssh or self._tells_limits else DEFAULT_REQUESTS
 
     def most_open_files(self, stated_limit: int | None) -> int:
-        """Files that may be open at once; `stated_limit`: what limits@openssh.com says."""
+        """Return how many files may be open; `stated_limit` is that of limits@openssh.com."""
         if self.gives_handles_twice:
             return 1
         most = UNBOUNDED if stated_limit is None else stated_limit
@@ -107,12 +107,12 @@ class ServerLimits:
         return most if self.learned is None or most < self.learned else self.learned
 
     def refused_at(self, open_files: int) -> None:
-        """Learn that the server refused one more when it had so many files open."""
+        """Learn that the server refused one more file when it had so many open."""
         most = max(1, open_files)
         self.learned = most if self.learned is None else min(self.learned, most)
 
     def why_no_more(self, open_files: int) -> str | None:
-        """Why one more file must not even be asked for; None: the server may decide."""
+        """Return why one more file must not even be asked for; None if the server may decide."""
         held = f"{open_files} {'is' if open_files == 1 else 'are'} open already"
         if self.gives_handles_twice:
             return f"{held}, and this server gives the handle of an open file to another one"

@@ -1,6 +1,6 @@
-"""`TransferResult`: what became of the transfer of a directory; pure data.
+"""`TransferResult`: the outcome of the transfer of a directory; pure data.
 
-The directory methods of `_api` return it; it can be pickled.
+The directory methods of `_api` return it. It can be pickled.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ __all__ = ["TransferResult"]
 
 
 class TransferResult(tuple[list[str], list[str]]):
-    """A pair ``(transferred, failed)`` that also knows what went less well than asked for.
+    """A pair ``(transferred, failed)`` that also has warnings.
 
     Attributes:
         transferred: source paths of the files and links that were copied.
-        failed: source paths of what was not copied; each is a str whose `error` says why.
-        warnings: sentences about what was copied but is not in every way as asked for, such
-            as permissions that the receiving end refused to set.
+        failed: source paths that were not copied; each is a str whose `error` says why.
+        warnings: sentences about copies that are not in every way as requested, such as
+            permissions that the receiving end refused to set.
     """
 
     warnings: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""The data types of SSH messages (RFC 4251 section 5); pure, for everyone above.
+"""The data types of SSH messages (RFC 4251 section 5); pure, used by all layers above.
 
-`Reader` walks over one message and never reads past its end: a hostile length
-is a `ProtocolError`, not an IndexError.
+`Reader` walks over one message and never reads past its end: a hostile length raises a
+`ProtocolError`, not an IndexError.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def boolean(value: bool) -> bytes:
 
 
 def mpint(value: int) -> bytes:
-    """A non-negative integer in two's complement, shortest form."""
+    """Encode a non-negative integer in two's complement, in its shortest form."""
     return string(value.to_bytes(value.bit_length() // 8 + 1, "big") if value else b"")
 
 
@@ -60,11 +60,11 @@ class Reader:
         return self.take(self.uint32())
 
     def text(self) -> str:
-        """A string for people; bytes that are not UTF-8 are replaced, never an error."""
+        """Read a string for people; bytes that are not UTF-8 become U+FFFD."""
         return self.string().decode("utf-8", "replace")
 
     def name_list(self) -> tuple[str, ...]:
-        """Comma-separated names (ASCII); an empty string is an empty list."""
+        """Read comma-separated names (ASCII); an empty string is an empty list."""
         text = self.string().decode("ascii", "replace")
         return tuple(text.split(",")) if text else ()
 

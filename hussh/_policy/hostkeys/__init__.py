@@ -1,1 +1,1 @@
-"""Known hosts: which key of a server may be trusted, and recording a new one."""
+"""Known hosts: decides which key of a server may be trusted, and records new ones."""

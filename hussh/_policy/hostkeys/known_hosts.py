@@ -1,13 +1,12 @@
-"""Known hosts: which keys are recorded for a name, and whether a shown key may be trusted.
+"""Looks up recorded host keys, and decides whether the key that a server presents may be trusted.
 
-Owns the lookup and the host key policies; lines are the business of
-`known_hosts_line.py`, recording of `known_hosts_record.py`.  Sessions and
-facades import it.  It never opens a connection, never asks anybody and never
-writes; its only effect is `KnownHosts.read`, which reads files.
+It owns the lookup and the host key policies. `known_hosts_line.py` parses lines,
+`known_hosts_record.py` records new ones. Connecting imports it. It opens no connection, asks nobody
+and writes nothing; its only effect is `KnownHosts.read`, which reads files.
 
-Two places are stricter than ssh(1), each so that doubt means refusal: a key
-revoked for the bare name is refused on every port; and a revoked key is
-recognised in any encoding, while a known one must be equal byte for byte.
+It is stricter than ssh(1) in two points, so that doubt means refusal. A key that is revoked for the
+bare name is refused on every port. A revoked key is recognised in any encoding, while a known one
+must be equal byte for byte.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _WILD = re.compile(rb"[*?!]")
 
 
 class Outcome(Enum):
-    """What a check came to; `Verdict.refused` tells good from bad."""
+    """How a check ended; `Verdict.refused` tells good from bad."""
 
     ACCEPTED = "accepted"
     UNKNOWN_ACCEPTED = "unknown, accepted"
@@ -65,10 +64,10 @@ class Verdict:
     """The answer of `Recorded.check`.
 
     Attributes:
-        name: the name looked up, ``[host]:port`` off port 22.
-        key_blob: the key that the server showed.
+        name: the name that was looked up, ``[host]:port`` for ports other than 22.
+        key_blob: the key that the server presented.
         entries: the lines that decided it: those that match, or those that contradict.
-        only_authorities: the name is known, but only through @cert-authority lines.
+        only_authorities: whether the name is known through @cert-authority lines only.
     """
 
     outcome: Outcome
@@ -79,7 +78,7 @@ class Verdict:
 
     @property
     def fingerprint(self) -> str:
-        """Of the key that the server showed."""
+        """``SHA256:…`` of the key that the server presented."""
         return fingerprint(self.key_blob)
 
     @property
@@ -97,12 +96,12 @@ class Verdict:
 
 
 class Recorded:
-    """What is recorded for one host and port; a connection looks it up once and asks it twice.
+    """What is recorded for one host and port. A connection looks it up once and uses it twice.
 
     Attributes:
-        name: the name looked up, ``[host]:port`` off port 22.
-        key_types: of the recorded keys, in file order, for `algorithms_for`.  Where `check`
-            would fall back to the bare name, these are that one's.
+        name: the name that was looked up, ``[host]:port`` for ports other than 22.
+        key_types: types of the recorded keys, in file order, for `algorithms_for`. Where
+            `check` would fall back to the bare name, they are those of the bare name.
     """
 
     __slots__ = ("key_types", "name", "_bare", "_entries", "_plain", "_trusted")
@@ -110,20 +109,19 @@ class Recorded:
     def __init__(self, name: str, entries: list[Entry], bare: list[Entry]) -> None:
         self.name = name
         self._entries = entries
-        self._bare = bare  # off port 22: what is recorded for the host's name alone
+        self._bare = bare  # for ports other than 22: what is recorded for the bare name
         self._plain = _plain(entries)
         self._trusted = self._plain or _plain(bare)
         self.key_types = tuple(dict.fromkeys([entry.key_type for entry in self._trusted]))
 
     def check(self, key_blob: bytes, policy: str = "accept-unknown") -> Verdict:
-        """Decide about the key that a server showed, as ssh(1) does.
+        """Decide about the key that a server presents, as ssh(1) does.
 
-        Any plain entry of the name that equals the key accepts it.  Plain
-        entries and none equal: changed, even where the recorded keys are of
-        another type.  No plain entry under ``[host]:port``: an equal key under
-        the bare host name is accepted too.  A @cert-authority line vouches for
-        certificates only, so a plain key beside it is unknown; certificates
-        themselves are refused, because the library cannot verify them.
+        Any plain entry of the name that equals the key accepts it. If there are plain entries and
+        none is equal, the key has changed, even if the recorded keys are of another type. If there
+        is no plain entry under ``[host]:port``, an equal key under the bare host name is accepted,
+        too. A @cert-authority line vouches for certificates only, so a plain key beside it is
+        unknown. Certificates are refused, because the library cannot verify them.
 
         Raises:
             ValueError: `policy` is not one of `POLICIES`.
@@ -158,11 +156,10 @@ class Recorded:
 
 
 class KnownHosts:
-    """The lines of any number of known_hosts files, in order.
+    """The lines of any number of known_hosts files, in order; broken lines are skipped.
 
-    Broken lines are skipped.  Reading is linear in the size of the files; a
-    lookup costs one dictionary access, one HMAC for each hashed line and one
-    match for each line with wildcards.
+    Reading is linear in the size of the files. A lookup costs one dictionary access, one HMAC for
+    each hashed line and one match for each line with wildcards.
     """
 
     def __init__(self) -> None:
@@ -174,7 +171,7 @@ class KnownHosts:
 
     @classmethod
     def load(cls, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> KnownHosts:
-        """Read the files; ``~`` expands, and a file that does not exist is an empty one.
+        """Read the files; ``~`` expands, and a file that does not exist counts as empty.
 
         Raises:
             HostKeyError: a file exists and cannot be read.
@@ -183,7 +180,7 @@ class KnownHosts:
 
     @staticmethod
     def read(paths: Iterable[str | os.PathLike[str]]) -> Files:
-        """Their names and contents, for `of`; those that do not exist are left out."""
+        """Return names and contents of the files, for `of`, without those that do not exist."""
         files = []
         for path in map(expand, paths):
             try:
@@ -200,16 +197,17 @@ class KnownHosts:
 
     @classmethod
     def of(cls, files: Files) -> KnownHosts:
-        """What these files hold."""
+        """Parse the contents of files that `read` returned."""
         known = cls()
         for path, data in files:
             known._add(data, path)
         return known
 
     def grown(self, old: object, new: Files) -> KnownHosts | None:
-        """What the files hold now, if since `old` (what we hold) only the last one grew; else None.
+        """Return the known hosts after an addition to the last file; None after any other change.
 
-        A batch with accept-new appends a line for each host.
+        `old` are the contents that this object has, `new` the present ones. A batch with accept-new
+        appends a line for each host, and this parses the new lines only.
         """
         if not (isinstance(old, tuple) and old and new and old[:-1] == new[:-1]):
             return None
@@ -224,7 +222,7 @@ class KnownHosts:
 
     @classmethod
     def parse(cls, data: bytes, name: str = "") -> KnownHosts:
-        """Read the content of one file; `name` is what entries give as their file."""
+        """Read the content of one file; `name` is the file name that its entries give."""
         known = cls()
         known._add(data, name)
         return known
@@ -253,10 +251,10 @@ class KnownHosts:
             self._lines.append(line)
 
     def lookup(self, host: str, port: int = 22) -> list[Entry]:
-        """Entries for exactly this name and port, in file order, as ``ssh-keygen -F`` finds them.
+        """Return the entries for exactly this name and port, in file order, as ``ssh-keygen -F``.
 
-        Off port 22 the name is ``[host]:port`` and nothing else.  Upper and
-        lower case are the same for ASCII letters.
+        For ports other than 22 the name is ``[host]:port`` and nothing else. ASCII letters match in
+        upper and lower case.
         """
         return self._find(lookup_name(host, port))
 
@@ -279,7 +277,7 @@ class KnownHosts:
         return entries
 
     def of_host(self, host: str, port: int = 22) -> Recorded:
-        """What is recorded for a host, to be asked more than once."""
+        """Return what is recorded for a host, to be used more than once."""
         name = lookup_name(host, port)
         return Recorded(name, self._find(name), self._find(host) if port != 22 else [])
 
@@ -295,10 +293,10 @@ class KnownHosts:
 
 
 def algorithms_for(known_types: Sequence[str], offered: Sequence[str]) -> list[str]:
-    """The offered host key algorithms, those first for which a key is recorded.
+    """Return the offered host key algorithms; those for which a key is recorded come first.
 
-    Without this a server with keys of several types would show one that is
-    not recorded, which looks like a changed key.
+    Otherwise a server with keys of several types would present one that is not recorded, and that
+    looks like a changed key.
     """
     wanted = set(known_types)
     if "ssh-rsa" in wanted:
@@ -307,7 +305,10 @@ def algorithms_for(known_types: Sequence[str], offered: Sequence[str]) -> list[s
 
 
 def host_key_error(verdict: Verdict) -> HostKeyError:
-    """The error for a refused key, with what the user can do; the caller adds the hop."""
+    """Return the error for a refused key.
+
+    Its text says what the user can do; the caller adds the hop.
+    """
     name, shown = verdict.name, verdict.fingerprint
     places = ", ".join(entry.place for entry in verdict.entries)
     reason = "unknown"
@@ -349,5 +350,5 @@ def _plain(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def expand(path: str | os.PathLike[str]) -> str:
-    """The path as text, with the home folder in place of ``~``."""
+    """Return the path as text, with the home folder in place of ``~``."""
     return os.path.expanduser(path)

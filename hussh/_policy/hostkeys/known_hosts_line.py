@@ -1,10 +1,10 @@
-"""One line of a known_hosts file (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): parsing and making it.
+"""Parses and makes one line of a known_hosts file (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
 
-`known_hosts.py` finds the lines of a host, `known_hosts_record.py` adds some.
-It never opens a file and decides about no key.
+`known_hosts.py` finds the lines of a host, `known_hosts_record.py` adds some. It opens no file and
+decides about no key.
 
-One place is stricter than ssh(1): a tab may follow a marker (ssh then drops
-the line, and a revocation with it).
+It is stricter than ssh(1) in one point: a tab may follow a marker. ssh drops such a line, and a
+revocation with it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Entry:
 
     Attributes:
         marker: "", "revoked" or "cert-authority".
-        patterns: names as they stand in the file; a hashed name is one pattern.
-        key_type: as the blob itself says, such as "ssh-rsa".
+        patterns: names as the file has them; a hashed name is one pattern.
+        key_type: the type that the blob names, such as "ssh-rsa".
         line_number: counted from 1 within `file`.
     """
 
@@ -68,7 +68,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """A line whose names were read and whose key was not: most lines are for other hosts."""
+    """A line whose names were parsed but not its key, because most lines are for other hosts."""
 
     marker: str
     names: bytes
@@ -77,7 +77,7 @@ class Line:
     file: str
 
     def entry(self) -> Entry | None:
-        """None if the key is broken."""
+        """Parse the key; return None if it is broken."""
         words = self.key.translate(None, b"\r\v\f").split(None, 2)
         blob = _decode_base64(words[1]) if len(words) > 1 else None
         key_type = blob_type(blob) if blob else None
@@ -92,14 +92,14 @@ class Line:
 
 
 def lookup_name(host: str, port: int = 22) -> str:
-    """The name under which a host is recorded; an alias is given verbatim with port 22."""
+    """Return the name under which a host is recorded; an alias is given verbatim with port 22."""
     return host if port == 22 else f"[{host}]:{port}"
 
 
 def known_hosts_line(host: str, port: int, key_blob: bytes, *, hashed: bool = False) -> bytes:
-    """The line, with its newline, that records the key for the host.
+    """Return the line, with its newline, that records the key for the host.
 
-    A name with characters that mean something in the file is always hashed.
+    A name with characters that have a meaning in the file is always hashed.
 
     Raises:
         ValueError: `key_blob` is not a public key, or the host is empty.
@@ -115,7 +115,7 @@ def known_hosts_line(host: str, port: int, key_blob: bytes, *, hashed: bool = Fa
 
 
 def parse_line(text: bytes, number: int, file: str) -> Line | None:
-    """Split a line into marker, names and key; None for comments and what cannot be used."""
+    """Split a line into marker, names and key; return None for comments and unusable lines."""
     # C strings end at a NUL, so OpenSSH does not see what follows one.
     text = text.partition(b"\0")[0].lstrip(_BLANK)
     if not text or text.startswith(b"#"):
@@ -138,7 +138,7 @@ def _split_word(text: bytes) -> tuple[bytes, bytes]:
 
 
 def parse_hash(names: bytes) -> tuple[bytes, bytes] | None:
-    """Salt and HMAC-SHA1 of ``|1|salt|hash``."""
+    """Return salt and HMAC-SHA1 of ``|1|salt|hash``."""
     parts = names.split(b"|")
     if len(parts) != 4 or parts[1] != b"1":
         return None
@@ -149,7 +149,7 @@ def parse_hash(names: bytes) -> tuple[bytes, bytes] | None:
 
 
 def encode(name: str) -> bytes:
-    """A name as it is compared: in the bytes of the file, upper case as lower."""
+    """Return a name as it is compared: in the bytes of the file, upper case as lower."""
     return name.encode("utf-8", "surrogateescape").lower()
 
 

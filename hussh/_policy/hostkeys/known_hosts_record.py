@@ -1,6 +1,6 @@
-"""Recording a new host key: the one place that writes to a known_hosts file.
+"""Records a new host key; nothing else writes to a known_hosts file.
 
-Sessions import it.  It appends one line and changes nothing that is there.
+Connecting imports it. It appends one line and changes no other.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def record(
     """Record a new host key, as policy "accept-new" asks; the verdict may still be a refusal.
 
     Args:
-        known: what the file holds just now; None: it is read.  It must be as new as that,
-            for another connection may have recorded the same key meanwhile (then nothing is
-            written) or a different one (then the verdict is "changed").
+        known: what the file contains just now; if it is None, the file is read. Another
+            connection may have recorded the same key meanwhile, and then nothing is written, or
+            another key, and then the verdict is "changed".
 
     Raises:
         HostKeyError: the file cannot be read or written.
@@ -50,10 +50,10 @@ def record(
 
 
 def append_line(path: str | os.PathLike[str], line: bytes) -> None:
-    """Add a line at the end of a file and touch nothing else in it.
+    """Add a line at the end of a file and change nothing else in it.
 
-    A missing file is made with mode 0600, missing folders with 0700.  The line
-    goes out in one write in append mode, so that concurrent writers do not mix.
+    A missing file is made with mode 0600, missing folders with 0700. One write in append mode adds
+    the line, so lines of concurrent writers do not mix.
 
     Raises:
         OSError: the file cannot be opened or written.

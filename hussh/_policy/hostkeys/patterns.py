@@ -1,4 +1,4 @@
-"""Patterns of host names, as ssh_config(5) defines them; linear in time, whatever the pattern."""
+"""Matches patterns of host names, as ssh_config(5) defines them, in linear time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ __all__ = ["matches", "matches_list"]
 
 
 def matches_list(name: bytes, patterns: bytes) -> bool:
-    """One negated pattern that matches outweighs all others (ssh_config(5), PATTERNS)."""
+    """Tell whether a list of patterns matches; a negated pattern that matches outweighs all others.
+
+    See ssh_config(5), PATTERNS.
+    """
     matched = False
     for pattern in patterns.lower().split(b","):
         if pattern.startswith(b"!"):
@@ -18,7 +21,10 @@ def matches_list(name: bytes, patterns: bytes) -> bool:
 
 
 def matches(name: bytes, pattern: bytes) -> bool:
-    """``*`` and ``?`` without backtracking: between stars, the leftmost place is the best one."""
+    """Tell whether a pattern with ``*`` and ``?`` matches, without backtracking.
+
+    Between stars the leftmost place is always the best one.
+    """
     head, *rest = pattern.split(b"*")
     if not rest:
         return len(name) == len(head) and _find_part(name, head, 0, len(name)) == 0
@@ -37,7 +43,7 @@ def matches(name: bytes, pattern: bytes) -> bool:
 
 
 def _find_part(name: bytes, part: bytes, start: int, end: int) -> int:
-    """Leftmost place of a pattern without stars in ``name[start:end]``; -1 if there is none."""
+    """Return the leftmost place of a pattern without stars in ``name[start:end]``, or -1."""
     if b"?" not in part:
         return name.find(part, start, end)
     pieces = part.split(b"?")

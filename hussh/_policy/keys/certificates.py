@@ -1,7 +1,7 @@
-"""User certificates beside key files: ``KEY-cert.pub``, as ssh(1) finds them; pure but for reading.
+"""Reads the certificate beside a key file: ``KEY-cert.pub``, as ssh(1) finds it.
 
-The format is OpenSSH's (PROTOCOL.certkeys): the type, a nonce, then the fields
-of the plain public key, then what a server wants to know of it.
+The format is OpenSSH's (PROTOCOL.certkeys): the type, a nonce, then the fields of the plain public
+key, then what a server checks. Apart from reading that file nothing here has an effect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["certificate_for", "plain"]
 
 
 def plain(algorithm: str) -> str:
-    """The algorithm that a signature names, also where the key is a certificate."""
+    """Return the algorithm that a signature names, also if the key is a certificate."""
     name = algorithm.removesuffix(CERTIFICATE)
     if name != algorithm and name.startswith("sk-"):
         return f"{name}@openssh.com"  # PROTOCOL.u2f: the vendor's suffix is said once
@@ -26,13 +26,13 @@ def plain(algorithm: str) -> str:
 
 
 def certificate_for(path: str | os.PathLike[str], public: PublicKey) -> PublicKey | None:
-    """The certificate of the key at `path`, from ``path-cert.pub``.
+    """Return the certificate of the key at `path`, from ``path-cert.pub``.
 
-    None where there is no such file, or it is no certificate of this key: a
-    stale certificate must not keep a good key from being used.
+    It is None if there is no such file, or if the file is no certificate of this key: a stale
+    certificate must not keep a good key from being used.
 
     Raises:
-        ConnectError: there is no descriptor left to read it with.
+        ConnectError: the process has no descriptor left to read it.
     """
     try:
         words = read_private_key(f"{os.fspath(path)}-cert.pub").split(None, 2)

@@ -1,8 +1,8 @@
-"""Private key files: where they are, reading them, and telling their formats apart.
+"""Finds and reads private key files, and tells their formats apart.
 
-For `file_cache.py`, the login and the tests.  The formats themselves are in
-`openssh_format.py` and `pem_format.py`.  It never waits for a peer, never talks to an
-agent, and never lets a secret into a repr or an error.
+`file_cache.py`, the login and the tests use it. `openssh_format.py` and `pem_format.py` have the
+formats. It never waits for a peer, never talks to an agent, and lets no secret into a repr or an
+error.
 """
 
 from __future__ import annotations
@@ -35,23 +35,28 @@ def load_private_key(
 ) -> PrivateKey:
     """Read a private key file; ``~`` expands.
 
-    It may take a second: deriving the key of an encrypted file is slow on
-    purpose.  Call it off the event loop.
+    It may take a second, because deriving the key of an encrypted file is slow on purpose. Call it
+    off the event loop.
 
     Args:
         path: an OpenSSH, PEM (PKCS#1, SEC 1) or PKCS#8 file.
-        passphrase: ignored where the key is not encrypted; "" is as None.
+        passphrase: ignored if the key is not encrypted; "" counts as None.
 
     Raises:
-        KeyUnreadable: missing, not permitted, not a file, or no key of a kind that we know.
-        PassphraseRequired: encrypted, and no passphrase given.
-        WrongPassphrase: encrypted, and the passphrase does not fit.
+        KeyUnreadable: the file is missing, may not be read, is no file, or has no key of a
+            supported type.
+        PassphraseRequired: the key is encrypted and no passphrase was given.
+        WrongPassphrase: the key is encrypted and the passphrase does not fit.
     """
     return parse_private_key(read_private_key(path), passphrase, os.fsdecode(path))
 
 
 def read_private_key(path: str | os.PathLike[str]) -> bytes:
-    """The content of a key file, for `parse_private_key`.  Raises KeyUnreadable."""
+    """Return the content of a key file, for `parse_private_key`.
+
+    Raises:
+        KeyUnreadable: see `load_private_key`.
+    """
     name = os.fsdecode(path)
     if "PRIVATE KEY-" in name or "\n" in name:
         # Someone passed the key instead of its path: do not print it.
@@ -60,7 +65,7 @@ def read_private_key(path: str | os.PathLike[str]) -> bytes:
 
 
 def parse_private_key(data: bytes, passphrase: str | bytes | None, name: str) -> PrivateKey:
-    """The key in `data`, the contents of a key file; `name` stands in the errors.
+    """Parse the content of a key file; errors name it as `name`.
 
     Raises:
         KeyUnreadable, PassphraseRequired, WrongPassphrase: see `load_private_key`.
@@ -73,12 +78,12 @@ def parse_private_key(data: bytes, passphrase: str | bytes | None, name: str) ->
     except KeyFileError:
         raise
     except Exception as error:
-        # Whatever else a parser finds wrong with hostile bytes is the file's fault.
+        # Any other error of a parser means that the file is broken.
         raise source.unreadable(f"is damaged ({type(error).__name__})") from error
 
 
 def default_key_paths(home: str | os.PathLike[str]) -> list[Path]:
-    """Where keys are looked for when none is named, in order; they need not exist."""
+    """Return the paths that are tried if no key is named, in order; they need not exist."""
     return [Path(home, ".ssh", name) for name in ("id_rsa", "id_ed25519", "id_ecdsa")]
 
 

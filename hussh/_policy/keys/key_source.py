@@ -1,7 +1,7 @@
-"""What a private key is read from, for the error texts, and the passphrase for it.
+"""Holds what the readers of a private key share: its name for errors, and its passphrase.
 
-For the readers of key files: `key_files.py`, `openssh_format.py`, `pem_format.py`
-and `private_key.py`.  It opens no file, and no secret gets into its errors.
+`key_files.py`, `openssh_format.py`, `pem_format.py` and `private_key.py` use it. It opens no file,
+and no secret gets into its errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Source", "unarmour"]
 
 @dataclass(frozen=True, repr=False)
 class Source:
-    """What is being read, for the error texts, and the passphrase for it."""
+    """The name of what is being read, for errors, and the passphrase for it."""
 
     name: str
     passphrase: bytes | None

@@ -1,13 +1,12 @@
-"""Private keys in OpenSSH's own container (openssh PROTOCOL.key).
+"""Parses private keys in OpenSSH's own container (openssh PROTOCOL.key).
 
-For `key_files.py`.  The container is taken apart here and not by
-``cryptography``, for three reasons: the public key stands outside the encrypted
-part, so a FIDO or DSA key is recognised before anyone is asked for a passphrase;
-a check value tells a wrong passphrase from a damaged file; and the comment and
-all of ``ssh-keygen -Z``'s AES and ChaCha ciphers come with it.
+`key_files.py` uses it. This module takes the container apart, and not ``cryptography``, for three
+reasons. The public key stands outside the encrypted part, so a FIDO or DSA key is recognised before
+anybody is asked for a passphrase. A check value tells a wrong passphrase from a damaged file. The
+comment, and all AES and ChaCha ciphers of ``ssh-keygen -Z``, come with it.
 
-It reads bytes only, and imports ``cryptography`` and ``bcrypt`` within
-functions: ``import hussh`` must not pay for them.
+It reads bytes only. It imports ``cryptography`` and ``bcrypt`` within functions, because ``import
+hussh`` must not pay for them.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ def _decrypt(
 
 
 def _decipher(mode: str, key: bytes, iv: bytes, section: bytes, tag: bytes) -> bytes | None:
-    """The plain text, or None where an authenticated cipher says that the key is wrong."""
+    """Return the plain text, or None if an authenticated cipher says that the key is wrong."""
     from cryptography.exceptions import InvalidSignature, InvalidTag
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -122,7 +121,7 @@ def _decipher(mode: str, key: bytes, iv: bytes, section: bytes, tag: bytes) -> b
 
 
 def _read_numbers(kind: str, reader: Reader, source: Source) -> object:
-    """The key's own fields in the decrypted section, as a key of ``cryptography``."""
+    """Read the key's own fields in the decrypted section, as a key of ``cryptography``."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     if kind == "ssh-ed25519":

@@ -1,7 +1,7 @@
-"""Private keys in PEM (PKCS#1, SEC 1) and PKCS#8, by way of ``cryptography``.
+"""Parses private keys in PEM (PKCS#1, SEC 1) and PKCS#8, by way of ``cryptography``.
 
-For `key_files.py`.  It reads bytes only, and imports ``cryptography`` within
-functions: ``import hussh`` must not pay for it.
+`key_files.py` uses it. It reads bytes only, and imports ``cryptography`` within functions, because
+``import hussh`` must not pay for it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,9 @@ def parse_pem(block: bytes, label: str, source: Source) -> PrivateKey:
 
 
 def _is_intact(block: bytes, label: str) -> bool:
-    """Whether what surrounds the encrypted part is well-formed, so that the passphrase is to blame.
+    """Tell whether what surrounds the encrypted part is well-formed, so the passphrase is wrong.
 
-    Neither format has a check value: decryption with a wrong key and of damaged
-    bytes look the same from within.
+    Neither format has a check value: a wrong passphrase and damaged bytes have the same effect.
     """
     lines = [line for line in block.splitlines()[1:-1] if b":" not in line]
     try:

@@ -1,8 +1,8 @@
 """A decrypted private key, and signing with it.
 
-The readers of key files make it, the login signs with it.  It reads no file and
-lets no secret into a repr or an error.  ``cryptography`` is imported within
-functions only: ``import hussh`` must not pay for it.
+The readers of key files make it, and the login signs with it. It reads no file and lets no secret
+into a repr or an error. It imports ``cryptography`` within functions only, because ``import hussh``
+must not pay for it.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class PrivateKey:
         self._signers = signers
 
     def sign(self, data: bytes, algorithm: str) -> bytes:
-        """The SSH signature blob: the algorithm's name, then the signature, two strings.
+        """Return the SSH signature blob: the algorithm's name, then the signature, two strings.
 
-        RFC 4253 section 6.6; RFC 8332 (RSA), RFC 5656 (ECDSA), RFC 8709 (Ed25519).
+        See RFC 4253 section 6.6; RFC 8332 (RSA), RFC 5656 (ECDSA), RFC 8709 (Ed25519).
 
         Raises:
             ValueError: `algorithm` is not one for this kind of key.
@@ -76,7 +76,7 @@ def _label(algorithm: str) -> bytes:
 
 
 def adopt(key: object, comment: str, source: Source) -> PrivateKey:
-    """Our key around theirs, whatever format it came from."""
+    """Wrap a key of ``cryptography``, whatever format it came from."""
     from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -108,7 +108,7 @@ def adopt(key: object, comment: str, source: Source) -> PrivateKey:
 
 
 def check_rsa(n: int, e: int, d: int, p: int, q: int, iqmp: int, source: Source) -> None:
-    """All that makes the numbers an RSA key, except that `p` and `q` are prime."""
+    """Check all that makes the numbers an RSA key, except that `p` and `q` are prime."""
     if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS:
         raise source.unreadable(
             f"is an RSA key of {n.bit_length()} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} can be used"

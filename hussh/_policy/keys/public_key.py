@@ -1,7 +1,7 @@
 """Public keys as SSH sends them: their type, their fingerprint, and when two are the same.
 
-Known hosts, key files, certificates and agents build on it.  It reads bytes
-only: no file, no secret, and nothing of ``cryptography``.
+Known hosts, key files, certificates and agents build on it. It reads bytes only: no file, no
+secret, and nothing of ``cryptography``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..wire import Reader
 
 __all__ = ["CERTIFICATE", "RSA_NAMES", "PublicKey", "blob_type", "fingerprint", "identity"]
 
-#: What a certificate's algorithm has behind that of its key (openssh PROTOCOL.certkeys).
+#: The end of a certificate's algorithm, after that of its key (openssh PROTOCOL.certkeys).
 CERTIFICATE = "-cert-v01@openssh.com"
 # One RSA key serves three signature algorithms (RFC 8332).
 RSA_NAMES = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
@@ -54,14 +54,14 @@ class PublicKey:
 
 
 def fingerprint(blob: bytes) -> str:
-    """As ssh-keygen prints it: ``SHA256:`` and base64 without padding."""
+    """Return the fingerprint as ssh-keygen prints it: ``SHA256:`` and base64 without padding."""
     return "SHA256:" + b64encode(sha256(blob).digest()).decode("ascii").rstrip("=")
 
 
 def blob_type(blob: bytes) -> str | None:
-    """The key type within a public key blob (RFC 4253 section 6.6); None if it is malformed.
+    """Return the key type within a public key blob (RFC 4253 section 6.6), None if it is malformed.
 
-    Of types that are not known here only the outer shape is looked at.
+    Of unknown types only the outer shape is checked.
     """
     try:
         reader = Reader(blob)
@@ -77,10 +77,10 @@ def blob_type(blob: bytes) -> str | None:
 
 
 def identity(blob: bytes) -> tuple[bytes, ...]:
-    """What stays equal however a key is encoded, lest a revoked one come back in new clothes.
+    """Return what is equal for all encodings of a key, so that a revoked key is always found.
 
-    Numbers may carry leading zeros, curve points may be compressed, and
-    bytes may follow the last field.
+    Numbers may have leading zeros, curve points may be compressed, and bytes may follow the last
+    field.
     """
     try:
         reader = Reader(blob)

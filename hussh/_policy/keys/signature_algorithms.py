@@ -1,6 +1,6 @@
-"""Which signature algorithm a login uses with a key, by what the server takes (RFC 8332).
+"""Chooses the signature algorithm of a login by what the server takes (RFC 8332).
 
-For the login.  Pure: no key and no server is asked.
+The login uses it. It is pure: it asks no key and no server.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ __all__ = ["signature_algorithms"]
 def signature_algorithms(
     key_algorithm: str, server_sig_algs: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """What a key may sign with, best first; empty when the server takes none of it.
+    """Return what a key may sign with, best first; empty if the server takes none of it.
 
-    Only RSA has a choice (RFC 8332 section 3.3), in which ``ssh-rsa``, RSA with
-    SHA-1, is none.  For the other kinds the server's list decides nothing: servers
-    as common as OpenSSH 7.4 list the RSA algorithms alone and accept Ed25519 and
-    ECDSA all the same.
+    Only RSA has a choice (RFC 8332 section 3.3), and ``ssh-rsa``, RSA with SHA-1, is not part of
+    it. For the other kinds the server's list decides nothing: servers as common as OpenSSH 7.4 list
+    the RSA algorithms alone, and accept Ed25519 and ECDSA all the same.
 
     Args:
-        key_algorithm: of the public key or certificate.
-        server_sig_algs: the server's ``server-sig-algs`` (RFC 8308); None when it sent none.
+        key_algorithm: that of the public key or certificate.
+        server_sig_algs: the server's ``server-sig-algs`` (RFC 8308), or None if it sent none.
     """
     kind = key_algorithm.removesuffix(CERTIFICATE)
     if kind == "ssh-dss":
