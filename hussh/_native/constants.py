@@ -1,6 +1,6 @@
 """The numbers of link.h and libssh2 that Python reads: phases, states, kinds of algorithms, flags.
 
-Whoever looks at a link imports it.  It calls C only to ask what the processor can do.
+All code that looks at a link imports it. It calls C only to ask what the processor can do.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Phase(IntEnum):
 
 
 class Death(IntEnum):
-    """Why a link carries nothing any more."""
+    """Why a link is dead."""
 
     NOT = lib.HUSSH_DEAD_NOT
     EOF = lib.HUSSH_DEAD_EOF
@@ -47,7 +47,7 @@ class Death(IntEnum):
 
 
 class ChannelState(IntEnum):
-    """What became of a channel's opening."""
+    """How the opening of a channel ended."""
 
     OPENING = lib.HUSSH_CH_OPENING
     OPEN = lib.HUSSH_CH_OPEN

@@ -1,7 +1,7 @@
-"""C objects whose Python owners were collected: who frees them, and when.
+"""Frees C objects whose Python owners were collected, as soon as the lock of their tree allows it.
 
-Of a tree; the links and channels in it and the drivers share one.  It knows
-nothing of C, and never waits.
+The links and channels of a tree share one `DeferredFrees` with its driver. It knows nothing of C,
+and never waits.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ __all__ = ["DeferredFrees", "TryLock"]
 
 
 class TryLock(Protocol):
-    """As much of a lock as `DeferredFrees` needs."""
+    """The part of a lock that `DeferredFrees` needs."""
 
     def try_acquire(self) -> bool: ...
     def release(self) -> None: ...
 
 
 class DeferredFrees:
-    """C objects whose Python owners were collected, of one tree.
+    """C objects of one tree whose Python owners were collected.
 
-    A finalizer may run anywhere, even inside a call on the same tree and in the
-    thread that holds its lock, so it must neither wait for that lock nor free
-    without it: `add` frees at once where the lock is free, and otherwise leaves
-    the object to the holder, who calls `empty` after letting go if there are `items`.
+    A finalizer may run anywhere, even inside a call on the same tree and in the thread that holds
+    its lock. So it must neither wait for that lock nor free an object without it. `add` frees the
+    object at once if the lock is free. Otherwise the object stays here, and the holder of the lock
+    calls `empty` after it has released the lock and found `items`.
     """
 
     __slots__ = ("items", "lock", "flush")
@@ -42,7 +42,7 @@ class DeferredFrees:
         self.empty()
 
     def empty(self) -> None:
-        """Free what is left, unless somebody else holds the lock (who will)."""
+        """Free what is left, unless another thread holds the lock: then that thread will."""
         while self.items:
             if self.lock is not None and not self.lock.try_acquire():
                 return

@@ -104,12 +104,12 @@ class Link:
 
     @classmethod
     def over_fds(cls, read_fd: int, write_fd: int) -> Link:
-        """Over two non-blocking fds (equal for a socket); they stay the caller's."""
+        """Make a link over two non-blocking fds (equal for a socket), which stay the caller's."""
         return cls(lib.hussh_link_over_fds(read_fd, write_fd), None)
 
     @classmethod
     def over_channel(cls, outer: Channel) -> Link:
-        """Over an open channel that nobody reads from."""
+        """Make a link over an open channel from which nobody reads."""
         ptr = lib.hussh_link_over_channel(outer.pointer)
         if not ptr:
             outer.link.check()  # it may have died since the channel was opened
@@ -117,7 +117,7 @@ class Link:
 
     @classmethod
     def over_memory(cls) -> Link:
-        """Over nothing: the caller feeds and drains."""
+        """Make a link without a stream: the caller feeds and drains it."""
         return cls(lib.hussh_link_over_memory(), None)
 
     def __del__(self) -> None:
@@ -127,7 +127,7 @@ class Link:
             self.deferred_frees.add(lib.hussh_link_free, ptr)
 
     def free(self) -> None:
-        """Give up the C object now; a second call does nothing."""
+        """Free the C object now; a second call does nothing."""
         self.freed = True  # first: an interrupt may come between any two
         ptr, self._ptr = self._ptr, None
         if ptr:
@@ -146,14 +146,14 @@ class Link:
     # -- the pump (roots only)
 
     def pump(self, budget: int) -> int:
-        """Move what can move; returns WANT_WRITE, MORE, EVENTS and FULL as bits."""
+        """Move what can move; return WANT_WRITE, MORE, EVENTS and FULL as bits."""
         return lib.hussh_pump(self._ptr or self.pointer, budget)  # type: ignore[no-any-return]
 
     def flush(self) -> int:
         return lib.hussh_flush(self._ptr or self.pointer)  # type: ignore[no-any-return]
 
     def events(self) -> list[int]:
-        """Tokens of links and channels that something happened to since the last call."""
+        """Return the tokens of links and channels that something happened to since the last."""
         tokens: list[int] = []
         while True:
             count = lib.hussh_events(self._ptr or self.pointer, self._tokens, EVENTS_AT_ONCE)
@@ -166,11 +166,11 @@ class Link:
         return tokens
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Bytes of the peer, for a memory link; none at all means end of stream."""
+        """Give a memory link bytes of the peer; no bytes at all mean the end of the stream."""
         lib.hussh_feed(self.pointer, ffi.from_buffer(data), len(data))
 
     def drain(self, size: int = 1 << 20) -> bytes:
-        """Bytes for the peer, of a memory link."""
+        """Take bytes for the peer from a memory link."""
         buffer = bytearray(size)
         count = lib.hussh_drain(self.pointer, ffi.from_buffer(buffer), size)
         return bytes(memoryview(buffer)[:count])
@@ -178,9 +178,12 @@ class Link:
     # -- before the first pump
 
     def prefer(self, offered: Iterable[tuple[Method, bytes]]) -> None:
-        """Offer these algorithms, comma-separated, best first; ValueError: none of them is known.
+        """Offer these algorithms, comma-separated, best first.
 
-        Of the kinds that are left out libssh2 offers what it has.
+        libssh2 offers all that it has of the kinds for which this is not called.
+
+        Raises:
+            ValueError: libssh2 knows none of the names.
         """
         for kind, names in offered:
             if lib.hussh_link_prefer(self._ptr or self.pointer, kind, names):
@@ -222,7 +225,7 @@ class Link:
 
     @property
     def hostkey(self) -> bytes:
-        """The blob of the key that the server proved to hold (RFC 4253 section 8)."""
+        """Return the host key blob whose possession the server proved (RFC 4253 section 8)."""
         return self._bytes(lib.hussh_link_hostkey)
 
     @property
@@ -231,12 +234,12 @@ class Link:
 
     @property
     def peer_kexinit(self) -> bytes:
-        """The server's SSH_MSG_KEXINIT, until the first key exchange has ended."""
+        """Return the server's SSH_MSG_KEXINIT, until the first key exchange has ended."""
         return self._bytes(lib.hussh_link_peer_kexinit)
 
     @property
     def preamble(self) -> bytes:
-        """The first bytes that arrived, at most 256."""
+        """Return the first bytes that arrived, at most 256."""
         return self._bytes(lib.hussh_link_preamble)
 
     @property
@@ -245,7 +248,7 @@ class Link:
 
     @property
     def signature_algorithms(self) -> tuple[str, ...] | None:
-        """The server's server-sig-algs (RFC 8308); None: it sent none."""
+        """Return the server's server-sig-algs (RFC 8308), or None if it sent none."""
         text = self._text(lib.hussh_link_sig_algs(self.pointer))
         return None if text is None else tuple(text.split(","))
 
@@ -253,13 +256,13 @@ class Link:
         return self._text(lib.hussh_link_method(self.pointer, kind))
 
     def check(self) -> None:
-        """Raise what the link died of, if it did."""
+        """Raise the error that says why the link is dead, if it is."""
         lib.hussh_link_get_info(self._ptr or self.pointer, self._info)
         if self._info.dead:
             raise self.death()
 
     def death(self) -> HusshError:
-        """The error that says what this link died of."""
+        """Return the error that says why the link is dead."""
         state = self.get_info()
         if state.death is Death.KILLED:
             return ConnectionClosed("the connection was closed")
@@ -285,7 +288,7 @@ class Link:
             raise ConnectionClosed("the connection is not ready for this message")
 
     def message(self) -> bytes | None:
-        """The oldest authentication message that has not been taken; None: none."""
+        """Take the oldest authentication message; None if there is none."""
         size = lib.hussh_link_message(self.pointer, ffi.NULL, 0)
         if size < 0:
             return None
@@ -298,16 +301,16 @@ class Link:
         lib.hussh_link_rekey(self.pointer)
 
     def disconnect(self, text: str = "disconnected by user") -> None:
-        """Queue SSH_MSG_DISCONNECT, reason 11, if the link can still say it."""
+        """Queue SSH_MSG_DISCONNECT with reason 11, if the link can still send it."""
         lib.hussh_link_disconnect(self.pointer, 11, text.encode("ascii", "replace"))
 
     def kill(self) -> None:
-        """No I/O from now on, here and on every link above."""
+        """Do no more I/O, on this link and on every link over it."""
         if self._ptr:
             lib.hussh_link_kill(self._ptr)
 
     def fail(self, code: int, text: str) -> None:
-        """Declare the link dead for an outside reason: an errno, and words for it."""
+        """Declare the link dead for an outside reason: an errno and its text."""
         lib.hussh_link_fail(self.pointer, code, text.encode("utf-8", "replace"))
 
     def release_session(self, *, refused: bool = False) -> None:
@@ -397,17 +400,21 @@ class Channel:
         return self._ptr
 
     def get_info(self) -> Any:
-        """The C struct `hussh_channel_info`, filled in anew; valid until the next call."""
+        """Return C's `hussh_channel_info`, filled in anew; it is valid until the next call."""
         lib.hussh_channel_get_info(self.pointer, self._info)
         return self._info
 
     @property
     def text(self) -> str:
-        """The reason of a refusal, or the name of the signal, after `get_info()`."""
+        """Return the reason of a refusal, or the name of the signal, after `get_info()`."""
         return _words(self._info)
 
     def request(self, name: bytes, extra: bytes = b"", *, want_reply: bool = False) -> None:
-        """Queue a channel request (RFC 4254 section 5.4); ChannelError if it is too long."""
+        """Queue a channel request (RFC 4254 section 5.4).
+
+        Raises:
+            ChannelError: the request is too long.
+        """
         if len(extra) > lib.HUSSH_REQUEST_MAX:
             raise ChannelError(
                 f"a request ({name.decode('ascii')}) of {len(extra):,} bytes is too long:"
@@ -419,7 +426,7 @@ class Channel:
         )
 
     def read(self, stream: int, size: int) -> bytearray:
-        """What is there of stdout (0) or stderr (1), at most size bytes."""
+        """Take what has come of stdout (0) or stderr (1), at most `size` bytes."""
         buffer = bytearray(size)
         count = lib.hussh_channel_read(self.pointer, stream, ffi.from_buffer(buffer), size)
         if count < size:
@@ -427,32 +434,32 @@ class Channel:
         return buffer
 
     def read_into(self, stream: int, buffer: memoryview) -> int:
-        """Fill a buffer with what is there of a stream; returns how many bytes, maybe 0."""
+        """Fill a buffer with what has come of a stream; return the number of bytes, maybe 0."""
         return int(
             lib.hussh_channel_read(self.pointer, stream, ffi.from_buffer(buffer), len(buffer))
         )
 
     def await_message(self, rest: int, longest: int) -> None:
-        """Until the next read stdout makes an event only when a message is complete.
+        """Make events for stdout only when a message is complete, until the next read.
 
-        Messages have a 32-bit length in front; one beyond `longest` is reported at
-        once.  `rest` is how many bytes are missing of a message that was read in
-        part; 0: the next byte begins one.
+        Messages have a 32-bit length in front. A length beyond `longest` makes an event at once.
+        `rest` is the number of bytes that are missing of a message that was read in part; 0 means
+        that the next byte begins a message.
         """
         lib.hussh_channel_await_message(self.pointer, rest, longest)
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Queue bytes for the peer; returns how many were taken, maybe 0."""
+        """Queue bytes for the peer; return how many were taken, which may be 0."""
         return self._check(
             int(lib.hussh_channel_write(self.pointer, ffi.from_buffer(data), len(data)))
         )
 
     def eof(self) -> None:
-        """Say, after what is queued, that nothing more will come."""
+        """Queue EOF after what is queued already."""
         self._check(lib.hussh_channel_eof(self.pointer))
 
     def close(self) -> None:
-        """Send CLOSE at once, if that has not happened yet."""
+        """Send CLOSE at once, unless that was done before."""
         lib.hussh_channel_close(self.pointer)
 
     def _check(self, code: int) -> int:

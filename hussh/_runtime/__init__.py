@@ -1,1 +1,1 @@
-"""What runs operations: drivers for threads, asyncio and trio, and what wakes them."""
+"""Runs operations: drivers for threads, asyncio and trio, and what wakes them."""

@@ -1,6 +1,8 @@
-"""Our streams in anyio's terms: `receive`, `send` and their errors over `read` and `write`.
+"""Gives our streams the interface of anyio:
 
-The facades' async streams build on it.
+`receive`, `send` and its errors, over `read` and `write`.
+
+The async streams of `_api` build on it.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ __all__ = ["ByteStream", "Receiver", "Sender", "FairLock", "stapled"]
 
 
 class Receiver(ByteReceiveStream):
-    """One end to read from; a subclass says how.
+    """One end to read from; a subclass has the `read`.
 
     Attributes:
-        reading: to be held while one reads; two tasks cannot.
+        reading: is held while a task reads; two tasks cannot.
         closed: whether `aclose` was called.
     """
 
@@ -34,12 +36,12 @@ class Receiver(ByteReceiveStream):
         raise NotImplementedError
 
     def check(self) -> None:
-        """Raises anyio.ClosedResourceError after `aclose`."""
+        """Raise anyio.ClosedResourceError after `aclose`."""
         if self.closed:
             raise anyio.ClosedResourceError
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
-        """What is there, at least one byte and at most `max_bytes`.
+        """Return what has come, at least one byte and at most `max_bytes`.
 
         Raises:
             anyio.EndOfStream: nothing will come any more.
@@ -58,13 +60,13 @@ class Receiver(ByteReceiveStream):
         return part
 
     async def aclose(self) -> None:
-        """Read no more; idempotent."""
+        """Stop reading; a second call does nothing."""
         self.closed = True
         await anyio.lowlevel.checkpoint()
 
 
 class Sender(ByteSendStream):
-    """One end to write to; a subclass says how."""
+    """One end to write to; a subclass has the `write`."""
 
     def __init__(self) -> None:
         self._sending = anyio.ResourceGuard("writing to")
@@ -81,13 +83,13 @@ class Sender(ByteSendStream):
         raise NotImplementedError
 
     async def send(self, item: bytes) -> None:
-        """Hand over all of `item`, waiting for the other side to read.
+        """Send all of `item`, and wait for the other side to read it.
 
         Raises:
             anyio.ClosedResourceError: the stream, the process or the connection was closed.
             anyio.BrokenResourceError: the other side reads no more, or the connection was lost.
             anyio.BusyResourceError: another task sends.
-            CommandTimeout: it was not taken within the connection's time limit.
+            CommandTimeout: the data was not taken within the connection's time limit.
         """
         await anyio.lowlevel.checkpoint()
         if self.closed:
@@ -96,7 +98,7 @@ class Sender(ByteSendStream):
             await self.write(item)
 
     async def aclose(self) -> None:
-        """`close`, for anyio."""
+        """Call `close`, under anyio's name."""
         self.close()
         await anyio.lowlevel.checkpoint()
 
@@ -114,24 +116,24 @@ def _in_words_of_anyio() -> Generator[None, None, None]:
 
 
 def stapled(sender: Sender, receiver: Receiver) -> ByteStream:
-    """Two ends as one stream; its `send_eof` closes the first."""
+    """Return two ends as one stream; its `send_eof` closes the first."""
     return StapledByteStream(sender, receiver)
 
 
 class FairLock:
-    """Lets one task in after another; without a detour through the loop where nobody is in."""
+    """Lets one task in after another, and costs no wait if it is free."""
 
     def __init__(self) -> None:
         self._lock = anyio.Lock()
 
     @property
     def free(self) -> bool:
-        """Whether nobody is in."""
+        """Whether no task holds it."""
         return not self._lock.locked()
 
     @staticmethod
     async def rest() -> None:
-        """Let the loop's other tasks have a turn."""
+        """Let the other tasks of the loop run once."""
         await anyio.lowlevel.checkpoint()
 
     async def __aenter__(self) -> None:

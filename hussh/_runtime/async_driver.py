@@ -1,20 +1,19 @@
-"""The driver for event loops: runs operations in tasks of asyncio or trio.
+"""The driver for event loops: it runs operations in tasks of asyncio or trio.
 
-Theory of operation.  `driver` says who waits for what, who leads and who is woken.
-Here a waiter is a task.  What asyncio and trio have in common stands in this
-file; how a task waits, and who moves the bytes meanwhile, in `asyncio_driver` and
-`trio_driver`.  The tree's lock is held around each step and each call of C, never
-across an await: the loop has one thread, but finalizers run in others, too.
-What these have for a task goes through the loop's thread-safe call.
+Theory of operation. `driver` explains who waits for what, who leads and who is woken. Here a waiter
+is a task. This file has what asyncio and trio have in common. `asyncio_driver` and `trio_driver`
+have how a task waits, and who moves the bytes meanwhile. The tree's lock is held around each step
+and each call of C, never across an await. It is needed although a loop has one thread, because
+finalizers run in other threads, too. A finalizer reaches a task through the loop's thread-safe
+call.
 
-Between two waits of its own an operation with `step_in_loop` may also be stepped by whoever
-hands out the events (`asyncio_driver`), so that its task sleeps until it is over.
-It does not matter which of them makes a step: each looks anew.
+An operation with `step_in_loop` may also be stepped by the code that hands out the events
+(`asyncio_driver`), so that its task sleeps until the operation is over. It does not matter who
+makes a step, because each step looks anew.
 
-Cancellation is thrown into the operation where it waits.  Its clean-up only
-queues; what is queued is sent as far as the socket takes it, and the
-cancellation goes on.  An operation that finds everything it wants without
-waiting gives the others a turn every few milliseconds.
+Cancellation is thrown into the operation where it waits. The operation's clean-up only queues
+messages. They are sent as far as the socket takes them, and the cancellation goes on. An operation
+that finds everything without waiting lets other tasks run every few milliseconds.
 """
 
 from __future__ import annotations
@@ -48,19 +47,19 @@ __all__ = ["TaskState", "AsyncDriver"]
 
 T = TypeVar("T")
 
-#: Seconds that an operation may go on without giving other tasks a turn.
+#: Seconds that an operation may go on without letting other tasks run.
 TIME_SLICE = 0.003
 
 
 class TaskState:
-    """A task's operation, and how far it has come; asyncio and trio add how the task sleeps.
+    """The operation of a task, and how far it is; asyncio and trio add how the task sleeps.
 
     Attributes:
-        need: what it has yielded last.
-        over, result: it has ended, with that.
-        failure: what it has raised where somebody else stepped it than its task.
-        moved: somebody else has stepped it to where only its task can go on.
-        concluded: what it left to be sent has been.
+        need: what the operation yielded last.
+        over, result: whether it has ended, and with what.
+        failure: what it raised while somebody else than its task stepped it.
+        moved: whether somebody else has stepped it to where only its task can go on.
+        concluded: whether all that it left to be sent has been sent.
     """
 
     __slots__ = ("op", "token", "woken", "need", "over", "result", "failure", "moved",
@@ -75,11 +74,11 @@ class TaskState:
         self.failure: BaseException | None = None
 
     def wake(self) -> None:
-        """Let its task look."""
+        """Let the task look again."""
         raise NotImplementedError
 
     def step(self, answer: Any = None, error: BaseException | None = None) -> None:
-        """Go on to the next need or to the end; raises what the operation raises."""
+        """Go on to the next need or to the end; raise what the operation raises."""
         self.moved = False
         self.failure = None  # it is out of date, and holds this through its traceback
         try:
@@ -93,11 +92,11 @@ class TaskState:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether it is to raise what goes before a cancellation, such as KeyboardInterrupt."""
+        """Whether it must raise what goes before a cancellation, such as KeyboardInterrupt."""
         return self.failure is not None and not isinstance(self.failure, Exception)
 
     def take_over(self) -> None:
-        """For its task: go on where somebody else has left it; raises what it has raised."""
+        """Go on, in the task, where somebody else stopped; raise what the operation has raised."""
         self.moved = False
         failure, self.failure = self.failure, None
         try:
@@ -120,40 +119,43 @@ class AsyncDriver(Driver[TaskState]):
     # -- what asyncio and trio add
 
     def _task_state(self, op: Op[Any], *, step_in_loop: bool) -> TaskState:
-        """What stands for an operation that `run` has been given."""
+        """Return the state for an operation that `run` was given."""
         raise NotImplementedError
 
     def _prepare(self, task: Any) -> None:
-        """An operation is about to wait, within the step that has come to that."""
+        """Note that an operation is about to wait; called within the step that has come to that."""
 
     async def _wait(self, task: Any, deadline: float | None) -> bool:
-        """Wait for what `task` is registered for; returns whether other tasks had a turn."""
+        """Wait for what `task` is registered for; return whether other tasks have run."""
         raise NotImplementedError
 
     def _rest(self) -> None:
-        """An operation has ended, within its last step."""
+        """Note that an operation has ended; called within its last step."""
 
     # -- the loop
 
     @property
     def loop(self) -> Loop:
-        """The one that it lives in."""
+        """The loop to which the tree belongs."""
         return self._loop
 
     def check_loop(self) -> None:
-        """Raises RuntimeError outside of the loop that this tree belongs to."""
+        """Raise RuntimeError outside of the loop to which this tree belongs."""
         self._loop.check()
 
     @contextmanager
     def mine(self) -> Iterator[Link]:
-        """`locked`, for calls of the user's that do not wait; raises as `check_closable`."""
+        """Hold the lock as `locked` does, for calls of the user that do not wait.
+
+        It raises what `check_closable` raises.
+        """
         self.check_closable()
         with self._step() as root:
             yield root
 
     @contextmanager
     def my_fresh(self) -> Iterator[Link]:
-        """`fresh`, for the same."""
+        """Hold the lock as `fresh` does, for calls of the user that do not wait."""
         self.check_closable()
         with self.fresh() as root:
             yield root
@@ -193,10 +195,14 @@ class AsyncDriver(Driver[TaskState]):
     ) -> T:
         """Run an operation to its end.
 
-        `deadline` is a `time.monotonic()` value; when it passes, the operation
-        gets a DeadlineExceeded.  Cancellation reaches it at its next wait.
-        `step_in_loop`: the operation waits before it ends, calls nothing of the user's, and its
-        result owns nothing, so that it may be stepped outside of this task.
+        Cancellation reaches the operation at its next wait.
+
+        Args:
+            deadline: a `time.monotonic()` value; when it passes, the operation gets a
+                DeadlineExceeded.
+            step_in_loop: whether other code than this task may step the operation. It then has
+                to wait before it ends, must call nothing of the user, and its result must own
+                nothing.
         """
         self.check_process()
         self.check_loop()
@@ -263,7 +269,7 @@ class AsyncDriver(Driver[TaskState]):
                     self._leave()
 
     def _conclude(self, task: TaskState) -> None:
-        """An operation is over or given up (in a step)."""
+        """Clean up after an operation that is over or given up; called in a step."""
         self._forget_waiter(task)
         # Also on the way out of an error: CLOSE messages and the like must leave.
         task.op.close()
@@ -273,7 +279,7 @@ class AsyncDriver(Driver[TaskState]):
         task.concluded = True
 
     async def _block(self, need: RunBlocking, deadline: float | None) -> Any:
-        """Make a call that may block in a thread, with everything so far on its way."""
+        """Make a call that may block in a thread, after everything queued so far was sent."""
         with self._step():
             self._settle()
         left = None if deadline is None else deadline - monotonic()
@@ -311,7 +317,7 @@ class AsyncDriver(Driver[TaskState]):
         raise NotImplementedError
 
     def ended(self) -> None:
-        """A session with keepalives was closed or collected; from anywhere."""
+        """Note that a session with keepalives was closed or collected; from any thread."""
         raise NotImplementedError
 
     # -- ending
@@ -330,17 +336,17 @@ class AsyncDriver(Driver[TaskState]):
             several.close()
 
     def check_closable(self) -> None:
-        """Raises RuntimeError outside of its loop, unless that has ended (`may_close_here`)."""
+        """Raise RuntimeError outside of its loop, unless that has ended (`may_close_here`)."""
         if not self._loop.may_close_here:
             self._loop.check()
 
     @property
     def is_ending(self) -> bool:
-        """Whether a thread is still at closing the stream; see `join`."""
+        """Whether a thread is still closing the stream; see `join`."""
         return self._closing is not None and not self._closing.is_set()
 
     def join(self) -> None:
-        """`gone` for a thread, once no loop polls any more."""
+        """Wait as `gone` does, in a thread, once no loop polls any more."""
         while self.is_ending and self._closing is not None:
             self._closing.wait(poll_timeout(None))
 
@@ -357,6 +363,6 @@ class AsyncDriver(Driver[TaskState]):
             return  # our coroutine is being collected, and no loop runs
         with anyio.CancelScope(shield=True):
             while self.closed and self._polls:
-                await anyio.lowlevel.checkpoint()  # whoever polls is on the way out
+                await anyio.lowlevel.checkpoint()  # the thread that polls is about to end
             if self.is_ending and self._closing is not None:
                 await to_the_end(loop, self._closing.wait)

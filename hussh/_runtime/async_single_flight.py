@@ -1,8 +1,8 @@
-"""Calls that many tasks would make at once, because the first one's result serves the others.
+"""Makes one call for many tasks that need it at once, because all can use the first one's result.
 
-Of the Python side the async driver imports it.  `single_flight` has the same for threads;
-here the others wait in the loop, so that a batch which needs one key, or one file
-of known hosts, hands one call to a thread and not one for each host.
+The async driver imports it. `single_flight` has the same for threads. Here the others wait in the
+loop, so a batch which needs one key, or one file of known hosts, gives one call to a thread and not
+one for each host.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ _under_way: dict[tuple[object, object], anyio.Event] = {}
 async def single_flight(
     loop: Loop, of: object, cached: Callable[[], T | None], call: Callable[[], Awaitable[T]]
 ) -> T:
-    """Make a call, or take what another task's has brought.
+    """Make a call, or take the result of another task's call.
 
     Args:
-        loop: the one that runs.
-        of: what the call is about, by identity or as an equal tuple of such.
-        cached: asked after another's call: what ours would return; None: it must be made.
+        loop: the loop that runs.
+        of: what the call is about, compared by identity or as an equal tuple of such.
+        cached: is asked after another's call; it returns what this call would return, or None
+            if the call must be made.
     """
     key = loop.native, of
     # The first call that we wait for may have looked before we asked, the second one has not.

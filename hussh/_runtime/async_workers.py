@@ -1,7 +1,7 @@
-"""Calls that may block, for tasks: a worker thread makes them while the loop goes on.
+"""Makes calls that may block, for tasks: a worker thread makes them while the loop goes on.
 
-The async driver imports it.  `workers` has the threads; it waits for none of them
-longer than it is told.
+The async driver imports it. `workers` has the threads. It waits for none of them longer than it is
+told.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ async def in_thread(
     """Make a call in a thread; a task that is cancelled meanwhile abandons it.
 
     Args:
-        loop: the one that runs.
-        make: what may block.
+        loop: the loop that runs.
+        make: the call that may block.
         is_slow: as for `Call`.
-        abort: ends an abandoned call soon.
+        abort: a call that ends an abandoned call soon.
         moment: seconds that an abandoned call gets to end, if it has begun.
     """
     ended = anyio.Event()
@@ -56,6 +56,6 @@ async def in_thread(
 
 
 async def to_the_end(loop: Loop, make: Callable[[], Any]) -> Any:
-    """Make a call in a thread and wait for its end also when the task is cancelled."""
+    """Make a call in a thread and wait for its end, even if the task is cancelled."""
     with anyio.CancelScope(shield=True):
         return await in_thread(loop, make, is_slow=True)

@@ -1,14 +1,14 @@
-"""How tasks of asyncio wait for a tree: the loop itself leads; only `choose_driver` uses it.
+"""The driver for asyncio: the loop itself moves the bytes; only `choose_driver` imports it.
 
-From the first wait on the root's fd is registered with the loop, and what the loop
-calls when it is ready (`_turn`) takes the leader's place: it pumps and wakes
-those whose link or channel progressed; an operation with `step_in_loop` it steps itself, for
-some milliseconds at most, and wakes its task when it is over.  So a wait costs a
-future, or not even that, and no system call, and what comes while nobody waits is
-taken in as well.  The registration
-ends with the connection, in the loop's own thread and before the fd is closed, so
-that the loop never mistakes another file with that number for ours.  Any loop
-with asyncio's interface will do, such as uvloop's.
+From the first wait on the root's fd is registered with the loop. When it is ready, the loop calls
+`_turn`, which does what a leader does elsewhere: it pumps, and wakes the tasks whose link or
+channel progressed. It steps an operation with `step_in_loop` itself, for some milliseconds at most,
+and wakes its task when the operation is over. So a wait costs a future, or not even that, and no
+system call. What comes while nobody waits is taken in as well.
+
+The registration ends with the connection, in the loop's own thread and before the fd is closed. So
+the loop never mistakes another file with that number for ours. Any loop with asyncio's interface
+will do, such as uvloop's.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ __all__ = ["AsyncioDriver"]
 
 
 class _TaskState(TaskState):
-    """One operation.
+    """The state of one operation.
 
     Attributes:
         future: exists while its task sleeps.
-        context: a copy of its task's, where a turn of the loop may step it; else None.
+        context: a copy of its task's context, if a turn of the loop may step it; otherwise
+            None.
     """
 
     __slots__ = ("future", "context", "_driver")
@@ -70,7 +71,7 @@ class AsyncioDriver(AsyncDriver):
     """A root link, the links over it, and asyncio's tasks that wait for them.
 
     Attributes:
-        turning: a turn is under way.
+        turning: whether a turn is under way.
         backlog: woken operations that this turn, or the next, has yet to step.
     """
 
@@ -136,7 +137,7 @@ class AsyncioDriver(AsyncDriver):
     # -- in the leader's place (in a step)
 
     def _begin(self) -> None:
-        """Start to watch, with everything taken in and sent that can be."""
+        """Start to watch, after all input was taken in and all output was sent that can be."""
         flags = self.root.pump(BUDGET)
         self._leader = self._nobody
         self._polls = 1
@@ -145,7 +146,7 @@ class AsyncioDriver(AsyncDriver):
         self._watch(flags)
 
     def _turn(self) -> None:
-        """An fd is ready, or somebody wants somebody to look; called by the loop."""
+        """Serve the tree after an fd is ready or a call asked for it; the loop calls this."""
         try:
             self._enter()
             again, self._again = self._again, None
@@ -175,7 +176,7 @@ class AsyncioDriver(AsyncDriver):
             self._leave()
 
     def _serve(self) -> int:
-        """Hand out the events, and step what may be stepped here; the bits of a pump.
+        """Hand out the events, and step what may be stepped here; return the bits of a pump.
 
         What takes too long goes on in the loop's next turn.
         """
@@ -194,7 +195,7 @@ class AsyncioDriver(AsyncDriver):
         return flags | MORE if backlog else flags
 
     def _advance(self, task: _TaskState) -> None:
-        """Step an operation; whatever is raised meanwhile, its task gets."""
+        """Step an operation; its task gets whatever is raised meanwhile."""
         if task.future is None or task.future.done():
             return  # its task goes on with it
         assert task.context is not None  # noqa: S101  (it is ours)
@@ -218,7 +219,7 @@ class AsyncioDriver(AsyncDriver):
             task.resolve()
 
     def _watch(self, flags: int) -> None:
-        """Let the loop call us for what a pump has left to wait for."""
+        """Make the loop call us for what a pump has left to wait for."""
         if self._simple and not flags & (MORE | WANT_WRITE | FULL):
             return  # it is watched for input, and that is all
         if flags & MORE and self._again is None:
@@ -308,7 +309,7 @@ class AsyncioDriver(AsyncDriver):
             self._set_timer(None)
 
     def _beat(self) -> None:
-        """Probe what is due; never raises, since the loop itself makes this call."""
+        """Probe what is due; raise nothing, because the loop itself makes this call."""
         self._rounds.beat()
         self._set_timer(self._rounds.due() if self._rounds.live() else None)
 

@@ -1,8 +1,7 @@
 """A group of asyncio's own tasks, for loops that are asyncio's for certain.
 
-`background_loops` imports it.
-A task of anyio's costs three times as much to start and end, which counts where
-every host gets one for each thing that is done to it.
+`background_loops` imports it. A task of anyio costs three times as much to start and end. That
+counts where every host gets a task for each thing that is done to it.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ __all__ = ["AsyncioTasks"]
 
 
 class AsyncioTasks:
-    """Tasks that have ended when the block has whose context manager this is.
+    """A context manager whose tasks have ended when its block has.
 
-    A block that raises cancels them first.  What they raise is theirs: a main must
-    return, or end as a cancelled one.
+    A block that raises cancels them first. Errors of the tasks are not passed on: their main
+    function must return, or end as a cancelled one.
     """
 
     def __init__(self) -> None:

@@ -1,12 +1,12 @@
-"""Event loops in background threads, for work on many hosts.
+"""Runs event loops in background threads, for work on many hosts.
 
-Owns the threads.  `loop_placement` starts them, `batch` and `shared_session` ask about them.
-It never knows what runs in a loop.
+It owns the threads. `loop_placement` starts them, `batch` and `shared_session` ask about them. It
+knows nothing of what runs in a loop.
 
-Each loop is asyncio's, in a daemon thread, as are the threads that make its calls
-that block (`workers`); so the interpreter's exit waits for none of them, and
-`atexit` ends them.  After `fork` the child has none of these threads: `Loops` says so, and
-closes the child's copies of the selectors.
+Each loop is asyncio's, in a daemon thread. The threads that make its blocking calls (`workers`) are
+daemons, too. So the interpreter's exit waits for none of them, and `atexit` ends them. After `fork`
+the child has none of these threads: `Loops` says so, and closes the child's copies of the
+selectors.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = ["LoopUser", "LoopThread", "Loops", "cores", "how_many", "is_loop_thre
 #: Hosts for which a loop more pays.  200 on two cores took 2.1 s and 0.27 s of CPU in one loop,
 #: 2.4 s and 0.34 s in two: Python's share of a host's work is the larger one.
 HOSTS_PER_LOOP = 256
-#: Python's own work for a host is under the GIL: more loops than this only get in each other's way.
+#: Python's own work for a host needs the GIL, so more loops than this only disturb each other.
 MOST_LOOPS = 8
 #: Seconds that the interpreter's exit waits for the loops to end.
 EXIT_PATIENCE = 2.0
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
@@ -53,12 +53,12 @@ def cores() -> int:
 
 
 def how_many(hosts: int, trees: int) -> int:
-    """How many loops suit so many hosts in so many trees on this machine; at least 1."""
+    """Return how many loops suit so many hosts in so many trees on this machine; at least 1."""
     return max(1, min(cores(), MOST_LOOPS, trees, hosts // HOSTS_PER_LOOP))
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """A loop whose copy in a forked child neither closes nor complains."""
+    """An event loop whose copy in a forked child neither closes nor complains."""
 
     abandoned = False
     owner: LoopThread | None = None
@@ -69,19 +69,19 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 class _Thread(threading.Thread):
-    """To be told from other threads."""
+    """A thread of these loops, to be told from other threads by its class."""
 
 
 def is_loop_thread() -> bool:
-    """Whether this is one of our loops' threads, which must not wait: a finalizer may be here."""
+    """Tell whether this is one of our loops' threads, which must not wait even in a finalizer."""
     return isinstance(threading.current_thread(), _Thread)
 
 
 class LoopThread:
-    """One event loop in a thread of its own, running until it is stopped.
+    """One event loop in its own thread, which runs until it is stopped.
 
-    The thread itself makes the loop, because a signal handler that raises can lose
-    what the main thread is about to make.
+    The thread itself makes the loop, because a signal handler that raises can lose what the main
+    thread is about to make.
     """
 
     def __init__(self, name: str) -> None:
@@ -98,11 +98,15 @@ class LoopThread:
 
     @staticmethod
     def of(native: object) -> LoopThread | None:
-        """The thread of an asyncio loop, if it is one of these."""
+        """Return the thread of an asyncio loop, if it is one of these."""
         return native.owner if isinstance(native, _Loop) else None
 
     def hold(self, holder: object) -> bool:
-        """One user more, such as a second batch on a bastion that is open here; False: too late."""
+        """Count one user more, such as a second batch on a bastion that is open here.
+
+        Returns:
+            False if it is too late, because the loop stops.
+        """
         with self._lock:
             if self._stopping:
                 return False
@@ -110,7 +114,10 @@ class LoopThread:
             return True
 
     def leave(self, holder: object) -> bool:
-        """One user less; returns whether there is none, so that this stops. May be repeated."""
+        """Count one user less; return whether none is left, so that the loop stops.
+
+        May be repeated.
+        """
         with unless_exiting(self._lock):
             self._holders.discard(holder)
             if self._holders:
@@ -127,7 +134,11 @@ class LoopThread:
         return self._stopping
 
     def launch(self) -> None:
-        """Raises ConnectError where there are no descriptors for a loop."""
+        """Start the thread.
+
+        Raises:
+            ConnectError: there are no descriptors for a loop.
+        """
         try:
             self._thread.start()
         except KeyError as error:
@@ -140,7 +151,7 @@ class LoopThread:
             raise ConnectError(why) from self._error
 
     def start(self, main: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-        """Run a coroutine function in a task of this loop, soon; False: it is stopped."""
+        """Run a coroutine function in a task of this loop, soon; return False if it is stopped."""
         with self._lock:
             if self._stopping:
                 return False
@@ -155,17 +166,17 @@ class LoopThread:
                 self._loop.call_soon_threadsafe(call)
 
     def later(self, call: Callable[[], object]) -> None:
-        """From a task of the loop: make a call after what is due in this turn."""
+        """Make a call after what is due in this turn; for tasks of the loop."""
         if self._loop is not None:
             self._loop.call_soon(call)
 
     @staticmethod
     def tasks() -> AsyncioTasks:
-        """From a task of the loop: a new group of tasks."""
+        """Return a new group of tasks; for tasks of the loop."""
         return AsyncioTasks()
 
     def stop(self) -> None:
-        """Cancel every task and end; waits for nothing."""
+        """Cancel every task and end; wait for nothing."""
         with unless_exiting(self._lock):
             self._stopping = True
             self.soon(self._news.set)
@@ -175,7 +186,7 @@ class LoopThread:
             self._thread.join(seconds)
 
     def abandon(self) -> None:
-        """In a forked child: the thread is not here."""
+        """Forget the thread, which a forked child does not have."""
         if self._loop is not None and self._selector is not None:
             self._loop.abandoned = True
             self._selector.close()
@@ -216,7 +227,7 @@ class LoopThread:
 
 
 class Loops:
-    """Several of them, started together; `guests`: some of others, used as well.
+    """Several event loops, started together; `guests` are loops of others, used as well.
 
     Attributes:
         complete: whether all guests could still be had.
@@ -241,7 +252,7 @@ class Loops:
             raise
 
     def check_process(self) -> None:
-        """Raises ForkedConnectionError in a child of the process that started them."""
+        """Raise ForkedConnectionError in a child of the process that started them."""
         if self.forked:
             raise ForkedConnectionError(
                 "this MultiConnection belongs to the parent process; make a new one after fork"
@@ -252,13 +263,13 @@ class Loops:
         return self._process != os.getpid()
 
     def stop(self) -> None:
-        """Let those end that nobody else uses; waits for nothing."""
+        """Stop those loops that nobody else uses; wait for nothing."""
         if not self.forked:
             for thread in self._held:
                 thread.leave(self._token)
 
     def close(self, seconds: float | None = None) -> None:
-        """The same, and wait until they have; `seconds` at most, together."""
+        """Stop them as `stop` does, and wait until they have ended; `seconds` at most, together."""
         if self.forked:
             return
         deadline = None if seconds is None else monotonic() + seconds
@@ -267,7 +278,7 @@ class Loops:
             thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
 
     async def closed(self) -> None:
-        """`close` for a task, also when it is cancelled."""
+        """Wait as `close` does, for a task, even when it is cancelled."""
         await to_the_end(this_loop(), self.close)
 
     def abandon(self) -> None:
@@ -279,13 +290,13 @@ class Loops:
 
 
 class LoopUser(Protocol):
-    """What uses loops: it must end before the interpreter does, and is told of a fork."""
+    """An object that uses loops: it must end before the interpreter does, and learns of a fork."""
 
     def collect(self) -> Loops | None:
-        """Let everything go without waiting; what to wait for, if anything."""
+        """Release everything without waiting; return what to wait for, if anything."""
 
     def abandon(self) -> None:
-        """In a forked child: no other thread of the parent is here."""
+        """Forget what belongs to other threads, in a forked child, which has none of them."""
 
 
 _open: weakref.WeakSet[Loops] = weakref.WeakSet()
@@ -293,7 +304,7 @@ _users: weakref.WeakSet[LoopUser] = weakref.WeakSet()
 
 
 def watch(user: LoopUser) -> None:
-    """Tell it of the interpreter's exit and of forks, as long as it exists."""
+    """Tell the object of the interpreter's exit and of forks, as long as it exists."""
     _users.add(user)
 
 

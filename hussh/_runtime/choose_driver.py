@@ -1,6 +1,6 @@
-"""Which tree goes with the loop that runs: asyncio's or trio's; `async_connect` asks.
+"""Chooses the driver for the loop that runs, asyncio's or trio's; `async_connect` asks.
 
-Each is imported by those who have such a loop only.
+It imports each driver only in programs that have such a loop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["start_driver"]
 
 
 def start_driver(stream: Stream) -> AsyncDriver:
-    """A tree for the loop that runs."""
+    """Start a driver for the loop that runs."""
     loop = this_loop()
     if loop.is_trio:
         from .trio_driver import TrioDriver

@@ -1,30 +1,26 @@
-"""A tree of links that share a root, and who waits for what: all but the waiting itself.
+"""A tree of links that share a root, and their waiters: all of a driver but the waiting itself.
 
-The drivers (`thread_driver` for threads, `async_driver` for tasks) import it and add how one
-waits.  The theory of operation is the same for both:
+The drivers (`thread_driver` for threads, `async_driver` for tasks) import it and add how a waiter
+waits. The theory of operation is the same for both:
 
-All sessions that share a root (a socket to the first hop) form a tree with one
-lock.  Whoever runs an operation holds the lock while the operation steps.  When
-the operation waits, a `Waiter` is registered under the token of what it waits
-for, and then its owner
+All sessions that share a root (a socket to the first hop) form a tree with one lock. The thread or
+task that runs an operation holds the lock while the operation steps. When the operation waits, a
+`Waiter` is registered under the token of what it waits for. Then the owner of the waiter does one
+of two things. It leads, if nobody does: it pumps, hands every event to the waiters registered for
+it, and waits for the root's fds with the lock released. Otherwise it sleeps until it is woken.
 
-* leads, if nobody does: it pumps, hands every event to the waiters registered
-  for it, and waits for the root's fds with the lock let go;
-* or sleeps until somebody wakes it.
+A wake-up is never missed. Events are handed out and waiters registered under the lock, with no gap
+between an operation's look and its registration. Others than the leader may pump, too. They call
+`_ring` to tell the leader what they found for it, or what they leave for it to do (output that is
+stuck). A leader whose own wait ends wakes one other waiter to lead in its place, so leadership
+never lapses while somebody waits. Only waiters whose link or channel progressed are woken, whatever
+the number of links in the tree.
 
-A wake-up is never missed: events are handed out and waiters registered under
-the lock, with no gap between an operation's look and its registration.  Others
-than the leader may pump, too; what they find for the leader, or leave it to do
-(output that is stuck), they tell it through `_ring`.  A leader whose own wait
-ends wakes one other waiter to lead in its place, so leadership never lapses
-while somebody waits.  Only waiters whose link or channel progressed are woken,
-whatever the number of links in the tree.
+While nobody waits, the idle thread reads and answers (`idle_thread`). For asyncio the loop does
+that.
 
-Whatever comes while nobody waits, the idle thread takes in and answers (`idle_thread`), but for
-asyncio, whose loop does it.
-
-Finalizers may run anywhere.  What they close is closed at once if the lock is
-free, and else when its holder lets go.  Nothing here waits, except for the lock.
+Finalizers may run anywhere. They close at once if the lock is free; otherwise its holder closes for
+them when it releases the lock. Nothing here waits, except for the lock.
 """
 
 from __future__ import annotations
@@ -51,62 +47,62 @@ BUDGET = 1 << 20
 
 
 class Stream(Protocol):
-    """What carries a root link: a socket, or the pipes of a child process."""
+    """The stream of a root link: a socket, or the pipes of a child process."""
 
     #: Whether `explain` and `close` may take a second, as those of a child process do.
     slow: bool
 
     def adopt(self) -> None:
-        """A tree closes it from now on; until then it closes itself when it is collected."""
+        """Leave the closing to a tree; until then the stream closes itself when it is collected."""
 
     def fds(self) -> tuple[int, int]:
-        """The fd to read from and the one to write to, both non-blocking."""
+        """Return the fd to read from and the fd to write to, both non-blocking."""
 
     def side_fds(self) -> tuple[int, ...]:
-        """More fds to poll for input while waiting; `read_side` deals with them."""
+        """Return more fds to poll for input while waiting; `read_side` serves them."""
 
     def read_side(self) -> None:
         """Take what the side fds have, without waiting."""
 
     def program_text(self) -> str:
-        """What the peer's program said besides the stream; maybe empty."""
+        """Return what the peer's program wrote besides the stream; it may be empty."""
 
     def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
-        """What the stream knows of why it ended and its link died with this error.
+        """Return what the stream knows about why it ended, after its link died with this error.
 
-        `heard`: some bytes had come.
+        `heard` says whether any bytes had come.
         """
 
     def abandon(self) -> None:
-        """`close` in a forked child: nothing may reach the parent's peer."""
+        """Close the stream in a forked child: nothing may reach the parent's peer."""
 
     def shutdown(self) -> None:
-        """End both directions, so that whoever polls wakes up."""
+        """End both directions, so that threads which poll wake up."""
 
     def close(self) -> None:
-        """Let go of the fds, without waiting for the peer; a child gets a second to end."""
+        """Close the fds, without waiting for the peer; a child process gets a second to end."""
 
 
 class Waiter(Protocol):
     """One waiting operation.
 
     Attributes:
-        token: of what it waits for; 0: it does not wait.
-        woken: what it waits for progressed.
+        token: of the link or channel that it waits for; 0 if it does not wait.
+        woken: whether that link or channel has progressed.
     """
 
     token: int
     woken: bool
 
     def wake(self) -> None:
-        """Let its owner go on, to look or to lead; may come more than once."""
+        """Let its owner go on, to look or to lead; may be called more than once."""
 
 
 W = TypeVar("W", bound=Waiter)
 
 
 class Driver(Generic[W]):
-    """A root link, the links over it, and those who wait for them."""
+    """A root link, the links over it, and the waiters for them."""
 
     #: Whether the idle thread reads while nobody waits.
     needs_idle_thread: ClassVar[bool] = True
@@ -117,7 +113,7 @@ class Driver(Generic[W]):
         self._stream = stream
         self._waiters: dict[int, list[W]] = {}
         self._leader: W | None = None
-        self._polls = 0  # who waits for the fds: the leader, and for threads those on top of it
+        self._polls = 0  # waits for the fds: the leader's, and with threads those on top of it
         self._polled_events = 0
         self.forked = False
         self.closed = False
@@ -131,7 +127,7 @@ class Driver(Generic[W]):
     # -- what a driver adds
 
     def _ring(self) -> None:
-        """Let whoever waits for the fds look again; from any thread."""
+        """Let the leader look at the fds again; may be called from any thread."""
         raise NotImplementedError
 
     def _release(self) -> None:
@@ -139,13 +135,13 @@ class Driver(Generic[W]):
         raise NotImplementedError
 
     def _forget(self) -> None:
-        """In a forked child: close what the driver has besides the stream."""
+        """Close, in a forked child, what the driver has besides the stream."""
 
     # -- the lock
 
     @contextmanager
     def locked(self) -> Iterator[Link]:
-        """Hold the tree's lock; for short, non-blocking calls; may be nested (finalizers)."""
+        """Hold the tree's lock, for short calls that do not wait; may be nested (finalizers)."""
         nested = self._lock.owned()
         try:
             self._lock.acquire()
@@ -160,7 +156,7 @@ class Driver(Generic[W]):
 
     @contextmanager
     def fresh(self) -> Iterator[Link]:
-        """`locked`, with everything taken in before and everything sent after."""
+        """Hold the lock as `locked` does; take all input in before, and send all output after."""
         with self.locked() as root:
             self._look()
             yield root
@@ -172,11 +168,11 @@ class Driver(Generic[W]):
                     self._leave_idle_thread()
 
     def mine(self) -> AbstractContextManager[Link]:
-        """`locked`, for calls of the user's that do not wait; an event loop refuses strangers."""
+        """Hold the lock as `locked` does, for calls of the user; event loops refuse strangers."""
         return self.locked()
 
     def my_fresh(self) -> AbstractContextManager[Link]:
-        """`fresh`, for the same."""
+        """Hold the lock as `fresh` does, for calls of the user."""
         return self.fresh()
 
     def _let_go(self) -> None:
@@ -190,7 +186,7 @@ class Driver(Generic[W]):
             self.root.deferred_frees.empty()
 
     def check_process(self) -> None:
-        """Raises ForkedConnectionError in a child of the process that opened it."""
+        """Raise ForkedConnectionError in a child of the process that opened the connection."""
         if self.forked:
             raise ForkedConnectionError(
                 "this connection belongs to the parent process; open a new one after fork"
@@ -204,11 +200,11 @@ class Driver(Generic[W]):
         return self._stream.slow and not self.closed
 
     def program_text(self) -> str:
-        """What the stream's program said besides; maybe empty."""
+        """Return what the stream's program wrote besides; it may be empty."""
         return "" if self.closed or self.forked else self._stream.program_text()
 
     def explain(self, error: HusshError) -> HusshError:
-        """The same error, or what the stream knows better of why the root died."""
+        """Return the same error, or a better one if the stream knows why the root died."""
         if self.closed or self.forked or self._lock.owned():
             return error
         with self.locked() as root:
@@ -224,7 +220,7 @@ class Driver(Generic[W]):
     # -- while nobody waits
 
     def _hand_over(self, idle: IdleWatch) -> None:
-        """Let the idle thread read from now on, or let it alone."""
+        """Let the idle thread read from now on, or tell it to stop."""
         if not self._lock.owned():
             return  # an interrupt came after the lock was let go
         if self._polls or self._waiters:
@@ -240,7 +236,7 @@ class Driver(Generic[W]):
         idle.arm(self._wanted(events))
 
     def _wanted(self, events: int) -> dict[int, int]:
-        """The stream's fds, each with what it is to be polled for."""
+        """Return the stream's fds, each with the events to poll for."""
         read_fd, write_fd = self._stream.fds()
         wanted = dict.fromkeys(self._stream.side_fds(), int(select.POLLIN))
         if read_fd == write_fd:
@@ -251,7 +247,7 @@ class Driver(Generic[W]):
         return wanted
 
     def answer(self) -> None:
-        """Take in what has come while nobody waited, and answer it; for the idle thread."""
+        """Take in what came while nobody waited, and answer it; the idle thread calls this."""
         if self._stream.side_fds():
             self._stream.read_side()  # it logs, and so must not hold the lock
         with self.locked() as root:
@@ -277,7 +273,7 @@ class Driver(Generic[W]):
             self.wake(token)
 
     def wake(self, token: int) -> None:
-        """Let those look again who wait for a link or channel (with the lock held)."""
+        """Wake the waiters for a link or channel; needs the lock."""
         for waiter in self._waiters.get(token, ()):
             waiter.woken = True
             waiter.wake()
@@ -285,7 +281,7 @@ class Driver(Generic[W]):
                 self._ring()
 
     def _add_waiter(self, waiter: W, token: int) -> None:
-        """From now on it waits for a link or channel."""
+        """Register a waiter for a link or channel."""
         waiter.token = token
         waiter.woken = False
         waiting = self._waiters.get(token)
@@ -295,7 +291,7 @@ class Driver(Generic[W]):
             waiting.append(waiter)
 
     def _forget_waiter(self, waiter: W) -> None:
-        """It does not wait any more; if it led, somebody else shall."""
+        """Deregister a waiter; if it led, another one shall lead."""
         token = waiter.token
         if not token:
             return
@@ -309,7 +305,7 @@ class Driver(Generic[W]):
             self._promote()
 
     def _promote(self) -> None:
-        """Wake somebody who still waits: that one will lead."""
+        """Wake one of the remaining waiters, which will lead."""
         for waiters in self._waiters.values():
             for waiter in waiters:
                 if not waiter.woken:
@@ -317,15 +313,15 @@ class Driver(Generic[W]):
                     return
 
     def _look(self) -> None:
-        """Take in what has arrived while nobody waited, so that no operation starts out blind."""
+        """Take in what arrived while nobody waited, so that no operation starts with old news."""
         if self._leader is None and not self.root.freed and self.root.pump(0) & EVENTS:
             self._dispatch()
 
     def _wake_all(self) -> None:
         """Let every waiter look for itself.
 
-        An interrupt can hit where events are taken out and not handed on yet, or
-        where a waiter deregisters: whatever got lost there, nobody needs it then.
+        An interrupt can come where events are taken out and not handed on yet, or where a waiter
+        deregisters. Whatever got lost there, nobody needs it after this.
         """
         for waiters in self._waiters.values():
             for waiter in waiters:
@@ -336,7 +332,7 @@ class Driver(Generic[W]):
             self._ring()
 
     def _settle(self) -> int:
-        """Send what can be sent, and let waiters know what that brought; the bits of a pump."""
+        """Send what can be sent, and hand out the events of that; return the bits of a pump."""
         flags = self.root.flush()
         if flags & MORE:
             flags = self.root.pump(0)
@@ -352,7 +348,7 @@ class Driver(Generic[W]):
     def end(self, link: Link) -> None:
         """Disconnect a link and fail everything over it, without waiting.
 
-        The stream goes with the root.  A second call does nothing.
+        The stream goes with the root. A second call does nothing.
         """
         if self._lock.owned():
             self.collect(link)  # a finalizer or signal handler, in the middle of something
@@ -361,13 +357,13 @@ class Driver(Generic[W]):
                 self._end(link)
 
     def collect(self, link: Link) -> None:
-        """`end` for finalizers: where the lock is taken, its holder does it."""
+        """Call `end` for a finalizer; if the lock is taken, its holder does it."""
         if not self.forked:
             self.root.deferred_frees.add(self._end, link)
 
     def __del__(self) -> None:
         if not getattr(self, "closed", True):  # nobody has ended it
-            with contextlib.suppress(Exception):  # a finalizer has nobody to tell
+            with contextlib.suppress(Exception):  # nobody would get a finalizer's error
                 self.collect(self.root)
 
     def _end(self, link: Link) -> None:
@@ -391,10 +387,10 @@ class Driver(Generic[W]):
                 self._release()
 
     def abandon(self) -> None:
-        """In a forked child: nothing of this tree is ours but our copies of the fds.
+        """Close our copies of the fds, in a forked child, and do nothing else.
 
-        Another thread of the parent may have been within C code, so C is not
-        touched any more, not even to free.
+        Another thread of the parent may have been within C code, so C is not touched any more, not
+        even to free.
         """
         self.forked = True
         self._idle = None  # its fds are the parent's
@@ -405,7 +401,7 @@ class Driver(Generic[W]):
 
 
 class _NobodysLock:
-    """Never free: what falls into `DeferredFrees` stays there."""
+    """A lock that is never free: what falls into `DeferredFrees` stays there."""
 
     def try_acquire(self) -> bool:
         return False
@@ -418,7 +414,7 @@ _drivers: weakref.WeakSet[Driver[Any]] = weakref.WeakSet()
 
 
 class _Forks(threading.local):
-    """Of a thread: what it has to let go after a fork, the last one's last."""
+    """What a thread has to release after a fork, the last lock last."""
 
     def __init__(self) -> None:
         self.held: list[contextlib.ExitStack] = []
@@ -431,9 +427,9 @@ _forking = TreeLock()
 def _before_fork() -> None:
     """Let no other thread be within C code while this one forks.
 
-    The child gets a copy of every lock as it is, also of those in OpenSSL: one
-    that another thread holds (the random generator's, for each packet) would
-    stay locked there for ever, and the first connection of the child would hang.
+    The child gets a copy of every lock as it is, also of those in OpenSSL. A lock that another
+    thread holds (the random generator's, for each packet) would stay locked there for ever, and the
+    first connection of the child would hang.
     """
     held = contextlib.ExitStack()
     _forks.held.append(held)

@@ -1,4 +1,4 @@
-"""Several fds that an event loop awaits as one; the async driver imports it."""
+"""Makes one fd of several that an event loop awaits; the async driver imports it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["FdSet"]
 
 
 class FdSet:
-    """The fd of a selector stands for those in it.
+    """A selector whose own fd stands for the fds in it.
 
-    Waiting for each in a task would cost three times as much.  And a loop never
-    learns of fds that others may close, such as the stderr of a proxy command:
-    it would mistake the next one with that number for the old.
+    Waiting for each of them in a task would cost three times as much. And a loop never learns of
+    fds that others may close, such as the stderr of a proxy command: it would mistake the next fd
+    with that number for the old one.
     """
 
     def __init__(self) -> None:
@@ -22,11 +22,11 @@ class FdSet:
         self._wanted: dict[int, int] = {}
 
     def fd_for(self, events: int, read_fd: int, write_fd: int, side: Iterable[int]) -> int:
-        """The fd that is readable while one of these is ready.
+        """Return the fd that is readable while one of these is ready.
 
         Args:
             events: POLLIN for the fd to read, POLLOUT for the one to write.
-            side: more to read, always.
+            side: more fds, always polled for input.
         """
         wanted = dict.fromkeys(side, selectors.EVENT_READ)
         if events & select.POLLIN:

@@ -1,23 +1,24 @@
-"""The idle thread: takes in and answers what servers send to connections that nobody uses just now.
+"""The idle thread: it answers what servers send to connections that no operation uses just now.
 
-A server may ask whether its client lives (ClientAliveInterval of sshd), or begin a key
-exchange after some time, and hangs up where nobody answers.  While an operation waits, its
-driver reads.  asyncio's loop also reads between operations.  For the trees of threads and of
-trio this thread does it, and it sends the keepalives of these connections.  `driver` uses it.
+A server may ask whether its client lives (ClientAliveInterval of sshd), or begin a key exchange
+after some time, and it hangs up if nobody answers. While an operation waits, its driver reads.
+asyncio's loop also reads between operations. For the trees of threads and of trio this thread
+reads, and it sends the keepalives of these connections. `driver` uses it.
 
-Theory of operation.  Whoever lets go of the lock of such a tree arms its fds here unless
-somebody waits for the tree, and disarms them as soon as somebody does (`Driver._let_go`).
-The fds are armed for one event: after that the thread takes the tree's lock, pumps, and
-lets go of the lock, which arms them again.  With epoll both are one system call each and
-wake no thread.  So the thread sleeps while nothing comes, whatever the number of connections.
+Theory of operation. When a thread releases the lock of such a tree, it arms the tree's fds here
+unless somebody waits for the tree. It disarms them as soon as somebody waits (`Driver._let_go`).
+The fds are armed for one event. After that event the idle thread takes the tree's lock, pumps, and
+releases the lock, which arms the fds again. With epoll, arming and disarming are one system call
+each and wake no thread. So the thread sleeps while nothing comes, whatever the number of
+connections.
 
-There is one thread for the process, from the first idle tree on.  It is a daemon, holds its
-trees weakly, and ends after the last of them was closed or collected.  Its fds are closed with
-the last reference to it, because another thread may be about to use them.
+There is one thread for the process, from the first idle tree on. It is a daemon, holds its trees
+weakly, and ends after the last of them was closed or collected. Its fds are closed with the last
+reference to it, because another thread may be about to use them.
 
-This module never waits for the lock of a tree while it holds its own, and calls nothing
-foreign meanwhile.  Nothing here raises for a lack of fds, memory or threads: the tree
-then stays unanswered, as if this module did not exist, and tries again.
+This module never waits for the lock of a tree while it holds its own, and calls no code of others
+meanwhile. Nothing here raises for a lack of fds, memory or threads: the tree then stays unanswered,
+as if this module did not exist, and the module tries again later.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ LAST_MOMENT = 0.5
 
 
 class Answering(Protocol):
-    """A tree, as far as the thread is concerned."""
+    """The part of a tree that the thread uses."""
 
     def answer(self) -> None:
         """Take in what has come, and arm the fds again."""
 
 
 class _Epoll:
-    """Fds that are reported once, and then have to be set again; from any thread."""
+    """Fds that are reported once and then have to be set again; for use from any thread."""
 
     def __init__(self, wakeup: WakeupFd) -> None:
         self._epoll = select.epoll()
@@ -61,7 +62,7 @@ class _Epoll:
     def set(self, fd: int, events: int) -> None:
         """Report the fd once for these events of `select.poll`, which for epoll are the same.
 
-        Without events it is reported at most for its end.
+        Without events, at most its end is reported.
         """
         mask = events | select.EPOLLONESHOT
         if fd in self._fds:
@@ -81,7 +82,7 @@ class _Epoll:
             self._epoll.unregister(fd)
 
     def wait(self, seconds: float | None) -> list[int]:
-        """The fds that are ready, after so many seconds at most."""
+        """Return the fds that are ready, after so many seconds at most."""
         return [fd for fd, _ in self._epoll.poll(seconds)]
 
     def close(self) -> None:
@@ -89,7 +90,7 @@ class _Epoll:
 
 
 class _Poll:
-    """The same where there is no epoll; each change wakes the thread, and nothing is forgotten."""
+    """The same without epoll; each change wakes the thread, and no fd is forgotten."""
 
     def __init__(self, wakeup: WakeupFd) -> None:
         self._wakeup = wakeup
@@ -118,12 +119,12 @@ class _Poll:
 
 
 class _IdleThread:
-    """The thread, and what it watches.
+    """The thread, and the fds that it watches.
 
     Attributes:
         trees: those that it answers for, by each of their fds.
-        rounds: the keepalives that it sends; only with `_lock` held.
-        runner: the thread object; None: it has not been started, or ends.
+        rounds: the keepalives that it sends; needs `_lock`.
+        runner: the thread object; None if it has not been started, or ends.
         wakeups: how often the thread went on after a wait.
     """
 
@@ -136,7 +137,11 @@ class _IdleThread:
         self.wakeups = 0
 
     def start(self) -> None:
-        """Start the thread if it does not run; raises RuntimeError where there can be none."""
+        """Start the thread if it does not run.
+
+        Raises:
+            RuntimeError: there can be no thread.
+        """
         if self.runner is None or not self.runner.is_alive():
             # One that an interrupt made us forget sees that it is not the runner, and ends.
             runner = threading.Thread(target=self._run, name="hussh-idle", daemon=True)
@@ -185,13 +190,13 @@ class _IdleThread:
             try:
                 if driver is not None:
                     driver.answer()
-            except Exception:  # such as MemoryError; whoever uses the tree will hear of it
+            except Exception:  # such as MemoryError; the next operation on the tree will raise it
                 self.poller.set(fd, 0)
             finally:
                 del driver  # nothing here keeps it alive during the next wait
 
     def abandon(self) -> None:
-        """In a forked child: close its copies of the fds."""
+        """Close the copies of the fds, in a forked child."""
         self.poller.close()
         self.wakeup.close()
 
@@ -203,7 +208,7 @@ _exiting = False
 
 
 def _thread() -> _IdleThread:
-    """The thread's object, to be started after `_lock` was let go; with that held."""
+    """Return the thread's object, to be started after `_lock` was released; needs `_lock`."""
     global _current
     if _exiting:
         raise RuntimeError("the interpreter ends")
@@ -216,7 +221,7 @@ class IdleWatch:
     """One tree's part in the idle thread; its methods need the tree's lock.
 
     Attributes:
-        armed: the thread will call the tree's `answer` when something comes.
+        armed: whether the thread will call the tree's `answer` when something comes.
     """
 
     def __init__(self, driver: Answering) -> None:
@@ -258,7 +263,7 @@ class IdleWatch:
             thread.drivers.pop(fd, None)
 
     def disarm(self) -> None:
-        """Let the thread alone: somebody else reads."""
+        """Tell the thread not to read, because somebody else does."""
         self.armed = False
         if self._thread is not None:
             with contextlib.suppress(OSError):
@@ -288,14 +293,14 @@ def tend(session: Tended, interval: float) -> None:
 
 
 def ended() -> None:
-    """A session with keepalives was closed: let the thread see whether it is still needed."""
+    """Note that a session with keepalives was closed, so that the thread may end."""
     thread = _current
     if thread is not None:
         thread.wake()
 
 
 def is_ending() -> bool:
-    """Whether the thread is about to end, and to close its fds, because the last tree has gone."""
+    """Tell whether the thread is about to end and to close its fds, because no tree is left."""
     thread = _current
     runner = None if thread is None else thread.runner
     if thread is None or runner is None or thread.drivers or runner is threading.current_thread():
@@ -313,7 +318,7 @@ def join() -> None:
 
 
 def _after_fork() -> None:
-    """The parent's thread is not here, and its trees are not ours."""
+    """Forget the parent's thread and its trees, in the child."""
     global _lock, _current
     _lock = threading.RLock()
     thread, _current = _current, None
@@ -322,7 +327,7 @@ def _after_fork() -> None:
 
 
 def _at_exit() -> None:
-    """Let nobody be within C code while that is torn down."""
+    """Let no thread be within C code while that is torn down."""
     global _exiting
     _exiting = True
     thread: Any = _current

@@ -1,12 +1,12 @@
-"""Keepalives: when they are due, what an answer is worth, and the sync driver's thread.
+"""Keepalives: when a probe is due, and what its answer, or a missing answer, means.
 
-A keepalive is a global request that every server must answer, if only with
-"failure" (RFC 4254 section 4).  Whatever arrives counts as life, so a busy
-link is never asked for nothing; an idle one is read here, since nobody else
-does.  Each hop is asked for itself: the error names the one that died.
+A keepalive is a global request that every server must answer, if only with "failure" (RFC 4254
+section 4). Whatever arrives counts as a sign of life, so a busy link is never probed in vain. An
+idle link is read here, because nobody else reads it. Each hop is probed for itself, so the error
+names the hop that died.
 
-The connections of threads and of trio share one thread (`idle_thread`); asyncio's loop has
-a timer for each tree (`asyncio_driver`).
+The connections of threads and of trio share one thread (`idle_thread`). asyncio's loop has a timer
+for each tree (`asyncio_driver`).
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ REQUEST = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
 
 
 class Tended(Protocol):
-    """What is looked after: a session."""
+    """A session that is probed."""
 
     closed: bool
 
     def probe(self, keepalive: Keepalive) -> bool:
-        """Look for signs of life and ask for the next; False: there is nothing to tend."""
+        """Look for signs of life and send the next probe; return False if the session is gone."""
 
 
 class Keepalive:
-    """The state of one link: what has come, and what was missed."""
+    """The state of one link: what has come, and how many answers are missing."""
 
     def __init__(self, interval: float) -> None:
         self.interval = interval
@@ -49,7 +49,7 @@ class Keepalive:
         self.over = False  # there is nothing to probe any more
 
     def probe(self, link: Link) -> bool:
-        """One beat, after everything that has arrived was taken in; False: the link is dead."""
+        """Make one beat, after all that arrived was taken in; return False if the link is dead."""
         state = link.get_info()
         if state.death:
             return False
@@ -78,7 +78,7 @@ class Rounds:
         heapq.heappush(self._due, entry)
 
     def live(self) -> bool:
-        """Whether there is a session to tend."""
+        """Whether there is a session to probe."""
         while self._due:
             _, _, reference, keepalive = self._due[0]
             session = reference()
@@ -88,13 +88,13 @@ class Rounds:
         return False
 
     def due(self) -> float | None:
-        """When the next probe is due, of `time.monotonic()`; None: there is none."""
+        """When the next probe is due, in the time of `time.monotonic()`; None if there is none."""
         return self._due[0][0] if self._due else None
 
     def take(self) -> Callable[[], None] | None:
-        """The probe that is due, to be called without the caller's lock; None: not yet.
+        """Return the probe that is due, to be called without the caller's lock, or None.
 
-        It raises nothing: who beats does so for other sessions, too.
+        The probe raises nothing, because the thread that calls it does so for other sessions, too.
         """
         if not self.live() or self._due[0][0] > monotonic():
             return None
@@ -111,7 +111,7 @@ class Rounds:
         return probe
 
     def beat(self) -> None:
-        """All probes that are due now."""
+        """Make all probes that are due now."""
         for _ in range(len(self._due)):
             probe = self.take()
             if probe is None:

@@ -1,12 +1,11 @@
 """The lock of a tree, safe against exceptions from signal handlers; and locks at the exit.
 
-A KeyboardInterrupt can arrive between any two steps of Python, also right
-before or after a lock changes hands, and on the way into `acquire` or `release`.
-So where they raise, nobody counts on what they did: both may be repeated, and
-`release` lets go only what this thread holds.
+A KeyboardInterrupt can arrive between any two steps of Python, also right before or after a lock
+changes hands, and on the way into `acquire` or `release`. So after an exception there no code
+relies on what they did: both may be repeated, and `release` releases only what this thread holds.
 
 When the interpreter ends, it stops every other thread where that stands, and daemon threads take
-their locks along.  Finalizers that run after that must not wait for one of these.
+their locks along. Finalizers that run after that must not wait for such a lock.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ _NO_LOCK = contextlib.nullcontext()
 
 
 def unless_exiting(lock: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
-    """Return the lock, or at the interpreter's end, when no other thread runs, one that is free.
+    """Return the lock; at the interpreter's end, when no other thread runs, return a free one.
 
-    For locks that finalizers take: `with unless_exiting(self._lock): ...`.
+    It is for locks that finalizers take: `with unless_exiting(self._lock): ...`.
     """
     return _NO_LOCK if is_finalizing() else lock
 
 
 class TreeLock:
-    """One holder at a time; taking it twice is taking it once."""
+    """A lock with one holder, who may take it twice and releases it once."""
 
     __slots__ = ("_lock",)
 
@@ -43,10 +42,10 @@ class TreeLock:
         return bool(self._lock._is_owned())  # type: ignore[attr-defined]
 
     def acquire(self) -> None:
-        """Wait for it.
+        """Wait for the lock and take it.
 
         Raises:
-            RuntimeError: the interpreter ends, and a thread that is no more has the lock.
+            RuntimeError: the interpreter ends, and a thread that was stopped has the lock.
         """
         if is_finalizing() and not self.owned() and not self._lock.acquire(False):
             raise RuntimeError("the interpreter ends")
@@ -58,7 +57,7 @@ class TreeLock:
             raise
 
     def _insist(self) -> None:
-        """Take it although an exception has come, or comes."""
+        """Take the lock although an exception has come, or comes."""
         while True:
             try:
                 if self._lock._is_owned():  # type: ignore[attr-defined]
@@ -74,5 +73,5 @@ class TreeLock:
             return  # it is not ours
 
     def try_acquire(self) -> bool:
-        """Take it if nobody has it, this thread included."""
+        """Take the lock if nobody has it, this thread included."""
         return not self.owned() and self._lock.acquire(False)

@@ -1,6 +1,6 @@
-"""Small tools for event loops, asyncio's and trio's alike: which one runs, and deadlines.
+"""Small tools for the event loops of asyncio and trio: which one runs, and deadlines.
 
-The async driver and `batch` import it; nothing that `import hussh` loads does.
+The async driver and `batch` import it. Nothing that `import hussh` loads imports it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Loop:
 
     Attributes:
         native: asyncio's loop object, or trio's token.
-        is_trio: which of the two.
-        cancelled: what its tasks are cancelled with.
+        is_trio: whether it is trio's.
+        cancelled: the exception class that cancels its tasks.
     """
 
     __slots__ = ("native", "is_trio", "cancelled", "_current", "_thread", "_soon", "_task",
@@ -55,14 +55,14 @@ class Loop:
             self._soon = self.native.call_soon_threadsafe
 
     def check(self) -> None:
-        """Raises RuntimeError anywhere but in this loop."""
+        """Raise RuntimeError anywhere but in this loop."""
         if self.runs_here:
             return
         raise RuntimeError("this connection belongs to another event loop, the one that opened it")
 
     @property
     def runs_here(self) -> bool:
-        """Whether the caller is in this loop, as far as the loop knows."""
+        """Tell whether the caller is in this loop, as far as the loop knows."""
         try:
             return self._current() is self.native
         except RuntimeError:  # none runs here
@@ -70,7 +70,7 @@ class Loop:
 
     @property
     def has_this_task(self) -> bool:
-        """Whether the caller is in a task of this loop; of asyncio's only, False in trio's.
+        """Tell whether the caller is in a task of this loop, if it is asyncio's; False in trio's.
 
         Where trio is a guest in an asyncio loop, both run.
         """
@@ -78,15 +78,15 @@ class Loop:
 
     @property
     def rests_here(self) -> bool:
-        """Whether the caller is in the thread of an asyncio loop that does not run just now."""
+        """Tell whether the caller is in the thread of an asyncio loop that does not run now."""
         return self.is_here and not self.is_trio and not self.native.is_running()
 
     @property
     def may_close_here(self) -> bool:
-        """Whether what belongs to it may be closed by the caller.
+        """Tell whether the caller may close what belongs to the loop.
 
-        That is in the loop, in its thread while no loop runs there (a coroutine that was
-        never finished is being collected), and anywhere once it has ended.
+        It may in the loop, in its thread while no loop runs there (a coroutine that was never
+        finished is being collected), and anywhere once the loop has ended.
         """
         return self.runs_here or (self.rests_here and self._runs_none()) or self.ended
 
@@ -99,16 +99,16 @@ class Loop:
 
     @property
     def is_here(self) -> bool:
-        """Whether the calling thread is the loop's."""
+        """Tell whether the calling thread is the loop's."""
         return threading.get_ident() == self._thread
 
     @property
     def ended(self) -> bool:
-        """Whether it will never run again, as far as it tells."""
+        """Tell whether the loop will never run again, as far as it knows."""
         return not self.soon(_nothing)
 
     def soon(self, call: Callable[[], object]) -> bool:
-        """Make a call in the loop, from anywhere; False: never, because the loop has ended."""
+        """Make a call in the loop, from anywhere; return False if the loop has ended."""
         if self._is_closed():  # of a batch's connections each would else raise, to be caught here
             return False
         try:
@@ -123,7 +123,7 @@ def _nothing() -> None:
 
 
 class _Last(threading.local):
-    """What `this_loop` returned last in a thread; dead or alive."""
+    """What `this_loop` returned last in a thread; the loop may have ended."""
 
     def __init__(self) -> None:
         self.loop: Callable[[], Loop | None] = _nothing
@@ -133,9 +133,10 @@ _last = _Last()
 
 
 def this_loop() -> Loop:
-    """The event loop of the task that calls this.
+    """Return the event loop of the task that calls this.
 
-    It asks anyio only where that is another one than last time: each connection asks three times.
+    It asks anyio only if the loop is another one than last time, because each connection asks three
+    times.
     """
     loop = _last.loop()
     if loop is None or not loop.has_this_task:
@@ -145,7 +146,7 @@ def this_loop() -> Loop:
 
 
 def scope_until(deadline: float | None) -> anyio.CancelScope:
-    """A scope that ends at a time of `time.monotonic()`, which is not every loop's clock."""
+    """Return a scope that ends at a time of `time.monotonic()`, which is not every loop's clock."""
     if deadline is None:
         return anyio.CancelScope()
     return anyio.CancelScope(deadline=anyio.current_time() + deadline - monotonic())
@@ -153,7 +154,7 @@ def scope_until(deadline: float | None) -> anyio.CancelScope:
 
 @contextlib.contextmanager
 def until(deadline: float | None, phase: str | None = None) -> Iterator[None]:
-    """Raises DeadlineExceeded where what is inside waits too long."""
+    """Raise DeadlineExceeded if what is inside waits too long."""
     if deadline is None:
         yield
         return

@@ -1,12 +1,11 @@
-"""How long one system call of a waiting thread may take; whoever has time left calls again.
+"""Limits how long one system call of a waiting thread may take; the thread then calls again.
 
-Whoever waits in a thread imports it.
+All code that waits in a thread imports it.
 
-A signal that comes in the last moment before a system call does not end that
-call: the handler that Python runs for it, and with it a KeyboardInterrupt, waits
-until the call returns.  Handlers run in the main thread only, so that one looks
-up from time to time; else a Ctrl-C in that moment would go unnoticed until the
-peer speaks.
+A signal that comes in the last moment before a system call does not end that call. The handler that
+Python runs for the signal, and with it a KeyboardInterrupt, waits until the call returns. Handlers
+run in the main thread only, so the main thread returns from its system call from time to time.
+Otherwise a Ctrl-C in that moment would have no effect until the peer sends something.
 """
 
 from __future__ import annotations
@@ -22,6 +21,6 @@ LONGEST = 86_400.0
 
 
 def poll_timeout(deadline: float | None) -> float:
-    """Seconds to wait at once, until a `time.monotonic()` value or without limit."""
+    """Return the seconds to wait at once, until a `time.monotonic()` value or without limit."""
     longest = LOOK_UP if threading.current_thread() is threading.main_thread() else LONGEST
     return longest if deadline is None else min(max(0.0, deadline - monotonic()), longest)

@@ -1,8 +1,8 @@
-"""`select.poll`, or where a program has patched that away, the same over `select.select`.
+"""`select.poll`, or the same over `select.select` in programs that have patched it away.
 
-Whoever waits in a thread imports it.  eventlet takes `poll` out of the module `select`
-and makes `select` give other green threads their turn; gevent has both.  So it is
-looked for anew each time: a program may patch after it has imported us.
+All code that waits in a thread imports it. eventlet takes `poll` out of the module `select` and
+makes `select` let other green threads run; gevent has both. `poll` is looked up anew each time,
+because a program may patch after it has imported hussh.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Poll", "new_poll"]
 
 
 class Poll(Protocol):
-    """What we need of a polling object; see `select.poll`."""
+    """The part of a polling object that we need; see `select.poll`."""
 
     def register(self, fd: int, eventmask: int = ..., /) -> None: ...
     def unregister(self, fd: int, /) -> None: ...
@@ -40,7 +40,7 @@ class _Select:
         del self._wanted[fd]
 
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
-        """Which of them are ready; `timeout` in milliseconds."""
+        """Return those that are ready; `timeout` is in milliseconds."""
         reading = [fd for fd, events in self._wanted.items() if events & select.POLLIN]
         writing = [fd for fd, events in self._wanted.items() if events & select.POLLOUT]
         seconds = None if timeout is None else max(0.0, timeout / 1000)

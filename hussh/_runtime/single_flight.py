@@ -1,7 +1,7 @@
-"""Calls that one thread at a time should make, because the first one's result serves the others.
+"""Lets one thread at a time make a call whose result serves the others.
 
-The drivers import it: many logins need the same key, and decrypting it takes a
-tenth of a second.  A turn is a lock; nobody waits for it longer than it has time.
+The drivers import it: many logins need the same key, and decrypting it takes a tenth of a second. A
+permit to call is a lock, and no thread waits for it beyond its time limit.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ _turns = _Turns()
 
 
 def one_at_a_time(of: object | None, call: Callable[[], T], seconds_left: float | None) -> T:
-    """Make the call while nobody else makes one for the same object; None: at once.
+    """Make the call while nobody else makes one for the same object; for None, at once.
 
-    After `seconds_left` it is made all the same: its caller is late by then, and will see that.
+    After `seconds_left` it is made all the same: its time limit is over then, and the caller will
+    see that.
     """
     if of is None:
         return call()
@@ -52,7 +53,7 @@ def one_at_a_time(of: object | None, call: Callable[[], T], seconds_left: float 
 
 
 def _forget() -> None:
-    """In a forked child, whatever threads of the parent hold."""
+    """Forget, in a forked child, what threads of the parent hold."""
     global _turns
     _turns = _Turns()
 

@@ -1,13 +1,12 @@
-"""The driver for threads: runs operations, and waits for their links.
+"""The driver for threads: it runs operations, and waits for their links.
 
-Theory of operation.  `driver` says who waits for what, who leads and who is woken.
-Here a waiter is a thread: the leader polls the root's fds, the others sleep on
-a lock of their own each.  A leader in `poll` is reached by a wakeup fd that it polls,
-too.
+Theory of operation. `driver` explains who waits for what, who leads and who is woken. Here a waiter
+is a thread. The leader polls the root's fds; each of the others sleeps on its own lock. The leader
+also polls a wakeup fd, by which others end its `poll`.
 
-A signal handler may run between any two steps.  It may run an operation while
-its thread is in `poll` or asleep: then it leads itself, since the leader may be
-the very thread that it interrupted.
+A signal handler may run between any two steps. It may run an operation while its thread is in
+`poll` or asleep. Then it leads itself, because the leader may be the very thread that it
+interrupted.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ T = TypeVar("T")
 
 
 class _Waiter:
-    """One waiting operation; `alarm` is a lock that is free once somebody woke it."""
+    """One waiting operation; `alarm` is a lock that is free once the operation was woken."""
 
     __slots__ = ("token", "woken", "alarm", "thread")
 
@@ -75,11 +74,15 @@ class ThreadDriver(Driver[_Waiter]):
     def run(self, op: Op[T], deadline: float | None = None) -> T:
         """Run an operation to its end.
 
-        `deadline` is a `time.monotonic()` value; when it passes, the operation
-        gets a DeadlineExceeded.  KeyboardInterrupt reaches it at its next wait.
+        KeyboardInterrupt reaches the operation at its next wait.
 
-        Raises RuntimeError where a signal handler or finalizer calls it in the
-        middle of a step of this thread's own on the same tree.
+        Args:
+            deadline: a `time.monotonic()` value; when it passes, the operation gets a
+                DeadlineExceeded.
+
+        Raises:
+            RuntimeError: a signal handler or finalizer calls it in the middle of a step of its
+                own thread on the same tree.
         """
         self.check_process()
         if self._lock.owned():
@@ -141,7 +144,7 @@ class ThreadDriver(Driver[_Waiter]):
             error = None  # its traceback holds this frame, and so the operation
 
     def _block(self, need: RunBlocking, deadline: float | None) -> Any:
-        """Make a call that may block, with everything so far on its way and the lock free."""
+        """Make a call that may block, after everything so far was sent, and without the lock."""
         self._settle()
         self._let_go()
         try:
@@ -207,7 +210,7 @@ class ThreadDriver(Driver[_Waiter]):
                 self._wakeup.wake()  # it polls, and we may have taken what it waits for
 
     def _poll(self, events: int, deadline: float | None) -> None:
-        """Wait for the root's fds or the wakeup fd with the lock free."""
+        """Wait for the root's fds or the wakeup fd, without the lock."""
         read_fd, write_fd = self._stream.fds()
         poll = new_poll()
         side = self._stream.side_fds()

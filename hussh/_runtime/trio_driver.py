@@ -1,12 +1,11 @@
-"""How tasks of trio wait for a tree: one of them leads; only `choose_driver` imports it.
+"""The driver for trio: one of the waiting tasks leads; only `choose_driver` imports it.
 
-The leader awaits the root's fd (or a selector's, which stands for all of them) in
-a cancel scope of its own; the others sleep until they are woken.  A leader that
-shall look again has that scope cancelled.
+The leader awaits the root's fd (or a selector's, which stands for all of them) in its own cancel
+scope; the others sleep until they are woken. To make the leader look again, its scope is cancelled.
 
-Nobody leads where no task waits.  Then the idle thread reads (`idle_thread`), which also sends
-the keepalives: no nursery of the user's lasts as long as a connection, and a task of
-trio's own for each would have to be cancelled before a leader may await the same fd.
+While no task waits, nobody leads. Then the idle thread reads (`idle_thread`), and it also sends the
+keepalives. No nursery of the user lasts as long as a connection, and a system task of trio would
+have to be cancelled before a leader may await the same fd.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ __all__ = ["TrioDriver"]
 
 
 class _TaskState(TaskState):
-    """One operation; `event` exists while its task sleeps."""
+    """The state of one operation; `event` exists while its task sleeps."""
 
     __slots__ = ("event", "_driver")
 
@@ -130,7 +129,7 @@ class TrioDriver(AsyncDriver):
             self._leader = None
 
     async def _ready(self, events: int) -> None:
-        """Wait until one of the fds is."""
+        """Wait until one of the fds is ready."""
         read_fd, write_fd = self._stream.fds()
         side = self._stream.side_fds()
         if events == select.POLLIN and not side:

@@ -1,7 +1,7 @@
-"""A file descriptor that becomes readable: how one thread ends another's `poll`.
+"""A file descriptor that becomes readable: with it one thread ends another's `poll`.
 
-A thread that leads a tree sleeps in `poll`, where no lock reaches it.  Only
-`thread_driver` uses it; it never waits and never raises for a full or empty counter.
+A thread that leads a tree sleeps in `poll`, which a lock cannot end. Only `thread_driver` uses it.
+It never waits and never raises for a full or empty counter.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["WakeupFd"]
 
 
 class WakeupFd:
-    """Readable from `wake` until `clear`; a second `wake` changes nothing."""
+    """An fd that is readable from `wake` until `clear`; a second `wake` changes nothing."""
 
     __slots__ = ("fd", "_write_fd", "_owned")
 

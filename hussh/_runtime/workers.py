@@ -1,21 +1,20 @@
 """Threads for calls that may block: daemons, reused and bounded, for which no exit waits.
 
-Theory of operation.  A call that may block (a file on a mount that does not answer,
-a named pipe, a resolver, a user's callback) cannot be interrupted.  So a worker
-thread makes it, and whoever needs the result waits for that thread with a time
-limit.  When the time is over, the waiter abandons the `Call`: the thread goes on
-alone, nobody hears of its result, and a file that it opened is closed when it
-comes back.  Worker threads are daemons, so neither an abandoned call nor an event
+Theory of operation. A call that may block (a file on a mount that does not answer, a named pipe, a
+resolver, a user's callback) cannot be interrupted. So a worker thread makes it, and the code that
+needs the result waits for that thread with a time limit. When the time is over, the waiter abandons
+the `Call`. The thread then goes on alone, nobody gets its result, and a file that it opened is
+closed when it comes back. Worker threads are daemons, so neither an abandoned call nor an event
 loop that was stopped in the middle of one keeps a process alive.
 
-An idle worker ends after `LINGER` seconds.  Calls that should be quick share
-`QUICK` workers; the others wait in a queue.  Calls that wait for somebody else
-(`is_slow`), and abandoned ones, do not count there: else a few of them would hold
-up all files of the process.  `MOST` bounds all of them together.
+An idle worker ends after `LINGER` seconds. Calls that should be quick share `QUICK` workers, and
+others of them wait in a queue. Calls that wait for somebody else (`is_slow`), and abandoned ones,
+do not count there, because otherwise a few of them would hold up all files of the process. `MOST`
+bounds all of them together.
 
-The drivers import it.  No lock is held anywhere, because a signal handler or a
-finalizer may come between any two steps and start a call of its own: lists that
-grow and shrink in single steps do instead.
+The drivers import it. It holds no lock anywhere, because a signal handler or a finalizer may come
+between any two steps and start its own call. Instead it uses lists that grow and shrink in single
+steps.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Call:
     """One call on its way through a worker; exactly one side disposes of its result.
 
     Attributes:
-        over: it has ended, with a result or an error.
+        over: whether it has ended, with a result or an error.
         is_slow: see `__init__`.
     """
 
@@ -65,16 +64,16 @@ class Call:
         *,
         is_slow: bool = False,
     ) -> None:
-        """Nothing happens before `start`.
+        """Prepare the call; nothing happens before `start`.
 
         Args:
-            make: what may block.
-            tell: is called when this is over, in the worker's thread; must not block.
+            make: the call that may block.
+            tell: is called when this is over, in the worker's thread; it must not block.
             is_slow: whether it may wait for somebody else, such as a user or a resolver.
         """
         self.over = False
         self.is_slow = is_slow
-        # Of both lists the last item is popped in one step: whoever gets it owns it.
+        # The last item of each list is popped in one step, and the thread that gets it owns it.
         self._to_make = [make]
         self._results: list[Any] = []
         self._tell = tell
@@ -91,8 +90,8 @@ class Call:
     def start(self) -> None:
         """Have a worker make the call, soon; may be repeated.
 
-        Where no thread can be started (over a limit of the system), none runs any more (at
-        the interpreter's end), or they are not real ones (`has_threads`), it is made here.
+        The call is made here if no thread can be started (over a limit of the system), if none runs
+        any more (at the interpreter's end), or if threads are not real ones (`has_threads`).
         """
         if is_finalizing() or not has_threads() or not _pool.take(self):
             self.run(None)
@@ -116,7 +115,7 @@ class Call:
         self._tell()
 
     def outcome(self) -> Any:
-        """The result of a call that is over; raises what it raised."""
+        """Return the result of a call that is over, or raise what it raised."""
         error, self._error = self._error, None
         if error is not None:
             try:
@@ -126,7 +125,7 @@ class Call:
         return self._results.pop()
 
     def abandon(self) -> None:
-        """Nobody wants the result any more; may be repeated."""
+        """Declare that nobody wants the result any more; may be repeated."""
         self._is_abandoned = True
         worker = self._worker
         if worker is not None and not self.over:
@@ -143,7 +142,7 @@ class Call:
 
 
 def _in_no_loop(make: Callable[[], Any]) -> Any:
-    """Make a call in a copy of its caller's context, but for the event loop in that."""
+    """Make a call in a copy of its caller's context, without the event loop in that."""
     sniffio = sys.modules.get("sniffio")
     if sniffio is not None:
         sniffio.current_async_library_cvar.set(None)
@@ -151,7 +150,7 @@ def _in_no_loop(make: Callable[[], Any]) -> Any:
 
 
 class _Worker(threading.Thread):
-    """A thread that makes one call after another; `is_idle`: it waits for the next one."""
+    """A thread that makes one call after another; `is_idle` while it waits for the next one."""
 
     def __init__(self, pool: _Pool) -> None:
         super().__init__(name="hussh-worker", daemon=True)
@@ -176,7 +175,7 @@ class _Worker(threading.Thread):
             pool.feed()  # what was queued in the last moment
 
     def _wait(self) -> bool:
-        """Be idle until there may be a call; False: for too long."""
+        """Be idle until there may be a call; return False if that took too long."""
         pool = self._pool
         self.is_idle = True
         pool.idle.append(self)
@@ -193,8 +192,8 @@ class _Worker(threading.Thread):
 class _Pool:
     """All workers of a process, and the calls that wait for one.
 
-    A call stays in its queue until a worker takes it.  So a wake-up that an
-    interrupt swallows costs time and no call.
+    A call stays in its queue until a worker takes it. So a wake-up that an interrupt swallows costs
+    time and no call.
     """
 
     def __init__(self) -> None:
@@ -205,7 +204,7 @@ class _Pool:
         self._slow: deque[Call] = deque()
 
     def take(self, call: Call) -> bool:
-        """Queue a call; False: there is no worker, and no way to get one."""
+        """Queue a call; return False if there is no worker, and no way to get one."""
         queue = self._slow if call.is_slow else self._quick
         queue.append(call)
         if self.feed():
@@ -215,7 +214,7 @@ class _Pool:
         return False
 
     def has_work(self) -> bool:
-        """Whether a call waits that an idle worker may take."""
+        """Tell whether a call waits that an idle worker may take."""
         return bool(self._slow or (self._quick and self._has_room(0)))
 
     def _has_room(self, least: int) -> bool:
@@ -223,7 +222,7 @@ class _Pool:
         return busy < QUICK + least
 
     def next_for(self, worker: _Worker) -> Call | None:
-        """The next call for a worker that is not idle."""
+        """Return the next call for a worker that is not idle."""
         with contextlib.suppress(IndexError):
             call = self._slow.popleft()
             self.excused.add(worker)
@@ -234,7 +233,7 @@ class _Pool:
         return None
 
     def feed(self) -> bool:
-        """Get a worker for a call that waits, if one is needed; False: there is none at all."""
+        """Get a worker for a call that waits, if one is needed; return False if there is none."""
         if not self.has_work():
             return True
         try:
@@ -264,9 +263,9 @@ _pool = _Pool()
 
 
 def has_threads() -> bool:
-    """Whether threads are the system's, and not those of eventlet or gevent.
+    """Tell whether threads are the system's, and not those of eventlet or gevent.
 
-    A green thread that blocks stops all of them, so that nobody gains by one.
+    A green thread that blocks stops all of them, so nobody gains by one.
     """
     return isinstance(_thread.start_new_thread, BuiltinFunctionType)
 
@@ -301,9 +300,9 @@ def call_within(make: Callable[[], Any], deadline: float | None, *, moment: floa
 
 
 def in_worker(make: Callable[[], Any]) -> Any:
-    """Make a call that Ctrl-C shall not interrupt between what it opens and who owns that.
+    """Make a call that Ctrl-C must not interrupt between what it opens and who owns that.
 
-    Handlers of signals run in the main thread only, so another one makes the call.
+    Handlers of signals run in the main thread only, so another thread makes the call.
     """
     if threading.current_thread() is not threading.main_thread():
         return make()
@@ -311,7 +310,7 @@ def in_worker(make: Callable[[], Any]) -> Any:
 
 
 def finish(make: Callable[[], Any]) -> None:
-    """Make a call that ends something to its end, although Ctrl-C comes; a second one counts.
+    """Make a call that ends something, to its end, although Ctrl-C comes; a second one counts.
 
     The interrupt is raised afterwards.
     """
