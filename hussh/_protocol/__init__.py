@@ -1,1 +1,1 @@
-"""Operations of the protocol as generators: no I/O, no clock, no event loop."""
+"""Operations of the protocol as generators: no sockets, no threads, no event loop."""

@@ -1,14 +1,12 @@
 """The client's side of the ssh-agent protocol (draft-ietf-sshm-ssh-agent): messages only.
 
-For `_protocol`'s authentication and for the drivers, which do the I/O: connect
-to `socket_path`, write a request, read until the buffer holds `frame_length`
-bytes, hand those to the parser of the answer.  Nothing here opens a socket,
-waits, or reads the environment by itself.
+The authentication of `_protocol` and the drivers use it. The drivers do the I/O: they connect to
+`socket_path`, write a request, read until the buffer holds `frame_length` bytes, and give those to
+the parser of the answer. Nothing here opens a socket, waits, or reads the environment by itself.
 
-An agent is a local program of the user's choice and not always OpenSSH's, so
-its answers are parsed as a stranger's would be.  Whatever is wrong with one is
-an `AuthenticationError`: the SSH connection stays usable, and other
-credentials may still be tried.
+An agent is a local program of the user's choice and not always OpenSSH's, so its answers are parsed
+as a stranger's would be. Every fault of an answer raises `AuthenticationError`: the SSH connection
+stays usable, and other credentials may still be tried.
 """
 
 from __future__ import annotations
@@ -50,11 +48,11 @@ _FAILURES = frozenset((FAILURE, 30, 102))
 def socket_path(
     agent: bool | str | os.PathLike[str] | None, environ: Mapping[str, str]
 ) -> str | None:
-    """The socket to ask, or None for no agent.
+    """Return the socket to ask, or None for no agent.
 
     Args:
-        agent: None and True: what ``SSH_AUTH_SOCK`` names, if it is set; False: never any;
-            a path: that socket, ``~`` expands.
+        agent: None and True mean the socket that ``SSH_AUTH_SOCK`` names, if it is set; False
+            means none; a path means that socket, ``~`` expands.
         environ: usually ``os.environ``.
 
     Raises:
@@ -72,10 +70,10 @@ def socket_path(
 
 
 def frame_length(buffer: bytes | bytearray | memoryview) -> int | None:
-    """How many bytes of `buffer` the first answer takes, its length field included.
+    """Return how many bytes of `buffer` the first answer takes, its length field included.
 
-    None while fewer than 4 bytes are there.  The number may be larger than
-    `buffer` is: read on until it is not.
+    The result is None while fewer than 4 bytes are there. It may be larger than `buffer`: then read
+    on.
 
     Raises:
         AuthenticationError: the answer is empty or longer than 256 KiB.
@@ -89,15 +87,15 @@ def frame_length(buffer: bytes | bytearray | memoryview) -> int | None:
 
 
 def request_identities() -> bytes:
-    """The request for the agent's public keys, framed."""
+    """Return the request for the agent's public keys, framed."""
     return string(bytes((REQUEST_IDENTITIES,)))
 
 
 def parse_identities(reply: bytes) -> list[PublicKey]:
-    """The agent's public keys in its order; `reply` is one whole frame.
+    """Return the agent's public keys in its order; `reply` is one whole frame.
 
-    A locked agent answers with an empty list.  An entry whose blob names no
-    algorithm is left out, since no server could be asked about it.
+    A locked agent answers with an empty list. An entry whose blob names no algorithm is left out,
+    because no server could be asked about it.
 
     Raises:
         AuthenticationError: the agent refuses, or the answer is malformed.
@@ -116,16 +114,17 @@ def parse_identities(reply: bytes) -> list[PublicKey]:
 
 
 def sign_flags(algorithm: str) -> int:
-    """The flags that ask for `algorithm`, one of RSA's (with SHA-2) or any other."""
+    """Return the flags that ask for `algorithm`, one of RSA's (with SHA-2) or any other."""
     name = plain(algorithm)
     return {"rsa-sha2-256": RSA_SHA2_256, "rsa-sha2-512": RSA_SHA2_512}.get(name, 0)
 
 
 def sign_request(blob: bytes, data: bytes, flags: int) -> bytes:
-    """The request to sign `data` with the key `blob`, framed.
+    """Return the request to sign `data` with the key `blob`, framed.
 
     Raises:
-        AuthenticationError: longer than an agent accepts; only an absurd key or user name is.
+        AuthenticationError: it is longer than an agent accepts, which only an absurd key or
+            user name causes.
     """
     body = bytes((SIGN_REQUEST,)) + string(blob) + string(data) + uint32(flags)
     if len(body) > MAX_FRAME:
@@ -134,16 +133,16 @@ def sign_request(blob: bytes, data: bytes, flags: int) -> bytes:
 
 
 def parse_signature(reply: bytes, algorithm: str | None = None) -> bytes:
-    """The SSH signature blob (RFC 4253 section 6.6); `reply` is one whole frame.
+    """Return the SSH signature blob (RFC 4253 section 6.6); `reply` is one whole frame.
 
     Args:
         reply: the answer to a `sign_request`.
-        algorithm: what was asked for.  An old agent ignores the flags and signs with SHA-1; a
+        algorithm: the requested one. An old agent ignores the flags and signs with SHA-1, and a
             server would count that as a failed attempt.
 
     Raises:
-        AuthenticationError: the agent refuses, answers with another algorithm than asked for,
-            or the answer is malformed.
+        AuthenticationError: the agent refuses, answers with another algorithm, or the answer is
+            malformed.
     """
     reader = _open(
         reply,
@@ -166,7 +165,7 @@ def parse_signature(reply: bytes, algorithm: str | None = None) -> bytes:
 
 
 def filter_identities(identities: Iterable[PublicKey]) -> list[PublicKey]:
-    """The keys worth offering, in the agent's order: no duplicates, none of DSA.
+    """Return the keys worth offering, in the agent's order: no duplicates, none of DSA.
 
     Each offer costs one of the server's attempts (``MaxAuthTries``).
     """
@@ -178,7 +177,7 @@ def filter_identities(identities: Iterable[PublicKey]) -> list[PublicKey]:
 
 
 def _open(reply: bytes, expected: int, refusal: str) -> Reader:
-    """A reader behind the type byte of an answer of the expected type."""
+    """Return a reader behind the type byte of an answer of the expected type."""
     if frame_length(reply) != len(reply):
         raise AuthenticationError("ssh-agent's answer is incomplete")
     kind = reply[4]

@@ -1,18 +1,19 @@
 """User authentication (RFC 4252, 4256): which credentials are tried, and in which order.
 
-The order of attempts: an explicit key and then what the server asks for
-besides; or the password; or, where neither was given, ``none``, the agent's keys,
-the default key files and, where there is a prompt=, what the user answers.  A
-private key of a file is offered together with its signature, so an explicit key
-costs the server exactly one attempt and one round trip (a refused one, if it is
-RSA, a second: see `Login.algorithm`); keys of the agent are offered first without,
-because signing there may need a touch.
+The handshake runs `authenticate`; `auth_methods.py` has the messages. An explicit key is tried
+first, then what the server asks for besides. Without a key, the password is tried. With neither,
+the order is ``none``, the agent's keys, the default key files and, if there is a prompt=, the
+user's answers.
 
-The first request does not wait for the server's answer to our request for the
-ssh-userauth service: both are on the way at once, which saves a round trip.
-Only an RSA key has to wait, since the answer comes after the list of signature
-algorithms (RFC 8308) that decides how it signs.  Nor does the first key wait for
-the answer to ``none`` where the server is known to bear that (`Login.none_first`).
+A private key of a file is offered together with its signature. So an explicit key costs the server
+exactly one attempt and one round trip, or two if it is RSA and refused (see `Login.algorithm`).
+Keys of the agent are first offered without a signature, because signing there may need a touch.
+
+The first request does not wait for the server's answer to our request for the ssh-userauth service.
+Both are on the way at once, which saves a round trip. Only an RSA key has to wait, because the
+answer comes after the list of signature algorithms (RFC 8308) that decides how it signs. Nor does
+the first key wait for the answer to ``none``, if the server is known to allow that
+(`Login.none_first`).
 """
 
 from __future__ import annotations
@@ -47,16 +48,21 @@ def authenticate(
     ask_agent: AskAgent,
     story: HopStory | None = None,
 ) -> Op[None]:
-    """Log in, or raise AuthenticationError (KeyFileError and KeyRefused among its kinds)."""
+    """Log in.
+
+    Raises:
+        AuthenticationError: no credential was accepted; KeyFileError and KeyRefused are among
+            its kinds.
+    """
     login = Login(link, options, hop, ask_agent, story)
     try:
         done = yield from _log_in(login)
         if not done:
             raise login.error()
-        yield from login.told()
+        yield from login.write_log()
         yield from _note(f"[{hop}] logged in: {login.tried[-1]}")
     except AuthenticationError as error:
-        yield from login.told()
+        yield from login.write_log()
         yield from _note(f"[{hop}] not logged in: {error.text}")
         raise
     except DeadlineExceeded as timeout_error:
@@ -69,7 +75,7 @@ def authenticate(
 
 
 def _note(text: str) -> Op[None]:
-    """Tell the log, whose handlers may wait."""
+    """Log a line, in a call that may block because handlers may wait."""
     if _log.isEnabledFor(logging.INFO):
         yield RunBlocking(lambda _: _log.info("%s", text), detachable=True)
 
@@ -92,7 +98,7 @@ def _log_in(login: Login) -> Op[bool]:
 
 
 def _load(link: Link, path: str | os.PathLike[str], passphrase: str | None) -> Op[Credential]:
-    """A key file, shared with other logins that need it; may raise KeyFileError."""
+    """Load a key file, shared with other logins that need it; may raise KeyFileError."""
     file = KeyFile.of(path, passphrase)
     link.kept = (*link.kept, file)
     credential = file.cached()
@@ -154,7 +160,7 @@ def _with_password(login: Login, password: str | None) -> Op[bool]:
 
 
 def _with_defaults(login: Login) -> Op[bool]:
-    """The agent's keys, then the default files; `False` when nothing was accepted."""
+    """Try the agent's keys, then the default files; return `False` if nothing was accepted."""
     again: list[Callable[[], Op[Outcome]]] = []
     path = agent.socket_path(login.options.settings["agent"], os.environ)
     if path and login.takes("publickey"):
@@ -214,7 +220,7 @@ def _with_defaults(login: Login) -> Op[bool]:
 
 
 def _existing_defaults() -> list[os.PathLike[str]]:
-    """The default key files that there are; touches the file system."""
+    """Return the default key files that exist; touches the file system."""
     found: list[os.PathLike[str]] = []
     for path in default_key_paths(os.path.expanduser("~")):
         try:

@@ -1,9 +1,9 @@
-"""One login, message by message: what each method of RFC 4252 and 4256 sends and hears.
+"""One login, message by message: what each method of RFC 4252 and 4256 sends and receives.
 
-`auth` decides which of them are tried, and in which order.  A private key of a file is
-offered together with its signature; keys of the agent are offered first without, because
-signing there may need a touch.  `Login` remembers what was tried and what the server said
-last, and makes the error of it.
+`auth` decides which methods are tried, and in which order. A private key of a file is offered
+together with its signature. Keys of the agent are first offered without one, because signing there
+may need a touch. `Login` remembers what was tried and what the server answered last, and makes the
+error of it.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ PATIENT_SERVER = "SSH-2.0-OpenSSH_"
 
 
 class AskAgent(Protocol):
-    """Makes the call that sends the agent at a socket path one framed request.
+    """Makes the call that sends one framed request to the agent at a socket path.
 
-    Its result is the framed answer.  `note` is for the log: what is asked; `touch`:
-    whether the agent may have to wait for a touch.
+    Its result is the framed answer. `note` says in the log what is asked. `touch` says whether the
+    agent may have to wait for a touch.
     """
 
     def __call__(
@@ -79,27 +79,27 @@ RESULTS = {
 
 @lru_cache(maxsize=64)
 def _head(username: str, method: str) -> bytes:
-    """What requests begin with (RFC 4252 section 5)."""
+    """Return the beginning of a request (RFC 4252 section 5)."""
     names = (username, "ssh-connection", method)
     return bytes((REQUEST,)) + b"".join([string(name.encode()) for name in names])
 
 
 @lru_cache(maxsize=64)
 def _key_request(username: str, algorithm: str, blob: bytes, signed: bool) -> bytes:
-    """The same for a key, up to the signature (RFC 4252 section 7)."""
+    """Return a request with a key, up to the signature (RFC 4252 section 7)."""
     fields = boolean(signed) + string(algorithm.encode()) + string(blob)
     return _head(username, "publickey") + fields
 
 
 class Login:
-    """One authentication: what was tried, and what the server last said.
+    """One authentication: what was tried, and what the server answered last.
 
     Attributes:
         verdict, kind: text and class of the error, if the login fails now.
         unanswered: the prompts for which there was no answer.
         not_offered: how many keys of the agent were left out.
         hint: what the user could do instead; the error ends with it.
-        none_pending: ``none`` was sent, and its answer is still to be read.
+        none_pending: whether ``none`` was sent and its answer is still to be read.
     """
 
     def __init__(
@@ -134,10 +134,10 @@ class Login:
         return _head(self.options.username, method) + extra
 
     def reply(self) -> Op[Reader]:
-        """The answer to the last request, no banner; its type is still to be read.
+        """Read the answer to the last request; its type is still to be read from the result.
 
-        Where ``none`` was answered by SUCCESS, that stands for the answer to what was sent
-        after it, too: there is no other.
+        If ``none`` was answered by SUCCESS, that is also the answer to the request after it,
+        because no other will come.
         """
         if self.none_pending:
             answer = yield from self._next()
@@ -146,7 +146,7 @@ class Login:
         return Reader((yield from self._next()))
 
     def _next(self) -> Op[bytes]:
-        """The next message that is no banner."""
+        """Return the next message that is no banner."""
         while True:
             message = self.link.message()
             if message is None:
@@ -159,11 +159,11 @@ class Login:
                 return message
 
     def outcome(self, reader: Reader, *, counts: bool = True, name: str = "") -> Outcome:
-        """What a final answer means; keeps the methods that the server would still take.
+        """Judge a final answer; keep the methods that the server would still take.
 
         Args:
-            counts: whether a refusal is one of the few that servers bear.
-            name: what was tried; "": what was begun last.
+            counts: whether a refusal is one of the few that servers allow.
+            name: what was tried; "" means what was begun last.
         """
         found = self._outcome(reader, counts)
         if self._story is not None:
@@ -186,20 +186,20 @@ class Login:
         return Outcome.FAILURE
 
     def not_tried(self, name: str, why: str) -> None:
-        """A credential that the server was not asked about."""
+        """Note a credential that the server was not asked about."""
         self.tried.append(f"{name} ({why})")
         if self._story is not None:
             self._story.attempt(name, f"not offered: {why}")
 
-    def told(self) -> Op[None]:
+    def write_log(self) -> Op[None]:
         """Hand what happened to the log."""
         if self._story is not None:
             self._story.login_banner = self.banners.last
-            yield from self._story.told()
+            yield from self._story.write_log()
 
     def death(self) -> Exception:
         state = self.link.get_info()
-        # 2 (protocol error) and 14 (no more methods) are what servers give for too many attempts.
+        # Servers give 2 (protocol error) and 14 (no more methods) for too many attempts.
         if state.death is Death.PEER and state.code in (2, 14) and self.tried:
             ended = f"the server ended the authentication ({printable(state.text)})"
             return self.error(f"{self.verdict}; {ended}")
@@ -243,19 +243,18 @@ class Login:
         return not {"password", "keyboard-interactive"}.isdisjoint(methods)
 
     def takes(self, method: str) -> bool:
-        """Whether the method is worth an attempt, as far as the server has said."""
+        """Tell whether the method is worth an attempt, as far as the server has said."""
         return self.methods_left is None or method in self.methods_left
 
     # -- methods
 
     def none_first(self) -> Op[bool]:
-        """RFC 4252 section 5.2: a server may let anybody in, or else says what it takes.
+        """Try ``none`` (RFC 4252 section 5.2): a server may let anybody in, or says what it takes.
 
-        Returns whether it is known to let us in.  Elsewhere than at OpenSSH the answer is
-        waited for: servers that let people in so (those made with Go's library) take a
-        request after that for a breach of the protocol.  Nor may one be on the way when
-        compression begins, which is with the SUCCESS.  OpenSSH does not count a first
-        ``none`` among the attempts.
+        Returns whether the server is known to let us in. Only OpenSSH's answer is not waited for.
+        Servers that let people in by ``none`` (those made with Go's library) take a request after
+        that for a breach of the protocol. Nor may a request be on the way when compression begins,
+        which is with the SUCCESS. OpenSSH does not count a first ``none`` among the attempts.
         """
         self.link.send(self.request("none"))
         self.none_pending = True
@@ -265,7 +264,7 @@ class Login:
         return (yield from self.none_answer())
 
     def none_answer(self) -> Op[bool]:
-        """Whether the server let us in by ``none``, if that is not known yet."""
+        """Return whether the server let us in by ``none``, after reading its answer if need be."""
         if not self.none_pending:
             return False
         return self._judge_none((yield from self._next()))
@@ -280,7 +279,7 @@ class Login:
     def key(
         self, key: PrivateKey, name: str, choice: int = 0, certificate: PublicKey | None = None
     ) -> Op[Outcome]:
-        """RFC 4252 section 7, with the signature at once; in the certificate's name if given."""
+        """Try a key with its signature at once (RFC 4252 section 7), or its certificate."""
         public = certificate or key.public
         algorithm = yield from self.algorithm(public, f"key {name}", choice)
         if algorithm is None:
@@ -296,10 +295,10 @@ class Login:
         return self.outcome((yield from self.reply()))
 
     def algorithm(self, public: PublicKey, name: str, choice: int) -> Op[str | None]:
-        """What to sign with, best (0) or second best (1); None: there is nothing of that kind.
+        """Return what to sign with, best (0) or second best (1); None if there is none.
 
-        Only RSA has two, and servers that list both may take one of them only: what
-        OpenSSH lists is what it knows, whatever PubkeyAcceptedAlgorithms says.
+        Only RSA has two, and servers that list both may take one of them only: OpenSSH lists all
+        that it knows, whatever PubkeyAcceptedAlgorithms says.
         """
         takes = None
         if public.algorithm.startswith("ssh-rsa"):
@@ -320,7 +319,7 @@ class Login:
         return _key_request(self.options.username, algorithm, public.blob, signed)
 
     def agent_key(self, path: str, public: PublicKey, choice: int = 0) -> Op[Outcome]:
-        """RFC 4252 section 7, asking first whether a signature is worth making."""
+        """Try a key of the agent (RFC 4252 section 7), after asking whether the server takes it."""
         name = f"agent key {printable(public.comment)}".rstrip()
         algorithm = yield from self.algorithm(public, name, choice)
         if algorithm is None:
@@ -351,7 +350,7 @@ class Login:
         return self.outcome((yield from self.reply()))
 
     def password(self, password: str) -> Op[Outcome]:
-        """RFC 4252 section 8."""
+        """Try the password (RFC 4252 section 8)."""
         self.tried.append("password")
         self._trying = "password"
         self.link.send(self.request("password", boolean(False) + string(password.encode())))
@@ -362,7 +361,10 @@ class Login:
         return self.outcome(reader)
 
     def interactive(self, password: str | None) -> Op[Outcome]:
-        """RFC 4256: the password answers the first hidden prompt, prompt= the rest."""
+        """Answer the server's questions (RFC 4256).
+
+        The password answers the first hidden prompt, prompt= answers the others.
+        """
         self.tried.append("keyboard-interactive")
         self._trying = "keyboard-interactive"
         self.link.send(self.request("keyboard-interactive", string(b"") + string(b"")))

@@ -1,4 +1,8 @@
-"""Opening channels: `session` for commands, `direct-tcpip` for the way to the next hop."""
+"""Opens channels: `session` for commands, `direct-tcpip` for the connection to the next hop.
+
+Operations that need a channel call it: commands, SFTP, scp, and connecting through a bastion. It
+knows nothing of what a channel is for.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,9 @@ JUMP_WINDOW = 8 * 1024 * 1024
 #: Every server takes a request of this length, in bytes (RFC 4253 section 6.1).
 REQUEST_SAFE = 32_000
 
-#: A server may close a session in the same breath in which it opened it (dropbear
-#: 2022.83 does, when it has just reaped the command of another).  Nothing was done
-#: for that one, so another takes its place, so many times.
+#: So many times another session is opened for one that the server closed at once.
+#: dropbear 2022.83 does so when it has just reaped the command of another session; it
+#: has done nothing for the closed one.
 STILLBORN_MAX = 3
 #: How often one asks again for the place of a session which we closed: the first times after a
 #: round trip each, then also after pauses, which grow by so many seconds, 1.95 in all.
@@ -47,14 +51,14 @@ HINTS = {
     3: "it is no server that can forward connections",
     4: "it is out of channels or sockets: use fewer at once",
 }
-#: What says the same in the words of one server, by the beginning of its banner.
+#: The same advice in the terms of one server, by the beginning of its banner.
 PROHIBITED_HINTS = {
     "SSH-2.0-OpenSSH": "its sshd does not permit this forwarding: see AllowTcpForwarding and"
     " PermitOpen there",
     "SSH-2.0-dropbear": "its dropbear does not permit this forwarding: see its options -j and -b,"
     " and no-port-forwarding of the key",
 }
-#: Servers that grant a way before they have connected to its end, and close it where they cannot.
+#: Servers that grant a channel before they have connected, and close it if they cannot.
 #: Some of them say EOF before.
 GRANT_FIRST = ("SSH-2.0-Twisted", "SSH-2.0-paramiko")
 
@@ -86,15 +90,16 @@ def _wait_for_a_place(link: Link) -> Op[None]:
 def open_session(
     link: Link, *, ends_by_itself: bool = False, window: int = SESSION_WINDOW
 ) -> Op[Channel]:
-    """A channel for one command, shell or subsystem (RFC 4254 section 6.1).
+    """Open a channel for one command, shell or subsystem (RFC 4254 section 6.1).
 
-    Servers limit how many they give at once (MaxSessions of sshd).  The limit
-    is learnt from refusals: while sessions that end by themselves
-    (`ends_by_itself`: those of `execute`) are under way, a refused one waits for
-    one of these and tries again.  For sessions that a user holds open nobody
-    waits, since that user may be the one who would have to close them.
+    Servers limit how many they give at once (MaxSessions of sshd). The limit is learnt from
+    refusals. While sessions that end by themselves are under way (`ends_by_itself`: those of
+    `execute`), a refused one waits until one of these has ended, and tries again. It does not wait
+    for sessions that a user holds open, because that user may be the one who would have to close
+    them.
 
-    Raises ChannelRefused, with the server's reason; the connection stays usable.
+    Raises:
+        ChannelRefused: with the server's reason; the connection stays usable.
     """
     settled = 0  # so many had ended, and have left their places, before we ask
     stillborn = retries = 0
@@ -151,12 +156,11 @@ def open_session(
 
 
 def was_unheard(channel: Channel) -> bool:
-    """Whether a session was closed before the server had read what was asked of it.
+    """Tell whether a session was closed before the server had read what was asked of it.
 
-    A server answers the requests of a channel in their order (RFC 4254 section 5.4), and
-    where it closes that channel without a word it has done nothing for it.  Some never
-    answer, but run what they are asked for: output or a status says so, if it is still
-    in the channel.
+    A server answers the requests of a channel in their order (RFC 4254 section 5.4). If it closes
+    the channel without an answer, it has done nothing for it. Some servers never answer, but run
+    what they are asked for; then there is output or a status, if it is still in the channel.
     """
     info = channel.get_info()
     heard = info.replies or info.exit_known or info.rx or info.rx_err
@@ -166,8 +170,8 @@ def was_unheard(channel: Channel) -> bool:
 def until_heard(attempt: Callable[[bool], Op[T | None]]) -> Op[T]:
     """Ask on one channel after the other, until the server has read what was asked.
 
-    `attempt` asks on a channel of its own.  Its argument tells whether it may return
-    None, for `was_unheard`, and is made again then; if not, it must come to an end.
+    `attempt` asks on its own channel. Its argument tells whether it may return None, for
+    `was_unheard`; it is called again then. Otherwise it must come to an end.
     """
     left = STILLBORN_MAX
     while True:
@@ -191,10 +195,12 @@ def note_length(error: HusshError, channel: Channel, size: int) -> None:
 
 
 def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:
-    """A channel that the server connects to host:port (RFC 4254 section 7.2).
+    """Open a channel that the server connects to host:port (RFC 4254 section 7.2).
 
-    The name travels as it is and is resolved at the other end.  Raises
-    JumpRefused, naming the bastion, its reason and a way out.
+    The name is sent as it is and the server resolves it.
+
+    Raises:
+        JumpRefused: it names the bastion, its reason and what the user can do.
     """
     extra = string(host.encode()) + uint32(port) + string(b"127.0.0.1") + uint32(0)
     channel = yield from _open(link, b"direct-tcpip", extra, JUMP_WINDOW)
@@ -215,10 +221,10 @@ def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:
 
 
 def was_never_there(channel: Channel) -> bool:
-    """Whether a granted way, which was closed before a byte came, most likely led nowhere.
+    """Tell whether a granted channel that closed before a byte came most likely led nowhere.
 
-    Some servers grant it first, and close it where they cannot connect.  Those that connect
-    first tell with an EOF that whoever was there has hung up.
+    Some servers grant it first, and close it if they cannot connect. Servers that connect first
+    send an EOF when the other end has hung up.
     """
     banner = channel.link.banner or ""
     info = channel.get_info()
@@ -226,7 +232,7 @@ def was_never_there(channel: Channel) -> bool:
 
 
 def address(host: str, port: int) -> str:
-    """``host:port``, fit for an error."""
+    """Return ``host:port``, fit for an error."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -235,7 +241,7 @@ def _is_openssh(link: Link) -> bool:
 
 
 def _hint(link: Link, code: int) -> str:
-    """What the user can do about a refused way, in the words of that server if they are known."""
+    """Return what the user can do about a refusal, in the terms of that server if known."""
     if code == PROHIBITED:
         banner = link.banner or ""
         for beginning, hint in PROHIBITED_HINTS.items():

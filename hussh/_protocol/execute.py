@@ -1,4 +1,7 @@
-"""Running one command on a channel of its own (RFC 4254 sections 6.5 to 6.10)."""
+"""Runs one command on its own channel (RFC 4254 sections 6.5 to 6.10).
+
+`_api` and the batches run it for `execute`. It never shares its channel.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,8 @@ class _Output:
     """Collects both streams of a channel, exactly, up to a limit of bytes in all.
 
     Attributes:
-        size: bytes that came.
-        cut: more came than there was room for.
+        size: number of bytes that came.
+        cut: whether more came than there was room for.
     """
 
     def __init__(self, channel: Channel, limit: int | None, *, discard: bool) -> None:
@@ -75,11 +78,10 @@ class _Output:
 class _Drain:
     """Finds out whether all that an ended command wrote has come.
 
-    A server may tell the status first and send afterwards what still lies in its
-    pipes (OpenSSH does, if the two coincide).  So the server is asked something
-    that it must answer (RFC 4254 section 5.4), until two answers in a row bring
-    no output with them: the first may overtake what the server reads in the
-    same turn, the second cannot.
+    A server may send the status first and afterwards what still lies in its pipes (OpenSSH does, if
+    the two coincide). So the server is asked something that it must answer (RFC 4254 section 5.4),
+    until two answers in a row bring no output with them. The first answer may overtake what the
+    server reads in the same turn; the second cannot.
     """
 
     def __init__(self, channel: Channel, output: _Output) -> None:
@@ -113,16 +115,18 @@ def execute(
     wait: Literal["eof", "exit"] = "eof",
     time_limit: str = "",
 ) -> Op[SSHResult]:
-    """Run a command; its exit status and all of its output.
+    """Run a command; return its exit status and all of its output.
 
-    A command that was ended by a signal, or whose channel closed without a
-    status, has status -1: never a false 0.  With wait="exit" the result is
-    there as soon as the command itself ended and its own output has come, though
-    its children may still hold the streams open.  When we stop waiting (deadline,
-    Ctrl-C, too much output) the command is sent SIGKILL and its channel closed;
-    the output so far goes with the error.  With `discard`, output beyond
-    max_output is thrown away instead, the result says so, and the command goes
-    on.  `time_limit` is how the error words the limit.
+    A command that was ended by a signal, or whose channel closed without a status, has status -1,
+    never a false 0. When the operation stops waiting (deadline, Ctrl-C, too much output), it sends
+    SIGKILL to the command and closes its channel; the error has the output so far.
+
+    Args:
+        wait: with "exit" the result is there as soon as the command itself has ended and its
+            own output has come, even if its children still hold the streams open.
+        discard: output beyond max_output is dropped; the result says so, and the command goes
+            on.
+        time_limit: the limit as the error words it.
     """
     return (
         yield from until_heard(
@@ -143,7 +147,7 @@ def _execute(
     time_limit: str,
     may_repeat: bool,
 ) -> Op[SSHResult | None]:
-    """`execute` on one channel; None: see `until_heard`."""
+    """Run `execute` on one channel; return None as `until_heard` describes."""
     try:
         channel = yield from open_session(link, ends_by_itself=True)
     except DeadlineExceeded:

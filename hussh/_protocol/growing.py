@@ -1,13 +1,13 @@
-"""`GrowingBytes`: bytes that are collected, however many, in no step that takes long.
+"""`GrowingBytes`: collects any number of bytes in steps that are all short.
 
-For operations that keep what arrives: a command's output, a file that is read into
-memory. It knows nothing of channels and never waits.
+Operations use it that keep what arrives: a command's output, a file that is read into memory. It
+knows nothing of channels and never waits.
 
-A step of an event loop shall not copy tens of MB. `io.BytesIO` grows by `realloc`, and
-gives its own bytes away, but glibc copies a block that lies in its heap, and any block of
-less than 32 MiB may: that took 45 ms for an output of 43 MB. A block that is larger when it
-is made always gets pages of its own, and the kernel moves those without a copy. So what
-becomes large goes to such a block early. Its pages cost nothing before they are written to.
+A step of an event loop must not copy tens of MB. `io.BytesIO` grows by `realloc` and gives its own
+bytes away. But glibc copies a block that lies in its heap, and any block of less than 32 MiB may
+lie there: that took 45 ms for an output of 43 MB. A block that is larger when it is made always
+gets its own pages, and the kernel moves those without a copy. So what becomes large goes to such a
+block early. Its pages cost nothing before they are written to.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GrowingBytes:
         """Write at an offset, over what is there.
 
         Raises:
-            MemoryError: there is no room; what was collected is given up.
+            MemoryError: there is no room; what was collected is lost.
         """
         if not part:
             return

@@ -140,7 +140,7 @@ def establish(
         yield from _check_host_key(link, options, known, story)
         place.enter("auth")
         if story is not None:
-            yield from story.told()
+            yield from story.write_log()
         yield from authenticate(link, options, place.hop, ask_agent, story)
         while link.phase < Phase.OPEN:
             link.check()

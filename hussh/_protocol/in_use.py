@@ -1,10 +1,10 @@
-"""Descriptors that one thread uses while another one gives them up.
+"""Closes descriptors that one thread may still use while another one ends them.
 
-The near ends of transfers use it.  A call that its driver has abandoned may still be
-in the middle of a read or a write, in a thread of its own, when the clean-up of its
-operation comes to close the file.  Then that thread closes it when the call comes back:
-sooner, the number could belong to another file that would get the rest.  Nothing
-here waits: items are added to lists and taken off them in single steps instead.
+The local ends of transfers use it. A call that its driver has abandoned may still be in the middle
+of a read or a write, in its own thread, when the clean-up of its operation comes to close the file.
+Then that thread closes it when the call comes back. If it were closed sooner, the number could
+belong to another file, which would get the rest. Nothing here waits: items are added to lists and
+taken off them in single steps.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class InUse:
         self._end_unused()
 
     def end(self, last: Callable[[], None]) -> None:
-        """Make a call now, or after the present uses; raises what it raises now."""
+        """Make a call now, or after the present uses; raise what it raises now."""
         self._last.append(last)
         self._end_unused()
 

@@ -1,9 +1,9 @@
-"""Login banners (RFC 4252 section 5.4): what a server says to people before it lets them in.
+"""Login banners (RFC 4252 section 5.4): the text that a server shows before the login.
 
-`auth` hands each one in.  It is made fit to print, told to the logger ``hussh.auth`` at level INFO
-and to the user's ``on_banner=``; the last one is remembered for errors.  Nothing else is kept, and
-a server that never stops is an error.  While a callback runs the next ones wait in C, which drops
-what is beyond 1.5 MiB.
+`auth` hands each banner in. It is made fit to print, and given to the logger ``hussh.auth`` at
+level INFO and to the user's ``on_banner=``. The last one is remembered for errors, and nothing else
+is kept. A server that never stops sending banners is an error. While a callback runs, the next
+banners wait in C, which drops what is beyond 1.5 MiB.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger("hussh.auth")
 
 
 class _FitToPrint(dict[int, str]):
-    """A table for `str.translate`; keeps what it found out of the commoner characters."""
+    """A table for `str.translate` that remembers what it found out of the commoner characters."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -45,7 +45,7 @@ _FIT_TO_PRINT = _FitToPrint({ord("\n"): "\n", ord("\t"): "\t"})
 
 
 def fit_to_print(text: str) -> str:
-    """The text with its lines and tabs; nothing else in it moves a cursor or turns the writing."""
+    """Return the text with its lines and tabs, without what moves a cursor or turns the writing."""
     return text.replace("\r\n", "\n").translate(_FIT_TO_PRINT)
 
 
@@ -53,7 +53,7 @@ class LoginBanners:
     """The banners of one login at one hop.
 
     Attributes:
-        last: the last one as one line, cut to `MOST_TOLD` characters; "" where none came.
+        last: the last banner as one line, cut to `MOST_TOLD` characters; "" if none came.
     """
 
     def __init__(self, hop: str, callback: BannerCallback | None) -> None:
@@ -63,9 +63,10 @@ class LoginBanners:
         self.last = ""
 
     def hear(self, message: bytes) -> Op[None]:
-        """Take one SSH_MSG_USERAUTH_BANNER; raises what ``on_banner=`` raises.
+        """Take one SSH_MSG_USERAUTH_BANNER; raise what ``on_banner=`` raises.
 
-        Raises ProtocolError: it is malformed, or one too many.
+        Raises:
+            ProtocolError: it is malformed, or one too many.
         """
         text, line = self._note(message)
         if self._callback is not None or _log.isEnabledFor(logging.INFO):
@@ -77,14 +78,14 @@ class LoginBanners:
                 raise TypeError("on_banner= returned an awaitable, which nothing awaits here")
 
     def note_waiting(self, link: Link) -> None:
-        """For an error: look at those that have come and were not taken; the login is over."""
+        """Look at banners that came and were not taken, for an error, when the login is over."""
         with suppress(HusshError):  # a bad one is no reason for another error
             while (message := link.message()) is not None:
                 if message[0] == BANNER:
                     self._note(message)
 
     def words(self) -> str:
-        """What an error adds about them; "" for nothing."""
+        """Return what an error says about the banners; "" if there was none."""
         return f"the server's banner: {self.last}" if self.last else ""
 
     def _note(self, message: bytes) -> tuple[str, str]:

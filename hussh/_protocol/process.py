@@ -1,7 +1,8 @@
-"""A running command or shell, step by step (RFC 4254 section 6); `execute` is the short way.
+"""A running command or shell, step by step (RFC 4254 section 6).
 
-Every operation may be run by another thread or task: reading one stream,
-writing, and waiting for the end do not disturb each other.
+`_api` runs these operations for `popen` and `shell`; `execute` does it all at once. Each may be run
+by another thread or task: reading one stream, writing, and waiting for the end do not disturb each
+other.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Pty:
     rows: int = 24
 
     def __post_init__(self) -> None:
-        """Raise TypeError or ValueError for what no terminal has."""
+        """Raise TypeError or ValueError for values that no terminal has."""
         check_text("term", self.term)
         for name in ("columns", "rows"):
             value = getattr(self, name)
@@ -47,7 +48,12 @@ class Pty:
 
 
 def check_text(what: str, value: object) -> str:
-    """`value`; raises TypeError unless it is a str, ValueError for a NUL, at which servers stop."""
+    """Return `value`.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it contains a NUL, at which servers stop reading.
+    """
     if not isinstance(value, str):
         raise TypeError(f"{what} must be a string")
     if "\0" in value:
@@ -57,7 +63,7 @@ def check_text(what: str, value: object) -> str:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a command ended: `status` is -1 for a signal and where the server did not say."""
+    """How a command ended: `status` is -1 for a signal and if the server did not tell it."""
 
     status: int
     signal: str | None
@@ -70,11 +76,13 @@ def start(
     pty: Pty | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Op[Channel]:
-    """Start a command, or the login shell for None, on a channel of its own.
+    """Start a command, or the login shell for None, on its own channel.
 
-    Variables of `env` that the server does not accept (AcceptEnv) are left out
-    by it without a word.  Raises ChannelRefused, ChannelError; on any error the
-    channel is closed.
+    The server leaves out variables of `env` that it does not accept (AcceptEnv), without an answer.
+    On any error the channel is closed.
+
+    Raises:
+        ChannelRefused, ChannelError: the server refused the channel or the command.
     """
     variables = [
         string(check_text("name of a variable in env", name).encode())
@@ -93,7 +101,7 @@ def _start(
     variables: Iterable[bytes],
     may_repeat: bool,
 ) -> Op[Channel | None]:
-    """`start` on one channel; None: see `until_heard`."""
+    """Run `start` on one channel; return None as `until_heard` describes."""
     channel = yield from open_session(link)
     try:
         for variable in variables:
@@ -126,10 +134,10 @@ def _start(
 
 
 def read(channel: Channel, stream: int, size: int, unread: Iterable[int] = ()) -> Op[bytearray]:
-    """What is there of stdout (0) or stderr (1), at least one byte; empty at its end.
+    """Read what has come of stdout (0) or stderr (1), at least one byte; empty at its end.
 
-    `unread` are streams that nobody reads any more: what comes there is thrown away, so
-    that it does not fill the window that both share.
+    `unread` are streams that nobody reads any more. Their data is dropped, so that it does not fill
+    the window that both streams share.
     """
     while True:
         discard(channel, unread)
@@ -144,7 +152,7 @@ def read(channel: Channel, stream: int, size: int, unread: Iterable[int] = ()) -
 
 
 def read_any(channel: Channel, out: bytearray, err: bytearray) -> Op[int]:
-    """Append what is there of both streams, at least one byte; 0 at the end of both."""
+    """Append what has come of both streams, at least one byte; return 0 at the end of both."""
     while True:
         info = channel.get_info()
         sizes = int(info.rx), int(info.rx_err)
@@ -160,9 +168,10 @@ def read_any(channel: Channel, out: bytearray, err: bytearray) -> Op[int]:
 
 
 def write(channel: Channel, data: bytes | bytearray | memoryview) -> Op[int]:
-    """Hand over all of `data`; returns how many bytes that are.
+    """Send all of `data`; return the number of bytes.
 
-    Raises ChannelError when the command has ended and reads no more.
+    Raises:
+        ChannelError: the command has ended and reads no more.
     """
     unsent = view = memoryview(data).cast("B")  # the items of a buffer may be larger than bytes
     while True:
@@ -173,7 +182,7 @@ def write(channel: Channel, data: bytes | bytearray | memoryview) -> Op[int]:
 
 
 def exit_of(channel: Channel) -> Exit | None:
-    """How the command ended; None: it runs, as far as we know."""
+    """Return how the command ended; None if it still runs, as far as we know."""
     info = channel.get_info()
     if info.exit_known == 1:
         return Exit(int(info.exit_status), None)
@@ -185,7 +194,7 @@ def exit_of(channel: Channel) -> Exit | None:
 
 
 def discard(channel: Channel, streams: Iterable[int]) -> None:
-    """Throw away what is there of some streams."""
+    """Drop what has come of some streams."""
     for stream in streams:
         info = channel.get_info()
         while size := int(info.rx_err if stream else info.rx):
@@ -194,9 +203,9 @@ def discard(channel: Channel, streams: Iterable[int]) -> None:
 
 
 def wait(channel: Channel, unread: Iterable[int] = ()) -> Op[Exit]:
-    """Until the command has ended; its output may still be read afterwards.
+    """Wait until the command has ended; its output may still be read afterwards.
 
-    `unread` as in `read`.
+    `unread` is as for `read`.
     """
     while True:
         discard(channel, unread)

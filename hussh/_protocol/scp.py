@@ -1,8 +1,8 @@
 """The scp protocol over an exec channel: ``scp -f`` sends to us, ``scp -t`` takes from us.
 
-It has no RFC; it is what OpenSSH's scp.c speaks.  Only single files: we never
-ask for a directory, and the server's idea of a file's name is ignored, so it
-cannot write another.
+`scp_files.py` runs its operations with a user's paths. The protocol has no RFC; it is what
+OpenSSH's scp.c does. It copies single files only. We never ask for a directory, and ignore the name
+that the server gives a file, so the server cannot write another file.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _HEADER = re.compile(rb"C[0-7]{4} ([0-9]{1,18}) .*", re.DOTALL)
 
 
 class _Peer:
-    """The other scp: lines and bytes from its stdout, its words on stderr.
+    """The other scp: lines and bytes from its stdout, its messages on stderr.
 
-    `doing` is what errors say that was being done to `path`, as a verb.
+    `doing` is the verb that errors use for what was done to `path`.
     """
 
     def __init__(self, channel: Channel, doing: str, path: str) -> None:
@@ -60,7 +60,7 @@ class _Peer:
         self.buffer += part
 
     def line(self) -> Op[bytes]:
-        """Up to a newline, which is taken off."""
+        """Read up to a newline, which is removed."""
         while (end := self.buffer.find(b"\n")) < 0:
             if len(self.buffer) > LINE_MAX:
                 raise ProtocolError("the server's scp sent an endless line", phase="scp")
@@ -77,7 +77,7 @@ class _Peer:
         return value
 
     def take(self, most: int) -> bytearray:
-        """What is there, at most `most` bytes, without a copy where that is all."""
+        """Return what has come, at most `most` bytes, without a copy if that is all."""
         part, self.buffer = self.buffer, bytearray()
         if len(part) > most:
             self.buffer = part[most:]
@@ -85,14 +85,14 @@ class _Peer:
         return part
 
     def accepted(self) -> Op[None]:
-        """An answer of one byte: 0 is yes, 1 and 2 come with a line that says why not."""
+        """Read an answer of one byte: 0 is yes; 1 and 2 come with a line that says why not."""
         code = yield from self.byte()
         if code != 0:
             text = yield from self.line()
             raise self.error(text)
 
     def stored(self) -> Op[None]:
-        """The answer behind a file's contents; a mode that was refused fails nothing."""
+        """Read the answer after a file's contents; a mode that was refused fails nothing."""
         code = yield from self.byte()
         if code != 0:
             text = yield from self.line()
@@ -101,7 +101,7 @@ class _Peer:
             yield from warn(f"upload by scp: {printable(text.decode('utf-8', 'replace'), 500)}")
 
     def failure(self) -> Op[Exception]:
-        """It ended early: what it said, or how it ended."""
+        """Return the error for an early end: what the other scp wrote, or how it ended."""
         ended: Exit = yield from wait(self.channel)
         server_text = bytearray()
         while len(server_text) < LINE_MAX and (
@@ -114,7 +114,7 @@ class _Peer:
         return self.error(bytes(server_text) or f"scp ended with status {ended.status}".encode())
 
     def error(self, server_text: bytes) -> SFTPError:
-        """An error of the fitting kind, as far as the words tell."""
+        """Return an error of the fitting kind, as far as the text tells."""
         text = server_text.decode("utf-8", "replace").strip().removeprefix("scp: ")
         text = text.removeprefix(f"{self.path}: ")
         text = printable(text, 500)
@@ -169,11 +169,12 @@ def receive(
     sink: Callable[[bytes | bytearray], object],
     begin: Callable[[float | None], object] | None = None,
 ) -> Op[int]:
-    """Fetch one file; `sink` gets its bytes, piece by piece.  Returns its size.
+    """Fetch one file; `sink` gets its bytes, piece by piece. Return its size.
 
     `begin` is called once the server has promised a file.
 
-    Raises SFTPError: missing, not permitted, a directory.
+    Raises:
+        SFTPError: the file is missing, not permitted, or a directory.
     """
     command = f"scp -f -- {shlex.quote(path)}".encode("utf-8", "surrogateescape")
     channel = yield from start(link, command)
@@ -207,9 +208,10 @@ def receive(
 def send(
     link: Link, path: str, mode: int, size: int, source: Callable[[int], memoryview | bytes]
 ) -> Op[None]:
-    """Store one file of exactly `size` bytes; `source(n)` gives at most n of them.
+    """Store one file of exactly `size` bytes; `source(n)` returns at most n of them.
 
-    Raises SFTPError; EISDIR where `path` is a directory.
+    Raises:
+        SFTPError: the server refused; EISDIR if `path` is a directory.
     """
     command = f"scp -t -- {shlex.quote(path)}".encode("utf-8", "surrogateescape")
     channel = yield from start(link, command)
@@ -241,9 +243,10 @@ def _local(call: Callable[[A], T], argument: A, _left: object) -> T:
 
 
 def fetch(link: Link, path: str, local: str) -> Op[None]:
-    """`receive` into a local file, which is not touched before the server has promised one.
+    """Receive into a local file, which is not touched before the server has promised a file.
 
-    Raises SFTPError, also of the local file; the error then names both.
+    Raises:
+        SFTPError: also for the local file; the error then names both.
     """
     file = _LocalFile(local, path)
     try:
@@ -253,7 +256,7 @@ def fetch(link: Link, path: str, local: str) -> Op[None]:
 
 
 def store(link: Link, local: str, path: str) -> Op[None]:
-    """`send` a local file, with its permission bits; raises as `fetch`."""
+    """Send a local file, with its permission bits; raise as `fetch`."""
     with _on_this_machine("upload", local, path):
         source: FileSource = yield RunBlocking(lambda _: FileSource.open(os.fsencode(local)))
         try:
@@ -266,7 +269,7 @@ def store(link: Link, local: str, path: str) -> Op[None]:
 
 
 def _reader(source: FileSource) -> Callable[[int], memoryview | bytes]:
-    """Gives up to so many bytes, which are valid until the next call."""
+    """Return a function that returns up to so many bytes, which are valid until the next call."""
     offset = 0
 
     def read(size: int) -> memoryview | bytes:

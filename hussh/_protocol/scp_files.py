@@ -1,4 +1,7 @@
-"""Files and bytes over scp: what the ``scp_*`` methods run, with a user's paths and data."""
+"""Copies files and bytes over scp: the operations of the ``scp_*`` methods, with a user's paths.
+
+`_api` runs them; `scp.py` has the protocol.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ __all__ = ["fetch", "fetch_file", "store", "store_file"]
 
 
 def fetch(link: Link, remote: AnyPath) -> Op[bytes]:
-    """The contents of a remote file."""
+    """Return the contents of a remote file."""
     return _fetch(link, _remote(remote))
 
 
@@ -28,19 +31,19 @@ def _fetch(link: Link, remote: str) -> Op[bytes]:
 
 
 def fetch_file(link: Link, remote: AnyPath, local: AnyPath) -> Op[None]:
-    """A remote file into a local one."""
+    """Copy a remote file into a local one."""
     return scp.fetch(link, _remote(remote), _local(local))
 
 
 def store(link: Link, data: bytes, remote: AnyPath) -> Op[None]:
-    """Contents into a remote file of mode 644."""
+    """Write contents into a remote file of mode 644."""
     return scp.send(link, _remote(remote), 0o644, len(data), io.BytesIO(data).read)
 
 
 def store_file(link: Link, local: AnyPath, remote: AnyPath) -> Op[None]:
-    """A local file, regular, into a remote one of the same mode.
+    """Copy a regular local file into a remote one of the same mode.
 
-    A slash at the end of `remote` makes it the directory that gets it, as in hussh 0.3.3.
+    A slash at the end of `remote` makes it the directory for the file, as in hussh 0.3.3.
     """
     here, there = _local(local), _remote(remote)
     if there.endswith("/"):
@@ -49,9 +52,13 @@ def store_file(link: Link, local: AnyPath, remote: AnyPath) -> Op[None]:
 
 
 def _remote(path: AnyPath) -> str:
-    """As text with surrogates; TypeError for what is no path, ValueError for a NUL.
+    """Return a remote path as text with surrogates.
 
-    The shell at the server expands no ``~`` in quotes, and starts at home.
+    The shell at the server expands no ``~`` in quotes, and starts in the home directory.
+
+    Raises:
+        TypeError: it is no path.
+        ValueError: it contains a NUL.
     """
     there = encode_path(path)
     return decode_path(from_home(there, START) if is_at_home(there) else there)

@@ -1,13 +1,13 @@
-"""What happens while a connection is made, hop by hop: kept for reports, told to the logger.
+"""Collects what happens while a connection is made, hop by hop, for reports and for the log.
 
-A `Story` is the one collector that both ``hussh.explain`` and the log read.  Whoever connects asks
-`current_story` for one: it is the story that somebody listens to, a new one where the logger wants
-lines, and None where nobody does, so that nothing is collected then.
+A `Story` is the one collector that both ``hussh.explain`` and the log read. Code that connects asks
+`current_story` for one. It gets the story of a listener, or a new one if the logger wants lines, or
+None if nobody wants to know, so that nothing is collected then.
 
-The loggers are ``hussh.connect`` and, for the login, ``hussh.auth``: one line a phase at INFO, the
-details at DEBUG.  Handlers may wait, so lines are queued here; an operation hands them over with
-`HopStory.told`, a driver with `Story.flush`.  The clock is the caller's.  No secret comes here:
-credentials are named by path, comment and fingerprint.
+The loggers are ``hussh.connect`` and, for the login, ``hussh.auth``: one line for each phase at
+INFO, the details at DEBUG. Handlers may wait, so lines are queued here. An operation writes them
+with `HopStory.write_log`, a driver with `Story.flush`. The caller has the clock. No secret comes
+here: credentials are named by path, comment and fingerprint.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class PhaseTime:
 
 @dataclass(frozen=True)
 class KeySeen:
-    """The host key that a server showed, and what became of it.
+    """The host key that a server presented, and how it was judged.
 
     Attributes:
-        verdict: in a few words, such as "known".
+        verdict: a short text, such as "known".
         places: ``file:line`` of the lines that decided it.
     """
 
@@ -64,7 +64,7 @@ class KeySeen:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One credential, and what it did: "accepted", "refused" …; never the credential itself."""
+    """One credential, and its result ("accepted", "refused" …); never the credential itself."""
 
     name: str
     result: str
@@ -76,14 +76,14 @@ class HopStory:
 
     Attributes:
         hop, index: as in errors.
-        options: what was asked for; secrets are in there.
-        addresses: what the name resolved to here; empty behind a bastion.
-        address: the one that answered.
+        options: the options of the hop; secrets are in there.
+        addresses: the addresses of the name, as resolved here; empty behind a bastion.
+        address: the address that answered.
         unanswered: the others that were tried, with the reason.
         carrier: the hop, or the program, whose stream carries this one; "" for a socket.
         algorithms: what was agreed on, by kind.
-        methods: what the server accepted for the login when it first said so.
-        is_up: it is logged in.
+        methods: the login methods that the server named first.
+        is_up: whether it is logged in.
     """
 
     hop: str
@@ -106,7 +106,7 @@ class HopStory:
     # -- phases
 
     def begin(self, phase: str) -> None:
-        """A phase begins, and with that the one before it ends; the same again changes nothing."""
+        """Begin a phase, and end the one before it; the same phase again changes nothing."""
         if self.is_up or (self.phases and self.phases[-1].name == phase and self._is_open()):
             return
         self.end()
@@ -114,19 +114,19 @@ class HopStory:
         self._add(_connect_log, logging.DEBUG, f"{phase}: begins")
 
     def done(self, text: str) -> None:
-        """The phase has ended well; `text` is the line for it."""
+        """End the phase well; `text` is the line for it."""
         seconds = self.end()
         self._add(_connect_log, logging.INFO, f"{self.phases[-1].name}: {text} ({_ms(seconds)})")
 
     def detail(self, text: str) -> None:
-        """A line at DEBUG."""
+        """Add a line at DEBUG."""
         self._add(_connect_log, logging.DEBUG, text)
 
     def _is_open(self) -> bool:
         return bool(self.phases) and self.phases[-1].ended is None
 
     def end(self) -> float:
-        """The phase is over, well or not; the seconds that it took."""
+        """End the phase, well or not; return the seconds that it took."""
         if not self.phases:
             return 0.0
         last = self.phases[-1]
@@ -152,7 +152,7 @@ class HopStory:
             self.detail(f"no answer from {one}")
 
     def carried(self, carrier: str, text: str) -> None:
-        """A bastion or a program carries the stream."""
+        """Note that a bastion or a program carries the stream."""
         self.carrier = carrier
         self.done(text)
 
@@ -167,7 +167,7 @@ class HopStory:
         self.done(f"{names}; {withstands}")
 
     def showed(self, key: KeySeen) -> None:
-        """The host key; a refused one is the error's to tell."""
+        """Note the host key; the error tells of a refused one."""
         self.key = key
         where = f" at {', '.join(key.places)}" if key.places else ""
         self.detail(
@@ -175,14 +175,14 @@ class HopStory:
         )
 
     def trusted(self) -> None:
-        """The host key was accepted."""
+        """Note that the host key was accepted."""
         key = self.key
         if key is not None:
             where = f" at {', '.join(key.places)}" if key.places else ""
             self.done(f"{key.algorithm} {key.fingerprint}: {key.verdict}{where}")
 
     def offered(self, methods: Iterable[str]) -> None:
-        """What the server would accept for the login, each time that it says so."""
+        """Note what the server would accept for the login, each time that it says so."""
         told = tuple(printable(method) for method in methods)
         if not self.methods:
             self.methods = told
@@ -193,14 +193,14 @@ class HopStory:
         self._add(_auth_log, logging.DEBUG, f"{name}: {result}")
 
     def up(self) -> None:
-        """It is logged in, which `auth` has told."""
+        """Note that the hop is logged in; `auth` has logged it."""
         self.end()
         self.is_up = True
 
     # -- telling
 
-    def told(self) -> Op[None]:
-        """Hand the lines so far to the log, whose handlers may wait."""
+    def write_log(self) -> Op[None]:
+        """Write the lines so far to the log, whose handlers may wait."""
         lines = self._story.take()
         if lines:
             yield RunBlocking(lambda _: emit(lines), detachable=True)
@@ -223,17 +223,17 @@ class Story:
         self._lines: list[Line] = []
 
     def hop(self, hop: str, index: int, options: Options | None = None) -> HopStory:
-        """A new hop to be told of."""
+        """Begin a new hop."""
         made = HopStory(hop, index, self, options)
         self.hops.append(made)
         return made
 
     def knows(self, index: int) -> bool:
-        """Whether it has been told of the hop with this index."""
+        """Tell whether it has the hop with this index."""
         return any(hop.index == index for hop in self.hops)
 
     def met(self, hop: str, index: int, link: Link) -> None:
-        """A hop that was connected before, unless this story has told how."""
+        """Note a hop that was connected before, unless this story has connected it."""
         if not self.knows(index):
             made = self.hop(hop, index)
             made.banner = printable(link.banner or "")
@@ -241,7 +241,7 @@ class Story:
             made.is_up = True
 
     def failed(self, error: HusshError) -> None:
-        """Connecting has failed; the login has told of its own failure already."""
+        """Note that connecting failed; the login has logged its own failure already."""
         for hop in self.hops:
             hop.end()
         if not (isinstance(error, AuthenticationError) and error.phase == "auth"):
@@ -255,17 +255,17 @@ class Story:
             self._lines.append((logger, level, text))
 
     def take(self) -> list[Line]:
-        """The lines that nobody was told yet; whoever takes them must `emit` them."""
+        """Return the lines that were not logged yet; the caller must `emit` them."""
         lines, self._lines = self._lines, []
         return lines
 
     def flush(self) -> None:
-        """Tell the log; its handlers may wait."""
+        """Write the lines to the log, whose handlers may wait."""
         emit(self.take())
 
 
 def emit(lines: Iterable[Line]) -> None:
-    """Hand lines to the log; its handlers may wait."""
+    """Write lines to the log, whose handlers may wait."""
     for logger, level, text in lines:
         logger.log(level, "%s", text)
 
@@ -278,7 +278,7 @@ _IS_AEAD = re.compile("-gcm@|-poly1305@")
 
 
 def agreed(link: Link) -> dict[str, str]:
-    """The algorithms of a link whose keys are exchanged, by kind."""
+    """Return the algorithms of a link whose keys are exchanged, by kind."""
     found = {kind: link.method(method) for kind, method in _AGREED.items()}
     aead = _IS_AEAD.search(found["cipher"] or "")
     return {
@@ -289,7 +289,7 @@ def agreed(link: Link) -> dict[str, str]:
 
 
 def is_post_quantum(algorithms: dict[str, str]) -> bool:
-    """Whether a recording of the session is safe from quantum computers to come."""
+    """Tell whether a recording of the session is safe from quantum computers to come."""
     return any(name in algorithms.get("kex", "") for name in _POST_QUANTUM)
 
 
@@ -302,7 +302,7 @@ _listened: ContextVar[Story | None] = ContextVar("hussh_story", default=None)
 
 @contextmanager
 def listen(story: Story) -> Iterator[Story]:
-    """What is connected inside is told to this story."""
+    """Collect in this story what connections inside do."""
     token = _listened.set(story)
     try:
         yield story
@@ -311,7 +311,7 @@ def listen(story: Story) -> Iterator[Story]:
 
 
 def current_story(clock: Callable[[], float]) -> Story | None:
-    """The story to tell what happens now; None: nobody wants to know."""
+    """Return the story for what happens now; None if nobody wants to know."""
     story = _listened.get()
     if story is not None:
         return story

@@ -79,12 +79,12 @@ def test_handlers_may_wait(caplog: pytest.LogCaptureFixture) -> None:
     hop.begin("hostkey")
     hop.showed(KeySeen("ssh-ed25519", "SHA256:x", "h", "known", ("/k:3",)))
     hop.trusted()
-    assert list(hop.told()) == []
+    assert list(hop.write_log()) == []
     caplog.set_level(logging.DEBUG, "hussh")
     hop.begin("auth")
     hop.attempt("password", "refused")
     hop.offered(("publickey",))
-    (wait,) = hop.told()
+    (wait,) = hop.write_log()
     assert isinstance(wait, RunBlocking)
     assert not caplog.records
     wait.call(None)
