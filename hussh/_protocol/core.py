@@ -4,8 +4,11 @@ Theory of operation. An operation (`Op`) looks at its link or channel. If what i
 yet, it yields `WaitFor(thing)` and is resumed after something happened to that thing. It then looks
 again: a resumption promises nothing, so every wait stands in a loop. An operation yields work that
 may block (an agent's socket, a slow key, the user's prompt) as `RunBlocking(call)`, and the result
-comes back from the yield. The driver holds the tree's lock while an operation runs and releases it
-while the operation waits. So nothing can be missed between a look and the wait after it.
+comes back from the yield. Long work of its own is cut by `Checkpoint`s, where the driver checks the
+time limit. The driver holds the tree's lock while an operation runs and releases it while the
+operation waits. So nothing can be missed between a look and the wait after it. A `RunBlocking` or
+`Checkpoint` may stand between the two: if anything came meanwhile, the driver does not wait but
+resumes the operation at once.
 
 Deadlines, Ctrl-C and cancellation reach an operation as an exception at the yield. The operation
 may catch it to clean up and to add what it knows. It must not wait again, except for a
@@ -22,7 +25,7 @@ from typing import Any, TypeVar
 
 from .._native.link import Channel, Link, Ticket
 
-__all__ = ["RunBlocking", "DeadlineExceeded", "Wait", "Op", "WaitFor"]
+__all__ = ["Checkpoint", "RunBlocking", "DeadlineExceeded", "Wait", "Op", "WaitFor"]
 
 T = TypeVar("T")
 
@@ -60,7 +63,12 @@ class RunBlocking:
     cached: Callable[[], Any] | None = None
 
 
-Wait = WaitFor | RunBlocking
+@dataclass(frozen=True)
+class Checkpoint:
+    """A request to be resumed soon, within the time limit; other operations may have a turn."""
+
+
+Wait = WaitFor | RunBlocking | Checkpoint
 Op = Generator[Wait, Any, T]
 
 

@@ -31,7 +31,7 @@ import anyio
 import anyio.lowlevel
 
 from .._native.link import Link
-from .._protocol.core import DeadlineExceeded, Op, RunBlocking, Wait, WaitFor
+from .._protocol.core import Checkpoint, DeadlineExceeded, Op, RunBlocking, Wait, WaitFor
 from ..errors import HusshError
 from .async_single_flight import single_flight
 from .async_workers import in_thread, to_the_end
@@ -49,6 +49,7 @@ T = TypeVar("T")
 
 #: Seconds that an operation may go on without letting other tasks run.
 TIME_SLICE = 0.003
+_LOOK_AGAIN = Checkpoint()
 
 
 class TaskState:
@@ -212,6 +213,8 @@ class AsyncDriver(Driver[TaskState]):
         cancelled = False
         calm = True
         turn = monotonic() + TIME_SLICE
+        need: Wait | None = None
+        looked = self.arrivals
         try:
             if not step_in_loop:
                 try:
@@ -223,6 +226,8 @@ class AsyncDriver(Driver[TaskState]):
                 try:
                     self._enter()
                     self._forget_waiter(task)
+                    if isinstance(need, WaitFor):
+                        looked = self.arrivals
                     if task.moved and (error is None or task.is_interrupted):
                         task.take_over()
                     else:
@@ -232,8 +237,11 @@ class AsyncDriver(Driver[TaskState]):
                         return task.result  # type: ignore[no-any-return]
                     need = task.need
                     if isinstance(need, WaitFor):
-                        self._add_waiter(task, need.of.token)
-                        self._prepare(task)
+                        if looked == self.arrivals:
+                            self._add_waiter(task, need.of.token)
+                            self._prepare(task)
+                        else:  # it looks again first
+                            need, looked = _LOOK_AGAIN, self.arrivals
                 finally:
                     self._leave()
                 answer = error = None
@@ -245,11 +253,14 @@ class AsyncDriver(Driver[TaskState]):
                         else:
                             answer = await self._block(need, deadline)
                         turn = monotonic() + TIME_SLICE
-                    elif await self._wait(task, deadline):
+                    elif isinstance(need, WaitFor) and await self._wait(task, deadline):
                         turn = monotonic() + TIME_SLICE
-                    elif monotonic() > turn:
-                        await anyio.lowlevel.checkpoint()
-                        turn = monotonic() + TIME_SLICE
+                    else:
+                        if isinstance(need, Checkpoint):
+                            self._checkpoint(deadline)
+                        if monotonic() > turn:
+                            await anyio.lowlevel.checkpoint()
+                            turn = monotonic() + TIME_SLICE
                 except BaseException as raised:
                     error = raised
                     cancelled = cancelled or isinstance(raised, self._loop.cancelled)
@@ -277,6 +288,13 @@ class AsyncDriver(Driver[TaskState]):
             self._settle()
         self._rest()
         task.concluded = True
+
+    def _checkpoint(self, deadline: float | None) -> None:
+        """Send what is queued, and look at the time limit."""
+        with self._step():
+            self._settle()
+        if deadline is not None and monotonic() >= deadline:
+            raise DeadlineExceeded
 
     async def _block(self, need: RunBlocking, deadline: float | None) -> Any:
         """Make a call that may block in a thread, after everything queued so far was sent."""

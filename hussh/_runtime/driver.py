@@ -106,6 +106,8 @@ class Driver(Generic[W]):
 
     #: Whether the idle thread reads while nobody waits.
     needs_idle_thread: ClassVar[bool] = True
+    #: Counts what waiters were or would have been woken for; see `core` on looks and waits.
+    arrivals = 0
 
     def __init__(self, stream: Stream) -> None:
         self._lock = TreeLock()
@@ -274,6 +276,7 @@ class Driver(Generic[W]):
 
     def wake(self, token: int) -> None:
         """Wake the waiters for a link or channel; needs the lock."""
+        self.arrivals += 1
         for waiter in self._waiters.get(token, ()):
             waiter.woken = True
             waiter.wake()
@@ -323,6 +326,7 @@ class Driver(Generic[W]):
         An interrupt can come where events are taken out and not handed on yet, or where a waiter
         deregisters. Whatever got lost there, nobody needs it after this.
         """
+        self.arrivals += 1
         for waiters in self._waiters.values():
             for waiter in waiters:
                 waiter.woken = True

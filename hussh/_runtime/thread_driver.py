@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
-from .._protocol.core import DeadlineExceeded, Op, RunBlocking, WaitFor
+from .._protocol.core import Checkpoint, DeadlineExceeded, Op, RunBlocking, WaitFor
 from ..errors import HusshError
 from .driver import BUDGET, Driver, Stream
 from .poll_timeout import poll_timeout
@@ -125,6 +125,7 @@ class ThreadDriver(Driver[_Waiter]):
     def _run(self, op: Op[T], deadline: float | None) -> T:
         answer: Any = None
         error: BaseException | None = None
+        looked = self.arrivals
         try:
             while True:
                 self._lock.acquire()  # an interrupt may have come where it was let go
@@ -135,13 +136,24 @@ class ThreadDriver(Driver[_Waiter]):
                 answer = error = None
                 try:
                     if isinstance(need, WaitFor):
-                        self._wait(need.of.token, deadline)
+                        if looked == self.arrivals:  # else it looks again first
+                            self._wait(need.of.token, deadline)
+                        looked = self.arrivals
+                    elif isinstance(need, Checkpoint):
+                        self._checkpoint(deadline)
                     else:
                         answer = self._block(need, deadline)
                 except BaseException as raised:
                     error = raised
         finally:
             error = None  # its traceback holds this frame, and so the operation
+
+    def _checkpoint(self, deadline: float | None) -> None:
+        """Send what is queued, and let others have the lock."""
+        self._settle()
+        self._let_go()
+        if deadline is not None and monotonic() >= deadline:
+            raise DeadlineExceeded
 
     def _block(self, need: RunBlocking, deadline: float | None) -> Any:
         """Make a call that may block, after everything so far was sent, and without the lock."""

@@ -10,13 +10,15 @@ import logging
 import os
 import pickle
 import stat
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hussh import SFTPError, SFTPTimeout
+from hussh import Connection, SFTPError, SFTPTimeout
 from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import THREE
@@ -300,14 +302,61 @@ async def test_names_that_no_directory_contains(
 # -- trees without end
 
 
+class Overtime:
+    """Measures the CPU time that this thread uses after a time limit, however busy the machine is.
+
+    Attributes:
+        used: seconds of CPU time.
+    """
+
+    def __init__(self, limit: float) -> None:
+        """Take a limit in seconds; it begins with the block that this surrounds."""
+        self.used = 0.0
+        self._clock = time.pthread_getcpuclockid(threading.get_ident())
+        self._watch = threading.Timer(limit, self._note)
+        self._at_limit = 0.0
+
+    def _note(self) -> None:
+        self._at_limit = time.clock_gettime(self._clock)
+
+    def __enter__(self) -> Overtime:
+        """Begin."""
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop; a call that ended early has used nothing."""
+        at_end = time.clock_gettime(self._clock)
+        self._watch.join()
+        self.used = max(0.0, at_end - self._at_limit)
+
+
 async def test_a_hostile_tree_is_bounded(
     client: Client, sshd_factory: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """100 folders in each, for ever: a time limit ends that, and so does the number of names."""
     conn = await on(client, odd_server(sshd_factory, "endless=100"))
-    with pytest.raises(SFTPTimeout):
+    with Overtime(0.5) as overtime, pytest.raises(SFTPTimeout):
         await conn.sftp_get_dir("top", tmp_path / "one", timeout=0.5)
+    assert overtime.used < 0.5
     monkeypatch.setattr("hussh._protocol.sftp.get_tree.MOST_IN_TREE", 2000)
     with pytest.raises(SFTPError, match="more than 2000 names") as caught:
         await conn.sftp_get_dir("top", tmp_path / "two", timeout=60)
     assert caught.value.errno == errno.EOVERFLOW
+
+
+async def test_huge_lists_keep_no_time_limit_waiting(
+    client: Client, sshd_factory: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """6000 names in each message, for ever: downloads and listings end within their time."""
+    monkeypatch.setattr("hussh._protocol.sftp.ops.MOST_NAMES", 1 << 40)
+    monkeypatch.setattr("hussh._protocol.sftp.ops.MOST_LISTED", 1 << 40)
+    conn = await on(client, odd_server(sshd_factory, "endless=6000", "wide", "no-longnames"))
+    with Overtime(0.5) as overtime, pytest.raises(SFTPTimeout):
+        await conn.sftp_get_dir("top", tmp_path / "one", timeout=0.5)
+    assert overtime.used < 0.5
+    # The connection's own limit, in its unit, which is too short for connecting.
+    monkeypatch.setattr(conn.real, "_timeout", 500 if isinstance(conn.real, Connection) else 0.5)
+    with Overtime(0.5) as overtime, pytest.raises(SFTPTimeout):
+        await anext(aiter(conn.sftp.walk("top")))
+    assert overtime.used < 0.5

@@ -15,6 +15,7 @@ one may have.
     denied-mkdir      MKDIR answers PERMISSION_DENIED whatever is wrong
     evil-names        every listing has names that no directory can contain
     endless=N         every directory has N directories, for ever
+    wide              a list is one message, and comes again and again without an end
 """
 
 from __future__ import annotations
@@ -171,7 +172,9 @@ class Server:
         elif kind == 11:  # OPENDIR
             self.give(number, self.listing(first))
         elif kind == 12:  # READDIR
-            entries, self.handles[first] = self.handles[first][:100], self.handles[first][100:]
+            entries = self.handles[first]
+            if "wide" not in self.odd:
+                entries, self.handles[first] = entries[:100], entries[100:]
             if entries:
                 self.names(number, entries)
             else:

@@ -28,7 +28,7 @@ from hussh._policy.options import Options
 from hussh._policy.result import SSHResult
 from hussh._policy.route import format_hop
 from hussh._protocol.channel import open_direct
-from hussh._protocol.core import Op, RunBlocking, WaitFor
+from hussh._protocol.core import Checkpoint, Op, RunBlocking, WaitFor
 from hussh._protocol.execute import execute
 from hussh._protocol.handshake import Place, establish
 from hussh._runtime.thread_driver import BUDGET
@@ -106,6 +106,9 @@ class Task(Generic[T]):
                 if isinstance(need, WaitFor):
                     self.token = need.of.token
                     return
+                if isinstance(need, Checkpoint):
+                    answer = raised = None
+                    continue
                 answer, raised = _call(need)
         except StopIteration as done:
             self.value = done.value

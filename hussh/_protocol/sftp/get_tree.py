@@ -212,7 +212,6 @@ class _GetTree(Tree):
                         self.refuse(path, target, reply, path)
                     return
                 self.largest = max(self.largest, reply.size)
-                pool.work += len(reply.value)
                 count += len(reply.value)
                 size += reply.size
                 empty = 0 if reply.value else empty + 1
@@ -221,6 +220,9 @@ class _GetTree(Tree):
                     return
                 self.count(folder, reply)
                 for name in reply.value:
+                    pool.work += 1
+                    if pool.is_due:
+                        yield None
                     if name.name not in (b".", b"..") and name.name not in begun:
                         new.append(name.name)
                         self.begin(folder, path, name)

@@ -4,6 +4,9 @@ A `Job` is a generator that yields a request which it made with `JobPool.box` an
 itself as the tag, and is resumed when one of its requests is done; or yields
 `Local(call)` for a call that may block and is resumed with its result.  The
 calls of all jobs that stand at one are made together, in one `RunBlocking`.
+
+A job that has much to do counts that as `JobPool.work` and yields None where it `is_due`: the
+driver looks at the time then, and the job is resumed after the others.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any
 
 from ..._policy.sftp import SFTPLimits
 from ..._policy.sftp_server import UNBOUNDED
-from ..core import Op, RunBlocking
+from ..core import Checkpoint, Op, RunBlocking
 from .request import Request
 from .session import SftpSession, wait_for_input
 
@@ -29,9 +32,11 @@ MOST_ANYWHERE = 2048
 MOST_BYTES = 16 * 1024 * 1024
 #: Messages that may wait for the channel before no more jobs are begun.
 BACKLOG = 64
-#: Work without any wait after which the driver gets to look at the time, in resumptions of jobs:
-#: a server that answers at once must not keep it from that.
-MOST_WORK = 4096
+#: Work after which the driver gets to look at the time, in resumptions of jobs and names that
+#: these deal with: a server that answers at once must not keep it from that.
+MOST_WORK = 1024
+#: Calls on this machine that are made together: who gives them up waits until they have ended.
+MOST_LOCAL = 128
 
 
 class Local:
@@ -44,6 +49,8 @@ class Local:
 
 
 Job = Generator["Request | Local | None", Any, None]
+#: A job, and its answer or error.
+_Resumption = tuple[Job, Any, "BaseException | None"]
 
 
 class JobPool:
@@ -51,7 +58,7 @@ class JobPool:
 
     Attributes:
         box: where requests of jobs go when they are done.
-        work: done since the driver could look at the time; jobs add what takes long.
+        work: done since the driver could look at the time; jobs add to it.
     """
 
     def __init__(self, session: SftpSession) -> None:
@@ -81,6 +88,11 @@ class JobPool:
         """The same about an open file or directory."""
         return self.session.machine.about(kind, handle, more, self.box, self.current)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the driver is to look at the time."""
+        return self.work >= MOST_WORK
+
     def wait(self, *requests: Request) -> Generator[Request, Any, None]:
         """For jobs: until all of these are done."""
         for request in requests:
@@ -90,7 +102,7 @@ class JobPool:
     def run(self) -> Op[None]:
         """Until no job is left.  Jobs see to their own errors; one that raises ends all."""
         session, box = self.session, self.box
-        ready: deque[tuple[Job, Any, BaseException | None]] = deque()
+        ready: deque[_Resumption] = deque()
         calls: list[tuple[Job, Callable[[], Any]]] = []
         try:
             while True:
@@ -110,13 +122,15 @@ class JobPool:
                     self._bytes += size
                     ready.append((job, None, None))
                 if ready:
-                    while ready and self.work < MOST_WORK:
-                        self._resume(*ready.popleft(), calls)
+                    while ready and not self.is_due and len(calls) < MOST_LOCAL:
+                        self._resume(*ready.popleft(), ready, calls)
                         self.work += 1
-                    if calls or self.work >= MOST_WORK:
+                    if calls:
                         now, calls, self.work = calls, [], 0
-                        answers = yield RunBlocking(partial(_call_all, now))
-                        ready.extend(answers)
+                        ready.extend((yield RunBlocking(partial(_call_all, now))))
+                    elif self.is_due or session.has_more:
+                        self.work = 0
+                        yield session.need() if session.has_more else Checkpoint()
                     if self.stopped:
                         return
                     continue
@@ -139,6 +153,7 @@ class JobPool:
         job: Job,
         answer: Any,
         error: BaseException | None,
+        ready: deque[_Resumption],
         calls: list[tuple[Job, Callable[[], Any]]],
     ) -> None:
         if job not in self._running:
@@ -151,12 +166,12 @@ class JobPool:
             return
         if isinstance(need, Local):
             calls.append((job, need.call))
+        elif need is None:
+            ready.append((job, None, None))
 
 
-def _call_all(
-    calls: list[tuple[Job, Callable[[], Any]]], _: float | None
-) -> list[tuple[Job, Any, BaseException | None]]:
-    answers: list[tuple[Job, Any, BaseException | None]] = []
+def _call_all(calls: list[tuple[Job, Callable[[], Any]]], _: float | None) -> list[_Resumption]:
+    answers: list[_Resumption] = []
     for job, call in calls:
         try:
             answers.append((job, call(), None))

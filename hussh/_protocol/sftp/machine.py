@@ -51,11 +51,13 @@ class Machine:
         limits: how large requests may be.
         server: what else the server bears.
         files: what is open, and the OPENs that wait until something is closed.
+        parsed: bytes of all messages so far but data, which are what takes long to take apart.
     """
 
     def __init__(self, server: ServerLimits | None = None) -> None:
         self.out: deque[Buffer] = deque([U32.pack(5) + bytes([wire.INIT]) + U32.pack(3)])
         self.ready = False
+        self.parsed = 0
         self.version = 0
         self.extensions: dict[bytes, bytes] = {}
         self.limits = SFTPLimits()
@@ -346,6 +348,8 @@ class Machine:
 
     def _message(self, message: memoryview) -> None:
         kind = message[0]
+        if kind != wire.DATA:
+            self.parsed += len(message)
         if not self.ready:
             self._greeting(kind, message)
             return

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..._policy.remote_path import join
 from ..._policy.sftp import AnyPath, SFTPAttributes, decode_path, encode_path, file_error
-from ..core import Op
+from ..core import Checkpoint, Op
 from . import ops
 from .file_types import Kind, inquired, kind_of, told_type
 from .home import expands_home
@@ -55,7 +55,9 @@ def sorted_out(sftp: SftpState, path: bytes, as_bytes: bool) -> Op[tuple[list[An
     found: list[Name] = yield from ops.list_names(sftp, path, lambda name: name)
     folders: list[Any] = []
     others: list[Any] = []
-    for entry in found:
+    for number, entry in enumerate(found, 1):
+        if number % ops.NAMES_AT_ONCE == 0:
+            yield Checkpoint()
         inner = join(path, entry.name)
         is_folder = yield from entry_is(sftp, inner, entry, modes.S_ISDIR, False)
         name = entry.name if as_bytes else decode_path(entry.name)

@@ -25,7 +25,7 @@ from ..._policy.sftp import (
     unanswered_text,
 )
 from ...errors import SFTPError, SFTPTimeout, printable
-from ..core import DeadlineExceeded, Op
+from ..core import Checkpoint, DeadlineExceeded, Op
 from . import wire
 from .home import expanded, expands_home
 from .request import FileHandle, Request
@@ -63,6 +63,8 @@ MOST_NAMES = 1_000_000
 #: Nor are more bytes of them: names without end need not be many.
 MOST_LISTED = 512 * MOST_NAMES
 EMPTY_LISTS = 16
+#: So many names are dealt with between two looks at the time limit.
+NAMES_AT_ONCE = 1024
 READDIRS = 8
 
 
@@ -344,6 +346,7 @@ class Listing:
         self._empty = 0
         self._over = False
         self._odd = False  # a name that is none was met, and said
+        self._given = 0  # names since a look at the time limit
 
     def more(self) -> Op[list[Name]]:
         """Some names; none at all at the end."""
@@ -353,6 +356,9 @@ class Listing:
                 self._asked.append(session.machine.about(wire.READDIR, self.handle.id))
             if not self._asked:
                 return []
+            if self._given >= NAMES_AT_ONCE:
+                self._given = 0
+                yield Checkpoint()  # before anything is taken, so that nothing is lost
             request = yield from wait_until_done(session, self._asked[0])
             del self._asked[0]
             if request.status == FX_EOF:
@@ -361,6 +367,7 @@ class Listing:
             if request.status:
                 raise (yield from explained(session, request, "list", self.handle.path))
             self.size += request.size
+            self._given += len(request.value)
             names = yield from self._checked(request.value)
             if names:
                 self._ahead = min(self._ahead * 2, READDIRS)
@@ -418,7 +425,10 @@ def list_names(sftp: SftpState, path: bytes, pick: Callable[[Name], Any]) -> Op[
 def _all_names(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
     found: list[Any] = []
     while names := (yield from listing.more()):
-        found += map(pick, names)
+        for at in range(0, len(names), NAMES_AT_ONCE):
+            if at:
+                yield Checkpoint()
+            found += map(pick, names[at : at + NAMES_AT_ONCE])
         if len(found) > MOST_NAMES:
             raise SFTPError(
                 f"{decode_path(path)!r} has more than {MOST_NAMES} entries; use scandir"

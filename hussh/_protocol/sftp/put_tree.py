@@ -99,6 +99,9 @@ class _PutTree(Tree):
             self.fail(folder.local, folder.remote, error)
             return
         for entry in entries:
+            self.pool.work += 1
+            if self.pool.is_due:
+                yield None
             path, target = os.path.join(folder.local, entry.name), join(folder.remote, entry.name)
             self.begin(folder, path, target, entry)
 

@@ -10,6 +10,10 @@ have to wait for a place (`open_session`); the others wait for him.
 A session that broke (protocol violation, end of the stream, an interrupt in the
 middle of a step) fails everybody who waits in it; the channel is closed, which
 also wakes them.  The next operation begins a new one.  The connection goes on.
+
+A server's lists of names can take seconds to take apart, which no time limit could end.  So a
+step takes in only some of them.  The next one that takes in more follows a `Checkpoint`, to which
+`need` leads who wants to wait.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from ...errors import (
     printable,
 )
 from ..channel import open_session, until_heard, was_unheard
-from ..core import DeadlineExceeded, Op, Wait, WaitFor
+from ..core import Checkpoint, DeadlineExceeded, Op, Wait, WaitFor
 from .machine import LONGEST, Machine
 from .request import Request
 from .wire import Malformed
@@ -41,6 +45,9 @@ __all__ = ["LinkOpener", "Opener", "Pipe", "SFTP_WINDOW", "SftpState", "SftpSess
 #: What the server may send ahead of our reading: bandwidth x round-trip time of a long, fast way.
 SFTP_WINDOW = 16 * 1024 * 1024
 STDERR_KEPT = 4096
+#: Bytes of messages, but for data, after which a step takes in no more: about 20 ms of work.
+PARSED_AT_ONCE = 64 * 1024
+_STEP_AGAIN = Checkpoint()
 #: Sessions of OpenSSH's ten that may be stuck; besides the present one.
 LEFT_MAX = 3
 
@@ -190,12 +197,14 @@ class SftpSession:
 
     Attributes:
         broken: why nobody can use it any more; None: it can be used.
+        has_more: whether something has come that no step may take in before a `Checkpoint`.
     """
 
     def __init__(self, pipe: Pipe, server: ServerLimits | None = None) -> None:
         self.pipe = pipe
         self.machine = Machine(server)
         self.broken: str | None = None
+        self.has_more = False
         self._stepping = False
         self._heard = 0  # bytes
         self._doubted_at = -1  # so many had come when somebody's time was over
@@ -223,6 +232,13 @@ class SftpSession:
             self.end("the SFTP session was interrupted")  # who knows how far the step had come
             raise
 
+    def need(self) -> Wait:
+        """What to wait for now, after a step and a look."""
+        if not self.has_more:
+            return self.pipe.need()
+        self.has_more = False
+        return _STEP_AGAIN
+
     def check(self) -> None:
         """Raise what this session or its connection died of."""
         self.pipe.check()
@@ -240,12 +256,13 @@ class SftpSession:
         OpenSSH's sftp-server does one thing at a time: opening a FIFO, or a file of a
         network drive that hangs, keeps it from everything else.
         """
-        return self._heard == self._doubted_at
+        return self._heard == self._doubted_at and not self.has_more
 
     def end(self, reason: str) -> None:
         """Break the session: everybody in it fails, nothing of it is used again."""
         if self.broken is None:
             self.broken = reason
+            self.has_more = False
             self.machine.out.clear()
             self.pipe.close()
 
@@ -253,7 +270,8 @@ class SftpSession:
         machine, pipe = self.machine, self.pipe
         if not pipe.opened():
             return
-        while True:
+        most = machine.parsed + PARSED_AT_ONCE
+        while not self.has_more:
             view = machine.buffer()
             count = pipe.read_into(view)
             if count:
@@ -261,7 +279,9 @@ class SftpSession:
                 machine.received(count)
             if count < len(view):
                 break
-        pipe.await_message(machine.rest())
+            self.has_more = machine.parsed >= most
+        if not self.has_more:
+            pipe.await_message(machine.rest())
         out = machine.out
         while out:
             piece = out[0]
@@ -271,7 +291,7 @@ class SftpSession:
                     out[0] = memoryview(piece)[taken:]
                 break
             out.popleft()
-        reason = pipe.ended()
+        reason = None if self.has_more else pipe.ended()
         if reason is not None:
             machine.ended()
             if not machine.ready:
@@ -340,7 +360,7 @@ class SftpState:
             session.check()
             if session.machine.ready or (early and self.server.sshd_is_openssh):
                 return session
-            yield session.pipe.need()
+            yield session.need()
 
 
 def wait_until_done(session: SftpSession, request: Request) -> Op[Request]:
@@ -360,7 +380,7 @@ def wait_for_input(session: SftpSession) -> Op[None]:
     """
     session.check()
     try:
-        yield session.pipe.need()
+        yield session.need()
     except DeadlineExceeded as error:
         error.unanswered = session.machine.in_flight
         if error.unanswered:
