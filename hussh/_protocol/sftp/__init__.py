@@ -1,1 +1,1 @@
-"""SFTP version 3 as operations: sans I/O, like all of `_protocol`."""
+"""SFTP version 3 as operations: no I/O of its own, like all of `_protocol`."""

@@ -1,7 +1,7 @@
 """A buffered binary file for tasks: what `io.Buffered*` over the raw file is for threads.
 
-Nothing is lost where an operation is given up: what was read and not returned is
-read again by the next one, and `tell` says how much of a write was taken.
+`_api` wraps it for `AsyncSFTP.open`. An operation that is cancelled loses nothing: the next one
+reads again what was read and not returned, and `tell` says how much of a write was taken.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Lines(Generic[S]):
         raise NotImplementedError
 
     def line_at_hand(self) -> S | None:
-        """What `readline` would return, if it need not ask for it; else None."""
+        """Return what `readline` would return if it need not ask the server, otherwise None."""
         raise NotImplementedError
 
     def write(self, data: Any) -> Op[int]:
         raise NotImplementedError
 
     def readlines(self, hint: int = -1) -> Op[list[S]]:
-        """All lines, or so many that they have at least `hint` bytes or characters."""
+        """Return all lines, or so many that they have at least `hint` bytes or characters."""
         lines: list[S] = []
         size = 0
         while line := (yield from self.readline()):
@@ -51,10 +51,10 @@ class Lines(Generic[S]):
 
 
 class Buffered(Lines[bytes]):
-    """The file.
+    """A buffered binary file.
 
     Args:
-        size: bytes to hold; 0: none, and a read is one request.
+        size: bytes to hold; 0 means that nothing is held, and a read is one request.
     """
 
     def __init__(self, file: File, size: int) -> None:
@@ -67,14 +67,14 @@ class Buffered(Lines[bytes]):
 
     @property
     def unwritten(self) -> int:
-        """Bytes that the server was not sent yet."""
+        """Number of bytes that the server was not sent yet."""
         return len(self._out)
 
     def tell(self) -> int:
         return self._at
 
     def read(self, size: int | None = -1) -> Op[bytes]:
-        """Up to `size` bytes, fewer only at the end; everything for -1 and None."""
+        """Read up to `size` bytes, fewer only at the end; -1 and None mean everything."""
         left = size if size is not None and size >= 0 else None
         if not self._size and left is not None:
             return (yield from self.read1(left))
@@ -94,7 +94,7 @@ class Buffered(Lines[bytes]):
         return b"".join(parts)
 
     def read1(self, size: int = -1) -> Op[bytes]:
-        """What is there, after one request at most: at least a byte, none at the end."""
+        """Read what is there, after one request at most: at least a byte, none at the end."""
         at, chunk, used = yield from self._reading()
         if used == len(chunk) and size:
             chunk, used = (yield from self._fill(at, RAW if size < 0 else size)), 0
@@ -103,14 +103,14 @@ class Buffered(Lines[bytes]):
         return chunk[used:end]
 
     def readinto(self, buffer: Any) -> Op[int]:
-        """Fill a buffer; how many bytes, fewer than its size only at the end."""
+        """Fill a buffer; return the number of bytes, fewer than its size only at the end."""
         view = memoryview(buffer).cast("B")
         data = yield from self.read(len(view))
         view[: len(data)] = data
         return len(data)
 
     def readline(self, size: int = -1) -> Op[bytes]:
-        """Up to the next newline, that included; the last line may lack it."""
+        """Read up to and with the next newline; the last line may lack it."""
         at, chunk, used = yield from self._reading()
         parts = []
         got = 0
@@ -141,7 +141,7 @@ class Buffered(Lines[bytes]):
         return line
 
     def write(self, data: Any) -> Op[int]:
-        """Take all of it, sending what the buffer does not hold; its length."""
+        """Take all of it, and send what the buffer does not hold; return its length."""
         self.file.check_writable()
         left = view = memoryview(data).cast("B")
         self._forget_read()
@@ -168,14 +168,14 @@ class Buffered(Lines[bytes]):
         return self._at
 
     def truncate(self, size: int | None = None) -> Op[int]:
-        """Cut or extend the file, to the position for None, which stays where it is."""
+        """Cut or extend the file, to the position for None; the position does not move."""
         yield from self._push()
         self.file.at = self._at
         self._forget_read()
         return (yield from self.file.truncate(size))
 
     def flush(self) -> Op[None]:
-        """Wait until the server has written everything; raises what went wrong."""
+        """Wait until the server has written everything; raise what went wrong."""
         yield from self._push()
         yield from self.file.stream.settle()
 
@@ -184,7 +184,7 @@ class Buffered(Lines[bytes]):
         yield from self.file.stream.sync()
 
     def close(self) -> Op[None]:
-        """Raises what writing failed with; the file is closed anyway."""
+        """Close the file, and raise what writing failed with; the file is closed anyway."""
         try:
             yield from self._push()
         except BaseException:
@@ -195,7 +195,7 @@ class Buffered(Lines[bytes]):
         yield from self.file.stream.close()
 
     def _reading(self) -> Op[tuple[int, bytes, int]]:
-        """Where to read on, and what is there already."""
+        """Return where to read on, and what is there already."""
         self.file.check_readable()
         yield from self._push()
         return self._at, self._chunk, self._used
@@ -209,7 +209,7 @@ class Buffered(Lines[bytes]):
         return bytes(view[:count])
 
     def _push(self) -> Op[None]:
-        """Hand over what was written; piece by piece, each of them once."""
+        """Send what was written; piece by piece, each of them once."""
         while self._out:
             piece = bytes(self._out[: self._most()])
             yield from self.file.stream.write(self._at - len(self._out), piece)

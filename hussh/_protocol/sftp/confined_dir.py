@@ -1,8 +1,8 @@
 """A local folder into which a server's files are written, and nothing outside of it.
 
-Every step from the folder down is taken by name from an open directory and
-never through a link, so neither a link that lies there nor one that arrived a
-moment ago leads out.  Methods may block; `_protocol` calls them through `RunBlocking`.
+`get_tree` uses it. Every step from the folder down is taken by name from an open directory and
+never through a link. So neither a link that is there nor one that arrived a moment ago leads out.
+Methods may block; operations call them through `RunBlocking`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ConfinedDir:
     """The folder; parts are the names from it down."""
 
     def __init__(self, root: bytes) -> None:
-        """Make the folder and its parents where they lack."""
+        """Make the folder, and its parents if they are missing."""
         self.path = root
         self._in_use = InUse()
         os.makedirs(root or b".", exist_ok=True)
@@ -39,7 +39,7 @@ class ConfinedDir:
         self._open: OrderedDict[Parts, int] = OrderedDict()
 
     def _folder(self, parts: Parts) -> int:
-        """An fd, valid until the next call."""
+        """Return an fd of a folder, valid until the next call."""
         if not parts:
             return self._root
         fd = self._open.get(parts)
@@ -58,7 +58,7 @@ class ConfinedDir:
         return fd
 
     def make_folder(self, parts: Parts) -> bool:
-        """Whether it was not there before."""
+        """Make a folder; return whether it was not there before."""
         with self._in_use:
             above = self._folder(parts[:-1])
             try:
@@ -69,7 +69,7 @@ class ConfinedDir:
             return True
 
     def finish_folder(self, parts: Parts, mode: int | None, times: Times | None) -> OSError | None:
-        """Set mode and times, after all that lies in it is there; why that was refused."""
+        """Set mode and times, after all files are in it; return why that was refused."""
         try:
             with self._in_use:
                 return set_meta(self._folder(parts), mode, times)
@@ -92,7 +92,7 @@ class ConfinedDir:
     def write_file(
         self, parts: Parts, data: memoryview, mode: int | None, times: Times | None
     ) -> OSError | None:
-        """Write a whole file; why its mode or times were refused."""
+        """Write a whole file; return why its mode or times were refused."""
         fd = self.open_file(parts, mode)
         try:
             while data:
@@ -102,7 +102,7 @@ class ConfinedDir:
             os.close(fd)
 
     def make_link(self, parts: Parts, target: bytes) -> None:
-        """Replaces a link that is there, nothing else."""
+        """Make a link; it replaces a link that is there, nothing else."""
         with self._in_use:
             self._make_link(parts, target)
 
@@ -118,7 +118,7 @@ class ConfinedDir:
             os.symlink(target, parts[-1], dir_fd=above)
 
     def close(self) -> None:
-        """Now, or after the calls that threads are in; a second call does nothing."""
+        """Close it now, or after the calls that threads are in; a second call does nothing."""
         self._in_use.end(self._close)
 
     def _close(self) -> None:
@@ -155,9 +155,9 @@ class ConfinedSink(FileSink):
 
 
 def set_meta(fd: int, mode: int | None, times: Times | None) -> OSError | None:
-    """Set what is not None; why the first of what was refused was.
+    """Set what is not None; return why the first refused one was refused.
 
-    Set-user-id and the like are not taken over: the file is of another owner here.
+    Set-user-id and the like are not taken over, because the file has another owner here.
     """
     refused: OSError | None = None
     if times is not None:

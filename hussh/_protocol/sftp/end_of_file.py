@@ -1,8 +1,7 @@
-"""Where a file ends at servers that answer a READ past the end with an error instead of EOF.
+"""Finds the end of a file at servers that answer a READ past it with an error instead of EOF.
 
-Some do so for a READ that begins at the end, others for every READ that reaches past it.
-There the size that FSTAT tells is the end.  Transfers and streams ask here after a READ
-failed; where nothing fails nothing is asked.
+Some do so for a READ that begins at the end, others for every READ that reaches past it. With them
+the size of FSTAT is the end. Transfers and streams ask here after a READ failed, and only then.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ __all__ = ["promised_end", "read_to_end"]
 
 
 def promised_end(size: int | None, server: ServerLimits) -> int | None:
-    """The offset from which on an error of READ is the end of the file.
+    """Return the offset from which on an error of READ is the end of the file.
 
     Args:
-        size: what FSTAT tells; None: nothing.
+        size: the size of FSTAT, or None if it had none.
 
     Returns:
-        None where every error is one: the size is unknown, or the server is OpenSSH, which
-        says EOF at the end and has files of size 0 that are not empty (/proc).
+        None if every error is an error: the size is unknown, or the server is OpenSSH, which
+            says EOF at the end and has files of size 0 that are not empty (/proc).
     """
     return None if server.is_openssh else size
 
@@ -33,11 +32,11 @@ def promised_end(size: int | None, server: ServerLimits) -> int | None:
 def read_to_end(
     session: SftpSession, handle: FileHandle, offset: int, failed: Request
 ) -> Op[Request | None]:
-    """Read what lies between an offset and the end, after a READ from there on failed.
+    """Read what is between an offset and the end, after a READ from that offset failed.
 
     Returns:
-        The reply to a READ that ends where the file does; one with the status EOF where the
-        offset is the end; None where the failed READ did not reach past the end.
+        The reply to a READ that ends at the end of the file; a reply with the status EOF if the
+            offset is the end; None if the failed READ did not reach past the end.
     """
     if failed.status in (FX_EOF, FX_LOCAL):
         return None

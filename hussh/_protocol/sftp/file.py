@@ -1,7 +1,7 @@
-"""An open remote file with a position, unbuffered: what the sync file object is made of.
+"""An open remote file with a position, unbuffered; the sync file object is made of it.
 
-`io` buffers it for threads, `sftp.buffer` and `sftp.text` for tasks.  One operation
-at a time; one that is given up leaves the position where it was.
+`io` buffers it for threads, `sftp.buffer` and `sftp.text` for tasks. It runs one operation at a
+time. An operation that is cancelled leaves the position where it was.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Mode:
 
     @classmethod
     def parse(cls, mode: str) -> Mode:
-        """Raises ValueError as `open` does."""
+        """Parse a mode; raise ValueError as `open` does."""
         letters = set(mode)
         kinds = letters & set(_FLAGS)
         known = not letters - set("rwaxbt+") and len(letters) == len(mode)
@@ -76,7 +76,7 @@ OVERWRITE = Mode("o", update=False, binary=True)
 
 
 def open_file(sftp: SftpState, path: AnyPath, mode: Mode) -> Op[File]:
-    """Checks the path at once."""
+    """Open a file; a bad path raises at once."""
     return _open(sftp, encode_path(path), os.fspath(path), mode)
 
 
@@ -115,14 +115,14 @@ class File:
             raise io.UnsupportedOperation("not writable")
 
     def read_into(self, view: memoryview) -> Op[int]:
-        """Some bytes; 0: end of the file."""
+        """Read some bytes; return 0 at the end of the file."""
         self.check_readable()
         count = yield from self.stream.read_into(self.at, view)
         self.at += count
         return count
 
     def write(self, data: bytes) -> Op[int]:
-        """All of it."""
+        """Write all of it."""
         self.check_writable()
         yield from self.stream.write(self.at, data)
         self.at += len(data)
@@ -134,7 +134,7 @@ class File:
         return self.move((yield from self.stream.size()) + offset, io.SEEK_SET)
 
     def move(self, offset: int, whence: int) -> int:
-        """`seek`, but from the end."""
+        """Set the position as `seek` does, except from the end."""
         if whence == io.SEEK_CUR:
             offset += self.at
         elif whence != io.SEEK_SET:
@@ -145,7 +145,7 @@ class File:
         return offset
 
     def truncate(self, size: int | None) -> Op[int]:
-        """Cut or extend, to the position for None; which does not move."""
+        """Cut or extend the file, to the position for None; the position does not move."""
         self.check_writable()
         size = self.at if size is None else size
         if not 0 <= size < FILE_MOST:

@@ -1,12 +1,12 @@
-"""What kind of file something is, at servers that do not say so in the attributes.
+"""Finds out whether a path is a file, a directory or a link, at servers that do not tell types.
 
-Version 3 has no field for the type: it stands in the permissions, which a server may leave
-out or send without these bits.  Then the long name of a listing tells, or LSTAT, or an
-attempt: what READLINK reads is a link, and what OPENDIR opens is a directory.
+Version 3 has no field for the type. It is in the permissions, which a server may leave out or send
+without these bits. Then the long name of a listing tells, or LSTAT, or an attempt: what READLINK
+reads is a link, and what OPENDIR opens is a directory.
 
 An inquiry is a generator that yields a request as ``(kind, body)`` and is sent the answered
-`Request`.  `inquired` runs one for an operation, `Tree.inquired` for a job of many; so both ask the
-same.  Nothing here changes anything at the server.
+`Request`. `inquired` runs one for an operation, `Tree.inquired` for one of many jobs. So both ask
+the same. Nothing here changes anything on the server.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LETTERS = {
 
 
 def told_type(attributes: SFTPAttributes, longname: bytes = b"") -> int:
-    """The type that a listing tells, 0 where it tells none.
+    """Return the type that a listing tells, or 0.
 
     A long name counts if it begins as a line of ``ls -l`` does.
     """
@@ -58,12 +58,12 @@ def kind_of(
     *,
     follow: bool,
 ) -> Inquiry[Kind | Request]:
-    """What a path is: attributes and type, or the request that the server refused.
+    """Find out what a path is: return attributes and type, or the request that was refused.
 
     Args:
-        path: where it is.
-        known, longname: what a listing said of it, of a link itself.
-        follow: whether what a link leads to is meant.
+        path: the path on the server.
+        known, longname: what a listing said of it, for a link of the link itself.
+        follow: whether the target of a link is meant.
     """
     if known is not None:
         kind = told_type(known, longname)
@@ -87,7 +87,7 @@ def kind_of(
 
 
 def inquired(sftp: SftpState, inquiry: Inquiry[T]) -> Op[T]:
-    """Run an inquiry by itself."""
+    """Run one inquiry."""
     session = yield from sftp.session(early=True)
     answer: Request | None = None
     while True:
@@ -102,6 +102,6 @@ def inquired(sftp: SftpState, inquiry: Inquiry[T]) -> Op[T]:
 
 
 def is_directory(sftp: SftpState, path: bytes) -> Op[bool]:
-    """Whether a path leads to a directory; False for what cannot be looked at."""
+    """Tell whether a path leads to a directory; False if it cannot be looked at."""
     found = yield from inquired(sftp, kind_of(path, follow=True))
     return isinstance(found, tuple) and found[1] == modes.S_IFDIR

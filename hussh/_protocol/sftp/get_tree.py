@@ -1,8 +1,8 @@
-"""A remote directory to this machine.  The server is not trusted with names, links or sizes.
+"""Copies a remote directory to this machine, and trusts none of the server's names, links or sizes.
 
-A hostile one could pretend to have a tree without end.  Depth, the number of names and the
-bytes that they take are bounded, and what waits to be copied is held as a name and the directory
-that it lies in, so that a deep path is not kept once for each name.
+A hostile server could pretend to have a tree without end. So depth, the number of names and the
+bytes that they take are bounded. What waits to be copied is held as a name and its directory, so a
+deep path is not kept once for each name.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ SETTLED = 64
 
 
 class _Folder:
-    """A remote directory on its way.
+    """A remote directory that is being copied.
 
     Attributes:
-        above: the one that it lies in; None: it is the top.
-        name: its name there; of the top, its path.
-        real: its path without links, where that is not its name in the real path of `above`.
+        above: the directory that contains it; None for the top.
+        name: its name there; for the top, its path.
+        real: its path without links, if that is not its name in the real path of `above`.
         depth: levels below the top.
-        length: about as many bytes as its path has.
+        length: about the number of bytes of its path.
     """
 
     __slots__ = ("above", "name", "real", "depth", "length")
@@ -70,18 +70,18 @@ class _Folder:
         self.length: int = len(name) + 1 + (0 if above is None else above.length)
 
     def line(self) -> list[_Folder]:
-        """The top, and so on down to this one."""
+        """Return the top, and so on down to this directory."""
         found = [self]
         while (above := found[-1].above) is not None:
             found.append(above)
         return found[::-1]
 
     def parts(self) -> tuple[bytes, ...]:
-        """The names from the top down, without the top's."""
+        """Return the names from the top down, without that of the top."""
         return tuple(folder.name for folder in self.line()[1:])
 
     def path(self) -> bytes:
-        """Where it is at the server."""
+        """Return its path on the server."""
         top, *inner = self.line()
         path = top.name
         for folder in inner:
@@ -89,7 +89,7 @@ class _Folder:
         return path
 
     def reals(self) -> set[bytes]:
-        """Paths without links of this directory and all that it lies in."""
+        """Return the paths without links of this directory and of all above it."""
         found: set[bytes] = set()
         real = b""
         for folder in self.line():
@@ -101,10 +101,13 @@ class _Folder:
 def get_tree(
     sftp: SftpState, remote: bytes, local: bytes, options: TreeOptions
 ) -> Op[TransferResult]:
-    """Copy what lies in a remote directory into a local one, which is made if need be.
+    """Copy the content of a remote directory into a local one, which is made if need be.
 
-    Returns the remote paths of files and links that were copied, and of what failed.
-    Raises as `put_tree`, and OSError (EOVERFLOW) for a tree without end.
+    Returns:
+        the remote paths of files and links that were copied, and of those that failed.
+
+    Raises:
+        OSError: as `put_tree`, and EOVERFLOW for a tree without end.
     """
     context = TransferContext("download", remote, local, options.limit)
     tree: _GetTree | None = None

@@ -1,8 +1,8 @@
-"""Where ``~`` leads at the server: the one place in which remote paths are expanded.
+"""Expands ``~`` in remote paths; nothing else does.
 
-Every operation that takes a path of the user's goes through `expands_home` or `at_home`;
-scp uses the rule for servers without the extension.  The home is asked for once for each
-connection, and only where a path begins with ``~``.
+Every operation that takes a path of the user goes through `expands_home` or `at_home`. scp uses the
+rule for servers without the extension. The home is asked for once for each connection, and only if
+a path begins with ``~``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _EXPAND = b"expand-path@openssh.com"
 
 
 def expanded(sftp: SftpState, path: bytes) -> Op[bytes]:
-    """The path that the server understands; one that does not begin with ``~`` is unchanged."""
+    """Return the path that the server understands; only one that begins with ``~`` changes."""
     if not is_at_home(path):
         return path
     if sftp.home is None:
@@ -37,7 +37,7 @@ def expanded(sftp: SftpState, path: bytes) -> Op[bytes]:
 
 
 def at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]:
-    """An operation on a path, which it gets expanded."""
+    """Run an operation on a path, which it gets expanded."""
     if not is_at_home(path):
         return op(path)
     return _at_home(sftp, path, op)
@@ -50,7 +50,7 @@ def _at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T
 def expands_home(
     op: Callable[Concatenate[SftpState, bytes, P], Op[T]],
 ) -> Callable[Concatenate[SftpState, bytes, P], Op[T]]:
-    """Decorate an operation whose second argument is a path at the server."""
+    """Decorate an operation whose second argument is a path on the server."""
 
     @wraps(op)
     def located(sftp: SftpState, path: bytes, /, *more: P.args, **named: P.kwargs) -> Op[T]:

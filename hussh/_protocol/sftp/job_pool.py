@@ -1,12 +1,9 @@
-"""Many small jobs over one SFTP session at once, within one operation.
+"""Runs many small jobs over one SFTP session at once, within one operation.
 
-A `Job` is a generator that yields a request which it made with `JobPool.box` and
-itself as the tag, and is resumed when one of its requests is done; or yields
-`Local(call)` for a call that may block and is resumed with its result.  The
-calls of all jobs that stand at one are made together, in one `RunBlocking`.
-
-A job that has much to do counts that as `JobPool.work` and yields None where it `is_due`: the
-driver looks at the time then, and the job is resumed after the others.
+The transfers of directories use it. A `Job` is a generator that yields a request which it made with
+`JobPool.box` and itself as the tag; it is resumed when one of its requests is done. Or it yields
+`Local(call)` for a call that may block, and is resumed with its result. The calls of all jobs that
+wait for one are made together, in one `RunBlocking`.
 """
 
 from __future__ import annotations
@@ -40,7 +37,7 @@ MOST_LOCAL = 128
 
 
 class Local:
-    """A call on this machine that may block."""
+    """A request to make a call on this machine that may block."""
 
     __slots__ = ("call",)
 
@@ -57,8 +54,8 @@ class JobPool:
     """Runs jobs and the jobs that they add.
 
     Attributes:
-        box: where requests of jobs go when they are done.
-        work: done since the driver could look at the time; jobs add to it.
+        box: the list into which requests of jobs go when they are done.
+        work: steps since the driver could last check the time; jobs add to it what takes long.
     """
 
     def __init__(self, session: SftpSession) -> None:
@@ -72,20 +69,20 @@ class JobPool:
         self.stopped = False  # a job may set it: the others are given up, `run` returns
 
     def add(self, start: Callable[[], Job], *, soon: bool = False, size: int = 0) -> None:
-        """Begin a job when there is room; `soon`: before the others.
+        """Begin a job when there is room; with `soon`, before the others.
 
-        `size` is how many bytes it brings or sends; what is too large for one request a job
-        only leaves for later.
+        `size` is the number of bytes that it receives or sends. A job leaves for later what is too
+        large for one request.
         """
         size = size if size <= SFTPLimits.MOST else 0
         (self._waiting.appendleft if soon else self._waiting.append)((start, size))
 
     def ask(self, kind: int, body: bytes) -> Request:
-        """A request of the job that runs now; to be yielded."""
+        """Make a request of the job that runs now, to be yielded."""
         return self.session.machine.request(kind, body, self.box, self.current)
 
     def about(self, kind: int, handle: bytes, more: bytes = b"") -> Request:
-        """The same about an open file or directory."""
+        """Make a request about an open file or directory, to be yielded."""
         return self.session.machine.about(kind, handle, more, self.box, self.current)
 
     @property
@@ -94,13 +91,13 @@ class JobPool:
         return self.work >= MOST_WORK
 
     def wait(self, *requests: Request) -> Generator[Request, Any, None]:
-        """For jobs: until all of these are done."""
+        """Wait, in a job, until all of these requests are done."""
         for request in requests:
             while not request.done:
                 yield request
 
     def run(self) -> Op[None]:
-        """Until no job is left.  Jobs see to their own errors; one that raises ends all."""
+        """Run until no job is left. Jobs handle their own errors; one that raises ends all."""
         session, box = self.session, self.box
         ready: deque[_Resumption] = deque()
         calls: list[tuple[Job, Callable[[], Any]]] = []

@@ -1,11 +1,11 @@
-"""Symbolic links, in the order of paths that the server takes, which is found out and not guessed.
+"""Makes symbolic links, in the order of paths that the server expects, which it finds out.
 
-The draft puts the link's path before its target in SYMLINK.  OpenSSH's server does it the
-other way round, most others have followed it, some follow the draft, and some decide by the
-name of the client.  Nothing that a server says of itself tells, so the first link of a
-connection is looked at once it is made.  One that was made the wrong way round is removed again.
-Where the first attempt fails for a reason that the wrong order may be, a link between two new
-names in the same directory tells, and is removed.
+The draft puts the link's path before its target in SYMLINK. OpenSSH's server has the other order.
+Most others have followed it, some follow the draft, and some decide by the name of the client.
+Nothing that a server says about itself tells. So the first link of a connection is looked at once
+it is made. If it was made the wrong way round, it is removed again. If the first attempt fails for
+a reason that the wrong order may cause, a link between two new names in the same directory tells
+the order, and is removed.
 
 `SftpState.takes_link_first` keeps what was learned; `sftp.put_tree` asks it, too.
 """
@@ -29,7 +29,7 @@ __all__ = ["link_body", "make_link", "symlink"]
 
 
 def symlink(sftp: SftpState, target: bytes, link: bytes) -> Op[None]:
-    """As `os.symlink`; ``~`` is the home in both paths, as it is in a shell."""
+    """Make a link as `os.symlink` does; ``~`` is the home in both paths, as in a shell."""
     there = yield from expanded(sftp, target)
     if there != target and not there.startswith(b"/"):
         # What a link holds is relative to where it lies, not to where the session starts.
@@ -38,7 +38,7 @@ def symlink(sftp: SftpState, target: bytes, link: bytes) -> Op[None]:
 
 
 def link_body(takes_link_first: bool, target: bytes, link: bytes) -> bytes:
-    """The paths of a SYMLINK request in the server's order."""
+    """Return the paths of a SYMLINK request in the server's order."""
     first, second = (link, target) if takes_link_first else (target, link)
     return string(first) + string(second)
 
@@ -46,7 +46,8 @@ def link_body(takes_link_first: bool, target: bytes, link: bytes) -> bytes:
 def make_link(sftp: SftpState, target: bytes, link: bytes) -> Op[None]:
     """Make a link that holds `target` as it is; the first one finds out the server's order.
 
-    Raises SFTPError; FileExistsError where something has that name.
+    Raises:
+        SFTPError: it failed; FileExistsError if a file has that name.
     """
     session = yield from sftp.session()
     if sftp.takes_link_first is None:
@@ -87,7 +88,7 @@ def _first(sftp: SftpState, session: SftpSession, target: bytes, link: bytes) ->
 
 
 def _order_of_probe(session: SftpSession, link: bytes) -> Op[bool | None]:
-    """Whether the server takes the link's path first; None: no link can be made there."""
+    """Return whether the server takes the link's path first; None if no link can be made there."""
     name = b".hussh-" + os.urandom(8).hex().encode()
     first, second = (join(parent_of(link), name + end) for end in (b"a", b"b"))
     made = yield from _ask(session, wire.SYMLINK, string(first) + string(second))
@@ -101,7 +102,7 @@ def _order_of_probe(session: SftpSession, link: bytes) -> Op[bool | None]:
 
 
 def _are_there(session: SftpSession, *paths: bytes) -> Op[list[bool]]:
-    """Whether something has each of these names, a link to nothing included."""
+    """Tell for each of these names whether it exists, a link to nothing included."""
     # Some servers' LSTAT follows links.
     asked = [
         [session.machine.request(kind, string(path)) for kind in (wire.LSTAT, wire.READLINK)]

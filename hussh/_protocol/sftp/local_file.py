@@ -1,8 +1,7 @@
-"""The near end of a transfer: a local file, or memory.
+"""The local end of a transfer: a local file, or memory.
 
-Methods of the file classes may block; operations call them through `RunBlocking`
-(or directly where memory stands behind them, or when everything is over).
-Nothing here knows SFTP.
+Methods of the file classes may block. Operations call them through `RunBlocking`, or directly if
+they work on memory or when everything is over. Nothing here knows SFTP.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ Part = tuple[int, memoryview]  # offset and bytes
 
 
 class Source(Protocol):
-    """Where an upload comes from.
+    """The data of an upload.
 
     Attributes:
-        size: bytes, as far as is known beforehand.
+        size: number of bytes, as far as it is known beforehand.
         blocks: whether methods may block.
     """
 
@@ -33,7 +32,7 @@ class Source(Protocol):
     blocks: bool
 
     def read(self, offset: int, size: int, count: int) -> list[memoryview]:
-        """Up to `count` pieces of up to `size` bytes from `offset` on; none at the end.
+        """Read up to `count` pieces of up to `size` bytes from `offset` on; none at the end.
 
         They are valid until the next call.
         """
@@ -42,16 +41,16 @@ class Source(Protocol):
         """Whether it can be read from the beginning again."""
 
     def close(self) -> None:
-        """Let go; a second call does nothing."""
+        """Close it; a second call does nothing."""
 
 
 class Sink(Protocol):
-    """Where a download goes; `blocks` as in `Source`."""
+    """The destination of a download; `blocks` is as for `Source`."""
 
     blocks: bool
 
     def begin(self) -> None:
-        """The remote file is open: make or empty ours."""
+        """Make or empty the file, because the remote one is open."""
 
     def write(self, parts: list[Part]) -> None:
         """Store bytes at their offsets, in any order."""
@@ -60,7 +59,7 @@ class Sink(Protocol):
         """Whether what was stored can be written over."""
 
     def end(self, size: int) -> None:
-        """Keep the first `size` bytes and let go; a second call does nothing."""
+        """Keep the first `size` bytes and close; a second call does nothing."""
 
 
 class MemorySource:
@@ -84,7 +83,7 @@ class MemorySource:
 
 
 class MemorySink:
-    """Collects bytes; `data` gives them after `end`."""
+    """Collects bytes; `data` returns them after `end`."""
 
     blocks = False
 
@@ -173,7 +172,7 @@ class FileSource:
 
 
 class FileSink:
-    """A local file that is made, or emptied if it exists, when the remote one is open."""
+    """A local file that is made, or emptied if it exists, once the remote file is open."""
 
     blocks = True
 
@@ -195,7 +194,7 @@ class FileSink:
         self._seekable = modes.S_ISREG(os.fstat(self.fd).st_mode)
 
     def take(self, fd: int) -> None:
-        """Own an fd, unless `end` has been called: by those who gave up this call in a thread."""
+        """Own an fd, unless `end` has been called while this call was abandoned in a thread."""
         self.fd = fd
         self._owned.append(fd)
         if self._ended:
@@ -244,4 +243,4 @@ class FileSink:
                 os.close(fd)
 
     def finish(self, fd: int) -> None:
-        """For subclasses: set modes and times before the file is closed."""
+        """Set modes and times before the file is closed; subclasses do."""

@@ -1,23 +1,22 @@
-"""The SFTP state machine: requests become bytes, bytes become replies; sans I/O.
+"""The SFTP state machine: requests become bytes, bytes become replies; it does no I/O.
 
-Theory of operation.  Requests may be made at any time and in any number; each
-has an id, and replies find their request by it, in whatever order they come.
-A reply is taken apart here and checked against what was asked, so a server that
-breaks the protocol is found out where its bytes are fed, by whoever feeds them
-(`Malformed`; the machine is of no use afterwards).  Who made a request looks at
-`done`, or gets it put into a `box` shared by several.
+Theory of operation. Requests may be made at any time and in any number. Each has an id, and replies
+find their request by it, in whatever order they come. A reply is taken apart here and checked
+against its request. So a server that breaks the protocol is found out where its bytes are fed, by
+the code that feeds them (`Malformed`; the machine is of no use afterwards). The maker of a request
+looks at `done`, or gets it put into a `box` that several requests share.
 
-Bytes come in by two calls, so that bulk data is copied once, to where it is
-wanted: `buffer()` tells where the next bytes belong, `received(n)` that n of
-them are there.  Bytes to go out stand in `out`; whoever moves them must not
-reorder or drop any.  A payload in `out` must not be changed while it is there.
+Bytes come in by two calls, so that bulk data is copied once, to where it is wanted: `buffer()`
+tells where the next bytes belong, `received(n)` says that n of them are there. Bytes to send are in
+`out`. The code that moves them must not reorder or drop any. A payload in `out` must not be changed
+while it is there.
 
-A request may be abandoned: its reply is thrown away when it comes, and a handle
-that it brings is closed.  One that was not sent yet is not sent at all.
+A request may be abandoned: its reply is dropped when it comes, and a handle in it is closed. A
+request that was not sent yet is not sent at all.
 
-No more requests are sent than the server bears (`ServerLimits`); the others are held
-back in their order until replies come.  OPENs have a queue of their own before that one,
-see `sftp.open_files`.  Nothing here waits, and nothing knows files.
+No more requests are sent than the server allows (`ServerLimits`). The others are held back in their
+order until replies come. OPENs have their own queue before that one, see `sftp.open_files`. Nothing
+here waits, and nothing knows files.
 """
 
 from __future__ import annotations
@@ -49,9 +48,8 @@ class Machine:
         ready: whether the server has said which version it speaks.
         extensions: what it offers beyond version 3, by name.
         limits: how large requests may be.
-        server: what else the server bears.
-        files: what is open, and the OPENs that wait until something is closed.
-        parsed: bytes of all messages so far but data, which are what takes long to take apart.
+        server: how many requests and files the server allows.
+        files: the open files, and the OPENs that wait until one is closed.
     """
 
     def __init__(self, server: ServerLimits | None = None) -> None:
@@ -79,12 +77,12 @@ class Machine:
 
     @property
     def in_flight(self) -> int:
-        """Requests that were sent and not answered."""
+        """Number of requests that were sent and not answered."""
         return len(self._pending)
 
     @property
     def backlog(self) -> int:
-        """Pieces of messages that wait to be sent; while there are any, more should wait, too."""
+        """Number of pieces of messages that wait to be sent; unless it is 0, more should wait."""
         return len(self.out) + len(self._held)
 
     # -- requests
@@ -98,11 +96,11 @@ class Machine:
         *,
         lasting: bool = False,
     ) -> Request:
-        """Queue a request.  With `box` it is also put there when it is done.
+        """Queue a request. With `box` it is also put there when it is done.
 
         Args:
-            lasting: of an OPEN or OPENDIR: a user decides how long it stays open, so that
-                nobody else may wait for its end.
+            lasting: for an OPEN or OPENDIR, that a user decides how long it stays open, so that
+                nothing else may wait for its end.
         """
         request = Request(kind, body, box, tag)
         request.lasting = lasting
@@ -128,9 +126,9 @@ class Machine:
         handle: bytes | None = None,
         reply: int = wire.EXTENDED_REPLY,
     ) -> Request:
-        """Queue a request of an extension; `parse` makes its value, None: a status is all.
+        """Queue a request of an extension; `parse` makes its value, None means a mere status.
 
-        `reply` is the type of the message that brings the value.
+        `reply` is the type of the message that has the value.
         """
         request = Request(wire.EXTENDED, string(name) + body, None, None, handle=handle)
         request.expects = parse is not None
@@ -147,7 +145,7 @@ class Machine:
         tag: Any = None,
         pool: list[bytearray] | None = None,
     ) -> Request:
-        """Ask for `size` bytes; what comes lies in a buffer of `pool`, if there is one."""
+        """Ask for `size` bytes; they arrive in a buffer of `pool`, if there is one."""
         body = string(handle) + RANGE.pack(offset, size)
         request = Request(wire.READ, body, box, tag, handle=handle)
         request.size = size
@@ -162,7 +160,7 @@ class Machine:
         box: deque[Request] | None = None,
         tag: Any = None,
     ) -> Request:
-        """Write data, which is not copied: leave it alone while there is a `backlog`."""
+        """Write data, which is not copied: do not change it while there is a `backlog`."""
         size = len(data)
         body = string(handle) + RANGE.pack(offset, size)
         request = Request(wire.WRITE, body, box, tag, data=data, handle=handle)
@@ -173,7 +171,7 @@ class Machine:
         return self.about(wire.CLOSE, handle, b"", box, tag)
 
     def abandon(self, request: Request) -> None:
-        """Nobody waits for it any more; a handle that it brought or will bring is closed."""
+        """Drop the reply when it comes; a handle that it brought or will bring is closed."""
         if request.abandoned:
             return
         request.abandoned = True
@@ -182,7 +180,7 @@ class Machine:
             self.forget(request.value)
 
     def forget(self, handle: bytes) -> None:
-        """Close a handle; nobody cares when."""
+        """Close a handle, without looking at the answer."""
         self.close(handle).abandoned = True
 
     def _submit(self, request: Request) -> Request:
@@ -260,13 +258,13 @@ class Machine:
     # -- bytes of the server
 
     def buffer(self) -> memoryview:
-        """Where the next bytes belong; never empty."""
+        """Return the place for the next bytes; it is never empty."""
         if self._direct is not None:
             return self._direct[self._filled :]
         return self._view[self._have :]
 
     def rest(self) -> int:
-        """Bytes that are missing of a message that has begun; 0: none has."""
+        """Number of bytes that are missing of a message that has begun; 0 if none has."""
         if self._direct is not None:
             return len(self._direct) - self._filled
         if self._have < 4:
@@ -274,7 +272,11 @@ class Machine:
         return int(U32.unpack_from(self._stage)[0]) + 4 - self._have
 
     def received(self, count: int) -> None:
-        """The first `count` bytes of `buffer()` are there.  Raises Malformed."""
+        """Take the first `count` bytes of `buffer()`, which are there now.
+
+        Raises:
+            Malformed: the server broke the protocol.
+        """
         if self._direct is not None:
             self._filled += count
             if self._filled == len(self._direct):
@@ -302,19 +304,23 @@ class Machine:
             self._have = left
 
     def ended(self) -> None:
-        """No more bytes will come.  Raises Malformed if that is in the middle of a message."""
+        """Note that no more bytes will come.
+
+        Raises:
+            Malformed: that is in the middle of a message.
+        """
         if self._direct is not None or self._have:
             raise Malformed(f"the end of the stream within a message{self._heard()}")
 
     def _heard(self) -> str:
-        """The first words of a server that may speak something else, such as a shell's greeting."""
+        """Return the first text of a server that may speak something else, such as a greeting."""
         if self.ready:
             return ""
         shown = printable(bytes(self._stage[: min(self._have, 200)]).decode("utf-8", "replace"))
         return f"; it says {shown!r} (do the login scripts there print something?)" if shown else ""
 
     def _begin(self, at: int, length: int) -> None:
-        """A message that the stage cannot hold: the rest of it goes where it belongs."""
+        """Begin a message that the stage cannot hold: the rest of it goes where it belongs."""
         kind = self._stage[at + 4]
         first = at + 4
         self._then = self._message
@@ -396,7 +402,7 @@ class Machine:
         self._done(request, room)
 
     def _done(self, request: Request, value: Any) -> None:
-        """A request was answered, or failed without having been sent."""
+        """End a request that was answered, or failed without having been sent."""
         request.value = value
         handle = request.handle
         if request.kind in OPENS and self._is_to_be_sent_again(request):
@@ -427,7 +433,7 @@ class Machine:
                 self._send_held()
 
     def _is_to_be_sent_again(self, request: Request) -> bool:
-        """Note the answer to an OPEN; whether nobody is told of it, since it waits once more."""
+        """Note the answer to an OPEN; return whether it waits once more, unknown to its maker."""
         if request.id < 0:  # refused here
             return False
         if request.value is None:

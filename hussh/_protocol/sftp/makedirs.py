@@ -1,8 +1,8 @@
-"""Directories with the parents that they lack, at servers whose MKDIR does not say what is wrong.
+"""Makes directories with their missing parents, at servers whose MKDIR does not say what is wrong.
 
-What MKDIR answers for a directory that exists, or for one without a parent, differs: "failure",
-"permission denied", "no such file".  So the answer only says that it did not work; why is found
-out by a look at the path and at its parents.
+Servers answer MKDIR for a directory that exists, or for one without a parent, in different ways:
+"failure", "permission denied", "no such file". So the answer only says that it did not work. A look
+at the path and at its parents tells why.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ _PERMISSION_DENIED = 3
 
 @expands_home
 def make_directories(sftp: SftpState, path: bytes, mode: int, exist_ok: bool) -> Op[None]:
-    """As `os.makedirs`: parents get the server's default mode.
+    """Make directories as `os.makedirs` does; parents get the server's default mode.
 
-    Raises FileExistsError where it is there and `exist_ok` is False, or where it is no
-    directory; else the error of the directory that could not be made.
+    Raises:
+        FileExistsError: it exists and `exist_ok` is False, or it is no directory.
+        SFTPError: a directory could not be made.
     """
     refused = yield from _attempt(sftp, path, mode)
     if refused is None:
@@ -59,7 +60,10 @@ def make_directories(sftp: SftpState, path: bytes, mode: int, exist_ok: bool) ->
 
 
 def _attempt(sftp: SftpState, path: bytes, mode: int) -> Op[SFTPError | None]:
-    """Make one directory; the server's refusal.  Raises what is none, such as a lost session."""
+    """Make one directory; return the server's refusal.
+
+    Other errors, such as a lost session, raise.
+    """
     try:
         yield from make_directory(sftp, path, mode)
     except SFTPError as error:
@@ -70,6 +74,6 @@ def _attempt(sftp: SftpState, path: bytes, mode: int) -> Op[SFTPError | None]:
 
 
 def _lacks(sftp: SftpState, path: bytes) -> Op[bool]:
-    """Whether nothing is there; False also where the server does not let us look."""
+    """Tell whether nothing is there; False also if the server does not let us look."""
     found = yield from inquired(sftp, kind_of(path, follow=True))
     return isinstance(found, Request) and found.status != _PERMISSION_DENIED

@@ -1,4 +1,4 @@
-"""Questions about paths and directories that take a look at the answer, as `os` gives it."""
+"""Answers questions about paths and directories in the way of `os`, from one or two requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def exists(sftp: SftpState, path: bytes) -> Op[bool]:
 
 
 def like(path: AnyPath, op: Op[bytes]) -> Op[Any]:
-    """A path that an operation finds, in the type of another."""
+    """Return a path that an operation found, in the type of another path."""
     found = yield from op
     return found if isinstance(os.fspath(path), bytes) else decode_path(found)
 
@@ -48,7 +48,7 @@ def file_system(sftp: SftpState, path: bytes) -> Op[os.statvfs_result]:
 
 
 def sorted_out(sftp: SftpState, path: bytes, as_bytes: bool) -> Op[tuple[list[Any], list[Any]]]:
-    """The names of the directories in a directory, and of everything else; links are of these."""
+    """Return the names of directories in a directory, and of all else; links are among these."""
     if len(path) > LONGEST_PATH:
         reason = "directories lie in one another without end"
         raise file_error(errno.ELOOP, "list", path, reason=reason)
@@ -66,7 +66,7 @@ def sorted_out(sftp: SftpState, path: bytes, as_bytes: bool) -> Op[tuple[list[An
 
 
 def entry_stat(sftp: SftpState, path: AnyPath, entry: Name, follow: bool) -> Op[SFTPAttributes]:
-    """Attributes with the type; asks the server only about links, and where it told no type."""
+    """Return attributes with the type; ask the server only about links and unknown types."""
     listed = entry.attributes if told_type(entry.attributes) else None
     attributes, kind = yield from _kind(sftp, encode_path(path), listed, entry.longname, follow)
     return replace(attributes, st_mode=modes.S_IMODE(attributes.st_mode) | kind)
@@ -75,7 +75,7 @@ def entry_stat(sftp: SftpState, path: AnyPath, entry: Name, follow: bool) -> Op[
 def entry_is(
     sftp: SftpState, path: AnyPath, entry: Name, test: Callable[[int], bool], follow: bool
 ) -> Op[bool]:
-    """Whether an entry is of some kind; False for a link to nothing, and what was removed since."""
+    """Tell whether an entry is of some kind; False for a link to nothing, and a removed entry."""
     listed = entry.attributes
     try:
         _, kind = yield from _kind(sftp, encode_path(path), listed, entry.longname, follow)

@@ -1,25 +1,25 @@
-"""Which files are open in one SFTP session, and which OPEN requests wait until one is closed.
+"""Keeps which files are open in one SFTP session, and which OPENs wait until one is closed.
 
 The SFTP machine has one `OpenFiles` and asks it before it sends an OPEN or OPENDIR.
 
-Theory of operation.  A server may bear one open file, or four, or sixteen.  A few tell so
-(limits@openssh.com); the others refuse the OPEN that is one too many, in words or with a
-bare FAILURE.  A refused OPEN whose refusal may mean that waits here and is sent again when
-a file has been closed, so that who asked for it hears nothing of the refusal.  A bare
-FAILURE is in doubt: only if the same OPEN succeeds with fewer files open has the number
-been the reason.  It is not in doubt where the server has had more files open before.
+Theory of operation. A server may allow one open file, or four, or sixteen. A few tell the number
+(limits@openssh.com). The others refuse the OPEN that is one too many, with a text or with a bare
+FAILURE. An OPEN whose refusal may mean that waits here and is sent again when a file has been
+closed, so its maker never sees the refusal. A bare FAILURE is in doubt: the number was the reason
+only if the same OPEN succeeds with fewer files open. It is not in doubt if the server has had more
+files open before.
 
-One waits only for files that are sure to be closed: those of transfers and listings.  How
-long a file object stays open its user decides, who may be the one that waits.  Where only
-such files are open, the server's refusal stands.
+An OPEN waits only for files that are sure to be closed: those of transfers and listings. The user
+decides how long a file object stays open, and may be the one that waits. If only such files are
+open, the server's refusal stands.
 
 A file counts as open until the server has answered its CLOSE.
 
-Some servers (Erlang's) give the handle of an open file to another one.  What is asked of
-that handle may then be done to either file.  The handle is given up (`FileHandle.is_lost`):
-its requests fail, whatever the server answers, and both files are closed.  The OPEN that
-got it waits and is sent again, unless the file may have been changed by what was meant for
-the other one.  From then on one file at a time is open at this server.
+Some servers (Erlang's) give the handle of an open file to another one. What is asked of that handle
+may then be done to either file. So the handle is given up (`FileHandle.is_lost`): its requests
+fail, whatever the server answers, and both files are closed. The OPEN that got the handle waits and
+is sent again, unless the file may have been changed by what was meant for the other one. From then
+on one file at a time is open at this server.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class OpenFiles:
 
     @property
     def anybody_waits(self) -> bool:
-        """Whether `take` may have something to give."""
+        """Whether `take` may have something to return."""
         return bool(self._waiting or self._refused)
 
     def has_room(self, stated_limit: int | None) -> bool:
-        """Whether an OPEN or OPENDIR may be sent at once, which is noted; see `take`."""
+        """Tell whether an OPEN or OPENDIR may be sent at once, and note it if so; see `take`."""
         if self._waiting or self._refused or self._in_doubt:
             return False
         if len(self.handles) + self._opening >= self.server.most_open_files(stated_limit):
@@ -72,10 +72,11 @@ class OpenFiles:
         self._waiting.append(request)
 
     def take(self, stated_limit: int | None) -> Request | None:
-        """The next request to send, or one that is refused here (its `status` says so); or None.
+        """Return the next request to send, or one that is refused here (see its `status`), or None.
 
         Args:
-            stated_limit: how many files may be open, as limits@openssh.com says; None: it does not.
+            stated_limit: how many files may be open, as limits@openssh.com says; None if it
+                does not.
         """
         while not self._in_doubt and (queue := self._refused or self._waiting):
             request = queue[0]
@@ -103,11 +104,11 @@ class OpenFiles:
         return None
 
     def not_sent(self) -> None:
-        """A request that `take` gave was abandoned before it was sent."""
+        """Note that a request of `take` was abandoned before it was sent."""
         self._answered()
 
     def opened(self, request: Request, value: bytes) -> tuple[FileHandle, bool]:
-        """Note the answer to an OPEN; returns its handle and whether another file has it.
+        """Note the answer to an OPEN; return its handle and whether another file has it.
 
         In that case the caller closes both files, and asks `again`.
         """
@@ -128,7 +129,7 @@ class OpenFiles:
         return handle, False
 
     def refused(self, request: Request) -> bool:
-        """Note the refusal of an OPEN; returns whether it waits here to be sent again."""
+        """Note the refusal of an OPEN; return whether it waits here to be sent again."""
         self._answered()
         if request.abandoned:
             return False
@@ -151,9 +152,9 @@ class OpenFiles:
         return True
 
     def again(self, request: Request) -> bool:
-        """Whether an OPEN that got another file's handle waits here to be sent again.
+        """Tell whether an OPEN that got another file's handle waits here to be sent again.
 
-        If not it has failed: what was written to the other file may stand in this one.
+        Otherwise it has failed: what was written to the other file may be in this one.
         """
         if request.abandoned:
             return False
@@ -175,7 +176,7 @@ class OpenFiles:
         self._in_doubt = False  # while there is one in doubt no other is sent
 
     def _will_change(self) -> bool:
-        """Whether the number of open files is sure to become smaller, or known."""
+        """Tell whether the number of open files is sure to become smaller, or known."""
         return self._opening > 0 or any(
             not handle.is_lasting or handle.closes for handle in self.handles.values()
         )

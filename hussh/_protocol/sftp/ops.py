@@ -1,7 +1,7 @@
-"""File operations over SFTP, one request or few each, as generators.
+"""File operations over SFTP, of one request or a few each, as generators.
 
-They are what the public methods run; transfers have modules of their own.
-A status that says only "failure" is explained by a second look at the path.
+The public methods run them; transfers have their own modules. After a status that says only
+"failure", a second look at the path explains the error.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ READDIRS = 8
 
 
 def within(op: Op[T], doing: str, limit: str) -> Op[T]:
-    """An operation whose deadline is an SFTPTimeout.  `limit` words the time allowed."""
+    """Run an operation whose deadline is an SFTPTimeout; `limit` is the limit as it words it."""
     try:
         return (yield from op)
     except DeadlineExceeded as error:
@@ -94,7 +94,7 @@ class Handle:
         return self.id.is_lost
 
     def ask(self, kind: int, more: bytes, doing: str) -> Op[Request]:
-        """A request about this handle that must succeed."""
+        """Make a request about this handle that must succeed."""
         request = self.session.machine.about(kind, self.id, more)
         yield from wait(self.session, request)
         if request.status:
@@ -106,7 +106,7 @@ class Handle:
         return found
 
     def sync(self) -> Op[None]:
-        """Have the server bring it to its disk; OSError (EOPNOTSUPP) if it cannot."""
+        """Have the server write it to its disk; raise OSError (EOPNOTSUPP) if it cannot."""
         session = self.session
         if b"fsync@openssh.com" not in session.machine.extensions:
             raise file_error(errno.EOPNOTSUPP, "sync", self.path)
@@ -117,19 +117,23 @@ class Handle:
             raise (yield from explained(session, request, "sync", self.path))
 
     def close(self) -> Op[None]:
-        """Close and hear whether all went well; a second call does nothing."""
+        """Close it and check that all went well; a second call does nothing."""
         if not self.closed:
             yield from self.end_close(self.begin_close())
 
     def begin_close(self) -> Request:
-        """Queue CLOSE behind what was asked before; `end_close` hears the answer."""
+        """Queue CLOSE behind earlier requests; `end_close` waits for the answer."""
         self.closed = True
         request = self.session.machine.close(self.id)
         self.session.step()
         return request
 
     def end_close(self, request: Request) -> Op[None]:
-        """Wait for the answer to a CLOSE.  Raises SFTPError."""
+        """Wait for the answer to a CLOSE.
+
+        Raises:
+            SFTPError: the server refused.
+        """
         yield from wait(self.session, request)
         if request.status:
             raise (yield from explained(self.session, request, "close", self.path))
@@ -147,10 +151,10 @@ def explained(
     session: SftpSession, request: Request, doing: str, path: bytes, path2: bytes | None = None,
     *, look_at: bytes | None = None,
 ) -> Op[SFTPError]:  # fmt: skip
-    """The error for a request that failed.
+    """Return the error for a request that failed.
 
-    `look_at` is the path at the server that the request was about, if that is neither
-    the second nor the first path.
+    `look_at` is the path on the server that the request was about, if that is neither the second
+    nor the first path.
     """
     if request.errno is not None:
         status = None if request.status == FX_LOCAL else request.status
@@ -168,7 +172,7 @@ def explained(
 
 
 def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | None]:
-    """An errno that says more than the status; None: there is none."""
+    """Return an errno that says more than the status, or None."""
     machine, kind = session.machine, request.kind
     if kind in (wire.READDIR, wire.CLOSE, wire.FSTAT, wire.READLINK, wire.REALPATH):
         return None
@@ -204,7 +208,7 @@ def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | No
 
 
 def failed(sftp: SftpState, request: Request, doing: str, path: bytes) -> Op[SFTPError]:
-    """`explained` for a request of the present session."""
+    """Return `explained` for a request of the present session."""
     return (yield from explained((yield from sftp.session()), request, doing, path))
 
 
@@ -240,7 +244,7 @@ def set_attributes(sftp: SftpState, path: bytes, setting: bytes, doing: str) -> 
 
 @expands_home
 def change_owner(sftp: SftpState, path: bytes, uid: int, gid: int) -> Op[None]:
-    """As `os.chown`: -1 leaves one of the two as it is; the protocol only sets both."""
+    """Change the owner as `os.chown` does: -1 keeps one of the two; the protocol only sets both."""
     if -1 in (uid, gid):
         found = yield from stat(sftp, path)
         if found.st_uid is None or found.st_gid is None:
@@ -266,7 +270,7 @@ def remove_directory(sftp: SftpState, path: bytes) -> Op[None]:
 
 
 def rename(sftp: SftpState, source: bytes, target: bytes) -> Op[None]:
-    """As `os.rename` where the server can (posix-rename); else the target must not exist."""
+    """Rename as `os.rename`, if the server can (posix-rename); else the target must not exist."""
     session = yield from sftp.session()
     source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
     machine, body = session.machine, string(source) + string(target)
@@ -292,7 +296,7 @@ def real_path(sftp: SftpState, path: bytes) -> Op[bytes]:
 
 
 class RealPath:
-    """`real_path` that is under way beside other requests."""
+    """A `real_path` that is under way beside other requests."""
 
     def __init__(self, session: SftpSession, path: bytes) -> None:
         self.session = session
@@ -300,7 +304,11 @@ class RealPath:
         self.request = session.machine.request(wire.REALPATH, string(path))
 
     def answer(self) -> Op[bytes]:
-        """Wait for it.  Raises SFTPError."""
+        """Wait for the answer.
+
+        Raises:
+            SFTPError: the server refused.
+        """
         request = yield from wait(self.session, self.request)
         if request.status:
             raise (yield from explained(self.session, request, "resolve", self.path))
@@ -316,7 +324,7 @@ def _only(reply: Request, path: bytes) -> bytes:
 
 @expands_home
 def statvfs(sftp: SftpState, path: bytes) -> Op[tuple[int, ...]]:
-    """The eleven numbers of statvfs(3): f_bsize to f_namemax."""
+    """Return the eleven numbers of statvfs(3): f_bsize to f_namemax."""
     session = yield from sftp.session()
     if b"statvfs@openssh.com" not in session.machine.extensions:
         raise file_error(errno.EOPNOTSUPP, "statvfs", path)
@@ -335,7 +343,7 @@ class Listing:
     """The names of an open directory, fetched some requests ahead.
 
     Attributes:
-        size: bytes that the names so far took on their way.
+        size: bytes of the replies that brought the names so far.
     """
 
     def __init__(self, handle: Handle) -> None:
@@ -349,7 +357,7 @@ class Listing:
         self._given = 0  # names since a look at the time limit
 
     def more(self) -> Op[list[Name]]:
-        """Some names; none at all at the end."""
+        """Return some names; none at all at the end."""
         session = self.handle.session
         while True:
             while not self._over and len(self._asked) < self._ahead:
@@ -377,7 +385,7 @@ class Listing:
                 raise SFTPError(f"the server does not end the list of {self._shown()}")
 
     def _checked(self, found: list[Name]) -> Op[list[Name]]:
-        """The names without ".", ".." and what no directory can contain, which is told once."""
+        """Return the names without ".", ".." and impossible ones; log the first of the latter."""
         names = [name for name in found if check_name(name.name)]
         if len(names) < len(found) and not self._odd:
             odd = next((n.name for n in found if not is_name(n.name)), None)
@@ -391,7 +399,7 @@ class Listing:
         return repr(decode_path(self.handle.path))
 
     def close(self) -> None:
-        """Without waiting; requests ahead are abandoned."""
+        """Close without waiting; requests ahead are abandoned."""
         for request in self._asked:
             self.handle.session.machine.abandon(request)
         self._asked.clear()
@@ -400,7 +408,7 @@ class Listing:
 
 @expands_home
 def open_directory(sftp: SftpState, path: bytes, *, lasting: bool = False) -> Op[Listing]:
-    """Open a directory; `lasting`: a user decides how long it stays open."""
+    """Open a directory; with `lasting`, a user decides how long it stays open."""
     session = yield from sftp.session(early=True)
     request = session.machine.request(wire.OPENDIR, string(path), lasting=lasting)
     yield from wait(session, request)
@@ -410,7 +418,7 @@ def open_directory(sftp: SftpState, path: bytes, *, lasting: bool = False) -> Op
 
 
 def list_names(sftp: SftpState, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
-    """What `pick` makes of every entry but "." and ".."."""
+    """Return what `pick` makes of every entry except "." and ".."."""
     while True:
         listing = yield from open_directory(sftp, path)
         try:
@@ -443,7 +451,7 @@ def _all_names(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op
 
 @expands_home
 def open_handle(sftp: SftpState, path: bytes, flags: int, mode: int | None = None) -> Op[Handle]:
-    """Open a file (FXF_* flags) for as long as a user likes; `mode` is for one that is made."""
+    """Open a file (FXF_* flags) for as long as a user likes; a new one gets `mode`."""
     session = yield from sftp.session(early=True)
     body = string(path) + wire.U32.pack(flags) + wire.setting(mode=mode)
     tag = "exclusive" if flags & wire.FXF_EXCL else "write" if flags & wire.FXF_WRITE else None

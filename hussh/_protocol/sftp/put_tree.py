@@ -1,4 +1,4 @@
-"""A local directory to the server."""
+"""Copies a local directory to the server; `_api` runs it for `sftp_put_dir`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["put_tree"]
 
 @dataclass(frozen=True)
 class _Folder:
-    """A local directory on its way; `above`: those it lies in, by device and inode."""
+    """A local directory to copy; `above` are those that contain it, by device and inode."""
 
     local: bytes
     remote: bytes
@@ -40,7 +40,7 @@ class _Folder:
 
 
 class _Entry:
-    """What lies in a local directory; `info` is of what a link leads to, if links are followed."""
+    """An entry of a local directory; `info` is that of a link's target, if links are followed."""
 
     __slots__ = ("name", "info", "error", "target")
 
@@ -56,11 +56,14 @@ class _Entry:
 def put_tree(
     sftp: SftpState, local: bytes, remote: bytes, options: TreeOptions
 ) -> Op[TransferResult]:
-    """Copy what lies in a local directory into a remote one, which is made if need be.
+    """Copy the content of a local directory into a remote one, which is made if need be.
 
-    Returns the local paths of files and links that were copied, and of what failed.
-    Raises OSError if there is no such directory or the remote one cannot be made,
-    and with `fail_fast` whatever fails first.
+    Returns:
+        the local paths of files and links that were copied, and of those that failed.
+
+    Raises:
+        OSError: there is no such directory, the remote one cannot be made, or, with
+            `fail_fast`, the first failure.
     """
     context = TransferContext("upload", local, remote, options.limit)
     tree: _PutTree | None = None
@@ -294,7 +297,7 @@ def _scan(folder: bytes, options: TreeOptions) -> list[_Entry]:
 
 
 def _read_small(path: bytes, most: int) -> bytes | None:
-    """A whole file; None if it is larger than that."""
+    """Return a whole file, or None if it is larger than that."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         data = os.read(fd, most + 1)

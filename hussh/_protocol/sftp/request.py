@@ -1,6 +1,6 @@
-"""One SFTP request, what became of it, and the handle of an open file that it may be about.
+"""One SFTP request with its result, and the handle of the open file that it may be about.
 
-The SFTP machine makes requests; everybody who waits for one looks at it.  Pure data.
+The SFTP machine makes requests, and code that waits for one looks at it. Pure data.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class FileHandle(bytes):
     """The handle of one open file or directory; its bytes are the server's.
 
     Attributes:
-        is_lasting: its user decides how long it stays open.
-        is_writable: it was opened for writing.
-        is_lost: the server gave the same bytes to another file while this one was open.
+        is_lasting: whether its user decides how long it stays open.
+        is_writable: whether it was opened for writing.
+        is_lost: whether the server gave the same bytes to another file while this one was open.
         closes: CLOSE requests that the server has not answered.
     """
 
@@ -44,22 +44,25 @@ class FileHandle(bytes):
 
 
 class Request:
-    """One request and what became of it.
+    """One request and its result.
 
     Attributes:
         done: whether the reply has come.
-        status: its SSH_FX_* code; 0 where the reply brought a value.
-        text: what the server says to the status.
-        value: a handle, attributes, a list of `Name`, data (a memoryview), or what
-            `parse` made of an extended reply; None for a mere status.
-        size: bytes that were asked for or are written; of a list of names, those it took.
+        status: its SSH_FX_* code; 0 if the reply has a value.
+        text: the server's text for the status.
+        value: a handle, attributes, a list of `Name`, data (a memoryview), or what `parse` made
+            of an extended reply; None for a mere status.
+        size: number of bytes that were asked for or are written; for a list of names, that of
+            the reply.
         tag: whatever its maker wants to remember.
-        errno: what its failure means, where that is known better than by the status; or None.
-        lasting: of an OPEN: whether a user decides how long the file stays open.
+        errno: the errno of its failure, if that is known better than by the status; otherwise
+            None.
+        lasting: for an OPEN, whether a user decides how long the file stays open.
         handle: the open file that it is about, if it is about one.
         body, data: what is sent: the message without its head, and a payload behind it.
-        reply: the type of the message that brings a value; None: there is none.
-        refused_at: of an OPEN: so many files were open when the server refused it; or None.
+        reply: the type of the message that has the value, or None.
+        refused_at: for an OPEN, how many files were open when the server refused it; otherwise
+            None.
     """
 
     __slots__ = ("kind", "id", "done", "status", "text", "value", "size", "pool", "box", "tag",
@@ -99,7 +102,7 @@ class Request:
 
     @property
     def open_flags(self) -> int:
-        """The FXF_* flags of an OPEN; 0 of an OPENDIR."""
+        """The FXF_* flags of an OPEN; 0 for an OPENDIR."""
         if self.kind != wire.OPEN:
             return 0
         length = wire.U32.unpack_from(self.body)[0]

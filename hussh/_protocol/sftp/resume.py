@@ -1,10 +1,9 @@
-"""Where an interrupted transfer goes on: behind what both sides have, if they have the same.
+"""Finds where an interrupted transfer goes on: after what both sides have, if they have the same.
 
-SFTP 3 has no checksums, so the end of what is there is compared byte by byte
-with the source.  A transfer that ended with an error left no gap.  One whose
-program was killed may have, where the server answers out of order, but only
-within the bytes that were on their way; `TAIL` is twice what those begin with.
-`sftp.transfer` uses it; the facades make its sink.
+SFTP 3 has no checksums, so the end of what is there is compared byte by byte with the source. A
+transfer that ended with an error left no gap. A transfer whose program was killed may have left
+one, if the server answers out of order, but only within the bytes that were on their way; `TAIL` is
+twice what those begin with. `sftp.transfer` uses it; `_api` makes its sink.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class ResumedSink(FileSink):
         return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self.mode)
 
     def have(self) -> int:
-        """Open it; how many bytes it has, 0 for what is no regular file."""
+        """Open it; return its number of bytes, 0 if it is no regular file."""
         self.take(self.open())
         info = os.fstat(self.fd)
         return info.st_size if modes.S_ISREG(info.st_mode) else 0
@@ -58,7 +57,7 @@ class ResumedSink(FileSink):
 
 
 def download_start(handle: Handle, size: int | None, sink: ResumedSink) -> Op[int]:
-    """The offset from which to go on; 0 where the local file is no beginning of the remote one."""
+    """Return the offset from which to go on; 0 if the local file is no beginning of the other."""
     have: int = yield RunBlocking(lambda _: sink.have())
     if size is None or have > size:
         return 0
@@ -66,9 +65,9 @@ def download_start(handle: Handle, size: int | None, sink: ResumedSink) -> Op[in
 
 
 def upload_start(handle: Handle, source: Source) -> Op[int]:
-    """The same for a remote file; -1 where it must be emptied first.
+    """Return the same for a remote file; -1 if it must be emptied first.
 
-    Emptying is left to opening it again, as some servers refuse every change of attributes.
+    Emptying is left to opening it again, because some servers refuse every change of attributes.
     """
     have = yield from size_of(handle)
     start = 0

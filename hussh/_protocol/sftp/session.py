@@ -1,19 +1,14 @@
-"""The SFTP session of a connection: opened when first needed, shared by all, replaced when broken.
+"""The SFTP session of a connection: opened when first needed, shared, and replaced when broken.
 
-Theory of operation.  `SftpSession.step` moves what can be moved without waiting:
-it starts the subsystem, feeds what arrived into the machine and sends what the
-machine queued.  Every operation calls it before it looks for its reply and
-before it waits, so whoever runs serves all, and an operation that is given up
-leaves the others nothing to repair.  Only the channel is opened by one, who may
-have to wait for a place (`open_session`); the others wait for him.
+Theory of operation. `SftpSession.step` moves what can be moved without waiting: it starts the
+subsystem, feeds what arrived into the machine and sends what the machine queued. Every operation
+calls it before it looks for its reply and before it waits. So each operation that runs serves all,
+and one that is cancelled leaves the others nothing to repair. Only one operation opens the channel,
+because it may have to wait for room (`open_session`); the others wait for that one.
 
-A session that broke (protocol violation, end of the stream, an interrupt in the
-middle of a step) fails everybody who waits in it; the channel is closed, which
-also wakes them.  The next operation begins a new one.  The connection goes on.
-
-A server's lists of names can take seconds to take apart, which no time limit could end.  So a
-step takes in only some of them.  The next one that takes in more follows a `Checkpoint`, to which
-`need` leads who wants to wait.
+A session that broke (protocol violation, end of the stream, an interrupt in the middle of a step)
+fails all operations that wait in it. The channel is closed, which also wakes them. The next
+operation begins a new session. The connection goes on.
 """
 
 from __future__ import annotations
@@ -56,25 +51,29 @@ class Pipe(Protocol):
     """A byte stream to an SFTP server; nothing here waits."""
 
     def opened(self) -> bool:
-        """Go on with the opening; whether it is done.  Raises SFTPUnavailable."""
+        """Go on with the opening; return whether it is done.
+
+        Raises:
+            SFTPUnavailable: the server refused.
+        """
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Take bytes; returns how many, maybe 0."""
+        """Take bytes; return how many, which may be 0."""
 
     def read_into(self, buffer: memoryview) -> int:
-        """Fill a buffer with what has come; returns how many bytes, maybe 0."""
+        """Fill a buffer with what has come; return the number of bytes, which may be 0."""
 
     def await_message(self, rest: int) -> None:
-        """All was read: `need` is met by a whole message, or the `rest` of one."""
+        """Note that all was read: `need` waits for a whole message, or for the `rest` of one."""
 
     def ended(self) -> str | None:
-        """Why nothing more will come, after all was read; None: more may come."""
+        """Return why nothing more will come, after all was read; None if more may come."""
 
     def check(self) -> None:
-        """Raise what the connection died of, if it did."""
+        """Raise the error of a connection that is dead."""
 
     def need(self) -> Wait:
-        """What to wait for."""
+        """Return what to wait for."""
 
     def close(self) -> None:
         """End the stream; `need` is met soon."""
@@ -84,13 +83,17 @@ class Opener(Protocol):
     """Opens pipes to one server."""
 
     def open(self) -> Op[Pipe]:
-        """A new pipe.  Raises SFTPUnavailable."""
+        """Open a new pipe.
+
+        Raises:
+            SFTPUnavailable: the server refused.
+        """
 
     def need(self) -> Wait:
-        """What to wait for while somebody else opens one."""
+        """Return what to wait for while another operation opens a pipe."""
 
     def notify(self) -> None:
-        """Let those look again."""
+        """Let the operations that wait for that look again."""
 
 
 class LinkOpener:
@@ -134,7 +137,7 @@ class LinkOpener:
 
 
 class ChannelPipe:
-    """The SFTP subsystem on a session channel that was asked for it (RFC 4254 section 6.5)."""
+    """The SFTP subsystem on a session channel (RFC 4254 section 6.5)."""
 
     def __init__(self, channel: Channel) -> None:
         self.link = channel.link
@@ -196,8 +199,7 @@ class SftpSession:
     """A machine, the pipe under it, and what went wrong with them.
 
     Attributes:
-        broken: why nobody can use it any more; None: it can be used.
-        has_more: whether something has come that no step may take in before a `Checkpoint`.
+        broken: why it cannot be used any more; None if it can.
     """
 
     def __init__(self, pipe: Pipe, server: ServerLimits | None = None) -> None:
@@ -210,7 +212,10 @@ class SftpSession:
         self._doubted_at = -1  # so many had come when somebody's time was over
 
     def step(self) -> None:
-        """Move what can be moved.  What fails is kept for `check`: replies may have come first."""
+        """Move what can be moved.
+
+        An error is kept for `check`, because replies may have come first.
+        """
         if self.broken is not None:
             return
         if self._stepping:
@@ -240,26 +245,26 @@ class SftpSession:
         return _STEP_AGAIN
 
     def check(self) -> None:
-        """Raise what this session or its connection died of."""
+        """Raise the error of this session or its connection."""
         self.pipe.check()
         if self.broken is not None:
             raise (SFTPError if self.machine.ready else SFTPUnavailable)(self.broken)
 
     def doubt(self) -> None:
-        """Somebody's time was over without an answer, which may never come."""
+        """Note that the time of an operation was over without an answer, which may never come."""
         self._doubted_at = self._heard
 
     @property
     def stuck(self) -> bool:
         """Whether nothing has come since a `doubt`.
 
-        OpenSSH's sftp-server does one thing at a time: opening a FIFO, or a file of a
-        network drive that hangs, keeps it from everything else.
+        OpenSSH's sftp-server does one thing at a time: opening a FIFO, or a file of a network drive
+        that hangs, keeps it from everything else.
         """
         return self._heard == self._doubted_at and not self.has_more
 
     def end(self, reason: str) -> None:
-        """Break the session: everybody in it fails, nothing of it is used again."""
+        """Break the session: all operations in it fail, nothing of it is used again."""
         if self.broken is None:
             self.broken = reason
             self.has_more = False
@@ -300,16 +305,16 @@ class SftpSession:
 
 
 class SftpState:
-    """What a connection knows of SFTP: the present session, if there is one.
+    """What a connection knows of SFTP, and the present session, if there is one.
 
     Args:
         opener: makes the streams to the server.
-        server: what the server bears; all sessions share it.
+        server: how many requests and files the server allows; all sessions share it.
 
     Attributes:
-        home: what ``~`` stands for (see `sftp.home`); None: nobody has asked yet.
-        takes_link_first: whether the server takes SYMLINK's paths in the order of the draft,
-            not in OpenSSH's; None: not known yet (see `sftp.links`).
+        home: what ``~`` stands for (see `sftp.home`); None if nobody has asked yet.
+        takes_link_first: whether the server takes SYMLINK's paths in the order of the draft and
+            not of OpenSSH; None if that is not known yet (see `sftp.links`).
     """
 
     def __init__(self, opener: Opener, server: ServerLimits | None = None) -> None:
@@ -322,17 +327,19 @@ class SftpState:
         self.takes_link_first: bool | None = None
 
     def session(self, *, early: bool = False) -> Op[SftpSession]:
-        """The session, when it is ready; another one where the present one is stuck.
+        """Return the session, when it is ready; another one if the present one is stuck.
 
-        With `early` at OpenSSH as soon as its channel is there: a request of version 3 may
-        travel behind our INIT, which saves a round trip.  What the server offers besides is
-        not known then.
+        With `early` at OpenSSH it returns as soon as its channel is there. A request of version 3
+        may travel behind our INIT, which saves a round trip. What the server offers besides is not
+        known then.
 
-        A session that is left lives on as long as there are open files of it.  The server
-        ends none that is stuck, so that each takes one of its MaxSessions: no more than
-        `LEFT_MAX` are left, then one waits for the present one.
+        A session that was left lives on as long as there are open files of it. The server ends none
+        that is stuck, so each takes one of its MaxSessions. No more than `LEFT_MAX` are left; then
+        operations wait for the present one.
 
-        Raises SFTPUnavailable, ConnectionLost.
+        Raises:
+            SFTPUnavailable: the server offers no SFTP that hussh can use.
+            ConnectionLost: the connection is gone.
         """
         session = self._current
         if session is not None:
@@ -364,7 +371,7 @@ class SftpState:
 
 
 def wait_until_done(session: SftpSession, request: Request) -> Op[Request]:
-    """Until a request is done; given up, it can be waited for again."""
+    """Wait until a request is done; a wait that was cancelled can be repeated."""
     while True:
         session.step()
         if request.done:
@@ -375,8 +382,8 @@ def wait_until_done(session: SftpSession, request: Request) -> Op[Request]:
 def wait_for_input(session: SftpSession) -> Op[None]:
     """Wait until something may have come; a deadline that passes here makes the session doubtful.
 
-    A cancellation does not: it says nothing of how long an answer took.  Nor does a deadline
-    while the server has nothing to answer: one waited for others on this side.
+    A cancellation does not, because it says nothing of how long an answer took. Nor does a deadline
+    while the server has nothing to answer: then the operation waited for others on this side.
     """
     session.check()
     try:
@@ -389,7 +396,7 @@ def wait_for_input(session: SftpSession) -> Op[None]:
 
 
 def wait(session: SftpSession, request: Request) -> Op[Request]:
-    """Until a request is done; given up, it is abandoned."""
+    """Wait until a request is done; a wait that is cancelled abandons the request."""
     try:
         return (yield from wait_until_done(session, request))
     except BaseException:

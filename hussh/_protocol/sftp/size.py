@@ -1,7 +1,7 @@
-"""How long an open file is, also at servers that do not tell: found by reading.
+"""Finds the size of an open file by reading, at servers that do not tell it.
 
-A byte is read ever further on until there is none, then in between.  That takes about twice
-as many requests as the size has bits, and only where FSTAT has no size.
+It reads a byte ever further on until there is none, then in between. That takes about twice as many
+requests as the size has bits, and only if FSTAT has no size.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ FIRST_STEP = 64 * 1024
 
 
 def size_of(handle: Handle, near: int = 0) -> Op[int]:
-    """Bytes of a file that is open for reading.
+    """Return the number of bytes of a file that is open for reading.
 
-    `near` is an offset that the size is probably not far from.  Raises SFTPError.
+    `near` is an offset that is probably not far from the size.
+
+    Raises:
+        SFTPError: the server refused.
     """
     stated = (yield from handle.attributes()).st_size
     if stated is not None:

@@ -1,7 +1,7 @@
-"""An open remote file as a stream: reads ahead, writes behind.
+"""An open remote file as a stream: it reads ahead and writes behind.
 
-For the file object above.  One operation at a time per stream; an operation
-that is given up leaves it usable, at the same position.
+`sftp.file` uses it. It runs one operation at a time. An operation that is cancelled leaves it
+usable, at the same position.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Stream:
     # -- reading
 
     def read_into(self, offset: int, view: memoryview) -> Op[int]:
-        """Bytes from offset on; how many; 0: end of the file."""
+        """Read bytes from an offset on; return their number, 0 at the end of the file."""
         yield from self.settle()
         if not len(view):
             return 0
@@ -106,7 +106,7 @@ class Stream:
     # -- writing
 
     def write(self, offset: int, data: bytes) -> Op[None]:
-        """Queue bytes, which must not change; waits only when much is on its way."""
+        """Queue bytes, which must not change; wait only while much is on its way."""
         session = self.handle.session
         machine = session.machine
         self.drop()
@@ -124,7 +124,7 @@ class Stream:
         session.step()
 
     def _confirm(self) -> int:
-        """Look at answers; bytes still without one."""
+        """Look at answers; return the number of bytes still without one."""
         while self._written and self._written[0].done:
             request = self._written.popleft()
             if request.status and self._failed is None:
@@ -137,7 +137,7 @@ class Stream:
         return not self._written and self._failed is None
 
     def settle(self) -> Op[None]:
-        """Until all is written.  Raises what failed, once."""
+        """Wait until all is written; raise what failed, once."""
         if self.settled:
             return
         session = self.handle.session
@@ -166,7 +166,7 @@ class Stream:
         yield from self.handle.sync()
 
     def close(self) -> Op[None]:
-        """Raises what writing failed with, if nothing did before; the handle is gone anyway."""
+        """Close it, even if it raises what writing failed with and nothing raised before."""
         try:
             if self.handle.session.broken is None or self._written:
                 yield from self.settle()

@@ -1,7 +1,7 @@
-"""Following a file over SFTP: what was added to it, across truncation and rotation.
+"""Follows a file over SFTP: returns what was added to it, across truncation and rotation.
 
-What `FileTailer` and `AsyncFileTailer` run.  One operation at a time; one that
-is given up or fails leaves everything as it was before.
+`FileTailer` and `AsyncFileTailer` run it. It runs one operation at a time. One that is cancelled or
+fails leaves everything as it was before.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class _State:
     """The file that is open now, and how far it was read.
 
     Attributes:
-        began: what came since the beginning starts here.
-        before: what came since then in files that have been replaced.
+        began: the offset at which the part since the beginning starts.
+        before: what came since the beginning in files that have been replaced.
         read_to: the offset of what was not read yet.
-        seen: how long the file was at least; one that is shorter has been cut.
+        seen: how long the file was at least; a shorter one has been cut.
     """
 
     stream: Stream
@@ -47,7 +47,7 @@ class Tail:
     """A file that is followed.
 
     Args:
-        start: offset at which the tailed part begins; None: its end at `begin`.
+        start: offset at which the followed part begins; None means its end at `begin`.
 
     Attributes:
         last_pos: the offset in bytes up to which was read.
@@ -74,14 +74,14 @@ class Tail:
         self._keep(replace(state, began=began, before=b"", read_to=end, seen=end))
 
     def seek_end(self) -> Op[int]:
-        """Skip to the present end of the file; that offset."""
+        """Skip to the present end of the file; return that offset."""
         state, end = yield from _measured((yield from self._opened()))
         self._keep(replace(state, read_to=end))
         self._decoder.reset()
         return self.last_pos
 
     def read(self, from_pos: int | None = None) -> Op[str]:
-        """What has been added since the last read, or everything from an offset on."""
+        """Return what was added since the last read, or everything from an offset on."""
         rest, state = b"", (yield from self._opened())
         if from_pos is None:
             rest, state = yield from self._moved_on(state)
@@ -98,7 +98,7 @@ class Tail:
         return self._decoder.decode(rest + added)
 
     def end(self) -> Op[str]:
-        """All that came since the beginning."""
+        """Return all that came since the beginning."""
         _, state = yield from self._moved_on((yield from self._opened()))
         with self._undoing(state):
             state, _ = yield from _measured(state)
@@ -108,7 +108,7 @@ class Tail:
         return (state.before + added).decode("utf-8", "replace")
 
     def close(self) -> None:
-        """Let go of the file, without waiting; a second call does nothing."""
+        """Close the file, without waiting; a second call does nothing."""
         state, self._state = self._state, None
         if state is not None:
             self._past = state.began, state.before, state.seen
@@ -125,10 +125,10 @@ class Tail:
         return self._state
 
     def _moved_on(self, state: _State) -> Op[tuple[bytes, _State]]:
-        """What was left of a file that another has replaced, and that other one.
+        """Return the rest of a file that another has replaced, and that other file.
 
-        SFTP tells no inode numbers.  The file under the name is the open one if its
-        size and time lie between what the open one had before and has after.
+        SFTP tells no inode numbers. The file under the name is the open one if its size and time
+        lie between what the open one had before and has after.
         """
         old = state.stream
         before = yield from old.handle.attributes()
@@ -147,7 +147,7 @@ class Tail:
         return rest, _State(new, before=state.before + since)
 
     def _keep(self, state: _State) -> None:
-        """The step is done."""
+        """Keep the state after a successful step."""
         before, self._state = self._state, state
         self.last_pos = state.read_to
         if before is not None and before.stream is not state.stream:
@@ -156,7 +156,7 @@ class Tail:
 
     @contextmanager
     def _undoing(self, state: _State) -> Generator[None, None, None]:
-        """Where this raises, a file that was opened meanwhile is closed."""
+        """Close a file that was opened meanwhile, if what is inside raises."""
         try:
             yield
         except BaseException:
@@ -166,7 +166,7 @@ class Tail:
 
 
 def _contents(stream: Stream, start: int) -> Op[bytes]:
-    """Everything from an offset to the end."""
+    """Return everything from an offset to the end."""
     parts = []
     view = memoryview(bytearray(CHUNK))
     while count := (yield from stream.read_into(start, view)):
@@ -176,7 +176,7 @@ def _contents(stream: Stream, start: int) -> Op[bytes]:
 
 
 def _measured(state: _State) -> Op[tuple[_State, int]]:
-    """The file as it is now, and its length; where it was cut short, all of it is new."""
+    """Return the file as it is now, and its length; if it was cut short, all of it is new."""
     size = yield from size_of(state.stream.handle, near=state.seen)
     if size < state.seen:
         state = replace(state, began=0, read_to=0)

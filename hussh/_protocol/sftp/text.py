@@ -1,8 +1,8 @@
 """A text file for tasks: what `io.TextIOWrapper` is for threads.
 
-Encodings, error handlers and newlines are those of the built-in `open`.  Positions
-are byte offsets; where the decoder is in the middle of something there are none,
-and `tell` says so.
+`_api` wraps it for `AsyncSFTP.open`. Encodings, error handlers and newlines are those of the
+built-in `open`. Positions are byte offsets. Where the decoder is in the middle of something there
+is no position, and `tell` says so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ANY_END = re.compile(r"\r\n|\n|\r")
 
 
 class Text(Lines[str]):
-    """The file; arguments as of the built-in `open`."""
+    """A text file; the arguments are those of the built-in `open`."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Text(Lines[str]):
     # -- reading
 
     def read(self, size: int | None = -1) -> Op[str]:
-        """Up to `size` characters, fewer only at the end; everything for -1 and None."""
+        """Read up to `size` characters, fewer only at the end; -1 and None mean everything."""
         most = size if size is not None and size >= 0 else None
         more: list[str] = []
         count = len(self._text) - self._used
@@ -84,7 +84,7 @@ class Text(Lines[str]):
         return self._take(count if most is None else min(most, count))
 
     def readline(self, size: int = -1) -> Op[str]:
-        """Up to the end of the line, which comes with it; the last one may lack that."""
+        """Read up to and with the end of the line; the last line may lack that."""
         more: list[str] = []
         count = len(self._text) - self._used
         end = self._line_end(self._text, self._used) - self._used
@@ -112,7 +112,7 @@ class Text(Lines[str]):
         return self._take(end - self._used) if end > 0 else None
 
     def _line_end(self, text: str, start: int) -> int:
-        """The index behind the end of the line; -1: there is none."""
+        """Return the index after the end of the line, or -1."""
         if self._newline == "":
             match = _ANY_END.search(text, start)
             return match.end() if match is not None else -1
@@ -121,9 +121,9 @@ class Text(Lines[str]):
         return found + len(end) if found >= 0 else -1
 
     def _fill(self, *, fresh: bool) -> Op[str | None]:
-        """More text, maybe empty; None at the end of the file.
+        """Return more text, which may be empty; None at the end of the file.
 
-        `fresh`: nobody holds text that does not stand in `_text`.
+        `fresh` says that nobody holds text that is not in `_text`.
         """
         if self._ended:
             self._ended = False  # the file may have grown when one asks again
@@ -157,10 +157,10 @@ class Text(Lines[str]):
     # -- places
 
     def tell(self) -> int:
-        """An offset that `seek` takes.
+        """Return an offset that `seek` takes.
 
         Raises:
-            OSError: the place has none: between the bytes of one character, or where the
+            OSError: the position has none: between the bytes of one character, or where the
                 encoding depends on what came before.
         """
         if self._snapshot is None:
@@ -189,7 +189,7 @@ class Text(Lines[str]):
         return len(self._decoder.decode(data))
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> Op[int]:
-        """To an offset that `tell` gave, or to the beginning or end."""
+        """Go to an offset of `tell`, or to the beginning or end."""
         if whence != io.SEEK_SET and offset:
             raise io.UnsupportedOperation("text can only be sought from the beginning")
         if whence == io.SEEK_CUR:
@@ -201,7 +201,7 @@ class Text(Lines[str]):
     # -- writing
 
     def write(self, data: Any) -> Op[int]:
-        """Take all of it; how many characters."""
+        """Take all of it; return the number of characters."""
         if not isinstance(data, str):
             raise TypeError(f"text is written as str, not {type(data).__name__}")
         self.buffer.file.check_writable()

@@ -1,15 +1,15 @@
-"""One file from here to there: pipelined, in bounded memory, at the speed of the way.
+"""Transfers one file: pipelined, in bounded memory, as fast as the connection allows.
 
-Theory of operation.  A download asks ahead for as many bytes as `Flight` allows
-and stores what comes at its offset, in whatever order; what was answered short
-is asked for again.  The end is where the server says EOF.  The first READ travels with
-the question for the size, so that a small file takes two round trips, OPEN included.
-An upload sends until as many bytes await their acknowledgement; it reads on only when
-the machine has passed on everything, so that two or three buffers serve a file of any
-size, and the channel's own back-pressure stops it.  CLOSE travels behind the last WRITE.
+Theory of operation. A download asks ahead for as many bytes as `Flight` allows and stores what
+comes at its offset, in whatever order. What was answered short is asked for again. The end is where
+the server says EOF. The first READ travels with the question for the size, so a small file takes
+two round trips, OPEN included. An upload sends until a certain number of bytes await their
+acknowledgement. It reads on only when the machine has passed on everything, so two or three buffers
+serve a file of any size, and the channel's own back-pressure stops it. CLOSE travels behind the
+last WRITE.
 
-When a transfer fails, everything up to the first byte that is missing stays
-where it is, and the error says how much that is.
+When a transfer fails, everything up to the first missing byte stays where it is, and the error says
+how much that is.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ PIECES = 2
 
 
 class Flight:
-    """How many bytes may be on their way: twice what the way holds (rate x round-trip time).
+    """How many bytes may be on their way: twice what the path holds (rate x round-trip time).
 
-    Twice, so that the estimate can grow; in seconds of `clock`.
+    It is twice that so that the estimate can grow. Times are seconds of `clock`.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -80,7 +80,7 @@ class Meter:
         self.raised: BaseException | None = None  # by the callback, so not to be reworded
 
     def report(self, done: int, *, final: bool = False) -> Op[None]:
-        """Tell, if it is time to; raises what the callback raises."""
+        """Call the callback if it is time to; raise what it raises."""
         callback = self._callback
         if callback is None:
             return
@@ -108,11 +108,11 @@ class TransferContext:
         self.keeps = target is not None  # what arrives in memory is lost with the transfer
 
     def refused(self, handle: Handle, request: Request) -> Op[SFTPError]:
-        """The error for a READ or WRITE that failed."""
+        """Return the error for a READ or WRITE that failed."""
         return explained(handle.session, request, self.doing, *self.paths, look_at=handle.path)
 
     def failed(self, error: BaseException, done: int | None) -> BaseException:
-        """An error in terms of this transfer; `done`: bytes that are where they belong."""
+        """Return an error in terms of this transfer; `done` bytes are where they belong."""
         path, path2 = self.paths
         shown_error: HusshError
         if isinstance(error, DeadlineExceeded):
@@ -137,10 +137,10 @@ class TransferContext:
 
 
 def raise_told(error: BaseException, shown_error: BaseException) -> NoReturn:
-    """Raise what tells more of an error that is being handled, or that one itself.
+    """Raise an error that tells more than the one that is being handled, or that one itself.
 
-    Who calls it keeps `told` in no variable: its traceback holds their frames, and so all
-    that the transfer had.
+    The caller must not keep `told` in a variable: its traceback holds the frames of both, and so
+    all that the transfer had.
     """
     try:
         if shown_error is error:
@@ -151,7 +151,7 @@ def raise_told(error: BaseException, shown_error: BaseException) -> NoReturn:
 
 
 class Ask:
-    """Where a READ belongs and when it left."""
+    """Where a READ belongs and when it was sent."""
 
     __slots__ = ("offset", "at")
 
@@ -201,7 +201,7 @@ class Download:
         self.session.step()
 
     def learn(self, size: int | None) -> None:
-        """Note the size; before anything is asked for or stored but what `begin` asked for."""
+        """Note the size; before that only what `begin` asked for may be asked for or stored."""
         self.promised = promised_end(size, self.session.machine.server)
         self.size = min(size or 0, self.most)
         early = self.early
@@ -229,7 +229,7 @@ class Download:
             yield from wait_for_input(session)
 
     def take(self) -> tuple[list[tuple[Request, Part]], Request | None]:
-        """What has arrived, and a request that failed, if one did."""
+        """Return what has arrived, and a request that failed, if one did."""
         parts: list[tuple[Request, Part]] = []
         failed = None
         box = self.box
@@ -256,13 +256,13 @@ class Download:
         return parts, failed
 
     def is_end(self, request: Request) -> bool:
-        """Whether a READ failed because there is nothing more."""
+        """Tell whether a READ failed because there is nothing more."""
         if request.status in (FX_EOF, FX_LOCAL):
             return request.status == FX_EOF
         return self.promised is not None and int(request.tag.offset) >= self.promised
 
     def passes_end(self, request: Request) -> bool:
-        """Whether a READ that was asked for before the size was known reaches past the end."""
+        """Tell whether a READ that was sent before the size was known reaches past the end."""
         if request.status in (FX_EOF, FX_LOCAL) or not self.promised:
             return False
         return self.promised < request.size
@@ -315,7 +315,7 @@ class Download:
                 self.pool.append(data.obj)
 
     def kept(self) -> int:
-        """Bytes from the beginning on without a gap."""
+        """Number of bytes from the beginning on without a gap."""
         missing: list[int] = [self.next, *(offset for offset, _ in self.again)]
         missing += [request.tag.offset for request in self.asked]
         return min(missing if self.end is None else [*missing, self.end])
@@ -335,10 +335,12 @@ def download(
     *,
     most: int | None = None,
 ) -> Op[int]:
-    """Fetch a file, or its first `most` bytes; returns its size, or that of these.
+    """Fetch a file, or its first `most` bytes; return the size of what was fetched.
 
-    A `ResumedSink` keeps what it has of the file.  Raises SFTPError, ConnectionLost, what
-    `progress` raises.
+    A `ResumedSink` keeps what it has of the file.
+
+    Raises:
+        SFTPError, ConnectionLost: and whatever `progress` raises.
     """
     meter = Meter(progress, clock)
     transfer: Download | None = None
@@ -397,7 +399,11 @@ def _open_for_reading(sftp: SftpState, path: bytes, context: TransferContext) ->
 
 
 def _size_of_file(handle: Handle, context: TransferContext) -> Op[int | None]:
-    """The size, if the server tells it.  Raises SFTPError (EISDIR) for a directory."""
+    """Return the size, if the server tells it.
+
+    Raises:
+        SFTPError: EISDIR for a directory.
+    """
     session = handle.session
     found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
     attributes = found.value
@@ -462,7 +468,7 @@ class Upload:
             self.in_flight += len(piece)
 
     def take(self) -> Request | None:
-        """Count what was acknowledged; a request that failed, if one did."""
+        """Count what was acknowledged; return a request that failed, if one did."""
         while self.box:
             request = self.box.popleft()
             if request.status:
@@ -491,9 +497,10 @@ def upload(
     *,
     resume: bool = False,
 ) -> Op[int]:
-    """Send a file, with `resume` what the server lacks of it; returns its size.
+    """Send a file, with `resume` only what the server lacks of it; return its size.
 
-    Raises as `download`.
+    Raises:
+        SFTPError, ConnectionLost: as `download`.
     """
     meter = Meter(progress, clock)
     source: Source | None = None
@@ -537,7 +544,7 @@ def upload(
 def _open_for_writing(
     sftp: SftpState, path: bytes, context: TransferContext, *, keep: bool
 ) -> Op[Handle]:
-    """Emptied, or with what it has and readable."""
+    """Open the file: emptied, or with what it has and readable."""
     session = yield from sftp.session(early=True)
     flags = wire.FXF_WRITE | wire.FXF_CREAT | (wire.FXF_READ if keep else wire.FXF_TRUNC)
     body = string(path) + wire.U32.pack(flags) + wire.setting()

@@ -1,7 +1,7 @@
-"""Whole directories to and from a server: small files many at once, large ones one by one.
+"""What the transfers of whole directories share: small files many at once, large ones one by one.
 
-What both directions share; `sftp.put_tree` and `sftp.get_tree` have the rest.
-Directories get their modes and times last, so that a read-only one can be filled.
+`sftp.put_tree` and `sftp.get_tree` have the two directions. Directories get their modes and times
+last, so that a read-only one can be filled.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class TreeOptions:
     """What a user asks for, as in `Connection.sftp_put_dir`.
 
     Attributes:
-        limit: words the time allowed.
-        strict: refused attributes are failures, see `Refusals`.
+        limit: the time limit as errors word it.
+        strict: whether refused attributes are failures, see `Refusals`.
     """
 
     follow_symlinks: bool
@@ -71,7 +71,7 @@ class Tree:
         self.transferred.append(decode_path(path))
 
     def fail(self, path: bytes, target: bytes, error: OSError | int, server_text: str = "") -> None:
-        """Note a failure; raises it if the user wants that."""
+        """Note a failure; raise it if the user wants that."""
         if not isinstance(error, SFTPError):
             code = error if isinstance(error, int) else error.errno or 5
             if not isinstance(error, int) and not server_text and error.errno is not None:
@@ -82,7 +82,7 @@ class Tree:
         self.failed.append(FailedPath.of(path, error))
 
     def refuse(self, path: bytes, target: bytes, request: Request, about: bytes) -> None:
-        """`fail` for a request that failed; a second look at the server tells why."""
+        """Note a request that failed, as `fail`; a second look at the server tells why."""
 
         def look() -> Op[None]:
             error = yield from explained(
@@ -96,7 +96,7 @@ class Tree:
         self.large.append(look)
 
     def keeps_none(self, path: bytes, target: bytes, refused: OSError | Request | None) -> bool:
-        """Note that attributes of a file were refused; whether that makes it one that failed."""
+        """Note that attributes of a file were refused; return whether the file has failed so."""
         if refused is None:
             return False
         if isinstance(refused, OSError):
@@ -112,7 +112,7 @@ class Tree:
         return True
 
     def inquired(self, inquiry: Inquiry[T]) -> Generator[Any, Any, T]:
-        """For jobs: run an inquiry about a path."""
+        """Run an inquiry about a path, in a job."""
         machine, answer = self.session.machine, None
         while True:
             try:
@@ -128,7 +128,7 @@ class Tree:
                     machine.abandon(answer)  # closes it
 
     def run(self) -> Op[None]:
-        """All jobs of the pool, and what they left for later."""
+        """Run all jobs of the pool, and what they left for later."""
         while True:
             yield from self.pool.run()
             if not self.large:
@@ -140,14 +140,14 @@ class Tree:
         return TransferResult(self.transferred, self.failed, self.refusals.warnings())
 
     def finished(self) -> Op[TransferResult]:
-        """The result, when all is done; its warnings are logged."""
+        """Return the result, when all is done; log its warnings."""
         result = self.result()
         for text in result.warnings:
             yield from warn(f"{self.doing}: {text}")
         return result
 
     def ended(self, error: BaseException) -> BaseException:
-        """An error that ends it all, with what was done so far."""
+        """Return an error that ends it all, with what was done so far."""
         if isinstance(error, HusshError):
             error.result = self.result()  # type: ignore[attr-defined]
         return error

@@ -1,4 +1,4 @@
-"""What went less well than asked for, but failed nothing: told once for each call.
+"""Warns of what is not as requested but failed nothing: once for each call.
 
 The logger ``hussh.sftp`` gets it as a warning, and results have it as `warnings`.
 """
@@ -17,7 +17,7 @@ _log = logging.getLogger("hussh.sftp")
 
 
 def warn(text: str) -> Op[None]:
-    """Log a warning; what handles it may block."""
+    """Log a warning; its handlers may block."""
     if _log.isEnabledFor(logging.WARNING):
         yield RunBlocking(partial(_warn, text))
 
@@ -39,13 +39,13 @@ class Refusals:
         self._first = ""
 
     def add(self, target: bytes, why: str) -> None:
-        """Count one, of a file or directory at the receiving end."""
+        """Count one, for a file or directory at the receiving end."""
         self._count += 1
         if self._count == 1:
             self._first = f"{decode_path(target)[:NAME_SHOWN]!r} ({why})"
 
     def warnings(self) -> list[str]:
-        """One sentence about all of them; none where nothing was refused."""
+        """Return one sentence about all of them; none if nothing was refused."""
         if not self._count:
             return []
         more = f" and {self._count - 1} more" if self._count > 1 else ""

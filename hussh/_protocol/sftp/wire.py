@@ -1,7 +1,7 @@
 """Messages of SFTP version 3 (draft-ietf-secsh-filexfer-02) and OpenSSH's additions to it.
 
-Makes requests and takes replies apart.  Every length a server sends is checked
-before it is believed; what does not fit is `Malformed`.  Knows no ids, no order.
+It makes requests and takes replies apart, for the machine. It checks every length that a server
+sends before it uses it; what does not fit raises `Malformed`. It knows no ids and no order.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LIMITS = Struct(">4Q")
 
 
 class Malformed(Exception):
-    """The server sent what is no SFTP; the text says what, for an error."""
+    """The server sent something that is no SFTP; the text says what, for an error."""
 
 
 class Name:
@@ -54,7 +54,7 @@ def string(value: bytes) -> bytes:
 
 
 def take_string(body: bytes, at: int) -> tuple[bytes, int]:
-    """A string and the place after it."""
+    """Return a string and the position after it."""
     end = at + 4
     if end > len(body):
         raise Malformed("a reply that ends within a field")
@@ -72,7 +72,7 @@ def _fields(layout: Struct, body: bytes, at: int) -> tuple[tuple[Any, ...], int]
 
 
 def status(body: bytes) -> tuple[int, str]:
-    """Code and text; servers of old leave the text out."""
+    """Return code and text; old servers leave the text out."""
     (code,), at = _fields(U32, body, 0)
     if at == len(body):
         return code, ""
@@ -81,7 +81,7 @@ def status(body: bytes) -> tuple[int, str]:
 
 
 def attributes(body: bytes, at: int = 0) -> tuple[SFTPAttributes, int]:
-    """A file's attributes (section 5) and the place after them."""
+    """Return a file's attributes (section 5) and the position after them."""
     (flags,), at = _fields(U32, body, at)
     found = SFTPAttributes()
     if flags & _SIZE:
@@ -110,7 +110,7 @@ def setting(
     mode: int | None = None,
     times: tuple[int, int] | None = None,
 ) -> bytes:
-    """Attributes to be set (section 5): what is None stays as it is."""
+    """Encode attributes to be set (section 5); None leaves one as it is."""
     flags, parts = 0, []
     if size is not None:
         flags |= _SIZE
@@ -141,7 +141,7 @@ def name_list(body: bytes) -> list[Name]:
 
 
 def version(body: bytes) -> tuple[int, dict[bytes, bytes]]:
-    """Number and extensions of a VERSION message (section 4)."""
+    """Return number and extensions of a VERSION message (section 4)."""
     (number,), at = _fields(U32, body, 0)
     extensions = {}
     while at < len(body):
@@ -151,11 +151,11 @@ def version(body: bytes) -> tuple[int, dict[bytes, bytes]]:
 
 
 def statvfs(body: bytes) -> tuple[int, ...]:
-    """The reply to statvfs@openssh.com, in its order."""
+    """Return the reply to statvfs@openssh.com, in its order."""
     return _fields(_STATVFS, body, 0)[0]
 
 
 def limits(body: bytes) -> tuple[int, int, int, int]:
-    """The reply to limits@openssh.com: packet, read and write length, open handles."""
+    """Return the reply to limits@openssh.com: packet, read and write length, open handles."""
     packet, read, write, handles = _fields(_LIMITS, body, 0)[0]
     return packet, read, write, handles
