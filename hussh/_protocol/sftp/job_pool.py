@@ -55,7 +55,7 @@ class JobPool:
 
     Attributes:
         box: the list into which requests of jobs go when they are done.
-        work: steps since the driver could last check the time; jobs add to it what takes long.
+        work: resumptions since the driver could last check the time; jobs add to it.
     """
 
     def __init__(self, session: SftpSession) -> None:

@@ -50,6 +50,7 @@ class Machine:
         limits: how large requests may be.
         server: how many requests and files the server allows.
         files: the open files, and the OPENs that wait until one is closed.
+        parsed: bytes of all messages so far, data excepted; taking these apart takes long.
     """
 
     def __init__(self, server: ServerLimits | None = None) -> None:

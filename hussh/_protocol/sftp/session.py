@@ -200,6 +200,7 @@ class SftpSession:
 
     Attributes:
         broken: why it cannot be used any more; None if it can.
+        has_more: whether bytes have come that no step may take in before a `Checkpoint`.
     """
 
     def __init__(self, pipe: Pipe, server: ServerLimits | None = None) -> None:
