@@ -195,6 +195,7 @@ void hussh_link_free(hussh_link *link) {
   queue_clear(&link->pending);
   queue_clear(&link->messages);
   queue_clear(&link->peer_kexinit);
+  queue_clear(&link->hostkey_signature);
   unref(link);
 }
 
@@ -281,6 +282,11 @@ const void *hussh_link_hostkey(const hussh_link *link, size_t *len) {
 const void *hussh_link_session_id(const hussh_link *link, size_t *len) {
   *len = link->session->session_id_len;
   return link->session->session_id;
+}
+
+const void *hussh_link_hostkey_signature(const hussh_link *link, size_t *len) {
+  *len = link->hostkey_signature.len;
+  return queue_head(&link->hostkey_signature);
 }
 
 const void *hussh_link_peer_kexinit(const hussh_link *link, size_t *len) {

@@ -107,6 +107,8 @@ size_t hussh_drain(hussh_link *link, void *bytes, size_t size);
 void hussh_link_get_info(const hussh_link *link, hussh_link_info *info);
 const void *hussh_link_hostkey(const hussh_link *link, size_t *len);
 const void *hussh_link_session_id(const hussh_link *link, size_t *len);
+/* The host key's signature of the session id (RFC 4253 section 8), checked by then. */
+const void *hussh_link_hostkey_signature(const hussh_link *link, size_t *len);
 const void *hussh_link_peer_kexinit(const hussh_link *link, size_t *len); /* until kex ends */
 const char *hussh_link_method(const hussh_link *link, int kind);
 const char *hussh_link_banner(const hussh_link *link);       /* NULL: not seen */

@@ -55,6 +55,24 @@ static void auth_message(hussh_link *link, const unsigned char *message, size_t 
   keep_message(link, message, len);
 }
 
+/* The reply of a key exchange (RFC 4253 section 8, RFC 5656 section 4): host key, the
+ * server's half, signature.  What has another form is not ours to judge: libssh2 does. */
+static void keep_hostkey_signature(hussh_link *link, const unsigned char *message, size_t len) {
+  const unsigned char *at = message + 1, *string = NULL;
+  size_t left = len - 1, size = 0;
+  int i;
+  for (i = 0; i < 3; i++) {
+    if (left < 4 || (size = get_u32(at)) > left - 4)
+      return;
+    string = at + 4;
+    at = string + size;
+    left -= 4 + size;
+  }
+  queue_clear(&link->hostkey_signature);
+  if (!left && queue_append(&link->hostkey_signature, string, size))
+    link_out_of_memory(link);
+}
+
 /* Messages below 50.  libssh2 would keep for ever those that it does not expect, so
  * outside of a key exchange it gets KEXINIT only. */
 static int transport_message(hussh_link *link, const unsigned char *message, size_t len) {
@@ -76,6 +94,10 @@ static int transport_message(hussh_link *link, const unsigned char *message, siz
         link_out_of_memory(link);
     }
     break;
+  case MSG_KEX_REPLY: case MSG_KEX_GEX_REPLY:
+    if (link->session->state & LIBSSH2_STATE_INITIAL_KEX)
+      keep_hostkey_signature(link, message, len);
+    /* fall through */
   default:
     if (message[0] >= MSG_KEXINIT && link_in_kex(link))
       break;

@@ -54,6 +54,7 @@ struct hussh_link {
   unsigned char preamble[256];
   size_t preamble_len;
   hussh_queue peer_kexinit;
+  hussh_queue hostkey_signature; /* of the first key exchange, by the host key */
 
   /* the nudge (see nudge() in pump.c) */
   size_t got;                   /* bytes that the session took during this pump */

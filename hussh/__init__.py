@@ -17,6 +17,7 @@ from ._api.process import Process
 from ._api.sftp import SFTP
 from ._api.shell import InteractiveShell
 from ._api.tail import FileTailer
+from ._policy.hostkeys.host_key import HostKey
 from ._policy.prompts import Prompt, PromptRequest
 from ._policy.report import HopReport, HostKeyReport, Report, Setting
 from ._policy.result import SSHResult
@@ -73,6 +74,7 @@ __all__ = [
     "FileTailer",
     "ForkedConnectionError",
     "HopReport",
+    "HostKey",
     "HostKeyError",
     "HostKeyReport",
     "HusshError",

@@ -24,14 +24,14 @@ from .._policy.algorithms import (
 )
 from .._policy.connection_options import ConnectionOptions, Paths, with_defaults
 from .._policy.hostkeys.known_hosts import POLICIES
-from .._policy.keys.public_key import CERTIFICATE
+from .._policy.hostkeys.pins import parse_pins
 from .arguments import check_plain_function
 from .declared import refuse_unknown
 
 __all__ = ["algorithms_of", "check_options"]
 
 _CIPHERS = preferred_ciphers(fast_aes=FAST_AES)
-#: In libssh2's lists, but no algorithms; and host certificates, which it cannot verify.
+#: In libssh2's lists, but no algorithms.
 _SIGNALS = ("ext-info-", "kex-strict-")
 
 
@@ -64,10 +64,26 @@ def _defaults() -> dict[str, Any]:
     return {name: CHECKS[name](value, name) for name, value in with_defaults().items()}
 
 
-def check_policy(policy: object, _: str) -> str:
-    if not isinstance(policy, str) or policy not in POLICIES:
-        raise ValueError(f"host_key_policy must be one of {', '.join(POLICIES)}")
+def check_policy(policy: object, _: str) -> object:
+    if not callable(policy) and (not isinstance(policy, str) or policy not in POLICIES):
+        raise ValueError(f"host_key_policy must be one of {', '.join(POLICIES)}, or callable")
     return policy
+
+
+def check_pins(value: object, _: str) -> object:
+    parse_pins(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def check_alias(alias: object, argument: str) -> str | None:
+    """A name to look a host key up under; what known_hosts could not hold is hashed there."""
+    if alias is None:
+        return None
+    if not isinstance(alias, str):
+        raise TypeError(f"{argument} must be a string, not {type(alias).__name__}")
+    if not alias or not alias.isprintable() or " " in alias:
+        raise ValueError(f"{argument} is empty, or contains blanks or control characters")
+    return alias
 
 
 def check_known_hosts(paths: Paths, _: str) -> tuple[str, ...]:
@@ -153,9 +169,7 @@ def _names(kind: Method, default: Sequence[str]) -> Callable[[Any, str], tuple[s
 @cache
 def _supported(kind: Method) -> tuple[str, ...]:
     return tuple(
-        name
-        for name in Link.over_memory().supported(kind)
-        if not name.startswith(_SIGNALS) and not name.endswith(CERTIFICATE)
+        name for name in Link.over_memory().supported(kind) if not name.startswith(_SIGNALS)
     )
 
 
@@ -163,6 +177,8 @@ def _supported(kind: Method) -> tuple[str, ...]:
 CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "known_hosts": check_known_hosts,
     "host_key_policy": check_policy,
+    "host_key": check_pins,
+    "host_key_alias": check_alias,
     "agent": check_agent,
     "prompt": check_callback,
     "on_banner": check_callback,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
 from .._policy.connection_options import ConnectionOptions
+from .._policy.hostkeys.pins import parse_pins
 from .._policy.options import DEFAULTS_FAILED, Options
 from .._policy.route import (
     DEFAULT_PORT,
@@ -31,6 +32,9 @@ from .check_options import algorithms_of, check_options
 __all__ = ["Plan", "make_plan"]
 
 C = TypeVar("C")
+
+#: Options that say which key the target has, and what jump hosts given by name have instead.
+OF_TARGET: ConnectionOptions = {"host_key": None, "host_key_alias": None}
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,6 +92,7 @@ def make_plan(
         password=check_password(password, settings["allow_empty_password"]),
         private_key=check_key_path(private_key),
         known_hosts=cast("tuple[str, ...]", settings["known_hosts"]),
+        host_key_pins=parse_pins(settings["host_key"]),
         keepalive_interval=check_interval(keepalive_interval),
         algorithms=algorithms_of(settings),
         settings=settings,
@@ -113,5 +118,15 @@ def _route_of(connection: Any) -> tuple[HopSpec, ...]:
 
 
 def _for_hop(target: Options, hop: HopSpec) -> Options:
-    """A jump host that was given by name: the target's credentials and policies."""
-    return replace(target, host=hop.host, port=hop.port, username=hop.username or target.username)
+    """A jump host that was given by name: the target's credentials and policies.
+
+    What says which key the target has does not hold for it.
+    """
+    return replace(
+        target,
+        host=hop.host,
+        port=hop.port,
+        username=hop.username or target.username,
+        host_key_pins=None,
+        settings={**target.settings, **OF_TARGET},
+    )

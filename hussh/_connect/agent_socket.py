@@ -23,16 +23,20 @@ __all__ = ["ask_agent"]
 _log = logger.getChild("agent")
 
 
-def ask_agent(path: str, request: bytes, note: str, touch: bool = False) -> RunBlocking:
+def ask_agent(
+    path: str, request: bytes, note: str, touch: bool = False, bind: bytes = b""
+) -> RunBlocking:
     """The call that sends one framed request and returns the framed answer.
 
     `note` says what is asked, for the log; `touch` whether a security key is in play.
+    `bind` is a framed request that goes before on the same connection, and whose answer
+    does not matter; to an agent that hangs up on it, the request goes alone.
 
     The call raises:
         OSError: the agent cannot be reached; TimeoutError: it did not answer in time.
         AuthenticationError: its answer is no answer.
     """
-    question = _Question(path, request)
+    question = _Question(path, request, bind)
 
     def call(seconds_left: float | None) -> bytes:
         if touch:
@@ -45,25 +49,45 @@ def ask_agent(path: str, request: bytes, note: str, touch: bool = False) -> RunB
 
 
 class _Question:
-    def __init__(self, path: str, request: bytes) -> None:
+    def __init__(self, path: str, request: bytes, bind: bytes) -> None:
         self._path = path
         self._request = request
+        self._bind = bind
         self._socket: socket.socket | None = None
         self._aborted = False
+        self._is_answered = False  # the first request was
 
     def ask(self, seconds_left: float | None) -> bytes:
         deadline = None if seconds_left is None else monotonic() + seconds_left
-        answer = bytearray()
+        if self._bind:
+            try:
+                return self._exchange([self._bind, self._request], deadline)
+            except (AuthenticationError, BrokenPipeError, ConnectionResetError):
+                if self._aborted or self._is_answered:
+                    raise
+        return self._exchange([self._request], deadline)
+
+    def _exchange(self, requests: list[bytes], deadline: float | None) -> bytes:
+        """The answer to the last of these requests, on a connection of their own."""
+        answer = b""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
-            agent.settimeout(seconds_left)
+            agent.settimeout(_seconds_left(deadline))
             agent.connect(self._path)
-            agent.sendall(self._request)
             self._socket = agent
-            while (size := frame_length(answer)) is None or len(answer) < size:
-                part = self._receive(agent, deadline)
-                if not part:
-                    raise AuthenticationError("ssh-agent closed the connection without an answer")
-                answer += part
+            for request in requests:
+                agent.settimeout(_seconds_left(deadline))
+                agent.sendall(request)
+                answer = self._frame(agent, deadline)
+                self._is_answered = True
+        return answer
+
+    def _frame(self, agent: socket.socket, deadline: float | None) -> bytes:
+        answer = bytearray()
+        while (size := frame_length(answer)) is None or len(answer) < size:
+            part = self._receive(agent, deadline)
+            if not part:
+                raise AuthenticationError("ssh-agent closed the connection without an answer")
+            answer += part
         return bytes(answer[:size])
 
     def _receive(self, agent: socket.socket, deadline: float | None) -> bytes:
@@ -83,3 +107,7 @@ class _Question:
         if agent is not None:
             with contextlib.suppress(OSError):  # closed meanwhile
                 agent.shutdown(socket.SHUT_RDWR)
+
+
+def _seconds_left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.001, deadline - monotonic())

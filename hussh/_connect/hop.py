@@ -17,7 +17,8 @@ from .._policy.file_cache import NEVER, KeyFile
 from .._policy.options import Options
 from .._protocol.connect import Stage, bring_up, plan, timed_out
 from .._protocol.core import DeadlineExceeded, Op
-from .._protocol.handshake import Place, known_hosts
+from .._protocol.handshake import Place
+from .._protocol.host_key_check import known_hosts, recorded_in
 from .._protocol.story import Story, current_story
 from .._runtime.driver import Driver
 from .._runtime.keepalive import Keepalive
@@ -212,7 +213,7 @@ class Way(Generic[H, AnyDriver]):
             known = files.cached(asked)
             if known is None:
                 return False
-            stage.known = known.of_host(stage.options.host, stage.options.port)
+            stage.known = recorded_in(known, stage.options)
         return True
 
     def files(self) -> tuple[object, ...]:
@@ -224,7 +225,7 @@ class Way(Generic[H, AnyDriver]):
         for stage, files in zip(self.stages, self._files, strict=True):
             try:
                 known = one_at_a_time(files, files.load, seconds_left)
-                stage.known = known.of_host(stage.options.host, stage.options.port)
+                stage.known = recorded_in(known, stage.options)
             except HusshError as error:
                 raise stage.place.mark(error) from error.__cause__
             if stage.options.private_key:  # so that its login need not ask, too

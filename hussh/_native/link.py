@@ -233,6 +233,11 @@ class Link:
         return self._bytes(lib.hussh_link_session_id)
 
     @property
+    def hostkey_signature(self) -> bytes:
+        """The signature of `session_id` by the host key, checked in the first key exchange."""
+        return self._bytes(lib.hussh_link_hostkey_signature)
+
+    @property
     def peer_kexinit(self) -> bytes:
         """Return the server's SSH_MSG_KEXINIT, until the first key exchange has ended."""
         return self._bytes(lib.hussh_link_peer_kexinit)

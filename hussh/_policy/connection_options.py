@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict, cast, get_args
 
 from .algorithms import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS
+from .hostkeys.host_key import HostKeyCallback
+from .hostkeys.known_hosts import DEFAULT_FILES
 from .prompts import BannerCallback, PromptCallback
 
 if TYPE_CHECKING:
@@ -64,15 +66,37 @@ class ConnectionOptions(TypedDict, total=False):
     """All options of a connection that are given by keyword."""
 
     known_hosts: Annotated[
-        Paths, Option("~/.ssh/known_hosts", "path or paths of known_hosts files.")
+        Paths,
+        Option(
+            DEFAULT_FILES,
+            "path or paths of known_hosts files; a new key is recorded in the first.",
+        ),
     ]
     host_key_policy: Annotated[
-        str,
+        str | HostKeyCallback,
         Option(
             "accept-unknown",
             '``"accept-unknown"`` (an unknown host is accepted, a changed or revoked key never), '
             '``"accept-new"`` (the same, and the key is recorded), ``"strict"``, ``"ignore"``; '
+            "or a function that is called with a `HostKey` and returns whether it may be trusted; "
             "holds for every hop.",
+            in_async=_CALLED,
+        ),
+    ]
+    host_key: Annotated[
+        str | Sequence[str] | None,
+        Option(
+            None,
+            'the keys that the target may have, as ``"SHA256:…"`` or ``"ssh-ed25519 AAAA…"``; '
+            "known_hosts are not asked for it then.",
+        ),
+    ]
+    host_key_alias: Annotated[
+        str | None,
+        Option(
+            None,
+            "the name under which the target's key is looked up and recorded, instead of its "
+            "host and port.",
         ),
     ]
     agent: Annotated[

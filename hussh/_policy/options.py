@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from .algorithms import Algorithms
 from .connection_options import ConnectionOptions, with_defaults
+from .hostkeys.known_hosts import DEFAULT_FILES
+from .hostkeys.pins import Pins
 
 __all__ = ["DEFAULTS_FAILED", "Options", "is_secret"]
 
@@ -45,7 +47,9 @@ class Options:
     username: str = "root"
     password: str | None = None
     private_key: str | None = None
-    known_hosts: tuple[str, ...] = ("~/.ssh/known_hosts",)
+    known_hosts: tuple[str, ...] = DEFAULT_FILES
+    #: The keys that this host may have; known_hosts are not asked then.
+    host_key_pins: Pins | None = None
     algorithms: Algorithms = field(default_factory=Algorithms)
     #: Seconds between keepalives; 0: none.
     keepalive_interval: float = 0

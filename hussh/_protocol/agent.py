@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping
 
 from .._policy.keys.certificates import plain
 from .._policy.keys.public_key import PublicKey
-from .._policy.wire import Reader, string, uint32
+from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import AuthenticationError, ProtocolError
 
 __all__ = [
+    "bind_request",
     "filter_identities",
     "frame_length",
     "parse_identities",
@@ -37,6 +38,7 @@ REQUEST_IDENTITIES = 11
 IDENTITIES_ANSWER = 12
 SIGN_REQUEST = 13
 SIGN_RESPONSE = 14
+EXTENSION = 27
 
 RSA_SHA2_256 = 2
 RSA_SHA2_512 = 4
@@ -111,6 +113,24 @@ def parse_identities(reply: bytes) -> list[PublicKey]:
     except ProtocolError as error:
         raise AuthenticationError("ssh-agent's list of keys is malformed") from error
     return identities
+
+
+def bind_request(
+    host_key: bytes, session_id: bytes, signature: bytes, *, is_forwarding: bool
+) -> bytes:
+    """``session-bind@openssh.com``: which server this connection to the agent is used for, framed.
+
+    With it an agent lets keys be used that ``ssh-add -h`` restricts to some servers.  An agent
+    that does not know it answers with a failure, and all else stays as it was.
+
+    Args:
+        host_key: of the server, a certificate included (openssh PROTOCOL.agent section 1).
+        session_id: of the SSH session with that server.
+        signature: of the session id by the host key.
+        is_forwarding: whether the connection is lent to that server.
+    """
+    fields = string(host_key) + string(session_id) + string(signature) + boolean(is_forwarding)
+    return string(bytes((EXTENSION,)) + string(b"session-bind@openssh.com") + fields)
 
 
 def sign_flags(algorithm: str) -> int:

@@ -165,8 +165,8 @@ def _with_defaults(login: Login) -> Op[bool]:
     path = agent.socket_path(login.options.settings["agent"], os.environ)
     if path and login.takes("publickey"):
         try:
-            answer = yield login.ask_agent(
-                path, agent.request_identities(), f"[{login.hop}] asking ssh-agent to list its keys"
+            answer = yield login.ask(
+                path, agent.request_identities(), "asking ssh-agent to list its keys"
             )
             identities = agent.filter_identities(agent.parse_identities(answer))
             login.not_offered = len(identities)

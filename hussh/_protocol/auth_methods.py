@@ -56,10 +56,11 @@ class AskAgent(Protocol):
 
     Its result is the framed answer. `note` says in the log what is asked. `touch` says whether the
     agent may have to wait for a touch.
+    `bind` is a request that is sent before, whatever the agent says to it (`agent.bind_request`).
     """
 
     def __call__(
-        self, path: str, request: bytes, note: str, touch: bool = False
+        self, path: str, request: bytes, note: str, touch: bool = False, bind: bytes = b""
     ) -> RunBlocking: ...
 
 
@@ -248,6 +249,15 @@ class Login:
 
     # -- methods
 
+    def ask(self, path: str, request: bytes, what: str, touch: bool = False) -> RunBlocking:
+        """The call that asks the agent, which is told first for which server."""
+        link = self.link
+        signature = link.hostkey_signature
+        bind = b""
+        if signature:
+            bind = agent.bind_request(link.hostkey, link.session_id, signature, is_forwarding=False)
+        return self.ask_agent(path, request, f"[{self.hop}] {what}", touch, bind)
+
     def none_first(self) -> Op[bool]:
         """Try ``none`` (RFC 4252 section 5.2): a server may let anybody in, or says what it takes.
 
@@ -336,7 +346,7 @@ class Login:
         touch = public.algorithm.startswith("sk-")
         asked = f"ssh-agent to sign with {name} ({public.fingerprint})"
         try:
-            answer = yield self.ask_agent(path, question, f"[{self.hop}] asking {asked}", touch)
+            answer = yield self.ask(path, question, f"asking {asked}", touch)
             signature = agent.parse_signature(answer, algorithm)
         except DeadlineExceeded as timeout_error:
             timeout_error.waiting = asked + (

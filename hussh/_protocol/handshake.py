@@ -12,16 +12,8 @@ from functools import lru_cache
 
 from .._native.constants import KEX_FAILURES, Death, Method, Phase
 from .._native.link import Link
-from .._policy.file_cache import KnownHostsFiles, known_hosts_file
-from .._policy.hostkeys.known_hosts import (
-    Outcome,
-    Recorded,
-    Verdict,
-    algorithms_for,
-    host_key_error,
-)
-from .._policy.hostkeys.known_hosts_record import record
-from .._policy.keys.public_key import blob_type
+from .._policy.hostkeys.known_hosts import Recorded, algorithms_for
+from .._policy.keys.public_key import CERTIFICATE
 from .._policy.options import Options
 from .._policy.wire import Reader, boolean, string
 from ..errors import (
@@ -33,10 +25,11 @@ from ..errors import (
     printable,
 )
 from .auth import AskAgent, authenticate
-from .core import Op, RunBlocking, WaitFor
-from .story import HopStory, KeySeen, agreed
+from .core import Op, WaitFor
+from .host_key_check import check_host_key, recorded
+from .story import HopStory, agreed
 
-__all__ = ["Place", "confirm", "establish", "known_hosts", "prepare", "recorded"]
+__all__ = ["Place", "confirm", "establish", "prepare"]
 
 #: libssh2 does not tell a forged host key signature from other failures of an exchange.
 FORGED = " (a forged host key signature looks like this, too)"
@@ -50,17 +43,6 @@ TOO_MANY_CONNECTIONS = 12  # a reason of SSH_MSG_DISCONNECT; RFC 4253 section 11
 #: Characters of a server's list of algorithms that an error repeats; OpenSSH's have some hundred.
 MOST_LISTED = 1000
 
-#: How a story words what a check of a host key came to.
-VERDICTS = {
-    Outcome.ACCEPTED: "known",
-    Outcome.UNKNOWN_ACCEPTED: "unknown, accepted unrecorded",
-    Outcome.UNKNOWN_RECORD: "unknown, accepted and to be recorded",
-    Outcome.UNCHECKED: "not checked",
-    Outcome.CHANGED: "changed, refused",
-    Outcome.REVOKED: "revoked, refused",
-    Outcome.UNKNOWN_REFUSED: "unknown, refused",
-    Outcome.UNSUPPORTED: "a host certificate, refused",
-}
 
 #: A global request that every server answers (RFC 4254 section 4), with "failure" if it must.
 ANSWER_ME = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
@@ -98,18 +80,6 @@ class Place:
         return error.at(self.hop, self.index, self.phase)
 
 
-def known_hosts(options: Options) -> KnownHostsFiles:
-    """The files that are asked for this hop; their `load` raises HostKeyError."""
-    return known_hosts_file(
-        () if options.settings["host_key_policy"] == "ignore" else options.known_hosts
-    )
-
-
-def recorded(options: Options) -> Recorded:
-    """What these files hold of this hop; reads them.  Raises HostKeyError."""
-    return known_hosts(options).load().of_host(options.host, options.port)
-
-
 def establish(
     link: Link,
     options: Options,
@@ -137,7 +107,7 @@ def establish(
         if story is not None:
             story.agreed(agreed(link))
         place.enter("hostkey")
-        yield from _check_host_key(link, options, known, story)
+        yield from check_host_key(link, options, known, place.hop, story)
         place.enter("auth")
         if story is not None:
             yield from story.write_log()
@@ -155,12 +125,16 @@ def establish(
 def prepare(link: Link, options: Options, known: Recorded) -> None:
     """Say what to offer.  Before the first pump, by anybody: that may begin the key exchange."""
     wanted = options.algorithms
-    types = () if options.settings["host_key_policy"] == "ignore" else known.key_types
+    types, has_authority = known.key_types, known.has_authority
+    if options.host_key_pins is not None:
+        types, has_authority = options.host_key_pins.key_types, False
+    elif options.settings["host_key_policy"] == "ignore":
+        types, has_authority = (), False
     key_exchange, ciphers, macs = wanted.lists
     link.prefer(
         (
             (Method.KEX, key_exchange),
-            (Method.HOSTKEY, _host_keys(types, wanted.host_keys)),
+            (Method.HOSTKEY, _host_keys(types, wanted.host_keys, has_authority)),
             # The same both ways: libssh2 mixes up two different ciphers.
             (Method.CRYPT_CS, ciphers),
             (Method.CRYPT_SC, ciphers),
@@ -173,8 +147,8 @@ def prepare(link: Link, options: Options, known: Recorded) -> None:
 
 
 @lru_cache(maxsize=64)  # of most hosts keys of the same few types are recorded
-def _host_keys(types: tuple[str, ...], offered: tuple[str, ...]) -> bytes:
-    return ",".join(algorithms_for(types, offered)).encode("ascii")
+def _host_keys(types: tuple[str, ...], offered: tuple[str, ...], has_authority: bool) -> bytes:
+    return ",".join(algorithms_for(types, offered, has_authority)).encode("ascii")
 
 
 def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
@@ -257,7 +231,8 @@ def confirm(link: Link) -> Op[None]:
 
 def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
     wanted = options.algorithms
-    ours = (wanted.key_exchange, wanted.host_keys, wanted.ciphers, wanted.ciphers,
+    host_keys = tuple(name for name in wanted.host_keys if not name.endswith(CERTIFICATE))
+    ours = (wanted.key_exchange, host_keys, wanted.ciphers, wanted.ciphers,
             wanted.macs, wanted.macs, ("none",))  # fmt: skip
     try:
         reader = Reader(link.peer_kexinit, 17)
@@ -277,33 +252,4 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
         f"we offer {us}. {argument} changes what we offer",
         ours={kind[0]: us for kind, us, _ in missing},
         theirs={kind[0]: them for kind, _, them in missing},
-    )
-
-
-def _check_host_key(
-    link: Link, options: Options, known: Recorded, story: HopStory | None
-) -> Op[None]:
-    blob = link.hostkey
-    verdict = known.check(blob, options.settings["host_key_policy"])
-    if story is not None:
-        story.showed(_seen(verdict))
-    if verdict.must_record and options.known_hosts:
-        path = options.known_hosts[0]
-        file = known_hosts_file((path,))
-        verdict = yield RunBlocking(
-            lambda _: record(path, options.host, options.port, blob, file.load()), dedupe_key=file
-        )
-    if verdict.refused:
-        raise host_key_error(verdict)
-    if story is not None:
-        story.trusted()
-
-
-def _seen(verdict: Verdict) -> KeySeen:
-    return KeySeen(
-        blob_type(verdict.key_blob) or "unknown",
-        verdict.fingerprint,
-        verdict.name,
-        VERDICTS[verdict.outcome],
-        tuple([entry.place for entry in verdict.entries]),
     )

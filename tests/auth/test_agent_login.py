@@ -230,9 +230,11 @@ def test_agent_that_hangs_up_when_asked_to_sign(
         def list_once() -> None:
             with listener.accept()[0] as client, socket.socket(socket.AF_UNIX) as real:
                 real.connect(str(agent.socket))
-                real.sendall(client.recv(5))
-                client.sendall(real.recv(65536))
-            listener.accept()[0].close()
+                for _ in ("session-bind", "the list"):
+                    real.sendall(client.recv(65536))
+                    client.sendall(real.recv(65536))
+            listener.accept()[0].close()  # when it is told for which server
+            listener.accept()[0].close()  # and when it is only asked to sign
 
         thread = threading.Thread(target=list_once)
         thread.start()

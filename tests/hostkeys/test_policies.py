@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hmac
 import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +14,8 @@ from typing import Any
 import pytest
 
 from hussh import Connection, HostKeyError
-from hussh._policy.hostkeys import known_hosts
+from hussh._policy.hostkeys import known_hosts, remembered
+from hussh._protocol import host_key_check
 from tests.hostkeys.lines import found, line, name_of, write
 from tests.support.keys import Key, Keys
 from tests.support.sshd import Sshd
@@ -160,11 +164,120 @@ def test_file_that_cannot_be_read(policy: str, target: Sshd, file: Path) -> None
     assert target.connections() == 0
 
 
-def test_file_that_cannot_be_written(target: Sshd, tmp_path: Path) -> None:
-    """accept-new that cannot record refuses: the caller counts on the line."""
+def test_file_that_cannot_be_written(
+    target: Sshd, stranger: Key, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """accept-new that cannot record connects, warns once, and knows the key in this process."""
     (tmp_path / "file").touch()
-    error = refused(target, tmp_path / "file" / "known_hosts", "accept-new")
-    assert "cannot record the host key" in str(error)
+    missing = tmp_path / "file" / "known_hosts"
+    for _ in range(2):
+        connect(target, missing, "accept-new").close()
+    (warning,) = [record for record in caplog.records if record.name == "hussh.hostkey"]
+    assert warning.levelname == "WARNING"
+    assert str(missing) in warning.getMessage()
+    connect(target, missing, "strict").close()
+    remembered.forget()
+    remembered.remember(str(missing), name_of(target), stranger.blob)
+    target.settle()
+    error = refused(target, missing, "accept-new")
+    assert error.reason == "changed"
+    assert "memory of this process" in str(error)
+
+
+@pytest.mark.parametrize("how", ["read-only", "full"])
+@pytest.mark.needs_root
+def test_file_systems_that_take_nothing(
+    how: str, target: Sshd, tmp_path: Path, file_system: Callable[[Path, str], None]
+) -> None:
+    """On a read-only and on a full file system accept-new connects all the same."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    file_system(folder, how)
+    before = sorted(path.name for path in folder.iterdir())
+    for policy in ("accept-new", "strict"):
+        connect(target, folder / "known_hosts", policy).close()
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+@pytest.fixture
+def file_system() -> Iterator[Callable[[Path, str], None]]:
+    """Mount file systems that take no byte more; they end with the test."""
+    with ExitStack() as mounts:
+
+        def mount(folder: Path, how: str) -> None:
+            options = "size=4k,mode=755" + (",ro" if how == "read-only" else "")
+            done = subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True
+            )
+            if done.returncode:
+                pytest.skip(f"needs the right to mount: {done.stderr.decode().strip()}")
+            mounts.callback(_unmount, folder)
+            if how == "full":
+                (folder / "known_hosts").touch()
+                (folder / "ballast").write_bytes(bytes(4096))
+
+        yield mount
+
+
+def _unmount(folder: Path) -> None:
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_texts_that_ssh_does_not_read(
+    target: Sshd, stranger: Key, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file in UTF-16 or with a BOM is read, warned of once, kept, and no good for strict."""
+    for name, codec in (("wide", "utf-16"), ("bare", "utf-16-le"), ("marked", "utf-8-sig")):
+        file = tmp_path / name
+        file.write_bytes(target.known_hosts_line().encode(codec))
+        before = file.read_bytes()
+        caplog.clear()
+        for policy in ("accept-unknown", "accept-unknown", "accept-new"):
+            connect(target, file, policy).close()
+        (warning,) = [record for record in caplog.records if record.name == "hussh.hostkey"]
+        assert str(file) in warning.getMessage()
+        assert file.read_bytes() == before
+        target.settle()  # its log has a line for each login
+        assert str(file) in str(refused(target, file, "strict"))
+        file.write_bytes(line(name_of(target), stranger).encode(codec))
+        assert refused(target, file, "accept-unknown").reason == "changed"
+    wide = tmp_path / "wide"
+    wide.write_bytes(line("other.example", stranger).encode("utf-16"))
+    before = wide.read_bytes()
+    connect(target, wide, "accept-new").close()
+    assert wide.read_bytes() == before
+
+
+def test_file_without_a_readable_line(
+    target: Sshd, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file of garbage is warned of, and an error with strict; comments alone are no fault."""
+    file.write_text("this is no known_hosts file\n\n")
+    connect(target, file, "accept-unknown").close()
+    assert "has no line that can be read" in caplog.text
+    target.settle()
+    assert "has no line that can be read" in str(refused(target, file, "strict"))
+    caplog.clear()
+    file.write_text("# nothing yet\n\n")
+    connect(target, file, "accept-unknown").close()
+    assert "can be read" not in caplog.text
+
+
+def test_unknown_keys_are_warned_of_once(
+    target: Sshd, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first unknown key of a host that is accepted unrecorded makes one line at WARNING."""
+    host_key_check._warned.clear()
+    for _ in range(3):
+        connect(target, file, "accept-unknown").close()
+    (warning,) = [record for record in caplog.records if record.name == "hussh.hostkey"]
+    text = warning.getMessage()
+    assert text.startswith("HostKeyNotChecked: ")
+    assert target.host_keys["ed25519"].fingerprint in text
+    caplog.clear()
+    connect(target, file, "ignore").close()
+    connect(target, file, "accept-new").close()
+    assert "HostKeyNotChecked" not in caplog.text
 
 
 PATTERNS = [

@@ -20,7 +20,8 @@ from hussh._policy.connection_options import with_defaults
 from hussh._policy.options import Options
 from hussh._policy.wire import string
 from hussh._protocol.core import Op, RunBlocking
-from hussh._protocol.handshake import Place, establish, prepare, recorded
+from hussh._protocol.handshake import Place, establish, prepare
+from hussh._protocol.host_key_check import recorded
 from tests.support import idle_thread
 
 T = TypeVar("T")
@@ -173,5 +174,7 @@ class Stepper:
         return done[0]
 
 
-def _no_agent(path: str, request: bytes, note: str, touch: bool = False) -> RunBlocking:
+def _no_agent(
+    path: str, request: bytes, note: str, touch: bool = False, bind: bytes = b""
+) -> RunBlocking:
     raise OSError("no agent in these tests")

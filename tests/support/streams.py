@@ -318,7 +318,9 @@ class Tree:
 Command = tuple[bytes, bytes]  # the command and its stdin
 
 
-def _no_agent(path: str, request: bytes, note: str, touch: bool = False) -> RunBlocking:
+def _no_agent(
+    path: str, request: bytes, note: str, touch: bool = False, bind: bytes = b""
+) -> RunBlocking:
     raise OSError("these tests have no agent")
 
 

@@ -421,12 +421,12 @@ def test_authority_is_no_plain_key() -> None:
     assert KnownHosts.parse(data).key_types("a") == []
 
 
-def test_certificates_are_refused_clearly() -> None:
-    """A host certificate is refused by name, recorded or not, where unknown keys are accepted."""
+def test_malformed_certificates_are_refused_clearly() -> None:
+    """What is no whole certificate is refused, recorded or not, where unknown keys are accepted."""
     blob = string(b"ssh-ed25519-cert-v01@openssh.com") + string(b"nonce")
     for data in (line("a", A, "@cert-authority"), line("a", blob)):
         verdict = check(data, "a", blob, policy="accept-unknown")
-        assert verdict.outcome is Outcome.UNSUPPORTED
+        assert verdict.outcome is Outcome.MALFORMED
         assert "certificate" in str(host_key_error(verdict))
 
 
@@ -584,10 +584,19 @@ def test_recording_looks_again(tmp_path: Path) -> None:
 
 
 def test_recording_that_fails(tmp_path: Path) -> None:
-    """A key that cannot be written down is an error that names the file."""
+    """A key that cannot be written down is remembered, which is told once; another has changed."""
     (tmp_path / "file").touch()
-    with pytest.raises(HostKeyError, match=r"cannot record the host key of a in .*file/known"):
-        record(tmp_path / "file" / "known_hosts", "a", 22, A)
+    path, told = tmp_path / "file" / "known_hosts", list[str]()
+    assert record(path, "a", 22, A, warn=told.append).must_record
+    assert record(path, "b", 22, B, warn=told.append).must_record
+    (text,) = told
+    assert "cannot record host keys in" in text
+    assert str(path) in text
+    assert record(path, "a", 22, A, warn=told.append).outcome is Outcome.ACCEPTED
+    verdict = record(path, "a", 22, B, warn=told.append)
+    assert verdict.outcome is Outcome.CHANGED
+    assert "connect in a new process" in str(host_key_error(verdict))
+    assert len(told) == 1
 
 
 # Errors

@@ -21,7 +21,7 @@ import pytest
 import hussh
 from hussh import Connection
 from hussh._api.check_options import CHECKS
-from hussh._api.plan import make_plan
+from hussh._api.plan import OF_TARGET, make_plan
 from hussh._multi.multi_options import MultiOptions
 from hussh._policy.connection_options import ARGUMENTS, ConnectionOptions, declared
 from hussh._policy.options import Options
@@ -34,6 +34,8 @@ TAKERS: list[Any] = [Connection, AsyncConnection, MultiConnection.from_shared_au
 VALUES: dict[str, tuple[Any, Any]] = {
     "known_hosts": (("/one", "/two"), 3),
     "host_key_policy": ("strict", "maybe"),
+    "host_key": ("SHA256:" + 43 * "A", "SHA256:AAAA"),
+    "host_key_alias": ("alias", "an alias"),
     "agent": (False, 3),
     "prompt": (lambda request: [""], 3),
     "on_banner": (print, 3),
@@ -80,6 +82,9 @@ def test_each_option_reaches_each_hop(taker: Any, name: str) -> None:
     assert " ".join(told[1].split()).startswith(" ".join(option.text.split())[:40])
     assert option.unit in told[1]
     found = [hop.settings[name] for hop in hops(taker, **{name: good})]  # type: ignore[literal-required]
+    if name in OF_TARGET:
+        assert found == [None, None, good]
+        return
     assert found == [good] * 3
     plain = hops(taker)
     assert all(hop.settings[name] != good for hop in plain)  # type: ignore[literal-required]

@@ -15,6 +15,7 @@ import hmac
 import os
 import re
 import shlex
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -22,6 +23,7 @@ from enum import Enum
 from ...errors import HostKeyError
 from ..file_limit import check_file_limit
 from ..keys.public_key import CERTIFICATE, RSA_NAMES, blob_type, fingerprint, identity
+from .host_certificate import HostCertificate, read_certificate
 from .known_hosts_line import (
     CERT_AUTHORITY,
     REVOKED,
@@ -32,10 +34,16 @@ from .known_hosts_line import (
     parse_hash,
     parse_line,
 )
+from .known_hosts_text import decode_text
 from .patterns import matches_list
 
-#: Names and contents.
-Files = tuple[tuple[str, bytes], ...]
+#: Names and contents; in place of a content, as text, why it cannot be read.
+Files = tuple[tuple[str, "bytes | str"], ...]
+
+#: What ssh(1) reads; recording goes to the first.
+USER_FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+SYSTEM_FILES = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+DEFAULT_FILES = USER_FILES + SYSTEM_FILES
 
 POLICIES = ("accept-unknown", "accept-new", "strict", "ignore")
 # OpenSSH drops the whole line when one of its patterns does not fit its 1 KiB buffer.
@@ -53,10 +61,10 @@ class Outcome(Enum):
     CHANGED = "changed"
     REVOKED = "revoked"
     UNKNOWN_REFUSED = "unknown, refused"
-    UNSUPPORTED = "a host certificate, which cannot be verified"
+    MALFORMED = "a host certificate that cannot be read"
 
 
-_REFUSALS = (Outcome.CHANGED, Outcome.REVOKED, Outcome.UNKNOWN_REFUSED, Outcome.UNSUPPORTED)
+_REFUSALS = (Outcome.CHANGED, Outcome.REVOKED, Outcome.UNKNOWN_REFUSED, Outcome.MALFORMED)
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,11 @@ class Verdict:
     """The answer of `Recorded.check`.
 
     Attributes:
-        name: the name that was looked up, ``[host]:port`` for ports other than 22.
-        key_blob: the key that the server presented.
+        name: the name looked up, ``[host]:port`` off port 22.
+        key_blob: the key that the server showed; of a certificate, the plain key in it.
         entries: the lines that decided it: those that match, or those that contradict.
-        only_authorities: whether the name is known through @cert-authority lines only.
+        only_authorities: the name is known, but only through @cert-authority lines.
+        objection: why the host certificate that was shown does not vouch for the key.
     """
 
     outcome: Outcome
@@ -75,6 +84,7 @@ class Verdict:
     key_blob: bytes
     entries: tuple[Entry, ...] = ()
     only_authorities: bool = False
+    objection: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -99,60 +109,111 @@ class Recorded:
     """What is recorded for one host and port. A connection looks it up once and uses it twice.
 
     Attributes:
-        name: the name that was looked up, ``[host]:port`` for ports other than 22.
-        key_types: types of the recorded keys, in file order, for `algorithms_for`. Where
-            `check` would fall back to the bare name, they are those of the bare name.
+        name: the name looked up, ``[host]:port`` off port 22.
+        key_types: of the recorded keys, in file order, for `algorithms_for`.  Where `check`
+            would fall back to the bare name, these are that one's.
+        has_authority: whether a @cert-authority line names the host, so that it should be
+            asked for a certificate.
+        problems: of the files, each with what is wrong with it.
     """
 
-    __slots__ = ("key_types", "name", "_bare", "_entries", "_plain", "_trusted")
+    __slots__ = ("has_authority", "key_types", "name", "problems", "_bare", "_entries", "_host",
+                 "_plain", "_trusted")  # fmt: skip
 
-    def __init__(self, name: str, entries: list[Entry], bare: list[Entry]) -> None:
+    def __init__(
+        self,
+        name: str,
+        entries: list[Entry],
+        bare: list[Entry],
+        host: str = "",
+        problems: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.name = name
+        self.problems = problems
+        self._host = host or name  # what certificates name
         self._entries = entries
         self._bare = bare  # for ports other than 22: what is recorded for the bare name
         self._plain = _plain(entries)
         self._trusted = self._plain or _plain(bare)
         self.key_types = tuple(dict.fromkeys([entry.key_type for entry in self._trusted]))
+        self.has_authority = any(entry.marker == CERT_AUTHORITY for entry in entries + bare)
 
-    def check(self, key_blob: bytes, policy: str = "accept-unknown") -> Verdict:
-        """Decide about the key that a server presents, as ssh(1) does.
+    def check(
+        self, key_blob: bytes, policy: str = "accept-unknown", now: float | None = None
+    ) -> Verdict:
+        """Decide about the key that a server showed, as ssh(1) does.
 
-        Any plain entry of the name that equals the key accepts it. If there are plain entries and
-        none is equal, the key has changed, even if the recorded keys are of another type. If there
-        is no plain entry under ``[host]:port``, an equal key under the bare host name is accepted,
-        too. A @cert-authority line vouches for certificates only, so a plain key beside it is
-        unknown. Certificates are refused, because the library cannot verify them.
+        A certificate of an authority that a @cert-authority line names for the host is
+        accepted, unless something speaks against it (`HostCertificate.objection`).  Then, and
+        without an authority, the plain key in it is looked at.
+
+        Any plain entry of the name that equals the key accepts it.  Plain
+        entries and none equal: changed, even where the recorded keys are of
+        another type.  No plain entry under ``[host]:port``: an equal key under
+        the bare host name is accepted too.  A @cert-authority line vouches for
+        certificates only, so a plain key beside it is unknown.
+
+        Args:
+            now: the time for certificates, in seconds since 1970; None: the clock's.
 
         Raises:
             ValueError: `policy` is not one of `POLICIES`.
         """
         if policy not in POLICIES:
             raise ValueError(f"host_key_policy must be one of {', '.join(POLICIES)}")
-        name, entries = self.name, self._entries
         if policy == "ignore":
-            return Verdict(Outcome.UNCHECKED, name, key_blob)
+            return Verdict(Outcome.UNCHECKED, self.name, key_blob)
+        if not (blob_type(key_blob) or "").endswith(CERTIFICATE):
+            return self._revoked(key_blob) or self._check_plain(key_blob, policy, "")
+        certificate = read_certificate(key_blob)
+        if certificate is None:
+            return Verdict(Outcome.MALFORMED, self.name, key_blob)
+        revoked = self._revoked(certificate.key_blob, certificate.authority, key_blob)
+        if revoked is not None:
+            return revoked
+        authorities = self._authorities(certificate)
+        objection = "its authority is not one that a @cert-authority line names for this host"
+        if authorities:
+            objection = certificate.objection(self._host, time.time() if now is None else now)
+            if not objection:
+                key = certificate.key_blob
+                return Verdict(Outcome.ACCEPTED, self.name, key, tuple(authorities))
+        return self._check_plain(certificate.key_blob, policy, objection)
+
+    def _authorities(self, certificate: HostCertificate) -> list[Entry]:
+        return [
+            entry
+            for entry in self._entries + self._bare
+            if entry.marker == CERT_AUTHORITY and entry.key_blob == certificate.authority
+        ]
+
+    def _revoked(self, *blobs: bytes) -> Verdict | None:
+        """The refusal where one of these keys is revoked; the first is the server's own."""
+        identities = {identity(blob) for blob in blobs}
         revoked = [
             entry
-            for entry in entries + self._bare
-            if entry.marker == REVOKED and _same_key(entry, key_blob)
+            for entry in self._entries + self._bare
+            if entry.marker == REVOKED and identity(entry.key_blob) in identities
         ]
-        if revoked:
-            return Verdict(Outcome.REVOKED, name, key_blob, tuple(dict.fromkeys(revoked)))
+        if not revoked:
+            return None
+        return Verdict(Outcome.REVOKED, self.name, blobs[0], tuple(dict.fromkeys(revoked)))
+
+    def _check_plain(self, key_blob: bytes, policy: str, objection: str) -> Verdict:
+        name = self.name
         equal = [entry for entry in self._trusted if entry.key_blob == key_blob]
-        key_type = equal[0].key_type if equal else blob_type(key_blob)
-        if key_type is not None and key_type.endswith(CERTIFICATE):
-            return Verdict(Outcome.UNSUPPORTED, name, key_blob)
         if equal:
             return Verdict(Outcome.ACCEPTED, name, key_blob, tuple(equal))
         if self._plain:
-            return Verdict(Outcome.CHANGED, name, key_blob, tuple(self._plain))
+            return Verdict(Outcome.CHANGED, name, key_blob, tuple(self._plain), False, objection)
         outcome = {
             "strict": Outcome.UNKNOWN_REFUSED,
             "accept-new": Outcome.UNKNOWN_RECORD,
             "accept-unknown": Outcome.UNKNOWN_ACCEPTED,
         }[policy]
-        authority = any(entry.marker == CERT_AUTHORITY for entry in entries)
-        return Verdict(outcome, name, key_blob, only_authorities=authority)
+        return Verdict(
+            outcome, name, key_blob, only_authorities=self.has_authority, objection=objection
+        )
 
 
 class KnownHosts:
@@ -168,6 +229,8 @@ class KnownHosts:
         self._hashed: list[tuple[int, bytes, bytes]] = []
         self._wild: list[int] = []
         self._entries: dict[int, Entry | None] = {}  # of lines that were looked up
+        #: Files with what is wrong with them: text that ssh(1) would not read, or no line.
+        self.problems: list[tuple[str, str]] = []
 
     @classmethod
     def load(cls, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> KnownHosts:
@@ -180,8 +243,13 @@ class KnownHosts:
 
     @staticmethod
     def read(paths: Iterable[str | os.PathLike[str]]) -> Files:
-        """Return names and contents of the files, for `of`, without those that do not exist."""
-        files = []
+        """Their names and contents, for `of`; those that do not exist are left out.
+
+        Raises:
+            HostKeyError: one of them cannot be read.  Of the system's own files that is no
+                error, but a problem of `KnownHosts.problems`: a user cannot mend them.
+        """
+        files: list[tuple[str, bytes | str]] = []
         for path in map(expand, paths):
             try:
                 with open(path, "rb") as file:
@@ -191,6 +259,9 @@ class KnownHosts:
             except OSError as error:
                 doing = f"cannot read the known hosts in {shlex.quote(path)}"
                 check_file_limit(error, doing, "hostkey")
+                if path in SYSTEM_FILES:
+                    files.append((path, f"cannot be read: {error.strerror}"))
+                    continue
                 raise HostKeyError(f"{doing}: {error.strerror}") from error
             files.append((path, data))
         return tuple(files)
@@ -212,6 +283,8 @@ class KnownHosts:
         if not (isinstance(old, tuple) and old and new and old[:-1] == new[:-1]):
             return None
         (path, before), (same, after) = old[-1], new[-1]
+        if self.problems or not isinstance(before, bytes) or not isinstance(after, bytes):
+            return None
         if path != same or not before.endswith(b"\n") or not after.startswith(before):
             return None
         known = KnownHosts()
@@ -227,7 +300,20 @@ class KnownHosts:
         known._add(data, name)
         return known
 
-    def _add(self, data: bytes, file: str, first: int = 1) -> None:
+    def _add(self, data: bytes | str, file: str, first: int = 1) -> None:
+        if isinstance(data, str):
+            self.problems.append((file, data))
+            return
+        data, problem = decode_text(data)
+        before = len(self._lines)
+        self._add_lines(data, file, first)
+        is_new = first == 1 and not problem and _has_lines(data)
+        if is_new and not any(line.entry() for line in self._lines[before:]):
+            problem = "has no line that can be read"
+        if problem:
+            self.problems.append((file, problem))
+
+    def _add_lines(self, data: bytes, file: str, first: int) -> None:
         for number, text in enumerate(data.split(b"\n"), first):
             line = parse_line(text, number, file)
             if line is None:
@@ -276,10 +362,11 @@ class KnownHosts:
                 entries.append(entry)
         return entries
 
-    def of_host(self, host: str, port: int = 22) -> Recorded:
-        """Return what is recorded for a host, to be used more than once."""
+    def of_host(self, host: str, port: int = 22, more: Sequence[Entry] = ()) -> Recorded:
+        """What is recorded for a host, to be asked more than once; `more` is added to it."""
         name = lookup_name(host, port)
-        return Recorded(name, self._find(name), self._find(host) if port != 22 else [])
+        bare = self._find(host) if port != 22 else []
+        return Recorded(name, [*self._find(name), *more], bare, host, self.problems)
 
     def key_types(self, host: str, port: int = 22) -> list[str]:
         """See `Recorded.key_types`."""
@@ -292,16 +379,24 @@ class KnownHosts:
         return self.of_host(host, port).check(key_blob, policy)
 
 
-def algorithms_for(known_types: Sequence[str], offered: Sequence[str]) -> list[str]:
-    """Return the offered host key algorithms; those for which a key is recorded come first.
+def algorithms_for(
+    known_types: Sequence[str], offered: Sequence[str], has_authority: bool = False
+) -> list[str]:
+    """The offered host key algorithms, those first for which a key is recorded.
 
-    Otherwise a server with keys of several types would present one that is not recorded, and that
-    looks like a changed key.
+    Without this a server with keys of several types would show one that is
+    not recorded, which looks like a changed key.
+
+    Certificates are offered first where an authority is recorded for the host, and
+    elsewhere not at all: nothing could come of them.
     """
     wanted = set(known_types)
     if "ssh-rsa" in wanted:
         wanted.update(RSA_NAMES)
-    return sorted(offered, key=lambda algorithm: algorithm not in wanted)
+    certificates = [name for name in offered if name.endswith(CERTIFICATE)]
+    plain = [name for name in offered if not name.endswith(CERTIFICATE)]
+    plain.sort(key=lambda algorithm: algorithm not in wanted)
+    return [*certificates, *plain] if has_authority else plain
 
 
 def host_key_error(verdict: Verdict) -> HostKeyError:
@@ -316,18 +411,19 @@ def host_key_error(verdict: Verdict) -> HostKeyError:
         reason = "changed"
         removals = "; ".join(
             f"ssh-keygen -R {shlex.quote(name)} -f {shlex.quote(file)}"
-            for file in dict.fromkeys(entry.file for entry in verdict.entries)
+            for file in dict.fromkeys(entry.file for entry in verdict.entries if entry.file)
         )
+        advice = f"remove the old one: {removals}" if removals else "connect in a new process"
         text = (
             f"the host key of {name} has changed: the server shows {shown}, recorded is "
             f"{', '.join(verdict.recorded)} at {places}; somebody may be in between. "
-            f"If you know that the key was replaced, remove the old one: {removals}"
+            f"If you know that the key was replaced, {advice}"
         )
     elif verdict.outcome is Outcome.REVOKED:
         reason = "revoked"
         text = f"the host key of {name}, {shown}, is revoked at {places}"
-    elif verdict.outcome is Outcome.UNSUPPORTED:
-        text = f"{name} shows a host certificate ({shown}), and these cannot be verified here"
+    elif verdict.outcome is Outcome.MALFORMED:
+        text = f"{name} shows a host certificate that is malformed"
     else:
         text = (
             f"the host key of {name}, {shown}, is not known and the policy is strict. "
@@ -336,13 +432,17 @@ def host_key_error(verdict: Verdict) -> HostKeyError:
         )
         if verdict.only_authorities:
             text += "; the name has @cert-authority lines, but these vouch for certificates only"
+    if verdict.objection:
+        text += f"; the server shows a host certificate, but {verdict.objection}"
     return HostKeyError(
         text, host=name, reason=reason, fingerprint=shown, recorded=verdict.recorded
     )
 
 
-def _same_key(entry: Entry, blob: bytes) -> bool:
-    return identity(entry.key_blob) == identity(blob)
+def _has_lines(data: bytes) -> bool:
+    """Whether there is anything but blank lines and comments."""
+    lines = (line.strip() for line in data.split(b"\n"))
+    return any(line and not line.startswith(b"#") for line in lines)
 
 
 def _plain(entries: Iterable[Entry]) -> list[Entry]:

@@ -45,9 +45,9 @@ class Entry:
 
     Attributes:
         marker: "", "revoked" or "cert-authority".
-        patterns: names as the file has them; a hashed name is one pattern.
-        key_type: the type that the blob names, such as "ssh-rsa".
-        line_number: counted from 1 within `file`.
+        patterns: names as they stand in the file; a hashed name is one pattern.
+        key_type: as the blob itself says, such as "ssh-rsa".
+        line_number: counted from 1 within `file`; 0: it is remembered, and in no file.
     """
 
     marker: str
@@ -63,6 +63,8 @@ class Entry:
 
     @property
     def place(self) -> str:
+        if not self.line_number:
+            return "the memory of this process, where accept-new could not record it"
         return f"{self.file}:{self.line_number}"
 
 

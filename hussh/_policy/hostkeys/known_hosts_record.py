@@ -5,14 +5,18 @@ Connecting imports it. It appends one line and changes no other.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
+from collections.abc import Callable
 
-from ...errors import HostKeyError
 from .known_hosts import KnownHosts, Verdict, expand
-from .known_hosts_line import known_hosts_line
+from .known_hosts_line import known_hosts_line, lookup_name
+from .remembered import entries_for, remember
 
 __all__ = ["append_line", "record"]
+
+_unwritable: set[str] = set()  # files that were warned of
 
 
 def record(
@@ -23,29 +27,42 @@ def record(
     known: KnownHosts | None = None,
     *,
     hashed: bool = False,
+    warn: Callable[[str], object] = lambda text: None,
 ) -> Verdict:
     """Record a new host key, as policy "accept-new" asks; the verdict may still be a refusal.
 
+    Where the file cannot be written, the key is remembered for this process.
+
     Args:
-        known: what the file contains just now; if it is None, the file is read. Another
-            connection may have recorded the same key meanwhile, and then nothing is written, or
-            another key, and then the verdict is "changed".
+        known: what the file holds just now; None: it is read.  It must be as new as that,
+            for another connection may have recorded the same key meanwhile (then nothing is
+            written) or a different one (then the verdict is "changed").
+        warn: called once for each file that cannot be written, with a text that says why.
 
     Raises:
-        HostKeyError: the file cannot be read or written.
+        HostKeyError: the file cannot be read.
     """
     known = known or KnownHosts.load(path)
-    verdict = known.check(host, port, key_blob, "accept-new")
-    if verdict.must_record:
-        try:
-            append_line(path, known_hosts_line(host, port, key_blob, hashed=hashed))
-        except OSError as error:
-            raise HostKeyError(
-                f"cannot record the host key of {verdict.name} in {shlex.quote(expand(path))}: "
-                f"{error.strerror or error}",
-                host=verdict.name,
-                fingerprint=verdict.fingerprint,
-            ) from error
+    where = expand(path)
+    more = entries_for(where, lookup_name(host, port))
+    verdict = known.of_host(host, port, more).check(key_blob, "accept-new")
+    if not verdict.must_record:
+        return verdict
+    line = known_hosts_line(host, port, key_blob, hashed=hashed)
+    try:
+        if any("UTF-16" in problem for _, problem in known.problems):
+            raise OSError(errno.EINVAL, "the file is UTF-16 text")  # a line would damage it
+        append_line(path, line)
+    except OSError as error:
+        if remember(where, verdict.name, key_blob) != key_blob:
+            more = entries_for(where, verdict.name)
+            return known.of_host(host, port, more).check(key_blob, "accept-new")
+        if where not in _unwritable:
+            _unwritable.add(where)
+            warn(
+                f"cannot record host keys in {shlex.quote(where)}: {error.strerror or error}; "
+                "new ones are remembered until this process ends"
+            )
     return verdict
 
 

@@ -14,7 +14,8 @@ from hashlib import sha256
 from ...errors import ProtocolError
 from ..wire import Reader
 
-__all__ = ["CERTIFICATE", "RSA_NAMES", "PublicKey", "blob_type", "fingerprint", "identity"]
+__all__ = ["CERTIFICATE", "RSA_NAMES", "PublicKey", "blob_type", "field_count", "fingerprint",
+           "identity"]  # fmt: skip
 
 #: The end of a certificate's algorithm, after that of its key (openssh PROTOCOL.certkeys).
 CERTIFICATE = "-cert-v01@openssh.com"
@@ -51,6 +52,11 @@ class PublicKey:
     def fingerprint(self) -> str:
         """``SHA256:…``, as ``ssh-keygen -l`` prints it."""
         return fingerprint(self.blob)
+
+
+def field_count(key_type: str) -> int:
+    """How many strings follow the type in a public key blob; 0 where that is not known."""
+    return _FIELD_COUNTS.get(key_type, 0)
 
 
 def fingerprint(blob: bytes) -> str:

@@ -1,0 +1,58 @@
+"""What a caller of ours is shown of a server's key, to decide about it.
+
+For ``host_key_policy=`` as a callable.  Pure data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from .known_hosts import Outcome, Verdict
+
+__all__ = ["HostKey", "HostKeyCallback", "host_key_of", "verdict_status"]
+
+_STATUS = {
+    Outcome.ACCEPTED: "known",
+    Outcome.CHANGED: "changed",
+    Outcome.REVOKED: "revoked",
+}
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """The key that a server has shown and proven to hold.
+
+    Attributes:
+        host: the name that was connected to.
+        port: the TCP port.
+        algorithm: the type of the key, such as ``"ssh-ed25519"``.
+        fingerprint: ``SHA256:…``, as ``ssh-keygen -l`` prints it.
+        status: what the known hosts say: ``"known"``, ``"unknown"``, ``"changed"`` or
+            ``"revoked"``.
+        hop: the hop that shows it, as ``user@host:port``.
+        blob: the key itself (RFC 4253 section 6.6).
+    """
+
+    host: str
+    port: int
+    algorithm: str
+    fingerprint: str
+    status: str
+    hop: str
+    blob: bytes
+
+
+#: Returns whether the key may be trusted; a coroutine function is for the async API.
+HostKeyCallback = Callable[[HostKey], bool | Awaitable[bool]]
+
+
+def host_key_of(verdict: Verdict, host: str, port: int, algorithm: str, hop: str) -> HostKey:
+    """What the callable is asked about."""
+    status = verdict_status(verdict)
+    return HostKey(host, port, algorithm, verdict.fingerprint, status, hop, verdict.key_blob)
+
+
+def verdict_status(verdict: Verdict) -> str:
+    """See `HostKey.status`."""
+    return _STATUS.get(verdict.outcome, "unknown")

@@ -1,0 +1,91 @@
+"""Pinned host keys: the argument ``host_key=``, which replaces known_hosts for one hop.
+
+The facades parse it, the check of a host key asks it.  Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...errors import HostKeyError
+from ..keys.public_key import CERTIFICATE, blob_type, fingerprint
+
+__all__ = ["Pins", "parse_pins"]
+
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
+_FORMS = '"SHA256:…" as ssh-keygen -l prints it, or "ssh-ed25519 AAAA…" as a .pub file has it'
+
+
+@dataclass(frozen=True)
+class Pins:
+    """The keys that one host may have.
+
+    Attributes:
+        fingerprints: ``SHA256:…`` of each.
+        key_types: of those that were given as whole keys; a server shall show one of these.
+    """
+
+    fingerprints: tuple[str, ...]
+    key_types: tuple[str, ...]
+
+    def refusal(self, name: str, key_blob: bytes) -> HostKeyError | None:
+        """The error for a key that is not pinned; None for one that is."""
+        shown = fingerprint(key_blob)
+        if shown in self.fingerprints:
+            return None
+        return HostKeyError(
+            f"the host key of {name} is not the pinned one: the server shows {shown} "
+            f"({blob_type(key_blob)}), host_key= names {', '.join(self.fingerprints)}; "
+            "somebody may be in between, or the server has keys of several types: "
+            "host_key_algorithms= says which one it shall show",
+            host=name,
+            reason="changed",
+            fingerprint=shown,
+            recorded=self.fingerprints,
+        )
+
+
+def parse_pins(value: object) -> Pins | None:
+    """The pins that `value` names, a string or a sequence of them; None: there are none.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: a string has none of the two forms, or the sequence is empty.
+    """
+    if value is None:
+        return None
+    items = [value] if isinstance(value, str) else value
+    if isinstance(items, bytes) or not isinstance(items, Sequence):
+        raise TypeError(f"host_key must be a string or a list of them: {_FORMS}")
+    if not items:
+        raise ValueError("host_key is an empty list, with which no server could be trusted")
+    fingerprints, types = [], []
+    for item in items:
+        if not isinstance(item, str):
+            raise TypeError(f"host_key must be a string or a list of them: {_FORMS}")
+        text = item.strip()
+        if _FINGERPRINT.fullmatch(text):
+            fingerprints.append(text.rstrip("="))
+            continue
+        blob = _key(text)
+        fingerprints.append(fingerprint(blob))
+        types.append(blob_type(blob) or "")
+    return Pins(tuple(fingerprints), tuple(types) if len(types) == len(items) else ())
+
+
+def _key(text: str) -> bytes:
+    words = text.split(None, 2)
+    try:
+        blob = b64decode(words[1], validate=True)
+    except (ValueError, IndexError):
+        raise ValueError(f"host_key must be {_FORMS}") from None
+    kind = blob_type(blob)
+    if kind is None or kind != words[0]:
+        raise ValueError(f"host_key holds a damaged public key; it must be {_FORMS}")
+    if kind.endswith(CERTIFICATE):
+        raise ValueError("host_key holds a certificate; name the plain key, or its authority in "
+                         "a @cert-authority line of known_hosts")  # fmt: skip
+    return blob
