@@ -35,13 +35,15 @@ from typing import Any, Protocol
 
 from .keepalive import Rounds, Tended
 from .lock import unless_exiting
-from .polling import new_poll
+from .polling import eventlet_poll, new_poll
 from .wakeup_fd import WakeupFd
 
 __all__ = ["LAST_MOMENT", "Answering", "IdleWatch", "ended", "is_ending", "join", "tend"]
 
 #: Seconds that is waited for the thread's end at most.
 LAST_MOMENT = 0.5
+#: Seconds between two looks at all fds, under eventlet.
+LOOK_INTERVAL = 0.5
 
 
 class Answering(Protocol):
@@ -90,7 +92,11 @@ class _Epoll:
 
 
 class _Poll:
-    """The same without epoll; each change wakes the thread, and no fd is forgotten."""
+    """The same without epoll; each change wakes the thread.
+
+    eventlet permits only one green thread to wait for an fd. There the thread does not wait for
+    the fds of trees, but looks at all of them at once every `LOOK_INTERVAL`.
+    """
 
     def __init__(self, wakeup: WakeupFd) -> None:
         self._wakeup = wakeup
@@ -106,13 +112,19 @@ class _Poll:
 
     def wait(self, seconds: float | None) -> list[int]:
         poll = new_poll()
-        poll.register(self._wakeup.fd, select.POLLIN)
-        # eventlet, which has no poll, permits one green thread only to wait for an fd.
-        shared = hasattr(select, "poll")
+        look = eventlet_poll()
         for fd, events in list(self._wanted.items()):
-            if events and shared:
-                poll.register(fd, events)
-        return [fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)]
+            if events:
+                (look or poll).register(fd, events)
+                if look is not None:
+                    seconds = LOOK_INTERVAL if seconds is None else min(seconds, LOOK_INTERVAL)
+        poll.register(self._wakeup.fd, select.POLLIN)
+        ready = poll.poll(None if seconds is None else seconds * 1000)
+        if look is not None:
+            ready += look.poll(0)
+        found = [fd for fd, _ in ready if self._wanted.get(fd, 1)]  # others were disarmed meanwhile
+        self._wanted.update((fd, 0) for fd in found if fd in self._wanted)
+        return found
 
     def close(self) -> None:
         self._wanted.clear()

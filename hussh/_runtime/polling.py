@@ -8,9 +8,10 @@ because a program may patch after it has imported hussh.
 from __future__ import annotations
 
 import select
+import sys
 from typing import Any, Protocol
 
-__all__ = ["Poll", "new_poll"]
+__all__ = ["Poll", "eventlet_poll", "new_poll"]
 
 
 class Poll(Protocol):
@@ -24,6 +25,18 @@ class Poll(Protocol):
 def new_poll() -> Poll:
     make: Any = getattr(select, "poll", _Select)
     poll: Poll = make()
+    return poll
+
+
+def eventlet_poll() -> Poll | None:
+    """Return the `poll` that eventlet has taken away, None where it has not.
+
+    It knows no green threads: all of them stand still while it waits.
+    """
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    if patcher is None or hasattr(select, "poll"):
+        return None
+    poll: Poll = patcher.original("select").poll()
     return poll
 
 

@@ -27,7 +27,9 @@ from anyio.abc import SocketStream
 from hussh import AuthenticationError
 from hussh._protocol.execute import _Output
 from hussh._protocol.growing import GrowingBytes
+from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
+from tests.support.hostile import Conn, HostileServer, Password
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
 
@@ -94,6 +96,30 @@ async def test_connecting(
             pass
 
     longest, _ = await longest_step(connect)
+    assert longest < STALL
+
+
+async def test_a_flood_of_banners(loop: str) -> None:
+    """Not while a server sends 40 login banners of 250 KB at once, and no answer to the login."""
+
+    def script(conn: Conn) -> None:
+        conn.version_exchange()
+        conn.key_exchange()
+        conn.expect_service()
+        conn.unread(conn.read_packet())
+        for _ in range(40):
+            conn.auth_banner(bytes(250_000))
+        conn.authenticate(Password("right"))
+        conn.serve()
+
+    async def connect() -> None:
+        async with AsyncConnection(
+            server.host, "me", "right", port=server.port, host_key_policy="ignore"
+        ):
+            pass
+
+    with HostileServer(script) as server:
+        longest, _ = await longest_step(connect)
     assert longest < STALL
 
 

@@ -6,6 +6,7 @@ import logging
 import socket
 import tempfile
 import threading
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tests.support.agent import SshAgent
 from tests.support.hostile import Conn, HostileServer, Password, polite
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
+from tests.support.streams import heap_in_use
 
 EVERY_API = pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
 
@@ -105,6 +107,33 @@ def test_every_hop(api: Api, sshd_factory: SshdFactory, tmp_path: Path) -> None:
     assert banners == [(place(one), texts[0]), (place(two), texts[1])]
     # As prompt=: sync in the caller's thread, with an event loop never in the loop's.
     assert {thread == threading.get_ident() for thread in banners.threads} == {api.name == "sync"}
+
+
+@EVERY_API
+def test_a_flood_of_large_banners(api: Api) -> None:
+    """Of 10 MB in 40 banners a few MB are held at once; each that is shown comes whole."""
+    text = "x" * 249_999 + "\n"
+    sizes: list[int] = []
+
+    async def main() -> None:
+        session = await api.connect(
+            server.host, server.port, username="me", password="right", timeout=60,
+            host_key_policy="ignore", on_banner=lambda _hop, shown: sizes.append(len(shown)),
+        )  # fmt: skip
+        assert (await session.execute("echo in")).stdout == "in\n"
+        await session.close()
+
+    with HostileServer(script(*[text] * 40)) as server:
+        before = heap_in_use()
+        tracemalloc.start()
+        try:
+            api.run(main)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert set(sizes) == {250_000}
+    assert peak < 6 << 20
+    assert heap_in_use() - before < 1 << 20
 
 
 @pytest.mark.parametrize("api", APIS[1:], ids=lambda api: api.name)

@@ -130,6 +130,24 @@ def test_banners_before_the_login(client: ClientProcess) -> None:
     assert outcome.peak < LIMIT
 
 
+def test_large_banners_before_the_login(client: ClientProcess) -> None:
+    """Banners of the largest size that a packet can have are taken one after the other."""
+
+    def script(conn: Conn) -> None:
+        conn.handshake()
+        conn.expect_service()
+        conn.read_auth_request()
+        for _ in range(40 * FACTOR):
+            conn.auth_banner(bytes(250_000))
+        conn.auth_success()
+        conn.serve()
+
+    with HostileServer(script) as server:
+        outcome = client.connect_to(server, "echo right", timeout=60_000)
+    assert outcome.results == [("right\n", "", 0)], outcome
+    assert outcome.peak < LIMIT
+
+
 @pytest.mark.parametrize("number", [20, 30, 33, 49])
 @pytest.mark.parametrize("first", [True, False], ids=["first", "later"])
 def test_messages_within_a_key_exchange(client: ClientProcess, number: int, *, first: bool) -> None:

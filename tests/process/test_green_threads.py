@@ -6,11 +6,15 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
 from hussh._runtime import polling
+from tests.support import hostile_wire as wire
+from tests.support.hostile import Channel, Conn, HostileServer, Services
 from tests.support.processes import clean_environment
 from tests.support.sshd import Sshd
 
@@ -86,6 +90,62 @@ def test_a_patched_program(library: str, target: Sshd, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "['0', '1', '2']", "in time", "contents", "a process", "through", "through", "2",
     ]  # fmt: skip
+
+
+IDLE = """
+import pathlib, sys, warnings
+warnings.simplefilter("ignore")  # both have their own, of deprecations and forks
+{patch}
+import hussh
+host, port, folder = sys.argv[1:]
+with hussh.Connection(host, int(port), "me", "x", host_key_policy="ignore") as connection:
+    for turn in range(2):
+        connection.execute("true")
+        pathlib.Path(folder, f"idle{{turn}}").touch()
+        while not pathlib.Path(folder, f"answered{{turn}}").exists():
+            sleep(0.02)
+    print(connection.execute("echo at last").stdout.strip())
+"""
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for what the other process does."""
+    end = monotonic() + 60
+    while not true():
+        assert monotonic() < end
+        sleep(0.01)
+
+
+@pytest.mark.parametrize("library", PATCH)
+def test_an_idle_connection_answers(library: str, tmp_path: Path) -> None:
+    """What a server asks while no green thread uses the connection is answered, again and again."""
+    pytest.importorskip(library)
+
+    ended: list[str] = []
+
+    def run(channel: Channel, command: str) -> None:
+        channel.finish(0)
+        ended.append(command)
+
+    def script(conn: Conn) -> None:
+        conn.login()
+        for turn in range(2):
+            conn.serve(Services(execute=run), until=lambda n=turn: len(ended) > n)  # type: ignore[misc]
+            until((tmp_path / f"idle{turn}").exists)
+            answers = len(conn.answers) + 1
+            conn.send_packet(wire.global_request("keepalive@openssh.com", want_reply=True))
+            conn.serve(until=lambda n=answers: len(conn.answers) >= n)  # type: ignore[misc]
+            (tmp_path / f"answered{turn}").touch()
+        conn.serve()
+
+    with HostileServer(script, timeout=60) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", IDLE.format(patch=PATCH[library]), server.host,
+             str(server.port), tmp_path],
+            cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=100,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "at last\n"
 
 
 def test_polling_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
