@@ -114,7 +114,7 @@ __all__ = [
     "multi_conn",
 ]
 
-#: `import hussh` alone gave these in 0.3.3; here they load when first named, for they need anyio.
+#: `import hussh` alone gave these in 0.3.3. Here they load when first named: they need anyio.
 _LAZY = ("aio", "multi_conn")
 
 

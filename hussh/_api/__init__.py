@@ -1,1 +1,1 @@
-"""The public classes: facades of one-line methods over operations."""
+"""The public classes for one host: one-line methods over operations."""

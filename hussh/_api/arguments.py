@@ -1,8 +1,8 @@
-"""Checks of arguments that the facades share, made before anything is opened.
+"""Checks arguments that the public classes share, before anything is opened.
 
-The facades import it.  Hosts, ports, users and ways are checked by
-`_policy.route`, declared options by `check_options.py`; here is the rest.
-No error repeats a value that could be a secret.
+The public classes import it. `_policy.route` checks hosts, ports, users and jumps,
+`check_options.py` the declared options; here are the others. No error repeats a value that could be
+a secret.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def check_password(password: object, allow_empty_password: bool = False) -> str | None:
-    """None where it is not given; an empty one counts as that unless it is allowed."""
+    """Return the password, or None if it is not given; an empty one counts so, unless allowed."""
     if password is None or (password == "" and not allow_empty_password):
         return None
     if not isinstance(password, str):
@@ -45,7 +45,7 @@ def check_password(password: object, allow_empty_password: bool = False) -> str 
 
 
 def check_key_path(private_key: str | bytes | os.PathLike[str] | None) -> str | None:
-    """None where it is not given; an empty one counts as that."""
+    """Return the path of the key, or None if it is not given; an empty one counts so."""
     return os.fsdecode(private_key) if private_key else None
 
 
@@ -72,7 +72,7 @@ def check_pty(pty: bool | Pty | None) -> Pty | None:
 
 
 def input_bytes(data: str | bytes | None) -> bytes:
-    """What goes to stdin or into a file; text as UTF-8."""
+    """Return the data for a stdin or a file; text as UTF-8."""
     if data is None:
         return b""
     if isinstance(data, str):
@@ -81,7 +81,7 @@ def input_bytes(data: str | bytes | None) -> bytes:
 
 
 def file_bytes(data: str | bytes) -> bytes:
-    """What a file shall contain; text as UTF-8."""
+    """Return the data for a file; text as UTF-8."""
     if isinstance(data, str):
         return data.encode()
     if isinstance(data, bytes):  # no copy
@@ -93,7 +93,7 @@ def file_bytes(data: str | bytes) -> bytes:
 
 
 def check_on_result(on_result: object, *, can_await: bool) -> None:
-    """A callback for results; one that would have to be awaited only where that is done."""
+    """Return a callback for results; refuse a coroutine function where none is awaited."""
     if on_result is None:
         return
     if not callable(on_result):
@@ -103,13 +103,13 @@ def check_on_result(on_result: object, *, can_await: bool) -> None:
 
 
 def check_plain_function(callback: object, argument: str) -> None:
-    """A callback of the blocking API: TypeError for a coroutine function."""
+    """Return a callback of the blocking API; raise TypeError for a coroutine function."""
     if iscoroutinefunction(callback) or iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
         raise TypeError(_awaited_by_nobody(argument, "a coroutine function"))
 
 
 def check_no_coroutine(returned: object, argument: str) -> None:
-    """What a callback of the blocking API has returned: TypeError for a coroutine."""
+    """Return the result of a callback of the blocking API; raise TypeError for a coroutine."""
     if iscoroutine(returned):
         returned.close()
         raise TypeError(_awaited_by_nobody(argument, "a function that returns a coroutine"))
@@ -123,7 +123,7 @@ def _awaited_by_nobody(argument: str, what: str) -> str:
 
 
 def check_number(value: object, what: str) -> int | float:
-    """A finite number that is not negative; None counts as 0."""
+    """Return a finite number that is not negative; None counts as 0."""
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -134,7 +134,7 @@ def check_number(value: object, what: str) -> int | float:
 
 
 def check_max_output(max_output: object) -> int | None:
-    """Most bytes of output; None: no limit."""
+    """Return the most bytes of output; None means no limit."""
     if max_output is None:
         return None
     if isinstance(max_output, bool) or not isinstance(max_output, int):
@@ -145,13 +145,13 @@ def check_max_output(max_output: object) -> int | None:
 
 
 def check_memory_only(max_output: object, local_path: object) -> None:
-    """Raises ValueError for a limit of bytes in memory where a local file takes them."""
+    """Raise ValueError for a limit of bytes in memory if a local file takes them."""
     if check_max_output(max_output) is not None and local_path is not None:
         raise ValueError("max_output= is for reading into memory, without a local_path")
 
 
 def check_position(position: object) -> int | None:
-    """An offset in a file, or None."""
+    """Return an offset in a file, or None."""
     if position is None:
         return None
     if isinstance(position, bool) or not isinstance(position, int):
@@ -162,7 +162,7 @@ def check_position(position: object) -> int | None:
 
 
 def check_interval(keepalive_interval: float | None) -> float:
-    """Seconds between keepalives; None counts as 0."""
+    """Return the seconds between keepalives; None counts as 0."""
     if keepalive_interval is None:
         return 0
     if isinstance(keepalive_interval, bool) or not isinstance(keepalive_interval, int | float):

@@ -115,10 +115,10 @@ class AsyncConnection(AsyncFiles):
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What it was made with, **secrets included**, so that another process can connect it.
+        """Return what it was made with, **secrets included**, for another process to connect it.
 
         Raises:
-            TypeError: it is connected; no live connection goes elsewhere.
+            TypeError: it is connected; a live connection cannot be sent.
         """
         if self._shared.is_open:
             raise TypeError(
@@ -143,24 +143,24 @@ class AsyncConnection(AsyncFiles):
 
     @property
     def password(self) -> str:
-        """As given; "" if it was not."""
+        """The password as given; "" if it was not given."""
         return self._options.password or ""
 
     @property
     def private_key(self) -> str:
-        """As given; "" if it was not."""
+        """The path of the key as given; "" if it was not given."""
         return self._options.private_key or ""
 
     key_path = private_key
 
     @property
     def timeout(self) -> float:
-        """Seconds; 0: no limit."""
+        """The time limit in seconds; 0 means no limit."""
         return self._timeout
 
     @property
     def proxy_command(self) -> str | Sequence[str] | None:
-        """As given."""
+        """The proxy command as given."""
         return self._plan.proxy_command
 
     def __repr__(self) -> str:
@@ -175,9 +175,11 @@ class AsyncConnection(AsyncFiles):
         """Connect, unless it is connected; after `close` it may be connected again.
 
         Args:
-            timeout: **seconds** for all hops and phases; None: the connection's; 0: no limit.
+            timeout: **seconds** for all hops and phases; None means the connection's limit, 0
+                no limit.
 
-        Raises: see the class.
+        Raises:
+            HusshError: see the class.
         """
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
         await self._shared.connect(Limit.after(seconds))
@@ -201,7 +203,7 @@ class AsyncConnection(AsyncFiles):
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
     ) -> SSHResult:
-        """Run a command on a channel of its own and wait for it."""
+        """Run a command on its own channel and wait for it."""
         session = self._live()
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
         op = execute(
@@ -223,7 +225,7 @@ class AsyncConnection(AsyncFiles):
         pty: bool | Pty | None = None,
         env: Mapping[str, str] | None = None,
     ) -> AsyncProcess:
-        """Start a command and talk with it while it runs, like `subprocess.Popen`."""
+        """Start a command and exchange data with it while it runs, like `subprocess.Popen`."""
         session = self._live()
         op = start(session.link, check_command(command), pty=check_pty(pty), env=env)
         channel = await session.call(op, self._timeout or None, "exec")
@@ -244,7 +246,7 @@ class AsyncConnection(AsyncFiles):
 
     @details_of(Connection.close)
     async def close(self) -> None:
-        """End the connection and the jump hosts that it opened itself; idempotent."""
+        """End the connection and the jump hosts that it opened; a second call does nothing."""
         await self._shared.close()
 
     async def __aenter__(self) -> AsyncConnection:
@@ -262,7 +264,7 @@ class AsyncConnection(AsyncFiles):
         shared = getattr(self, "_shared", None)
         if shared is None or not shared.is_open:
             return
-        with contextlib.suppress(Exception):  # a finalizer has nobody to tell
+        with contextlib.suppress(Exception):  # nobody would get a finalizer's error
             shared.collect()
         if shared.kept:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)

@@ -15,15 +15,15 @@ __all__ = ["explain"]
 
 
 async def explain(host: str, **options: Any) -> Report:
-    """Connect, close again, and tell what happened at each hop.
+    """Connect, close again, and report what happened at each hop.
 
     Args:
         host: as for `AsyncConnection`.
-        options: those of `AsyncConnection`, by keyword; `timeout` in **seconds**.
+        options: those of `AsyncConnection`, by keyword; `timeout` is in **seconds**.
 
     Returns:
-        A `Report`: print it, or look at its attributes.  A failure to connect is in
-        there, and is not raised.
+        A `Report`: print it, or look at its attributes. It contains a failure to connect, which
+            is not raised.
 
     Raises:
         TypeError, ValueError: an argument is not usable; nothing was opened.

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class AsyncFiles:
-    """What `AsyncConnection` inherits; it has these."""
+    """The file methods, which `AsyncConnection` inherits."""
 
     _timeout: float
     _plan: Plan[Any]
@@ -69,11 +69,11 @@ class AsyncFiles:
 
     @details_of(Connection.scp_write)
     async def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
-        """Store a local file, with its permission bits; raises as `scp_read`."""
+        """Store a local file, with its permission bits; raise as `scp_read`."""
         await self._scp(scp.store_file(self._live().link, local_path, remote_path))
 
     async def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
-        """Store `data` as a file (mode 644); raises as `scp_read`."""
+        """Store `data` as a file (mode 644); raise as `scp_read`."""
         await self._scp(scp.store(self._live().link, file_bytes(data), remote_path))
 
     async def _scp(self, op: Op[T]) -> T:
@@ -83,7 +83,7 @@ class AsyncFiles:
 
     @property
     def sftp(self) -> AsyncSFTP:
-        """Files on the server, under the names of `os`; see `AsyncSFTP`."""
+        """The files on the server, with the method names of `os`; see `AsyncSFTP`."""
         self._live()
         return AsyncSFTP(self)
 
@@ -130,11 +130,11 @@ class AsyncFiles:
     async def sftp_write_data(
         self, data: str | bytes, remote_path: AnyPath, *, timeout: float | None = None
     ) -> None:
-        """Store `data` (text as UTF-8) as a file; raises as `sftp_read`."""
+        """Store `data` (text as UTF-8) as a file; raise as `sftp_read`."""
         await self.sftp.put_bytes(file_bytes(data), remote_path, timeout=timeout)
 
     async def sftp_list(self, path: AnyPath = ".", *, timeout: float | None = None) -> list[str]:
-        """Names in a directory, in no order, without "." and ".."; raises as `sftp_read`."""
+        """Return the names in a directory, in no order, without "." and ".."; see `sftp_read`."""
         op = calls.listdir(self._sftp_state(), os.fsdecode(path))
         return await AsyncRunner(self)(op, "list", timeout)
 
@@ -151,7 +151,7 @@ class AsyncFiles:
         preserve: Preserve | None = None,
         timeout: float | None = None,
     ) -> TransferResult:
-        """Store a directory; returns source paths (transferred, failed); see `SFTP.put_dir`."""
+        """Store a directory; return source paths (transferred, failed); see `SFTP.put_dir`."""
         try:
             return await self.sftp.put_dir(
                 local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
@@ -173,7 +173,7 @@ class AsyncFiles:
         preserve: Preserve | None = None,
         timeout: float | None = None,
     ) -> TransferResult:
-        """Fetch a directory; returns source paths (transferred, failed); see `SFTP.get_dir`."""
+        """Fetch a directory; return source paths (transferred, failed); see `SFTP.get_dir`."""
         try:
             return await self.sftp.get_dir(
                 remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
@@ -194,7 +194,7 @@ class AsyncFiles:
             check_other_file(source_path, target, real)
         async with await self.sftp.open(source_path, "rb", buffering=0) as reader:
             async with await open_over(dest_conn.sftp._bound, target) as writer:
-                # It may be the source under another name, so nothing goes before it was read.
+                # It may be the source under another name, so nothing is cut before it was read.
                 size = (await writer.stat()).st_size
                 while part := await reader.read(COPY_BUFFER):
                     await writer.write(part)
@@ -205,7 +205,7 @@ class AsyncFiles:
                     await writer.truncate()
                     return
                 except SFTPError as error:
-                    # Where every change of attributes is refused, opening still empties it.
+                    # If the server refuses every change of attributes, opening still empties it.
                     check_longer(error, size, copied, (await reader.stat()).st_size)
             await reader.seek(0)
             async with await dest_conn.sftp.open(target, "wb", buffering=0) as writer:
@@ -213,11 +213,11 @@ class AsyncFiles:
                     await writer.write(part)
 
     def tail(self, remote_file: AnyPath) -> AsyncFileTailer:
-        """Follow what is added to a file; a context manager, see `AsyncFileTailer`."""
+        """Follow what is added to a file, in a context manager; see `AsyncFileTailer`."""
         return AsyncFileTailer(self, remote_file)
 
     def _sftp_state(self) -> SftpState:
-        """What this session keeps of SFTP; opens nothing yet."""
+        """Return what this session keeps of SFTP; opens nothing yet."""
         session = self._live()
         if self._sftp is None or self._sftp[0] is not session:
             self._sftp = session, new_sftp(session.link, self._plan.target)

@@ -1,4 +1,4 @@
-"""`AsyncProcess` and `AsyncInteractiveShell`: what runs while tasks talk with it."""
+"""`AsyncProcess` and `AsyncInteractiveShell`: commands and shells that exchange data with tasks."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
 
     Leaving the block ends the command, as for `Process`.
 
-    Its streams are binary.  stdout and stderr share one flow-control window:
-    who reads only one of them must expect the command to stop once 2 MiB of the
-    other are unread; a stream that was closed (`aclose`) counts as read.
+    Its streams are binary. stdout and stderr share one flow-control window. A program that reads
+    only one of them must expect the command to stop once 2 MiB of the other are unread; a stream
+    that was closed (`aclose`) counts as read.
 
     Attributes:
-        stdin: `write`, and `close` for end of file; an `anyio.abc.ByteSendStream`.
-        stdout, stderr: `read`, `readline` and ``async for`` over lines; each an
+        stdin: has `write`, and `close` for end of file; an `anyio.abc.ByteSendStream`.
+        stdout, stderr: have `read`, `readline` and ``async for`` over lines; each is an
             `anyio.abc.ByteReceiveStream`.
         stream: stdin and stdout as one `anyio.abc.ByteStream`.
-        returncode: the exit status, as far as `poll` or `wait` saw it; None: it
-            runs; -1: a signal ended it, or the server never said.
+        returncode: the exit status, as far as `poll` or `wait` saw it. It is None while the
+            command runs, and -1 if a signal ended it or the server never told.
         signal: the name of that signal without "SIG", or None.
     """
 
@@ -64,7 +64,7 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
         return self.returncode
 
     async def aclose(self) -> None:
-        """`close` for ``async with``."""
+        """Close, for ``async with``."""
         self.close()
 
     async def _leave(self) -> None:
@@ -79,14 +79,14 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
 
 
 class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
-    """A shell on a channel of its own; made by `AsyncConnection.shell`, a context manager.
+    """A shell on its own channel; made by `AsyncConnection.shell`, a context manager.
 
-    Leaving the block says ``exit`` to a terminal's shell, ends the input of any other,
-    and waits up to 2 s (the connection's time limit, if that is shorter) for its end.
+    Leaving the block sends ``exit`` to a shell with a terminal, ends the input of any other, and
+    waits up to 2 s (or the connection's time limit, if that is shorter) for its end.
 
     Attributes:
-        result: after the block, everything that came and was not read before; status
-            -1 if the shell had not ended when the time was over, or was closed in it.
+        result: after the block, all output that was not read before; the status is -1 if the
+            shell had not ended when the time was over, or was closed in the block.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         self._timeout = timeout
 
     async def send(self, data: str | bytes, add_newline: bool | None = True) -> None:
-        """Type a line.
+        """Send a line.
 
         Raises:
             ChannelError: the shell has ended.
@@ -105,10 +105,10 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         await self._session.call(ops.write(self._channel, line), self._timeout or None, "shell")
 
     async def read(self) -> SSHResult:
-        """What has arrived: waits 2 s for the first bytes, then until 50 ms pass without more.
+        """Return what has arrived: wait 2 s for the first bytes, then until none come for 50 ms.
 
-        May be called again and again; the status is -1 until the shell has ended.
-        Where no more can come, the same time is given to its end.
+        It may be called again and again. The status is -1 until the shell has ended. If no more can
+        come, the same time is given to its end.
         """
         patience = FIRST
         with contextlib.suppress(DeadlineExceeded):
@@ -121,7 +121,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         return self._taken(ops.exit_of(self._channel))
 
     async def close(self) -> None:
-        """Close the channel; the server ends the shell; idempotent."""
+        """Close the channel, so that the server ends the shell; a second call does nothing."""
         self._free()
 
     aclose = close

@@ -52,7 +52,7 @@ class AsyncSFTP:
 
     @property
     def _bound(self) -> AsyncRunner:
-        """The session that the connection has now."""
+        """Return the session that the connection has now."""
         return AsyncRunner(self._connection)
 
     @property
@@ -78,15 +78,15 @@ class AsyncSFTP:
         return await open_buffered(self._bound, path, mode, buffering, encoding, errors, newline)
 
     async def stat(self, path: AnyPath) -> SFTPAttributes:
-        """Attributes of what a path leads to."""
+        """Return the attributes of a path, or of the target if it is a link."""
         return await self._run(ops.stat(self._sftp, encode_path(path)), "stat")
 
     async def lstat(self, path: AnyPath) -> SFTPAttributes:
-        """As `stat`, of a link itself."""
+        """Return the attributes of a path, or of the link itself if it is one."""
         return await self._run(ops.lstat(self._sftp, encode_path(path)), "lstat")
 
     async def exists(self, path: AnyPath) -> bool:
-        """Whether a path leads to something; False also where only a link to nothing is."""
+        """Tell whether a path leads to something; False also for a link to nothing."""
         return await self._run(calls.exists(self._sftp, path), "stat")
 
     @overload
@@ -94,16 +94,16 @@ class AsyncSFTP:
     @overload
     async def listdir(self, path: str | os.PathLike[str] = ".") -> list[str]: ...
     async def listdir(self, path: Any = ".") -> Any:
-        """Names in a directory, in no order, without "." and ".."."""
+        """Return the names in a directory, in no order, without "." and ".."."""
         return await self._run(calls.listdir(self._sftp, path), "list")
 
     def scandir(self, path: AnyPath = ".") -> AsyncScandirIterator:
-        """Entries of a directory with what the server tells of them, fetched as needed."""
+        """Iterate over the entries of a directory with their attributes, fetched as needed."""
         return AsyncScandirIterator(self._bound, path)
 
     @details_of(SFTP.walk)
     def walk(self, top: AnyPath = ".") -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
-        """As `os.walk` from the top down; links to directories are not followed."""
+        """Walk as `os.walk` from the top down; links to directories are not followed."""
         return _Walk(self, top)
 
     async def mkdir(self, path: AnyPath, mode: int = 0o777) -> None:
@@ -111,7 +111,7 @@ class AsyncSFTP:
         await self._run(ops.make_directory(self._sftp, encode_path(path), mode), "mkdir")
 
     async def makedirs(self, path: AnyPath, mode: int = 0o777, exist_ok: bool = False) -> None:
-        """Make a directory and the parents that it lacks."""
+        """Make a directory and its missing parents."""
         op = make_directories(self._sftp, encode_path(path), mode, exist_ok)
         await self._run(op, "makedirs")
 
@@ -126,7 +126,7 @@ class AsyncSFTP:
         await self._run(ops.remove_directory(self._sftp, encode_path(path)), "rmdir")
 
     async def rename(self, src: AnyPath, dst: AnyPath) -> None:
-        """Rename; replaces a file at `dst` in one step where the server can, else fails there."""
+        """Rename; replace a file at `dst` in one step if the server can, otherwise fail there."""
         await self._run(ops.rename(self._sftp, encode_path(src), encode_path(dst)), "rename")
 
     replace = rename
@@ -136,11 +136,11 @@ class AsyncSFTP:
         await self._run(symlink(self._sftp, encode_path(src), encode_path(dst)), "symlink")
 
     async def readlink(self, path: AnyPath) -> Any:
-        """Where a link leads, in the type of `path`."""
+        """Return the target of a link, in the type of `path`."""
         return await self._run(calls.readlink(self._sftp, path), "readlink")
 
     async def realpath(self, path: AnyPath = ".") -> Any:
-        """The absolute path without links, in the type of `path`."""
+        """Return the absolute path without links, in the type of `path`."""
         return await self._run(calls.realpath(self._sftp, path), "realpath")
 
     async def chmod(self, path: AnyPath, mode: int) -> None:
@@ -152,7 +152,7 @@ class AsyncSFTP:
         await self._run(calls.chown(self._sftp, path, uid, gid), "chown")
 
     async def utime(self, path: AnyPath, times: tuple[float, float] | None = None) -> None:
-        """Set the times of last access and change, in whole seconds; None: now."""
+        """Set the times of last access and change, in whole seconds; None means now."""
         await self._run(calls.utime(self._sftp, path, times), "utime")
 
     async def truncate(self, path: AnyPath, length: int) -> None:
@@ -160,7 +160,7 @@ class AsyncSFTP:
         await self._run(calls.truncate(self._sftp, path, length), "truncate")
 
     async def statvfs(self, path: AnyPath = ".") -> os.statvfs_result:
-        """The file system that a path is on; OSError (EOPNOTSUPP) where the server cannot tell."""
+        """Return the numbers of a path's file system; OSError (EOPNOTSUPP) if the server cannot."""
         return await self._run(calls.statvfs(self._sftp, path), "statvfs")
 
     # -- whole files
@@ -175,7 +175,7 @@ class AsyncSFTP:
         timeout: float | None = None,
         resume: bool = False,
     ) -> int:
-        """Copy a remote file to a local one; returns its size in bytes."""
+        """Copy a remote file to a local one; return its size in bytes."""
         limit = self._bound.limit(timeout)[1]
         op = calls.get(self._sftp, remote, local, progress, limit, resume=resume)
         return await self._run(op, "download", timeout)
@@ -188,7 +188,7 @@ class AsyncSFTP:
         timeout: float | None = None,
         max_output: int | None = None,
     ) -> bytes:
-        """The contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
+        """Return the contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
         most = check_max_output(max_output)
         op = calls.fetch(self._sftp, remote, progress, self._bound.limit(timeout)[1], most)
         return await self._run(op, "download", timeout)
@@ -202,7 +202,7 @@ class AsyncSFTP:
         timeout: float | None = None,
         resume: bool = False,
     ) -> int:
-        """Copy a local file to a remote one; returns its size in bytes.  As `get` otherwise."""
+        """Copy a local file to a remote one; return its size in bytes. Otherwise as `get`."""
         limit = self._bound.limit(timeout)[1]
         op = calls.put(self._sftp, local, remote, progress, limit, resume=resume)
         return await self._run(op, "upload", timeout)
@@ -215,7 +215,7 @@ class AsyncSFTP:
         progress: Progress | None = None,
         timeout: float | None = None,
     ) -> int:
-        """Write a remote file; returns its size in bytes."""
+        """Write a remote file; return its size in bytes."""
         op = calls.store(self._sftp, data, remote, progress, self._bound.limit(timeout)[1])
         return await self._run(op, "upload", timeout)
 
@@ -232,7 +232,7 @@ class AsyncSFTP:
         preserve: Preserve | None = None,
         timeout: float | None = None,
     ) -> TransferResult:
-        """Copy what lies in a local directory into a remote one, made with parents if need be."""
+        """Copy the content of a local directory into a remote one, made with parents if need be."""
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
         strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
         op = calls.put_dir(self._sftp, local, remote, wanted, limit, strict)
@@ -251,7 +251,7 @@ class AsyncSFTP:
         preserve: Preserve | None = None,
         timeout: float | None = None,
     ) -> TransferResult:
-        """Copy what lies in a remote directory into a local one; as `put_dir`."""
+        """Copy the content of a remote directory into a local one; as `put_dir`."""
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
         strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
         op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict)
@@ -259,7 +259,7 @@ class AsyncSFTP:
 
 
 class _Walk(AsyncIterator[tuple[Any, list[Any], list[Any]]]):
-    """No async generator: one that is not used up needs more care than users take."""
+    """The iterator of `walk`; an async generator would need care if it is not used up."""
 
     def __init__(self, sftp: AsyncSFTP, top: AnyPath) -> None:
         self._sftp = sftp

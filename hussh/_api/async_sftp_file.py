@@ -1,6 +1,6 @@
-"""Objects that `AsyncSFTP` hands out: open files, and entries of directories.
+"""Objects that `AsyncSFTP` returns: open files, and entries of directories.
 
-A finalizer never waits: what was left open is closed when somebody next uses the connection.
+A finalizer never waits: what was left open is closed at the next use of the connection.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def open_buffered(
     errors: str | None,
     newline: str | None,
 ) -> AsyncSFTPFile:
-    """As the built-in `open`."""
+    """Open a file as the built-in `open` does."""
     wanted = Mode.parse(mode)
     if buffering == 0 and not wanted.binary:
         raise ValueError("text must be buffered")
@@ -56,7 +56,7 @@ async def open_buffered(
 
 
 async def open_over(run: AsyncRunner, path: AnyPath) -> AsyncSFTPFile:
-    """An unbuffered file to write to that keeps what it has until that is written over."""
+    """Open an unbuffered file for writing that keeps its contents until they are written over."""
     raw = await run(open_file(run.sftp, path, OVERWRITE), "open")
     return AsyncSFTPFile(run, "wb", Buffered(raw, 0))
 
@@ -64,9 +64,8 @@ async def open_over(run: AsyncRunner, path: AnyPath) -> AsyncSFTPFile:
 class AsyncSFTPFile(AsyncClosing):
     """An open remote file, with the methods of files, awaited; made by `AsyncSFTP.open`.
 
-    Tasks may share it: each call is done before the next begins.  A call that is
-    cancelled loses nothing: what was read is read again, and `tell` says how much of a
-    write was taken.
+    Tasks may share it, because each call ends before the next begins. A cancelled call loses no
+    data: what it read is read again, and `tell` says how much of a write was taken.
 
     Attributes:
         name: the path as given.
@@ -102,34 +101,34 @@ class AsyncSFTPFile(AsyncClosing):
         return self._closed
 
     def readable(self) -> bool:
-        """Whether its mode is one to read."""
+        """Tell whether its mode is one to read."""
         self._check()
         return self._buffer.file.mode.readable
 
     def writable(self) -> bool:
-        """Whether its mode is one to write."""
+        """Tell whether its mode is one to write."""
         self._check()
         return self._buffer.file.mode.writable
 
     def seekable(self) -> bool:
-        """True."""
+        """Return True."""
         self._check()
         return True
 
     async def read(self, size: int | None = -1) -> Any:
-        """Up to `size` bytes or characters, fewer only at the end; all for -1 and None."""
+        """Read up to `size` bytes or characters, fewer only at the end; -1 and None mean all."""
         return await self._run(self._file.read(size), "read")
 
     async def read1(self, size: int = -1) -> bytes:
-        """What is there of a binary file, at least a byte; none at the end."""
+        """Read what is there of a binary file, at least a byte; none at the end."""
         return await self._run(self._binary().read1(size), "read")
 
     async def readinto(self, buffer: Any) -> int:
-        """Fill a buffer from a binary file; how many bytes, fewer only at the end."""
+        """Fill a buffer from a binary file; return the number of bytes, fewer only at the end."""
         return await self._run(self._binary().readinto(buffer), "read")
 
     async def readline(self, size: int = -1) -> Any:
-        """A line with its end, which the last one may lack; empty at the end of the file."""
+        """Read a line with its end, which the last one may lack; empty at the end of the file."""
         self._lines += 1
         if self._lines >= MANY:
             self._lines = 0
@@ -141,14 +140,14 @@ class AsyncSFTPFile(AsyncClosing):
         return await self._run(self._file.readline(size), "read")
 
     async def readlines(self, hint: int = -1) -> list[Any]:
-        """All lines, or so many that they have at least `hint` bytes or characters."""
+        """Return all lines, or so many that they have at least `hint` bytes or characters."""
         op: Op[Any] = self._file.readlines(hint)
         return await self._run(op, "read")
 
     async def write(self, data: Any) -> int:
-        """Take all of it; its length.
+        """Take all of it; return its length.
 
-        It does not wait for the server; `flush` and `close` do, and raise what went wrong.
+        It does not wait for the server. `flush` and `close` do, and raise what went wrong.
         """
         return await self._run(self._file.write(data), "write")
 
@@ -157,33 +156,33 @@ class AsyncSFTPFile(AsyncClosing):
         await self._run(self._file.writelines(lines), "write")
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place; in text only to what `tell` gave, the beginning or the end."""
+        """Go to a position; in text only to one of `tell`, the beginning or the end."""
         return await self._run(self._file.seek(offset, whence), "seek")
 
     async def tell(self) -> int:
-        """The place; OSError where a text has none, in the middle of a character."""
+        """Return the position; OSError where a text has none, in the middle of a character."""
         async with self._turn:
             self._check()
             return self._file.tell()
 
     async def truncate(self, size: int | None = None) -> int:
-        """Cut or extend to `size` bytes, None: to the place, which does not change."""
+        """Cut or extend to `size` bytes, for None to the position, which does not change."""
         return await self._run(self._file.truncate(size), "truncate")
 
     async def flush(self) -> None:
-        """Wait until the server has written everything; raises what went wrong."""
+        """Wait until the server has written everything; raise what went wrong."""
         await self._run(self._buffer.flush(), "write")
 
     async def stat(self) -> SFTPAttributes:
-        """Attributes of the open file."""
+        """Return the attributes of the open file."""
         return await self._run(self._buffer.file.stream.handle.attributes(), "stat")
 
     async def sync(self) -> None:
-        """Have the server bring it to its disk; OSError (EOPNOTSUPP) where it cannot."""
+        """Have the server write it to its disk; OSError (EOPNOTSUPP) if it cannot."""
         await self._run(self._buffer.sync(), "sync")
 
     async def close(self) -> None:
-        """Close; raises what writing failed with.  A second call does nothing."""
+        """Close; raise what writing failed with. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -241,8 +240,8 @@ class AsyncSFTPDirEntry(Entry):
     """An entry of a directory, like `os.DirEntry`, whose questions are awaited.
 
     Attributes:
-        name, path: of the type of the path that was scanned.
-        attributes: what the listing told, of a link itself.
+        name, path: of the type of the scanned path.
+        attributes: those of the listing, for a link of the link itself.
         longname: the line of ``ls -l`` that many servers add.
     """
 
@@ -253,7 +252,7 @@ class AsyncSFTPDirEntry(Entry):
         self._run = run
 
     async def stat(self, *, follow_symlinks: bool = True) -> SFTPAttributes:
-        """Attributes; asks the server only about links, and where it told no type."""
+        """Return the attributes; ask the server only about links and unknown types."""
         known = self._known(follow_symlinks)
         if known is not None:
             return known
@@ -261,15 +260,15 @@ class AsyncSFTPDirEntry(Entry):
         return await self._run(op, "stat")
 
     async def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        """Whether it is a directory; asks as `stat` does."""
+        """Tell whether it is a directory; ask as `stat` does."""
         return await self._is(modes.S_ISDIR, follow_symlinks)
 
     async def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        """Whether it is a regular file; asks as `stat` does."""
+        """Tell whether it is a regular file; ask as `stat` does."""
         return await self._is(modes.S_ISREG, follow_symlinks)
 
     async def is_symlink(self) -> bool:
-        """Whether it is a link."""
+        """Tell whether it is a link."""
         return await self._is(modes.S_ISLNK, False)
 
     async def _is(self, test: Any, follow: bool) -> bool:
@@ -281,10 +280,10 @@ class AsyncSFTPDirEntry(Entry):
 
 
 class AsyncScandirIterator(AsyncClosing):
-    """What `AsyncSFTP.scandir` gives, for ``async for``.
+    """The iterator of `AsyncSFTP.scandir`, for ``async for``.
 
-    The directory is opened when it is first needed.  Close it, best with an ``async with``
-    block, if it is not used up.
+    It opens the directory when that is first needed. Close it, best with an ``async with`` block,
+    if it is not used up.
     """
 
     def __init__(self, run: AsyncRunner, path: AnyPath) -> None:
@@ -312,7 +311,7 @@ class AsyncScandirIterator(AsyncClosing):
         return AsyncSFTPDirEntry(self._run, self._folder, self._found.pop())
 
     async def close(self) -> None:
-        """Let go of the directory; a second call does nothing."""
+        """Close the directory; a second call does nothing."""
         listing, self._listing = self._listing, None
         self._found = []
         self._over = True

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class AsyncHasFiles(Protocol):
-    """What the file classes need of an `AsyncConnection`, whose module imports theirs."""
+    """The part of an `AsyncConnection` that the file classes use; its module imports theirs."""
 
     @property
     def _timeout(self) -> float: ...  # seconds

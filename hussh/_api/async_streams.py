@@ -1,6 +1,6 @@
-"""stdin, stdout and stderr of an `AsyncProcess`: streams of anyio, and files of a kind.
+"""stdin, stdout and stderr of an `AsyncProcess`: streams of anyio with the methods of files.
 
-For `async_process`.
+`async_process` uses them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class AsyncFlow(Flow[AsyncSession]):
 class AsyncReader(Receiver):
     """stdout or stderr of an `AsyncProcess`; one task at a time may read it.
 
-    An `anyio.abc.ByteReceiveStream`.  Iterating gives lines.
+    It is an `anyio.abc.ByteReceiveStream`. Iterating gives lines.
     """
 
     def __init__(self, flow: AsyncFlow, stream: int) -> None:
@@ -42,9 +42,9 @@ class AsyncReader(Receiver):
         self._ended = False
 
     async def read(self, size: int = -1) -> bytes:
-        """What is there, at least one byte and at most `size`; -1: everything to the end.
+        """Read what is there, at least one byte and at most `size`; -1 means all to the end.
 
-        Empty at the end of the stream.
+        The result is empty at the end of the stream.
         """
         with self.reading:
             while (size < 0 or not self._buffer) and size and await self._fill():
@@ -52,7 +52,7 @@ class AsyncReader(Receiver):
             return self._take(len(self._buffer) if size < 0 else size)
 
     async def readline(self) -> bytes:
-        """A line with its end; the last one may lack that; empty at the end of the stream."""
+        """Read a line with its end, which the last one may lack; empty at the end of the stream."""
         with self.reading:
             searched = 0
             while (end := self._buffer.find(b"\n", searched)) < 0:
@@ -71,7 +71,7 @@ class AsyncReader(Receiver):
         return line
 
     async def aclose(self) -> None:
-        """Read no more: what the command still writes there is thrown away; idempotent."""
+        """Stop reading: what the command still writes there is dropped; may be repeated."""
         if not self.closed:
             self._flow.unread.append(self._stream)
             self._buffer.clear()
@@ -102,7 +102,7 @@ class AsyncWriter(Sender):
         self._flow = flow
 
     async def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Hand over all of `data`, waiting for the command to read; returns its length.
+        """Send all of `data`, and wait for the command to read it; return its length.
 
         Raises:
             ChannelError: the command has ended and reads no more.
@@ -111,7 +111,7 @@ class AsyncWriter(Sender):
         return await self._flow.run(ops.write(self._flow.channel, data))
 
     def close(self) -> None:
-        """End of file for the command; idempotent."""
+        """Send end of file to the command; a second call does nothing."""
         self._flow.end_input()
 
     @property

@@ -25,18 +25,18 @@ class AsyncFileTailer(Tailer[AsyncRunner], AsyncClosing):
         self._conn = conn
 
     async def seek_end(self) -> int:
-        """Skip to the present end of the file; returns that offset."""
+        """Skip to the present end of the file; return that offset."""
         run, tail = self._tail()
         return await run(tail.seek_end(), "follow")
 
     @details_of(FileTailer.read)
     async def read(self, from_pos: int | None = None) -> str:
-        """What has been added since the last read, or everything from an offset on; may be ""."""
+        """Return what was added since the last read, or everything from an offset on; maybe ""."""
         run, tail = self._tail()
         return await run(tail.read(check_position(from_pos)), "follow")
 
     async def close(self) -> None:
-        """Let go of the file; idempotent."""
+        """Close the file; a second call does nothing."""
         self._close()
 
     aclose = close

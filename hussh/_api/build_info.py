@@ -11,18 +11,21 @@ __all__ = ["build_info"]
 
 
 def build_info() -> dict[str, Any]:
-    """What the compiled part was made of, checked against what is running.
+    """Return what the compiled part was made of, checked against what is running.
 
-    Keys: ``libssh2`` (version of upstream's release), ``changed_files`` (names
-    of the files that were not the release's when the build was given another
-    source; else empty), ``patches`` (ours: name to SHA-256), ``cves`` (each
-    vulnerability published for the release: "patched by NAME", "not compiled
-    in: FILE", or "not patched"), ``openssl`` (version compiled against),
-    ``openssl_running`` (version loaded now).
+    Returns:
+        ``libssh2``: version of upstream's release
+        ``changed_files``: names of the files that were not the release's, if the build was
+            given another source
+        ``patches``: ours, name to SHA-256
+        ``cves``: each vulnerability published for the release: "patched by NAME", "not compiled
+            in: FILE", or "not patched"
+        ``openssl``: version compiled against
+        ``openssl_running``: version loaded now
 
     Raises:
-        RuntimeError: the linked libssh2 is not the one that was recorded, or
-            OpenSSL changed its major version under us.
+        RuntimeError: the linked libssh2 is not the one that was recorded, or OpenSSL changed
+            its major version after the build.
     """
     built: dict[str, Any] = json.loads(ffi.string(lib.hussh_built_from()))
     linked = ffi.string(lib.libssh2_version(0)).decode()

@@ -1,8 +1,8 @@
-"""Checks of the declared options, made before anything is opened.
+"""Checks the declared options, before anything is opened.
 
-`plan.py` calls `check_options`.  A check gets a value and the option's name, raises TypeError or
-ValueError, and returns the value in the form in which hops use it.  No error repeats a value that
-could be a secret.  Checks of other arguments are in `arguments.py` and `_policy/route.py`.
+`plan.py` calls `check_options`. A check gets a value and the option's name, raises TypeError or
+ValueError, and returns the value in the form that hops use. No error repeats a value that could be
+a secret. Checks of other arguments are in `arguments.py` and `_policy/route.py`.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _SIGNALS = ("ext-info-", "kex-strict-")
 def check_options(
     callee: str, given: Mapping[str, Any], *, can_await: bool = False
 ) -> ConnectionOptions:
-    """Check what a user gives, and add the defaults.
+    """Check the options that a user gives, and add the defaults.
 
     Args:
-        callee: how an error calls what was called.
+        callee: the name of the called function, for errors.
         can_await: whether callbacks may be coroutine functions.
 
     Raises:
@@ -126,12 +126,12 @@ def check_flag(value: object, argument: str) -> bool:
 
 
 def check_truth(value: object, _: str) -> bool:
-    """What 0.3.3 took by its truth."""
+    """Return the truth of a value, as 0.3.3 did."""
     return bool(value)
 
 
 def check_ceiling(value: object, argument: str) -> int | None:
-    """A number of things that may be under way at once, at least 1; None: no ceiling."""
+    """Return a number of things that may be under way at once, at least 1; None: no ceiling."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
@@ -142,7 +142,7 @@ def check_ceiling(value: object, argument: str) -> int | None:
 
 
 def _names(kind: Method, default: Sequence[str]) -> Callable[[Any, str], tuple[str, ...]]:
-    """The check of a list of algorithms.
+    """Return the check of a list of algorithms.
 
     Only names that can be offered pass: a typing error must not weaken or widen the choice.
     """
@@ -194,7 +194,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
 
 
 def algorithms_of(settings: ConnectionOptions) -> Algorithms:
-    """What checked settings offer; one object for all connections that offer the same."""
+    """Return what checked settings offer; connections that offer the same get the same object."""
     return _algorithms(
         settings["key_exchange"],
         settings["host_key_algorithms"],

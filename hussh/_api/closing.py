@@ -1,6 +1,6 @@
-"""The one shape of a ``with`` block and its ``async with`` twin, for what is closed after use.
+"""``with`` and ``async with`` blocks of objects that are closed after use: two base classes.
 
-Base classes of the facades; they know nothing of SSH.
+The public classes inherit from them. They know nothing of SSH.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ A = TypeVar("A", bound="AsyncClosing")
 
 
 class Closing:
-    """A context manager that ends with `close`, after `_leave` where nothing was raised."""
+    """A context manager that ends with `close`, after `_leave` if nothing was raised."""
 
     def close(self) -> None:
         raise NotImplementedError
 
     def _leave(self) -> None:
-        """What is left to do at the end of a block that went well."""
+        """Do what is left to do at the end of a block that went well."""
 
     def __enter__(self: S) -> S:
         return self
@@ -40,13 +40,13 @@ class Closing:
 
 
 class AsyncClosing:
-    """The same with `aclose`, which must not wait where its task is cancelled."""
+    """The same with `aclose`, which must not wait if its task is cancelled."""
 
     async def aclose(self) -> None:
         raise NotImplementedError
 
     async def _leave(self) -> None:
-        """What is left to do at the end of a block that went well."""
+        """Do what is left to do at the end of a block that went well."""
 
     async def __aenter__(self: A) -> A:
         return self

@@ -1,7 +1,7 @@
-"""``python -m hussh explain user@host``: why does it not connect?
+"""Runs ``python -m hussh explain user@host``, which says why it does not connect.
 
-Exit status: 0 connected, 1 not connected, 2 usage.  Passwords are asked for and never arguments,
-which every user of a machine can read.
+Exit status: 0 connected, 1 not connected, 2 usage. Passwords are asked for and never arguments,
+because every user of a machine can read those.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TIMEOUT = 30.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a subcommand; returns the exit status."""
+    """Run a subcommand; return the exit status."""
     parser = _parser()
     try:
         given = parser.parse_args(arguments)
@@ -116,7 +116,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _split(place: str) -> tuple[str | None, str, int | None]:
-    """``[user@]host``, or an ``ssh://`` URL, which may have a port."""
+    """Split ``[user@]host``, or an ``ssh://`` URL, which may have a port."""
     url = re.fullmatch(r"ssh://(?:(.+)@)?(\[[^]]+\]|[^:@/]+)(?::(\d+))?/?", place, re.IGNORECASE)
     if url:
         return url[1], url[2], None if url[3] is None else int(url[3])
@@ -125,7 +125,7 @@ def _split(place: str) -> tuple[str | None, str, int | None]:
 
 
 def show(report: Report) -> None:
-    """Print a report, by `rich` where that is installed."""
+    """Print a report, with `rich` if that is installed."""
     try:
         from rich.console import Console
         from rich.table import Table

@@ -130,22 +130,22 @@ class Connection(Closing):
 
     @property
     def password(self) -> str:
-        """As given; "" if it was not."""
+        """The password as given; "" if it was not given."""
         return self._options.password or ""
 
     @property
     def private_key(self) -> str:
-        """As given; "" if it was not."""
+        """The path of the key as given; "" if it was not given."""
         return self._options.private_key or ""
 
     @property
     def timeout(self) -> int:
-        """Milliseconds; 0: no limit."""
+        """The time limit in milliseconds; 0 means no limit."""
         return self._timeout
 
     @property
     def proxy_command(self) -> str | Sequence[str] | None:
-        """As given."""
+        """The proxy command as given."""
         return self._plan.proxy_command
 
     def __repr__(self) -> str:
@@ -171,29 +171,28 @@ class Connection(Closing):
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
     ) -> SSHResult:
-        """Run a command on a channel of its own and wait for it.
+        """Run a command on its own channel and wait for it.
 
         Args:
             command: for the user's login shell on the server.
-            timeout: **milliseconds**; None: the connection's; 0: no limit.
-            input: what the command reads from its stdin; None: nothing.
+            timeout: **milliseconds**; None means the connection's limit, 0 no limit.
+            input: what the command reads from its stdin; None means nothing.
             max_output: most bytes of stdout and stderr together.
-            wait: "eof": until all output has come and the channel is closed;
-                "exit": until the command itself ended, though processes that it
-                left behind may still write.
+            wait: with "eof", until all output has come and the channel is closed; with "exit",
+                until the command itself has ended, even if processes that it left behind may
+                still write.
 
         Returns:
-            Its output and exit status; a command killed by a signal has status
-            -1 and its `signal`.
+            Its output and exit status. A command that a signal ended has status -1 and its
+                `signal`.
 
         Raises:
-            CommandTimeout (a TimeoutError): time is over; `.result` has the
-                output so far.  The command was sent SIGKILL, and the connection
-                stays usable.
+            CommandTimeout: the time is over; `.result` has the output so far. The command was
+                sent SIGKILL, and the connection stays usable. It is a TimeoutError.
             OutputLimitExceeded: the same for `max_output`.
             ChannelRefused, ChannelError: the server does not run it.
-            ConnectionLost, ConnectionClosed: the connection ended; `.result`
-                has the output so far.
+            ConnectionLost, ConnectionClosed: the connection ended; `.result` has the output so
+                far.
         """
         session = self._live()
         milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
@@ -215,11 +214,11 @@ class Connection(Closing):
         pty: bool | Pty | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Process:
-        """Start a command and talk with it while it runs, like `subprocess.Popen`.
+        """Start a command and exchange data with it while it runs, like `subprocess.Popen`.
 
         Args:
             command: for the user's login shell on the server.
-            pty: True or a `Pty`: with a terminal; stderr then comes with stdout.
+            pty: True or a `Pty` gives it a terminal; stderr then comes with stdout.
             env: variables to set, as far as the server accepts them.
 
         Returns:
@@ -259,12 +258,12 @@ class Connection(Closing):
         """Fetch a file with the server's scp.
 
         Returns:
-            Its contents as str (bytes with ``encoding=None``); with `local_path`
-            they go to that file, and the result is ``"Ok"``.
+            Its contents as str (bytes with ``encoding=None``). With `local_path` they go to
+                that file, and the result is ``"Ok"``.
 
         Raises:
-            SFTPError (an OSError, also FileNotFoundError … where that fits): missing, a
-            directory, not permitted, or no scp on the server.
+            SFTPError: the file is missing, a directory, or not permitted, or the server has no
+                scp. It is an OSError, also FileNotFoundError and the like.
             NotText: the contents are not text in that encoding.
         """
         session = self._live()
@@ -275,14 +274,14 @@ class Connection(Closing):
         return contents(data, encoding, remote_path, session, "scp")
 
     def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
-        """Store a local file, with its permission bits; raises as `scp_read`.
+        """Store a local file, with its permission bits; raise as `scp_read`.
 
-        A `remote_path` that ends in a slash is the directory that gets it.
+        A `remote_path` that ends in a slash is the directory for the file.
         """
         self._scp(scp.store_file(self._live().link, local_path, remote_path))
 
     def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
-        """Store `data` as a file (mode 644); raises as `scp_read`."""
+        """Store `data` as a file (mode 644); raise as `scp_read`."""
         self._scp(scp.store(self._live().link, file_bytes(data), remote_path))
 
     def _scp(self, op: Op[T]) -> T:
@@ -292,7 +291,7 @@ class Connection(Closing):
 
     @property
     def sftp(self) -> SFTP:
-        """Files on the server, under the names of `os`; see `SFTP`."""
+        """The files on the server, with the method names of `os`; see `SFTP`."""
         self._live()
         return SFTP(self)
 
@@ -310,19 +309,19 @@ class Connection(Closing):
         """Fetch a file.
 
         Args:
-            local_path: where to write it, see `SFTP.get`; None: return its contents.
-            encoding: of the contents; None: return bytes.
-            progress: called with the bytes so far and in all; see `SFTP.get`.
-            timeout: **milliseconds**; None: the connection's; 0: no limit.
+            local_path: where to write it, see `SFTP.get`; with None its contents are returned.
+            encoding: that of the contents; with None bytes are returned.
+            progress: is called with the bytes so far and in all; see `SFTP.get`.
+            timeout: **milliseconds**; None means the connection's limit, 0 no limit.
             resume: keep what `local_path` has of the file, see `SFTP.get`.
-            max_output: most bytes to return, without a local_path; None: no limit.
+            max_output: most bytes to return, without a local_path; None means no limit.
 
         Returns:
-            ``"Ok"`` if `local_path` was given, else the contents.
+            ``"Ok"`` if `local_path` was given, otherwise the contents.
 
         Raises:
-            SFTPError (an OSError, also FileNotFoundError … where that fits), SFTPTimeout,
-            SFTPUnavailable; NotText: the contents are not text in that encoding.
+            SFTPError: see `SFTP`; also SFTPTimeout and SFTPUnavailable. It is an OSError.
+            NotText: the contents are not text in that encoding.
             OutputLimitExceeded: the file has more than `max_output` bytes; its `.result` has
                 the first ones as `stdout_bytes`.
         """
@@ -354,7 +353,7 @@ class Connection(Closing):
     def sftp_write_data(
         self, data: str | bytes, remote_path: AnyPath, *, timeout: int | None = None
     ) -> None:
-        """Store `data` (text as UTF-8) as a file; raises as `sftp_read`."""
+        """Store `data` (text as UTF-8) as a file; raise as `sftp_read`."""
         self.sftp.put_bytes(file_bytes(data), remote_path, timeout=timeout)
 
     def sftp_put_dir(
@@ -369,10 +368,10 @@ class Connection(Closing):
         preserve: Preserve | None = None,
         timeout: int | None = None,
     ) -> TransferResult:
-        """Store a directory; returns source paths (transferred, failed); see `SFTP.put_dir`.
+        """Store a directory; return source paths (transferred, failed); see `SFTP.put_dir`.
 
-        Where one of the two directories cannot be had, the source is the one that failed;
-        with `fail_fast` that is an error.
+        If one of the two directories is not available, the source is the failed path; with
+        `fail_fast` that raises.
         """
         try:
             return self.sftp.put_dir(
@@ -394,10 +393,10 @@ class Connection(Closing):
         preserve: Preserve | None = None,
         timeout: int | None = None,
     ) -> TransferResult:
-        """Fetch a directory; returns source paths (transferred, failed); see `SFTP.get_dir`.
+        """Fetch a directory; return source paths (transferred, failed); see `SFTP.get_dir`.
 
-        Where one of the two directories cannot be had, the source is the one that failed;
-        with `fail_fast` that is an error.
+        If one of the two directories is not available, the source is the failed path; with
+        `fail_fast` that raises.
         """
         try:
             return self.sftp.get_dir(
@@ -413,14 +412,14 @@ class Connection(Closing):
         """Copy a file from this server to another, with bounded memory.
 
         Args:
-            dest_conn: a connection of the same class to the other server; bastions of
-                its own are fine.
-            dest_path: None: the same path there.
+            dest_conn: a connection of the same class to the other server; it may have its own
+                bastions.
+            dest_path: the path there; None means the same path.
 
         Raises:
-            SFTPError of the side that failed, with its path; see `SFTP`.
-            shutil.SameFileError: it would be copied onto itself.  Where that cannot be
-                known (another name of the server, a network drive), it stays as it is.
+            SFTPError: one side failed; the error has its path. See `SFTP`.
+            shutil.SameFileError: it would be copied onto itself. If hussh cannot know that
+                (another name of the server, a network drive), the file keeps its contents.
             TypeError: dest_conn is not a Connection.
         """
         check_destination(dest_conn, Connection, "a Connection")
@@ -431,7 +430,7 @@ class Connection(Closing):
         buffer = memoryview(bytearray(COPY_BUFFER))
         with self.sftp.open(source_path, "rb", buffering=0) as reader:
             with open_over(dest_conn.sftp._run, target) as writer:
-                # It may be the source under another name, so nothing goes before it was read.
+                # It may be the source under another name, so nothing is cut before it was read.
                 size = writer.stat().st_size
                 while count := reader.readinto(buffer):  # type: ignore[attr-defined]
                     writer.write(buffer[:count])
@@ -442,7 +441,7 @@ class Connection(Closing):
                     writer.truncate()
                     return
                 except SFTPError as error:
-                    # Where every change of attributes is refused, opening still empties it.
+                    # If the server refuses every change of attributes, opening still empties it.
                     check_longer(error, size, copied, reader.stat().st_size)  # type: ignore[attr-defined]
             reader.seek(0)
             with dest_conn.sftp.open(target, "wb", buffering=0) as writer:
@@ -450,16 +449,16 @@ class Connection(Closing):
                     writer.write(buffer[:count])
 
     def tail(self, remote_file: AnyPath) -> FileTailer:
-        """Follow what is added to a file; a context manager, see `FileTailer`."""
+        """Follow what is added to a file, in a context manager; see `FileTailer`."""
         return FileTailer(self, remote_file)
 
     # -- ending
 
     def close(self) -> None:
-        """End the connection and the jump hosts that it opened itself; idempotent.
+        """End the connection and the jump hosts that it opened; a second call does nothing.
 
-        Connections that use this one as their `proxy_jump` fail with
-        ConnectionLost or ConnectionClosed.
+        Connections that use this one as their `proxy_jump` fail with ConnectionLost or
+        ConnectionClosed.
         """
         if self._session is not None:
             self._session.close()
@@ -467,7 +466,7 @@ class Connection(Closing):
     def __del__(self) -> None:
         session = getattr(self, "_session", None)
         if session is not None:
-            with contextlib.suppress(Exception):  # a finalizer has nobody to tell
+            with contextlib.suppress(Exception):  # nobody would get a finalizer's error
                 session.collect()
 
     @property

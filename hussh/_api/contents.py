@@ -1,4 +1,4 @@
-"""File contents as the user asked for them: bytes, or text that is never silently changed."""
+"""Returns file contents as the user asked for them: bytes, or text that was not changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["contents"]
 def contents(
     data: bytes, encoding: str | None, path: object, session: Hop[Any], phase: str
 ) -> str | bytes:
-    """Text in an encoding; bytes for None.  The path and what follows it are for the error.
+    """Decode bytes, or return them for None; the path and what follows are for the error.
 
     Raises:
         NotText: the contents are not text in that encoding.

@@ -1,9 +1,9 @@
-"""Signatures and documentation out of declared options.
+"""Makes signatures and documentation out of declared options.
 
-The facades decorate with it what takes ``**options: Unpack[…]``.  Afterwards
-`inspect.signature`, `typing.get_type_hints` and `help()` show every option with its type,
-default and unit, as if it stood there.  Signatures are made at once, which is cheap; the text of
-a class is made when somebody reads it.
+The public classes decorate with it what takes ``**options: Unpack[…]``. Afterwards
+`inspect.signature`, `typing.get_type_hints` and `help()` show every option with its type, default
+and unit, as if it stood there. Signatures are made at once, which is cheap. The text of a class is
+made when it is first read.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def takes_options(
 
     Args:
         kind: a `TypedDict` whose annotations declare the options.
-        arguments: what is to be told of the other parameters.
-        is_async: whether the documentation is to be in the words of the async API.
+        arguments: the texts for the other parameters.
+        is_async: whether the documentation is that of the async API.
     """
 
     def decorate(function: F) -> F:
@@ -67,7 +67,7 @@ def takes_options(
 
 
 def documents_constructor(cls: C) -> C:
-    """Decorate a class whose constructor has `takes_options`: its documentation tells of them."""
+    """Decorate a class whose constructor has `takes_options`: its docstring gets them, too."""
     if cls.__doc__ is not None:  # python -OO has none
         text: Any = _LazyText(cls.__doc__, vars(cls)["__init__"].describe_options)
         cls.__doc__ = text
@@ -86,7 +86,7 @@ class _LazyText:
 
 
 def _described(options: Mapping[str, Option], is_async: bool, source: str) -> str:
-    """Return a docstring with what is told of these options in place of its mark."""
+    """Return a docstring with the texts of these options in place of its mark."""
     from textwrap import fill
 
     lines = ["Args:"]
@@ -105,7 +105,7 @@ def _described(options: Mapping[str, Option], is_async: bool, source: str) -> st
 
 
 def refuse_unknown(callee: str, given: Mapping[str, object], kind: type) -> None:
-    """Raises TypeError, in the words of Python, for a name that no option of this kind has."""
+    """Raise TypeError, with Python's text, for a name that no option of this kind has."""
     for name in given:
         if name not in kind.__annotations__:
             raise TypeError(f"{callee}() got an unexpected keyword argument {name!r}")

@@ -1,8 +1,8 @@
 """`details_of`: long docstrings that the sync and the async class share are written once.
 
-The facades import it.  An async method has its summary line in the source, where a
-reader and an editor look for it; Args, Returns and Raises come from its sync twin,
-with the units and names of the async side.
+The public classes import it. An async method has its summary line in the source, where a reader and
+an editor look for it. Args, Returns and Raises come from its sync twin, with the units and names of
+the async side.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WORDS = (
 
 
 def details_of(twin: Callable[..., Any]) -> Callable[[F], F]:
-    """Decorate an async method: to its summary add what the docstring of `twin` has besides."""
+    """Decorate an async method: append the docstring of `twin`, without its first line."""
 
     def decorate(method: F) -> F:
         summary, details = inspect.getdoc(method), in_async_words(twin).partition("\n")[2]
@@ -38,12 +38,12 @@ def details_of(twin: Callable[..., Any]) -> Callable[[F], F]:
 
 
 def in_async_words(member: object) -> str:
-    """The docstring of a sync member with units and names of the async side."""
+    """Return the docstring of a sync member with units and names of the async side."""
     return async_text(inspect.getdoc(member) or "")
 
 
 def async_text(text: str) -> str:
-    """A text of the sync API with units and names of the async side."""
+    """Return a text of the sync API with units and names of the async side."""
     for pattern, replacement in _WORDS:
         text = re.sub(pattern, replacement, text)
     return text

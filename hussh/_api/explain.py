@@ -1,7 +1,7 @@
 """`explain`: connects as `Connection` does, closes, and reports what happened at each hop.
 
-The command line and `async_explain` share `report_of`.  No credential is tried that a connection
-would not try, and nothing is run on the target.
+The command line and `async_explain` share `report_of`. It tries no credential that a connection
+would not try, and runs nothing on the target.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _MOST_SHOWN = 300  # characters of a value
 
 
 def explain(host: str, **options: Any) -> Report:
-    """Connect, close again, and tell what happened at each hop.
+    """Connect, close again, and report what happened at each hop.
 
     Args:
         host: as for `Connection`.
-        options: those of `Connection`, by keyword; `timeout` in **milliseconds**.
+        options: those of `Connection`, by keyword; `timeout` is in **milliseconds**.
 
     Returns:
-        A `Report`: print it, or look at its attributes.  A failure to connect is in
-        there, and is not raised.
+        A `Report`: print it, or look at its attributes. It contains a failure to connect, which
+            is not raised.
 
     Raises:
         TypeError, ValueError: an argument is not usable; nothing was opened.
@@ -65,10 +65,10 @@ def explain(host: str, **options: Any) -> Report:
 
 
 def report_of(story: Story, error: HusshError | None, given: Collection[str]) -> Report:
-    """The report of what a story tells.
+    """Return the report of a story.
 
     Args:
-        error: why connecting failed; None: it did not.
+        error: why connecting failed; None if it did not.
         given: the names of the arguments that the user gave.
     """
     failed_at = None if error is None else error.hop_index
@@ -126,7 +126,7 @@ def _hop_report(story: HopStory, failed_at: int | None, given: Collection[str]) 
 
 
 def _settings(options: Options, given: Collection[str]) -> Iterator[Setting]:
-    """The settings of a hop that differ from the defaults, or are worth showing anyway."""
+    """Return the settings of a hop that differ from the defaults, or that always show."""
     usual = Options("", settings=check_options("explain", {}))
     for name, value, default in _values(options, usual):
         if name in _NEVER or (value == default and name not in _ALWAYS):
@@ -151,7 +151,7 @@ def _values(options: Options, usual: Options) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _shown(name: str, value: Any) -> str:
-    """A value, fit to show: what is or may be a secret is only "given"."""
+    """Return a value, fit to show: what is or may be a secret becomes "given"."""
     if value is None:
         return "none"
     if name == "password":

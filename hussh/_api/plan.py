@@ -1,6 +1,6 @@
-"""From the arguments of a constructor to what connecting needs; opens nothing.
+"""Turns the arguments of a constructor into what connecting needs; opens nothing.
 
-The facades import it: both take the same options, and mean the same by them.
+Both classes import it, because they take the same options and mean the same by them.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Plan(Generic[C]):
     """One connection that is to be made.
 
     Attributes:
-        target: what its last hop needs.
-        hops: the same for every hop to be opened for it, the target last.
+        target: the options of its last hop.
+        hops: the options of every hop to be opened for it, the target last.
         route: the whole way, with that of `bastion`, the target last.
         bastion: the connection that carries the first of `hops`, or None.
-        proxy_command: as given; None where it is disabled.
+        proxy_command: as given; None if it is disabled.
     """
 
     target: Options
@@ -75,10 +75,10 @@ def make_plan(
     """Check all arguments.
 
     Args:
-        connection_type: the facade's class, which `proxy_jump` may be; it has a `_plan`.
-        noun: how an error calls it, with its article.
+        connection_type: the public class, which `proxy_jump` may be; it has a `_plan`.
+        noun: its name in errors, with its article.
         options: as the user gave them, see `ConnectionOptions`.
-        can_await: whether the facade awaits callbacks that are coroutine functions.
+        can_await: whether the class awaits callbacks that are coroutine functions.
 
     Raises:
         TypeError, ValueError: an argument is not usable.

@@ -67,19 +67,18 @@ class _Input(io.RawIOBase):
 class Process(Command[_Flow], Closing):
     """A running command; made by `Connection.popen`, best used in a ``with`` block.
 
-    Leaving the block ends the command.  Its input ends, and one that may end by itself has
-    2 s for it: one that was written to, whose output has ended, or of which nothing was read.
-    Then, and to any other at once, TERM is sent, and KILL 2 s later.
+    Leaving the block ends the command. It closes the command's stdin first. A command that may end
+    by itself gets 2 s for that: you have written to it, or its output has ended, or you have read
+    nothing of it. After that, and for any other command at once, TERM is sent, and KILL 2 s later.
 
-    Its streams are binary.  stdout and stderr share one flow-control window:
-    who reads only one of them must expect the command to stop once 2 MiB of the
-    other are unread.
+    Its streams are binary. stdout and stderr share one flow-control window. A program that reads
+    only one of them must expect the command to stop once 2 MiB of the other are unread.
 
     Attributes:
         stdin: writable; closing it is end of file for the command.
         stdout, stderr: readable while the command runs, also line by line.
-        returncode: the exit status, as far as `poll` or `wait` saw it; None: it
-            runs; -1: a signal ended it, or the server never said.
+        returncode: the exit status, as far as `poll` or `wait` saw it. It is None while the
+            command runs, and -1 if a signal ended it or the server never told.
         signal: the name of that signal without "SIG", or None.
     """
 
@@ -94,7 +93,7 @@ class Process(Command[_Flow], Closing):
         """Wait for the command to end; its output may still be read afterwards.
 
         Args:
-            timeout: **milliseconds**; None: the connection's; 0: no limit.
+            timeout: **milliseconds**; None means the connection's limit, 0 no limit.
 
         Raises:
             CommandTimeout: it still runs; nothing was done to it.

@@ -32,13 +32,13 @@ BOTH = (0, 1)  # stdout and stderr
 class Flow(Generic[H]):
     """A channel with something at its other end, and what has passed through it.
 
-    Streams hold it and not the object that they are attributes of: of a cycle only the
-    garbage collector would find the end, and the session's place would stay taken until then.
+    Streams hold it, and not the object that has them: the end of a cycle would be found by the
+    garbage collector only, and the session would stay open until then.
 
     Attributes:
-        timeout: seconds that one call may take; 0 or None: no limit.
-        input_ended: the other end has been told that nothing more will come.
-        was_written, was_read: the user has used its input, or one of its outputs.
+        timeout: seconds that one call may take; 0 or None means no limit.
+        input_ended: whether the other end has been told that nothing more will come.
+        was_written, was_read: whether the user has used its input, or one of its outputs.
         unread: streams that nobody reads any more.
     """
 
@@ -50,7 +50,7 @@ class Flow(Generic[H]):
         self.unread: list[int] = []
 
     def end_input(self) -> None:
-        """End of file for what runs; idempotent."""
+        """Send end of file to what runs; a second call does nothing."""
         if self.input_ended:
             return
         self.input_ended = True
@@ -76,7 +76,7 @@ class RemoteProcess(Generic[F]):
         self._closed = False  # by us, maybe within its block
 
     def _free(self) -> None:
-        """Close the channel, and let go who waits for something of it; idempotent."""
+        """Close the channel, and wake all who wait for it; a second call does nothing."""
         self._closed = True
 
         def free() -> None:
@@ -93,7 +93,7 @@ class Command(RemoteProcess[F]):
     signal: str | None = None
 
     def poll(self) -> int | None:
-        """The exit status if the command has ended, as far as its messages were read."""
+        """Return the exit status if the command has ended, as far as its messages were read."""
         if self.returncode is None:
             with self._session.driver.my_fresh():
                 self._note(ops.exit_of(self._channel))
@@ -102,9 +102,9 @@ class Command(RemoteProcess[F]):
     def send_signal(self, name: str | IntEnum) -> None:
         """Ask the server to send a signal: its name, or one of `signal.Signals`.
 
-        It travels as its name without "SIG" (RFC 4254 section 6.9).  Nothing is answered.
-        sshd signals a process group that a command makes for itself when it begins, so
-        what comes in its first moments may reach nobody.
+        The message has the name without "SIG" (RFC 4254 section 6.9). The server does not answer.
+        sshd signals a process group that a command makes for itself when it begins, so a signal in
+        its first moments may reach nobody.
         """
         wanted = ops.check_text("signal", getattr(name, "name", name))
 
@@ -115,11 +115,11 @@ class Command(RemoteProcess[F]):
         self._session.at_once(send)
 
     def terminate(self) -> None:
-        """`send_signal("TERM")`."""
+        """Call `send_signal("TERM")`."""
         self.send_signal("TERM")
 
     def kill(self) -> None:
-        """`send_signal("KILL")`."""
+        """Call `send_signal("KILL")`."""
         self.send_signal("KILL")
 
     def _note(self, ended: ops.Exit | None) -> int | None:
@@ -128,7 +128,7 @@ class Command(RemoteProcess[F]):
         return self.returncode
 
     def close(self) -> None:
-        """Kill the command if it still runs, and close its channel; idempotent."""
+        """Kill the command if it still runs, and close its channel; a second call does nothing."""
         with contextlib.suppress(HusshError):  # there may be no connection any more
             if self.poll() is None:
                 self.kill()
@@ -139,9 +139,9 @@ class Command(RemoteProcess[F]):
         """Close the streams."""
 
     def _endings(self) -> Iterator[float]:
-        """How leaving its block ends the command, whose input has ended.
+        """End the command when its block is left; its input has ended.
 
-        Yields seconds to wait for the end, and goes on where it has not come.
+        It yields seconds to wait for the end, and goes on if that has not come.
         """
         self._flow.unread[:] = BOTH  # nobody will read what would keep it from its end
         if self._may_end():
@@ -152,10 +152,10 @@ class Command(RemoteProcess[F]):
         yield LAST_MOMENT
 
     def _may_end(self) -> bool:
-        """Whether the command may be about to end by itself.
+        """Tell whether the command may be about to end by itself.
 
-        So may one that reads what it was given to the end, or whose output has ended, and one
-        of which nothing was wanted but what it does.
+        It may if it reads its input to the end, if its output has ended, or if the user has read
+        nothing of it.
         """
         flow = self._flow
         if flow.was_written or not flow.was_read:
@@ -172,8 +172,8 @@ class Shell(RemoteProcess[Flow[H]], Generic[H]):
     """What `InteractiveShell` and `AsyncInteractiveShell` share.
 
     Attributes:
-        result: after the block, everything that came and was not read before; status
-            -1 if the shell had not ended when the time was over, or was closed in it.
+        result: after the block, all output that was not read before; the status is -1 if the
+            shell had not ended when the time was over, or was closed in the block.
     """
 
     def __init__(self, session: H, channel: Channel, pty: ops.Pty | None) -> None:
@@ -189,21 +189,21 @@ class Shell(RemoteProcess[Flow[H]], Generic[H]):
         self._session.at_once(lambda: self._channel.request(b"window-change", size))
 
     def _goodbye(self) -> Op[ops.Exit]:
-        """`_drain`, after a word to a terminal's shell, for which that is no end."""
+        """Drain, after an ``exit`` for a shell with a terminal, whose end of input ends nothing."""
         if self._pty is not None and not self._flow.input_ended:
             with contextlib.suppress(ChannelError):  # it may have ended by itself
                 yield from ops.write(self._channel, b"exit\n")
         return (yield from self._drain())
 
     def _drain(self) -> Op[ops.Exit]:
-        """End its input and take everything that it still says, until it has ended."""
+        """End its input and take all its output, until it has ended."""
         self._flow.end_input()
         while (yield from ops.read_any(self._channel, self._out, self._err)):
             pass
         return (yield from ops.wait(self._channel))
 
     def _taken(self, ended: ops.Exit | None) -> SSHResult:
-        """What came and was not taken yet; None: the shell has not ended."""
+        """Return what came and was not taken yet; None if the shell has not ended."""
         out, err = bytes(self._out), bytes(self._err)
         self._out.clear()
         self._err.clear()
@@ -212,7 +212,7 @@ class Shell(RemoteProcess[Flow[H]], Generic[H]):
 
 
 def typed(data: str | bytes, add_newline: bool | None) -> bytes:
-    """A line as it goes to a shell; None for `add_newline` counts as True, as in hussh 0.3.3."""
+    """Return a line as bytes; None for `add_newline` counts as True, as in hussh 0.3.3."""
     # Not bytes(data): that makes a number that many NULs.
     raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))
     wanted = add_newline is None or add_newline

@@ -1,6 +1,6 @@
-"""`SFTP`: files on the server, named as `os` names them; one-line methods over operations.
+"""`SFTP`: files on the server, with the method names of `os`; one-line methods over operations.
 
-`Connection.sftp` makes one; the transfers here are also `Connection.sftp_read` and its kin.
+`Connection.sftp` makes one. `Connection.sftp_read` and the other file methods use its transfers.
 """
 
 from __future__ import annotations
@@ -62,21 +62,21 @@ class SFTP:
     ) -> IO[Any]:
         """Open a file as the built-in `open` does; text is UTF-8 unless `encoding` is given.
 
-        Sequential reading fetches ahead, and writing does not wait for the server until `flush`
-        or `close`, which also raise what went wrong.  buffering=0 gives the raw file.
+        Sequential reading fetches ahead. Writing does not wait for the server until `flush` or
+        `close`, which also raise what went wrong. buffering=0 returns the raw file.
         """
         return open_buffered(self._run, path, mode, buffering, encoding, errors, newline)
 
     def stat(self, path: AnyPath) -> SFTPAttributes:
-        """Attributes of what a path leads to."""
+        """Return the attributes of a path, or of the target if it is a link."""
         return self._run(ops.stat(self._sftp, encode_path(path)), "stat")
 
     def lstat(self, path: AnyPath) -> SFTPAttributes:
-        """As `stat`, of a link itself."""
+        """Return the attributes of a path, or of the link itself if it is one."""
         return self._run(ops.lstat(self._sftp, encode_path(path)), "lstat")
 
     def exists(self, path: AnyPath) -> bool:
-        """Whether a path leads to something; False also where only a link to nothing is."""
+        """Tell whether a path leads to something; False also for a link to nothing."""
         return self._run(calls.exists(self._sftp, path), "stat")
 
     @overload
@@ -84,24 +84,24 @@ class SFTP:
     @overload
     def listdir(self, path: str | os.PathLike[str] = ".") -> list[str]: ...
     def listdir(self, path: Any = ".") -> Any:
-        """Names in a directory, in no order, without "." and ".."."""
+        """Return the names in a directory, in no order, without "." and ".."."""
         return self._run(calls.listdir(self._sftp, path), "list")
 
     def scandir(self, path: AnyPath = ".") -> ScandirIterator:
-        """Entries of a directory with what the server tells of them, fetched as needed."""
+        """Iterate over the entries of a directory with their attributes, fetched as needed."""
         return ScandirIterator(self._run, path)
 
     def walk(self, top: AnyPath = ".") -> Iterator[tuple[Any, list[Any], list[Any]]]:
-        """As `os.walk` from the top down; links to directories are not followed.
+        """Walk as `os.walk` from the top down; links to directories are not followed.
 
-        Directories that lie in one another without end are an OSError (ELOOP) at last.
+        Directories that contain one another without end raise an OSError (ELOOP) at last.
         """
         left: list[Any] = [os.fspath(top)]  # the next one last
         while left:
             folder = left.pop()
             folders, others = self._run(calls.sorted_out(self._sftp, folder), "list")
             yield folder, folders, others
-            # But for those that the caller has taken out.
+            # Without those that the caller has taken out.
             left += [join(folder, name) for name in reversed(folders)]
 
     def mkdir(self, path: AnyPath, mode: int = 0o777) -> None:
@@ -109,7 +109,7 @@ class SFTP:
         self._run(ops.make_directory(self._sftp, encode_path(path), mode), "mkdir")
 
     def makedirs(self, path: AnyPath, mode: int = 0o777, exist_ok: bool = False) -> None:
-        """Make a directory and the parents that it lacks."""
+        """Make a directory and its missing parents."""
         op = make_directories(self._sftp, encode_path(path), mode, exist_ok)
         self._run(op, "makedirs")
 
@@ -124,7 +124,7 @@ class SFTP:
         self._run(ops.remove_directory(self._sftp, encode_path(path)), "rmdir")
 
     def rename(self, src: AnyPath, dst: AnyPath) -> None:
-        """Rename; replaces a file at `dst` in one step where the server can, else fails there."""
+        """Rename; replace a file at `dst` in one step if the server can, otherwise fail there."""
         self._run(ops.rename(self._sftp, encode_path(src), encode_path(dst)), "rename")
 
     replace = rename
@@ -134,11 +134,11 @@ class SFTP:
         self._run(symlink(self._sftp, encode_path(src), encode_path(dst)), "symlink")
 
     def readlink(self, path: AnyPath) -> Any:
-        """Where a link leads, in the type of `path`."""
+        """Return the target of a link, in the type of `path`."""
         return self._run(calls.readlink(self._sftp, path), "readlink")
 
     def realpath(self, path: AnyPath = ".") -> Any:
-        """The absolute path without links, in the type of `path`."""
+        """Return the absolute path without links, in the type of `path`."""
         return self._run(calls.realpath(self._sftp, path), "realpath")
 
     def chmod(self, path: AnyPath, mode: int) -> None:
@@ -150,7 +150,7 @@ class SFTP:
         self._run(calls.chown(self._sftp, path, uid, gid), "chown")
 
     def utime(self, path: AnyPath, times: tuple[float, float] | None = None) -> None:
-        """Set the times of last access and change, in whole seconds; None: now."""
+        """Set the times of last access and change, in whole seconds; None means now."""
         self._run(calls.utime(self._sftp, path, times), "utime")
 
     def truncate(self, path: AnyPath, length: int) -> None:
@@ -158,7 +158,7 @@ class SFTP:
         self._run(calls.truncate(self._sftp, path, length), "truncate")
 
     def statvfs(self, path: AnyPath = ".") -> os.statvfs_result:
-        """The file system that a path is on; OSError (EOPNOTSUPP) where the server cannot tell."""
+        """Return the numbers of a path's file system; OSError (EOPNOTSUPP) if the server cannot."""
         return self._run(calls.statvfs(self._sftp, path), "statvfs")
 
     # -- whole files
@@ -172,13 +172,13 @@ class SFTP:
         timeout: int | None = None,
         resume: bool = False,
     ) -> int:
-        """Copy a remote file to a local one; returns its size in bytes.
+        """Copy a remote file to a local one; return its size in bytes.
 
-        The local file is made, or emptied, once the remote one is open.  When the transfer
-        fails, what had arrived stays there, and the error's `.transferred` says how much.
+        The local file is made, or emptied, once the remote one is open. A transfer that fails
+        leaves there what had arrived, and the error's `.transferred` says how many bytes.
 
         Args:
-            progress: called with the bytes so far and in all, at most every 100 ms and once
+            progress: is called with the bytes so far and in all, at most every 100 ms and once
                 at the end; what it raises stops the transfer.
             resume: go on where an earlier transfer stopped: what the local file has is kept if
                 it is no longer than the remote one and its last 4 MiB are the same there.
@@ -196,7 +196,7 @@ class SFTP:
         timeout: int | None = None,
         max_output: int | None = None,
     ) -> bytes:
-        """The contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
+        """Return the contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
         most = check_max_output(max_output)
         op = calls.fetch(self._sftp, remote, _plain(progress), self._run.limit(timeout)[1], most)
         return self._run(op, "download", timeout)
@@ -210,7 +210,7 @@ class SFTP:
         timeout: int | None = None,
         resume: bool = False,
     ) -> int:
-        """Copy a local file to a remote one; returns its size in bytes.  As `get` otherwise."""
+        """Copy a local file to a remote one; return its size in bytes. Otherwise as `get`."""
         limit = self._run.limit(timeout)[1]
         op = calls.put(self._sftp, local, remote, _plain(progress), limit, resume=resume)
         return self._run(op, "upload", timeout)
@@ -223,7 +223,7 @@ class SFTP:
         progress: Progress | None = None,
         timeout: int | None = None,
     ) -> int:
-        """Write a remote file; returns its size in bytes."""
+        """Write a remote file; return its size in bytes."""
         op = calls.store(self._sftp, data, remote, _plain(progress), self._run.limit(timeout)[1])
         return self._run(op, "upload", timeout)
 
@@ -239,24 +239,26 @@ class SFTP:
         preserve: Preserve | None = None,
         timeout: int | None = None,
     ) -> TransferResult:
-        """Copy what lies in a local directory into a remote one, made with parents if need be.
+        """Copy the content of a local directory into a remote one, made with parents if need be.
 
         Args:
-            follow_symlinks: copy what links lead to; False: make the same links there.
-            preserve_permissions: give files and new directories the permissions of their source.
+            follow_symlinks: copy the targets of links; with False, make the same links there.
+            preserve_permissions: give files and new directories the permissions of their
+                source.
             fail_fast: raise the first error instead of going on.
             preserve_times: give them its times, in whole seconds.
-            preserve: None: where permissions or times are refused, though the data is there,
-                the result's `warnings` and the logger ``hussh.sftp`` tell it, once for all files;
-                ``"strict"``: each such file has failed.
+            preserve: with None, refused permissions or times of copied files are told by the
+                result's `warnings` and the logger ``hussh.sftp``, once for all files; with
+                ``"strict"`` each such file has failed.
 
         Returns:
             A pair of lists, see `TransferResult`: source paths of the files and links that were
-            copied, and of what was not; each of the latter is a str with an attribute `error`.
+                copied, and of those that were not; each of the latter is a str with an
+                attribute `error`.
 
         Raises:
             OSError: there is no such directory, or the other cannot be made; with `fail_fast`,
-                what failed first.  Errors that end it all, such as ConnectionLost, have both
+                the first failure. Errors that end it all, such as ConnectionLost, have both
                 lists so far as `.result`.
         """
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
@@ -276,10 +278,10 @@ class SFTP:
         preserve: Preserve | None = None,
         timeout: int | None = None,
     ) -> TransferResult:
-        """Copy what lies in a remote directory into a local one; as `put_dir`.
+        """Copy the content of a remote directory into a local one; as `put_dir`.
 
-        Nothing is written outside of the local directory: links below it are not followed,
-        and names with a slash are refused.
+        Nothing is written outside of the local directory: links below it are not followed, and
+        names with a slash are refused.
         """
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
         strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]

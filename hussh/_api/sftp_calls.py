@@ -1,7 +1,7 @@
-"""What the methods of `SFTP` and `AsyncSFTP` do: from a user's arguments to operations.
+"""Turns the arguments of `SFTP` and `AsyncSFTP` methods into operations.
 
-Both classes run these.  Arguments are checked at once, not when the operation
-runs; paths may be str, bytes or PathLike, and names come back likewise.
+Both classes call these functions. They check arguments at once, not when the operation runs. Paths
+may be str, bytes or PathLike, and names come back in the same type.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def get(
     *,
     resume: bool,
 ) -> Op[int]:
-    """Into a local file; its size."""
+    """Copy into a local file; return its size."""
     sink = (ResumedSink if resume else FileSink)(local_path(local))
     tell = _callback(progress)
 
@@ -148,7 +148,7 @@ def fetch(
     limit: str,
     max_output: int | None = None,
 ) -> Op[bytes]:
-    """Into memory; no more than `max_output` bytes, of which the error has what came."""
+    """Copy into memory, no more than `max_output` bytes; beyond that the error has what came."""
     tell = _callback(progress)
     return at_home(
         sftp, encode_path(remote), lambda path: _fetch(sftp, path, tell, limit, max_output)
@@ -181,7 +181,7 @@ def put(
     *,
     resume: bool,
 ) -> Op[int]:
-    """From a local file; its size."""
+    """Copy from a local file; return its size."""
     path, tell = local_path(local), _callback(progress)
 
     def copy(to: bytes) -> Op[int]:
@@ -200,7 +200,7 @@ def store(
     progress: Progress | None,
     limit: str,
 ) -> Op[int]:
-    """From memory; its size."""
+    """Copy from memory; return its size."""
     tell = _callback(progress)
 
     def copy(to: bytes) -> Op[int]:
@@ -211,7 +211,7 @@ def store(
 
 
 def is_strict(preserve: object) -> bool:
-    """Raises ValueError for what `preserve` cannot be."""
+    """Tell whether `preserve` is "strict"; raise ValueError for what it cannot be."""
     if preserve not in (None, "strict"):
         raise ValueError(f'preserve must be None or "strict", not {preserve!r}')
     return preserve is not None
@@ -225,7 +225,7 @@ def put_dir(
     limit: str,
     strict: bool,
 ) -> Op[TransferResult]:
-    """`options` are the first four of `TreeOptions`."""
+    """Copy a directory to the server; `options` are the first four of `TreeOptions`."""
     asked, source = TreeOptions(*options, limit, monotonic, strict), local_path(local)
     return at_home(sftp, encode_path(remote), lambda to: put_tree(sftp, source, to, asked))
 
@@ -238,15 +238,15 @@ def get_dir(
     limit: str,
     strict: bool,
 ) -> Op[TransferResult]:
-    """`options` as in `put_dir`."""
+    """Copy a directory from the server; `options` as for `put_dir`."""
     asked, target = TreeOptions(*options, limit, monotonic, strict), local_path(local)
     return at_home(sftp, encode_path(remote), lambda path: get_tree(sftp, path, target, asked))
 
 
 def not_begun(error: SFTPError, source: AnyPath, fail_fast: bool) -> TransferResult:
-    """What hussh 0.3.3 returned where one of the two directories cannot be had.
+    """Return what hussh 0.3.3 returned if one of the two directories is not available.
 
-    Raises the error with `fail_fast`, and where it is about no file (time-outs, no SFTP).
+    It raises the error with `fail_fast`, and if it is about no file (time-outs, no SFTP).
     """
     begun = getattr(error, "result", None) is not None
     if fail_fast or begun or isinstance(error, SFTPTimeout | SFTPUnavailable):
@@ -258,13 +258,13 @@ def not_begun(error: SFTPError, source: AnyPath, fail_fast: bool) -> TransferRes
 
 
 def check_destination(dest: object, kind: type, noun: str) -> None:
-    """Raises TypeError where the destination is not of a class, which the error calls `noun`."""
+    """Raise TypeError if the destination is not of a class, which the error calls `noun`."""
     if not isinstance(dest, kind):
         raise TypeError(f"dest_conn must be {noun}, not {type(dest).__name__}")
 
 
 def one_server(one: Plan[Any], other: Plan[Any]) -> bool:
-    """Whether these certainly lead to one server; the same address elsewhere may be another."""
+    """Tell whether these certainly lead to one server; an equal address may be another."""
     ways = [[(hop.host, hop.port) for hop in plan.route] for plan in (one, other)]
     return one is other or (
         ways[0] == ways[1] and one.proxy_command is None and other.proxy_command is None
@@ -272,7 +272,7 @@ def one_server(one: Plan[Any], other: Plan[Any]) -> bool:
 
 
 def check_other_file(source: AnyPath, target: AnyPath, real: tuple[AnyPath, AnyPath]) -> None:
-    """Raises shutil.SameFileError where the `real` paths are the same."""
+    """Raise shutil.SameFileError if the `real` paths are the same."""
     if encode_path(real[0]) == encode_path(real[1]):
         from shutil import SameFileError  # slow to import, and hardly ever needed
 
@@ -281,10 +281,10 @@ def check_other_file(source: AnyPath, target: AnyPath, real: tuple[AnyPath, AnyP
 
 
 def check_longer(error: SFTPError, size: int | None, copied: int, source: int | None) -> None:
-    """Raises the error of a destination that could not be cut, unless it certainly may be emptied.
+    """Raise the error of a destination that could not be cut, unless it may be emptied.
 
     Args:
-        size: of the destination before; None: not told.
+        size: that of the destination before; None if it is not known.
         copied: bytes that the source had.
         source: its size now; while they are one file, that is no less than `size`.
     """

@@ -1,4 +1,7 @@
-"""What an entry of a directory is, without asking the server: for `SFTPDirEntry` and its twin."""
+"""Answers questions about an entry of a directory without asking the server.
+
+`SFTPDirEntry` and its twin inherit from `Entry`.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,6 @@ class Entry:
         return self.path
 
     def _known(self, follow: bool) -> SFTPAttributes | None:
-        """Attributes as far as the listing told them; None: the server must be asked."""
+        """Return the attributes of the listing; None if the server must be asked."""
         kind = told_type(self.attributes)
         return self.attributes if kind and not (follow and kind == modes.S_IFLNK) else None

@@ -1,7 +1,7 @@
-"""Objects that `SFTP` hands out: open files, and entries of directories.
+"""Objects that `SFTP` returns: open files, and entries of directories.
 
-A finalizer waits for nothing but the writing of what was not written yet, as that of any file
-does.  What was left open is closed when somebody next uses the connection.
+A finalizer waits only for the writing of what was not written yet, as that of any file does. What
+was left open is closed at the next use of the connection.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def open_buffered(
     errors: str | None,
     newline: str | None,
 ) -> IO[Any]:
-    """As the built-in `open`: a raw file in the layers of `io` that the arguments ask for."""
+    """Open a file as the built-in `open` does: a raw file in the layers of `io` asked for."""
     wanted = Mode.parse(mode)
     if buffering == 0 and not wanted.binary:
         raise ValueError("text must be buffered")
@@ -63,12 +63,12 @@ def open_buffered(
 
 
 def open_over(run: Runner, path: AnyPath) -> RawFile:
-    """A raw file to write to that keeps what it has until that is written over."""
+    """Open a raw file for writing that keeps its contents until they are written over."""
     return RawFile(run, run(open_file(run.sftp, path, OVERWRITE), "open"))
 
 
 class _Flushing:
-    """Buffers of `io` do not flush the raw file, whose writes may be on their way."""
+    """A buffer that also flushes the raw file, whose writes may be on their way."""
 
     closed: bool
     raw: Any
@@ -141,23 +141,23 @@ class RawFile(io.RawIOBase):
         return self._run(self._file.truncate(size), "truncate")
 
     def flush(self) -> None:
-        """Wait until the server has written everything; raises what went wrong."""
+        """Wait until the server has written everything; raise what went wrong."""
         stream = self._file.stream
         if not self.closed and not stream.handle.closed and not stream.settled:
             self._run(stream.settle(), "write")
 
     def stat(self) -> SFTPAttributes:
-        """Attributes of the open file."""
+        """Return the attributes of the open file."""
         self._check()
         return self._run(self._file.stream.handle.attributes(), "stat")
 
     def sync(self) -> None:
-        """Have the server bring it to its disk; OSError (EOPNOTSUPP) where it cannot."""
+        """Have the server write it to its disk; OSError (EOPNOTSUPP) if it cannot."""
         self._check()
         self._run(self._file.stream.sync(), "sync")
 
     def close(self) -> None:
-        """Close; raises what writing failed with.  A second call does nothing."""
+        """Close; raise what writing failed with. A second call does nothing."""
         if self.closed:
             return
         stream = self._file.stream
@@ -190,8 +190,8 @@ class SFTPDirEntry(Entry):
     """An entry of a directory, like `os.DirEntry`.
 
     Attributes:
-        name, path: of the type of the path that was scanned.
-        attributes: what the listing told, of a link itself.
+        name, path: of the type of the scanned path.
+        attributes: those of the listing, for a link of the link itself.
         longname: the line of ``ls -l`` that many servers add.
     """
 
@@ -202,7 +202,7 @@ class SFTPDirEntry(Entry):
         self._run = run
 
     def stat(self, *, follow_symlinks: bool = True) -> SFTPAttributes:
-        """Attributes; asks the server only about links, and where it told no type."""
+        """Return the attributes; ask the server only about links and unknown types."""
         known = self._known(follow_symlinks)
         if known is not None:
             return known
@@ -210,15 +210,15 @@ class SFTPDirEntry(Entry):
         return self._run(op, "stat")
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        """Whether it is a directory; asks as `stat` does."""
+        """Tell whether it is a directory; ask as `stat` does."""
         return self._is(modes.S_ISDIR, follow_symlinks)
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        """Whether it is a regular file; asks as `stat` does."""
+        """Tell whether it is a regular file; ask as `stat` does."""
         return self._is(modes.S_ISREG, follow_symlinks)
 
     def is_symlink(self) -> bool:
-        """Whether it is a link."""
+        """Tell whether it is a link."""
         return self._is(modes.S_ISLNK, False)
 
     def _is(self, test: Any, follow: bool) -> bool:
@@ -230,7 +230,7 @@ class SFTPDirEntry(Entry):
 
 
 class ScandirIterator(Closing, Iterator[SFTPDirEntry]):
-    """What `SFTP.scandir` gives; close it, best with a ``with`` block, if it is not used up."""
+    """The iterator of `SFTP.scandir`; close it, best with a ``with`` block, unless used up."""
 
     def __init__(self, run: Runner, path: AnyPath) -> None:
         self._run = run
@@ -251,7 +251,7 @@ class ScandirIterator(Closing, Iterator[SFTPDirEntry]):
         return SFTPDirEntry(self._run, self._folder, self._found.pop())
 
     def close(self) -> None:
-        """Let go of the directory; a second call does nothing."""
+        """Close the directory; a second call does nothing."""
         listing, self._listing = self._listing, None
         self._found = []
         if listing is not None:

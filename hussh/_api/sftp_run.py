@@ -1,6 +1,7 @@
-"""How the file classes run their operations: within a time limit, on the session they began with.
+"""Runs the operations of the file classes: within a time limit, on the session they began with.
 
-`SFTP`, `AsyncSFTP`, and what these hand out have one each.  It keeps the connection alive.
+`SFTP`, `AsyncSFTP`, and the objects that these return have one runner each. It keeps the connection
+alive.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ H = TypeVar("H", bound=Hop[Any])
 
 
 def new_sftp(link: Link, target: Options) -> SftpState:
-    """What a connection keeps of SFTP on its last link; opens nothing yet."""
+    """Return what a connection keeps of SFTP on its last link; opens nothing yet."""
     server = ServerLimits(target.settings["sftp_requests"], target.settings["sftp_open_files"])
     return SftpState(LinkOpener(link, server), server)
 
@@ -44,11 +45,11 @@ class BaseRunner(Generic[H]):
         self.sftp = sftp
 
     def limit(self, timeout: float | None) -> tuple[float, str]:
-        """Seconds (0: none), and how an error words them."""
+        """Return seconds (0 means no limit), and the text of that limit for errors."""
         raise NotImplementedError
 
     def later(self, call: Callable[[Any], None], owner: object) -> None:
-        """For finalizers: make a call with the tree's lock held, now or by who has it."""
+        """Make a call with the tree's lock held, now or by its holder; for finalizers."""
         self.session.link.deferred_frees.add(call, owner)
 
     def _within(self, op: Op[T], doing: str, timeout: float | None) -> tuple[Op[T], float | None]:
@@ -57,7 +58,7 @@ class BaseRunner(Generic[H]):
 
 
 class HasFiles(Protocol):
-    """What the file classes need of a `Connection`, whose module imports theirs."""
+    """The part of a `Connection` that the file classes use; its module imports theirs."""
 
     @property
     def _timeout(self) -> int: ...  # milliseconds

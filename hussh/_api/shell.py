@@ -15,14 +15,14 @@ __all__ = ["InteractiveShell"]
 
 
 class InteractiveShell(Closing, Shell[Session]):
-    """A shell on a channel of its own; made by `Connection.shell`, a context manager.
+    """A shell on its own channel; made by `Connection.shell`, a context manager.
 
-    Leaving the block says ``exit`` to a terminal's shell, ends the input of any other,
-    and reads to the end, within the connection's time limit.
+    Leaving the block sends ``exit`` to a shell with a terminal, ends the input of any other, and
+    reads to the end, within the connection's time limit.
 
     Attributes:
-        result: after the block, everything that came and was not read before; status
-            -1 if the shell had not ended when the time was over, or was closed in it.
+        result: after the block, all output that was not read before; the status is -1 if the
+            shell had not ended when the time was over, or was closed in the block.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class InteractiveShell(Closing, Shell[Session]):
         self._timeout = timeout
 
     def send(self, data: str | bytes, add_newline: bool | None = True) -> None:
-        """Type a line.
+        """Send a line.
 
         Raises:
             ChannelError: the shell has ended.
@@ -41,7 +41,7 @@ class InteractiveShell(Closing, Shell[Session]):
         self._session.call(ops.write(self._channel, line), self._timeout, "shell")
 
     def read(self) -> SSHResult:
-        """End the shell's input and wait for everything that it still says.
+        """End the shell's input and return all its output, when it has ended.
 
         Nothing can be sent afterwards.
 
@@ -58,7 +58,7 @@ class InteractiveShell(Closing, Shell[Session]):
             raise
 
     def close(self) -> None:
-        """Close the channel; the server ends the shell; idempotent."""
+        """Close the channel, so that the server ends the shell; a second call does nothing."""
         self._free()
 
     def _leave(self) -> None:

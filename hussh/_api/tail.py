@@ -34,7 +34,7 @@ class Tailer(Generic[R]):
         raise NotImplementedError
 
     def _tail(self) -> tuple[R, Tail]:
-        """What runs operations, from the first use on, and what they follow."""
+        """Return the runner of operations, from the first use on, and the file that is followed."""
         if self._used is None:
             run = self._runner()
             self._used = run, Tail(run.sftp, self._path, self._init_pos)
@@ -57,16 +57,15 @@ class Tailer(Generic[R]):
 class FileTailer(Tailer[Runner], Closing):
     """Follows a file from the moment its ``with`` block begins; see `Connection.tail`.
 
-    A file that is cut short is read again from its beginning; of one that is
-    replaced under its name (rotated) first the rest of the old one is read, then
-    the new one from its beginning.  A character whose bytes are not all there
-    yet comes with the next read.
+    A file that is cut short is read again from its beginning. If a file is replaced under its name
+    (rotated), first the rest of the old file is read, then the new one from its beginning. A
+    character whose bytes are not all there yet comes with the next read.
 
     Args:
         conn: a connection to the file's server.
         remote_file: its path.
-        init_pos: offset in bytes from which on `contents` has it; None: its end when
-            the block begins.
+        init_pos: offset in bytes where `contents` begins; None means its end when the block
+            begins.
 
     Attributes:
         remote_file: the path.
@@ -78,22 +77,22 @@ class FileTailer(Tailer[Runner], Closing):
         self._conn = conn
 
     def seek_end(self) -> int:
-        """Skip to the present end of the file; returns that offset."""
+        """Skip to the present end of the file; return that offset."""
         run, tail = self._tail()
         return run(tail.seek_end(), "follow")
 
     def read(self, from_pos: int | None = None) -> str:
-        """What has been added since the last read, or everything from an offset on; may be "".
+        """Return what was added since the last read, or everything from an offset on; maybe "".
 
         Raises:
-            SFTPError: such as FileNotFoundError where there never was such a file.
+            SFTPError: such as FileNotFoundError if there never was such a file.
             TypeError, ValueError: `from_pos` is no offset.
         """
         run, tail = self._tail()
         return run(tail.read(check_position(from_pos)), "follow")
 
     def close(self) -> None:
-        """Let go of the file; idempotent."""
+        """Close the file; a second call does nothing."""
         self._close()
 
     def __enter__(self) -> FileTailer:
