@@ -118,9 +118,9 @@ def _route_of(connection: Any) -> tuple[HopSpec, ...]:
 
 
 def _for_hop(target: Options, hop: HopSpec) -> Options:
-    """A jump host that was given by name: the target's credentials and policies.
+    """Return the options of a jump host given by name: the target's credentials and policies.
 
-    What says which key the target has does not hold for it.
+    Options that say which key the target has do not hold for it.
     """
     return replace(
         target,
