@@ -1,9 +1,9 @@
 """Every exception that hussh raises, in one tree. This module imports nothing of hussh.
 
 Each exception says *where* something failed (`hop`, such as ``"user@bastion:22"``) and *when*
-(`phase`: queue, dns, connect, proxy, banner, kex, hostkey, auth, channel, exec …). Code written for
-hussh 0.3.3 catches ``OSError`` and ``TimeoutError`` from the sync API and ``RuntimeError`` from the
-async one. Where such code must keep working, a class inherits from both.
+(`phase`, the word of a `Phase`). Code written for hussh 0.3.3 catches ``OSError`` and
+``TimeoutError`` from the sync API and ``RuntimeError`` from the async one. Where such code must
+keep working, a class inherits from both.
 
 Every layer raises these. `printable` makes the text of a peer fit for them, and all code that shows
 such a text uses it.
@@ -11,6 +11,7 @@ such a text uses it.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any, ClassVar
 
 __all__ = [
@@ -49,6 +50,29 @@ __all__ = [
 ]
 
 
+class Phase(str, Enum):
+    """What is being done with a hop: to connect it, in this order, or later.
+
+    `HusshError.phase`, links, connecting, reports and the log all mean these.
+    """
+
+    QUEUE = "queue"  # for a permit at a server that gets many handshakes
+    DNS = "dns"
+    CONNECT = "connect"
+    PROXY = "proxy"  # the start of a proxy command
+    BANNER = "banner"
+    KEX = "kex"
+    HOSTKEY = "hostkey"
+    AUTH = "auth"
+    CHANNEL = "channel"  # the hop is up; also the way that a bastion opens to the next one
+    EXEC = "exec"
+    SHELL = "shell"
+    SFTP = "sftp"
+    SCP = "scp"
+
+    __str__ = str.__str__
+
+
 def printable(text: str, most: int = 200) -> str:
     """Return a peer's text as one line that moves no cursor and does not turn the writing.
 
@@ -81,14 +105,13 @@ class HusshError(Exception):
     Attributes:
         hop: the hop that failed, as ``user@host:port``. It is None if no hop failed.
         hop_index: the number of that hop in the order of travel, counted from 0.
-        phase: what hussh was doing: queue, dns, connect, proxy, banner, kex, hostkey, auth,
-            channel, exec, shell, scp or sftp.
+        phase: what hussh was doing, as the word of a `Phase`: "dns", "auth", "exec" ….
     """
 
     hop: str | None = None
     hop_index: int | None = None
     phase: str | None = None
-    default_phase: ClassVar[str | None] = None
+    default_phase: ClassVar[Phase | None] = None
 
     def __init__(
         self,
@@ -102,14 +125,15 @@ class HusshError(Exception):
         self.text = text
         self.hop = hop
         self.hop_index = hop_index
-        self.phase = phase or self.default_phase
+        phase = phase or self.default_phase
+        self.phase = None if phase is None else str(phase)
 
     def at(self, hop: str, hop_index: int, phase: str | None = None) -> HusshError:
         """Fill in the hop and the phase, each unless it is known; return the error itself."""
         if self.hop is None:
             self.hop, self.hop_index = hop, hop_index
-        if self.phase is None:
-            self.phase = phase
+        if self.phase is None and phase is not None:
+            self.phase = str(phase)
         return self
 
     def add(self, text: str) -> None:
@@ -147,7 +171,7 @@ class ConnectError(HusshError, ConnectionError, TimeoutError, RuntimeError):
     the time really was over, the error is a ConnectTimeout.
     """
 
-    default_phase = "connect"
+    default_phase = Phase.CONNECT
 
 
 class ConnectionLost(HusshError, ConnectionError, RuntimeError):
@@ -198,7 +222,7 @@ class ProxyCommandError(ConnectionLost):
         stderr_tail: the last 4 KiB that it wrote to stderr.
     """
 
-    default_phase = "proxy"
+    default_phase = Phase.PROXY
 
     def __init__(
         self, text: str, *, exit_code: int | None = None, stderr_tail: str = "", **place: Any
@@ -228,7 +252,7 @@ class NegotiationError(ProtocolError):
         theirs: the same of the server; empty if they are not known.
     """
 
-    default_phase = "kex"
+    default_phase = Phase.KEX
 
     def __init__(
         self,
@@ -253,7 +277,7 @@ class HostKeyError(HusshError, OSError, RuntimeError):
         recorded: fingerprints of the keys that known_hosts has for that name.
     """
 
-    default_phase = "hostkey"
+    default_phase = Phase.HOSTKEY
 
     def __init__(
         self,
@@ -282,7 +306,7 @@ class AuthenticationError(HusshError, RuntimeError):
             empty.
     """
 
-    default_phase = "auth"
+    default_phase = Phase.AUTH
 
     def __init__(
         self,
@@ -322,7 +346,7 @@ class KeyRefused(AuthenticationError):
 class ChannelError(HusshError, OSError, RuntimeError):
     """A channel request failed (RFC 4254); the connection stays usable."""
 
-    default_phase = "channel"
+    default_phase = Phase.CHANNEL
 
 
 class ChannelRefused(ChannelError):
@@ -364,7 +388,7 @@ class CommandTimeout(HusshError, TimeoutError, RuntimeError):
         result: an ``SSHResult`` with all output that had arrived and status -1.
     """
 
-    default_phase = "exec"
+    default_phase = Phase.EXEC
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
@@ -379,7 +403,7 @@ class OutputLimitExceeded(HusshError, OSError, RuntimeError):
             ``stdout_bytes`` has its first bytes.
     """
 
-    default_phase = "exec"
+    default_phase = Phase.EXEC
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
@@ -420,7 +444,7 @@ class SFTPError(HusshError, OSError, RuntimeError):
             if there was no transfer.
     """
 
-    default_phase = "sftp"
+    default_phase = Phase.SFTP
 
     def __init__(
         self,

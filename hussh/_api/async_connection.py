@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from .._connect.async_connect import AsyncSession
 from .._connect.shared_session import Limit, Shared
 from .._policy.connection_options import ConnectionOptions, Seconds
+from .._policy.endpoint import Endpoint
 from .._policy.result import SSHResult
-from .._policy.route import format_hop
 from .._protocol.execute import execute
-from .._protocol.handshake import Place
 from .._protocol.process import Pty, start
-from ..errors import ConnectionClosed
+from ..errors import ConnectionClosed, Phase
 from .arguments import (
     check_command,
     check_max_output,
@@ -102,10 +101,9 @@ class AsyncConnection(AsyncFiles):
         self._options = target = plan.target
         self._timeout: float = timeout
         bastion = plan.bastion  # alive as long as we are
-        hop = format_hop(target.username, target.host, target.port)
-        self._place = Place(hop, len(plan.route) - 1)
+        self._endpoint = Endpoint.of(target, len(plan.route) - 1)
         self._shared: Shared = Shared(
-            plan.hops, bastion._shared if bastion is not None else None, self._place, timeout
+            plan.hops, bastion._shared if bastion is not None else None, self._endpoint, timeout
         )
 
     @classmethod
@@ -215,7 +213,7 @@ class AsyncConnection(AsyncFiles):
             time_limit=f" after {seconds:g} s",
         )
         deadline = monotonic() + seconds if seconds else None
-        return await session.run(op, deadline, "exec", step_in_loop=True)
+        return await session.run(op, deadline, Phase.EXEC, step_in_loop=True)
 
     @details_of(Connection.popen)
     async def popen(
@@ -228,7 +226,7 @@ class AsyncConnection(AsyncFiles):
         """Start a command and exchange data with it while it runs, like `subprocess.Popen`."""
         session = self._live()
         op = start(session.link, check_command(command), pty=check_pty(pty), env=env)
-        channel = await session.call(op, self._timeout or None, "exec")
+        channel = await session.call(op, self._timeout or None, Phase.EXEC)
         return AsyncProcess(session, channel, self._timeout)
 
     @details_of(Connection.shell)
@@ -239,7 +237,7 @@ class AsyncConnection(AsyncFiles):
         session = self._live()
         terminal = check_pty(pty)
         op = start(session.link, None, pty=terminal, env=env)
-        channel = await session.call(op, self._timeout or None, "shell")
+        channel = await session.call(op, self._timeout or None, Phase.SHELL)
         return AsyncInteractiveShell(session, channel, terminal, self._timeout)
 
     # -- ending
@@ -273,7 +271,7 @@ class AsyncConnection(AsyncFiles):
         session = self._shared.session
         if session is None:
             reason = "Not connected: await the connection, or its connect(), first"
-            raise self._place.mark(ConnectionClosed(reason))
+            raise self._endpoint.mark(ConnectionClosed(reason))
         return session
 
 

@@ -11,7 +11,7 @@ from .._policy.transfer_result import TransferResult
 from .._protocol import scp_files as scp
 from .._protocol.core import Op
 from .._protocol.sftp.session import SftpState
-from ..errors import SFTPError
+from ..errors import Phase, SFTPError
 from . import sftp_calls as calls
 from .arguments import check_memory_only, file_bytes
 from .async_sftp import AsyncSFTP
@@ -65,7 +65,7 @@ class AsyncFiles:
             await self._scp(scp.fetch_file(session.link, remote_path, local_path))
             return "Ok"
         data = await self._scp(scp.fetch(session.link, remote_path))
-        return contents(data, encoding, remote_path, session, "scp")
+        return contents(data, encoding, remote_path, session, Phase.SCP)
 
     @details_of(Connection.scp_write)
     async def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
@@ -77,7 +77,7 @@ class AsyncFiles:
         await self._scp(scp.store(self._live().link, file_bytes(data), remote_path))
 
     async def _scp(self, op: Op[T]) -> T:
-        return await self._live().call(op, self._timeout or None, "scp")
+        return await self._live().call(op, self._timeout or None, Phase.SCP)
 
     # -- sftp
 
@@ -108,7 +108,7 @@ class AsyncFiles:
             data = await self.sftp.get_bytes(
                 remote_path, progress=progress, timeout=timeout, max_output=max_output
             )
-            return contents(data, encoding, remote_path, hop, "sftp")
+            return contents(data, encoding, remote_path, hop, Phase.SFTP)
         await self.sftp.get(
             remote_path, local_path, progress=progress, timeout=timeout, resume=resume
         )

@@ -11,7 +11,7 @@ from .._policy.result import SSHResult
 from .._protocol import process as ops
 from .._protocol.core import DeadlineExceeded
 from .._runtime.anyio_streams import ByteStream, stapled
-from ..errors import CommandTimeout
+from ..errors import CommandTimeout, Phase
 from .arguments import check_number
 from .async_streams import AsyncFlow, AsyncReader, AsyncWriter
 from .closing import AsyncClosing
@@ -102,7 +102,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
             ChannelError: the shell has ended.
         """
         line = typed(data, add_newline)
-        await self._session.call(ops.write(self._channel, line), self._timeout or None, "shell")
+        await self._session.call(ops.write(self._channel, line), self._timeout or None, Phase.SHELL)
 
     async def read(self) -> SSHResult:
         """Return what has arrived: wait 2 s for the first bytes, then until none come for 50 ms.
@@ -113,11 +113,13 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         patience = FIRST
         with contextlib.suppress(DeadlineExceeded):
             while await self._session.run(
-                ops.read_any(self._channel, self._out, self._err), monotonic() + patience, "shell"
+                ops.read_any(self._channel, self._out, self._err),
+                monotonic() + patience,
+                Phase.SHELL,
             ):
                 patience = QUIET
             # A server sends the status after the end of output.
-            await self._session.run(ops.wait(self._channel), monotonic() + patience, "shell")
+            await self._session.run(ops.wait(self._channel), monotonic() + patience, Phase.SHELL)
         return self._taken(ops.exit_of(self._channel))
 
     async def close(self) -> None:
@@ -133,5 +135,5 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         ended = None
         with contextlib.suppress(CommandTimeout):
             limit = min(self._timeout or LEAVING, LEAVING)
-            ended = await self._session.call(self._goodbye(), limit, "shell")
+            ended = await self._session.call(self._goodbye(), limit, Phase.SHELL)
         self.result = self._taken(ended)

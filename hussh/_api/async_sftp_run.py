@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from .._connect.async_connect import AsyncSession
 from .._protocol.core import Op
 from .._protocol.sftp.session import SftpState
+from ..errors import Phase
 from .arguments import check_number
 from .sftp_run import BaseRunner
 
@@ -35,7 +36,7 @@ class AsyncRunner(BaseRunner[AsyncSession]):
 
     async def __call__(self, op: Op[T], doing: str, timeout: float | None = None) -> T:
         within, deadline = self._within(op, doing, timeout)
-        return await self.session.run(within, deadline, "sftp")
+        return await self.session.run(within, deadline, Phase.SFTP)
 
     def limit(self, timeout: float | None) -> tuple[float, str]:
         given = self.connection._timeout if timeout is None else timeout

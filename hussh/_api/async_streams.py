@@ -11,6 +11,7 @@ from .._connect.async_connect import AsyncSession
 from .._protocol import process as ops
 from .._protocol.core import Op
 from .._runtime.anyio_streams import Receiver, Sender
+from ..errors import Phase
 from .remote_process import Flow
 
 __all__ = ["AsyncFlow", "AsyncReader", "AsyncWriter"]
@@ -25,7 +26,7 @@ class AsyncFlow(Flow[AsyncSession]):
 
     async def run(self, op: Op[T], seconds: float | None = None) -> T:
         limit = self.timeout if seconds is None else seconds
-        return await self.session.call(op, limit or None, "exec")
+        return await self.session.call(op, limit or None, Phase.EXEC)
 
 
 class AsyncReader(Receiver):

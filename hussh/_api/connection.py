@@ -17,7 +17,7 @@ from .._protocol import scp_files as scp
 from .._protocol.core import Op
 from .._protocol.execute import execute
 from .._protocol.process import Pty, start
-from ..errors import SFTPError
+from ..errors import Phase, SFTPError
 from .arguments import (
     check_command,
     check_max_output,
@@ -205,7 +205,7 @@ class Connection(Closing):
             time_limit=f" after {milliseconds} ms",
         )
         deadline = monotonic() + milliseconds / 1000 if milliseconds else None
-        return session.run(op, deadline, "exec")
+        return session.run(op, deadline, Phase.EXEC)
 
     def popen(
         self,
@@ -229,7 +229,7 @@ class Connection(Closing):
         """
         session = self._live()
         op = start(session.link, check_command(command), pty=check_pty(pty), env=env)
-        return Process(session, session.call(op, self._seconds, "exec"), self._seconds)
+        return Process(session, session.call(op, self._seconds, Phase.EXEC), self._seconds)
 
     def shell(
         self, pty: bool | Pty | None = None, *, env: Mapping[str, str] | None = None
@@ -242,7 +242,7 @@ class Connection(Closing):
         session = self._live()
         terminal = check_pty(pty)
         channel = session.call(
-            start(session.link, None, pty=terminal, env=env), self._seconds, "shell"
+            start(session.link, None, pty=terminal, env=env), self._seconds, Phase.SHELL
         )
         return InteractiveShell(session, channel, terminal, self._seconds)
 
@@ -271,7 +271,7 @@ class Connection(Closing):
             self._scp(scp.fetch_file(session.link, remote_path, local_path))
             return "Ok"
         data = self._scp(scp.fetch(session.link, remote_path))
-        return contents(data, encoding, remote_path, session, "scp")
+        return contents(data, encoding, remote_path, session, Phase.SCP)
 
     def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
         """Store a local file, with its permission bits; raise as `scp_read`.
@@ -285,7 +285,7 @@ class Connection(Closing):
         self._scp(scp.store(self._live().link, file_bytes(data), remote_path))
 
     def _scp(self, op: Op[T]) -> T:
-        return self._live().call(op, self._seconds, "scp")
+        return self._live().call(op, self._seconds, Phase.SCP)
 
     # -- sftp
 
@@ -333,7 +333,7 @@ class Connection(Closing):
             data = self.sftp.get_bytes(
                 remote_path, progress=progress, timeout=timeout, max_output=max_output
             )
-            return contents(data, encoding, remote_path, hop, "sftp")
+            return contents(data, encoding, remote_path, hop, Phase.SFTP)
         self.sftp.get(remote_path, local_path, progress=progress, timeout=timeout, resume=resume)
         return "Ok"
 

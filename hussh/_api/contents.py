@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from .._connect.hop import Hop
-from ..errors import NotText
+from ..errors import NotText, Phase
 
 __all__ = ["contents"]
 
 
 def contents(
-    data: bytes, encoding: str | None, path: object, session: Hop[Any], phase: str
+    data: bytes, encoding: str | None, path: object, session: Hop[Any], phase: Phase
 ) -> str | bytes:
     """Decode bytes, or return them for None; the path and what follows are for the error.
 
@@ -26,4 +26,4 @@ def contents(
         shown_error = NotText(
             f"{path!r} is not {encoding} text (byte {error.start}): encoding=None gives bytes"
         )
-        raise shown_error.at(session.hop, session.place.index, phase) from error
+        raise session.endpoint.mark(shown_error, phase) from error

@@ -10,7 +10,7 @@ from .._connect.connect import Session
 from .._native.link import Channel
 from .._protocol import process as ops
 from .._protocol.core import Op
-from ..errors import CommandTimeout
+from ..errors import CommandTimeout, Phase
 from .arguments import check_number
 from .closing import Closing
 from .remote_process import PATIENCE, Command, Flow
@@ -23,7 +23,7 @@ T = TypeVar("T")
 class _Flow(Flow[Session]):
     def run(self, op: Op[T], seconds: float | None = None) -> T:
         limit = self.timeout if seconds is None else seconds
-        return self.session.call(op, limit or None, "exec")
+        return self.session.call(op, limit or None, Phase.EXEC)
 
 
 class _Output(io.RawIOBase):

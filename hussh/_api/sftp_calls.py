@@ -33,7 +33,7 @@ from .._protocol.sftp.session import SftpState
 from .._protocol.sftp.transfer import TransferContext, download, upload
 from .._protocol.sftp.tree import TreeOptions
 from .._protocol.sftp.wire import Name, setting
-from ..errors import OutputLimitExceeded, SFTPError, SFTPTimeout, SFTPUnavailable
+from ..errors import OutputLimitExceeded, Phase, SFTPError, SFTPTimeout, SFTPUnavailable
 from .plan import Plan
 
 __all__ = [
@@ -167,7 +167,7 @@ def _fetch(
             f"cannot read {decode_path(remote)!r}: it has more than {max_output} bytes "
             "(max_output)",
             result=SSHResult(sink.data[:max_output], truncated=True),
-            phase="sftp",
+            phase=Phase.SFTP,
         )
     return sink.data
 

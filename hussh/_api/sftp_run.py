@@ -18,6 +18,7 @@ from .._policy.sftp_server import ServerLimits
 from .._protocol.core import Op
 from .._protocol.sftp import ops
 from .._protocol.sftp.session import LinkOpener, SftpState
+from ..errors import Phase
 from .arguments import check_number
 
 __all__ = ["BaseRunner", "HasFiles", "Runner", "new_sftp"]
@@ -78,7 +79,7 @@ class Runner(BaseRunner[Session]):
 
     def __call__(self, op: Op[T], doing: str, timeout: float | None = None) -> T:
         within, deadline = self._within(op, doing, timeout)
-        return self.session.run(within, deadline, "sftp")
+        return self.session.run(within, deadline, Phase.SFTP)
 
     def limit(self, timeout: float | None) -> tuple[float, str]:
         given = self.connection._timeout if timeout is None else timeout

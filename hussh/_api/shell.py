@@ -7,7 +7,7 @@ from .._native.link import Channel
 from .._policy.result import SSHResult
 from .._protocol import process as ops
 from .._protocol.core import Op
-from ..errors import CommandTimeout, HusshError
+from ..errors import CommandTimeout, HusshError, Phase
 from .closing import Closing
 from .remote_process import Shell, typed
 
@@ -38,7 +38,7 @@ class InteractiveShell(Closing, Shell[Session]):
             ChannelError: the shell has ended.
         """
         line = typed(data, add_newline)
-        self._session.call(ops.write(self._channel, line), self._timeout, "shell")
+        self._session.call(ops.write(self._channel, line), self._timeout, Phase.SHELL)
 
     def read(self) -> SSHResult:
         """End the shell's input and return all its output, when it has ended.
@@ -52,7 +52,7 @@ class InteractiveShell(Closing, Shell[Session]):
 
     def _ended(self, op: Op[ops.Exit]) -> SSHResult:
         try:
-            return self._taken(self._session.call(op, self._timeout, "shell"))
+            return self._taken(self._session.call(op, self._timeout, Phase.SHELL))
         except HusshError as error:
             error.result = self._taken(None)  # type: ignore[attr-defined]
             raise

@@ -9,23 +9,23 @@ from typing import TypeVar
 
 from .._policy.file_cache import begun_now
 from .._policy.options import Options
-from .._protocol.connect import Stage
 from .._protocol.core import DeadlineExceeded, Op
-from .._protocol.handshake import Place, confirm
+from .._protocol.handshake import confirm
 from .._runtime.async_driver import AsyncDriver
 from .._runtime.async_single_flight import single_flight
 from .._runtime.async_workers import in_thread, to_the_end
 from .._runtime.choose_driver import start_driver
 from .._runtime.driver import Stream
 from .._runtime.loop_tools import this_loop, until
-from ..errors import HusshError, ProxyCommandError, ServerBusy
+from ..errors import HusshError, Phase, ProxyCommandError, ServerBusy
 from .async_handshake_limits import with_permit
 from .async_tcp import dial
+from .connect_attempt import ConnectAttempt, raise_shown
 from .handshake_limits import HandshakeLimiter, Permit, mute
-from .hop import Hop, Way
-from .proxy_command import proxy_started, start_proxy
+from .hop import Hop
+from .proxy_command import start_proxy
 
-__all__ = ["AsyncSession", "connect"]
+__all__ = ["AsyncSession", "Connecting", "connect"]
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class AsyncSession(Hop[AsyncDriver]):
             self.untend()  # which waits for no lock, either
 
     async def run(
-        self, op: Op[T], deadline: float | None, phase: str, *, step_in_loop: bool = False
+        self, op: Op[T], deadline: float | None, phase: Phase, *, step_in_loop: bool = False
     ) -> T:
         """Run an operation; its errors say on which hop, and in which phase if they do not know.
 
@@ -66,7 +66,7 @@ class AsyncSession(Hop[AsyncDriver]):
         finally:
             op.close()
 
-    async def call(self, op: Op[T], seconds: float | None, phase: str) -> T:
+    async def call(self, op: Op[T], seconds: float | None, phase: Phase) -> T:
         """`run` within a time limit; raises CommandTimeout when that is over."""
         try:
             return await self.run(op, None if seconds is None else monotonic() + seconds, phase)
@@ -85,6 +85,10 @@ class AsyncSession(Hop[AsyncDriver]):
         await self.driver.gone()
 
 
+#: A connection of this API in the making.
+Connecting = ConnectAttempt[AsyncSession, AsyncDriver]
+
+
 async def connect(
     hops: Sequence[Options],
     bastion: AsyncSession | None,
@@ -92,7 +96,7 @@ async def connect(
     time_limit: str,
     limiter: HandshakeLimiter | None = None,
     note: Callable[[ServerBusy], object] = lambda busy: None,
-    begun: Callable[[Callable[[], Place]], object] = lambda where: None,
+    begun: Callable[[Connecting], object] = lambda attempt: None,
 ) -> AsyncSession:
     """Connect hop by hop; the last one's session is the result.
 
@@ -103,7 +107,7 @@ async def connect(
         time_limit: how an error words that limit.
         limiter: says when each hop may begin; None: at once, and a refusal is an error.
         note: with a limiter, is told of each refusal.
-        begun: is given what tells, from now on, which hop this is at.
+        begun: is given what tells, from now on, how far this is.
 
     Raises:
         ServerBusy: see `with_permit`.
@@ -120,73 +124,71 @@ async def _connect(
     time_limit: str,
     limiter: HandshakeLimiter | None,
     note: Callable[[ServerBusy], object],
-    begun: Callable[[Callable[[], Place]], object],
+    begun: Callable[[Connecting], object],
 ) -> AsyncSession:
-    way: Way[AsyncSession, AsyncDriver] = Way(AsyncSession, hops, bastion)
-    begun(lambda: way.current.place)
+    attempt: Connecting = ConnectAttempt(AsyncSession, hops, bastion)
+    begun(attempt)
     try:
-        if not way.is_loaded():
-            with until(deadline, "hostkey"):
+        if not attempt.is_loaded():
+            with until(deadline, Phase.HOSTKEY):
                 loop, asked = this_loop(), monotonic()
                 left = None if deadline is None else deadline - asked
-                load = partial(in_thread, loop, partial(way.load, left))
-                cached = partial(_loaded, way, asked)
-                await single_flight(loop, way.files(), cached, load)
+                load = partial(in_thread, loop, partial(attempt.load, left))
+                cached = partial(_loaded, attempt, asked)
+                await single_flight(loop, attempt.files, cached, load)
         if limiter is None:
-            driver = await _driver_of(way, deadline)
-            await driver.run(way.bring_up(), deadline, step_in_loop=True)
-            return way.arrived()
-        for index, stage in enumerate(way.stages):
+            driver = await _driver_of(attempt, deadline)
+            await driver.run(attempt.bring_up(), deadline, step_in_loop=True)
+            return attempt.arrived()
+        for index, hop in enumerate(attempt.hops):
             await with_permit(
                 limiter,
-                way.servers[index],
-                stage.place,
+                attempt.servers[index],
+                hop,
                 deadline,
                 time_limit,
-                partial(_bring_up_one, way, index, deadline),
-                partial(_take_back, way, index),
+                partial(_bring_up_one, attempt, index, deadline),
+                partial(_take_back, attempt, index),
                 note,
             )
-        return way.arrived()
+        return attempt.arrived()
     except BaseException as error:
         shown_error = error
         try:
             if isinstance(error, HusshError | DeadlineExceeded):
-                shown_error = await _ask(way.driver, error, partial(way.failed, error, time_limit))
-                if way.story is not None:
-                    way.story.failed(shown_error)
-                    await in_thread(this_loop(), way.story.flush, is_slow=True)
+                shown_error = await _ask(
+                    attempt.driver, error, partial(attempt.failed, error, time_limit)
+                )
+                if attempt.story is not None:
+                    attempt.story.failed(shown_error)
+                    await in_thread(this_loop(), attempt.story.flush, is_slow=True)
         finally:
-            way.undo()
-            if way.driver is not None:
-                await way.driver.gone()
+            attempt.undo()
+            if attempt.driver is not None:
+                await attempt.driver.gone()
         try:
-            if isinstance(error, DeadlineExceeded):
-                raise shown_error from None
-            if isinstance(error, HusshError):
-                raise shown_error from shown_error.__cause__
-            raise
+            raise_shown(error, shown_error)
         finally:
             del shown_error  # whose traceback holds this frame, and so the tree
 
 
-def _loaded(way: Way[AsyncSession, AsyncDriver], asked: float) -> bool | None:
-    return way.is_loaded(asked) or None
+def _loaded(attempt: Connecting, asked: float) -> bool | None:
+    return attempt.is_loaded(asked) or None
 
 
 async def _bring_up_one(
-    way: Way[AsyncSession, AsyncDriver], index: int, deadline: float | None, permit: Permit
+    attempt: Connecting, index: int, deadline: float | None, permit: Permit
 ) -> None:
-    driver = await _driver_of(way, deadline)
+    driver = await _driver_of(attempt, deadline)
     try:
-        await driver.run(way.bring_up_one(index), deadline, step_in_loop=True)
+        await driver.run(attempt.bring_up_one(index), deadline, step_in_loop=True)
     except ServerBusy as error:
-        if not index and way.stages[0].options.proxy_command and not error.server_text:
+        if not index and attempt.hops[0].options.proxy_command and not error.server_text:
             shown_error = await _ask(driver, error, partial(driver.explain, error))
             if not (permit.refused_before and _ended_well(shown_error)):
                 raise shown_error from shown_error.__cause__
         raise
-    link, server = way.stages[index].link, way.servers[index]
+    link, server = attempt.hops[index].link, attempt.servers[index]
     if link is not None and not permit.alone and server not in mute:
         end = monotonic() + CONFIRM
         # It is up, answer or not; what happens to it from now on its user will be told.
@@ -208,40 +210,37 @@ def _ended_well(error: HusshError) -> bool:
     return isinstance(error, ProxyCommandError) and error.exit_code == 0 and not error.stderr_tail
 
 
-async def _take_back(way: Way[AsyncSession, AsyncDriver], index: int) -> None:
-    driver = way.take_back(index)
+async def _take_back(attempt: Connecting, index: int) -> None:
+    driver = attempt.take_back(index)
     if driver is not None:
         await driver.gone()
 
 
-async def _driver_of(way: Way[AsyncSession, AsyncDriver], deadline: float | None) -> AsyncDriver:
-    """The tree that the way grows in: the bastion's, or one over a stream opened now."""
-    if way.driver is None:
-        await _take_root(way, await _open_stream(way.stages[0], deadline))
-    assert way.driver is not None  # noqa: S101  (it was started just now)
-    way.driver.check_loop()
-    return way.driver
+async def _driver_of(attempt: Connecting, deadline: float | None) -> AsyncDriver:
+    """The tree that the hops are in: the bastion's, or one over a stream opened now."""
+    if attempt.driver is None:
+        await _take_root(attempt, await _open_stream(attempt, deadline))
+    assert attempt.driver is not None  # noqa: S101  (it was started just now)
+    attempt.driver.check_loop()
+    return attempt.driver
 
 
-async def _open_stream(stage: Stage, deadline: float | None) -> Stream:
-    options = stage.options
-    story = stage.place.story
-    if options.proxy_command is None:
-        return await dial(options.host, options.port, deadline, story)
-    stage.place.enter("proxy")
-    start = partial(start_proxy, options.proxy_command)
+async def _open_stream(attempt: Connecting, deadline: float | None) -> Stream:
+    argv = attempt.proxy_begins()
+    if argv is None:
+        first = attempt.hops[0]
+        return await dial(first.options.host, first.options.port, deadline, first.story)
     with until(deadline):
-        stream: Stream = await in_thread(this_loop(), start, is_slow=True)
-    if story is not None:
-        story.carried(*proxy_started(options.proxy_command))
+        stream: Stream = await in_thread(this_loop(), partial(start_proxy, argv), is_slow=True)
+    attempt.proxy_began()
     return stream
 
 
-async def _take_root(way: Way[AsyncSession, AsyncDriver], stream: Stream) -> None:
+async def _take_root(attempt: Connecting, stream: Stream) -> None:
     try:
-        way.start_in(start_driver(stream))
+        attempt.start_in(start_driver(stream))
     except BaseException:
-        if way.stages[0].link is None:  # else `undo` closes it
+        if attempt.hops[0].link is None:  # else `undo` closes it
             await to_the_end(this_loop(), stream.close)
         raise
 

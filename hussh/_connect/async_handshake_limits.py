@@ -13,16 +13,16 @@ import anyio
 
 from .._protocol.connect import timed_out
 from .._protocol.core import DeadlineExceeded
-from .._protocol.handshake import Place
+from .._protocol.handshake import HopAttempt
 from .._runtime.loop_tools import this_loop, until
-from ..errors import ServerBusy
+from ..errors import Phase, ServerBusy
 from .handshake_limits import TRIES, HandshakeLimiter, Permit, Server
 from .log import logger
 
 __all__ = ["UNHEARD", "with_permit"]
 
 #: Until here a server has not shown that it would take the handshake.
-UNHEARD = ("queue", "dns", "connect", "proxy", "channel", "banner")
+UNHEARD = (Phase.QUEUE, Phase.DNS, Phase.CONNECT, Phase.PROXY, Phase.CHANNEL, Phase.BANNER)
 
 _log = logger.getChild("pacing")
 
@@ -30,7 +30,7 @@ _log = logger.getChild("pacing")
 async def with_permit(
     limiter: HandshakeLimiter,
     server: Server,
-    place: Place,
+    hop: HopAttempt,
     deadline: float | None,
     time_limit: str,
     attempt: Callable[[Permit], Awaitable[None]],
@@ -40,7 +40,7 @@ async def with_permit(
     """Bring a hop up while it holds a permit, as often as it takes.
 
     Args:
-        server, place: of the hop.
+        server: of the hop.
         deadline: of `time.monotonic()`; None: no limit, but `TRIES` tries.
         time_limit: how an error words it.
         attempt: brings the hop up; the permit is held meanwhile.
@@ -58,11 +58,11 @@ async def with_permit(
     permit = limiter.permit(server)
     try:
         while True:
-            place.enter("queue")
+            hop.enter(Phase.QUEUE)
             await _granted(permit, deadline)
             if deadline is None and permit.hopeless:
-                raise place.mark(_refusal(busy, permit, tries))
-            place.enter("connect")
+                raise hop.mark(_refusal(busy, permit, tries))
+            hop.enter(Phase.CONNECT)
             tries += 1
             try:
                 await attempt(permit)
@@ -75,18 +75,18 @@ async def with_permit(
                 return
             note(busy)
             _log.debug("%s is too busy, try %d; next in %.2g s at the earliest",
-                       place.hop, tries, permit.pause())  # fmt: skip
+                       hop.endpoint.hop, tries, permit.pause())  # fmt: skip
             if deadline is None and tries >= TRIES:
                 raise busy
             await take_back()
             permit.ask()
     except DeadlineExceeded as timeout_error:
-        if place.phase not in UNHEARD:
+        if hop.phase not in UNHEARD:
             raise
         if busy is None and not permit.refusing:
             raise
-        refusal = place.mark(_refusal(busy, permit, tries))
-        raise refusal from timed_out(place, timeout_error, time_limit)
+        refusal = hop.mark(_refusal(busy, permit, tries))
+        raise refusal from timed_out(hop.endpoint, hop.phase, timeout_error, time_limit)
     finally:
         permit.give_back()
 

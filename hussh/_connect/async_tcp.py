@@ -12,6 +12,7 @@ import anyio.lowlevel
 from .._protocol.story import HopStory
 from .._runtime.async_workers import in_thread
 from .._runtime.loop_tools import this_loop, until
+from ..errors import Phase
 from .tcp import (
     ATTEMPT_DELAY,
     CONNECTED,
@@ -33,10 +34,10 @@ async def dial(
 ) -> SocketStream:
     """Connect to a host; the same errors as the sync driver's `dial`."""
     if story is not None:
-        story.begin("dns")
+        story.begin(Phase.DNS)
     addresses = _numeric(host, port)
     if addresses is None:
-        with until(deadline, "dns"):
+        with until(deadline, Phase.DNS):
             addresses = await _resolve(host, port)
     if story is not None:
         note_addresses(story, addresses)

@@ -8,14 +8,14 @@ from time import monotonic
 from typing import TypeVar
 
 from .._policy.options import Options
-from .._protocol.connect import Stage
 from .._protocol.core import DeadlineExceeded, Op
 from .._runtime.idle_thread import ended, join, tend
 from .._runtime.thread_driver import Stream, ThreadDriver
 from .._runtime.workers import call_within
-from ..errors import ConnectError, HusshError
-from .hop import Hop, Way
-from .proxy_command import proxy_started, start_proxy
+from ..errors import ConnectError, HusshError, Phase
+from .connect_attempt import ConnectAttempt, raise_shown
+from .hop import Hop
+from .proxy_command import start_proxy
 from .tcp import dial
 
 __all__ = ["Session", "connect"]
@@ -32,7 +32,7 @@ class Session(Hop[ThreadDriver]):
     def untend(self) -> None:
         ended()
 
-    def run(self, op: Op[T], deadline: float | None, phase: str) -> T:
+    def run(self, op: Op[T], deadline: float | None, phase: Phase) -> T:
         """Run an operation; its errors say on which hop, and in which phase if they do not know."""
         try:
             self.check_open()
@@ -46,7 +46,7 @@ class Session(Hop[ThreadDriver]):
         finally:
             op.close()
 
-    def call(self, op: Op[T], seconds: float | None, phase: str) -> T:
+    def call(self, op: Op[T], seconds: float | None, phase: Phase) -> T:
         """`run` within a time limit; raises CommandTimeout when that is over."""
         try:
             return self.run(op, None if seconds is None else monotonic() + seconds, phase)
@@ -78,74 +78,68 @@ def connect(
         ConnectTimeout, and whatever `dial`, `start_proxy` and `bring_up` raise.
     """
     deadline = None if timeout is None else monotonic() + timeout
-    way: Way[Session, ThreadDriver] = Way(Session, hops, bastion)
+    attempt: ConnectAttempt[Session, ThreadDriver] = ConnectAttempt(Session, hops, bastion)
     try:
-        _load(way, deadline)
+        _load(attempt, deadline)
         if bastion is None:
-            _take_root(way, _open_stream(way.stages[0], deadline))
-        assert way.driver is not None  # noqa: S101  (of the bastion, or started just now)
-        way.driver.run(way.bring_up(), deadline)
-        return way.arrived()
+            _take_root(attempt, _open_stream(attempt, deadline))
+        assert attempt.driver is not None  # noqa: S101  (of the bastion, or started just now)
+        attempt.driver.run(attempt.bring_up(), deadline)
+        return attempt.arrived()
     except BaseException as error:
         shown_error = error
         try:
             if isinstance(error, HusshError | DeadlineExceeded):
-                shown_error = way.failed(error, time_limit)
-                if way.story is not None:
-                    way.story.failed(shown_error)
-                    way.story.flush()
+                shown_error = attempt.failed(error, time_limit)
+                if attempt.story is not None:
+                    attempt.story.failed(shown_error)
+                    attempt.story.flush()
         finally:
-            way.undo()
+            attempt.undo()
             join()
         try:
-            if isinstance(error, DeadlineExceeded):
-                raise shown_error from None
-            if isinstance(error, HusshError):
-                raise shown_error from shown_error.__cause__
-            raise
+            raise_shown(error, shown_error)
         finally:
             del shown_error  # whose traceback holds this frame
 
 
-def _load(way: Way[Session, ThreadDriver], deadline: float | None) -> None:
+def _load(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float | None) -> None:
     """What is recorded of host keys, in files that may lie where nothing answers."""
-    if way.is_loaded():
+    if attempt.is_loaded():
         return
     if deadline is None:
-        way.load()
+        attempt.load()
         return
     try:
-        call_within(partial(way.load, deadline - monotonic()), deadline)
+        call_within(partial(attempt.load, deadline - monotonic()), deadline)
     except TimeoutError:
         if monotonic() < deadline:
             raise
-        raise DeadlineExceeded("hostkey") from None
+        raise DeadlineExceeded(Phase.HOSTKEY) from None
 
 
-def _open_stream(stage: Stage, deadline: float | None) -> Stream:
-    options = stage.options
-    story = stage.place.story
-    if options.proxy_command is None:
-        return dial(options.host, options.port, deadline, story)
-    stage.place.enter("proxy")
+def _open_stream(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float | None) -> Stream:
+    argv = attempt.proxy_begins()
+    if argv is None:
+        first = attempt.hops[0]
+        return dial(first.options.host, first.options.port, deadline, first.story)
     try:
         # Not here: an interrupt would strike between the process and whoever owns it.
-        stream: Stream = call_within(partial(start_proxy, options.proxy_command), deadline)
+        stream: Stream = call_within(partial(start_proxy, argv), deadline)
     except TimeoutError:
         raise DeadlineExceeded from None
-    if story is not None:
-        story.carried(*proxy_started(options.proxy_command))
+    attempt.proxy_began()
     return stream
 
 
-def _take_root(way: Way[Session, ThreadDriver], stream: Stream) -> None:
+def _take_root(attempt: ConnectAttempt[Session, ThreadDriver], stream: Stream) -> None:
     try:
-        way.start_in(ThreadDriver(stream))
+        attempt.start_in(ThreadDriver(stream))
     except BaseException as error:
-        if way.stages[0].link is None:  # else `undo` closes it
+        if attempt.hops[0].link is None:  # else `undo` closes it
             stream.close()
         if isinstance(error, OSError):  # its `WakeupFd` needs a descriptor
-            options = way.stages[0].options
+            options = attempt.hops[0].options
             raise ConnectError(
                 f"cannot use the connection to {options.host} port {options.port}: {error.strerror}"
             ) from error

@@ -7,20 +7,20 @@ carries.  The async facade and `loop_placement` import it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
 import anyio
 
+from .._policy.endpoint import Endpoint
 from .._policy.options import Options
 from .._protocol.connect import timed_out
 from .._protocol.core import DeadlineExceeded
-from .._protocol.handshake import Place
 from .._runtime.background_loops import LoopThread
 from .._runtime.loop_tools import Loop, this_loop, until
-from ..errors import ConnectionClosed, ConnectTimeout, HusshError, ServerBusy
-from .async_connect import AsyncSession, connect
+from ..errors import ConnectionClosed, ConnectTimeout, HusshError, Phase, ServerBusy
+from .async_connect import AsyncSession, Connecting, connect
 from .async_handshake_limits import UNHEARD
 from .handshake_limits import HandshakeLimiter
 
@@ -79,14 +79,14 @@ class Failures:
         self._known.clear()
 
 
-class _Attempt:
+class _Opening:
     """Opening that is under way; who else needs the session waits until it is over.
 
     Attributes:
-        where: tells which hop is being opened, and what for, once that has begun.
+        connecting: tells which hop is being opened, and what for, once that has begun.
     """
 
-    where: Callable[[], Place] | None = None
+    connecting: Connecting | None = None
 
     def __init__(self) -> None:
         self.loop = this_loop()
@@ -113,8 +113,8 @@ class _Attempt:
     def note(self, busy: ServerBusy) -> None:
         self.busy = busy
 
-    def begun(self, where: Callable[[], Place]) -> None:
-        self.where = where
+    def begun(self, connecting: Connecting) -> None:
+        self.connecting = connecting
 
 
 class Shared:
@@ -132,17 +132,17 @@ class Shared:
     home: LoopThread | None = None
 
     def __init__(
-        self, hops: Sequence[Options], bastion: Shared | None, place: Place, seconds: float
+        self, hops: Sequence[Options], bastion: Shared | None, endpoint: Endpoint, seconds: float
     ) -> None:
         self._hops = hops
         self._bastion = bastion
-        self._place = place
+        self._endpoint = endpoint
         self._seconds = seconds
         self.session: AsyncSession | None = None
         self.kept = False
         self._carried = False  # by the bastion, of which we are a user
         self._users = 0
-        self._attempt: _Attempt | None = None
+        self._attempt: _Opening | None = None
 
     @property
     def is_open(self) -> bool:
@@ -253,7 +253,7 @@ class Shared:
                     await attempt.wait()
             except DeadlineExceeded:
                 timeout_error = timed_out(
-                    self._where(attempt), DeadlineExceeded(), f"{limit} (another task connects)"
+                    *self._where(attempt), DeadlineExceeded(), f"{limit} (another task connects)"
                 )
                 busy = attempt.busy or self._refusal() or seen
                 if busy is not None:
@@ -266,7 +266,7 @@ class Shared:
                 seen = attempt.error
 
     async def _open(self, limit: Limit, failures: Failures | None) -> AsyncSession:
-        attempt = self._attempt = _Attempt()
+        attempt = self._attempt = _Opening()
         try:
             outer = None
             if self._bastion is not None:
@@ -289,7 +289,7 @@ class Shared:
             if attempt.given_up:
                 await self._close()
                 reason = "the connection was closed while it was being opened"
-                raise self._place.mark(ConnectionClosed(reason))
+                raise self._endpoint.mark(ConnectionClosed(reason))
             return session
         except HusshError as error:
             attempt.failed(error)
@@ -298,11 +298,14 @@ class Shared:
             self._attempt = None
             attempt.end()
 
-    def _where(self, attempt: _Attempt) -> Place:
-        """A copy of the place where an attempt at this is, or at what carries it."""
-        if attempt.where is None and self._bastion is not None and self._bastion._attempt:
+    def _where(self, attempt: _Opening) -> tuple[Endpoint, Phase]:
+        """Where an attempt at this is, or at what carries it."""
+        if attempt.connecting is None and self._bastion is not None and self._bastion._attempt:
             return self._bastion._where(self._bastion._attempt)
-        return copy.copy(self._place if attempt.where is None else attempt.where())
+        if attempt.connecting is None:
+            return self._endpoint, Phase.CONNECT
+        hop = attempt.connecting.current
+        return hop.endpoint, hop.phase
 
     def _refusal(self) -> ServerBusy | None:
         """Why opening takes so long: what a server said that is tried again just now."""

@@ -22,7 +22,7 @@ from .._protocol.core import DeadlineExceeded
 from .._protocol.story import HopStory
 from .._runtime.poll_timeout import poll_timeout
 from .._runtime.polling import Poll, new_poll
-from ..errors import ConnectError, HusshError
+from ..errors import ConnectError, HusshError, Phase
 
 __all__ = ["ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "SocketStream", "begin", "dial",
            "in_turns", "note_addresses", "unreachable", "unresolved"]  # fmt: skip
@@ -117,7 +117,7 @@ def dial(
         DeadlineExceeded: the time was over first.
     """
     if story is not None:
-        story.begin("dns")
+        story.begin(Phase.DNS)
     addresses = _resolve(host, port, deadline)
     if story is not None:
         note_addresses(story, addresses)
@@ -142,7 +142,7 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
         thread.start()
         while thread.is_alive():
             if deadline is not None and monotonic() >= deadline:
-                raise DeadlineExceeded("dns") from None
+                raise DeadlineExceeded(Phase.DNS) from None
             thread.join(poll_timeout(deadline))
     else:
         ask()
@@ -154,12 +154,12 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
 def note_addresses(story: HopStory, addresses: Iterable[Address]) -> None:
     """Tell a story what a name resolved to, and that connecting begins."""
     story.resolved([str(place[0]) for _, place in addresses])
-    story.begin("connect")
+    story.begin(Phase.CONNECT)
 
 
 def unresolved(host: str, error: Exception) -> ConnectError:
     """The error for a name that did not resolve, with its cause."""
-    failure = ConnectError(f"cannot resolve {host}: {error}", phase="dns")
+    failure = ConnectError(f"cannot resolve {host}: {error}", phase=Phase.DNS)
     failure.__cause__ = error
     return failure
 

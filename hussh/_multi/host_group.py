@@ -35,7 +35,7 @@ from .._policy.file_cache import set_batch_start
 from .._protocol.execute import execute
 from .._runtime.async_workers import to_the_end
 from .._runtime.background_loops import Loops
-from ..errors import ConnectError, ConnectionClosed, HusshError
+from ..errors import ConnectError, ConnectionClosed, HusshError, Phase
 from .batch import Batch, Here, HereDrain, Lane, drain
 from .hosts import as_async
 from .loop_placement import LoopPlacement
@@ -75,7 +75,7 @@ class Job(NamedTuple):
     """
 
     title: str
-    phase: str
+    phase: Phase
     do: Callable[[Host, Any], Awaitable[HostResult]]
     items: list[tuple[Host, Any]]
     again: bool = False
@@ -183,7 +183,7 @@ class HostGroup:
         for member in self.members:
             member.failure = None
         self._failures.forget()
-        return Job("connect", "connect", connect, self.everywhere(), again=True)
+        return Job(Phase.CONNECT, Phase.CONNECT, connect, self.everywhere(), again=True)
 
     def everywhere(self, argument: Any = None) -> list[tuple[Host, Any]]:
         return [(member, argument) for member in self.members]
@@ -230,10 +230,10 @@ class HostGroup:
                 wait=wait,
                 time_limit=str(limit),
             )
-            result = await session.run(op, limit.deadline, "exec", step_in_loop=True)
+            result = await session.run(op, limit.deadline, Phase.EXEC, step_in_loop=True)
             return HostResult.of(member.host, result)
 
-        return Job("execute", "exec", run, items)
+        return Job("execute", Phase.EXEC, run, items)
 
     def transfer(
         self,
@@ -254,7 +254,7 @@ class HostGroup:
             data = b"Ok" if got is None else got.encode() if isinstance(got, str) else got
             return HostResult(member.host, data, status=0)
 
-        return Job(title, "sftp", run, self.everywhere())
+        return Job(title, Phase.SFTP, run, self.everywhere())
 
     def prune(self, work: Job, results: list[HostResult]) -> None:
         """Forget the members for which `connect` has failed."""
@@ -276,7 +276,7 @@ class HostGroup:
         except Exception as error:
             settings = connection._options.settings
             asked = settings["prompt"] is not None or settings["on_banner"] is not None
-            member.failure = _explained(member, error, "auth" if asked else "connect")
+            member.failure = _explained(member, error, Phase.AUTH if asked else Phase.CONNECT)
             raise member.failure from member.failure.__cause__
 
     async def ready(self, member: Host, within: Limit | None = None) -> AsyncConnection:
@@ -394,15 +394,14 @@ def _job(work: Job) -> Callable[[tuple[Host, Any]], Awaitable[HostResult]]:
     return job
 
 
-def _explained(member: Host, error: Exception, phase: str) -> HusshError:
+def _explained(member: Host, error: Exception, phase: Phase) -> HusshError:
     """The error, with its place; without the frames of a stack, which would hold what they used."""
     if isinstance(error, HusshError):
         explained = error
     else:
         explained = HusshError(f"{type(error).__name__}: {error}")
         explained.__cause__ = error
-    place = member.connection._place
-    explained.at(place.hop, place.index, phase)
+    member.connection._endpoint.mark(explained, phase)
     link: BaseException | None = explained
     while link is not None:
         link.__traceback__ = link.__context__ = None

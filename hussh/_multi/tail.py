@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from .._api.arguments import check_position
 from .._policy.sftp import AnyPath, encode_path
-from ..errors import HusshError
+from ..errors import HusshError, Phase
 from .host_group import Host, HostGroup, Job
 from .results import HostResult, MultiResult
 
@@ -71,7 +71,7 @@ class TailJob:
             tail.tailer = tailer
             return HostResult(member.host, status=0)
 
-        return Job("tail", "sftp", enter, list(self._items))
+        return Job("tail", Phase.SFTP, enter, list(self._items))
 
     def read(self, from_pos: int | None) -> Job:
         check_position(from_pos)
@@ -80,7 +80,7 @@ class TailJob:
             text = await self._tailer(tail).read(from_pos)
             return HostResult(member.host, text.encode(), status=0)
 
-        return Job("tail", "sftp", read, list(self._items))
+        return Job("tail", Phase.SFTP, read, list(self._items))
 
     def leave(self) -> Job:
         async def leave(member: Host, tail: Tail) -> HostResult:
@@ -88,7 +88,7 @@ class TailJob:
             await tailer.__aexit__(None, None, None)
             return HostResult(member.host, (tailer.contents or "").encode(), status=0)
 
-        return Job("tail", "sftp", leave, list(self._items))
+        return Job("tail", Phase.SFTP, leave, list(self._items))
 
     def texts(self, results: MultiResult) -> dict[str, str]:
         """By host; what several files of one host have is joined, in the order of the hosts."""

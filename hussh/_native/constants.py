@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from ..errors import Phase
 from ._libssh2 import lib
 
 __all__ = [
@@ -15,22 +16,22 @@ __all__ = [
     "FULL",
     "KEX_FAILURES",
     "MORE",
+    "PHASES",
     "WANT_WRITE",
     "ChannelState",
     "Death",
     "Method",
-    "Phase",
 ]
 
 
-class Phase(IntEnum):
-    """How far a link has come."""
-
-    BANNER = lib.HUSSH_BANNER
-    KEX = lib.HUSSH_KEX
-    HOSTKEY = lib.HUSSH_HOSTKEY  # keys are exchanged; ssh-userauth is asked for
-    AUTH = lib.HUSSH_AUTH
-    OPEN = lib.HUSSH_OPEN
+#: How far a link has come, as link.h numbers it; keys are exchanged before HOSTKEY.
+PHASES = {
+    lib.HUSSH_BANNER: Phase.BANNER,
+    lib.HUSSH_KEX: Phase.KEX,
+    lib.HUSSH_HOSTKEY: Phase.HOSTKEY,
+    lib.HUSSH_AUTH: Phase.AUTH,
+    lib.HUSSH_OPEN: Phase.CHANNEL,
+}
 
 
 class Death(IntEnum):

@@ -22,11 +22,12 @@ from ..errors import (
     ConnectionClosed,
     ConnectionLost,
     HusshError,
+    Phase,
     ProtocolError,
     printable,
 )
 from ._libssh2 import ffi, lib
-from .constants import Death, Method, Phase
+from .constants import PHASES, Death, Method
 from .deferred_frees import DeferredFrees
 
 __all__ = ["Channel", "Link", "Ticket"]
@@ -53,7 +54,7 @@ class LinkState:
                  "received", "sent", "packets")  # fmt: skip
 
     def __init__(self, info: Any) -> None:
-        self.phase = Phase(info.phase)
+        self.phase = PHASES[info.phase]
         self.death = Death(info.dead)
         self.code = int(info.code)
         self.text = _words(info)
@@ -204,9 +205,9 @@ class Link:
         return LinkState(self._info)
 
     @property
-    def phase(self) -> int:
+    def phase(self) -> Phase:
         lib.hussh_link_get_info(self._ptr or self.pointer, self._info)
-        return self._info.phase  # type: ignore[no-any-return]
+        return PHASES[self._info.phase]
 
     @property
     def dead(self) -> bool:

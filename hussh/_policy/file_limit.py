@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 
-from ..errors import ConnectError
+from ..errors import ConnectError, Phase
 
 __all__ = ["check_file_limit"]
 
 
-def check_file_limit(error: OSError, doing: str, phase: str) -> None:
+def check_file_limit(error: OSError, doing: str, phase: Phase) -> None:
     """Raise ConnectError if an error means that the process has no descriptor left."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         text = f"{doing}: {error.strerror}: close connections, or raise the limit (ulimit -n)"

@@ -12,7 +12,7 @@ from enum import Enum
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
-from .._native.constants import Death, Phase
+from .._native.constants import Death
 from .._native.link import Link
 from .._policy.keys.certificates import plain
 from .._policy.keys.private_key import PrivateKey
@@ -23,6 +23,7 @@ from .._policy.prompts import Prompt, PromptCallback, PromptRequest
 from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import (
     AuthenticationError,
+    Phase,
     ProtocolError,
     printable,
 )
@@ -312,7 +313,7 @@ class Login:
         """
         takes = None
         if public.algorithm.startswith("ssh-rsa"):
-            while self.link.phase < Phase.AUTH:
+            while self.link.phase in (Phase.BANNER, Phase.KEX, Phase.HOSTKEY):
                 if self.link.dead:
                     raise self.death()
                 yield WaitFor(self.link)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .._native.link import Channel, Link, Ticket
+from ..errors import Phase
 
 __all__ = ["Checkpoint", "RunBlocking", "DeadlineExceeded", "Wait", "Op", "WaitFor"]
 
@@ -84,6 +85,6 @@ class DeadlineExceeded(Exception):
     #: Number of SFTP requests that the server had not answered.
     unanswered = 0
 
-    def __init__(self, phase: str | None = None) -> None:
+    def __init__(self, phase: Phase | None = None) -> None:
         super().__init__(phase)
         self.phase = phase

@@ -1,6 +1,6 @@
 """Bringing one hop up: key exchange, host key check, authentication.
 
-`Place` tells, at any moment, which hop and phase an operation is in, so that a
+`HopAttempt` tells, at any moment, which hop and phase an operation is in, so that a
 time-out or a lost connection can say so.
 """
 
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
 
-from .._native.constants import KEX_FAILURES, Death, Method, Phase
+from .._native.constants import KEX_FAILURES, Death, Method
 from .._native.link import Link
+from .._policy.endpoint import Endpoint
 from .._policy.hostkeys.known_hosts import Recorded, algorithms_for
 from .._policy.keys.public_key import CERTIFICATE
 from .._policy.options import Options
@@ -20,16 +22,17 @@ from ..errors import (
     ConnectionLost,
     HusshError,
     NegotiationError,
+    Phase,
     ProtocolError,
     ServerBusy,
     printable,
 )
 from .auth import AskAgent, authenticate
 from .core import Op, WaitFor
-from .host_key_check import check_host_key, recorded
+from .host_key_check import check_host_key
 from .story import HopStory, agreed
 
-__all__ = ["Place", "confirm", "establish", "prepare"]
+__all__ = ["HopAttempt", "HopState", "confirm", "establish", "prepare"]
 
 #: libssh2 does not tell a forged host key signature from other failures of an exchange.
 FORGED = " (a forged host key signature looks like this, too)"
@@ -54,72 +57,87 @@ _KINDS = (("kex", "key exchange", "key_exchange="), ("hostkey", "host key", "hos
           ("compression", "compression", "compression="))  # fmt: skip
 
 
+class HopState(Enum):
+    """How far a hop has come that is to be connected."""
+
+    WAITING = auto()  # for those before it
+    STARTED = auto()
+    UP = auto()
+
+
 @dataclass
-class Place:
-    """Where on the way to the target an operation is.
+class HopAttempt:
+    """One hop of a `ConnectAttempt`.
 
     Attributes:
-        hop: ``user@host:port``.
-        index: its place in the order of travel, from 0.
-        phase: see `hussh.errors`.
+        phase: what it is at, or what it will begin with.
+        known: what is recorded of its host keys; loaded by a driver, since that reads files.
+        link: from when its byte stream exists.
         story: what is told of this hop; None: nobody wants to know.
     """
 
-    hop: str
-    index: int
-    phase: str = "connect"
+    endpoint: Endpoint
+    options: Options
+    known: Recorded | None = None
+    link: Link | None = None
+    phase: Phase = Phase.CONNECT
+    state: HopState = HopState.WAITING
     story: HopStory | None = None
 
-    def enter(self, phase: str) -> None:
+    @classmethod
+    def to(cls, options: Options, index: int) -> HopAttempt:
+        return cls(Endpoint.of(options, index), options)
+
+    def enter(self, phase: Phase) -> None:
         """A phase begins."""
-        self.phase = phase
+        self.phase, self.state = phase, HopState.STARTED
         if self.story is not None:
             self.story.begin(phase)
 
+    def begin(self, link: Link) -> None:
+        """Take a fresh link that nobody has pumped yet."""
+        assert self.known is not None  # noqa: S101  (a driver's mistake)
+        self.link, self.state = link, HopState.STARTED
+        prepare(link, self.options, self.known)
+
+    def arrived(self) -> None:
+        """It is up: what becomes of it now is no failure to log in."""
+        self.phase, self.state = Phase.CHANNEL, HopState.UP
+        if self.story is not None:
+            self.story.up()
+
     def mark(self, error: HusshError) -> HusshError:
-        return error.at(self.hop, self.index, self.phase)
+        return self.endpoint.mark(error, self.phase)
 
 
-def establish(
-    link: Link,
-    options: Options,
-    place: Place,
-    ask_agent: AskAgent,
-    known: Recorded | None = None,
-) -> Op[None]:
+def establish(hop: HopAttempt, ask_agent: AskAgent) -> Op[None]:
     """From a fresh link to an authenticated one.
 
     Args:
-        link: passed to `prepare` before, if `known` is given.
-        known: from `recorded`; None: do both here, before the first wait.  That is
-            only for a link that nobody else can pump.
+        hop: has begun with its link.
 
     Raises NegotiationError, HostKeyError, AuthenticationError, ConnectionLost,
     ProtocolError; all know hop and phase.
     """
+    link, options, known, story = hop.link, hop.options, hop.known, hop.story
+    assert link is not None and known is not None  # noqa: S101, PT018  (it has begun)
     try:
-        if known is None:
-            known = recorded(options)
-            prepare(link, options, known)
-        place.enter("banner")
-        yield from _exchange_keys(link, options, place)
-        story = place.story
+        hop.enter(Phase.BANNER)
+        yield from _exchange_keys(link, hop)
         if story is not None:
             story.agreed(agreed(link))
-        place.enter("hostkey")
-        yield from check_host_key(link, options, known, place.hop, story)
-        place.enter("auth")
+        hop.enter(Phase.HOSTKEY)
+        yield from check_host_key(link, options, known, hop.endpoint.hop, story)
+        hop.enter(Phase.AUTH)
         if story is not None:
             yield from story.write_log()
-        yield from authenticate(link, options, place.hop, ask_agent, story)
-        while link.phase < Phase.OPEN:
+        yield from authenticate(link, options, hop.endpoint.hop, ask_agent, story)
+        while link.phase is not Phase.CHANNEL:
             link.check()
             yield WaitFor(link)
-        if story is not None:
-            story.up()
-        place.phase = "channel"  # what becomes of it now is no failure to log in
+        hop.arrived()
     except HusshError as error:
-        raise place.mark(error) from error.__cause__
+        raise hop.mark(error) from error.__cause__
 
 
 def prepare(link: Link, options: Options, known: Recorded) -> None:
@@ -151,26 +169,26 @@ def _host_keys(types: tuple[str, ...], offered: tuple[str, ...], has_authority: 
     return ",".join(algorithms_for(types, offered, has_authority)).encode("ascii")
 
 
-def _exchange_keys(link: Link, options: Options, place: Place) -> Op[None]:
-    while (phase := link.phase) < Phase.HOSTKEY:
-        if phase >= Phase.KEX:
-            _enter_kex(link, place)
+def _exchange_keys(link: Link, hop: HopAttempt) -> Op[None]:
+    while (phase := link.phase) in (Phase.BANNER, Phase.KEX):
+        if phase is Phase.KEX:
+            _enter_kex(link, hop)
         if link.dead:
-            raise _handshake_error(link, options)
+            raise _handshake_error(link, hop.options)
         yield WaitFor(link)
-    _enter_kex(link, place)
+    _enter_kex(link, hop)
 
 
-def _enter_kex(link: Link, place: Place) -> None:
-    if place.phase != "kex":
-        if place.story is not None:
-            place.story.spoke(link.banner)
-        place.enter("kex")
+def _enter_kex(link: Link, hop: HopAttempt) -> None:
+    if hop.phase is not Phase.KEX:
+        if hop.story is not None:
+            hop.story.spoke(link.banner)
+        hop.enter(Phase.KEX)
 
 
 def _handshake_error(link: Link, options: Options) -> HusshError:
     state = link.get_info()
-    if state.death is Death.EOF and state.phase == Phase.BANNER:
+    if state.death is Death.EOF and state.phase is Phase.BANNER:
         return _no_banner(link)
     if state.death is Death.PEER and state.code == TOO_MANY_CONNECTIONS:
         return ServerBusy(

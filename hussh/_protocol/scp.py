@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from .._native.link import Channel, Link
 from .._policy.sftp import file_error
-from ..errors import ChannelError, HusshError, ProtocolError, SFTPError, printable
+from ..errors import ChannelError, HusshError, Phase, ProtocolError, SFTPError, printable
 from .core import Op, RunBlocking
 from .process import Exit, read, start, wait, write
 from .sftp.local_file import FileSink, FileSource
@@ -63,7 +63,7 @@ class _Peer:
         """Read up to a newline, which is removed."""
         while (end := self.buffer.find(b"\n")) < 0:
             if len(self.buffer) > LINE_MAX:
-                raise ProtocolError("the server's scp sent an endless line", phase="scp")
+                raise ProtocolError("the server's scp sent an endless line", phase=Phase.SCP)
             yield from self.fill()
         line = bytes(self.buffer[:end])
         del self.buffer[: end + 1]
@@ -145,7 +145,7 @@ def _error(
     reason: str = "",
 ) -> SFTPError:
     error = file_error(code, doing, path, path2, server_text=server_text, reason=reason)
-    error.phase = "scp"
+    error.phase = str(Phase.SCP)
     return error
 
 
@@ -186,7 +186,7 @@ def receive(
             raise peer.error(line[1:])
         header = _HEADER.fullmatch(line)
         if header is None:
-            raise ProtocolError("the server's scp sent no file header", phase="scp")
+            raise ProtocolError("the server's scp sent no file header", phase=Phase.SCP)
         if begin is not None:
             yield RunBlocking(begin)
         yield from write(channel, b"\0")

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from .._native.constants import Method
 from .._native.link import Link
 from .._policy.options import Options
-from ..errors import AuthenticationError, HusshError, printable
+from ..errors import AuthenticationError, HusshError, Phase, printable
 from .core import Op, RunBlocking
 
 __all__ = ["Attempt", "HopStory", "KeySeen", "PhaseTime", "Story", "agreed", "current_story",
@@ -105,12 +105,12 @@ class HopStory:
 
     # -- phases
 
-    def begin(self, phase: str) -> None:
+    def begin(self, phase: Phase) -> None:
         """Begin a phase, and end the one before it; the same phase again changes nothing."""
         if self.is_up or (self.phases and self.phases[-1].name == phase and self._is_open()):
             return
         self.end()
-        self.phases.append(PhaseTime(phase, self._story.clock()))
+        self.phases.append(PhaseTime(str(phase), self._story.clock()))
         self._add(_connect_log, logging.DEBUG, f"{phase}: begins")
 
     def done(self, text: str) -> None:
@@ -244,7 +244,7 @@ class Story:
         """Note that connecting failed; the login has logged its own failure already."""
         for hop in self.hops:
             hop.end()
-        if not (isinstance(error, AuthenticationError) and error.phase == "auth"):
+        if not (isinstance(error, AuthenticationError) and error.phase == Phase.AUTH):
             where = f"[{error.hop}] " if error.hop else ""
             text = f"{where}{error.phase or 'connect'}: failed: {error.text}"
             self.add(_connect_log, logging.INFO, text)

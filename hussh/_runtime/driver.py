@@ -34,9 +34,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE, Death, Phase
+from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE, Death
 from .._native.link import Link
-from ..errors import ForkedConnectionError, HusshError
+from ..errors import ForkedConnectionError, HusshError, Phase
 from .idle_thread import IdleWatch
 from .lock import TreeLock
 
@@ -216,7 +216,7 @@ class Driver(Generic[W]):
         if state.death not in (Death.EOF, Death.OS):
             return error  # the server told why
         return self._stream.explain(
-            error, before_banner=state.phase == Phase.BANNER, heard=state.received > 0
+            error, before_banner=state.phase is Phase.BANNER, heard=state.received > 0
         )
 
     # -- while nobody waits

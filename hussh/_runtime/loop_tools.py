@@ -17,6 +17,7 @@ import anyio
 import anyio.lowlevel
 
 from .._protocol.core import DeadlineExceeded
+from ..errors import Phase
 
 __all__ = ["Loop", "scope_until", "this_loop", "until"]
 
@@ -153,7 +154,7 @@ def scope_until(deadline: float | None) -> anyio.CancelScope:
 
 
 @contextlib.contextmanager
-def until(deadline: float | None, phase: str | None = None) -> Iterator[None]:
+def until(deadline: float | None, phase: Phase | None = None) -> Iterator[None]:
     """Raise DeadlineExceeded if what is inside waits too long."""
     if deadline is None:
         yield

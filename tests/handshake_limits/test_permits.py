@@ -14,9 +14,10 @@ from hussh._connect import async_handshake_limits
 from hussh._connect import handshake_limits as limits_module
 from hussh._connect.async_handshake_limits import with_permit
 from hussh._connect.handshake_limits import TRIES, HandshakeLimiter, Permit, Server, Statistics
+from hussh._policy.options import Options
 from hussh._protocol.core import DeadlineExceeded
-from hussh._protocol.handshake import Place
-from hussh.errors import AuthenticationError, ConnectTimeout, HusshError, ServerBusy
+from hussh._protocol.handshake import HopAttempt
+from hussh.errors import AuthenticationError, ConnectTimeout, HusshError, Phase, ServerBusy
 
 BASTION = Server(None, "bastion", 22)
 
@@ -44,7 +45,7 @@ class Hop:
         self.limiter = limiter
         self.attempt = attempt
         self.seconds = seconds
-        self.place = Place("alice@bastion:22", 0)
+        self.hop = HopAttempt.to(Options("bastion", 22, "alice"), 0)
         self.attempts = self.taken_back = 0
         self.noted: list[int] = []
 
@@ -52,7 +53,7 @@ class Hop:
         async def attempt(permit: Permit) -> None:
             self.attempts += 1
             permit.confirmed = True
-            self.place.phase = "banner"
+            self.hop.enter(Phase.BANNER)
             await self.attempt()
 
         async def take_back() -> None:
@@ -61,7 +62,7 @@ class Hop:
         await with_permit(
             self.limiter,
             BASTION,
-            self.place,
+            self.hop,
             None if self.seconds is None else monotonic() + self.seconds,
             f" after {self.seconds} s",
             attempt,
@@ -179,7 +180,7 @@ async def test_when_time_is_over_and_nobody_was_refused(loop: str) -> None:
     hop = Hop(limiter, failing(None), 0.02)
     with pytest.raises(DeadlineExceeded):
         await hop.run()
-    assert hop.place.phase == "queue"
+    assert hop.hop.phase is Phase.QUEUE
     other.give_back()
     assert at(limiter)[1:3] == (0, 0)
 
@@ -193,7 +194,7 @@ async def test_late_in_a_later_phase(loop: str, brief: None) -> None:
         if refusals:
             refusals -= 1
             raise busy()
-        hop.place.phase = "kex"
+        hop.hop.enter(Phase.KEX)
         raise DeadlineExceeded
 
     hop = Hop(HandshakeLimiter(1), attempt, 30)
@@ -245,7 +246,7 @@ async def test_cancelled_later(loop: str, when: str) -> None:
 
     async def run() -> None:
         with scope:
-            await with_permit(limiter, BASTION, Place("a@b:22", 0), None, "",
+            await with_permit(limiter, BASTION, HopAttempt.to(Options("b", 22, "a"), 0), None, "",
                           lambda permit: attempt(), take_back, lambda error: None)  # fmt: skip
 
     async with anyio.create_task_group() as group:

@@ -20,7 +20,7 @@ from hussh._policy.connection_options import with_defaults
 from hussh._policy.options import Options
 from hussh._policy.wire import string
 from hussh._protocol.core import Op, RunBlocking
-from hussh._protocol.handshake import Place, establish, prepare
+from hussh._protocol.handshake import HopAttempt, establish
 from hussh._protocol.host_key_check import recorded
 from tests.support import idle_thread
 
@@ -128,10 +128,10 @@ class Stepper:
 
     def login(self) -> Stepper:
         """Key exchange and authentication."""
-        place = Place("test", 0)
-        known = recorded(self.options)
-        prepare(self.link, self.options, known)
-        self.finish(establish(self.link, self.options, place, _no_agent, known))
+        hop = HopAttempt.to(self.options, 0)
+        hop.known = recorded(self.options)
+        hop.begin(self.link)
+        self.finish(establish(hop, _no_agent))
         return self
 
     def pump(self, patience: float = PATIENCE) -> None:

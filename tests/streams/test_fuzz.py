@@ -14,11 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hussh._native.constants import Phase
 from hussh._policy.connection_options import with_defaults
 from hussh._policy.options import Options
 from hussh._protocol.execute import execute
-from hussh.errors import HusshError
+from hussh.errors import HusshError, Phase
 from tests.support import hostile_wire as wire
 from tests.support.hostile import PeerError
 from tests.support.keys import Keys
@@ -93,7 +92,7 @@ def inside(options: Options, *, logged_in: bool) -> Iterator[tuple[Tree, Inside,
         server.greet()
         if logged_in:
             server.log_in()
-            assert tree.root.phase == Phase.OPEN
+            assert tree.root.phase is Phase.CHANNEL
             for number in range(2):
                 tasks.append(tree.start(execute(tree.root, b"command %d" % number, wait="exit")))
             tree.settle()

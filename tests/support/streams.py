@@ -26,11 +26,11 @@ from hussh._native.constants import MORE
 from hussh._native.link import Link
 from hussh._policy.options import Options
 from hussh._policy.result import SSHResult
-from hussh._policy.route import format_hop
 from hussh._protocol.channel import open_direct
 from hussh._protocol.core import Checkpoint, Op, RunBlocking, WaitFor
 from hussh._protocol.execute import execute
-from hussh._protocol.handshake import Place, establish
+from hussh._protocol.handshake import HopAttempt, establish
+from hussh._protocol.host_key_check import recorded
 from hussh._runtime.thread_driver import BUDGET
 
 __all__ = [
@@ -336,14 +336,16 @@ def session(
     """
     link = tree.root
     for index, options in enumerate(hops):
-        place = Place(format_hop(options.username, options.host, options.port), index)
+        hop = HopAttempt.to(options, index)
         if index:
             channel = yield from open_direct(link, options.host, options.port, "the bastion")
             link = Link.over_channel(channel)
             tree.links.append(link)
         if before_hop is not None:
             before_hop(index)
-        yield from establish(link, options, place, _no_agent)
+        hop.known = recorded(options)
+        hop.begin(link)
+        yield from establish(hop, _no_agent)
     results = []
     for command, stdin in commands:
         results.append((yield from execute(link, command, stdin=stdin)))

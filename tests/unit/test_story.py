@@ -12,7 +12,7 @@ import pytest
 
 from hussh._protocol.core import RunBlocking
 from hussh._protocol.story import KeySeen, PhaseTime, Story, current_story, is_post_quantum, listen
-from hussh.errors import AuthenticationError, ConnectError
+from hussh.errors import AuthenticationError, ConnectError, Phase
 
 
 def clock() -> float:
@@ -48,16 +48,16 @@ def test_phases_are_timed(caplog: pytest.LogCaptureFixture) -> None:
     ticks = count()
     story = Story(lambda: float(next(ticks)))
     hop = story.hop("u@h:22", 0)
-    hop.begin("dns")
+    hop.begin(Phase.DNS)
     hop.resolved(["192.0.2.1", "192.0.2.1"])
-    hop.begin("connect")
-    hop.begin("connect")
+    hop.begin(Phase.CONNECT)
+    hop.begin(Phase.CONNECT)
     hop.answered("192.0.2.1", ["2001:db8::1: Network is unreachable"], 22)
-    hop.begin("banner")
+    hop.begin(Phase.BANNER)
     hop.spoke("SSH-2.0-x\x1b[31m")
-    hop.begin("auth")
+    hop.begin(Phase.AUTH)
     hop.up()
-    hop.begin("channel")  # what comes later is no part of the story
+    hop.begin(Phase.CHANNEL)  # what comes later is no part of the story
     assert hop.phases == [
         PhaseTime("dns", 0, 1),
         PhaseTime("connect", 2, 3),
@@ -76,12 +76,12 @@ def test_handlers_may_wait(caplog: pytest.LogCaptureFixture) -> None:
     """An operation hands its lines to a call that may block, and yields nothing without lines."""
     story = Story(lambda: 0.0)
     hop = story.hop("u@h:22", 0)
-    hop.begin("hostkey")
+    hop.begin(Phase.HOSTKEY)
     hop.showed(KeySeen("ssh-ed25519", "SHA256:x", "h", "known", ("/k:3",)))
     hop.trusted()
     assert list(hop.write_log()) == []
     caplog.set_level(logging.DEBUG, "hussh")
-    hop.begin("auth")
+    hop.begin(Phase.AUTH)
     hop.attempt("password", "refused")
     hop.offered(("publickey",))
     (wait,) = hop.write_log()
@@ -100,7 +100,7 @@ def test_failures_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hussh")
     story = Story(lambda: 1.0)
     hop = story.hop("u@h:22", 0)
-    hop.begin("connect")
+    hop.begin(Phase.CONNECT)
     story.failed(ConnectError("nobody there", hop="u@h:22", hop_index=0))
     story.failed(AuthenticationError("refused", hop="u@h:22", hop_index=0))
     story.flush()

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ...errors import HostKeyError
+from ...errors import HostKeyError, Phase
 from ..file_limit import check_file_limit
 from ..keys.public_key import CERTIFICATE, RSA_NAMES, blob_type, fingerprint, identity
 from .host_certificate import HostCertificate, read_certificate
@@ -258,7 +258,7 @@ class KnownHosts:
                 continue
             except OSError as error:
                 doing = f"cannot read the known hosts in {shlex.quote(path)}"
-                check_file_limit(error, doing, "hostkey")
+                check_file_limit(error, doing, Phase.HOSTKEY)
                 if path in SYSTEM_FILES:
                     files.append((path, f"cannot be read: {error.strerror}"))
                     continue

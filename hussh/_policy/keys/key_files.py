@@ -13,7 +13,7 @@ import re
 import stat
 from pathlib import Path
 
-from ...errors import KeyFileError, KeyUnreadable, WrongPassphrase
+from ...errors import KeyFileError, KeyUnreadable, Phase, WrongPassphrase
 from ..file_limit import check_file_limit
 from .key_source import Source, unarmour
 from .openssh_format import parse_openssh
@@ -116,7 +116,7 @@ def _read_file(name: str) -> bytes:
         finally:
             os.close(fd)
     except OSError as error:
-        check_file_limit(error, f"cannot read the private key {name}", "auth")
+        check_file_limit(error, f"cannot read the private key {name}", Phase.AUTH)
         why = _OS_ERRORS.get(error.errno, f"cannot be opened: {error.strerror}")
         raise source.unreadable(why) from error
     except ValueError as error:

@@ -1,0 +1,223 @@
+"""`ConnectAttempt`: a connection in the making, hop by hop; what the drivers share of it.
+
+`connect.py` and `async_connect.py` make one for each connection.  It says what is to be done, by
+which error a failure is told, and undoes what was half made.  It opens no stream itself and waits
+for nothing, but for what is said at `failed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from time import monotonic
+from typing import Any, Generic, NoReturn, TypeVar
+
+from .._native.link import Link
+from .._policy.endpoint import Endpoint
+from .._policy.file_cache import NEVER, KeyFile
+from .._policy.options import Options
+from .._protocol.connect import bring_up, timed_out
+from .._protocol.core import DeadlineExceeded, Op
+from .._protocol.handshake import HopAttempt, HopState
+from .._protocol.host_key_check import known_hosts, recorded_in
+from .._protocol.story import Story, current_story
+from .._runtime.single_flight import one_at_a_time
+from ..errors import HusshError, Phase
+from .agent_socket import ask_agent
+from .handshake_limits import Server, server_of
+from .hop import AnyDriver, Hop
+from .proxy_command import proxy_started
+
+__all__ = ["ConnectAttempt", "raise_shown"]
+
+H = TypeVar("H", bound=Hop[Any])
+
+
+class ConnectAttempt(Generic[H, AnyDriver]):
+    """A connection in the making.
+
+    A driver makes one, calls `load`, gets the first hop's stream unless there is
+    a bastion, calls `start_in`, runs `bring_up` on the tree, and takes `arrived`; or,
+    if anything raises, what `failed` gives, after `undo`.
+
+    Attributes:
+        hops: each hop that is to be connected, with its state; the target is the last.
+        driver: of the tree that they are in, once there is one.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., H],
+        hops: Sequence[Options],
+        bastion: H | None,
+    ) -> None:
+        self._make = make
+        self._bastion = bastion
+        self.driver: AnyDriver | None = bastion.driver if bastion is not None else None
+        first = 0 if bastion is None else bastion.endpoint.index + 1
+        self.hops = [HopAttempt.to(options, index) for index, options in enumerate(hops, first)]
+        self._made: list[H] = []
+        self.story = current_story(monotonic)
+        if self.story is not None:
+            self._begin_story(self.story)
+
+    def _begin_story(self, story: Story) -> None:
+        outer: Hop[AnyDriver] | None = self._bastion
+        if outer is not None:
+            with outer.driver.locked():
+                while outer is not None:
+                    if not outer.closed and not outer.link.freed:
+                        story.met(outer.hop, outer.endpoint.index, outer.link)
+                    outer = outer.outer
+        for hop in self.hops:
+            hop.story = story.hop(hop.endpoint.hop, hop.endpoint.index, hop.options)
+
+    @cached_property
+    def servers(self) -> list[Server]:
+        """Whom each hop's login counts for."""
+        server = self._bastion.server if self._bastion is not None else None
+        servers = []
+        for hop in self.hops:
+            server = server_of(hop.options, server)
+            servers.append(server)
+        return servers
+
+    # -- what is recorded of host keys
+
+    @cached_property
+    def files(self) -> tuple[Any, ...]:
+        """What `load` reads; equal for attempts that read the same."""
+        return tuple([known_hosts(hop.options) for hop in self.hops])
+
+    def is_loaded(self, asked: float = NEVER) -> bool:
+        """`load`, where somebody has read the files since `asked`; False: call that."""
+        for hop, files in zip(self.hops, self.files, strict=True):
+            known = files.cached(asked)
+            if known is None:
+                return False
+            hop.known = recorded_in(known, hop.options)
+        return True
+
+    def load(self, seconds_left: float | None = None) -> None:
+        """Read what is recorded of host keys; reads files, which may hang."""
+        for hop, files in zip(self.hops, self.files, strict=True):
+            try:
+                known = one_at_a_time(files, files.load, seconds_left)
+                hop.known = recorded_in(known, hop.options)
+            except HusshError as error:
+                raise hop.mark(error) from error.__cause__
+            if hop.options.private_key:  # so that its login need not ask, too
+                KeyFile.look_again(hop.options.private_key, hop.options.password)
+
+    # -- bringing up
+
+    def proxy_begins(self) -> tuple[str, ...] | None:
+        """The argv of the program that reaches the first hop and is started now; None: dial."""
+        first = self.hops[0]
+        if first.options.proxy_command is not None:
+            first.enter(Phase.PROXY)
+        return first.options.proxy_command
+
+    def proxy_began(self) -> None:
+        """That program runs."""
+        story, argv = self.hops[0].story, self.hops[0].options.proxy_command
+        if story is not None and argv is not None:
+            story.carried(*proxy_started(argv))
+
+    def start_in(self, driver: AnyDriver) -> None:
+        """The first hop's stream is there."""
+        self.driver = driver
+        self.hops[0].begin(driver.root)
+
+    def bring_up(self) -> Op[None]:
+        """All hops, one after the other."""
+        return bring_up(self.hops, self._carrier(0), ask_agent)
+
+    def bring_up_one(self, index: int) -> Op[None]:
+        """One hop; those before it are up."""
+        return bring_up([self.hops[index]], self._carrier(index), ask_agent)
+
+    def _carrier(self, index: int) -> tuple[Link, Endpoint] | None:
+        if index:
+            before = self.hops[index - 1]
+            assert before.link is not None and before.state is HopState.UP  # noqa: S101, PT018
+            return before.link, before.endpoint
+        if self._bastion is None:
+            return None
+        self.hops[0].enter(Phase.CHANNEL)
+        self._bastion.check_open()
+        return self._bastion.link, self._bastion.endpoint
+
+    def take_back(self, index: int) -> AnyDriver | None:
+        """End the last hop that was begun, so that it can be begun again; those before it stay.
+
+        Returns the tree that ended with it, if it was the root.
+        """
+        made = self.made()
+        if len(made) > index:
+            hop = made.pop()
+            hop.owned = False
+            hop.end()
+        self.hops[index].link = None
+        if index or self._bastion is not None:
+            return None
+        driver, self.driver = self.driver, None
+        return driver
+
+    # -- the end
+
+    @property
+    def current(self) -> HopAttempt:
+        """The hop that is being brought up."""
+        started = [hop for hop in self.hops if hop.state is not HopState.WAITING]
+        return started[-1] if started else self.hops[0]
+
+    def made(self) -> list[H]:
+        """The sessions of those that have a link, in the order of travel."""
+        for hop in self.hops[len(self._made) :]:
+            if hop.link is None or self.driver is None:
+                break
+            outer = self._made[-1] if self._made else self._bastion
+            owned = outer is not self._bastion
+            session = self._make(self.driver, hop.link, hop.endpoint, outer, owned=owned)
+            session.server = self.servers[len(self._made)]
+            self._made.append(session)
+        return self._made
+
+    def arrived(self) -> H:
+        """The target's session, once all are up."""
+        made = self.made()
+        for hop, session in zip(self.hops, made, strict=True):
+            if hop.options.keepalive_interval:
+                session.keepalive = True
+                session.tend(hop.options.keepalive_interval)
+        return made[-1]
+
+    def failed(self, error: HusshError | DeadlineExceeded, time_limit: str) -> HusshError:
+        """What to raise; `time_limit` is how it words that limit.  Waits as `Hop.failed`."""
+        hop = self.current
+        if isinstance(error, DeadlineExceeded):
+            if self.driver is not None and hop.link is self.driver.root:
+                error.program_text = self.driver.program_text()
+            return timed_out(hop.endpoint, hop.phase, error, time_limit)
+        made = self.made()
+        at = made[-1] if made else self._bastion
+        return hop.mark(error) if at is None else at.failed(error, hop.phase)
+
+    def undo(self) -> None:
+        """End the sessions that were made, the innermost first."""
+        for session in reversed(self.made()):
+            session.owned = False
+            session.end()
+
+
+def raise_shown(error: BaseException, shown: BaseException) -> NoReturn:
+    """Raise what is shown in place of `error`, where that is being handled; may be the same."""
+    try:
+        if isinstance(error, DeadlineExceeded):
+            raise shown from None
+        if isinstance(error, HusshError):
+            raise shown from shown.__cause__
+        raise error
+    finally:
+        del error, shown  # whose tracebacks hold this frame
