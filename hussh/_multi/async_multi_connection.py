@@ -25,12 +25,11 @@ AsyncOnResult = Callable[[str, HostResult], "Awaitable[object] | object"]
 class AsyncMultiConnection:
     """Connections to many hosts, for tasks: the methods of `MultiConnection`, awaited.
 
-    ``async with MultiConnection(…) as multi`` and ``await MultiConnection(…)`` give
-    one; in the latter case end it with `close`.  Arguments, results and errors are
-    those of `MultiConnection`.  Your event loop goes on meanwhile: the work is done in
-    background threads.  Only what hangs on a connection or bastion that you have
-    connected in your own loop is done in that loop.  Cancelling a call stops what it
-    has under way, on all hosts.
+    ``async with MultiConnection(…) as multi`` and ``await MultiConnection(…)`` return one; in the
+    latter case end it with `close`. Arguments, results and errors are those of `MultiConnection`.
+    Your event loop goes on meanwhile, because the work is done in background threads. Only what
+    depends on a connection or bastion that you have connected in your own loop is done in that
+    loop. Cancelling a call stops what it has under way, on all hosts.
     """
 
     def __init__(self, group: HostGroup, progress: bool) -> None:
@@ -39,7 +38,7 @@ class AsyncMultiConnection:
 
     @property
     def hosts(self) -> list[str]:
-        """As they were given, in order, those that `connect` pruned left out."""
+        """The hosts as they were given, in order, without those that `connect` pruned."""
         return self._group.hosts
 
     @property
@@ -93,7 +92,7 @@ class AsyncMultiConnection:
         wait: Literal["eof", "exit"] = "eof",
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
-        """Run a command of its own on each host; see `MultiConnection.execute_map`."""
+        """Run a different command on each host; see `MultiConnection.execute_map`."""
         items = self._group.mapped(host_command_map, check_command)
         work = self._group.execute(items, timeout, max_output, input, wait)
         return await self._run(work, on_result)
@@ -107,9 +106,10 @@ class AsyncMultiConnection:
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
     ) -> AbstractAsyncContextManager[AsyncStream]:
-        """Results as they come: ``async with multi.stream("…") as s: async for host, result in s``.
+        """Iterate over results as they come.
 
-        See `MultiConnection.stream`.  Leaving the block stops what is still under way.
+        Write ``async with multi.stream("…") as s: async for host, result in s``; see
+        `MultiConnection.stream`. Leaving the block stops what is still under way.
         """
         items = self._group.commands(command)
         return self._stream(self._group.execute(items, timeout, max_output, input, wait))
@@ -152,15 +152,15 @@ class AsyncMultiConnection:
         return await self._run(work, on_result)
 
     def tail(self, remote_file: AnyPath) -> AsyncMultiFileTailer:
-        """Follow what is added to a file of all hosts; an async context manager."""
+        """Follow what is added to a file of all hosts, in an async context manager."""
         return AsyncMultiFileTailer(self._run, TailJob.everywhere(self._group, remote_file))
 
     def tail_map(self, host_file_map: Mapping[str, AnyPath]) -> AsyncMultiFileTailer:
-        """The same with a file of its own for each host that is in the mapping."""
+        """Follow a different file on each host that is in the mapping, as `tail`."""
         return AsyncMultiFileTailer(self._run, TailJob.mapped(self._group, host_file_map))
 
     async def close(self) -> None:
-        """End all connections, and the threads; idempotent.
+        """End all connections, and the threads; a second call does nothing.
 
         A bastion that you connected yourself stays open.
         """
@@ -169,7 +169,7 @@ class AsyncMultiConnection:
     async def __aenter__(self) -> AsyncMultiConnection:
         try:
             await self.connect()
-        except BaseException:  # no block is entered whose end would close it
+        except BaseException:  # the block was not entered, so nothing else would close it
             await self.close()
             raise
         return self

@@ -1,21 +1,18 @@
-"""One piece of work done to many items in several event loops, so many at a time.
+"""Does one piece of work on many items in several event loops, so many at a time.
 
-The facades for many hosts import it, through `_multi.host_group`; it knows nothing
-of hosts.
+`_multi.host_group` imports it. It knows nothing of hosts.
 
-Theory of operation.  Each item belongs to a lane, which is an event loop: one of
-`background_loops`, or the caller's own.  A batch has a part in every lane that has items,
-and `limit` slots.  A slot is a worker task, which takes one item after another
-from its lane.  When a lane has none left, its worker ends and the slot goes to
-the lane with the most; so a lane that is done early does not leave the rest with
-half the slots.  There are never more tasks than slots, whatever the number of
-items.  A result waits in `take`'s queue for the caller, who is woken once for all
-that a turn of a loop brings, because each change of threads costs.  When that
-queue is as long as there are slots, workers end, and each result taken lets one
-begin again: a slow caller bounds the memory.
+Theory of operation. Each item belongs to a lane, which is an event loop: one of `background_loops`,
+or the caller's own. A batch has a part in every lane that has items, and `limit` slots. A slot is a
+worker task, which takes one item after another from its lane. When a lane has none left, its worker
+ends and the slot goes to the lane with the most. So a lane that is done early does not leave the
+others with half the slots. There are never more tasks than slots, whatever the number of items. A
+result waits in the queue of `take` for the caller. The caller is woken once for all results of one
+turn of a loop, because each change of threads costs. When that queue is as long as there are slots,
+workers end, and each result that is taken lets one begin again. So a slow caller bounds the memory.
 
-Stopping cancels the workers, whose operations then end as cancelled ones do, and
-`over` tells when they have.
+Stopping cancels the workers, whose operations then end as cancelled ones do. `over` tells when they
+have ended.
 """
 
 from __future__ import annotations
@@ -42,7 +39,7 @@ R = TypeVar("R")
 
 
 class Group(Protocol):
-    """Tasks that end before the block does whose context manager this is."""
+    """A context manager whose tasks end before its block does."""
 
     async def __aenter__(self) -> Group: ...
     async def __aexit__(self, kind: Any, error: Any, trace: Any) -> Any: ...
@@ -58,26 +55,26 @@ class Lane(Protocol):
     """An event loop that work can be given to, from any thread."""
 
     def tasks(self) -> Group:
-        """From a task of the loop: a new group of tasks."""
+        """Return a new group of tasks; for tasks of the loop."""
 
     def start(self, main: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-        """Run a coroutine function in a task, soon; False: the loop has ended."""
+        """Run a coroutine function in a task, soon; return False if the loop has ended."""
 
     def soon(self, call: Callable[[], object]) -> None:
         """Make a call in the loop's thread."""
 
     def later(self, call: Callable[[], object]) -> None:
-        """From the loop's thread: make a call there, maybe after what is due in this turn."""
+        """Make a call, maybe after what is due in this turn; for the loop's thread."""
 
 
 class Batch(Generic[I, R]):
     """The work and its state.
 
     Args:
-        do: the work on one item; raises nothing but what is a bug.
-        items: what to do it to, each with its lane.
-        limit: how many at once.
-        wake: called, in any thread, when `take` or `over` may have changed.
+        do: the work on one item; it raises nothing but bugs.
+        items: the items, each with its lane.
+        limit: how many are worked on at once.
+        wake: is called, in any thread, when `take` or `over` may have changed.
     """
 
     def __init__(
@@ -117,7 +114,7 @@ class Batch(Generic[I, R]):
             self._begin(part)
 
     def take(self) -> tuple[int, R] | None:
-        """A result with its item's index, as they come; None: there is none now."""
+        """Return a result with its item's index, as they come; None if there is none now."""
         with self._lock:
             if not self._results:
                 return None
@@ -152,7 +149,7 @@ class Batch(Generic[I, R]):
     # -- for the parts
 
     def claim(self, part: _Part[I, R]) -> int | None:
-        """The next item for a worker; None: it shall end."""
+        """Return the next item for a worker; None tells it to end."""
         with self._lock:
             if self.stopping:
                 return None
@@ -165,7 +162,7 @@ class Batch(Generic[I, R]):
             return None
 
     def grants(self, part: _Part[I, R]) -> int | None:
-        """How many workers a part shall begin now; None: it has nothing to do any more."""
+        """Return how many workers a part shall begin now; None if it has nothing to do any more."""
         with self._lock:
             if self.stopping:
                 return None
@@ -185,7 +182,7 @@ class Batch(Generic[I, R]):
             part.lane.later(part.wake)
 
     def failed(self, error: BaseException) -> None:
-        """A bug, or no failure of a host: the caller shall see it."""
+        """Note a bug, or an error that is no failure of a host: the caller shall get it."""
         with self._lock:
             self.error = self.error or error
         self.stop()
@@ -197,7 +194,7 @@ class Batch(Generic[I, R]):
         self.wake()
 
     def _pass_on(self) -> None:
-        """A slot is free: for the lane that has the most to do (with the lock held)."""
+        """Give a free slot to the lane that has the most to do; needs the lock."""
         part = max(self._active, key=lambda part: len(part.pending), default=None)
         if part is not None and part.pending:
             part.grants += 1
@@ -205,7 +202,7 @@ class Batch(Generic[I, R]):
 
 
 class _Part(Generic[I, R]):
-    """What one lane does of a batch."""
+    """The part of a batch in one lane."""
 
     def __init__(self, batch: Batch[I, R], lane: Lane) -> None:
         self.lane = lane
@@ -218,17 +215,17 @@ class _Part(Generic[I, R]):
         self._news: anyio.Event | None = None
 
     def look(self) -> None:
-        """In the lane: there may be something to begin."""
+        """Look, in the lane, whether there is something to begin."""
         if self._news is not None:
             self._news.set()
 
     def wake(self) -> None:
-        """In the lane: there are results."""
+        """Tell the caller, from the lane, that there are results."""
         self.waking = False
         self._batch.wake()
 
     def cancel(self) -> None:
-        """In the lane: end all workers."""
+        """End all workers, in the lane."""
         if self._group is not None:
             self._group.cancel()
         self.look()
@@ -278,10 +275,9 @@ def drain(
 ) -> Iterator[tuple[int, R]]:
     """Run a batch and yield results with indexes, as they come; for a thread that may wait.
 
-    The batch is in `running` meanwhile, for those who want to stop it: nothing more is
-    yielded then, and nothing raised.
-    Whatever ends the iteration early stops the batch, and is held up until that
-    has happened.
+    The batch is in `running` meanwhile, so that others can stop it; then nothing more is yielded,
+    and nothing raised. Whatever ends the iteration early stops the batch, and waits until it has
+    stopped.
     """
     news = threading.Event()
     process = os.getpid()
@@ -312,7 +308,7 @@ def drain(
 
 
 class _AnyGroup:
-    """A `Group` of whatever loop runs."""
+    """A `Group` of the loop that runs, of either kind."""
 
     async def __aenter__(self) -> _AnyGroup:
         self._group = await anyio.create_task_group().__aenter__()
@@ -329,7 +325,7 @@ class _AnyGroup:
 
 
 class Here:
-    """The running event loop as a lane; its tasks live in a task group of the caller's."""
+    """The running event loop as a lane; its tasks are in a task group of the caller."""
 
     def __init__(self) -> None:
         self.loop = Loop()
@@ -352,12 +348,14 @@ class Here:
 
     @staticmethod
     def unhurried() -> anyio.CancelScope:
-        """A scope whose end is reached also when the task is cancelled."""
+        """Return a scope whose end is reached even if the task is cancelled."""
         return anyio.CancelScope(shield=True)
 
 
 class HereDrain(Generic[I, R]):
-    """`drain` for a task: an async context manager and iterator; the loop is never blocked.
+    """The same as `drain` for a task: an async context manager and iterator.
+
+    It never blocks the loop.
 
     Args:
         here: the lane of those items that this loop must work on itself.

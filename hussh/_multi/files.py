@@ -1,7 +1,8 @@
-"""File operations on many hosts: what one host does; the facades for many hosts import it.
+"""File operations on many hosts: what is done on one host.
 
-Arguments are checked here, once and before anything is opened.  A local file takes the
-contents of one host only: two that write to it at once would leave a mixture.
+Both classes for many hosts import it. Arguments are checked here, once and before anything is
+opened. A local file takes the contents of one host only, because two that write to it at once would
+leave a mixture.
 """
 
 from __future__ import annotations
@@ -81,9 +82,9 @@ def write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -
 
 
 def _exclusive(path: AnyPath) -> bytes | None:
-    """The file that one host alone may write to; None: everybody may.
+    """Return the file that one host alone may write to; None if all may.
 
-    A device takes what all hosts have; a directory has an error of its own.
+    A device takes what all hosts have; a directory has its own error.
     """
     name = os.path.realpath(os.fsencode(os.path.expanduser(path)))
     return None if os.path.exists(name) and not os.path.isfile(name) else name

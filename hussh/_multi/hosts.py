@@ -1,6 +1,6 @@
-"""From what the caller of a `MultiConnection` gives to unconnected `AsyncConnection` objects.
+"""Turns what the caller of a `MultiConnection` gives into unconnected `AsyncConnection` objects.
 
-`multi_connection` and `host_group` import it.  Opens nothing.
+`multi_connection` and `host_group` import it. It opens nothing.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ OPTIONS = tuple(inspect.signature(AsyncConnection).parameters)
 def as_async(
     connection: object, known: dict[int, AsyncConnection], what: str = "connections must be"
 ) -> AsyncConnection:
-    """The same connection, or for a sync one another that is made in the same way.
+    """Return the same connection, or for a sync one an async one with the same options.
 
     Args:
-        known: those that were made before, so that a bastion stays shared.
+        known: connections that were made before, so that a bastion stays shared.
         what: the beginning of the error.
 
     Raises:
@@ -55,10 +55,10 @@ def as_async(
 def shared_auth(
     hosts: Iterable[str | Mapping[str, Any]], options: dict[str, Any]
 ) -> list[AsyncConnection]:
-    """A connection per host, all with the same options but for what a host has of its own.
+    """Make a connection for each host, all with the same options except those of one host.
 
-    Bastions that are given by name become one object for all hosts that reach them
-    in the same way with the same credentials: one login carries all of these.
+    Bastions that are given by name become one object for all hosts that reach them in the same way
+    with the same credentials: one login carries all of these.
     """
     if isinstance(hosts, str | bytes | Mapping):
         kind = "mapping" if isinstance(hosts, Mapping) else "string"
@@ -72,7 +72,7 @@ def shared_auth(
         try:
             one = AsyncConnection(**mine)
         except (TypeError, ValueError) as error:
-            # Among hundreds, the words alone would not tell whose they are.
+            # Among hundreds of hosts the error has to name this one.
             again = TypeError if isinstance(error, TypeError) else ValueError
             raise again(f"hosts[{place}]: {error}") from None
         made.append(_share_bastion(one, bastions))
@@ -105,7 +105,7 @@ def _own(host: object, place: int) -> Mapping[str, Any]:
 
 
 def _jump(jump: Any, known: dict[int, AsyncConnection]) -> Any:
-    """Bastions that are sync connections become async ones, also in a chain."""
+    """Return bastions with async connections in place of sync ones, also in a chain."""
     if isinstance(jump, Connection):
         return as_async(jump, known)
     if isinstance(jump, list):
@@ -114,7 +114,7 @@ def _jump(jump: Any, known: dict[int, AsyncConnection]) -> Any:
 
 
 def _comparable(options: Options) -> tuple[object, ...]:
-    """What stands for the options of a hop in a key; callbacks need not be hashable."""
+    """Return what stands for the options of a hop in a key; callbacks need not be hashable."""
     values = options.settings.values()  # in the order of their declaration
     shown = [one if isinstance(one, Hashable) else id(one) for one in values]
     return replace(options, settings=with_defaults()), *shown

@@ -1,9 +1,9 @@
-"""Which event loop drives which connection, for work on many hosts.
+"""Chooses which event loop drives which connection, for work on many hosts.
 
-`_multi.host_group` imports it.  A tree lives in one loop: connections that share a
-bastion go to one loop, the others are spread, so that all have about the same to
-do.  A tree that is open already stays where it is: in the loop of the caller, or in
-one that other `LoopPlacement` have started, which then lasts until the last of them ends.
+`_multi.host_group` imports it. A tree belongs to one loop. Connections that share a bastion go to
+one loop. The others are spread, so that all loops have about the same to do. A tree that is open
+already stays where it is: in the loop of the caller, or in one that another `LoopPlacement` has
+started, which then lasts until the last of them ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..errors import ConnectError, ConnectionClosed
 
 __all__ = ["LoopPlacement"]
 
-#: Held while trees get their loops: two batches must not choose for the same bastion at once.
+#: Held while trees get their loops, so that two batches never choose for one bastion at once.
 _placing = threading.RLock()
 
 
@@ -43,7 +43,7 @@ class LoopPlacement:
     """The loops of one `MultiConnection`: started when first needed, and after `close` again.
 
     Args:
-        count: how many loops; None: as many as suit the work and the machine.
+        count: number of loops; None means as many as suit the work and the machine.
         most: how many hosts may be busy at once.
     """
 
@@ -65,7 +65,7 @@ class LoopPlacement:
 
     @property
     def count(self) -> int:
-        """How many loops there are now."""
+        """Number of loops now."""
         return 0 if self._loops is None else len(self._loops.threads)
 
     def open(self, users: Sequence[Shared], *, here: bool, again: bool) -> bool:
@@ -73,7 +73,7 @@ class LoopPlacement:
 
         Args:
             users: all connections.
-            here: whether the caller can drive trees that live in its own loop.
+            here: whether the caller can drive trees that belong to its own loop.
             again: whether to do so after `close`.
 
         Returns:
@@ -150,11 +150,11 @@ class LoopPlacement:
         return loops, spread
 
     def of(self, user: Shared) -> LoopThread | None:
-        """The loop of a connection; None: the caller's own."""
+        """Return the loop of a connection; None means the caller's own."""
         return self._lanes.get(user)
 
     def shut(self) -> Loops | None:
-        """Nothing new begins; returns what is to be closed after the connections, then `ended`.
+        """Begin nothing new; return what is to be closed after the connections, then call `ended`.
 
         `of` still tells which loop a connection is in.
         """
@@ -167,19 +167,20 @@ class LoopPlacement:
             return loops
 
     def strangers(self) -> list[Shared]:
-        """Those connections, open or being opened, that live in a loop of the caller's."""
+        """Return those connections, open or being opened, that belong to a loop of the caller."""
         return [user for user in self._users if self.of(user) is None and user.loop is not None]
 
     def shared(self) -> list[tuple[LoopThread, Shared]]:
-        """Those connections, open or being opened, whose loop goes on after us, with that loop."""
+        """Return those connections, open or being opened, whose loop outlasts us, with the loop."""
         lanes = [(self.of(user), user) for user in self._users]
         shared = [(lane, user) for lane, user in lanes if lane is not None and lane.is_shared]
         return [(lane, user) for lane, user in shared if user.loop is not None]
 
     def ended(self) -> list[AsyncDriver]:
-        """The loops are; no connection of theirs is left open, even if closing was interrupted.
+        """Note that the loops have ended, and that no connection of theirs is left open.
 
-        Returns those of their trees that take a moment to end still.
+        Returns those of their trees that still take a moment to end. It works after an interrupted
+        closing, too.
         """
         users, self._users = self._users, []
         for user in users:
@@ -191,13 +192,13 @@ class LoopPlacement:
         return [tree for tree in trees.values() if tree.is_ending]
 
     def abandon(self) -> None:
-        """In a forked child: another thread may have held the lock; nothing is ours to close."""
+        """Forget all, in a forked child, where another thread may have held the lock."""
         self._lock = threading.RLock()
         for user in self._users:
             user.kept = False
 
     def collect(self) -> Loops | None:
-        """For finalizers and the interpreter's exit: let all connections go, without waiting."""
+        """Release all connections without waiting; for finalizers and the interpreter's exit."""
         loops = self._loops
         if loops is None:
             return None
@@ -217,9 +218,9 @@ class LoopPlacement:
 
 
 def _homes(root: Shared, tree: list[Shared]) -> Iterator[LoopThread | None]:
-    """The loop of a tree: where any part of it is open, or where others would open it.
+    """Return the loop of a tree: where any part of it is open, or where others would open it.
 
-    None: that is no thread of ours.  Nothing at all: it has none yet.
+    None means that it is no thread of ours. An empty result means that it has no loop yet.
     """
     for user in tree:
         for shared in user.way():
@@ -231,7 +232,7 @@ def _homes(root: Shared, tree: list[Shared]) -> Iterator[LoopThread | None]:
 
 
 def _forget() -> None:
-    """In a forked child, whatever threads of the parent hold."""
+    """Forget, in a forked child, what threads of the parent hold."""
     global _placing, _others_end
     _placing, _others_end = threading.RLock(), threading.Condition()
 

@@ -1,4 +1,4 @@
-"""`MultiConnection`: one blocking call does the same, or something of its own, on many hosts."""
+"""`MultiConnection`: one blocking call does the same, or something different, on many hosts."""
 
 from __future__ import annotations
 
@@ -42,24 +42,22 @@ OnResult = Callable[[str, HostResult], object]
 class MultiConnection:
     """Connections to many hosts, and one blocking call for all of them.
 
-    The work is done by `AsyncConnection` objects in event loops of background
-    threads, so it may be used anywhere: in plain code, from several threads at
-    once, and inside a running event loop, which then is blocked meanwhile.  In a
-    task use the async twin instead: ``async with MultiConnection(…) as multi``, or
-    ``multi = await MultiConnection(…)``, see `AsyncMultiConnection`.
+    `AsyncConnection` objects in event loops of background threads do the work. So it may be used
+    anywhere: in plain code, from several threads at once, and inside a running event loop, which it
+    then blocks. In a task use the async twin instead: ``async with MultiConnection(…) as multi``,
+    or ``multi = await MultiConnection(…)``, see `AsyncMultiConnection`.
 
-    The constructor opens nothing.  A ``with`` block and `connect` connect all hosts;
-    any other operation first connects those hosts that nobody has tried yet.
-    Every operation returns a `MultiResult` with a result per host, in the order of
-    the hosts.  A host's failure is its result: status -1, the reason in `stderr`,
-    the error in `error`.  A host that could not be reached keeps that result until
-    `connect` is called again.
+    The constructor opens nothing. A ``with`` block and `connect` connect all hosts. Any other
+    operation first connects those hosts that nobody has tried yet. Every operation returns a
+    `MultiResult` with a result for each host, in the order of the hosts. A host's failure is its
+    result: status -1, the reason in `stderr`, the error in `error`. A host that could not be
+    reached keeps that result until `connect` is called again.
 
     Args: see `GROUP_ARGUMENTS` and `MultiOptions` in `multi_options.py`.
 
     Raises:
         TypeError, ValueError: an argument is not usable.
-        ImportError: `progress` is wanted and `rich` is not there.
+        ImportError: `progress` is wanted and `rich` is not installed.
     """
 
     @takes_options(MultiOptions, GROUP_ARGUMENTS)
@@ -85,7 +83,7 @@ class MultiConnection:
         timeout: Seconds | None = None,
         **options: Unpack[MultiOptions],
     ) -> MultiConnection:
-        """The constructor, under the name that 0.3.3 had for `Connection` objects."""
+        """Make one from `Connection` objects; the constructor under the name that 0.3.3 had."""
         return cls(connections, batch_size, timeout, **options)
 
     @classmethod
@@ -106,7 +104,7 @@ class MultiConnection:
         keepalive_interval: Seconds = 0,
         **options: Unpack[SharedAuthOptions],
     ) -> MultiConnection:
-        """Hosts that are reached with the same options, but for what one has of its own.
+        """Make one for hosts that are reached with the same options, except those of one host.
 
         Args: see `SHARED_ARGUMENTS` and `SharedAuthOptions` in `multi_options.py`.
         """
@@ -130,7 +128,7 @@ class MultiConnection:
 
     @property
     def hosts(self) -> list[str]:
-        """As they were given, in order, those that `connect` pruned left out."""
+        """The hosts as they were given, in order, without those that `connect` pruned."""
         return self._group.hosts
 
     @property
@@ -141,10 +139,10 @@ class MultiConnection:
         return f"MultiConnection({len(self._group.members)} hosts, batch_size={self.batch_size})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What it was made with, **secrets included**, so that another process can use it.
+        """Return what it was made with, **secrets included**, for another process to use it.
 
         Raises:
-            TypeError: it is connected; no live connection goes elsewhere.
+            TypeError: it is connected; a live connection cannot be sent.
         """
         if self._group.placement.is_open:
             raise TypeError(
@@ -164,8 +162,8 @@ class MultiConnection:
         """Connect all hosts that are not connected; after `close` they may be connected again.
 
         Args:
-            prune_failures: forget the hosts that fail.
-            timeout: **seconds** for one host; None: as the class says; 0: no limit.
+            prune_failures: remove the hosts that fail.
+            timeout: **seconds** for one host; None means the limit of the class, 0 no limit.
             on_result: see `execute`.
 
         Returns:
@@ -193,20 +191,20 @@ class MultiConnection:
 
         Args:
             command: for the user's login shell on the server.
-            timeout: **seconds** on one host; None: the connection's; 0: no limit.
-            input: what the command reads from its stdin; None: nothing.
-            max_output: most bytes of stdout and stderr together that are kept of one
-                host; what goes beyond is thrown away while the command goes on, and
-                the result's `truncated` is True.  None: no limit.
-            wait: "eof": until all output has come and the channel is closed; "exit":
-                until the command itself ended, though processes that it left behind
-                may still write.
-            on_result: called with the host and its result as soon as that is there, in
-                the calling thread, one at a time.  If it raises, what is still under
-                way is stopped, and the exception goes on.
+            timeout: **seconds** on one host; None means the connection's limit, 0 no limit.
+            input: what the command reads from its stdin; None means nothing.
+            max_output: most bytes of stdout and stderr together that are kept of one host. What
+                is beyond that is dropped while the command goes on, and the result's
+                `truncated` is True. None means no limit.
+            wait: with "eof", until all output has come and the channel is closed; with "exit",
+                until the command itself has ended, even if processes that it left behind may
+                still write.
+            on_result: is called with the host and its result as soon as the host is done, in
+                the calling thread, one at a time. If it raises, what is still under way is
+                stopped, and the exception goes on.
 
         Returns:
-            What the commands left behind; see the class for failures.
+            Output and exit status of each host; see the class for failures.
         """
         items = self._group.everywhere(check_command(command))
         return self._run(self._group.execute(items, timeout, max_output, input, wait), on_result)
@@ -221,7 +219,7 @@ class MultiConnection:
         wait: Literal["eof", "exit"] = "eof",
         on_result: OnResult | None = None,
     ) -> MultiResult:
-        """Run a command of its own on each host that is in the mapping; else as `execute`.
+        """Run a different command on each host that is in the mapping; otherwise as `execute`.
 
         Names in the mapping that are none of our hosts are ignored.
         """
@@ -237,11 +235,10 @@ class MultiConnection:
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
     ) -> Generator[tuple[str, HostResult], None, None]:
-        """As `execute`, or with a mapping `execute_map`, but yields results as they come.
+        """Yield results as they come; runs `execute`, or with a mapping `execute_map`.
 
-        No result waits for another host, nor for its connecting.  At most
-        `batch_size` results wait for you.  Closing the generator stops what is still
-        under way.
+        No result waits for another host, nor for its connecting. At most `batch_size` results wait
+        for you. Closing the generator stops what is still under way.
 
         Yields:
             The host and its result, in the order in which the hosts finish.
@@ -264,12 +261,13 @@ class MultiConnection:
 
         Args:
             local_path: where to write it: a path, which is the same for all hosts, or a
-                function from host to path; None: the contents are the result's
-                `stdout`, and exactly its `stdout_bytes`.
-            timeout: **seconds** for one host; None: the connection's; 0: no limit.
+                function from host to path. With None the contents are the result's `stdout`,
+                and exactly its `stdout_bytes`.
+            timeout: **seconds** for one host; None means the connection's limit, 0 no limit.
             on_result: see `execute`.
-            max_output: most bytes of one host, without a local_path; a host whose file has
-                more has failed with an OutputLimitExceeded, and the first ones as its `stdout`.
+            max_output: most bytes of one host, without a local_path. A host whose file is
+                longer has failed with an OutputLimitExceeded, and has the first bytes as its
+                `stdout`.
 
         Returns:
             The contents, or "Ok", as `stdout` of each host.
@@ -300,21 +298,21 @@ class MultiConnection:
         timeout: float | None = None,
         on_result: OnResult | None = None,
     ) -> MultiResult:
-        """Store `data` (text as UTF-8) as a file on all hosts; returns as `sftp_write`."""
+        """Store `data` (text as UTF-8) as a file on all hosts; return as `sftp_write`."""
         return self._run(self._group.transfer(*write_data(data, remote_path, timeout)), on_result)
 
     def tail(self, remote_file: AnyPath) -> MultiFileTailer:
-        """Follow what is added to a file of all hosts; a context manager."""
+        """Follow what is added to a file of all hosts, in a context manager."""
         return MultiFileTailer(self._run, TailJob.everywhere(self._group, remote_file))
 
     def tail_map(self, host_file_map: Mapping[str, AnyPath]) -> MultiFileTailer:
-        """The same with a file of its own for each host that is in the mapping."""
+        """Follow a different file on each host that is in the mapping, as `tail`."""
         return MultiFileTailer(self._run, TailJob.mapped(self._group, host_file_map))
 
     # -- ending
 
     def close(self) -> None:
-        """End all connections, and the threads; idempotent.
+        """End all connections, and the threads; a second call does nothing.
 
         A bastion that you connected yourself stays open.
         """
@@ -323,7 +321,7 @@ class MultiConnection:
     def __enter__(self) -> MultiConnection:
         try:
             self.connect()
-        except BaseException:  # no block is entered whose end would close it
+        except BaseException:  # the block was not entered, so nothing else would close it
             self.close()
             raise
         return self

@@ -1,7 +1,6 @@
-"""How far a long batch has come, shown on a terminal by `rich`; the facades for many hosts use it.
+"""Shows the progress of a batch on a terminal, by `rich`; the classes for many hosts use it.
 
-Nothing is imported, and nothing is shown, unless the user asked for it and stderr
-is a terminal.
+Nothing is imported, and nothing is shown, unless the user asked for it and stderr is a terminal.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ def _is_terminal() -> bool:
 
 
 def check_progress(wanted: bool) -> bool:
-    """Whether to show anything.
+    """Tell whether to show anything.
 
     Raises:
         ImportError: it is wanted and could be shown, but `rich` is not installed.
@@ -64,7 +63,7 @@ class Display:
         self._task = self._progress.add_task(title, total=total, failed=0)
 
     def add(self, result: HostResult) -> None:
-        """One host more is done."""
+        """Count one more host as done."""
         self._failed += result.status != 0
         if self._progress is not None:
             self._progress.update(self._task, advance=1, failed=self._failed)

@@ -1,7 +1,6 @@
-"""`HostResult` and `MultiResult`: what became of one piece of work on many hosts; pure data.
+"""`HostResult` and `MultiResult`: the outcome of one operation on many hosts; pure data.
 
-The facades for many hosts import it.  Everything here compares by value and can
-be pickled.
+The classes for many hosts import it. Everything here compares by value and can be pickled.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ NAMED, MOST = 3, 200
 
 
 class HostResult(SSHResult):
-    """An `SSHResult` that knows its host, and of a failure the error.
+    """An `SSHResult` with its host, and the error of a failure.
 
     Attributes:
         host: as it was given.
-        error: why there is no proper result: connecting failed, time ran out, the
-            connection ended, a file operation failed.  None where a command ran
-            to its end, whatever its status.  Its text is the end of `stderr`.
+        error: why there is no proper result: connecting failed, the time was over, the
+            connection ended, a file operation failed. It is None if a command ran to its end,
+            whatever its status. Its text is the end of `stderr`.
     """
 
     __slots__ = ("host", "error")
@@ -54,12 +53,12 @@ class HostResult(SSHResult):
 
     @classmethod
     def of(cls, host: str, result: SSHResult) -> HostResult:
-        """What a command left behind."""
+        """Make the result of a command."""
         return cls(host, *result._key())
 
     @classmethod
     def failed(cls, host: str, error: HusshError) -> HostResult:
-        """A failure: status -1, and the reason after whatever output there was."""
+        """Make the result of a failure: status -1, and the reason after the output so far."""
         partial = getattr(error, "result", None)
         if not isinstance(partial, SSHResult):
             partial = SSHResult()
@@ -71,12 +70,12 @@ class HostResult(SSHResult):
 
     @property
     def hop(self) -> str | None:
-        """The hop that failed, as ``user@host:port``; None: none did."""
+        """The hop that failed, as ``user@host:port``; None if none did."""
         return None if self.error is None else _origin(self.error).hop
 
     @property
     def phase(self) -> str | None:
-        """What was being done when it failed, see `hussh.errors`; None: nothing failed."""
+        """What hussh was doing when it failed, see `hussh.errors`; None if nothing failed."""
         return None if self.error is None else _origin(self.error).phase
 
     def _key(self) -> tuple[Any, ...]:
@@ -100,13 +99,13 @@ def _why(error: HusshError) -> str:
 
 
 def _origin(error: HusshError) -> HusshError:
-    """The error itself, or that of the bastion whose end it came from."""
+    """Return the error itself, or that of the bastion whose end caused it."""
     cause = error.__cause__
     return cause if isinstance(cause, HusshError) and cause.hop != error.hop else error
 
 
-def _told(failed: MultiResult) -> str:
-    """Of the first hosts each and why, for the text of an exception."""
+def _reasons(failed: MultiResult) -> str:
+    """Return the first hosts with their reasons, for the text of an exception."""
     reasons = [f"{one.host}: {_reason(one)}" for one in failed.values()[:NAMED]]
     left = len(failed) - len(reasons)
     return "; ".join([*reasons, f"and {left} more"] if left else reasons)
@@ -122,9 +121,9 @@ def _reason(one: HostResult) -> str:
 class MultiResult:
     """Results by host, in the order in which the hosts were given.
 
-    It reads like a dict from host to `HostResult`.  A host that was given more
-    than once keeps every result: `keys`, `values`, `items`, `len` and iteration
-    count each of them, ``[host]`` and `get` give the first, `get_all` gives all.
+    You read it like a dict from host to `HostResult`. A host that was given more than once keeps
+    every result: `keys`, `values`, `items`, `len` and iteration count each of them, ``[host]`` and
+    `get` return the first, `get_all` returns all.
     """
 
     __slots__ = ("_results", "_places")
@@ -155,7 +154,7 @@ class MultiResult:
         return default if place is None else self._results[place]
 
     def get_all(self, host: str) -> list[HostResult]:
-        """All results of a host; empty if there is none."""
+        """Return all results of a host; empty if there is none."""
         return [result for result in self._results if result.host == host]
 
     def __getitem__(self, host: str) -> HostResult:
@@ -182,20 +181,20 @@ class MultiResult:
 
     @property
     def succeeded(self) -> MultiResult | None:
-        """Those with status 0; None if there are none."""
+        """The results with status 0; None if there are none."""
         return MultiResult(r for r in self._results if r.status == 0) or None
 
     @property
     def failed(self) -> MultiResult | None:
-        """Those with any other status; None if there are none."""
+        """The results with any other status; None if there are none."""
         return MultiResult(r for r in self._results if r.status != 0) or None
 
     def raise_if_any_failed(self) -> None:
-        """Raises PartialFailureException, which has both halves, if `failed` is not None."""
+        """Raise PartialFailureException, which has both parts, if `failed` is not None."""
         failed = self.failed
         if failed is not None:
             raise PartialFailureException(
-                f"Operation failed on {len(failed)} of {len(self)} host(s): {_told(failed)}",
+                f"Operation failed on {len(failed)} of {len(self)} host(s): {_reasons(failed)}",
                 succeeded=self.succeeded,
                 failed=failed,
             )

@@ -1,4 +1,4 @@
-"""`MultiFileTailer` and its async twin: what is being added to a file of many hosts."""
+"""`MultiFileTailer` and its async twin: follow what is added to a file of many hosts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["AsyncMultiFileTailer", "MultiFileTailer", "TailJob"]
 
 
 class Tailer(Protocol):
-    """What `AsyncConnection.tail` returns."""
+    """The methods of what `AsyncConnection.tail` returns."""
 
     contents: str | None
 
@@ -39,7 +39,7 @@ class Tail:
 
 
 class TailJob:
-    """What both tailers do on the hosts, as pieces of work, and what comes of it."""
+    """What both tailers do on the hosts, as jobs, and the results."""
 
     def __init__(self, group: HostGroup, found: list[tuple[Host, AnyPath]]) -> None:
         self._group = group
@@ -50,12 +50,12 @@ class TailJob:
 
     @classmethod
     def everywhere(cls, group: HostGroup, path: AnyPath) -> TailJob:
-        """The same path on all hosts."""
+        """Follow the same path on all hosts."""
         return cls(group, group.everywhere(_checked(path)))
 
     @classmethod
     def mapped(cls, group: HostGroup, paths: Mapping[str, AnyPath]) -> TailJob:
-        """A path of its own for each host that the mapping names."""
+        """Follow a different path on each host that the mapping names."""
         return cls(group, group.mapped(paths, _checked))
 
     def enter(self) -> Job:
@@ -91,7 +91,7 @@ class TailJob:
         return Job("tail", Phase.SFTP, leave, list(self._items))
 
     def texts(self, results: MultiResult) -> dict[str, str]:
-        """By host; what several files of one host have is joined, in the order of the hosts."""
+        """Return the texts by host; those of several files of one host are joined, in order."""
         texts: dict[str, str] = {}
         for host, result in results.items():
             if result.error is not None:
@@ -118,7 +118,7 @@ def _checked(path: AnyPath) -> AnyPath:
 
 
 class _Common:
-    """What needs no waiting."""
+    """The part of both tailers that waits for nothing."""
 
     def __init__(self, work: TailJob) -> None:
         self._work = work
@@ -129,12 +129,12 @@ class _Common:
 
     @property
     def contents(self) -> dict[str, str]:
-        """After the block: by host, all that came since it began; empty before."""
+        """All that came since the block began, by host; empty before the block ends."""
         return self._work.contents
 
     @property
     def errors(self) -> dict[str, HusshError]:
-        """By host, what failed last."""
+        """The last error of each host that failed."""
         return self._work.errors
 
     def __repr__(self) -> str:
@@ -144,8 +144,8 @@ class _Common:
 class MultiFileTailer(_Common):
     """Follows a file of many hosts from the moment its ``with`` block begins.
 
-    Made by `MultiConnection.tail` and `tail_map`.  A host that fails does not stop
-    the others: its text is ``"Error: …"``, and its error is in `errors`.
+    `MultiConnection.tail` and `tail_map` make it. A host that fails does not stop the others: its
+    text is ``"Error: …"``, and its error is in `errors`.
     """
 
     def __init__(self, run: Callable[[Job], MultiResult], work: TailJob) -> None:
@@ -153,7 +153,7 @@ class MultiFileTailer(_Common):
         self._run = run
 
     def read(self, from_pos: int | None = None) -> dict[str, str]:
-        """By host, what was added since the last read, or everything from an offset on."""
+        """Return by host what was added since the last read, or everything from an offset on."""
         return self._work.texts(self._run(self._work.read(from_pos)))
 
     def __enter__(self) -> MultiFileTailer:
@@ -177,7 +177,7 @@ class AsyncMultiFileTailer(_Common):
         self._run = run
 
     async def read(self, from_pos: int | None = None) -> dict[str, str]:
-        """By host, what was added since the last read, or everything from an offset on."""
+        """Return by host what was added since the last read, or everything from an offset on."""
         return self._work.texts(await self._run(self._work.read(from_pos)))
 
     async def __aenter__(self) -> AsyncMultiFileTailer:

@@ -1,7 +1,7 @@
 """Which algorithms a hop offers (RFC 4253 section 7.1); pure data.
 
-`connection_options` takes the defaults, `_api/check_options.py` checks what a user names,
-`_protocol/handshake.py` offers them.  Nothing here knows what the compiled libssh2 supports.
+`connection_options` takes the defaults from it, `_api/check_options.py` checks the names of a user,
+`_protocol/handshake.py` offers them. Nothing here knows what the compiled libssh2 supports.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ CIPHERS = (
 
 
 def preferred_ciphers(*, fast_aes: bool) -> tuple[str, ...]:
-    """CIPHERS in the order for this processor.
+    """Return CIPHERS in the order for this processor.
 
-    With instructions for AES-GCM that costs both ends least: sshd's
+    Where it has instructions for AES-GCM, that cipher costs both ends least: sshd's
     ChaCha20-Poly1305 takes up to three times as long.
     """
     gcm = tuple(name for name in CIPHERS if "-gcm@" in name)
@@ -72,7 +72,7 @@ class Algorithms:
     @cached_property
     def lists(self) -> tuple[bytes, bytes, bytes]:
         """Key exchange, ciphers and MACs as one name-list each (RFC 4251 section 5)."""
-        # Kept, because a batch offers them to every host.
+        # Cached, because a batch offers them to every host.
         offered = self.key_exchange, self.ciphers, self.macs
         key_exchange, ciphers, macs = (",".join(names).encode("ascii") for names in offered)
         return key_exchange, ciphers, macs

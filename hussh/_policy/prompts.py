@@ -1,7 +1,7 @@
-"""What hussh asks its user while it logs in: the types of the callbacks; pure data.
+"""What hussh asks its user during the login: the types of the callbacks; pure data.
 
-`connection_options` declares the options that hold such callbacks, `_protocol/auth_methods.py`
-and `_protocol/login_banner.py` call them.  Nothing here calls anything.
+`connection_options` declares the options that hold such callbacks. `_protocol/auth_methods.py` and
+`_protocol/login_banner.py` call them. Nothing here calls anything.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class PromptRequest:
 
     Attributes:
         hop: the hop that asks, as ``user@host:port``.
-        name, instruction: the server's words for the whole round; may be empty.
-        prompts: what it asks; the callback returns one answer for each, in order.
+        name, instruction: the server's texts for the whole round; they may be empty.
+        prompts: the questions; the callback returns one answer for each, in order.
     """
 
     hop: str
