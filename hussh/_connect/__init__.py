@@ -1,1 +1,1 @@
-"""Connecting: streams to a first hop, every hop after it, and how many at a time."""
+"""Connecting: streams to a first hop, every hop after it, and how many logins at a time."""

@@ -1,9 +1,9 @@
-"""One question to an ssh-agent over its Unix socket: a call that waits, and that can be given up.
+"""Asks an ssh-agent over its Unix socket: a call that waits, and that can be abandoned.
 
-An agent may wait for its user: for a touch of a security key, for a word at a
-prompt.  So what it is asked is told to the logger ``hussh.agent``, a level
-higher where a touch is likely; and whoever gives up closes the socket, which
-ends the call in whatever thread it runs.
+The drivers make this call for a login. An agent may wait for its user: for a touch of a security
+key, or for an answer to a prompt. So the logger ``hussh.agent`` gets what the agent is asked, at a
+higher level if a touch is likely. A driver that abandons the call closes the socket, which ends the
+call in whatever thread it runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Connecting, for the async driver: the way from a route to an authenticated session."""
+"""Connects for the async driver: from a route to an authenticated session.
+
+`_api/async_connection.py` and `shared_session` call it; `connect.py` is its twin for threads.
+"""
 
 from __future__ import annotations
 
@@ -50,9 +53,9 @@ class AsyncSession(Hop[AsyncDriver]):
     async def run(
         self, op: Op[T], deadline: float | None, phase: Phase, *, step_in_loop: bool = False
     ) -> T:
-        """Run an operation; its errors say on which hop, and in which phase if they do not know.
+        """Run an operation; its errors name the hop, and the phase if they do not know it.
 
-        `step_in_loop`: as for `AsyncDriver.run`.
+        `step_in_loop` is as for `AsyncDriver.run`.
         """
         try:
             self.check_open()
@@ -67,7 +70,7 @@ class AsyncSession(Hop[AsyncDriver]):
             op.close()
 
     async def call(self, op: Op[T], seconds: float | None, phase: Phase) -> T:
-        """`run` within a time limit; raises CommandTimeout when that is over."""
+        """Run an operation within a time limit; raise CommandTimeout when that is over."""
         try:
             return await self.run(op, None if seconds is None else monotonic() + seconds, phase)
         except DeadlineExceeded:
@@ -76,8 +79,10 @@ class AsyncSession(Hop[AsyncDriver]):
     async def close(self) -> None:
         """End this session and the bastions made for it.
 
-        Waits, even when cancelled, for a proxy command to end: a second at most.
-        Raises RuntimeError in another loop than its own, unless that has ended.
+        It waits, even when cancelled, for a proxy command to end: a second at most.
+
+        Raises:
+            RuntimeError: it is called in another loop than its own, unless that has ended.
         """
         if not self.closed:
             self.driver.check_closable()
@@ -98,20 +103,22 @@ async def connect(
     note: Callable[[ServerBusy], object] = lambda busy: None,
     begun: Callable[[Connecting], object] = lambda attempt: None,
 ) -> AsyncSession:
-    """Connect hop by hop; the last one's session is the result.
+    """Connect hop by hop; return the last one's session.
 
     Args:
-        hops: what each hop needs, in the order of travel, the target last.
-        bastion: a session that carries the first of them, or None to dial it.
-        deadline: of `time.monotonic()`, for everything together; None: no limit.
-        time_limit: how an error words that limit.
-        limiter: says when each hop may begin; None: at once, and a refusal is an error.
-        note: with a limiter, is told of each refusal.
-        begun: is given what tells, from now on, how far this is.
+        hops: the options of each hop, in the order of travel, the target last.
+        bastion: a session that carries the first of them; None means that this one dials it.
+        deadline: a `time.monotonic()` value for everything together; None means no limit.
+        time_limit: the limit as errors word it.
+        limiter: says when each hop may begin; with None each begins at once, and a refusal is
+            an error.
+        note: is called for each refusal, with a limiter.
+        begun: is called with what tells, from now on, how far this is.
 
     Raises:
         ServerBusy: see `with_permit`.
-        ConnectTimeout, and whatever `dial`, `start_proxy` and `bring_up` raise.
+        ConnectTimeout: the time was over.
+        HusshError: what `dial`, `start_proxy` and `bring_up` raise.
     """
     with begun_now():
         return await _connect(hops, bastion, deadline, time_limit, limiter, note, begun)
@@ -191,7 +198,7 @@ async def _bring_up_one(
     link, server = attempt.hops[index].link, attempt.servers[index]
     if link is not None and not permit.alone and server not in mute:
         end = monotonic() + CONFIRM
-        # It is up, answer or not; what happens to it from now on its user will be told.
+        # It is up, answer or not: later errors are raised by the operations of its user.
         try:
             await driver.run(confirm(link), end if deadline is None else min(end, deadline))
         except HusshError:
@@ -203,9 +210,9 @@ async def _bring_up_one(
 
 
 def _ended_well(error: HusshError) -> bool:
-    """Whether a proxy command ended as if it had done its work.
+    """Tell whether a proxy command ended as if it had done its work.
 
-    Of a server that hangs up some, netcat among them, lose the last words, but not always.
+    Some, netcat among them, lose the last bytes of a server that hangs up, but not always.
     """
     return isinstance(error, ProxyCommandError) and error.exit_code == 0 and not error.stderr_tail
 
@@ -217,7 +224,7 @@ async def _take_back(attempt: Connecting, index: int) -> None:
 
 
 async def _driver_of(attempt: Connecting, deadline: float | None) -> AsyncDriver:
-    """The tree that the hops are in: the bastion's, or one over a stream opened now."""
+    """Return the tree that the hops are in: the bastion's, or one over a stream opened now."""
     if attempt.driver is None:
         await _take_root(attempt, await _open_stream(attempt, deadline))
     assert attempt.driver is not None  # noqa: S101  (it was started just now)
@@ -250,7 +257,7 @@ async def _ask(
     error: HusshError | DeadlineExceeded,
     tell: Callable[[], HusshError],
 ) -> HusshError:
-    """Make an error tell more; in a thread where a proxy command may take its time for that."""
+    """Let an error tell more; in a thread, if a proxy command may take its time for that."""
     if driver is None or not driver.slow or not isinstance(error, ConnectionError):
         return tell()
     shown_error: HusshError = await in_thread(this_loop(), tell, is_slow=True)

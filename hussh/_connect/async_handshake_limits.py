@@ -1,7 +1,7 @@
-"""Taking turns in an event loop: waits for a `Permit`, tries, and tries again what was refused.
+"""Waits for a `Permit` in an event loop, tries, and tries again what was refused.
 
-`async_connect` and `shared_session` import it.
-What a try does is the caller's; this module knows no stream.
+`async_connect` and `shared_session` import it. The caller decides what a try does; this module
+knows no stream.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ async def with_permit(
     """Bring a hop up while it holds a permit, as often as it takes.
 
     Args:
-        server: of the hop.
-        deadline: of `time.monotonic()`; None: no limit, but `TRIES` tries.
-        time_limit: how an error words it.
+        server: the server of the hop.
+        deadline: a `time.monotonic()` value; None means no limit, but `TRIES` tries.
+        time_limit: the limit as errors word it.
         attempt: brings the hop up; the permit is held meanwhile.
         take_back: undoes an attempt that was refused.
-        note: is told of each refusal.
+        note: is called for each refusal.
 
     Raises:
-        ServerBusy: it, or others at that server, were still refused when time was over (its
+        ServerBusy: it, or others at that server, were still refused when the time was over (its
             cause is then the ConnectTimeout) or, without a limit, after so many tries.
-        DeadlineExceeded: time was over, and the server had refused nobody.
-        Whatever else `attempt` raises, at once.
+        DeadlineExceeded: the time was over, and the server had refused nobody.
+        HusshError: whatever else `attempt` raises, at once.
     """
     busy: ServerBusy | None = None
     tries = 0
@@ -107,7 +107,7 @@ async def _granted(permit: Permit, deadline: float | None) -> None:
 
 
 def _refusal(busy: ServerBusy | None, permit: Permit, tries: int) -> ServerBusy:
-    """Our own, or one that says what others were told when they were refused last."""
+    """Return our own refusal, or one with the text that others got when they were refused last."""
     if busy is not None:
         mine = copy.copy(busy)
         mine.tries = tries

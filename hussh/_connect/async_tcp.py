@@ -1,4 +1,4 @@
-"""Opening a TCP connection in an event loop; what `tcp` says of addresses holds here, too."""
+"""Opens a TCP connection in an event loop; what `tcp` says of addresses holds here, too."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["dial"]
 async def dial(
     host: str, port: int, deadline: float | None, story: HopStory | None = None
 ) -> SocketStream:
-    """Connect to a host; the same errors as the sync driver's `dial`."""
+    """Connect to a host; raise the same errors as the sync driver's `dial`."""
     if story is not None:
         story.begin(Phase.DNS)
     addresses = _numeric(host, port)
@@ -57,7 +57,7 @@ async def dial(
 
 
 def _numeric(host: str, port: int) -> list[Address] | None:
-    """The address that a host is given as; None: it is a name."""
+    """Return a host that is given as an address; None if it is a name."""
     try:
         # Of every host getaddrinfo() makes a name in Punycode first, which takes longer than this.
         socket.inet_pton(socket.AF_INET, host)
@@ -81,7 +81,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
 
 
 class _Attempts:
-    """Connecting to several addresses in turns (RFC 8305 section 5); the first one wins."""
+    """Connects to several addresses in turns (RFC 8305 section 5); the first to answer wins."""
 
     def __init__(self) -> None:
         self.won: socket.socket | None = None
@@ -90,7 +90,7 @@ class _Attempts:
         self._first: Begun | None = None  # begun by `at_once`
 
     def at_once(self, addresses: list[Address]) -> bool:
-        """Begin, if there is one address only; whether that has ended, well or not."""
+        """Begin, if there is one address only; return whether that has ended, well or not."""
         if len(addresses) != 1:
             return False
         self._first = begin(addresses[0], self.failures)
@@ -99,7 +99,7 @@ class _Attempts:
         return self._first is None or self._first.there
 
     def tell(self, story: HopStory, port: int) -> None:
-        """Tell which address answered, and which did not."""
+        """Note in the story which address answered, and which did not."""
         if self.won is None:
             story.not_answered(self.failures)
         else:

@@ -1,8 +1,8 @@
-"""A child process that leads a session of its own, and its certain end.
+"""Runs a child process in a session of its own, and makes sure that all of it ends.
 
-Only `proxy_command` uses it.  It never waits longer than it is told, and never signals a
-number that may have become somebody else's: a leader that is not reaped yet
-keeps its pid, and that is the number of its session.
+Only `proxy_command` uses it. It never waits longer than it is told, and never signals a number that
+may belong to another process: a leader that is not reaped yet keeps its pid, and that is the number
+of its session.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ class Child:
 
     Attributes:
         stdin, stdout, stderr: our ends of the pipes, non-blocking.
-        pidfd: readable once it has ended; -1 where the kernel has none.
+        pidfd: readable once it has ended; -1 if the kernel has none.
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
-        """Start it.  Raises OSError, ValueError or SubprocessError.
+        """Start the program.
 
-        An interrupt in the midst of this would leave a process that nobody knows: call
-        it in a thread that gets no signals, through `workers`.
+        An interrupt in the middle of this would leave a process that nobody knows. Call it in a
+        thread that gets no signals, through `workers`.
+
+        Raises:
+            OSError, ValueError, SubprocessError: it cannot be started.
         """
         self.pidfd = -1
         self._owner = os.getpid()
@@ -89,8 +92,10 @@ class Child:
             os.close(fd)
 
     def exit_code(self) -> int | None:
-        """As `subprocess.Popen.returncode`, but a zombie stays one; None: it runs, or nobody
-        knows, because somebody else reaped it."""
+        """Return the status as `subprocess.Popen.returncode`, but leave a zombie one.
+
+        It is None while the program runs, and if somebody else reaped it, so that nobody knows.
+        """
         if self._process.returncode is not None:
             return self._process.returncode
         try:
@@ -108,7 +113,7 @@ class Child:
                 os.killpg(self.pid, number)
 
     def signal(self, number: int) -> list[int]:
-        """Send a signal to every process of the session; returns those besides its leader."""
+        """Send a signal to every process of the session; return those besides its leader."""
         if not self._is_ours():
             return []
         self.signal_group(number)
@@ -121,7 +126,7 @@ class Child:
         return others
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end of the leader, which stays a zombie; False: it still runs."""
+        """Wait for the end of the leader, which stays a zombie; return False if it still runs."""
         if self.pidfd >= 0:
             return _wait_readable([self.pidfd], seconds)
         end = time.monotonic() + seconds
@@ -132,10 +137,10 @@ class Child:
         return True
 
     def close(self) -> None:
-        """Close the pipes, end the session, reap it; idempotent.
+        """Close the pipes, end the session, reap it; a second call does nothing.
 
-        Takes as long as the program needs to heed SIGTERM, `GRACE` at most.  In
-        a forked child only its copies of the pipes are closed.
+        It takes as long as the program needs to obey SIGTERM, `GRACE` at most. In a forked child
+        only its copies of the pipes are closed.
         """
         try:
             for fd in list(self._pipes):
@@ -153,7 +158,7 @@ class Child:
                 _live.discard(self)
 
     def kill(self) -> None:
-        """SIGKILL to the session; it is gone and reaped on return."""
+        """Send SIGKILL to the session; it is gone and reaped on return."""
         if self._process.returncode is not None:
             return
         if os.getpid() != self._owner:
@@ -178,7 +183,7 @@ class Child:
         return True
 
     def _others(self) -> list[int]:
-        """The processes of the session besides its leader, zombies included."""
+        """Return the processes of the session besides its leader, zombies included."""
         found = []
         try:
             entries = os.listdir("/proc")
@@ -202,7 +207,7 @@ def _open_pidfd(pid: int) -> int:
 
 
 def _wait_readable(fds: list[int], seconds: float) -> bool:
-    """Whether all of them became readable in time."""
+    """Return whether all of them became readable in time."""
     end = time.monotonic() + seconds
     for fd in fds:
         poll = new_poll()
@@ -230,7 +235,7 @@ _live: weakref.WeakSet[Child] = weakref.WeakSet()
 
 @atexit.register
 def _at_exit() -> None:
-    """Nobody closes them any more: end all of them at once."""
+    """End all of them at once, because nothing will close them any more."""
     children = [child for child in _live if child._is_ours()]
     for child in children:
         child.signal(signal.SIGTERM)

@@ -1,4 +1,7 @@
-"""Connecting, for the sync driver: the way from a route to an authenticated session."""
+"""Connects for the sync driver: from a route to an authenticated session.
+
+`_api/connection.py` calls it; `async_connect.py` is its twin for tasks.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class Session(Hop[ThreadDriver]):
         ended()
 
     def run(self, op: Op[T], deadline: float | None, phase: Phase) -> T:
-        """Run an operation; its errors say on which hop, and in which phase if they do not know."""
+        """Run an operation; its errors name the hop, and the phase if they do not know it."""
         try:
             self.check_open()
             return self.driver.run(op, deadline)
@@ -47,7 +50,7 @@ class Session(Hop[ThreadDriver]):
             op.close()
 
     def call(self, op: Op[T], seconds: float | None, phase: Phase) -> T:
-        """`run` within a time limit; raises CommandTimeout when that is over."""
+        """Run an operation within a time limit; raise CommandTimeout when that is over."""
         try:
             return self.run(op, None if seconds is None else monotonic() + seconds, phase)
         except DeadlineExceeded:
@@ -56,8 +59,8 @@ class Session(Hop[ThreadDriver]):
     def close(self) -> None:
         """End this session and the bastions made for it; never raises.
 
-        Waits for nothing but a proxy command that is slow to end, a second at most, and
-        after the last connection for the end of the idle thread, which takes no time.
+        It waits only for a proxy command that is slow to end, a second at most, and after the last
+        connection for the end of the idle thread, which takes no time.
         """
         self.end()
         join()
@@ -66,16 +69,17 @@ class Session(Hop[ThreadDriver]):
 def connect(
     hops: Sequence[Options], bastion: Session | None, timeout: float | None, time_limit: str
 ) -> Session:
-    """Connect hop by hop; the last one's session is the result.
+    """Connect hop by hop; return the last one's session.
 
     Args:
-        hops: what each hop needs, in the order of travel, the target last.
-        bastion: a session that carries the first of them, or None to dial it.
-        timeout: seconds for everything together; None: no limit.
-        time_limit: how an error words that limit.
+        hops: the options of each hop, in the order of travel, the target last.
+        bastion: a session that carries the first of them; None means that this one dials it.
+        timeout: seconds for everything together; None means no limit.
+        time_limit: the limit as errors word it.
 
     Raises:
-        ConnectTimeout, and whatever `dial`, `start_proxy` and `bring_up` raise.
+        ConnectTimeout: the time was over.
+        HusshError: what `dial`, `start_proxy` and `bring_up` raise.
     """
     deadline = None if timeout is None else monotonic() + timeout
     attempt: ConnectAttempt[Session, ThreadDriver] = ConnectAttempt(Session, hops, bastion)
@@ -104,7 +108,7 @@ def connect(
 
 
 def _load(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float | None) -> None:
-    """What is recorded of host keys, in files that may lie where nothing answers."""
+    """Load what is recorded of host keys, from files on mounts that may not answer."""
     if attempt.is_loaded():
         return
     if deadline is None:
@@ -124,7 +128,7 @@ def _open_stream(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float
         first = attempt.hops[0]
         return dial(first.options.host, first.options.port, deadline, first.story)
     try:
-        # Not here: an interrupt would strike between the process and whoever owns it.
+        # Not in this thread: an interrupt could come between the process and its owner.
         stream: Stream = call_within(partial(start_proxy, argv), deadline)
     except TimeoutError:
         raise DeadlineExceeded from None

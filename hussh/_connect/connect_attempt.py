@@ -1,8 +1,8 @@
-"""`ConnectAttempt`: a connection in the making, hop by hop; what the drivers share of it.
+"""`ConnectAttempt`: a connection that is being made, hop by hop; what the drivers share of it.
 
-`connect.py` and `async_connect.py` make one for each connection.  It says what is to be done, by
-which error a failure is told, and undoes what was half made.  It opens no stream itself and waits
-for nothing, but for what is said at `failed`.
+`connect.py` and `async_connect.py` make one for each connection. It says what is to be done, which
+error tells of a failure, and it undoes what was half made. It opens no stream itself, and waits
+only where `failed` says so.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ H = TypeVar("H", bound=Hop[Any])
 
 
 class ConnectAttempt(Generic[H, AnyDriver]):
-    """A connection in the making.
+    """A connection that is being made.
 
-    A driver makes one, calls `load`, gets the first hop's stream unless there is
-    a bastion, calls `start_in`, runs `bring_up` on the tree, and takes `arrived`; or,
-    if anything raises, what `failed` gives, after `undo`.
+    A driver makes one, calls `load`, gets the first hop's stream unless there is a bastion, calls
+    `start_in`, runs `bring_up` on the tree, and takes `arrived`. If anything raises, it calls
+    `undo` and raises what `failed` returns.
 
     Attributes:
         hops: each hop that is to be connected, with its state; the target is the last.
-        driver: of the tree that they are in, once there is one.
+        driver: the driver of the tree that they are in, once there is one.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
 
     @cached_property
     def servers(self) -> list[Server]:
-        """Whom each hop's login counts for."""
+        """The server of each hop's login, for the limits of handshakes."""
         server = self._bastion.server if self._bastion is not None else None
         servers = []
         for hop in self.hops:
@@ -86,11 +86,11 @@ class ConnectAttempt(Generic[H, AnyDriver]):
 
     @cached_property
     def files(self) -> tuple[Any, ...]:
-        """What `load` reads; equal for attempts that read the same."""
+        """Return the files that `load` reads; equal for attempts that read the same."""
         return tuple([known_hosts(hop.options) for hop in self.hops])
 
     def is_loaded(self, asked: float = NEVER) -> bool:
-        """`load`, where somebody has read the files since `asked`; False: call that."""
+        """Load as `load` does if somebody has read the files since `asked`; else return False."""
         for hop, files in zip(self.hops, self.files, strict=True):
             known = files.cached(asked)
             if known is None:
@@ -99,7 +99,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         return True
 
     def load(self, seconds_left: float | None = None) -> None:
-        """Read what is recorded of host keys; reads files, which may hang."""
+        """Read what is recorded of host keys; this reads files, which may hang."""
         for hop, files in zip(self.hops, self.files, strict=True):
             try:
                 known = one_at_a_time(files, files.load, seconds_left)
@@ -112,29 +112,29 @@ class ConnectAttempt(Generic[H, AnyDriver]):
     # -- bringing up
 
     def proxy_begins(self) -> tuple[str, ...] | None:
-        """The argv of the program that reaches the first hop and is started now; None: dial."""
+        """Return the argv of the program that has to be started for the first hop; None to dial."""
         first = self.hops[0]
         if first.options.proxy_command is not None:
             first.enter(Phase.PROXY)
         return first.options.proxy_command
 
     def proxy_began(self) -> None:
-        """That program runs."""
+        """Note that the program runs."""
         story, argv = self.hops[0].story, self.hops[0].options.proxy_command
         if story is not None and argv is not None:
             story.carried(*proxy_started(argv))
 
     def start_in(self, driver: AnyDriver) -> None:
-        """The first hop's stream is there."""
+        """Take the tree over the first hop's stream."""
         self.driver = driver
         self.hops[0].begin(driver.root)
 
     def bring_up(self) -> Op[None]:
-        """All hops, one after the other."""
+        """Bring up all hops, one after the other."""
         return bring_up(self.hops, self._carrier(0), ask_agent)
 
     def bring_up_one(self, index: int) -> Op[None]:
-        """One hop; those before it are up."""
+        """Bring up one hop; those before it are up."""
         return bring_up([self.hops[index]], self._carrier(index), ask_agent)
 
     def _carrier(self, index: int) -> tuple[Link, Endpoint] | None:
@@ -173,7 +173,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         return started[-1] if started else self.hops[0]
 
     def made(self) -> list[H]:
-        """The sessions of those that have a link, in the order of travel."""
+        """The sessions of the hops that have a link, in the order of travel."""
         for hop in self.hops[len(self._made) :]:
             if hop.link is None or self.driver is None:
                 break
@@ -185,7 +185,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         return self._made
 
     def arrived(self) -> H:
-        """The target's session, once all are up."""
+        """Return the target's session, once all hops are up."""
         made = self.made()
         for hop, session in zip(self.hops, made, strict=True):
             if hop.options.keepalive_interval:
@@ -194,7 +194,10 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         return made[-1]
 
     def failed(self, error: HusshError | DeadlineExceeded, time_limit: str) -> HusshError:
-        """What to raise; `time_limit` is how it words that limit.  Waits as `Hop.failed`."""
+        """Return what to raise; `time_limit` is the limit as it words it.
+
+        It waits as `Hop.failed`.
+        """
         hop = self.current
         if isinstance(error, DeadlineExceeded):
             if self.driver is not None and hop.link is self.driver.root:
@@ -212,7 +215,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
 
 
 def raise_shown(error: BaseException, shown: BaseException) -> NoReturn:
-    """Raise what is shown in place of `error`, where that is being handled; may be the same."""
+    """Raise what is shown in place of `error`, while that is being handled; it may be the same."""
     try:
         if isinstance(error, DeadlineExceeded):
             raise shown from None

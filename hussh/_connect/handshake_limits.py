@@ -1,25 +1,23 @@
-"""Pacing: how many unauthenticated handshakes each server gets at once, and what refusals teach.
+"""Limits how many unauthenticated handshakes each server gets at once, and learns from refusals.
 
-The drivers import it; `MultiConnection` makes one `HandshakeLimiter` for all of its
-connections.  Nothing here waits, knows an event loop, or opens anything.
+The drivers import it. `MultiConnection` makes one `HandshakeLimiter` for all of its connections.
+Nothing here waits, knows an event loop, or opens anything.
 
-Theory of operation.  Who is about to bring up a hop takes a `Permit` at its
-server, and may begin when the permit is granted and its pause is over.  Permits of
-one server are granted in the order in which they were made, as many at once as
-the server's limit allows.  A permit ends when the hop is authenticated or has
-failed.  Since each hop of a chain has a permit of its own, which has ended before
-the next hop's begins, nobody holds one while he waits for another.
+Theory of operation. Code that is about to bring up a hop takes a `Permit` at its server, and may
+begin when the permit is granted and its pause is over. Permits of one server are granted in the
+order in which they were made, as many at once as the server's limit allows. A permit ends when the
+hop is authenticated or has failed. Each hop of a chain has its own permit, which has ended before
+the next hop's begins. So nobody holds a permit while waiting for another.
 
-A server that refuses handshakes (`ServerBusy`) gets fewer at once: half of what
-it had when it refused, then one more for each round of successes, as TCP does.
-What it refused is remembered as its ceiling, and is tried again only after many
-successes.  All of a burst's refusals count as one.  Besides, nobody begins for
-a while, longer after each burst that brought no success between.  A refused
-permit asks again and keeps its place in the order.
+A server that refuses handshakes (`ServerBusy`) gets fewer at once: half of what it had when it
+refused, then one more for each round of successes, as TCP does. The number that it refused is
+remembered as its ceiling, and is tried again only after many successes. All refusals of one burst
+count as one. Besides, no handshake begins for a while, which is longer after each burst that
+brought no success since the last. A refused permit asks again and keeps its place in the order.
 
-Permits may be used from any thread, and given back by finalizers, which can run
-in the midst of anything.  So no method waits for a lock: what is to be done is
-put into a queue, and whoever has the lock does it.
+Permits may be used from any thread, and given back by finalizers, which can run in the middle of
+anything. So no method waits for a lock: what is to be done is put into a queue, and the holder of
+the lock does it.
 """
 
 from __future__ import annotations
@@ -58,10 +56,10 @@ LAG = 0.05
 
 
 class Server(NamedTuple):
-    """Whom a handshake is with: the same address over another way is another server.
+    """The server of a handshake; the same address over another way is another server.
 
     Attributes:
-        via: the server that carries it, or the proxy command; None: reached directly.
+        via: the server that carries it, or the proxy command; None if it is reached directly.
     """
 
     via: Server | tuple[str, ...] | None
@@ -70,7 +68,7 @@ class Server(NamedTuple):
 
 
 def server_of(options: Options, carrier: Server | None) -> Server:
-    """The server of a hop, whoever logs in there."""
+    """Return the server of a hop, whatever user logs in there."""
     command = options.proxy_command
     via = carrier if command is None else tuple(command)
     return Server(via, options.host.lower(), options.port)
@@ -101,7 +99,7 @@ class Statistics(NamedTuple):
 
 
 class _State:
-    """One server, as far as pacing is concerned; changed under the limiter's lock only."""
+    """The limits of one server; changed under the limiter's lock only."""
 
     __slots__ = ("authenticated", "bursts", "ceiling", "epoch", "granted", "in_flight", "limit",
                  "not_before", "pause", "peak", "queue", "refused", "since_growth", "text",
@@ -124,10 +122,11 @@ class Permit:
     """One hop's place in the order of its server.
 
     Attributes:
-        granted: the handshake may begin, once `pause` is 0.
-        wake: called, from any thread, when it is granted; set by whoever waits, who then
-            looks at `granted` once more.
-        confirmed: the server has answered something after the login; set by whoever saw it.
+        granted: whether the handshake may begin, once `pause` is 0.
+        wake: is called, from any thread, when it is granted. The waiter sets it, and then looks
+            at `granted` once more.
+        confirmed: whether the server has answered something after the login; set by the code
+            that saw the answer.
     """
 
     __slots__ = ("confirmed", "granted", "wake", "_asked", "_epoch", "_holds", "_jitter",
@@ -152,7 +151,7 @@ class Permit:
         self._limiter._do(_ask, self)
 
     def pause(self) -> float:
-        """Seconds that a granted permit has to wait still; may grow meanwhile."""
+        """Seconds that a granted permit has to wait still; they may grow meanwhile."""
         state = self._state
         if not state.not_before:
             return 0.0
@@ -171,12 +170,12 @@ class Permit:
 
     @property
     def server_text(self) -> str:
-        """What it said when it refused last; maybe nothing."""
+        """The server's text when it refused last; it may be empty."""
         return self._state.text
 
     @property
     def hopeless(self) -> bool:
-        """Whether the server has just refused so much that none need wait without a limit."""
+        """Whether the server has just refused so much that nobody need wait without a limit."""
         return self._state.bursts >= TRIES and self.pause() > 0
 
     @property
@@ -185,11 +184,11 @@ class Permit:
         return self._state.refused > 0
 
     def succeeded(self) -> None:
-        """The hop is authenticated: the permit is over."""
+        """End the permit, because the hop is authenticated."""
         self._end(_succeeded)
 
     def refused(self, busy: ServerBusy) -> None:
-        """The server was too busy; `ask` again, or `give_back`."""
+        """Note that the server was too busy; `ask` again, or `give_back`."""
         self._end(lambda permit: _refused(permit, busy))
 
     def give_back(self) -> None:
@@ -198,7 +197,7 @@ class Permit:
             self._end(_give_back)
 
     def _end(self, act: Callable[[Permit], None]) -> None:
-        # At once, whoever has the lock: else its owner could take the last grant for the next.
+        # At once, with or without the lock: else its owner could take the last grant for the next.
         self.granted = False
         self.wake = None
         self._limiter._do(act, self)

@@ -1,7 +1,7 @@
-"""One session: its link, the tree it lives in, and the hop of the bastion that carries it.
+"""One session: its link, the tree it is in, and the hop of the bastion that carries it.
 
-`connect.py` and `async_connect.py` add how one runs an operation on it; a `ConnectAttempt` makes
-them.  Nothing here waits, but for what is said at `Hop.failed`.
+`connect.py` and `async_connect.py` add how an operation runs on it. A `ConnectAttempt` makes them.
+Nothing here waits, except where `Hop.failed` says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Hop(Generic[AnyDriver]):
     Attributes:
         outer: the hop whose channel carries this one, or None.
         owned: whether `outer` was made for this one and ends with it.
-        server: whom its login counts for, where logins are paced.
+        server: the server that its login counts for, if logins are limited.
     """
 
     server: Server | None = None
@@ -52,11 +52,11 @@ class Hop(Generic[AnyDriver]):
     # -- what a driver adds
 
     def tend(self, interval: float) -> None:
-        """Call `probe` every `interval` seconds, until it says no or this is closed."""
+        """Call `probe` every `interval` seconds, until it returns False or this is closed."""
         raise NotImplementedError
 
     def untend(self) -> None:
-        """This is closed, so that nobody need tend it."""
+        """Stop calling `probe`, because this is closed."""
         raise NotImplementedError
 
     # -- for both
@@ -82,9 +82,9 @@ class Hop(Generic[AnyDriver]):
                 root.flush()
 
     def failed(self, error: HusshError, phase: Phase | None) -> HusshError:
-        """What to raise for an error of an operation: it knows its place and its cause.
+        """Return what to raise for an error of an operation: with its hop and its cause.
 
-        Waits half a second for a proxy command that is about to end (`Driver.slow`).
+        It waits half a second for a proxy command that is about to end (`Driver.slow`).
         """
         if self.outer is None:
             error = self._explained(error)
@@ -93,13 +93,13 @@ class Hop(Generic[AnyDriver]):
         return error
 
     def command_timeout(self, limit: str, phase: Phase) -> CommandTimeout:
-        """The error for an operation that did not end in time; `limit` words how long that was."""
+        """Return the error for an operation that took too long; `limit` is the limit as text."""
         error = CommandTimeout(f"timed out after {limit}", phase=phase)
         self.endpoint.mark(error)
         return error
 
     def _explained(self, error: HusshError) -> HusshError:
-        """The same, in the words of the stream that carries us; keeps partial output."""
+        """Return the same error as the stream that carries us explains it; keep partial output."""
         better = self.driver.explain(error)
         if better is not error:
             better.__dict__.update(
@@ -108,7 +108,7 @@ class Hop(Generic[AnyDriver]):
         return better
 
     def _cause(self, error: HusshError) -> BaseException | None:
-        """Where a connection is lost because one that carries it is: that one's own error."""
+        """Return the error of a carrying connection whose loss is the cause of this one's."""
         lost = None
         outer = self.outer
         if outer is None or self.driver.forked or not isinstance(error, ConnectionError):
@@ -126,7 +126,7 @@ class Hop(Generic[AnyDriver]):
         return lost.endpoint.mark(death, Phase.CHANNEL)
 
     def probe(self, keepalive: Keepalive) -> bool:
-        """One beat of the keepalive; False: there is nothing to tend any more."""
+        """Make one beat of the keepalive; return False if there is nothing to probe any more."""
         if self.closed or self.driver.forked:
             return False
         with self.driver.fresh():
@@ -145,7 +145,7 @@ class Hop(Generic[AnyDriver]):
             self.outer.end()
 
     def collect(self) -> None:
-        """`end` for finalizers: waits for no lock."""
+        """Call `end` for a finalizer; waits for no lock."""
         if self.closed:
             return
         self.closed = True

@@ -1,6 +1,6 @@
 """The package's logger, silent until the application gives it a handler.
 
-What is logged never holds a secret of ours.
+Nothing that is logged contains a secret.
 """
 
 from __future__ import annotations

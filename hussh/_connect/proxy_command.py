@@ -86,7 +86,7 @@ class ProxyStream:
         return self._fds
 
     def side_fds(self) -> tuple[int, ...]:
-        """What to poll besides: the pipe of its stderr, and the end of the process."""
+        """Return what to poll besides: the pipe of its stderr, and the end of the process."""
         stderr = (self._child.stderr,) if self._stderr_open else ()
         return stderr if self._exit_noted else (*stderr, self._child.pidfd)
 
@@ -97,7 +97,7 @@ class ProxyStream:
         _write_log(self._child.pid, lines)
 
     def program_text(self) -> str:
-        """The end of what it wrote to stderr, fit for an error; maybe empty."""
+        """Return the end of what it wrote to stderr, fit for an error; it may be empty."""
         self.read_side()
         text = "".join(
             char if char.isprintable() or char == "\n" else " "
@@ -131,20 +131,21 @@ class ProxyStream:
         return better
 
     def shutdown(self) -> None:
-        """Ask it to end; waits for nothing and looks for none of its children."""
+        """Ask it to end; wait for nothing and look for none of its children."""
         self._child.signal_group(signal.SIGTERM)
 
     def close(self) -> None:
         """Close the pipes, end the process and what it started, reap it.
 
-        Takes at most about a second, if the command ignores SIGTERM.  Ctrl-C is raised after that.
+        It takes at most about a second, if the command ignores SIGTERM. Ctrl-C is raised after
+        that.
         """
         with unless_exiting(self._lock):
             self._closed = self._adopted = True
             finish(self._child.close)
 
     def abandon(self) -> None:
-        """In a forked child: the command is not ours, only copies of the pipes are."""
+        """Close the copies of the pipes, in a forked child; the command is the parent's."""
         self._lock = threading.RLock()  # one of the parent's threads may have held the old one
         self._closed = self._adopted = True
         self._child.close()
@@ -214,9 +215,9 @@ class ProxyStream:
 
 
 def proxy_started(argv: Sequence[str]) -> tuple[str, str]:
-    """What a story tells of a proxy command: who carries the stream, and a line.
+    """Return what a story tells of a proxy command: who carries the stream, and a line.
 
-    The program's name only: its arguments may hold a secret.
+    It has the program's name only, because its arguments may contain a secret.
     """
     in_shell = list(argv[:2]) == ["/bin/sh", "-c"]
     words = argv[2].removeprefix("exec ").split() if in_shell else list(argv[:1])

@@ -1,7 +1,7 @@
 """One connection's session for several users: opened by the first, closed after the last.
 
-The users are the caller, who connects it by hand, and the connections that it
-carries.  The async facade and `loop_placement` import it.
+The users are the caller, who connects it explicitly, and the connections that it carries. The async
+API and `loop_placement` import it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = ["Failures", "Limit", "Shared", "ran_out"]
 
 @dataclass(frozen=True)
 class Limit:
-    """When connecting must have ended (of `time.monotonic()`; None: never), and after how long."""
+    """When connecting must have ended (a `time.monotonic()` value, or None), and after how long."""
 
     deadline: float | None
     seconds: float
 
     @classmethod
     def after(cls, seconds: float) -> Limit:
-        """So many seconds from now; 0: no limit."""
+        """Return a limit of so many seconds from now; 0 means no limit."""
         return cls(monotonic() + seconds if seconds else None, seconds)
 
     def earlier(self, other: Limit) -> Limit:
@@ -45,7 +45,7 @@ class Limit:
         return other
 
     def left(self) -> float:
-        """Seconds from now, at least one thousandth; 0: no limit."""
+        """Seconds from now, at least one thousandth; 0 means no limit."""
         return 0 if self.deadline is None else max(round(self.deadline - monotonic(), 3), 0.001)
 
     def is_longer(self, other: Limit) -> bool:
@@ -58,7 +58,7 @@ class Limit:
 class Failures:
     """Why sessions that many share could not be opened, so that not each of them tries again.
 
-    For one batch: who makes one says when to forget.
+    One batch uses it, and says when to forget.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Failures:
             self._known[shared] = error, limit
 
     def check(self, shared: Shared, limit: Limit) -> None:
-        """Raises what another one got, unless that one only had less time."""
+        """Raise the failure of another attempt, unless that one only had less time."""
         error, given = self._known.get(shared, (None, limit))
         if error is None or (ran_out(error) and limit.is_longer(given)):
             return
@@ -121,11 +121,11 @@ class Shared:
     """A session that does not exist yet, exists, or has been closed and may exist again.
 
     Attributes:
-        session: the present or last one; None: there never was one.
-        kept: the caller connected it, and will close it.
+        session: the present or last one; None if there never was one.
+        kept: whether the caller connected it, and will close it.
         limiter: says when to begin, and lets refused handshakes be tried again; set before
             connecting, if at all.
-        home: the loop that batches have chosen for it, of those in threads of their own.
+        home: the loop that batches have chosen for it, of those in background threads.
     """
 
     limiter: HandshakeLimiter | None = None
@@ -150,7 +150,7 @@ class Shared:
 
     @property
     def loop(self) -> Loop | None:
-        """The loop that it is open in, or being opened; None: neither."""
+        """The loop that it is open in, or being opened; None if it is neither."""
         if self.is_open and self.session is not None:
             return self.session.driver.loop
         attempt = self._attempt
@@ -158,7 +158,7 @@ class Shared:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it is open for all that the caller did, but its link is dead."""
+        """Whether its link is dead though the caller has not closed it."""
         session = self.session
         if session is None or session.closed or session.driver.forked:
             return False
@@ -173,7 +173,7 @@ class Shared:
             on_the_way = on_the_way._bastion
 
     async def connect(self, limit: Limit, failures: Failures | None = None) -> None:
-        """Open it for the caller, unless it is open; `failures`: those of bastions so far."""
+        """Open it for the caller, unless it is open; `failures` are those of bastions so far."""
         await self._get(limit, failures)
         self.kept = True
 
@@ -194,7 +194,7 @@ class Shared:
             raise
 
     async def give_back(self) -> None:
-        """One user less; the last one closes what no caller has opened."""
+        """Count one user less; the last one closes what no caller has opened."""
         self._users -= 1
         if not self._users and not self.kept:
             await self._close()
@@ -208,7 +208,7 @@ class Shared:
         await self._close()
 
     def collect(self) -> None:
-        """`close` for finalizers: waits for nothing."""
+        """Close it for a finalizer; waits for nothing."""
         if self.session is not None:
             self.session.collect()
         bastion = self._bastion
@@ -318,5 +318,5 @@ class Shared:
 
 
 def ran_out(error: Exception) -> bool:
-    """Whether it was raised because time was over."""
+    """Tell whether it was raised because the time was over."""
     return isinstance(error, ConnectTimeout) or isinstance(error.__cause__, ConnectTimeout)

@@ -1,8 +1,8 @@
-"""Opening a TCP connection: name resolution within the deadline, and RFC 8305.
+"""Opens a TCP connection: name resolution within the deadline, and RFC 8305.
 
-Addresses of both families are tried in turns, each attempt started 250 ms after
-the one before or as soon as that failed, so that a dead first address costs a
-quarter of a second and not the whole time-out.
+Addresses of both families are tried in turns. Each attempt starts 250 ms after the one before, or
+as soon as that failed. So a dead first address costs a quarter of a second and not the whole
+time-out.
 """
 
 from __future__ import annotations
@@ -37,11 +37,10 @@ Address = tuple[socket.AddressFamily, Any]
 
 
 class SocketStream:
-    """A connected, non-blocking socket as the stream under a root link; takes its descriptor over.
+    """A connected, non-blocking socket as the stream under a root link; it owns the descriptor.
 
-    A socket object of Python's would close it whenever the garbage collector comes to that
-    first, while the link still writes to its number.  So it owns the descriptor only until
-    a tree does.
+    A socket object of Python's would close it whenever the garbage collector comes to that first,
+    while the link still writes to its number. So it owns the descriptor only until a tree does.
     """
 
     slow = False
@@ -108,12 +107,12 @@ def dial(
     Args:
         host: a name or an address.
         port: the TCP port.
-        deadline: of `time.monotonic()`; None for the operating system's own limits.
-        story: is told of addresses.
+        deadline: a `time.monotonic()` value; None means the operating system's own limits.
+        story: gets the addresses.
 
     Raises:
-        ConnectError: with the reason of every address that was tried; its phase is
-            "dns" where the name did not resolve.
+        ConnectError: with the reason of every address that was tried; its phase is "dns" if the
+            name did not resolve.
         DeadlineExceeded: the time was over first.
     """
     if story is not None:
@@ -125,7 +124,7 @@ def dial(
 
 
 def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
-    """The addresses of a host, families alternating, in the resolver's order."""
+    """Return the addresses of a host, families alternating, in the resolver's order."""
     found: list[Any] = []
 
     def ask() -> None:
@@ -152,25 +151,25 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
 
 
 def note_addresses(story: HopStory, addresses: Iterable[Address]) -> None:
-    """Tell a story what a name resolved to, and that connecting begins."""
+    """Note in a story what a name resolved to, and that connecting begins."""
     story.resolved([str(place[0]) for _, place in addresses])
     story.begin(Phase.CONNECT)
 
 
 def unresolved(host: str, error: Exception) -> ConnectError:
-    """The error for a name that did not resolve, with its cause."""
+    """Return the error for a name that did not resolve, with its cause."""
     failure = ConnectError(f"cannot resolve {host}: {error}", phase=Phase.DNS)
     failure.__cause__ = error
     return failure
 
 
 def unreachable(host: str, port: int, failures: Sequence[str]) -> ConnectError:
-    """The error for a host none of whose addresses took the connection."""
+    """Return the error for a host none of whose addresses took the connection."""
     return ConnectError(f"cannot connect to {host} port {port}: {'; '.join(failures)}")
 
 
 def in_turns(found: Iterable[Any]) -> list[Address]:
-    """What `getaddrinfo` found, families alternating (RFC 8305 section 4)."""
+    """Return what `getaddrinfo` found, families alternating (RFC 8305 section 4)."""
     by_family: dict[socket.AddressFamily, list[Address]] = {}
     for family, _, _, _, place in found:
         by_family.setdefault(family, []).append((family, place))
@@ -241,14 +240,14 @@ def _start(
 
 
 class Begun(NamedTuple):
-    """A socket that is connecting; `there`: it is connected already, as on loopback."""
+    """A socket that is connecting; `there` says that it is connected already, as on loopback."""
 
     sock: socket.socket
     there: bool
 
 
 def begin(address: Address, failures: list[str]) -> Begun | None:
-    """Start to connect; None: it failed, for the reason added."""
+    """Start to connect; return None if it failed, and add the reason."""
     family, place = address
     kind = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:

@@ -1,6 +1,6 @@
 """`Endpoint`: which server on the way to the target something is about.
 
-Errors, stories and limits name hops by it.  It never changes, and knows nothing of links.
+Errors, stories and limits name hops by it. It never changes, and knows nothing of links.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["Endpoint"]
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One hop.
+    """One hop, as errors name it.
 
     Attributes:
         hop: ``user@host:port``.
-        index: its place in the order of travel, from 0.
+        index: its number in the order of travel, from 0.
     """
 
     hop: str
@@ -31,5 +31,5 @@ class Endpoint:
         return cls(format_hop(options.username, options.host, options.port), index)
 
     def mark(self, error: HusshError, phase: Phase | None = None) -> HusshError:
-        """Tell an error where it happened, if it does not know; returns it."""
+        """Fill hop and phase into an error that does not have them; return the error."""
         return error.at(self.hop, self.index, phase)

@@ -1,8 +1,8 @@
-"""Bringing up every hop of a way, one inside the other, as one operation.
+"""Brings up every hop, one inside the other, as one operation.
 
 A `ConnectAttempt` makes the hops' attempts, gets the byte stream of the first one (or has a
-bastion's link), prepares that link, and runs `bring_up`.  It reads afterwards how far they have
-come: what has a link must be closed by whoever made it.
+bastion's link), prepares that link, and runs `bring_up`. It reads afterwards how far they have
+come. Every link that exists then must be closed by its owner.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ PHASES = {
 def bring_up(
     hops: Sequence[HopAttempt], carrier: tuple[Link, Endpoint] | None, ask_agent: AskAgent
 ) -> Op[None]:
-    """Every hop up to an authenticated link, in the order of travel.
+    """Bring every hop up to an authenticated link, in the order of travel.
 
     Args:
-        carrier: the link that carries the first hop, and its endpoint; None: that hop has
-            its link already.
+        carrier: the link that carries the first hop, and its endpoint; None if that hop has its
+            link already.
 
     Raises:
-        JumpRefused and whatever `establish` raises; all know their hop, which for a refused
-        way is the bastion that refused it.  Hops keep the links they got.
+        JumpRefused: a bastion refused to connect to the next hop; it names the bastion.
+        HusshError: what `establish` raises, with its hop. Hops keep the links that they got.
     """
     for hop in hops:
         if hop.link is None:
@@ -54,7 +54,7 @@ def bring_up(
             host, port = hop.options.host, hop.options.port
             try:
                 channel = yield from open_direct(outer, host, port, bastion.hop)
-                # No wait between the two: whoever pumps may begin the key exchange.
+                # No wait between the two, because any pump may begin the key exchange.
                 hop.begin(Link.over_channel(channel))
             except HusshError as error:
                 raise bastion.mark(error, Phase.CHANNEL) from error.__cause__
@@ -72,7 +72,7 @@ def bring_up(
 
 
 def _led_nowhere(link: Link, error: ServerBusy) -> bool:
-    """Whether the bastion closed the way because it could not connect to the server."""
+    """Tell whether the bastion closed the channel because it could not connect to the server."""
     outer = link.outer
     if error.server_text or outer is None or outer.link.dead or link.get_info().received:
         return False
@@ -92,7 +92,7 @@ def _refused(options: Options, bastion: Endpoint) -> HusshError:
 def timed_out(
     endpoint: Endpoint, phase: Phase, timeout_error: DeadlineExceeded, time_limit: str
 ) -> ConnectTimeout:
-    """The error for a deadline that passed there; `time_limit` is how it words that."""
+    """Return the error for a deadline that passed there; `time_limit` is the limit as text."""
     phase = timeout_error.phase or phase
     doing = PHASES.get(phase, f"in phase {phase} with")
     program_text = (

@@ -1,7 +1,7 @@
-"""Bringing one hop up: key exchange, host key check, authentication.
+"""Brings one hop up: key exchange, host key check, authentication.
 
-`HopAttempt` tells, at any moment, which hop and phase an operation is in, so that a
-time-out or a lost connection can say so.
+A `ConnectAttempt` and `bring_up` run it. `HopAttempt` tells, at any moment, which hop and phase an
+operation is in, so that a time-out or a lost connection can say so.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _KINDS = (("kex", "key exchange", "key_exchange="), ("hostkey", "host key", "hos
 
 
 class HopState(Enum):
-    """How far a hop has come that is to be connected."""
+    """How far a hop is that is to be connected."""
 
     WAITING = auto()  # for those before it
     STARTED = auto()
@@ -70,10 +70,10 @@ class HopAttempt:
     """One hop of a `ConnectAttempt`.
 
     Attributes:
-        phase: what it is at, or what it will begin with.
-        known: what is recorded of its host keys; loaded by a driver, since that reads files.
-        link: from when its byte stream exists.
-        story: what is told of this hop; None: nobody wants to know.
+        phase: the phase that it is in, or will begin with.
+        known: what is recorded of its host keys; a driver loads it, because that reads files.
+        link: exists from when its byte stream does.
+        story: collects what happens at this hop; None if nobody wants to know.
     """
 
     endpoint: Endpoint
@@ -89,7 +89,7 @@ class HopAttempt:
         return cls(Endpoint.of(options, index), options)
 
     def enter(self, phase: Phase) -> None:
-        """A phase begins."""
+        """Begin a phase."""
         self.phase, self.state = phase, HopState.STARTED
         if self.story is not None:
             self.story.begin(phase)
@@ -101,7 +101,7 @@ class HopAttempt:
         prepare(link, self.options, self.known)
 
     def arrived(self) -> None:
-        """It is up: what becomes of it now is no failure to log in."""
+        """Note that it is up: what happens to it now is no failure to log in."""
         self.phase, self.state = Phase.CHANNEL, HopState.UP
         if self.story is not None:
             self.story.up()
@@ -111,13 +111,14 @@ class HopAttempt:
 
 
 def establish(hop: HopAttempt, ask_agent: AskAgent) -> Op[None]:
-    """From a fresh link to an authenticated one.
+    """Bring a hop from a fresh link to an authenticated one.
 
     Args:
-        hop: has begun with its link.
+        hop: it has begun with its link.
 
-    Raises NegotiationError, HostKeyError, AuthenticationError, ConnectionLost,
-    ProtocolError; all know hop and phase.
+    Raises:
+        NegotiationError, HostKeyError, AuthenticationError, ConnectionLost, ProtocolError: with
+            hop and phase.
     """
     link, options, known, story = hop.link, hop.options, hop.known, hop.story
     assert link is not None and known is not None  # noqa: S101, PT018  (it has begun)
@@ -141,7 +142,7 @@ def establish(hop: HopAttempt, ask_agent: AskAgent) -> Op[None]:
 
 
 def prepare(link: Link, options: Options, known: Recorded) -> None:
-    """Say what to offer.  Before the first pump, by anybody: that may begin the key exchange."""
+    """Set what to offer. It must come before the first pump, which may begin the key exchange."""
     wanted = options.algorithms
     types, has_authority = known.key_types, known.has_authority
     if options.host_key_pins is not None:
@@ -201,9 +202,9 @@ def _handshake_error(link: Link, options: Options) -> HusshError:
 
 
 def _no_banner(link: Link) -> HusshError:
-    """The error for an end before the banner; a reset counts as an end.
+    """Return the error for an end before the banner; a reset counts as an end.
 
-    Where the stream is a proxy command's, that knows better of an end without words.
+    If the stream is a proxy command's, the command knows more about an end without any text.
     """
     if _carrier_died(link):
         return link.death()
@@ -235,10 +236,11 @@ def _carrier_died(link: Link) -> bool:
 def confirm(link: Link) -> Op[None]:
     """Wait for the first answer after the login.
 
-    A login goes on counting as unauthenticated with sshd for a moment after the client
-    knows that it succeeded.  The process that answers this begins after that moment.
+    For a moment after the client knows that its login succeeded, sshd still counts it as
+    unauthenticated. The process that answers this begins after that moment.
 
-    Raises ConnectionLost, ConnectionClosed, ProtocolError.
+    Raises:
+        ConnectionLost, ConnectionClosed, ProtocolError: the connection ended.
     """
     answers = link.get_info().replies
     link.send(ANSWER_ME)

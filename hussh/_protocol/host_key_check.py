@@ -1,8 +1,8 @@
-"""Deciding whether the host key of one hop may be trusted, and recording a new one.
+"""Decides whether the host key of one hop may be trusted, and records a new one.
 
-`handshake` calls it between the key exchange and the login.  What is recorded and what a
-policy makes of it is decided in `_policy/hostkeys`; here are the reading, the writing, the
-caller's own function and the log, none of which may keep an event loop waiting.
+`handshake` calls it between the key exchange and the login. `_policy/hostkeys` decides what is
+recorded and what a policy makes of it. Here are the reading, the writing, the caller's own function
+and the log, none of which may keep an event loop waiting.
 """
 
 from __future__ import annotations
@@ -53,18 +53,22 @@ WARNED_MAX = 100_000
 
 
 def known_hosts(options: Options) -> KnownHostsFiles:
-    """The files that are asked for this hop; their `load` raises HostKeyError."""
+    """Return the files that are asked for this hop; their `load` raises HostKeyError."""
     is_asked = options.settings["host_key_policy"] != "ignore" and options.host_key_pins is None
     return known_hosts_file(options.known_hosts if is_asked else ())
 
 
 def recorded(options: Options) -> Recorded:
-    """What these files hold of this hop; reads them.  Raises HostKeyError."""
+    """Read what these files have for this hop.
+
+    Raises:
+        HostKeyError: a file exists and cannot be read.
+    """
     return recorded_in(known_hosts(options).load(), options)
 
 
 def recorded_in(known: KnownHosts, options: Options) -> Recorded:
-    """What the known hosts, and the memory of this process, hold of this hop."""
+    """Return what the known hosts, and the memory of this process, have for this hop."""
     host, port = _name(options)
     more = []
     if options.known_hosts and options.host_key_pins is None:
@@ -73,7 +77,7 @@ def recorded_in(known: KnownHosts, options: Options) -> Recorded:
 
 
 def _name(options: Options) -> tuple[str, int]:
-    """The host and port that a key is looked up for; an alias stands for both."""
+    """Return the host and port that a key is looked up for; an alias stands for both."""
     alias = options.settings["host_key_alias"]
     return (alias, 22) if alias else (options.host, options.port)
 
@@ -81,7 +85,11 @@ def _name(options: Options) -> tuple[str, int]:
 def check_host_key(
     link: Link, options: Options, known: Recorded, hop: str, story: HopStory | None
 ) -> Op[None]:
-    """Return if the host key may be trusted.  Raises HostKeyError, and what a callable raises."""
+    """Return if the host key may be trusted.
+
+    Raises:
+        HostKeyError: it may not. What a callable raises is passed on.
+    """
     blob = link.hostkey
     policy = options.settings["host_key_policy"]
     if options.host_key_pins is not None:
@@ -107,7 +115,7 @@ def check_host_key(
 def _check(
     blob: bytes, options: Options, policy: str, known: Recorded, hop: str, story: HopStory | None
 ) -> Op[None]:
-    """One of the policies that have a name."""
+    """Apply one of the policies that have a name."""
     if known.problems and policy != "ignore":
         yield from _report(known, policy)
     verdict = yield from _look(blob, policy, known)
@@ -133,7 +141,7 @@ def _check(
 
 
 def _look(blob: bytes, policy: str, known: Recorded) -> Op[Verdict]:
-    """What the known hosts say; to check a certificate takes a moment."""
+    """Ask the known hosts; to check a certificate takes a moment."""
     check = partial(known.check, blob, policy)
     if (blob_type(blob) or "").endswith(CERTIFICATE) and policy != "ignore":
         verdict: Verdict = yield RunBlocking(lambda _: check(), detachable=True)
@@ -183,7 +191,7 @@ def _call(policy: HostKeyCallback, shown: HostKey, _seconds_left: float | None) 
 
 
 def _report(known: Recorded, policy: object) -> Op[None]:
-    """Say once what is wrong with the files; with policy "strict" that is an error."""
+    """Report once what is wrong with the files; with policy "strict" that is an error."""
     for file, problem in known.problems:
         text = f"the known hosts in {file} cannot be trusted: the file {problem}"
         if policy == "strict":

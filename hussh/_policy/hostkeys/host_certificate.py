@@ -1,8 +1,7 @@
-"""Host certificates (openssh PROTOCOL.certkeys): reading one, and what speaks against it.
+"""Reads host certificates (openssh PROTOCOL.certkeys), and says why one is not valid.
 
-For `known_hosts.py`, which knows the authorities and what is revoked.  It reads bytes only.
-That the server holds the key in the certificate is checked in C, with the signature of the
-key exchange.
+`known_hosts.py` uses it, which knows the authorities and what is revoked. It reads bytes only. C
+checks that the server holds the key in the certificate, with the signature of the key exchange.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ FOREVER = (1 << 64) - 1
 
 @dataclass(frozen=True)
 class HostCertificate:
-    """What a certificate says; nothing of it is proven before `objection` is empty.
+    """The content of a certificate; nothing of it is proven before `objection` is empty.
 
     Attributes:
-        key_blob: the plain key that it is about.
+        key_blob: the plain key that it certifies.
         kind: 1 for users, 2 for hosts.
-        key_id: what the authority calls it, for people.
+        key_id: the authority's name for it, for people.
         principals: the host names; without any it is for every host.
         valid_after, valid_before: seconds since 1970; the second is the first moment after.
         critical_options: their names; OpenSSH defines none for hosts.
@@ -46,9 +45,9 @@ class HostCertificate:
     signature: bytes
 
     def objection(self, host: str, now: float) -> str:
-        """Why it does not vouch for this host name now; "" if it does.
+        """Return why it does not vouch for this host name now; "" if it does.
 
-        As ssh(1) decides: no wildcards in principals, and upper case is lower in `host` only.
+        It decides as ssh(1): no wildcards in principals, and upper case is lower in `host` only.
         """
         if self.kind != HOST:
             return "the certificate is not one for hosts"
@@ -66,7 +65,7 @@ class HostCertificate:
 
 
 def read_certificate(blob: bytes) -> HostCertificate | None:
-    """The certificate in a key blob; None if it is malformed."""
+    """Return the certificate in a key blob; None if it is malformed."""
     try:
         reader = Reader(blob)
         kind = reader.string().decode("ascii")

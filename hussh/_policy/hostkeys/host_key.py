@@ -1,6 +1,6 @@
-"""What a caller of ours is shown of a server's key, to decide about it.
+"""The host key that a user's function gets to decide about: ``host_key_policy=`` as a callable.
 
-For ``host_key_policy=`` as a callable.  Pure data.
+`_protocol/host_key_check.py` makes it. Pure data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STATUS = {
 
 @dataclass(frozen=True)
 class HostKey:
-    """The key that a server has shown and proven to hold.
+    """The key that a server has presented and proven to hold.
 
     Attributes:
         host: the name that was connected to.
@@ -30,7 +30,7 @@ class HostKey:
         fingerprint: ``SHA256:…``, as ``ssh-keygen -l`` prints it.
         status: what the known hosts say: ``"known"``, ``"unknown"``, ``"changed"`` or
             ``"revoked"``.
-        hop: the hop that shows it, as ``user@host:port``.
+        hop: the hop that presents it, as ``user@host:port``.
         blob: the key itself (RFC 4253 section 6.6).
     """
 
@@ -48,11 +48,11 @@ HostKeyCallback = Callable[[HostKey], bool | Awaitable[bool]]
 
 
 def host_key_of(verdict: Verdict, host: str, port: int, algorithm: str, hop: str) -> HostKey:
-    """What the callable is asked about."""
+    """Return what the callable gets."""
     status = verdict_status(verdict)
     return HostKey(host, port, algorithm, verdict.fingerprint, status, hop, verdict.key_blob)
 
 
 def verdict_status(verdict: Verdict) -> str:
-    """See `HostKey.status`."""
+    """Return the `HostKey.status` of a verdict."""
     return _STATUS.get(verdict.outcome, "unknown")

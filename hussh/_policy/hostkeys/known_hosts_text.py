@@ -1,6 +1,6 @@
-"""The text of a known_hosts file, whatever an editor has made of it; pure.
+"""Decodes the text of a known_hosts file, whatever an editor has made of it; pure.
 
-For `known_hosts.py`.
+`known_hosts.py` uses it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _UTF16 = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")
 
 
 def is_utf16(data: bytes) -> bool:
-    """Whether this is text in UTF-16, with or without a byte order mark."""
+    """Tell whether this is text in UTF-16, with or without a byte order mark."""
     return _utf16(data) is not None
 
 
@@ -32,9 +32,9 @@ def _utf16(data: bytes) -> tuple[bytes, str] | None:
 
 
 def decode_text(data: bytes) -> tuple[bytes, str]:
-    """The lines as ssh(1) expects them, and what is wrong with the file ("": nothing).
+    """Return the lines as ssh(1) expects them, and what is wrong with the file ("" if nothing).
 
-    ssh reads no line of a UTF-16 file, and not the first one behind a byte order mark.
+    ssh reads no line of a UTF-16 file, and not the first one after a byte order mark.
     """
     utf16 = _utf16(data)
     if utf16 is not None:

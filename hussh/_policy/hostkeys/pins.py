@@ -1,6 +1,6 @@
 """Pinned host keys: the argument ``host_key=``, which replaces known_hosts for one hop.
 
-The facades parse it, the check of a host key asks it.  Pure.
+`_api` parses it, and the check of a host key asks it. Pure.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ class Pins:
 
     Attributes:
         fingerprints: ``SHA256:…`` of each.
-        key_types: of those that were given as whole keys; a server shall show one of these.
+        key_types: types of those that were given as whole keys; a server shall present one of
+            these.
     """
 
     fingerprints: tuple[str, ...]
     key_types: tuple[str, ...]
 
     def refusal(self, name: str, key_blob: bytes) -> HostKeyError | None:
-        """The error for a key that is not pinned; None for one that is."""
+        """Return the error for a key that is not pinned; None for one that is."""
         shown = fingerprint(key_blob)
         if shown in self.fingerprints:
             return None
@@ -49,7 +50,7 @@ class Pins:
 
 
 def parse_pins(value: object) -> Pins | None:
-    """The pins that `value` names, a string or a sequence of them; None: there are none.
+    """Return the pins that `value` names, a string or a sequence of strings; None if it has none.
 
     Raises:
         TypeError: it is neither.

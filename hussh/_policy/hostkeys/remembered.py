@@ -1,7 +1,7 @@
-"""Host keys that could not be recorded in a file, remembered until this process ends.
+"""Remembers host keys that could not be recorded in a file, until this process ends.
 
-For recording (`known_hosts_record.py`), which adds them, and for the check of a host key, which
-treats them as the lines that they should have become.  It reads and writes no file.
+Recording (`known_hosts_record.py`) adds them. The check of a host key treats them as the lines that
+they should have become. It reads and writes no file.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ _keys: dict[tuple[str, bytes], bytes] = {}
 
 
 def remember(file: str, name: str, key_blob: bytes) -> bytes:
-    """Remember the key for this name (``[host]:port`` off port 22); the first one stays.
+    """Remember the key for this name (``[host]:port`` for ports other than 22).
 
-    Returns the key that is remembered, which may be an earlier one.
+    Returns:
+        the key that is remembered, which may be an earlier one, because the first one stays.
     """
     return _keys.setdefault((file, encode(name)), key_blob)
 
 
 def entries_for(file: str, name: str) -> list[Entry]:
-    """What is remembered in place of a line of this file; at most one."""
+    """Return what is remembered in place of a line of this file; at most one."""
     blob = _keys.get((file, encode(name)))
     if blob is None:
         return []

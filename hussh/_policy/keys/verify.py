@@ -1,8 +1,7 @@
-"""Checking a signature that an SSH key made: who signed a certificate.
+"""Checks a signature that an SSH key made: who signed a certificate.
 
-For host certificates.  The signatures of a key exchange are checked in C and not here.  It
-reads bytes only, and imports ``cryptography`` within functions: ``import hussh`` must not
-pay for it.
+Host certificates use it. C checks the signatures of a key exchange. It reads bytes only, and
+imports ``cryptography`` within functions, because ``import hussh`` must not pay for it.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ MIN_RSA_BITS = 1024  # OpenSSH's own floor
 
 
 def is_signed_by(key_blob: bytes, data: bytes, signature: bytes) -> bool:
-    """Whether `signature` (RFC 4253 section 6.6) is one of `data` by this public key.
+    """Tell whether `signature` (RFC 4253 section 6.6) is one of `data` by this public key.
 
-    Takes Ed25519, ECDSA, RSA with SHA-2, and the security keys of PROTOCOL.u2f.  False also
-    where the key or the signature is malformed or of another kind.
+    It takes Ed25519, ECDSA, RSA with SHA-2, and the security keys of PROTOCOL.u2f. The result is
+    False also if the key or the signature is malformed or of another kind.
     """
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
@@ -56,7 +55,7 @@ def is_signed_by(key_blob: bytes, data: bytes, signature: bytes) -> bool:
 
 
 def _fields(key: Reader, kind: str) -> list[bytes]:
-    """The fields behind the type that make a plain key of this kind (RFC 4253, 5656, 8709)."""
+    """Return the fields after the type of a plain key of this kind (RFC 4253, 5656, 8709)."""
     counts = {"ssh-ed25519": 1, "ssh-rsa": 2}
     counts.update((f"ecdsa-sha2-{curve}", 2) for curve in _CURVES)
     if kind not in counts:
