@@ -154,7 +154,7 @@ def test_bastion_dies(sshd_factory: SshdFactory, login: Login) -> None:
     last.wait_for_log("Starting session: command", count=4)
     start = time.monotonic()
     first.kill_sessions()
-    assert _late(threads, ends, start) < 3
+    assert _late(threads, ends, start) < 10
     for error, _ in ends:
         assert isinstance(error, ConnectionLost)
         assert error.hop == f"{last.alice.name}@{last.host}:{last.port}"
@@ -178,7 +178,7 @@ def test_middle_of_a_chain_dies(sshd_factory: SshdFactory, login: Login) -> None
     servers[2].wait_for_log("Starting session: command")
     start = time.monotonic()
     servers[1].kill_sessions()
-    assert _late(threads, ends, start) < 3
+    assert _late(threads, ends, start) < 10
     error = ends[0][0]
     assert isinstance(error, ConnectionLost)
     assert isinstance(error.__cause__, ConnectionLost)
@@ -196,7 +196,7 @@ def test_target_dies(sshd_factory: SshdFactory, login: Login) -> None:
     last.wait_for_log("Starting session: command")
     start = time.monotonic()
     last.kill_sessions()
-    assert _late(threads, ends, start) < 3
+    assert _late(threads, ends, start) < 10
     error = ends[0][0]
     assert isinstance(error, ConnectionLost)
     assert error.__cause__ is None
@@ -212,7 +212,7 @@ def test_bastion_closed_meanwhile(sshd_factory: SshdFactory, login: Login) -> No
     last.wait_for_log("Starting session: command", count=4)
     start = time.monotonic()
     bastion.close()
-    assert _late(threads, ends, start) < 3
+    assert _late(threads, ends, start) < 10
     for error, _ in ends:
         assert isinstance(error, ConnectionLost | ConnectionClosed)
         assert isinstance(error.__cause__, ConnectionClosed)

@@ -104,7 +104,7 @@ def test_failure_is_reported_although_an_heir_holds_the_pipes(target: Sshd) -> N
     begin = time.monotonic()
     with pytest.raises(ProxyCommandError, match=r"status: 9.*boom"):
         connect(target, command)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     assert not started()
 
 
@@ -171,7 +171,7 @@ def test_command_killed_during_execute(target: Sshd, command: str | list[str]) -
     begin = time.monotonic()
     os.kill(leader, signal.SIGKILL)
     error = running.wait()
-    assert running.ended_at - begin < 3  # 1 s, with slack for a busy machine
+    assert running.ended_at - begin < 20  # 1 s, with slack for a busy machine
     assert running.cpu < 0.5
     assert isinstance(error, ProxyCommandError)
     assert error.exit_code == -9

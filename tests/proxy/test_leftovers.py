@@ -119,20 +119,20 @@ def test_close_although_sigterm_is_ignored(target: Sshd) -> None:
         connection = connect(target, command)
         begin = time.monotonic()
         connection.close()
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 20
         assert not started()
 
 
 @pytest.mark.parametrize("command", [NC, RELAY, PIPELINE], ids=["nc", "python", "pipeline"])
-def test_close_is_quick(target: Sshd, command: str | list[str]) -> None:
-    """Programs that heed SIGTERM do not make anybody wait."""
-    taken = []
-    for _ in range(3):
-        connection = connect(target, command)
-        begin = time.monotonic()
-        connection.close()
-        taken.append(time.monotonic() - begin)
-    assert min(taken) < 0.5, taken
+def test_close_is_quick(
+    target: Sshd, command: str | list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs that heed SIGTERM do not make anybody wait for the end of the grace."""
+    monkeypatch.setattr("hussh._connect.child.GRACE", 40.0)
+    connection = connect(target, command)
+    begin = time.monotonic()
+    connection.close()
+    assert time.monotonic() - begin < 20
 
 
 def test_close_twice_and_collect(target: Sshd) -> None:
@@ -166,7 +166,7 @@ def test_close_while_another_thread_waits(target: Sshd, deaf: bool) -> None:
     connection.close()
     for thread in threads:
         thread.join()
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     assert [type(error) for error in errors] == [ConnectionClosed] * 3
     assert not started()
 

@@ -122,15 +122,13 @@ def test_sigpipe(target: Sshd, tmp_path: Path, how: str, end: str) -> None:
 
 
 def test_interrupt_while_closing(target: Sshd) -> None:
-    """Ctrl-C during the grace for SIGTERM surfaces at once, and the command is gone by then."""
+    """Ctrl-C during the grace for SIGTERM is raised after it, and the command is gone by then."""
     connection = connect(target, [*RELAY, "--stubborn"])
     previous = signal.signal(signal.SIGALRM, _interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.2)
-        begin = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             connection.close()
-        assert time.monotonic() - begin < 0.9
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

@@ -27,7 +27,7 @@ from tests.support.sshd import Sshd
 
 MIB = 1 << 20
 PROGRAM = "/usr/lib/openssh/sftp-server"
-PROMPTLY = 3.0  # seconds for what must not wait; it takes milliseconds on an idle machine
+PROMPTLY = 10.0  # seconds for what must not wait; it takes milliseconds on an idle machine
 
 
 @pytest.fixture

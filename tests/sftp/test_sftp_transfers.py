@@ -96,7 +96,7 @@ def test_progress_that_raises(
         source, place = (huge, "part") if up else ("huge", tmp_path / "part")
         with pytest.raises(type(error)) as caught:
             copy(source, place, progress=reports)
-        assert monotonic() - reports.calls[0][0] < 2.0
+        assert monotonic() - reports.calls[0][0] < 20
         assert caught.value is error
         assert len(reports.calls) == 1
         assert conn.sftp.stat("huge").st_size == HUGE

@@ -48,7 +48,7 @@ def test_closed_from_another_thread(sshd_factory: SshdFactory, login: Login) -> 
     for job in jobs:
         with pytest.raises(ConnectionClosed):
             job.result()
-    assert max(job.ended for job in jobs) - start < 3
+    assert max(job.ended for job in jobs) - start < 10
 
 
 def test_target_closed_while_the_bastion_is_silent(
@@ -65,7 +65,7 @@ def test_target_closed_while_the_bastion_is_silent(
     jumped.close()
     with pytest.raises(ConnectionClosed):
         job.result()
-    assert job.ended - start < 3
+    assert job.ended - start < 10
     relay.thaw()
     assert first.execute("echo usable").stdout == "usable\n"
 
@@ -86,7 +86,7 @@ def test_silent_bastion_closed(
     for job in jobs:
         with pytest.raises((ConnectionClosed, ConnectionLost)):
             job.result()
-    assert max(job.ended for job in jobs) - start < 3
+    assert max(job.ended for job in jobs) - start < 10
 
 
 def test_closing_while_others_connect(bastion: Sshd, target: Sshd, login: Login) -> None:

@@ -232,15 +232,16 @@ sys.exit()
 def test_interpreter_ends(end: str, sshd_factory: SshdFactory) -> None:
     """A program ends with code 0, without a word, at once, whatever its connections do."""
     bastion, target = sshd_factory(options=ROOMY), sshd_factory(options=ROOMY)
+    *_, without_end = _python('import os; print("good", flush=True); os._exit(0)', bastion, target)
     times = []
     for number in range(84 if LONG else 5):
         # Where in its work a thread is caught differs from run to run.
         wait = f"{number % 7 * 0.013:.3f}"
         status, output, errors, seconds = _python(_ENDS[end], bastion, target, wait)
         assert (status, output, errors) == (0, "good\n", "")
-        assert seconds < 6
         times.append(seconds)
-    assert min(times) < 2  # the others may have met a busy machine
+    # Beside a program that has no end to speak of; some may have met a busy machine.
+    assert min(times) < without_end + 1.5, (times, without_end)
 
 
 def test_nothing_is_left_of_a_program(sshd_factory: SshdFactory) -> None:

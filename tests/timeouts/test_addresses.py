@@ -84,7 +84,7 @@ async def test_a_dead_first_address(
         private_key=server.alice.key.path,
         timeout=20,
     )
-    assert 0.2 <= monotonic() - begin < 3
+    assert 0.2 <= monotonic() - begin < 10
     assert (await session.execute("echo there")).stdout == "there\n"
     await session.close()
 
@@ -97,7 +97,7 @@ async def test_dead_addresses_of_one_family_first(api: Api, resolve: Resolve) ->
         resolve([*((one.host, one.port) for one in dead), server.address])
         begin = monotonic()
         session = await api.connect("many.test", 22, username="u", password="p", timeout=20)
-        assert monotonic() - begin < 3
+        assert monotonic() - begin < 10
         await session.close()
 
 
@@ -107,7 +107,7 @@ async def test_a_refused_first_address(api: Api, resolve: Resolve, refused_port:
         resolve([("::1", refused_port), ("127.0.0.1", refused_port)] * 20 + [server.address])
         begin = monotonic()
         session = await api.connect("many.test", 22, username="u", password="p", timeout=20)
-        assert monotonic() - begin < 3  # in turns of 250 ms it would be ten seconds
+        assert monotonic() - begin < 8  # in turns of 250 ms it would be ten seconds
         await session.close()
 
 
@@ -128,7 +128,7 @@ async def test_all_addresses_drop_packets(api: Api, resolve: Resolve, dead: Full
     begin = monotonic()
     with pytest.raises(ConnectTimeout) as caught:
         await api.connect("many.test", 22, username="u", password="p", timeout=0.6)
-    assert 0.6 <= monotonic() - begin < 3.6
+    assert 0.6 <= monotonic() - begin < 10
     assert (caught.value.hop, caught.value.phase) == ("u@many.test:22", "connect")
 
 

@@ -230,7 +230,7 @@ async def test_every_hop_is_slow(
             proxy_jump=",".join(ways),
             timeout=0.9,
         )
-    assert 0.9 <= monotonic() - begin < 4
+    assert 0.9 <= monotonic() - begin < 10
     assert caught.value.hop is not None
 
 
