@@ -76,7 +76,7 @@ def check_pins(value: object, _: str) -> object:
 
 
 def check_alias(alias: object, argument: str) -> str | None:
-    """A name to look a host key up under; what known_hosts could not hold is hashed there."""
+    """Return a name to look a host key up under, hashed if known_hosts could not hold it."""
     if alias is None:
         return None
     if not isinstance(alias, str):
@@ -131,7 +131,7 @@ def check_truth(value: object, _: str) -> bool:
 
 
 def check_ceiling(value: object, argument: str) -> int | None:
-    """Return a number of things that may be under way at once, at least 1; None: no ceiling."""
+    """Return a number of things that may be under way at once, at least 1, or None."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):

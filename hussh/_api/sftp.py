@@ -28,10 +28,10 @@ class SFTP:
     """The files of one connection's server.
 
     Paths are str (UTF-8, with `os.fsdecode`'s surrogates for other bytes), bytes or
-    PathLike; names come back in the type of the path that was asked about.  All
-    methods may be called from any number of threads; all share one channel.
+    PathLike. Names come back in the type of the argument. All methods may be called
+    from any number of threads, and share one channel.
 
-    `timeout` is in **milliseconds**; None: the connection's; 0: no limit.
+    `timeout` is in **milliseconds**; None means the connection's limit, 0 no limit.
 
     Raises (all methods):
         SFTPError: an OSError with `.errno`; also a FileNotFoundError,

@@ -173,7 +173,7 @@ class RawFile(io.RawIOBase):
             super().close()
 
     def _dealloc_warn(self, source: object) -> None:
-        """What `io` calls where the finalizer of a buffer, and nobody else, will call `close`."""
+        """Warn that only the finalizer of a buffer closes the file; `io` calls this."""
         self._dropped = True
 
     def __del__(self) -> None:

@@ -26,15 +26,12 @@ _log = logger.getChild("agent")
 def ask_agent(
     path: str, request: bytes, note: str, touch: bool = False, bind: bytes = b""
 ) -> RunBlocking:
-    """The call that sends one framed request and returns the framed answer.
+    """Return the call that sends one framed request and returns the framed answer.
 
-    `note` says what is asked, for the log; `touch` whether a security key is in play.
-    `bind` is a framed request that goes before on the same connection, and whose answer
-    does not matter; to an agent that hangs up on it, the request goes alone.
+    `note` says in the log what is asked, and `touch` whether a security key is in play.
 
-    The call raises:
-        OSError: the agent cannot be reached; TimeoutError: it did not answer in time.
-        AuthenticationError: its answer is no answer.
+    The call raises OSError if the agent cannot be reached, TimeoutError if it does not answer in
+    time, and AuthenticationError if its answer is malformed.
     """
     question = _Question(path, request, bind)
 
@@ -68,7 +65,7 @@ class _Question:
         return self._exchange([self._request], deadline)
 
     def _exchange(self, requests: list[bytes], deadline: float | None) -> bytes:
-        """The answer to the last of these requests, on a connection of their own."""
+        """Return the answer to the last of these requests, on a connection for them alone."""
         answer = b""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
             agent.settimeout(_seconds_left(deadline))

@@ -173,7 +173,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         return started[-1] if started else self.hops[0]
 
     def made(self) -> list[H]:
-        """The sessions of the hops that have a link, in the order of travel."""
+        """Return the sessions of the hops that have a link, in the order of travel."""
         for hop in self.hops[len(self._made) :]:
             if hop.link is None or self.driver is None:
                 break

@@ -192,7 +192,7 @@ class Permit:
         self._end(lambda permit: _refused(permit, busy))
 
     def give_back(self) -> None:
-        """The permit is over, whatever became of it; a second call does nothing."""
+        """End the permit, whatever the outcome; a second call does nothing."""
         if self._asked:
             self._end(_give_back)
 
@@ -235,7 +235,7 @@ class HandshakeLimiter:
         return self._handshakes
 
     def permit(self, server: Server) -> Permit:
-        """A place at the end of this server's order, and the request for it."""
+        """Return a permit at the end of this server's order, and ask for it."""
         state = self._states.get(server)
         if state is None:
             # Atomic: of two threads the second gets the first one's.
@@ -245,7 +245,7 @@ class HandshakeLimiter:
         return permit
 
     def statistics(self) -> dict[Server, Statistics]:
-        """A snapshot for every server so far."""
+        """Return a snapshot for every server so far."""
         return {
             server: Statistics(s.limit, s.in_flight, s.waiting, s.peak, s.granted,
                                s.authenticated, s.refused)
@@ -340,7 +340,7 @@ def _refused(permit: Permit, busy: ServerBusy) -> None:
     state.limit = max(1, min(state.limit, at_once) // 2)
     state.since_growth = 0
     state.bursts += 1
-    # Since OpenSSH 9.8 a ban has no words of its own; while others of ours get in it is none.
+    # Since OpenSSH 9.8 a ban has the text of any refusal; while our others get in it is no ban.
     shortest, longest = BAN_PAUSE if busy.may_be_ban and at_once == 1 else PAUSE
     state.pause = min(longest, shortest * 2 ** min(state.bursts - 1, 16))
     state.not_before = permit._limiter._clock() + state.pause

@@ -1,13 +1,12 @@
 """A ProxyCommand: a child process whose stdin and stdout carry a root link.
 
-Its stderr never touches the stream: whoever waits for the link also empties
-that pipe.  The last 4 KiB are kept for the error, and each line goes to the
-logger ``hussh.proxy`` at level DEBUG.
+Its stderr never gets into the stream. The thread or loop that waits for the link also empties that
+pipe. The last 4 KiB are kept for the error, and the logger ``hussh.proxy`` gets each line at level
+DEBUG.
 
-The stream ends with the process: should it fail while something that it left
-behind still holds the pipes, that is killed, so that the failure is noticed at
-once.  The other way round, a process that ends with status 0 may leave the
-stream to its heirs.
+The stream ends with the process. If the process fails while something that it left behind still
+holds the pipes, that is killed, so that the failure is noticed at once. A process that ends with
+status 0 may leave the stream to its descendants.
 """
 
 from __future__ import annotations
@@ -226,7 +225,7 @@ def proxy_started(argv: Sequence[str]) -> tuple[str, str]:
 
 
 def _write_log(pid: int, lines: list[bytes]) -> None:
-    # Never under a lock of ours or the tree's: a handler may be anything.
+    # Never while a lock is held, because a handler may do anything.
     for line in lines:
         text = line.decode("utf-8", "replace").rstrip()
         shown = "".join(char if char.isprintable() else " " for char in text)

@@ -96,13 +96,13 @@ class _Opening:
         self.given_up = False
 
     async def wait(self) -> None:
-        """Until it is over."""
+        """Wait until it is over."""
         if self._over is None:
             self._over = anyio.Event()
         await self._over.wait()
 
     def failed(self, error: HusshError) -> None:
-        """For those who wait, if any: its traceback holds frames that hold this."""
+        """Give the error to those who wait, if any: its traceback holds frames that hold this."""
         if self._over is not None:
             self.error = error
 
@@ -166,7 +166,7 @@ class Shared:
             return session.link.dead
 
     def way(self) -> Iterator[Shared]:
-        """This one, and those that carry it; the last is what others may share a tree with."""
+        """Return this one and those that carry it; others may share a tree with the last."""
         on_the_way: Shared | None = self
         while on_the_way is not None:
             yield on_the_way
@@ -200,7 +200,7 @@ class Shared:
             await self._close()
 
     async def close(self) -> None:
-        """Close it, whoever uses it; RuntimeError in another loop, unless its own has ended."""
+        """Close it even if others use it; RuntimeError in another loop, unless its own ended."""
         self._check_closable()
         self.kept = False
         if self._attempt is not None:
@@ -299,7 +299,7 @@ class Shared:
             attempt.end()
 
     def _where(self, attempt: _Opening) -> tuple[Endpoint, Phase]:
-        """Where an attempt at this is, or at what carries it."""
+        """Return where an attempt at this is, or at what carries it."""
         if attempt.connecting is None and self._bastion is not None and self._bastion._attempt:
             return self._bastion._where(self._bastion._attempt)
         if attempt.connecting is None:
@@ -308,7 +308,7 @@ class Shared:
         return hop.endpoint, hop.phase
 
     def _refusal(self) -> ServerBusy | None:
-        """Why opening takes so long: what a server said that is tried again just now."""
+        """Return why opening takes so long: the text of a server that is tried again just now."""
         shared: Shared | None = self
         while shared is not None:
             if shared._attempt is not None and shared._attempt.busy is not None:

@@ -29,8 +29,8 @@ __all__ = ["ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "SocketStream", "be
 
 ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 section 5
 
-#: What a finished attempt may say.  A reset comes after the connection was there: a server
-#: that has too many did that, and whoever reads finds out.
+#: Errnos of an attempt that has succeeded.  A reset comes after the connection existed: a
+#: server that has too many did that, and the first read reports it.
 CONNECTED = (0, errno.ECONNRESET)
 
 Address = tuple[socket.AddressFamily, Any]

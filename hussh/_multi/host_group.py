@@ -1,7 +1,7 @@
-"""What `MultiConnection` and its async twin share: the hosts, and what is done on each.
+"""The hosts of a `MultiConnection` and of its async twin, and what is done on each.
 
-The two facades import it.  It says what happens on one host; `_multi.batch` says
-when, in which event loop, and how many at a time.  Failures become results here.
+Both classes import it. It says what happens on one host. `_multi.batch` says when, in which event
+loop, and how many at a time. Failures become results here.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Host:
 
     Attributes:
         failure: why the last attempt to connect it failed.
-        given: the time that an operation gave that attempt; None: as much as connecting has.
+        given: the time that an operation gave that attempt; None if it had as much as
+            connecting has.
     """
 
     __slots__ = ("connection", "failure", "given", "host")
@@ -131,7 +132,7 @@ class HostGroup:
 
     @asynccontextmanager
     async def each_here(self, work: Job) -> AsyncIterator[Results]:
-        """The same for a task, whose loop goes on meanwhile."""
+        """Do the work as `each` does, for a task, whose loop goes on meanwhile."""
         here = Here()
         begin = partial(self._begin, work, here)
         # Threads that are to be started are waited for, which a loop must not.
@@ -146,7 +147,7 @@ class HostGroup:
             yield Results(work, results)
 
     def _begin(self, work: Job, here: Here | None) -> list[tuple[Lane, tuple[Host, Any]]] | None:
-        """Each item with its lane; None: it is all closed."""
+        """Return each item with its lane; None if all is closed."""
         users = [member.connection._shared for member in self.members]
         if not self.placement.open(users, here=here is not None, again=work.again):
             return None
@@ -161,9 +162,10 @@ class HostGroup:
     def _lost(
         self, work: Job, items: list[tuple[Lane, tuple[Host, Any]]]
     ) -> list[tuple[Lane, Shared]]:
-        """Which connections must be closed before any is opened again.
+        """Return the connections that must be closed before any is opened again.
 
-        All of them: whoever connected first would find the old bastion otherwise.
+        It returns all that are lost, because otherwise the first to connect would find the old
+        bastion.
         """
         if not work.again:
             return []
@@ -191,14 +193,14 @@ class HostGroup:
     def mapped(
         self, by_host: Mapping[str, Any], check: Callable[[Any], Any]
     ) -> list[tuple[Host, Any]]:
-        """Those hosts that a mapping names, in our order."""
+        """Return those hosts that a mapping names, in our order."""
         if not isinstance(by_host, Mapping):
             raise TypeError(f"a mapping by host is needed, not {type(by_host).__name__}")
         checked = {host: check(argument) for host, argument in by_host.items()}
         return [(m, checked[m.host]) for m in self.members if m.host in checked]
 
     def commands(self, command: str | Mapping[str, str]) -> list[tuple[Host, bytes]]:
-        """One command for all, or one of its own for each host in a mapping."""
+        """Return the job of one command for all, or of one for each host in a mapping."""
         if isinstance(command, Mapping):
             return self.mapped(command, check_command)
         return self.everywhere(check_command(command))
@@ -241,7 +243,7 @@ class HostGroup:
         timeout: float | None,
         move: Callable[[AsyncConnection, float | None], Awaitable[bytes | str | None]],
     ) -> Job:
-        """A file operation; what it returns is the result's stdout, "Ok" for None."""
+        """Return the job of a file operation; its result is the stdout, "Ok" for None."""
         seconds = _seconds(timeout)
 
         async def run(member: Host, _: None) -> HostResult:
@@ -257,7 +259,7 @@ class HostGroup:
         return Job(title, Phase.SFTP, run, self.everywhere())
 
     def prune(self, work: Job, results: list[HostResult]) -> None:
-        """Forget the members for which `connect` has failed."""
+        """Remove the hosts for which `connect` has failed."""
         pairs = zip(work.items, results, strict=True)
         failed = {id(member) for (member, _), result in pairs if result.status != 0}
         self.members = [member for member in self.members if id(member) not in failed]
@@ -280,11 +282,11 @@ class HostGroup:
             raise member.failure from member.failure.__cause__
 
     async def ready(self, member: Host, within: Limit | None = None) -> AsyncConnection:
-        """The connection, connected.
+        """Return the connection, connected.
 
-        `within` is the operation's own limit, which holds for connecting, too.  A host that
-        could not be reached is not tried again, unless that was for the limit of an
-        operation and now there is more time.
+        `within` is the operation's own limit, which holds for connecting, too. A host that could
+        not be reached is not tried again, unless the limit of an operation was too short and now
+        there is more time.
         """
         if self.placement.closed:
             raise ConnectionClosed(CLOSED)
@@ -304,7 +306,7 @@ class HostGroup:
     # -- ending
 
     def _shut(self) -> Loops | None:
-        """Begin nothing more and stop what is under way; None: there is nothing to close."""
+        """Begin nothing more and stop what is under way; return None if nothing is to be closed."""
         loops = self.placement.shut()
         if loops is not None:
             for batch in list(self._running):
@@ -312,7 +314,7 @@ class HostGroup:
         return loops
 
     def close(self) -> None:
-        """End all connections and the loops; idempotent."""
+        """End all connections and the loops; a second call does nothing."""
         loops = self._shut()
         if loops is None:
             return
@@ -330,7 +332,7 @@ class HostGroup:
                     driver.join()
 
     async def close_here(self) -> None:
-        """The same for a task, also when it is cancelled."""
+        """Close as `close` does, for a task, even when it is cancelled."""
         loops = self._shut()
         if loops is None:
             return
@@ -360,7 +362,7 @@ async def _close(shared: Shared) -> None:
 
 
 def _worth_a_try(member: Host, limit: Limit) -> bool:
-    """Whether a host that failed may answer within this limit; nobody waits without one."""
+    """Tell whether a host that failed may answer within this limit; never without a limit."""
     failure, given = member.failure, member.given
     if failure is None or given is None or not ran_out(failure):
         return False
@@ -380,7 +382,7 @@ def check_limit(name: str, value: object) -> int:
 
 
 def _job(work: Job) -> Callable[[tuple[Host, Any]], Awaitable[HostResult]]:
-    """The work on one item, whose failures are results."""
+    """Return the work on one item, whose failures are results."""
     start = monotonic()
 
     async def job(item: tuple[Host, Any]) -> HostResult:
@@ -395,7 +397,10 @@ def _job(work: Job) -> Callable[[tuple[Host, Any]], Awaitable[HostResult]]:
 
 
 def _explained(member: Host, error: Exception, phase: Phase) -> HusshError:
-    """The error, with its place; without the frames of a stack, which would hold what they used."""
+    """Return the error with its hop, and without the frames of a stack.
+
+    Frames would hold all objects that they used.
+    """
     if isinstance(error, HusshError):
         explained = error
     else:
@@ -410,7 +415,7 @@ def _explained(member: Host, error: Exception, phase: Phase) -> HusshError:
 
 
 def _left_over(work: Job, missing: bytearray) -> Iterator[tuple[int, HostResult]]:
-    """Results for hosts that got none, because all was closed meanwhile."""
+    """Return results for hosts that got none, because all was closed meanwhile."""
     for index, (member, _) in enumerate(work.items):
         if missing[index]:
             error = _explained(member, ConnectionClosed(CLOSED), work.phase)
@@ -418,7 +423,7 @@ def _left_over(work: Job, missing: bytearray) -> Iterator[tuple[int, HostResult]
 
 
 class Results:
-    """What comes of a piece of work, for ``async for``: pairs of an item's index and its result."""
+    """The results of a job, for ``async for``: pairs of an item's index and its result."""
 
     def __init__(self, work: Job, drain: HereDrain[tuple[Host, Any], HostResult] | None) -> None:
         self._drain = drain

@@ -34,7 +34,7 @@ class _Ending(Exception):
     """A loop that others started, and that we would share, is just ending: try again."""
 
     def wait(self) -> None:
-        """Until something has ended, or a moment has passed."""
+        """Wait until something has ended, or a moment has passed."""
         with _others_end:
             _others_end.wait(0.05)
 
@@ -220,7 +220,7 @@ class LoopPlacement:
 def _homes(root: Shared, tree: list[Shared]) -> Iterator[LoopThread | None]:
     """Return the loop of a tree: where any part of it is open, or where others would open it.
 
-    None means that it is no thread of ours. An empty result means that it has no loop yet.
+    None means that it is no background thread. An empty result means that it has no loop yet.
     """
     for user in tree:
         for shared in user.way():

@@ -320,7 +320,7 @@ class Link:
         lib.hussh_link_fail(self.pointer, code, text.encode("utf-8", "replace"))
 
     def release_session(self, *, refused: bool = False) -> None:
-        """One of `sessions` has ended; whoever waits for the link shall look again."""
+        """Note that one of `sessions` has ended, and wake those who wait for the link."""
         self.sessions -= 1
         self.sessions_ended += not refused
         self.notify()
@@ -330,10 +330,9 @@ class Link:
         return self.session_limit is not None and self.sessions >= self.session_limit
 
     def queue_up(self) -> Ticket:
-        """A ticket to wait for until the link is not `full`.
+        """Return a ticket to wait for until the link is not `full`; it needs a `leave_queue`.
 
-        Whoever waited for the link itself would be woken with all the others at
-        the end of every session.  Needs a `leave_queue`.
+        Waiters for the link itself would all be woken at the end of every session.
         """
         ticket = Ticket()
         self._queue[ticket] = None
@@ -355,7 +354,7 @@ class Link:
         return [ticket.token for ticket in itertools.islice(self._queue, free)]
 
     def notify(self) -> None:
-        """Let whoever waits for the link look again."""
+        """Let those who wait for the link look again."""
         if self._ptr:
             lib.hussh_link_notify(self._ptr)
 
@@ -369,7 +368,7 @@ class Link:
 
 
 def _words(info: Any) -> str:
-    """The peer's, from one of C's structs; mostly there are none."""
+    """Return the peer's text from one of C's structs; mostly it is empty."""
     text = ffi.string(info.text)
     return printable(text.decode("utf-8", "replace"), len(info.text)) if text else ""
 

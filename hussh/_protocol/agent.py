@@ -118,17 +118,7 @@ def parse_identities(reply: bytes) -> list[PublicKey]:
 def bind_request(
     host_key: bytes, session_id: bytes, signature: bytes, *, is_forwarding: bool
 ) -> bytes:
-    """``session-bind@openssh.com``: which server this connection to the agent is used for, framed.
-
-    With it an agent lets keys be used that ``ssh-add -h`` restricts to some servers.  An agent
-    that does not know it answers with a failure, and all else stays as it was.
-
-    Args:
-        host_key: of the server, a certificate included (openssh PROTOCOL.agent section 1).
-        session_id: of the SSH session with that server.
-        signature: of the session id by the host key.
-        is_forwarding: whether the connection is lent to that server.
-    """
+    """Return the framed request ``session-bind@openssh.com``, which names the server."""
     fields = string(host_key) + string(session_id) + string(signature) + boolean(is_forwarding)
     return string(bytes((EXTENSION,)) + string(b"session-bind@openssh.com") + fields)
 

@@ -228,6 +228,6 @@ def _existing_defaults() -> list[os.PathLike[str]]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
-            pass  # such as a home of another user: whoever reads it says that it cannot be
+            pass  # such as a home of another user; reading it will raise the error
         found.append(path)
     return found

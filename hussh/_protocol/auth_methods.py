@@ -251,7 +251,7 @@ class Login:
     # -- methods
 
     def ask(self, path: str, request: bytes, what: str, touch: bool = False) -> RunBlocking:
-        """The call that asks the agent, which is told first for which server."""
+        """Return the call that asks the agent, which is first told for which server."""
         link = self.link
         signature = link.hostkey_signature
         bind = b""

@@ -88,7 +88,7 @@ class Rounds:
         return False
 
     def due(self) -> float | None:
-        """When the next probe is due, in the time of `time.monotonic()`; None if there is none."""
+        """Return when the next probe is due (`time.monotonic()`), or None."""
         return self._due[0][0] if self._due else None
 
     def take(self) -> Callable[[], None] | None:

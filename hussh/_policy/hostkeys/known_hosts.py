@@ -141,20 +141,20 @@ class Recorded:
     def check(
         self, key_blob: bytes, policy: str = "accept-unknown", now: float | None = None
     ) -> Verdict:
-        """Decide about the key that a server showed, as ssh(1) does.
+        """Decide about the key that a server presents, as ssh(1) does.
 
-        A certificate of an authority that a @cert-authority line names for the host is
-        accepted, unless something speaks against it (`HostCertificate.objection`).  Then, and
-        without an authority, the plain key in it is looked at.
+        A certificate of an authority that a @cert-authority line names for the host is accepted,
+        unless it is not valid (`HostCertificate.objection`). Then, and without an authority, the
+        plain key in it is checked.
 
-        Any plain entry of the name that equals the key accepts it.  Plain
-        entries and none equal: changed, even where the recorded keys are of
-        another type.  No plain entry under ``[host]:port``: an equal key under
-        the bare host name is accepted too.  A @cert-authority line vouches for
-        certificates only, so a plain key beside it is unknown.
+        Any plain entry of the name that equals the key accepts it. If there are plain entries and
+        none is equal, the key has changed, even if the recorded keys are of another type. If there
+        is no plain entry under ``[host]:port``, an equal key under the bare host name is accepted,
+        too. A @cert-authority line vouches for certificates only, so a plain key beside it is
+        unknown.
 
         Args:
-            now: the time for certificates, in seconds since 1970; None: the clock's.
+            now: the time for certificates, in seconds since 1970; None means the clock's.
 
         Raises:
             ValueError: `policy` is not one of `POLICIES`.
@@ -188,7 +188,7 @@ class Recorded:
         ]
 
     def _revoked(self, *blobs: bytes) -> Verdict | None:
-        """The refusal where one of these keys is revoked; the first is the server's own."""
+        """Return the refusal if one of these keys is revoked; the first is the server's own."""
         identities = {identity(blob) for blob in blobs}
         revoked = [
             entry
@@ -363,7 +363,7 @@ class KnownHosts:
         return entries
 
     def of_host(self, host: str, port: int = 22, more: Sequence[Entry] = ()) -> Recorded:
-        """What is recorded for a host, to be asked more than once; `more` is added to it."""
+        """Return what is recorded for a host, to be used more than once; `more` is added to it."""
         name = lookup_name(host, port)
         bare = self._find(host) if port != 22 else []
         return Recorded(name, [*self._find(name), *more], bare, host, self.problems)
@@ -375,20 +375,20 @@ class KnownHosts:
     def check(
         self, host: str, port: int, key_blob: bytes, policy: str = "accept-unknown"
     ) -> Verdict:
-        """See `Recorded.check`."""
+        """Decide as `Recorded.check`, after a look-up of the host."""
         return self.of_host(host, port).check(key_blob, policy)
 
 
 def algorithms_for(
     known_types: Sequence[str], offered: Sequence[str], has_authority: bool = False
 ) -> list[str]:
-    """The offered host key algorithms, those first for which a key is recorded.
+    """Return the offered host key algorithms; those for which a key is recorded come first.
 
-    Without this a server with keys of several types would show one that is
-    not recorded, which looks like a changed key.
+    Otherwise a server with keys of several types would present one that is not recorded, and that
+    looks like a changed key.
 
-    Certificates are offered first where an authority is recorded for the host, and
-    elsewhere not at all: nothing could come of them.
+    Certificates come first if an authority is recorded for the host. Otherwise they are left out,
+    because nothing could come of them.
     """
     wanted = set(known_types)
     if "ssh-rsa" in wanted:

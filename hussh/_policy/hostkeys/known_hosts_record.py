@@ -31,13 +31,13 @@ def record(
 ) -> Verdict:
     """Record a new host key, as policy "accept-new" asks; the verdict may still be a refusal.
 
-    Where the file cannot be written, the key is remembered for this process.
+    If the file cannot be written, the key is remembered for this process.
 
     Args:
-        known: what the file holds just now; None: it is read.  It must be as new as that,
-            for another connection may have recorded the same key meanwhile (then nothing is
-            written) or a different one (then the verdict is "changed").
-        warn: called once for each file that cannot be written, with a text that says why.
+        known: what the file contains just now; if it is None, the file is read. Another
+            connection may have recorded the same key meanwhile, and then nothing is written, or
+            another key, and then the verdict is "changed".
+        warn: is called once for each file that cannot be written, with a text that says why.
 
     Raises:
         HostKeyError: the file cannot be read.

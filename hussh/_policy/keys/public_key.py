@@ -55,7 +55,7 @@ class PublicKey:
 
 
 def field_count(key_type: str) -> int:
-    """How many strings follow the type in a public key blob; 0 where that is not known."""
+    """Return how many strings follow the type in a public key blob; 0 if that is not known."""
     return _FIELD_COUNTS.get(key_type, 0)
 
 

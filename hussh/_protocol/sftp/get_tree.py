@@ -267,7 +267,7 @@ class _GetTree(Tree):
             self.fail(path, self.target(parts), errno.EINVAL, "neither a file nor a directory")
 
     def unknown(self, folder: _Folder, name: bytes, info: SFTPAttributes, longname: bytes) -> Job:
-        """A link, or an entry whose type the server did not tell."""
+        """Copy a link, or an entry whose type the server did not tell."""
         path, parts = join(folder.path(), name), (*folder.parts(), name)
         target = self.target(parts)
         found = yield from self.inquired(kind_of(path, info, longname, follow=False))
@@ -287,7 +287,7 @@ class _GetTree(Tree):
     def linked_folder(
         self, folder: _Folder, path: bytes, name: bytes, info: SFTPAttributes
     ) -> Generator[Any, Any, None]:
-        """What a link to a directory leads to, unless that is where it lies in."""
+        """Return the directory that a link leads to, unless that contains the link."""
         target = self.target((*folder.parts(), name))
         reply = yield from self.asked(wire.REALPATH, path)
         if reply.status or len(reply.value) != 1:
@@ -333,7 +333,7 @@ class _GetTree(Tree):
         yield from self.fill(folder)
 
     def file(self, folder: _Folder, name: bytes, info: SFTPAttributes) -> Job:
-        """A small file in one go: one byte more is asked for than it should have."""
+        """Copy a small file in one go: one byte more is asked for than it should have."""
         pool, machine = self.pool, self.session.machine
         path, parts = join(folder.path(), name), (*folder.parts(), name)
         size = info.st_size

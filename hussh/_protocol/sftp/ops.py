@@ -353,7 +353,7 @@ class Listing:
         self._ahead = 1
         self._empty = 0
         self._over = False
-        self._odd = False  # a name that is none was met, and said
+        self._odd = False  # an impossible name has come, and was logged
         self._given = 0  # names since a look at the time limit
 
     def more(self) -> Op[list[Name]]:

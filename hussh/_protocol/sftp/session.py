@@ -112,7 +112,7 @@ class LinkOpener:
         return ChannelPipe(channel)
 
     def _ask(self, may_repeat: bool) -> Op[Channel | None]:
-        """A channel on which the server has answered us, or has closed; see `until_heard`."""
+        """Return a channel on which the server has answered or has closed; see `until_heard`."""
         channel = yield from open_session(self.link, window=SFTP_WINDOW)
         try:
             if not channel.get_info().closed:
@@ -235,11 +235,11 @@ class SftpSession:
             self.end("this process had no memory for the SFTP session")
             raise
         except BaseException:
-            self.end("the SFTP session was interrupted")  # who knows how far the step had come
+            self.end("the SFTP session was interrupted")  # in the middle of a step
             raise
 
     def need(self) -> Wait:
-        """What to wait for now, after a step and a look."""
+        """Return what to wait for now, after a step and a look."""
         if not self.has_more:
             return self.pipe.need()
         self.has_more = False
