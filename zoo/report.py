@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 WORKS, NONE, FAULT, FAILED, ABSENT = "works", "none", "fault", "FAILED", "not here"
 
-_HEAD = """# hussh and other people's servers
+_HEAD = """# hussh and other SSH servers
 
-This page is written by `scripts/zoo`, which starts each server on loopback with keys and accounts
-of its own and tries every row on it. OpenSSH, dropbear, tinyssh, lshd and ProFTPD run as their
-packages have them; the others are libraries with a small program around them (`zoo/programs`).
+`scripts/zoo` writes this page. It starts each server on loopback, with separate keys and accounts,
+and tries every row on it. OpenSSH, dropbear, tinyssh, lshd and ProFTPD run as their packages have
+them. The others are libraries with a small program around them (`zoo/programs`).
 
-**works**: as on OpenSSH. **none**: the server has nothing of the kind. **fault**: the server does
-something that no client can mend; the reason and its evidence are below the table.
+**works** means that it works as with OpenSSH. **none** means that the server does not offer it.
+**fault** means that the server does something that no client can correct; the reason and evidence
+are below the table.
 """
 
 
@@ -47,7 +48,7 @@ def page(
     lines += [f"- {server}: {version}" for server, version in versions.items()]
     for word, title in (
         (FAULT, "Faults of servers"),
-        (NONE, "What servers have not"),
+        (NONE, "What servers do not offer"),
         (FAILED, "Failures of hussh"),
     ):
         reasons: dict[tuple[str, str], list[str]] = {}
