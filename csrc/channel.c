@@ -12,6 +12,8 @@
  */
 #include "channel.h"
 
+#include <errno.h>
+
 #include "messages.h"
 #include "send.h"
 
@@ -60,6 +62,7 @@ static size_t send_data(hussh_channel *channel, const unsigned char *bytes, size
     if (link_emit(link, head, sizeof(head), bytes + sent, n))
       break;
     channel->send_window -= (uint32_t)n;
+    link->unblock_from = channel->local_id + 1;
     sent += n;
   }
   return sent;
@@ -87,11 +90,17 @@ void channel_flush(hussh_channel *channel) {
   if (!from->len && channel->eof_wanted && !channel->eof_sent) {
     channel->eof_sent = 1;
     channel_emit(channel, MSG_CHANNEL_EOF);
+    if (link->dead)
+      return; /* and the channel may be gone */
   }
+  if (channel->endpoint && (channel->endpoint->readable || channel->endpoint->read_eof))
+    endpoint_ready(channel->endpoint);
   if (channel->want_room && sent && from->len <= WRITE_LOW) {
     channel->want_room = 0;
     channel_changed(channel);
   }
+  if (channel->finishing && channel->eof_sent)
+    hussh_channel_close(channel); /* last: if that fails, the channel is gone */
 }
 
 void channels_unblock(hussh_link *link) {
@@ -104,8 +113,9 @@ void channels_unblock(hussh_link *link) {
     return;
   link->blocked = 0;
   for (i = 0; i < link->channel_slots; i++) {
-    hussh_channel *channel = link->channels[i];
-    if (channel && (channel->tx.len || channel->eof_wanted ||
+    /* Behind the one that sent last: else those with low numbers would take all the room. */
+    hussh_channel *channel = link->channels[(link->unblock_from + i) % link->channel_slots];
+    if (channel && (channel->tx.len || channel->eof_wanted || channel->endpoint ||
                     (channel->child && channel->child->tx.len)))
       channel_dirty(channel);
   }
@@ -129,6 +139,29 @@ hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t typ
   p += type_len;
   p = put_u32(put_u32(put_u32(p, channel->local_id), window), MAX_PACKET);
   if (link_emit(link, head, (size_t)(p - head), extra, extra_len)) {
+    channel_destroy(channel);
+    return NULL;
+  }
+  return channel;
+}
+
+hussh_channel *hussh_channel_accept(hussh_link *link, uint32_t id, uint32_t peer_window,
+                                    uint32_t peer_packet, uint32_t window) {
+  unsigned char message[17];
+  hussh_channel *channel;
+  if (link->dead || link->phase < HUSSH_OPEN || !peer_packet)
+    return NULL;
+  channel = channel_new(link, window);
+  if (!channel)
+    return NULL;
+  link->waiting--; /* for no answer: we give it */
+  channel->state = HUSSH_CH_OPEN;
+  channel->remote_id = id;
+  channel->send_window = peer_window;
+  channel->send_packet = peer_packet < MAX_PACKET ? peer_packet : MAX_PACKET;
+  message[0] = MSG_CHANNEL_OPEN_CONFIRMATION;
+  put_u32(put_u32(put_u32(put_u32(message + 1, id), channel->local_id), window), MAX_PACKET);
+  if (link_emit(link, message, sizeof(message), NULL, 0)) {
     channel_destroy(channel);
     return NULL;
   }
@@ -288,6 +321,8 @@ int hussh_channel_close(hussh_channel *channel) {
 }
 
 void hussh_channel_free(hussh_channel *channel) {
+  if (channel->endpoint)
+    endpoint_over(channel->endpoint, ECONNABORTED);
   channel_child_eof(channel);
   if (channel->child) {
     channel->child->outer = NULL;
@@ -298,4 +333,14 @@ void hussh_channel_free(hussh_channel *channel) {
   queue_clear(&channel->rx);
   queue_clear(&channel->rx_err);
   channel_gone(channel);
+}
+
+void hussh_channel_finish(hussh_channel *channel) {
+  if (channel->child || hussh_channel_eof(channel)) {
+    hussh_channel_free(channel);
+    return;
+  }
+  channel->finishing = channel->abandoned = 1;
+  queue_clear(&channel->rx);
+  queue_clear(&channel->rx_err);
 }

@@ -17,6 +17,9 @@
 #include <limits.h>
 
 /* The part of a message that has not been read; bad: it was too short. */
+#define OFFERS_MAX 256 /* channels that the peer opened and nobody has answered ... */
+#define OFFER_MAX 4096 /* ... and the longest message that opens one */
+
 struct cursor {
   const unsigned char *at;
   size_t left;
@@ -59,17 +62,48 @@ static const unsigned char *take_string(struct cursor *c, size_t *len) {
 }
 
 static void on_open(hussh_link *link, struct cursor *c) {
-  /* We offer no forwarding, so nothing may be opened towards us. */
-  unsigned char refusal[17];
-  size_t len;
-  uint32_t sender;
+  const unsigned char *message = c->at - 1;
+  size_t message_len = c->left + 1, len;
+  unsigned char refusal[17], size[4];
+  uint32_t sender, reason = 1; /* prohibited: we have asked for no such thing */
   take_string(c, &len);
   sender = take_u32(c);
   if (c->bad)
     return;
+  if (link->takes_offers) {
+    reason = 4; /* resource shortage: the owner does not keep up */
+    if (link->offer_count < OFFERS_MAX && message_len <= OFFER_MAX) {
+      put_u32(size, (uint32_t)message_len);
+      if (queue_append(&link->offers, size, 4) ||
+          queue_append(&link->offers, message, message_len)) {
+        link_out_of_memory(link);
+        return;
+      }
+      link->offer_count++;
+      link_changed(link);
+      return;
+    }
+  }
   refusal[0] = MSG_CHANNEL_OPEN_FAILURE;
-  put_u32(put_u32(put_u32(put_u32(refusal + 1, sender), 1), 0), 0);
+  put_u32(put_u32(put_u32(put_u32(refusal + 1, sender), reason), 0), 0);
   link_answer(link, refusal, sizeof(refusal));
+}
+
+void hussh_link_take_offers(hussh_link *link, int on) {
+  link->takes_offers = on;
+}
+
+ssize_t hussh_link_offer(hussh_link *link, void *message, size_t size) {
+  size_t len;
+  if (!link->offer_count)
+    return HUSSH_E_AGAIN;
+  len = get_u32(queue_head(&link->offers));
+  if (len <= size) {
+    memcpy(message, queue_head(&link->offers) + 4, len);
+    queue_drop(&link->offers, len + 4);
+    link->offer_count--;
+  }
+  return (ssize_t)len;
 }
 
 static void on_global_request(hussh_link *link, struct cursor *c) {
@@ -143,7 +177,7 @@ static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
   channel->recv_window -= (uint32_t)len;
   if (channel->close_sent || channel->abandoned)
     return;
-  if (stream > 1 || (extended && (stream == 0 || channel->child))) {
+  if (stream > 1 || (extended && (stream == 0 || channel->child || channel->endpoint))) {
     channel_credit(channel, len); /* nobody reads such a stream */
     return;
   }
@@ -156,6 +190,8 @@ static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
   }
   if (channel->child)
     link_ready(channel->child);
+  else if (channel->endpoint)
+    endpoint_ready(channel->endpoint);
   else if (to == &channel->rx_err || channel_worth_reading(channel))
     channel_changed(channel);
 }
@@ -171,6 +207,8 @@ static void on_close(hussh_channel *channel) {
     channel_emit(channel, MSG_CHANNEL_CLOSE);
   }
   channel_child_eof(channel);
+  if (channel->endpoint)
+    endpoint_ready(channel->endpoint);
   channel_changed(channel);
   channel_gone(channel);
 }
@@ -216,11 +254,28 @@ static void on_answer(hussh_channel *channel, int failure) {
   channel_changed(channel);
 }
 
-void link_global_answered(hussh_link *link) {
+void link_global_answered(hussh_link *link, int answer, uint32_t port) {
   if (link->globals_asked > link->global_replies) {
     link->global_replies++;
+    if (link->kept_reply == link->global_replies) {
+      link->kept_answer = answer;
+      link->kept_port = port;
+    }
     link_changed(link);
   }
+}
+
+int hussh_link_keep_reply(hussh_link *link) {
+  if (link->kept_reply > link->global_replies)
+    return HUSSH_E_STATE;
+  link->kept_reply = link->globals_asked + 1;
+  link->kept_answer = HUSSH_E_AGAIN;
+  return 0;
+}
+
+int hussh_link_kept_reply(const hussh_link *link, uint32_t *port) {
+  *port = link->kept_port;
+  return link->dead ? HUSSH_E_DEAD : link->kept_answer;
 }
 
 void channels_message(hussh_link *link, const unsigned char *message, size_t len) {
@@ -229,7 +284,8 @@ void channels_message(hussh_link *link, const unsigned char *message, size_t len
   if (type == MSG_GLOBAL_REQUEST) {
     on_global_request(link, &c);
   } else if (type == MSG_REQUEST_SUCCESS || type == MSG_REQUEST_FAILURE) {
-    link_global_answered(link);
+    int yes = type == MSG_REQUEST_SUCCESS;
+    link_global_answered(link, yes, yes && c.left >= 4 ? get_u32(c.at) : 0);
   } else if (type == MSG_CHANNEL_OPEN) {
     on_open(link, &c);
   } else if (type >= MSG_CHANNEL_OPEN_CONFIRMATION && type <= MSG_CHANNEL_FAILURE) {
@@ -251,6 +307,8 @@ void channels_message(hussh_link *link, const unsigned char *message, size_t len
       else if (type == MSG_CHANNEL_EOF) {
         channel->eof = 1;
         channel_child_eof(channel);
+        if (channel->endpoint)
+          endpoint_ready(channel->endpoint);
         channel_changed(channel);
       } else if (type == MSG_CHANNEL_CLOSE)
         on_close(channel);

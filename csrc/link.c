@@ -4,6 +4,7 @@
  * here, which touch the link's queues only; pump.c moves the bytes on.
  */
 #include "channel.h"
+#include "endpoint.h"
 #include "message_hook.h"
 #include "send.h"
 
@@ -196,6 +197,8 @@ void hussh_link_free(hussh_link *link) {
   queue_clear(&link->messages);
   queue_clear(&link->peer_kexinit);
   queue_clear(&link->hostkey_signature);
+  queue_clear(&link->offers);
+  hussh_endpoints_close(link);
   unref(link);
 }
 

@@ -40,6 +40,7 @@ enum { HUSSH_WANT_WRITE = 1, HUSSH_MORE = 2, HUSSH_EVENTS = 4, HUSSH_FULL = 8 };
 
 typedef struct hussh_link hussh_link;
 typedef struct hussh_channel hussh_channel;
+typedef struct hussh_endpoint hussh_endpoint;
 
 typedef struct {
   int phase, dead, code;    /* code: errno, libssh2's or the disconnect reason, after dead */
@@ -62,6 +63,11 @@ typedef struct {
   size_t queued;            /* bytes written that are not sent yet */
   char text[256];           /* of the refusal, or the signal's name */
 } hussh_channel_info;
+
+typedef struct {
+  int over, error;          /* nothing moves any more; why: an errno, or 0 for an orderly end */
+  uint64_t received, sent;  /* bytes that came from the peer, and that went to it */
+} hussh_endpoint_info;
 
 /* Making and ending.  A result of NULL means that there was no memory.  A link borrows
  * its source: the caller closes the fds, and the outer channel must outlive the link. */
@@ -139,5 +145,40 @@ ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t le
 int hussh_channel_eof(hussh_channel *channel);   /* sent after what is queued */
 int hussh_channel_close(hussh_channel *channel); /* what is queued is dropped */
 void hussh_channel_free(hussh_channel *channel);
+/* The same, but what is queued is sent first, then EOF, as far as the peer takes it. */
+void hussh_channel_finish(hussh_channel *channel);
+
+/* Channels that the peer opens.  Until `on`, each is refused; then their messages (RFC 4254
+ * section 5.1) are kept for the owner, who answers each: with hussh_channel_accept, or with
+ * a failure message.  Every new one makes an event for the link. */
+void hussh_link_take_offers(hussh_link *link, int on);
+/* The oldest of these messages: its length, copied if it fits, and then forgotten. */
+ssize_t hussh_link_offer(hussh_link *link, void *message, size_t size);
+/* Confirms one: its number at the peer, the peer's window and packet size, and our window. */
+hussh_channel *hussh_channel_accept(hussh_link *link, uint32_t id, uint32_t peer_window,
+                                    uint32_t peer_packet, uint32_t window);
+/* Keeps the answer to the next global request that wants one.  HUSSH_E_STATE: the answer to
+ * another one is still to come. */
+int hussh_link_keep_reply(hussh_link *link);
+/* That answer: HUSSH_E_AGAIN until it is there, 0 for no, 1 for yes; port: the number that
+ * came with it, or 0. */
+int hussh_link_kept_reply(const hussh_link *link, uint32_t *port);
+
+/* Endpoints (endpoint.c): non-blocking sockets of the caller's, connected or listening, that
+ * the pump serves.  The caller polls hussh_endpoints_fd (-1: there is none yet) for input
+ * along with the root's source, and pumps when it is ready.  An endpoint borrows its
+ * descriptor.  It makes an event each time something new can be read or accepted there
+ * (edge-triggered).  NULL: errno says why. */
+hussh_endpoint *hussh_endpoint_new(hussh_link *root, int fd);
+int hussh_endpoints_fd(const hussh_link *root);
+uint64_t hussh_endpoint_token(const hussh_endpoint *endpoint);
+/* From now on bytes move between the descriptor and the channel, whose owner leaves it
+ * alone; the next event says that it is over.  Half-closes are carried both ways. */
+int hussh_endpoint_join(hussh_endpoint *endpoint, hussh_channel *channel);
+void hussh_endpoint_get_info(const hussh_endpoint *endpoint, hussh_endpoint_info *info);
+/* Closes the channel that it is joined to; the descriptor may be closed afterwards. */
+void hussh_endpoint_free(hussh_endpoint *endpoint);
+/* Ends all of a tree, and the descriptor of hussh_endpoints_fd. */
+void hussh_endpoints_close(hussh_link *root);
 
 #endif

@@ -83,7 +83,7 @@ static int transport_message(hussh_link *link, const unsigned char *message, siz
     /* Which message it means is not looked at: global requests are all that we
      * send after the login and that a server may not know. */
     if (link->authenticated)
-      link_global_answered(link);
+      link_global_answered(link, 0, 0);
     return 1;
   case MSG_SERVICE_ACCEPT:
     return link->handshake_done;
@@ -135,6 +135,12 @@ int link_message_hook(LIBSSH2_SESSION *session, const unsigned char *message, si
   return 1;
 }
 
+/* Whether a global request of ours asks for an answer (RFC 4254 section 4). */
+static int wants_reply(const unsigned char *request, size_t len) {
+  size_t name = len >= 5 ? get_u32(request + 1) : 0;
+  return len > 5 && name <= len - 6 && request[5 + name] != 0;
+}
+
 int hussh_link_send(hussh_link *link, const void *message, size_t len) {
   unsigned char type = len ? *(const unsigned char *)message : 0;
   if (link->dead)
@@ -146,7 +152,7 @@ int hussh_link_send(hussh_link *link, const void *message, size_t len) {
     link->auth_asked += !link->auth_more;
     link->auth_more = 0;
   }
-  if (type == MSG_GLOBAL_REQUEST)
+  if (type == MSG_GLOBAL_REQUEST && wants_reply(message, len))
     link->globals_asked++;
   link->nudges = 0;
   return link_emit(link, message, len, NULL, 0);

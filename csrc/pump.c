@@ -35,6 +35,7 @@
  * tree, where the process would otherwise run a busy loop.
  */
 #include "channel.h"
+#include "endpoint.h"
 #include "messages.h"
 #include "send.h"
 
@@ -391,6 +392,7 @@ static int must_read(const hussh_link *root) {
 }
 
 static int bits(const hussh_link *root, int more) {
+  more = more || endpoints_wait(root);
   return (root->tx.len ? HUSSH_WANT_WRITE : 0) | (more ? HUSSH_MORE : 0) |
          (root->event_count ? HUSSH_EVENTS : 0) | (root->tx.len >= TX_FLOOD ? HUSSH_FULL : 0);
 }
@@ -402,12 +404,13 @@ int hussh_pump(hussh_link *root, size_t budget) {
   do {
     n = root->source == SOURCE_FDS && !root->rx_eof ? read_in(root) : 0;
     process_ready(root);
+    done += n + endpoints_run(root);
     nudge(root);
     flush(root);
-    done += n;
     /* Where no event waits for the caller, it also takes what came meanwhile. */
   } while (done < budget && root->dead != HUSSH_DEAD_STUCK &&
-           (root->ready_head || n == READ_CHUNK || (n && !root->event_count)));
+           (root->ready_head || endpoints_wait(root) || n == READ_CHUNK ||
+            (n && !root->event_count)));
   return bits(root, root->ready_head || n == READ_CHUNK || must_read(root));
 }
 

@@ -6,12 +6,13 @@
  *
  * The root of a tree keeps three things for all of its links and channels.  The
  * ready list has the links with input to process, the dirty list the channels with
- * output to send; the pump empties both.  The events are the tokens of links and
+ * output to send; the pump empties both.  A third list has the endpoints to serve.  The events are the tokens of links and
  * channels that something happened to, each at most once, until hussh_events takes
  * them.
  */
 #include "tree.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 
 #define CHANNELS_MAX 65536u
@@ -69,6 +70,11 @@ void link_changed(hussh_link *link) {
 void channel_changed(hussh_channel *channel) {
   if (!channel->abandoned)
     make_event(channel->link, channel->token, &channel->signalled);
+}
+
+void endpoint_changed(hussh_endpoint *endpoint) {
+  if (endpoint->root)
+    make_event(endpoint->root, endpoint->token, &endpoint->signalled);
 }
 
 size_t hussh_events(hussh_link *root, uint64_t *tokens, size_t max) {
@@ -138,6 +144,51 @@ static void channel_unlist(hussh_channel *channel) {
     root->dirty_tail = before;
 }
 
+void endpoint_ready(hussh_endpoint *endpoint) {
+  struct endpoints *of;
+  if (endpoint->ready || endpoint->running || endpoint->over || !endpoint->root)
+    return;
+  of = endpoint->root->endpoints;
+  of->ready_count++;
+  endpoint->ready = 1;
+  endpoint->next_ready = NULL;
+  if (of->ready_tail)
+    of->ready_tail->next_ready = endpoint;
+  else
+    of->ready_head = endpoint;
+  of->ready_tail = endpoint;
+}
+
+void endpoint_unlist(hussh_endpoint *endpoint) {
+  struct endpoints *of;
+  hussh_endpoint *at, *before = NULL;
+  if (!endpoint->ready)
+    return;
+  of = endpoint->root->endpoints;
+  for (at = of->ready_head; at != endpoint; at = at->next_ready)
+    before = at;
+  if (before)
+    before->next_ready = endpoint->next_ready;
+  else
+    of->ready_head = endpoint->next_ready;
+  if (of->ready_tail == endpoint)
+    of->ready_tail = before;
+  endpoint->ready = 0;
+  of->ready_count--;
+}
+
+void endpoint_over(hussh_endpoint *endpoint, int error) {
+  if (endpoint->channel)
+    endpoint->channel->endpoint = NULL;
+  endpoint->channel = NULL;
+  if (endpoint->over)
+    return;
+  endpoint_unlist(endpoint);
+  endpoint->over = 1;
+  endpoint->error = error;
+  endpoint_changed(endpoint);
+}
+
 /* ---- channels ------------------------------------------------------------ */
 
 hussh_channel *channel_find(hussh_link *link, uint32_t id) {
@@ -198,6 +249,8 @@ void channel_stop_waiting(hussh_channel *channel) {
 
 void channel_destroy(hussh_channel *channel) {
   hussh_link *link = channel->link;
+  if (channel->endpoint)
+    endpoint_over(channel->endpoint, ECONNABORTED);
   channel_stop_waiting(channel);
   channel_unlist(channel);
   link_forget_event(link, channel->token);
@@ -241,6 +294,8 @@ static void channels_fail(hussh_link *link) {
       continue;
     channel_stop_waiting(channel);
     channel->state = HUSSH_CH_DEAD;
+    if (channel->endpoint)
+      endpoint_over(channel->endpoint, ECONNABORTED);
     channel_child_eof(channel);
     channel_changed(channel);
     channel_gone(channel);

@@ -6,6 +6,7 @@
  *   link.c          makes and ends links, libssh2's callbacks
  *   message_hook.c  takes what libssh2 has decrypted: transport, authentication
  *   channel_recv.c  takes the messages of the connection protocol
+ *   endpoint.c      moves bytes between local sockets and channels
  *   channel.c       what leaves by a channel, and the calls of its owner
  *   send.c          sends whole messages, around key exchanges
  *   tree.c          tables, lists, events, failing
@@ -66,6 +67,7 @@ struct hussh_link {
   hussh_channel **channels;     /* by local id; NULL: free */
   uint32_t channel_slots, channel_free_hint, channel_live;
   int blocked;                  /* a channel waits for our tx queue or a key exchange */
+  uint32_t unblock_from;        /* the number behind that of the channel that sent data last */
 
   uint64_t token;
   hussh_link *next_ready;       /* links with input to process, in the root's list */
@@ -81,7 +83,15 @@ struct hussh_link {
   uint64_t moved, moved_before; /* bytes into and out of queues, now and at the last turn ... */
   size_t idle_turns;            /* ... and turns without any, in this call of the pump */
 
+  struct endpoints *endpoints;  /* local sockets that the pump serves, or NULL */
+
   int signalled;                /* in every link: its token is in the root's events */
+
+  /* what the peer opens (see hussh_link_take_offers), and the answer that is kept */
+  hussh_queue offers;           /* messages, length first */
+  int takes_offers, offer_count;
+  int kept_reply, kept_answer;  /* the number of the reply that is kept, or 0; HUSSH_E_AGAIN, 0, 1 */
+  uint32_t kept_port;
 };
 
 /* A link or channel that something happened to.  The flag, which is in that object, says
@@ -93,6 +103,7 @@ struct event {
 
 struct hussh_channel {
   hussh_link *link, *child;     /* child: the link that we carry, or NULL */
+  hussh_endpoint *endpoint;     /* the local socket that we are joined to, or NULL */
   uint32_t local_id, remote_id;
   uint32_t send_window, send_packet; /* bytes that we may send: in all, in one packet */
   uint32_t recv_window, recv_window_max, consumed; /* bytes that the peer may send; read since */
@@ -100,6 +111,7 @@ struct hussh_channel {
   size_t longest_message;       /* see hussh_channel_await_message; 0: it was not called */
   size_t message_rest;          /* its argument `rest` */
   int state, reason, eof, closed, abrupt, eof_wanted, eof_sent, close_sent, abandoned, want_room;
+  int finishing;                /* CLOSE follows our EOF */
   int requests, replies, failures, running;
   int exit_known, core;
   uint32_t exit_status;
@@ -107,6 +119,28 @@ struct hussh_channel {
   uint64_t token;
   int signalled, dirty;
   hussh_channel *next_dirty;
+};
+
+/* A local socket, see endpoint.c. */
+struct hussh_endpoint {
+  hussh_link *root;             /* NULL: it has been freed */
+  hussh_channel *channel;       /* NULL: only watched, or over */
+  hussh_endpoint *next, *before; /* in the list of all of the tree's */
+  hussh_endpoint *next_ready;
+  int fd, readable, writable, hung_up;
+  int ready, running;           /* it is on the ready list; it moves just now */
+  int joined, read_eof, write_shut, over, error;
+  uint64_t received, sent;
+  uint64_t token;
+  int signalled;
+};
+
+/* The endpoints of a tree, and those that may be able to move. */
+struct endpoints {
+  int epoll;
+  hussh_endpoint *all, *ready_head, *ready_tail;
+  size_t ready_count;
+  unsigned char *buffer;
 };
 
 /* Adds so many links, channels or leaked blocks to what hussh_live returns. */
@@ -119,12 +153,19 @@ void link_forget_event(hussh_link *link, uint64_t token);
 /* Makes an event of something that happened to the link or the channel. */
 void link_changed(hussh_link *link);
 void channel_changed(hussh_channel *channel);
+void endpoint_changed(hussh_endpoint *endpoint);
 
 /* Puts the link, whose rx queue has input, on the list of those to process. */
 void link_ready(hussh_link *link);
 void link_unlist(hussh_link *link);
 /* Puts the channel, which may have something to send, on the list of those to flush. */
 void channel_dirty(hussh_channel *channel);
+
+/* Puts the endpoint, which may be able to move, on the list of those to serve. */
+void endpoint_ready(hussh_endpoint *endpoint);
+void endpoint_unlist(hussh_endpoint *endpoint);
+/* Takes it from its channel: nothing moves any more, for this errno, or 0. */
+void endpoint_over(hussh_endpoint *endpoint, int error);
 
 /* A channel with the next free number, counted as waiting; NULL: no memory, or too many. */
 hussh_channel *channel_new(hussh_link *link, uint32_t window);

@@ -13,6 +13,7 @@ from typing import Any
 from ._api.build_info import build_info
 from ._api.connection import Connection
 from ._api.explain import explain
+from ._api.forward import Forward
 from ._api.process import Process
 from ._api.sftp import SFTP
 from ._api.shell import InteractiveShell
@@ -20,6 +21,7 @@ from ._api.tail import FileTailer
 from ._policy.hostkeys.host_key import HostKey
 from ._policy.prompts import Prompt, PromptRequest
 from ._policy.report import HopReport, HostKeyReport, Report, Setting
+from ._api.tunnel import Tunnel
 from ._policy.result import SSHResult
 from ._policy.sftp import FailedPath
 from ._policy.transfer_result import TransferResult
@@ -34,6 +36,7 @@ from .errors import (
     ConnectionLost,
     ConnectTimeout,
     ForkedConnectionError,
+    ForwardRefused,
     HostKeyError,
     HusshError,
     JumpRefused,
@@ -56,6 +59,7 @@ from .errors import (
     SFTPPermissionError,
     SFTPTimeout,
     SFTPUnavailable,
+    TunnelRefused,
     WrongPassphrase,
 )
 
@@ -73,6 +77,8 @@ __all__ = [
     "FailedPath",
     "FileTailer",
     "ForkedConnectionError",
+    "Forward",
+    "ForwardRefused",
     "HopReport",
     "HostKey",
     "HostKeyError",
@@ -107,6 +113,8 @@ __all__ = [
     "Pty",
     "SSHResult",
     "TransferResult",
+    "Tunnel",
+    "TunnelRefused",
     "WrongPassphrase",
     "aio",
     "build_info",

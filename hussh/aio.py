@@ -9,17 +9,21 @@ async with AsyncConnection("bastion", "u", "…") as bastion:
 
 from ._api.async_connection import AsyncConnection
 from ._api.async_explain import explain
+from ._api.async_forward import AsyncForward
 from ._api.async_process import AsyncInteractiveShell, AsyncProcess
 from ._api.async_sftp import AsyncSFTP
 from ._api.async_sftp_file import AsyncSFTPFile
 from ._api.async_tail import AsyncFileTailer
+from ._api.async_tunnel import AsyncTunnel
 
 __all__ = [
     "AsyncConnection",
     "AsyncFileTailer",
+    "AsyncForward",
     "AsyncInteractiveShell",
     "AsyncProcess",
     "AsyncSFTP",
     "AsyncSFTPFile",
+    "AsyncTunnel",
     "explain",
 ]

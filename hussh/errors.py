@@ -24,6 +24,7 @@ __all__ = [
     "ConnectionLost",
     "ConnectTimeout",
     "ForkedConnectionError",
+    "ForwardRefused",
     "HostKeyError",
     "HusshError",
     "JumpRefused",
@@ -46,6 +47,7 @@ __all__ = [
     "SFTPTimeout",
     "SFTPUnavailable",
     "ServerBusy",
+    "TunnelRefused",
     "WrongPassphrase",
 ]
 
@@ -375,6 +377,32 @@ class JumpRefused(ChannelRefused, TimeoutError):
     def __init__(self, text: str, *, target: str = "", **more: Any) -> None:
         super().__init__(text, **more)
         self.target = target
+
+
+class TunnelRefused(ChannelRefused, ConnectionRefusedError):
+    """The server refused a tunnel, or could not connect it; the connection stays usable.
+
+    Attributes:
+        target: ``host:port``, or the path of a Unix socket, that the server was asked for.
+    """
+
+    def __init__(self, text: str, *, target: str = "", **more: Any) -> None:
+        super().__init__(text, **more)
+        self.target = target
+
+
+class ForwardRefused(HusshError, OSError, RuntimeError):
+    """A forward cannot listen, here or at the server, or cannot reach where it leads.
+
+    Attributes:
+        errno: of this machine's error; None where the server refused.
+    """
+
+    default_phase = "channel"
+
+    def __init__(self, text: str, *, errno: int | None = None, **place: Any) -> None:
+        super().__init__(text, **place)
+        self.errno = errno
 
 
 class ConnectTimeout(HusshError, TimeoutError, RuntimeError):

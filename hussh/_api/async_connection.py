@@ -11,12 +11,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._connect.async_connect import AsyncSession
+from .._connect.forwarding import (
+    Forwarding,
+    LocalForwarding,
+    RemoteForwarding,
+    SocksForwarding,
+)
 from .._connect.shared_session import Limit, Shared
 from .._policy.connection_options import ConnectionOptions, Seconds
 from .._policy.endpoint import Endpoint
+from .._policy.forwarding import Address, Listen, check_listen, check_target
 from .._policy.result import SSHResult
+from .._policy.sftp import AnyPath
 from .._protocol.execute import execute
 from .._protocol.process import Pty, start
+from .._protocol.tunnel import open_tunnel
 from ..errors import ConnectionClosed, Phase
 from .arguments import (
     check_command,
@@ -27,7 +36,9 @@ from .arguments import (
     input_bytes,
 )
 from .async_files import AsyncFiles
+from .async_forward import AsyncForward
 from .async_process import AsyncInteractiveShell, AsyncProcess
+from .async_tunnel import AsyncTunnel
 from .connection import Connection
 from .declared import documents_constructor, takes_options
 from .documented import details_of
@@ -239,6 +250,50 @@ class AsyncConnection(AsyncFiles):
         op = start(session.link, None, pty=terminal, env=env)
         channel = await session.call(op, self._timeout or None, Phase.SHELL)
         return AsyncInteractiveShell(session, channel, terminal, self._timeout)
+
+    # -- tunnels
+
+    @details_of(Connection.open_connection)
+    async def open_connection(
+        self, host: str, port: int, *, timeout: float | None = None
+    ) -> AsyncTunnel:
+        """A byte stream to a TCP port, from the server, which resolves the name."""
+        return await self._open_tunnel(check_target((host, port)), timeout)
+
+    @details_of(Connection.open_unix_connection)
+    async def open_unix_connection(
+        self, path: AnyPath, *, timeout: float | None = None
+    ) -> AsyncTunnel:
+        """A byte stream to a Unix socket of the server; see `open_connection`."""
+        return await self._open_tunnel(check_target(path), timeout)
+
+    async def _open_tunnel(self, to: Address, timeout: float | None) -> AsyncTunnel:
+        session = self._live()
+        seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
+        op = open_tunnel(session.link, to, session.hop)
+        channel = await session.call(op, seconds or None, "channel")
+        return AsyncTunnel(self, session, channel, to, self._timeout)
+
+    @details_of(Connection.forward_local)
+    def forward_local(self, listen: Listen, to: tuple[str, int] | AnyPath) -> AsyncForward:
+        """Listen on this machine, and carry each connection to where the server reaches."""
+        session = self._live()
+        return self._forward(LocalForwarding(session, check_listen(listen), check_target(to)))
+
+    @details_of(Connection.forward_remote)
+    def forward_remote(self, listen: Listen, to: tuple[str, int] | AnyPath) -> AsyncForward:
+        """Let the server listen, and carry each connection to where this machine reaches."""
+        session = self._live()
+        return self._forward(RemoteForwarding(session, check_listen(listen), check_target(to)))
+
+    @details_of(Connection.forward_socks)
+    def forward_socks(self, listen: Listen = 0) -> AsyncForward:
+        """Listen on this machine as a SOCKS proxy (4, 4a and 5) that connects from the server."""
+        session = self._live()
+        return self._forward(SocksForwarding(session, check_listen(listen), None))
+
+    def _forward(self, forwarding: Forwarding) -> AsyncForward:
+        return AsyncForward(self, self._live(), forwarding, self._timeout)
 
     # -- ending
 

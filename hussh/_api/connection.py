@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from .._connect.connect import Session, connect
 from .._policy.connection_options import ConnectionOptions, Milliseconds, Seconds
+from .._connect.forwarding import (
+    Forwarding,
+    LocalForwarding,
+    RemoteForwarding,
+    SocksForwarding,
+)
+from .._policy.forwarding import Address, Listen, check_listen, check_target
 from .._policy.result import SSHResult
 from .._policy.sftp import AnyPath
 from .._policy.transfer_result import TransferResult
@@ -17,6 +24,7 @@ from .._protocol import scp_files as scp
 from .._protocol.core import Op
 from .._protocol.execute import execute
 from .._protocol.process import Pty, start
+from .._protocol.tunnel import open_tunnel
 from ..errors import Phase, SFTPError
 from .arguments import (
     check_command,
@@ -31,6 +39,7 @@ from .arguments import (
 from .closing import Closing
 from .contents import contents
 from .declared import documents_constructor, takes_options
+from .forward import Forward
 from .plan import make_plan
 from .process import Process
 from .sftp import SFTP
@@ -48,6 +57,7 @@ from .sftp_file import open_over
 from .sftp_run import new_sftp
 from .shell import InteractiveShell
 from .tail import FileTailer
+from .tunnel import Tunnel
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -245,6 +255,93 @@ class Connection(Closing):
             start(session.link, None, pty=terminal, env=env), self._seconds, Phase.SHELL
         )
         return InteractiveShell(session, channel, terminal, self._seconds)
+
+    # -- tunnels
+
+    def open_connection(self, host: str, port: int, *, timeout: int | None = None) -> Tunnel:
+        """A byte stream to a TCP port, from the server, which resolves the name.
+
+        Args:
+            timeout: **milliseconds** for the server to connect; None: the connection's;
+                0: no limit.
+
+        Returns:
+            A `Tunnel`, which has the methods of a socket.
+
+        Raises:
+            TunnelRefused (a ConnectionRefusedError): the server does not permit it, or cannot
+                reach the port; see its `reason_code`.
+        """
+        return self._open_tunnel(check_target((host, port)), timeout)
+
+    def open_unix_connection(self, path: AnyPath, *, timeout: int | None = None) -> Tunnel:
+        """A byte stream to a Unix socket of the server; see `open_connection`."""
+        return self._open_tunnel(check_target(path), timeout)
+
+    def _open_tunnel(self, to: Address, timeout: int | None) -> Tunnel:
+        session = self._live()
+        milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
+        op = open_tunnel(session.link, to, session.hop)
+        channel = session.call(op, milliseconds / 1000 or None, "channel")
+        return Tunnel(self, session, channel, to, self._seconds)
+
+    def forward_local(self, listen: Listen, to: tuple[str, int] | AnyPath) -> Forward:
+        """Listen on this machine, and carry each connection to where the server reaches.
+
+        Args:
+            listen: a port of the loopback (0: any), ``(host, port)``, or the path of a Unix
+                socket, which only this user may connect to.
+            to: ``(host, port)``, whose name the server resolves, or the path of a Unix socket
+                of the server.
+
+        Returns:
+            A `Forward`; best used in a ``with`` block.
+
+        Raises:
+            ForwardRefused (an OSError): the address is in use, or may not be used.
+        """
+        session = self._live()
+        return self._forward(LocalForwarding(session, check_listen(listen), check_target(to)))
+
+    def forward_remote(self, listen: Listen, to: tuple[str, int] | AnyPath) -> Forward:
+        """Let the server listen, and carry each connection to where this machine reaches.
+
+        Args:
+            listen: a port of the server's loopback (0: any), ``(host, port)`` (``""``: all its
+                addresses, where it permits that), or the path of a Unix socket there.
+            to: ``(host, port)``, whose name this machine resolves, or the path of a Unix
+                socket of this machine.
+
+        Returns:
+            A `Forward`; best used in a ``with`` block.
+
+        Raises:
+            ForwardRefused (an OSError): the server does not listen there.
+        """
+        session = self._live()
+        return self._forward(RemoteForwarding(session, check_listen(listen), check_target(to)))
+
+    def forward_socks(self, listen: Listen = 0) -> Forward:
+        """Listen on this machine as a SOCKS proxy (4, 4a and 5) that connects from the server.
+
+        There is no authentication.  The server resolves names.
+
+        Args:
+            listen: as of `forward_local`.
+
+        Returns:
+            A `Forward`; best used in a ``with`` block.
+
+        Raises:
+            ForwardRefused (an OSError): the address is in use, or may not be used.
+        """
+        session = self._live()
+        return self._forward(SocksForwarding(session, check_listen(listen), None))
+
+    def _forward(self, forwarding: Forwarding) -> Forward:
+        session = self._live()
+        session.call(forwarding.begin(), self._seconds, "channel")
+        return Forward(self, session, forwarding)
 
     # -- scp
 

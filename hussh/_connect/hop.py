@@ -31,6 +31,8 @@ class Hop(Generic[AnyDriver]):
     """
 
     server: Server | None = None
+    #: Who gets the channels that the server opens; see `forwarding`.
+    incoming: Any = None
 
     def __init__(
         self,

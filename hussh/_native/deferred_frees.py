@@ -29,11 +29,13 @@ class DeferredFrees:
     calls `empty` after it has released the lock and found `items`.
     """
 
-    __slots__ = ("items", "lock", "flush")
+    __slots__ = ("items", "lock", "flush", "abandoned")
 
     def __init__(self) -> None:
         self.items: deque[tuple[Any, Any]] = deque()
         self.lock: TryLock | None = None
+        #: This is a forked child, which touches nothing of the tree in C.
+        self.abandoned = False
         #: Sends what freeing has queued, such as CLOSE: maybe nobody else ever would.
         self.flush: Callable[[], object] = lambda: None
 

@@ -398,6 +398,13 @@ class Channel:
         if ptr is not None:
             _free_collected((self.link, ptr, self.counted, self.session))
 
+    def forget(self, free: Any) -> None:
+        """`free` by another function of C."""
+        ptr, self._ptr = self._ptr, None
+        link = self.link
+        if ptr is not None and not link.freed and not link.deferred_frees.abandoned:
+            free(ptr)
+
     @property
     def pointer(self) -> Any:
         if self._ptr is None or self.link.freed:
@@ -482,7 +489,7 @@ def _flush_if_alive(reference: weakref.ref[Link]) -> None:
 
 def _free_collected(owner: tuple[Link, Any, bool, bool]) -> None:
     link, ptr, counted, session = owner
-    if not link.freed:
+    if not link.freed and not link.deferred_frees.abandoned:
         lib.hussh_channel_free(ptr)
         if session:
             link.sessions_left = True

@@ -16,8 +16,8 @@ from .._policy.wire import string, uint32
 from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
 from .core import Op, RunBlocking, WaitFor
 
-__all__ = ["HINTS", "address", "note_length", "open_direct", "open_session", "until_heard",
-           "was_never_there", "was_unheard"]  # fmt: skip
+__all__ = ["HINTS", "address", "note_length", "open_channel", "open_direct",
+           "open_session", "until_heard", "was_never_there", "was_unheard", "way_hint"]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ PROHIBITED_HINTS = {
 GRANT_FIRST = ("SSH-2.0-Twisted", "SSH-2.0-paramiko")
 
 
-def _open(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
+def open_channel(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
     link.check()
     channel = link.open(kind, extra, window)
     try:
@@ -109,7 +109,7 @@ def open_session(
         link.sessions += ends_by_itself
         ended = link.sessions_ended
         try:
-            channel = yield from _open(link, b"session", b"", window)
+            channel = yield from open_channel(link, b"session", b"", window)
         except BaseException:
             if ends_by_itself:
                 link.release_session()
@@ -203,7 +203,7 @@ def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:
         JumpRefused: it names the bastion, its reason and what the user can do.
     """
     extra = string(host.encode()) + uint32(port) + string(b"127.0.0.1") + uint32(0)
-    channel = yield from _open(link, b"direct-tcpip", extra, JUMP_WINDOW)
+    channel = yield from open_channel(link, b"direct-tcpip", extra, JUMP_WINDOW)
     info = channel.get_info()
     if info.state == ChannelState.REFUSED:
         code, text = int(info.reason), channel.text
@@ -212,7 +212,7 @@ def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:
         raise JumpRefused(
             f"{bastion} refused the way to {target}: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")
-            + f"; {_hint(link, code)}",
+            + f"; {way_hint(link, code)}",
             target=target,
             reason_code=code,
             reason_text=text,
@@ -240,7 +240,7 @@ def _is_openssh(link: Link) -> bool:
     return (link.banner or "").startswith("SSH-2.0-OpenSSH")
 
 
-def _hint(link: Link, code: int) -> str:
+def way_hint(link: Link, code: int) -> str:
     """Return what the user can do about a refusal, in the terms of that server if known."""
     if code == PROHIBITED:
         banner = link.banner or ""

@@ -23,6 +23,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .._native.endpoint import Endpoint
 from .._native.link import Channel, Link, Ticket
 from ..errors import Phase
 
@@ -35,7 +36,7 @@ T = TypeVar("T")
 class WaitFor:
     """A request to be resumed after something happened to a link or channel, or a ticket is due."""
 
-    of: Link | Channel | Ticket
+    of: Link | Channel | Ticket | Endpoint
 
 
 @dataclass(frozen=True)

@@ -342,6 +342,7 @@ class AsyncDriver(Driver[TaskState]):
 
     def _release(self) -> None:
         self._forget()
+        self._close_endpoints()
         if not self._stream.slow or is_finalizing():
             self._stream.close()
         elif self._closing is None:

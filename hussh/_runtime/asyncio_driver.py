@@ -142,7 +142,7 @@ class AsyncioDriver(AsyncDriver):
         self._leader = self._nobody
         self._polls = 1
         if flags & EVENTS:
-            self._dispatch()
+            flags = self._dispatch(flags)
         self._watch(flags)
 
     def _turn(self) -> None:
@@ -220,13 +220,13 @@ class AsyncioDriver(AsyncDriver):
 
     def _watch(self, flags: int) -> None:
         """Make the loop call us for what a pump has left to wait for."""
-        if self._simple and not flags & (MORE | WANT_WRITE | FULL):
+        if self._simple and not self._endpoints and not flags & (MORE | WANT_WRITE | FULL):
             return  # it is watched for input, and that is all
         if flags & MORE and self._again is None:
             self._again = self._native.call_soon(self._turn)
         events = 0 if flags & FULL else select.POLLIN
         events |= select.POLLOUT if flags & WANT_WRITE else 0
-        side = self._stream.side_fds()
+        side = self._side_fds()
         if events == self._polled_events and side == self._side:
             return
         self._polled_events, self._side = events, side

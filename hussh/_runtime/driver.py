@@ -32,11 +32,15 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE, Death
+from .._native.endpoint import Endpoint, close_endpoints, endpoints_fd
 from .._native.link import Link
+from .._protocol.core import Op
 from ..errors import ForkedConnectionError, HusshError, Phase
+from .background import Background, Task
 from .idle_thread import IdleWatch
 from .lock import TreeLock
 
@@ -117,6 +121,8 @@ class Driver(Generic[W]):
         self._leader: W | None = None
         self._polls = 0  # waits for the fds: the leader's, and with threads those on top of it
         self._polled_events = 0
+        self._background = Background(partial(_enter_if_alive, weakref.ref(self)))
+        self._endpoints: tuple[int, ...] = ()  # what stands for the local ends of tunnels
         self.forked = False
         self.closed = False
         self.root = Link.over_fds(*stream.fds())
@@ -240,7 +246,7 @@ class Driver(Generic[W]):
     def _wanted(self, events: int) -> dict[int, int]:
         """Return the stream's fds, each with the events to poll for."""
         read_fd, write_fd = self._stream.fds()
-        wanted = dict.fromkeys(self._stream.side_fds(), int(select.POLLIN))
+        wanted = dict.fromkeys(self._side_fds(), int(select.POLLIN))
         if read_fd == write_fd:
             wanted[read_fd] = events
         else:
@@ -268,15 +274,57 @@ class Driver(Generic[W]):
         if idle is not None:
             idle.end()
 
+    # -- tunnels (with the lock held)
+
+    def watch(self, fd: int) -> Endpoint:
+        """An endpoint over a local socket, which is watched from now on; raises as that."""
+        endpoint = Endpoint(self.root, fd)
+        if not self._endpoints:
+            self._endpoints = (endpoints_fd(self.root),)
+            if self._idle is not None and self._idle.armed:
+                self._idle.disarm()  # it gets all fds anew
+            if self._polls:
+                self._ring()
+        return endpoint
+
+    def _side_fds(self) -> tuple[int, ...]:
+        """What to poll for input besides the stream's own fds."""
+        return self._stream.side_fds() + self._endpoints
+
+    def start(self, op: Op[None]) -> Task:
+        """Run an operation in the background, from when the one that calls this has a rest."""
+        return self._background.start(op)
+
+    def cancel(self, task: Task) -> None:
+        """End one that runs there."""
+        self._background.cancel(task)
+
+    def _close_endpoints(self) -> None:
+        if self._endpoints:
+            self._endpoints = ()
+            close_endpoints(self.root)
+
     # -- handing out events (with the lock held)
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, flags: int = 0) -> int:
+        """Hand out what happened; returns the bits of a pump, which were `flags` before."""
         for token in self.root.events():
             self.wake(token)
+        background = self._background
+        while background.ready:
+            background.step()
+            flags = flags & MORE | self.root.flush()
+            for token in self.root.events():
+                self.wake(token)
+            stuck = flags & WANT_WRITE and not self._polled_events & select.POLLOUT
+            if self._polls and (stuck or flags & MORE):
+                self._ring()
+        return flags
 
     def wake(self, token: int) -> None:
         """Wake the waiters for a link or channel; needs the lock."""
         self.arrivals += 1
+        self._background.wake(token)
         for waiter in self._waiters.get(token, ()):
             waiter.woken = True
             waiter.wake()
@@ -340,8 +388,8 @@ class Driver(Generic[W]):
         flags = self.root.flush()
         if flags & MORE:
             flags = self.root.pump(0)
-        if flags & EVENTS:
-            self._dispatch()
+        if flags & EVENTS or self._background.ready:
+            flags = self._dispatch(flags)
         stuck = flags & WANT_WRITE and not self._polled_events & select.POLLOUT
         if self._polls and (stuck or flags & MORE):
             self._ring()
@@ -383,6 +431,7 @@ class Driver(Generic[W]):
             self._dispatch()
         if link is self.root:
             self.closed = True
+            self._background.close()
             self._leave_idle_thread()
             self._stream.shutdown()
             if self._polls:  # they close the fds, whose numbers could be reused under a poll
@@ -399,9 +448,23 @@ class Driver(Generic[W]):
         self.forked = True
         self._idle = None  # its fds are the parent's
         self.root.deferred_frees.lock = _NobodysLock()
+        self.root.deferred_frees.abandoned = True
         self.closed = True
+        self._background.close()
+        for fd in self._endpoints:
+            os.close(fd)
         self._stream.abandon()
         self._forget()
+
+
+def _enter_if_alive(
+    reference: weakref.ref[Driver[Any]],
+) -> AbstractContextManager[object] | None:
+    """What a worker steps the background of a tree within; see `Background`."""
+    driver = reference()
+    if driver is None or driver.closed or driver._lock.owned():
+        return None
+    return driver.fresh()
 
 
 class _NobodysLock:

@@ -61,6 +61,7 @@ class ThreadDriver(Driver[_Waiter]):
         self._wakeup.wake()
 
     def _release(self) -> None:
+        self._close_endpoints()
         try:
             self._stream.close()
         finally:
@@ -211,7 +212,7 @@ class ThreadDriver(Driver[_Waiter]):
             self._leader = waiter
             flags = self.root.pump(BUDGET)
             if flags & EVENTS:
-                self._dispatch()
+                flags = self._dispatch(flags)
             if waiter.woken or flags & MORE:
                 return
             events = 0 if flags & FULL else select.POLLIN  # what is not read would only spin
@@ -225,7 +226,7 @@ class ThreadDriver(Driver[_Waiter]):
         """Wait for the root's fds or the wakeup fd, without the lock."""
         read_fd, write_fd = self._stream.fds()
         poll = new_poll()
-        side = self._stream.side_fds()
+        side = self._side_fds()
         for fd in side:
             poll.register(fd, select.POLLIN)
         poll.register(self._wakeup.fd, select.POLLIN)

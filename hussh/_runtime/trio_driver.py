@@ -96,7 +96,7 @@ class TrioDriver(AsyncDriver):
                         return suspended
                     flags = self.root.pump(BUDGET)
                     if flags & EVENTS:
-                        self._dispatch()
+                        flags = self._dispatch(flags)
                     if task.woken:
                         return suspended
                     if not flags & MORE:
@@ -131,7 +131,7 @@ class TrioDriver(AsyncDriver):
     async def _ready(self, events: int) -> None:
         """Wait until one of the fds is ready."""
         read_fd, write_fd = self._stream.fds()
-        side = self._stream.side_fds()
+        side = self._side_fds()
         if events == select.POLLIN and not side:
             await trio.lowlevel.wait_readable(read_fd)
             return

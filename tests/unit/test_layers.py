@@ -37,7 +37,12 @@ WAITING = {
 MAY_WAIT = {"_connect", "_runtime"}
 MAY_WAIT_TOO = {"_multi/batch.py", "_multi/loop_placement.py"}
 COMPILED = "hussh._native._libssh2"
-SEES_COMPILED = {"_native/constants.py", "_native/link.py", "_api/build_info.py"}
+SEES_COMPILED = {
+    "_native/constants.py",
+    "_native/endpoint.py",
+    "_native/link.py",
+    "_api/build_info.py",
+}
 #: What only some users need, and what would make every program's start slow.
 LAZY = {"anyio", "asyncio", "bcrypt", "cryptography", "trio"}
 

@@ -1,0 +1,86 @@
+"""`AsyncTunnel`: a byte stream from the last hop to anywhere, as anyio knows it."""
+
+from __future__ import annotations
+
+import contextlib
+
+from .._connect.async_connect import AsyncSession
+from .._native.endpoint import finish
+from .._native.link import Channel
+from .._policy.forwarding import Address
+from .._protocol import process as ops
+from .._runtime.anyio_streams import ByteStream, Receiver, Sender
+from ..errors import HusshError
+
+__all__ = ["AsyncTunnel"]
+
+
+class AsyncTunnel(Receiver, Sender, ByteStream):
+    """A connection that the server has made for us; from `AsyncConnection.open_connection`.
+
+    An `anyio.abc.ByteStream`: `receive`, `send`, `send_eof` and `aclose`, which raise the errors
+    of anyio.  One task at a time may receive, and one send.  Leaving its ``async with`` block
+    closes it.
+    """
+
+    closed = False  # not the property of a sender
+
+    def __init__(
+        self,
+        connection: object,
+        session: AsyncSession,
+        channel: Channel,
+        to: Address,
+        timeout: float,
+    ) -> None:
+        Receiver.__init__(self)
+        Sender.__init__(self)
+        self._connection = connection  # lives as long as this
+        self._session = session
+        self._channel = channel
+        self._to = to
+        self._timeout = timeout
+        self._input_ended = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<AsyncTunnel to {self._to} by {self._session.hop}, {state}>"
+
+    async def read(self, size: int = -1) -> bytes:
+        """What is there, at least one byte and at most `size`; empty at the end.
+
+        Raises the errors of hussh, as `write` does; `receive` and `send` raise anyio's.
+        """
+        self.check()
+        with self.reading:
+            most = size if size > 0 else ops.READ_SIZE
+            op = ops.read(self._channel, 0, most)
+            part = await self._session.call(op, self._timeout or None, "channel")
+            self.check()  # another task may have closed it meanwhile
+            return bytes(part)
+
+    async def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Hand over all of `data`; returns its length."""
+        self.check()
+        op = ops.write(self._channel, data)
+        return await self._session.call(op, self._timeout or None, "channel")
+
+    async def send_eof(self) -> None:
+        """Say, after what was sent, that nothing more will come; reading goes on."""
+        self.check()
+        if not self._input_ended:
+            self._input_ended = True
+            with contextlib.suppress(HusshError):  # it has ended anyway
+                self._session.at_once(self._channel.eof)
+
+    def close(self) -> None:
+        """End both directions, after what was sent; idempotent, and waits for nothing."""
+        if not self.closed:
+            self.closed = True
+            with contextlib.suppress(HusshError):  # the connection has gone
+                self._session.at_once(lambda: finish(self._channel))
+
+    async def aclose(self) -> None:
+        """`close`, for anyio."""
+        self.close()
+        await Receiver.aclose(self)

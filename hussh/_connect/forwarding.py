@@ -1,0 +1,378 @@
+"""Forwards: what listens on one side, and the tunnels of the connections that come there.
+
+The facades of both APIs use it.  Everything happens in operations that the tree's driver runs
+in the background (`Driver.start`): one for the listener, one for each connection, one that
+sees the end of the link.  Once a connection's channel is open, its bytes move in C
+(`csrc/endpoint.c`) and its operation sleeps until that is over.
+
+All of it runs with the tree's lock held, so nothing here blocks: what may, is yielded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from .._native.endpoint import Endpoint, next_offer, take_offers
+from .._native.link import Channel, Link
+from .._policy.forwarding import Address
+from .._protocol.core import Op, RunBlocking, WaitFor
+from .._protocol.socks import SocksRequest
+from .._protocol.tunnel import (
+    CONNECT_FAILED,
+    PROHIBITED,
+    Offer,
+    accept_offer,
+    ask_to_forward,
+    cancel_forward,
+    open_tunnel,
+    read_offer,
+    refuse_offer,
+)
+from .._runtime.background import Task
+from .._runtime.workers import Call
+from ..errors import ChannelRefused, ConnectionLost, ForwardRefused, HusshError
+from .hop import Hop
+from .local_sockets import Listener, connect_to, listen_on, prepare, reset
+
+__all__ = ["Forwarding", "LocalForwarding", "RemoteForwarding", "SocksForwarding"]
+
+_log = logging.getLogger("hussh.tunnels")
+
+#: Failures that a forward remembers.
+ERRORS_KEPT = 100
+#: What a lack of descriptors or memory says: the connection stays where it is until there are some.
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Forwarding:
+    """One forward, from when it is asked for to its end.
+
+    Attributes:
+        address: where connections are taken; once it has begun, with the port chosen.
+        to: where they lead; None: each says itself (SOCKS).
+        errors: why connections failed, the last ones; and why all of it ended, if it was lost.
+        connections: how many there are now.
+        closed: it has ended.
+    """
+
+    def __init__(self, hop: Hop[Any], address: Address, to: Address | None) -> None:
+        self.address = address
+        self.to = to
+        self.errors: deque[Exception] = deque(maxlen=ERRORS_KEPT)
+        self.connections = 0
+        self.closed = False
+        self.link: Link = hop.link
+        self._hop = hop.hop
+        self._index = hop.place.index
+        self._driver = hop.driver
+        self._tasks: set[Task] = set()
+
+    def begin(self) -> Op[None]:
+        """Listen, from now on; raises ForwardRefused."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End it and its connections (with the tree's lock held); waits for nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            self._driver.cancel(task)
+
+    def unlink(self) -> None:
+        """Remove what it has made in the file system."""
+
+    def _start(self, op: Op[None]) -> None:
+        self._tasks = {task for task in self._tasks if not task.is_over}
+        self._tasks.add(self._driver.start(op))
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, HusshError):
+            error.at(self._hop, self._index, "channel")
+        self.errors.append(error)
+        _log.info("%s: %s", self.address, error)
+
+    def _until_lost(self) -> Op[None]:
+        """Sees the link's end; runs as long as the forward."""
+        try:
+            while not self.link.dead:
+                yield WaitFor(self.link)
+            if not self.closed:
+                lost = ConnectionLost(f"the forward of {self.address} ended with its connection")
+                lost.__cause__ = self.link.death()
+                self._failed(lost)
+        finally:
+            self.close()
+            self._lost()
+
+    def _lost(self) -> None:
+        """It has ended, maybe in an event loop."""
+
+    # -- one connection
+
+    def _join(self, sock: socket.socket, endpoint: Endpoint, channel: Channel) -> Op[None]:
+        """Let bytes move until both sides have had enough, or one of them fails."""
+        endpoint.join(channel)
+        while not (info := endpoint.get_info()).over:
+            yield WaitFor(endpoint)
+        if info.error:
+            reset(sock)
+
+    def _end(self, sock: socket.socket, endpoint: Endpoint | None, channel: Channel | None) -> None:
+        if endpoint is not None:
+            endpoint.free()
+        if channel is not None:
+            channel.free()
+        if self.link.dead:
+            reset(sock)
+        else:
+            sock.close()
+        self.connections -= 1
+
+
+class LocalForwarding(Forwarding):
+    """Connections to a socket of this machine, carried to what the server reaches."""
+
+    _listener: Listener | None = None
+    _endpoint: Endpoint | None = None
+    _is_short = False
+
+    def begin(self) -> Op[None]:
+        listener = yield RunBlocking(lambda _: listen_on(self.address))
+        try:
+            self._endpoint = self._driver.watch(listener.sock.fileno())
+        except BaseException:
+            listener.close()
+            listener.unlink()
+            raise
+        self._listener = listener
+        self.address = listener.address
+        self._start(self._accept(listener, self._endpoint))
+        self._start(self._until_lost())
+
+    def unlink(self) -> None:
+        if self._listener is not None:
+            self._listener.unlink()
+
+    def _lost(self) -> None:
+        if self.address.path is not None and not self.link.deferred_frees.abandoned:
+            Call(self.unlink).start()
+
+    def _accept(self, listener: Listener, endpoint: Endpoint) -> Op[None]:
+        try:
+            while True:
+                while self._accept_one(listener):
+                    pass
+                yield WaitFor(endpoint)
+        finally:
+            endpoint.free()
+            listener.close()
+
+    def _accept_one(self, listener: Listener) -> bool:
+        """Take one connection; False: there is none, or no descriptor for one."""
+        try:
+            sock, peer = listener.sock.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in _SHORTAGES:
+                return True  # it has gone again
+            if not self._is_short:
+                self._failed(error)
+            self._is_short = True  # the next one that ends lets us look again
+            return False
+        self._is_short = False
+        self.connections += 1
+        origin = peer[:2] if isinstance(peer, tuple) else ("127.0.0.1", 0)
+        self._start(self._carry(sock, origin))
+        return True
+
+    def _carry(self, sock: socket.socket, origin: tuple[str, int]) -> Op[None]:
+        endpoint = channel = None
+        try:
+            prepare(sock)
+            assert self.to is not None  # noqa: S101  (only SOCKS has none)
+            channel = yield from open_tunnel(self.link, self.to, self._hop, origin)
+            endpoint = self._driver.watch(sock.fileno())
+            yield from self._join(sock, endpoint, channel)
+        except (HusshError, OSError) as error:
+            if not self.link.dead:
+                self._failed(error)
+            reset(sock)
+        finally:
+            self._end(sock, endpoint, channel)
+
+    def _end(self, sock: socket.socket, endpoint: Endpoint | None, channel: Channel | None) -> None:
+        super()._end(sock, endpoint, channel)
+        if self._is_short and self._endpoint is not None:
+            self._driver.wake(self._endpoint.token)
+
+
+class SocksForwarding(LocalForwarding):
+    """A SOCKS proxy: each connection says where it wants to go."""
+
+    def _carry(self, sock: socket.socket, origin: tuple[str, int]) -> Op[None]:
+        endpoint = channel = None
+        try:
+            prepare(sock)
+            endpoint = self._driver.watch(sock.fileno())
+            request = yield from self._read(sock, endpoint)
+            if request.target is None:
+                return
+            try:
+                channel = yield from open_tunnel(self.link, request.target, self._hop, origin)
+            except ChannelRefused as refused:
+                sock.send(request.failed(refused.reason_code))
+                raise
+            sock.send(request.granted())
+            if request.rest:
+                channel.write(request.rest)
+            yield from self._join(sock, endpoint, channel)
+        except (HusshError, OSError) as error:
+            if not self.link.dead:
+                self._failed(error)
+            if channel is not None or self.link.dead:
+                reset(sock)
+        finally:
+            self._end(sock, endpoint, channel)
+
+    def _read(self, sock: socket.socket, endpoint: Endpoint) -> Op[SocksRequest]:
+        request = SocksRequest()
+        while not request.is_over:
+            try:
+                data = sock.recv(1024)
+            except BlockingIOError:
+                yield WaitFor(endpoint)
+                continue
+            if not data:
+                break
+            answer = request.feed(data)
+            if answer:
+                sock.send(answer)
+        if request.is_over and request.target is None:
+            self._failed(ForwardRefused("a SOCKS client asked for what this proxy does not do"))
+        return request
+
+
+class RemoteForwarding(Forwarding):
+    """Connections to a socket of the server, carried to what this machine reaches."""
+
+    def __init__(self, hop: Hop[Any], address: Address, to: Address | None) -> None:
+        super().__init__(hop, address, to)
+        if hop.incoming is None:
+            hop.incoming = Incoming(hop.link, hop.driver.start)
+        self._incoming: Incoming = hop.incoming
+
+    def begin(self) -> Op[None]:
+        incoming = self._incoming
+        incoming.ask()
+        try:
+            self.address = yield from ask_to_forward(self.link, self.address, self._hop)
+            incoming.forwards.append(self)
+        finally:
+            incoming.answered()
+        self._start(self._until_lost())
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        super().close()
+        incoming = self._incoming
+        if self in incoming.forwards:
+            incoming.forwards.remove(self)
+            if not self.link.deferred_frees.abandoned and not self.link.dead:
+                cancel_forward(self.link, self.address)
+
+    def carry(self, offer: Offer) -> None:
+        """Take a connection that came to the server."""
+        self.connections += 1
+        self._start(self._carry(offer))
+
+    def _carry(self, offer: Offer) -> Op[None]:
+        endpoint = channel = None
+        sock = socket.socket()  # something to close
+        try:
+            assert self.to is not None  # noqa: S101  (a remote forward has one)
+            try:
+                connected = yield RunBlocking(partial(_connect, self.to))
+            except OSError as error:
+                refuse_offer(self.link, offer, CONNECT_FAILED)
+                words = error.strerror or str(error)
+                text = f"a connection to {self.address} could not be carried to {self.to}: {words}"
+                raise ForwardRefused(text, errno=error.errno) from error
+            sock.close()
+            sock = connected
+            endpoint = self._driver.watch(sock.fileno())
+            channel = accept_offer(self.link, offer)
+            yield from self._join(sock, endpoint, channel)
+        except (HusshError, OSError) as error:
+            if not self.link.dead:
+                self._failed(error)
+            reset(sock)
+        except GeneratorExit:
+            if channel is None and not self.link.dead:
+                with contextlib.suppress(HusshError):
+                    refuse_offer(self.link, offer, PROHIBITED)
+            raise
+        finally:
+            self._end(sock, endpoint, channel)
+
+
+def _connect(to: Address, _: float | None) -> socket.socket:
+    return connect_to(to)
+
+
+class Incoming:
+    """The channels that a server opens towards one link, and who is to have them.
+
+    Attributes:
+        forwards: those that the server has granted.
+    """
+
+    def __init__(self, link: Link, start: Callable[[Op[None]], Task]) -> None:
+        self.forwards: list[RemoteForwarding] = []
+        self._link = link
+        self._start = start
+        self._task: Task | None = None
+        self._asking = 0
+        self._early: list[Offer] = []  # for a forward whose port we do not know yet
+
+    def ask(self) -> None:
+        """A forward is asked for: connections may come before the answer was seen."""
+        self._asking += 1
+        take_offers(self._link, True)
+        if self._task is None or self._task.is_over:
+            self._task = self._start(self._serve())
+
+    def answered(self) -> None:
+        """And now it was."""
+        self._asking -= 1
+        if not self._asking and not self._link.dead:
+            early, self._early = self._early, []
+            for offer in early:
+                self._answer(offer)
+
+    def _serve(self) -> Op[None]:
+        while not self._link.dead:
+            while (message := next_offer(self._link)) is not None:
+                self._answer(read_offer(message))
+            yield WaitFor(self._link)
+
+    def _answer(self, offer: Offer) -> None:
+        for forward in self.forwards:
+            if offer.is_for(forward.address):
+                forward.carry(offer)
+                return
+        if self._asking and offer.at is not None:
+            self._early.append(offer)
+            return
+        _log.warning("the server opened a channel (%r) that nobody asked for", offer.kind)
+        refuse_offer(self._link, offer, PROHIBITED)

@@ -1,0 +1,150 @@
+"""The sockets of this machine that tunnels begin and end at: listening, and connecting.
+
+`forwarding` uses it.  `listen_on` and `connect_to` may block, and belong in a worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+
+from .._policy.forwarding import Address
+from ..errors import ForwardRefused
+
+__all__ = ["Listener", "connect_to", "listen_on", "prepare", "reset"]
+
+#: Connections that the kernel holds until they are accepted.
+BACKLOG = 512
+#: Seconds for a connection to where a remote forward leads.
+CONNECT_SECONDS = 30.0
+_NO_LINGER = struct.pack("ii", 1, 0)
+EVERYWHERE = ("", "*")
+
+
+class Listener:
+    """A listening, non-blocking socket.
+
+    Attributes:
+        sock: the socket.
+        address: where it listens, with the port that the system chose.
+    """
+
+    def __init__(self, sock: socket.socket, address: Address) -> None:
+        self.sock = sock
+        self.address = address
+        self._file = _identity(address.path) if address.path is not None else None
+
+    def close(self) -> None:
+        """Listen no longer; a Unix socket's file stays."""
+        self.sock.close()
+
+    def unlink(self) -> None:
+        """Remove the file of a Unix socket, if it is still ours; touches the file system."""
+        path, self._file, file = self.address.path, None, self._file
+        if path is not None and file is not None and _identity(path) == file:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def listen_on(address: Address) -> Listener:
+    """Listen there; a Unix socket is its owner's alone (mode 0600).
+
+    Raises:
+        ForwardRefused: it cannot, such as where the address is in use; its `errno` says why.
+    """
+    try:
+        if address.path is not None:
+            return _listen_unix(address.path)
+        return _listen_tcp(address)
+    except OSError as error:
+        raise ForwardRefused(
+            f"cannot listen on {address}: {error.strerror or error}", errno=error.errno
+        ) from error
+
+
+def _listen_unix(path: str) -> Listener:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.fchmod(sock.fileno(), 0o600)  # of the file, too, from its first moment on
+        sock.bind(path)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+        return Listener(sock, Address(path=path))
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _listen_tcp(address: Address) -> Listener:
+    if address.host in EVERYWHERE:
+        found = [(socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")]  # noqa: S104  (asked for)
+    elif address.host == "localhost":
+        found = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    else:
+        infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        found = [(info[0], str(info[4][0])) for info in infos]
+    for number, (family, host) in enumerate(found):
+        try:
+            return _listen_at(family, host, address)
+        except OSError:
+            if number + 1 == len(found):
+                raise
+    raise OSError(f"no address of {address.host}")
+
+
+def _listen_at(family: socket.AddressFamily, host: str, address: Address) -> Listener:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            only = address.host not in EVERYWHERE
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        sock.bind((host, address.port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+        return Listener(sock, Address(host, sock.getsockname()[1]))
+    except BaseException:
+        sock.close()
+        raise
+
+
+def connect_to(address: Address) -> socket.socket:
+    """A connected, non-blocking socket; raises OSError."""
+    if address.path is None:
+        sock = socket.create_connection((address.host, address.port), CONNECT_SECONDS)
+    else:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(CONNECT_SECONDS)
+            sock.connect(address.path)
+        except BaseException:
+            sock.close()
+            raise
+    prepare(sock)
+    return sock
+
+
+def prepare(sock: socket.socket) -> None:
+    """Make a connected socket one that the pump can serve."""
+    sock.setblocking(False)
+    if sock.family != socket.AF_UNIX:
+        with contextlib.suppress(OSError):  # the other side may have gone
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a socket so that its peer takes it for a failure, and not for the end of the data."""
+    with contextlib.suppress(OSError):
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    sock.close()

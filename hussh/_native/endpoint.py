@@ -1,0 +1,125 @@
+"""`Endpoint`: a local socket that the pump serves, alone or joined to a channel.
+
+The tunnels use it.  The rules of `link` hold: the tree's lock is held for every call, and
+nothing here waits.  The descriptor stays the caller's, who closes it after `free`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..errors import ChannelError
+from ._libssh2 import ffi, lib
+from .link import Channel, Link
+
+__all__ = ["Endpoint", "accept", "close_endpoints", "endpoints_fd", "finish", "keep_reply",
+           "kept_reply", "next_offer", "take_offers"]  # fmt: skip
+
+
+class Endpoint:
+    """A local socket that the pump of a tree watches.
+
+    Attributes:
+        link: the root of its tree.
+        token: names it in events: something new can be read or accepted there, or, once it is
+            joined, nothing moves any more.
+    """
+
+    __slots__ = ("_ptr", "_info", "link", "token", "__weakref__")
+
+    def __init__(self, root: Link, fd: int) -> None:
+        """Watch a non-blocking descriptor.
+
+        Raises:
+            OSError: there are too many descriptors.
+            HusshError: the link is dead.
+        """
+        self.link = root
+        self._ptr = None
+        self._info = ffi.new("hussh_endpoint_info *")
+        root.check()
+        ptr = lib.hussh_endpoint_new(root.pointer, fd)
+        if not ptr:
+            raise OSError(ffi.errno, os.strerror(ffi.errno))
+        self._ptr = ptr
+        self.token = int(lib.hussh_endpoint_token(ptr))
+
+    def __del__(self) -> None:
+        ptr, self._ptr = getattr(self, "_ptr", None), None
+        if ptr:
+            self.link.deferred_frees.add(lib.hussh_endpoint_free, ptr)
+
+    def free(self) -> None:
+        """Forget the descriptor, and close the channel; a second call does nothing."""
+        ptr, self._ptr = self._ptr, None
+        # A forked child shares what epoll watches with its parent.
+        if ptr and not self.link.deferred_frees.abandoned:
+            lib.hussh_endpoint_free(ptr)
+
+    def join(self, channel: Channel) -> None:
+        """Let bytes move between the descriptor and an open channel from now on."""
+        if lib.hussh_endpoint_join(self._ptr, channel.pointer):
+            channel.link.check()
+            raise ChannelError("the channel cannot carry a tunnel")
+
+    def get_info(self) -> Any:
+        """The C struct `hussh_endpoint_info`, filled in anew; valid until the next call."""
+        lib.hussh_endpoint_get_info(self._ptr, self._info)
+        return self._info
+
+
+def endpoints_fd(root: Link) -> int:
+    """The descriptor to poll for input beside the root's source; -1: there is none."""
+    return int(lib.hussh_endpoints_fd(root.pointer))
+
+
+def close_endpoints(root: Link) -> None:
+    """End all endpoints of a tree, and close the descriptor of `endpoints_fd`."""
+    if not root.freed:
+        lib.hussh_endpoints_close(root.pointer)
+
+
+def finish(channel: Channel) -> None:
+    """Give a channel up as `Channel.free` does, but what was written still leaves first."""
+    channel.forget(lib.hussh_channel_finish)
+
+
+# -- channels that the peer opens
+
+
+def take_offers(link: Link, on: bool) -> None:
+    """Whether channels that the peer opens are kept for `next_offer`, or refused at once."""
+    lib.hussh_link_take_offers(link.pointer, on)
+
+
+def next_offer(link: Link) -> bytes | None:
+    """The oldest message SSH_MSG_CHANNEL_OPEN that nobody has answered; None: there is none."""
+    size = lib.hussh_link_offer(link.pointer, ffi.NULL, 0)
+    if size < 0:
+        return None
+    buffer = bytearray(size)
+    lib.hussh_link_offer(link.pointer, ffi.from_buffer(buffer), size)
+    return bytes(buffer)
+
+
+def accept(link: Link, number: int, peer_window: int, peer_packet: int, window: int) -> Channel:
+    """Confirm a channel that the peer opens under this number, with these limits of its."""
+    ptr = lib.hussh_channel_accept(link.pointer, number, peer_window, peer_packet, window)
+    if not ptr:
+        link.check()
+        raise ChannelError("no channel can be opened on this connection")
+    return Channel(ptr, link)
+
+
+def keep_reply(link: Link) -> bool:
+    """Keep the answer to the next global request; False: another one's is still awaited."""
+    return not lib.hussh_link_keep_reply(link.pointer)
+
+
+def kept_reply(link: Link) -> tuple[bool, int] | None:
+    """That answer, once: yes or no, and the number with it; None: it has not come."""
+    port = ffi.new("uint32_t *")
+    answer = lib.hussh_link_kept_reply(link.pointer, port)
+    link.check()
+    return None if answer == lib.HUSSH_E_AGAIN else (answer == 1, int(port[0]))

@@ -1,0 +1,166 @@
+"""Operations of a tree that nobody waits for, such as those that tunnels are made of.
+
+A driver has one `Background`.  Whoever hands out events also steps the operations that waited
+for them: the leader, the idle thread, or asyncio's loop.  So a tunnel lives on while no call of
+the user's runs, and costs no thread and no task.
+
+Theory of operation.  Everything here happens with the tree's lock held, but for `RunBlocking`,
+which a worker calls; its end comes back through `Driver.fresh`.  An operation has nobody to
+raise to: it notes its own failures, and what it lets out is logged.  An interrupt (Ctrl-C) that
+strikes within a step ends that operation only, and is raised in the thread that it struck.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+from .._protocol.core import Op, RunBlocking, Wait, WaitFor
+from .workers import Call
+
+__all__ = ["Background", "Task"]
+
+_log = logging.getLogger("hussh.tunnels")
+
+
+class Task:
+    """One operation, and what it is to be resumed with.
+
+    Attributes:
+        is_over: it has ended.
+        is_running: it is within a step.
+    """
+
+    __slots__ = ("op", "answer", "error", "token", "is_over", "is_running", "__weakref__")
+
+    def __init__(self, op: Op[None]) -> None:
+        self.op = op
+        self.answer: Any = None
+        self.error: BaseException | None = None
+        self.token = 0
+        self.is_over = self.is_running = False
+
+
+class Background:
+    """The operations of one tree that run by themselves.
+
+    Attributes:
+        ready: those that may go on.
+    """
+
+    def __init__(self, enter: Callable[[], AbstractContextManager[object] | None]) -> None:
+        """Args:
+        enter: gives what holds the tree's lock, and steps what is ready at the end; None:
+            the lock is held by this thread already, or the tree is gone.
+        """
+        self._enter = enter
+        self._waiting: dict[int, list[Task]] = {}
+        self._blocked: set[Task] = set()
+        self.ready: deque[Task] = deque()
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self.ready or self._waiting or self._blocked)
+
+    def start(self, op: Op[None]) -> Task:
+        """Run an operation from the next step on."""
+        task = Task(op)
+        self.ready.append(task)
+        return task
+
+    def cancel(self, task: Task) -> None:
+        """End one of them, wherever it is, but for one that is within its step."""
+        if task.is_over or task.is_running:
+            return
+        self._blocked.discard(task)
+        waiting = self._waiting.get(task.token, [])
+        if task in waiting:
+            waiting.remove(task)
+            if not waiting:
+                del self._waiting[task.token]
+        _close(task)
+
+    def wake(self, token: int) -> None:
+        """Something happened to what some of them may wait for."""
+        tasks = self._waiting.pop(token, None)
+        if tasks is not None:
+            self.ready.extend(tasks)
+
+    def step(self) -> None:
+        """Let all that are ready go on until they wait."""
+        while self.ready:
+            self._advance(self.ready.popleft())
+
+    def _advance(self, task: Task) -> None:
+        answer, error = task.answer, task.error
+        task.answer = task.error = None
+        if task.is_over:
+            return
+        need: Wait | None = None
+        task.is_running = True
+        try:
+            need = task.op.send(answer) if error is None else task.op.throw(error)
+        except StopIteration:
+            return
+        except Exception:
+            _log.warning("a tunnel failed in an unexpected way", exc_info=True)
+            return
+        finally:
+            error = None  # its traceback holds this frame
+            task.is_over = need is None
+            task.is_running = False
+        if isinstance(need, WaitFor):
+            task.token = need.of.token
+            self._waiting.setdefault(task.token, []).append(task)
+        else:
+            self._call(task, need)
+
+    def _call(self, task: Task, need: RunBlocking) -> None:
+        self._blocked.add(task)
+        call = Call(partial(need.call, None), lambda: self._returned(task, call), is_slow=True)
+        call.start()
+
+    def _returned(self, task: Task, call: Call) -> None:
+        """A worker has made a task's call (maybe this thread, where there are no others)."""
+        lock = self._enter()
+        if lock is None:
+            self._take_back(task, call)
+            return
+        with lock:
+            self._take_back(task, call)
+
+    def _take_back(self, task: Task, call: Call) -> None:
+        if task not in self._blocked:  # closed meanwhile
+            call.abandon()
+            return
+        self._blocked.discard(task)
+        try:
+            task.answer = call.outcome()
+        except BaseException as error:
+            task.error = error
+        self.ready.append(task)
+
+    def close(self) -> None:
+        """End all of them, wherever they are."""
+        tasks = [*self.ready, *self._blocked]
+        for waiting in self._waiting.values():
+            tasks += waiting
+        self.ready.clear()
+        self._blocked.clear()
+        self._waiting.clear()
+        for task in tasks:
+            _close(task)
+
+
+def _close(task: Task) -> None:
+    if task.is_running:
+        return
+    task.is_over = True
+    try:
+        task.op.close()
+    except Exception:
+        _log.warning("a tunnel failed in an unexpected way", exc_info=True)

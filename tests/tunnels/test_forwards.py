@@ -1,0 +1,317 @@
+"""`forward_local`, `forward_socks` and `forward_remote` in every API, over real servers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import socket
+import stat
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hussh import Connection, ConnectionLost, ForwardRefused, TunnelRefused
+from tests.conformance.client import Client
+from tests.conformance.conftest import NINE, THREE
+from tests.support.sshd import Sshd
+from tests.support.tunnel_peers import Peer, connect, echo, exchange, read_all
+from tests.tunnels.conftest import apart
+
+MIB = 1 << 20
+CURL = shutil.which("curl")
+
+
+def login(server: Sshd) -> Connection:
+    """Connect as alice."""
+    account = server.alice
+    return Connection(server.host, server.port, account.name, private_key=account.key.path)
+
+
+@pytest.mark.parametrize("client", NINE, indirect=True)
+async def test_local(client: Client) -> None:
+    """Connections to a local port reach the far end, many at once, with the half-close."""
+    data = random.Random(2).randbytes(2 * MIB)
+    with Peer(echo) as peer:
+        async with client.face.forward_local(0, peer.address) as forward:
+            host, port = forward.address
+            assert host == "127.0.0.1"
+            assert port == forward.port
+            assert await apart(client, exchange, (host, port), data) == data
+            got = await apart(client, many, (host, port), 30)
+            assert got == [str(number).encode() * 1000 for number in range(30)]
+            assert forward.errors == ()
+            assert not forward.closed
+        assert forward.closed
+        with pytest.raises(ConnectionRefusedError):
+            await apart(client, exchange, (host, port), b"")
+    assert (await client.execute("echo on")).stdout == "on\n"
+
+
+def many(address: tuple[str, int], count: int) -> list[bytes]:
+    """So many exchanges at once, each in a thread."""
+    got: dict[int, bytes] = {}
+
+    def work(number: int) -> None:
+        got[number] = exchange(address, str(number).encode() * 1000)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return [got[number] for number in range(count)]
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_local_unix(client: Client, tmp_path: Path) -> None:
+    """A forward's Unix socket is for its user alone, and goes with it; a file is kept."""
+    path = tmp_path / "s"
+    with Peer(echo) as peer:
+        async with client.face.forward_local(str(path), peer.address) as forward:
+            assert forward.address == str(path)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert await apart(client, exchange, str(path), b"abc") == b"abc"
+        assert not path.exists()
+        path.write_text("mine")
+        with pytest.raises(ForwardRefused, match="in use"):
+            await client.face.forward_local(str(path), peer.address)
+        assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_refused_target_closes_that_one(client: Client) -> None:
+    """A refused target resets its connection and is in `.errors`; the forward goes on."""
+    with Peer(echo) as peer, socket.create_server(("127.0.0.1", 0)) as taken:
+        free = taken.getsockname()
+        taken.close()
+        async with client.face.forward_local(0, free[:2]) as forward:
+            with pytest.raises(ConnectionResetError):
+                await apart(client, exchange, forward.address, b"x")
+            [error] = forward.errors
+            assert isinstance(error, TunnelRefused)
+            assert error.reason_code == 2
+            assert error.hop
+            assert not forward.closed
+        async with client.face.forward_local(0, peer.address) as forward:
+            with pytest.raises(ForwardRefused, match="in use") as caught:
+                await client.face.forward_local(forward.address, peer.address)
+            assert caught.value.errno is not None
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_stalled_readers(client: Client, target: Sshd) -> None:
+    """Who reads nothing, on either side, holds a bounded number of bytes, and hurts nobody."""
+    over = threading.Event()
+
+    def flood(sock: socket.socket) -> None:
+        if sock.recv(1) == b"f":  # wants to be flooded, and will not read
+            while True:
+                sock.sendall(bytes(1 << 16))
+        over.wait(60)  # reads nothing more
+
+    with Peer(flood) as stalling, Peer(echo) as peer:
+        async with client.face.forward_local(0, stalling.address) as stalled:
+            async with client.face.forward_local(0, peer.address) as good:
+
+                def work() -> int:
+                    with connect(stalled.address) as deaf, connect(stalled.address) as stuck:
+                        deaf.sendall(b"f")
+                        stuck.sendall(b"s")
+                        stuck.settimeout(0.5)
+                        sent = 0
+                        with contextlib.suppress(TimeoutError):
+                            while True:
+                                sent += stuck.send(bytes(1 << 16))
+                        data = bytes(3 * MIB)
+                        assert exchange(good.address, data) == data
+                        return sent
+
+                sent = await apart(client, work)
+            over.set()
+        assert sent < 40 * MIB, "what lies in sockets and windows, and no more"
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_closing_with_connections(client: Client) -> None:
+    """Closing a forward ends its connections at once, and both ends notice."""
+    with Peer(echo) as peer:
+        async with client.face.forward_local(0, peer.address) as forward:
+            sock = socket.create_connection(forward.address)
+            sock.settimeout(20)
+
+            def work() -> None:
+                sock.sendall(b"x")
+                assert sock.recv(1) == b"x"
+
+            await apart(client, work)
+            assert forward.connections == 1
+        with sock:
+            assert await apart(client, sock.recv, 1) == b""
+        assert forward.connections == 0
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_lost_connection(client: Client, target: Sshd) -> None:
+    """Where the server dies, tunnels are reset, listeners end, and the forward says why."""
+    with Peer(echo) as peer:
+        async with client.face.forward_local(0, peer.address) as forward:
+
+            def work() -> None:
+                with connect(forward.address) as sock:
+                    sock.sendall(b"x")
+                    assert sock.recv(1) == b"x"
+                    target.kill_sessions()
+                    with pytest.raises(ConnectionResetError):
+                        sock.recv(1)
+
+            await apart(client, work)
+            with pytest.raises(ConnectionLost):
+                await client.execute("true")
+            assert forward.closed
+            assert any(isinstance(error, ConnectionLost) for error in forward.errors)
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_thousands_of_short_connections(client: Client) -> None:
+    """After a thousand short connections no descriptor and no channel is left."""
+    with Peer(lambda sock: sock.sendall(b"hello")) as peer:
+        async with client.face.forward_local(0, peer.address) as forward:
+
+            def work() -> None:
+                for _ in range(30):
+                    assert exchange(forward.address, b"") == b"hello"
+
+            await apart(client, work)
+            before = len(os.listdir("/proc/self/fd"))
+
+            def more() -> None:
+                for _ in range(1000 if os.environ.get("HUSSH_LONG") == "1" else 150):
+                    assert exchange(forward.address, b"") == b"hello"
+
+            await apart(client, more)
+            peer.seen.clear()
+            assert len(os.listdir("/proc/self/fd")) <= before + 20
+            assert forward.connections <= 1
+
+
+@pytest.mark.parametrize("client", NINE, indirect=True)
+async def test_remote(client: Client) -> None:
+    """A program at the server connects to a port there and reaches a service of ours."""
+    with Peer(lambda sock: sock.sendall(b"got " + read_all(sock))) as peer:
+        async with client.face.forward_remote(0, peer.address) as forward:
+            host, port = forward.address
+            assert host == "localhost"
+            assert port
+            script = (
+                f"import socket; s=socket.create_connection(('127.0.0.1',{port}));"
+                "s.sendall(b'x'*10**6); s.shutdown(1); print(len(s.makefile('rb').read()))"
+            )
+            result = await client.execute(f'python3 -c "{script}"')
+            assert result.stdout == "1000004\n", result
+        gone = await client.execute(f'python3 -c "{script}"')
+        assert "refused" in gone.stderr
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_remote_unix_and_refused(client: Client) -> None:
+    """A remote Unix socket leads to ours; a service that is not there closes that connection."""
+    path = (await client.execute("rm -f ~/r.sock; echo ~/r.sock")).stdout.strip()
+    script = (
+        f"import socket; s=socket.socket(socket.AF_UNIX); s.connect('{path}'); print(s.recv(9))"
+    )
+    with Peer(lambda sock: sock.sendall(b"hello")) as peer:
+        async with client.face.forward_remote(path, peer.address) as forward:
+            assert (await client.execute(f'python3 -c "{script}"')).stdout == "b'hello'\n"
+            with pytest.raises(ForwardRefused):
+                await client.face.forward_remote(path, peer.address)
+        assert forward.errors == ()
+    async with client.face.forward_remote(0, peer.address) as forward:  # nobody is there now
+        place = f"('127.0.0.1',{forward.port})"
+        again = f"import socket; s=socket.create_connection({place}); print(s.recv(9))"
+        result = await client.execute(f'python3 -c "{again}"')
+        assert result.stdout == "b''\n" or "reset" in result.stderr
+        [error] = forward.errors
+        assert isinstance(error, ForwardRefused)
+        assert "could not be carried" in str(error)
+
+
+def test_permit_listen(sshd_factory: Callable[..., Sshd]) -> None:
+    """A server that permits no listening, or only some: typed errors, and the rest works."""
+    server = sshd_factory(options={"PermitListen": "none"})
+    with login(server) as connection:
+        with pytest.raises(ForwardRefused, match="PermitListen"):
+            connection.forward_remote(0, ("127.0.0.1", 1))
+        assert connection.execute("echo on").stdout == "on\n"
+
+
+@pytest.mark.skipif(CURL is None, reason="needs curl")
+@pytest.mark.parametrize("kind", ["socks4a", "socks5h", "socks5", "socks4"])
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_socks_with_curl(client: Client, kind: str) -> None:
+    """curl fetches through the proxy in each version of the protocol; names go to the server."""
+
+    def answer(sock: socket.socket) -> None:
+        while not sock.recv(1 << 16).endswith(b"\r\n\r\n"):
+            pass
+        sock.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+
+    name = "localhost" if kind.endswith(("a", "h")) else "127.0.0.1"
+    with Peer(answer) as peer:
+        async with client.face.forward_socks(0) as forward:
+            proxy = f"{kind}://127.0.0.1:{forward.port}"
+            command = [str(CURL), "-sS", "--max-time", "20", "-x", proxy]
+
+            def work(url: str) -> Any:
+                return subprocess.run([*command, url], capture_output=True, text=True)
+
+            done = await apart(client, work, f"http://{name}:{peer.address[1]}/")
+            assert done.stdout == "hello", done
+            if kind == "socks5h":
+                bad = await apart(client, work, "http://127.0.0.1:1/")
+                assert bad.returncode == 97
+                assert isinstance(forward.errors[0], TunnelRefused)
+
+
+def test_fork(target: Sshd) -> None:
+    """A forked child leaves the parent's tunnels alone, and holds none of them open."""
+    with Peer(echo) as peer, login(target) as connection:
+        forward = connection.forward_local(0, peer.address)
+        with connect(forward.address) as sock:
+            sock.sendall(b"a")
+            assert sock.recv(1) == b"a"
+            reading, writing = os.pipe()
+            staying, leaving = os.pipe()
+            pid = os.fork()
+            if not pid:
+                try:
+                    sock.close()
+                    os.write(writing, b"c" if forward.closed else b"o")
+                    os.read(staying, 1)
+                finally:
+                    os._exit(0)
+            assert os.read(reading, 1) == b"c"
+            sock.sendall(b"b")
+            assert sock.recv(1) == b"b"
+            forward.close()
+            assert sock.recv(1) == b""
+            os.write(leaving, b"x")
+            os.waitpid(pid, 0)
+            for fd in (reading, writing, staying, leaving):
+                os.close(fd)
+
+
+def test_bad_arguments(target: Sshd) -> None:
+    """What is no address is refused before anything is opened."""
+    with login(target) as connection:
+        for listen in (True, 70_000, "", ("h",), (1, 2, 3), None, b"x\0"):
+            with pytest.raises((TypeError, ValueError)):
+                connection.forward_local(listen, ("127.0.0.1", 1))  # type: ignore[arg-type]
+        for to in (22, ("127.0.0.1", 0), ("-x", 1), ("a b", 1), "", None):
+            with pytest.raises((TypeError, ValueError)):
+                connection.forward_local(0, to)  # type: ignore[arg-type]

@@ -1,0 +1,60 @@
+"""A server that opens channels towards us which nobody has asked for."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from hussh import Connection
+from tests.support.hostile import Conn, HostileServer, Msg, Services
+from tests.support.hostile_wire import message, string, u32
+from tests.support.tunnel_peers import Peer, echo
+
+PORT = 4711
+
+
+def offer(number: int, host: str, port: int, kind: str = "forwarded-tcpip") -> bytes:
+    """Return the message that opens a channel from an address of the server."""
+    origin = string("203.0.113.9") + u32(1234)
+    head = string(kind) + u32(number) + u32(1 << 20) + u32(32768)
+    return message(Msg.CHANNEL_OPEN, head, string(host), u32(port), origin)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_only_what_was_asked_for(asked: bool) -> None:
+    """A channel from an address that is no forward of ours is refused, and reaches nobody."""
+    answers: list[bytes] = []
+    done = threading.Event()
+    agreeing = Services(answered=lambda *_: True)
+    offers = [
+        offer(50, "127.0.0.1", PORT + 1),
+        offer(51, "198.51.100.1", PORT),
+        offer(52, "localhost", PORT, "forwarded-unknown"),
+        message(Msg.CHANNEL_OPEN, string("forwarded-tcpip") + u32(53) + u32(9) + u32(9) + u32(99)),
+        offer(54, "127.0.0.1", PORT),
+    ]
+
+    def script(conn: Conn) -> None:
+        conn.login()
+        if asked:
+            conn.serve(agreeing, until=lambda: bool(conn.global_requests))
+        for one in offers:
+            conn.send(one[0], one[1:])
+        conn.serve(agreeing, until=lambda: len(conn.answers) == len(offers))
+        answers.extend(conn.answers)
+        done.set()
+        conn.serve()
+
+    with Peer(echo) as peer, HostileServer(script) as server:
+        with Connection(server.host, server.port, "u", "p", host_key_policy="ignore") as connection:
+            if asked:
+                forward = connection.forward_remote(("127.0.0.1", PORT), peer.address)
+            assert done.wait(20)
+            if asked:
+                forward.close()
+        assert len(peer.seen) == asked
+    refused = [answer for answer in answers if answer[0] == Msg.CHANNEL_OPEN_FAILURE]
+    unasked = [50, 51, 52, 53] if asked else [50, 51, 52, 53, 54]
+    assert sorted(answer[4] for answer in refused) == unasked
+    assert all(answer[5:9] == u32(1) for answer in refused), "administratively prohibited"
