@@ -18,10 +18,10 @@ from ._api.process import Process
 from ._api.sftp import SFTP
 from ._api.shell import InteractiveShell
 from ._api.tail import FileTailer
+from ._api.tunnel import Tunnel
 from ._policy.hostkeys.host_key import HostKey
 from ._policy.prompts import Prompt, PromptRequest
 from ._policy.report import HopReport, HostKeyReport, Report, Setting
-from ._api.tunnel import Tunnel
 from ._policy.result import SSHResult
 from ._policy.sftp import FailedPath
 from ._policy.transfer_result import TransferResult

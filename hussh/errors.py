@@ -398,7 +398,7 @@ class ForwardRefused(HusshError, OSError, RuntimeError):
         errno: of this machine's error; None where the server refused.
     """
 
-    default_phase = "channel"
+    default_phase = Phase.CHANNEL
 
     def __init__(self, text: str, *, errno: int | None = None, **place: Any) -> None:
         super().__init__(text, **place)

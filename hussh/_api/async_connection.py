@@ -271,7 +271,7 @@ class AsyncConnection(AsyncFiles):
         session = self._live()
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
         op = open_tunnel(session.link, to, session.hop)
-        channel = await session.call(op, seconds or None, "channel")
+        channel = await session.call(op, seconds or None, Phase.CHANNEL)
         return AsyncTunnel(self, session, channel, to, self._timeout)
 
     @details_of(Connection.forward_local)

@@ -9,7 +9,7 @@ from typing import Any
 from .._connect.async_connect import AsyncSession
 from .._connect.async_forwarding import remove_file
 from .._connect.forwarding import Forwarding
-from ..errors import HusshError
+from ..errors import HusshError, Phase
 from .closing import AsyncClosing
 from .documented import details_of
 from .forward import Forward, ForwardView
@@ -42,7 +42,7 @@ class AsyncForward(ForwardView, AsyncClosing):
     async def _begin(self) -> AsyncForward:
         if not self._begun:
             self._begun = True
-            await self._session.call(self._forwarding.begin(), self._timeout or None, "channel")
+            await self._session.call(self._forwarding.begin(), self._timeout or None, Phase.CHANNEL)
         return self
 
     @details_of(Forward.close)

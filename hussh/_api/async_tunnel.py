@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 
 from .._connect.async_connect import AsyncSession
-from .._native.endpoint import finish
 from .._native.link import Channel
+from .._native.local_end import finish
 from .._policy.forwarding import Address
 from .._protocol import process as ops
 from .._runtime.anyio_streams import ByteStream, Receiver, Sender
-from ..errors import HusshError
+from ..errors import HusshError, Phase
 
 __all__ = ["AsyncTunnel"]
 
@@ -55,7 +55,7 @@ class AsyncTunnel(Receiver, Sender, ByteStream):
         with self.reading:
             most = size if size > 0 else ops.READ_SIZE
             op = ops.read(self._channel, 0, most)
-            part = await self._session.call(op, self._timeout or None, "channel")
+            part = await self._session.call(op, self._timeout or None, Phase.CHANNEL)
             self.check()  # another task may have closed it meanwhile
             return bytes(part)
 
@@ -63,7 +63,7 @@ class AsyncTunnel(Receiver, Sender, ByteStream):
         """Hand over all of `data`; returns its length."""
         self.check()
         op = ops.write(self._channel, data)
-        return await self._session.call(op, self._timeout or None, "channel")
+        return await self._session.call(op, self._timeout or None, Phase.CHANNEL)
 
     async def send_eof(self) -> None:
         """Say, after what was sent, that nothing more will come; reading goes on."""

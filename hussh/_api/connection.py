@@ -9,13 +9,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from .._connect.connect import Session, connect
-from .._policy.connection_options import ConnectionOptions, Milliseconds, Seconds
 from .._connect.forwarding import (
     Forwarding,
     LocalForwarding,
     RemoteForwarding,
     SocksForwarding,
 )
+from .._policy.connection_options import ConnectionOptions, Milliseconds, Seconds
 from .._policy.forwarding import Address, Listen, check_listen, check_target
 from .._policy.result import SSHResult
 from .._policy.sftp import AnyPath
@@ -282,7 +282,7 @@ class Connection(Closing):
         session = self._live()
         milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
         op = open_tunnel(session.link, to, session.hop)
-        channel = session.call(op, milliseconds / 1000 or None, "channel")
+        channel = session.call(op, milliseconds / 1000 or None, Phase.CHANNEL)
         return Tunnel(self, session, channel, to, self._seconds)
 
     def forward_local(self, listen: Listen, to: tuple[str, int] | AnyPath) -> Forward:
@@ -340,7 +340,7 @@ class Connection(Closing):
 
     def _forward(self, forwarding: Forwarding) -> Forward:
         session = self._live()
-        session.call(forwarding.begin(), self._seconds, "channel")
+        session.call(forwarding.begin(), self._seconds, Phase.CHANNEL)
         return Forward(self, session, forwarding)
 
     # -- scp

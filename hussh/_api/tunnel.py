@@ -7,11 +7,11 @@ import io
 from typing import Any
 
 from .._connect.connect import Session
-from .._native.endpoint import finish
 from .._native.link import Channel
+from .._native.local_end import finish
 from .._policy.forwarding import Address
 from .._protocol import process as ops
-from ..errors import ChannelError, CommandTimeout, ConnectionClosed, HusshError
+from ..errors import ChannelError, CommandTimeout, ConnectionClosed, HusshError, Phase
 from .closing import Closing
 
 __all__ = ["Tunnel"]
@@ -188,7 +188,7 @@ class Tunnel(Closing):
 
     def _call(self, op: Any) -> Any:
         try:
-            return self._session.call(op, self._timeout, "channel")
+            return self._session.call(op, self._timeout, Phase.CHANNEL)
         except CommandTimeout as error:
             if self._timeout:
                 raise

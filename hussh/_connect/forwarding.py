@@ -19,8 +19,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .._native.endpoint import Endpoint, next_offer, take_offers
 from .._native.link import Channel, Link
+from .._native.local_end import LocalEnd, next_offer, take_offers
 from .._policy.forwarding import Address
 from .._protocol.core import Op, RunBlocking, WaitFor
 from .._protocol.socks import SocksRequest
@@ -37,7 +37,7 @@ from .._protocol.tunnel import (
 )
 from .._runtime.background import Task
 from .._runtime.workers import Call
-from ..errors import ChannelRefused, ConnectionLost, ForwardRefused, HusshError
+from ..errors import ChannelRefused, ConnectionLost, ForwardRefused, HusshError, Phase
 from .hop import Hop
 from .local_sockets import Listener, connect_to, listen_on, prepare, reset
 
@@ -70,7 +70,7 @@ class Forwarding:
         self.closed = False
         self.link: Link = hop.link
         self._hop = hop.hop
-        self._index = hop.place.index
+        self._index = hop.endpoint.index
         self._driver = hop.driver
         self._tasks: set[Task] = set()
 
@@ -96,7 +96,7 @@ class Forwarding:
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, HusshError):
-            error.at(self._hop, self._index, "channel")
+            error.at(self._hop, self._index, Phase.CHANNEL)
         self.errors.append(error)
         _log.info("%s: %s", self.address, error)
 
@@ -118,7 +118,7 @@ class Forwarding:
 
     # -- one connection
 
-    def _join(self, sock: socket.socket, endpoint: Endpoint, channel: Channel) -> Op[None]:
+    def _join(self, sock: socket.socket, endpoint: LocalEnd, channel: Channel) -> Op[None]:
         """Let bytes move until both sides have had enough, or one of them fails."""
         endpoint.join(channel)
         while not (info := endpoint.get_info()).over:
@@ -126,7 +126,7 @@ class Forwarding:
         if info.error:
             reset(sock)
 
-    def _end(self, sock: socket.socket, endpoint: Endpoint | None, channel: Channel | None) -> None:
+    def _end(self, sock: socket.socket, endpoint: LocalEnd | None, channel: Channel | None) -> None:
         if endpoint is not None:
             endpoint.free()
         if channel is not None:
@@ -142,7 +142,7 @@ class LocalForwarding(Forwarding):
     """Connections to a socket of this machine, carried to what the server reaches."""
 
     _listener: Listener | None = None
-    _endpoint: Endpoint | None = None
+    _endpoint: LocalEnd | None = None
     _is_short = False
 
     def begin(self) -> Op[None]:
@@ -166,7 +166,7 @@ class LocalForwarding(Forwarding):
         if self.address.path is not None and not self.link.deferred_frees.abandoned:
             Call(self.unlink).start()
 
-    def _accept(self, listener: Listener, endpoint: Endpoint) -> Op[None]:
+    def _accept(self, listener: Listener, endpoint: LocalEnd) -> Op[None]:
         try:
             while True:
                 while self._accept_one(listener):
@@ -210,7 +210,7 @@ class LocalForwarding(Forwarding):
         finally:
             self._end(sock, endpoint, channel)
 
-    def _end(self, sock: socket.socket, endpoint: Endpoint | None, channel: Channel | None) -> None:
+    def _end(self, sock: socket.socket, endpoint: LocalEnd | None, channel: Channel | None) -> None:
         super()._end(sock, endpoint, channel)
         if self._is_short and self._endpoint is not None:
             self._driver.wake(self._endpoint.token)
@@ -244,7 +244,7 @@ class SocksForwarding(LocalForwarding):
         finally:
             self._end(sock, endpoint, channel)
 
-    def _read(self, sock: socket.socket, endpoint: Endpoint) -> Op[SocksRequest]:
+    def _read(self, sock: socket.socket, endpoint: LocalEnd) -> Op[SocksRequest]:
         request = SocksRequest()
         while not request.is_over:
             try:

@@ -23,8 +23,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .._native.endpoint import Endpoint
 from .._native.link import Channel, Link, Ticket
+from .._native.local_end import LocalEnd
 from ..errors import Phase
 
 __all__ = ["Checkpoint", "RunBlocking", "DeadlineExceeded", "Wait", "Op", "WaitFor"]
@@ -36,7 +36,7 @@ T = TypeVar("T")
 class WaitFor:
     """A request to be resumed after something happened to a link or channel, or a ticket is due."""
 
-    of: Link | Channel | Ticket | Endpoint
+    of: Link | Channel | Ticket | LocalEnd
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._native.constants import ChannelState
-from .._native.endpoint import accept, keep_reply, kept_reply
 from .._native.link import Channel, Link
+from .._native.local_end import accept, keep_reply, kept_reply
 from .._policy.forwarding import Address, same_host
 from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import ForwardRefused, ProtocolError, TunnelRefused

@@ -36,8 +36,8 @@ from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE, Death
-from .._native.endpoint import Endpoint, close_endpoints, endpoints_fd
 from .._native.link import Link
+from .._native.local_end import LocalEnd, close_endpoints, endpoints_fd
 from .._protocol.core import Op
 from ..errors import ForkedConnectionError, HusshError, Phase
 from .background import Background, Task
@@ -276,9 +276,9 @@ class Driver(Generic[W]):
 
     # -- tunnels (with the lock held)
 
-    def watch(self, fd: int) -> Endpoint:
+    def watch(self, fd: int) -> LocalEnd:
         """An endpoint over a local socket, which is watched from now on; raises as that."""
-        endpoint = Endpoint(self.root, fd)
+        endpoint = LocalEnd(self.root, fd)
         if not self._endpoints:
             self._endpoints = (endpoints_fd(self.root),)
             if self._idle is not None and self._idle.armed:

@@ -18,7 +18,7 @@ import pytest
 
 from hussh import Connection, ConnectionLost, ForwardRefused, TunnelRefused
 from tests.conformance.client import Client
-from tests.conformance.conftest import NINE, THREE
+from tests.conformance.conftest import FOUR, NINE, THREE
 from tests.support.sshd import Sshd
 from tests.support.tunnel_peers import Peer, connect, echo, exchange, read_all
 from tests.tunnels.conftest import apart
@@ -38,7 +38,7 @@ async def test_local(client: Client) -> None:
     """Connections to a local port reach the far end, many at once, with the half-close."""
     data = random.Random(2).randbytes(2 * MIB)
     with Peer(echo) as peer:
-        async with client.face.forward_local(0, peer.address) as forward:
+        async with client.awaited.forward_local(0, peer.address) as forward:
             host, port = forward.address
             assert host == "127.0.0.1"
             assert port == forward.port
@@ -73,14 +73,14 @@ async def test_local_unix(client: Client, tmp_path: Path) -> None:
     """A forward's Unix socket is for its user alone, and goes with it; a file is kept."""
     path = tmp_path / "s"
     with Peer(echo) as peer:
-        async with client.face.forward_local(str(path), peer.address) as forward:
+        async with client.awaited.forward_local(str(path), peer.address) as forward:
             assert forward.address == str(path)
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             assert await apart(client, exchange, str(path), b"abc") == b"abc"
         assert not path.exists()
         path.write_text("mine")
         with pytest.raises(ForwardRefused, match="in use"):
-            await client.face.forward_local(str(path), peer.address)
+            await client.awaited.forward_local(str(path), peer.address)
         assert path.read_text() == "mine"
 
 
@@ -90,7 +90,7 @@ async def test_refused_target_closes_that_one(client: Client) -> None:
     with Peer(echo) as peer, socket.create_server(("127.0.0.1", 0)) as taken:
         free = taken.getsockname()
         taken.close()
-        async with client.face.forward_local(0, free[:2]) as forward:
+        async with client.awaited.forward_local(0, free[:2]) as forward:
             with pytest.raises(ConnectionResetError):
                 await apart(client, exchange, forward.address, b"x")
             [error] = forward.errors
@@ -98,9 +98,9 @@ async def test_refused_target_closes_that_one(client: Client) -> None:
             assert error.reason_code == 2
             assert error.hop
             assert not forward.closed
-        async with client.face.forward_local(0, peer.address) as forward:
+        async with client.awaited.forward_local(0, peer.address) as forward:
             with pytest.raises(ForwardRefused, match="in use") as caught:
-                await client.face.forward_local(forward.address, peer.address)
+                await client.awaited.forward_local(forward.address, peer.address)
             assert caught.value.errno is not None
 
 
@@ -116,8 +116,8 @@ async def test_stalled_readers(client: Client, target: Sshd) -> None:
         over.wait(60)  # reads nothing more
 
     with Peer(flood) as stalling, Peer(echo) as peer:
-        async with client.face.forward_local(0, stalling.address) as stalled:
-            async with client.face.forward_local(0, peer.address) as good:
+        async with client.awaited.forward_local(0, stalling.address) as stalled:
+            async with client.awaited.forward_local(0, peer.address) as good:
 
                 def work() -> int:
                     with connect(stalled.address) as deaf, connect(stalled.address) as stuck:
@@ -141,7 +141,7 @@ async def test_stalled_readers(client: Client, target: Sshd) -> None:
 async def test_closing_with_connections(client: Client) -> None:
     """Closing a forward ends its connections at once, and both ends notice."""
     with Peer(echo) as peer:
-        async with client.face.forward_local(0, peer.address) as forward:
+        async with client.awaited.forward_local(0, peer.address) as forward:
             sock = socket.create_connection(forward.address)
             sock.settimeout(20)
 
@@ -160,7 +160,7 @@ async def test_closing_with_connections(client: Client) -> None:
 async def test_lost_connection(client: Client, target: Sshd) -> None:
     """Where the server dies, tunnels are reset, listeners end, and the forward says why."""
     with Peer(echo) as peer:
-        async with client.face.forward_local(0, peer.address) as forward:
+        async with client.awaited.forward_local(0, peer.address) as forward:
 
             def work() -> None:
                 with connect(forward.address) as sock:
@@ -181,7 +181,7 @@ async def test_lost_connection(client: Client, target: Sshd) -> None:
 async def test_thousands_of_short_connections(client: Client) -> None:
     """After a thousand short connections no descriptor and no channel is left."""
     with Peer(lambda sock: sock.sendall(b"hello")) as peer:
-        async with client.face.forward_local(0, peer.address) as forward:
+        async with client.awaited.forward_local(0, peer.address) as forward:
 
             def work() -> None:
                 for _ in range(30):
@@ -200,11 +200,11 @@ async def test_thousands_of_short_connections(client: Client) -> None:
             assert forward.connections <= 1
 
 
-@pytest.mark.parametrize("client", NINE, indirect=True)
+@pytest.mark.parametrize("client", FOUR, indirect=True)
 async def test_remote(client: Client) -> None:
     """A program at the server connects to a port there and reaches a service of ours."""
     with Peer(lambda sock: sock.sendall(b"got " + read_all(sock))) as peer:
-        async with client.face.forward_remote(0, peer.address) as forward:
+        async with client.awaited.forward_remote(0, peer.address) as forward:
             host, port = forward.address
             assert host == "localhost"
             assert port
@@ -226,12 +226,12 @@ async def test_remote_unix_and_refused(client: Client) -> None:
         f"import socket; s=socket.socket(socket.AF_UNIX); s.connect('{path}'); print(s.recv(9))"
     )
     with Peer(lambda sock: sock.sendall(b"hello")) as peer:
-        async with client.face.forward_remote(path, peer.address) as forward:
+        async with client.awaited.forward_remote(path, peer.address) as forward:
             assert (await client.execute(f'python3 -c "{script}"')).stdout == "b'hello'\n"
             with pytest.raises(ForwardRefused):
-                await client.face.forward_remote(path, peer.address)
+                await client.awaited.forward_remote(path, peer.address)
         assert forward.errors == ()
-    async with client.face.forward_remote(0, peer.address) as forward:  # nobody is there now
+    async with client.awaited.forward_remote(0, peer.address) as forward:  # nobody is there now
         place = f"('127.0.0.1',{forward.port})"
         again = f"import socket; s=socket.create_connection({place}); print(s.recv(9))"
         result = await client.execute(f'python3 -c "{again}"')
@@ -263,7 +263,7 @@ async def test_socks_with_curl(client: Client, kind: str) -> None:
 
     name = "localhost" if kind.endswith(("a", "h")) else "127.0.0.1"
     with Peer(answer) as peer:
-        async with client.face.forward_socks(0) as forward:
+        async with client.awaited.forward_socks(0) as forward:
             proxy = f"{kind}://127.0.0.1:{forward.port}"
             command = [str(CURL), "-sS", "--max-time", "20", "-x", proxy]
 

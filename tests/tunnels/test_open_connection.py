@@ -50,7 +50,7 @@ async def test_bytes_both_ways(client: Client) -> None:
     data = random.Random(1).randbytes(4 * MIB)
     got: list[bytes] = []
     with Peer(echo) as peer:
-        stream = await client.face.open_connection(*peer.address)
+        stream = await client.awaited.open_connection(*peer.address)
 
         async def write() -> bytes:
             await send_all(stream, data)
@@ -79,7 +79,7 @@ async def test_close_sends_what_was_written(client: Client) -> None:
         done.set()
 
     with Peer(count) as peer:
-        stream = await client.face.open_connection(*peer.address)
+        stream = await client.awaited.open_connection(*peer.address)
         data = bytes(900_000)
         if hasattr(stream.real, "sendall"):
             stream.real.sendall(data)
@@ -98,7 +98,7 @@ async def test_refused_targets(client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(TunnelRefused, match="refused the tunnel to 127") as caught:
-        await client.face.open_connection("127.0.0.1", port)
+        await client.awaited.open_connection("127.0.0.1", port)
     assert isinstance(caught.value, ConnectionRefusedError)
     assert (caught.value.reason_code, caught.value.target) == (2, f"127.0.0.1:{port}")
     assert caught.value.hop is not None
@@ -129,21 +129,21 @@ async def test_unix_sockets(client: Client) -> None:
         "os.path.exists(p) and os.unlink(p); s.bind(p); s.listen(); print(p,flush=True);"
         "c=s.accept()[0]; c.sendall(c.recv(99).upper()); c.close()"
     )
-    async with client.face.popen(f'python3 -c "{script}"') as process:
+    async with client.awaited.popen(f'python3 -c "{script}"') as process:
         path = (await process.stdout.readline()).decode().strip()
-        stream = await client.face.open_unix_connection(path)
+        stream = await client.awaited.open_unix_connection(path)
         await send_all(stream, b"hello")
         assert await receive_all(stream) == b"HELLO"
         await (stream.close() if hasattr(stream.real, "recv") else stream.aclose())
         with pytest.raises(TunnelRefused, match="no-such"):
-            await client.face.open_unix_connection(str(Path(path).parent / "no-such"))
+            await client.awaited.open_unix_connection(str(Path(path).parent / "no-such"))
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_lost_connection(client: Client, target: Sshd) -> None:
     """Where the server's end of the connection dies, a read of a tunnel says so."""
     with Peer(echo) as peer:
-        stream = await client.face.open_connection(*peer.address)
+        stream = await client.awaited.open_connection(*peer.address)
         target.kill_sessions()
         expected = ConnectionLost if hasattr(stream.real, "recv") else anyio.BrokenResourceError
         with pytest.raises(expected):

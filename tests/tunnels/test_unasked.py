@@ -25,7 +25,7 @@ def offer(number: int, host: str, port: int, kind: str = "forwarded-tcpip") -> b
 def test_only_what_was_asked_for(asked: bool) -> None:
     """A channel from an address that is no forward of ours is refused, and reaches nobody."""
     answers: list[bytes] = []
-    done = threading.Event()
+    done, left = threading.Event(), threading.Event()
     agreeing = Services(answered=lambda *_: True)
     offers = [
         offer(50, "127.0.0.1", PORT + 1),
@@ -44,7 +44,7 @@ def test_only_what_was_asked_for(asked: bool) -> None:
         conn.serve(agreeing, until=lambda: len(conn.answers) == len(offers))
         answers.extend(conn.answers)
         done.set()
-        conn.serve()
+        left.wait(20)
 
     with Peer(echo) as peer, HostileServer(script) as server:
         with Connection(server.host, server.port, "u", "p", host_key_policy="ignore") as connection:
@@ -53,6 +53,7 @@ def test_only_what_was_asked_for(asked: bool) -> None:
             assert done.wait(20)
             if asked:
                 forward.close()
+        left.set()
         assert len(peer.seen) == asked
     refused = [answer for answer in answers if answer[0] == Msg.CHANNEL_OPEN_FAILURE]
     unasked = [50, 51, 52, 53] if asked else [50, 51, 52, 53, 54]

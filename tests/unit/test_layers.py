@@ -39,7 +39,7 @@ MAY_WAIT_TOO = {"_multi/batch.py", "_multi/loop_placement.py"}
 COMPILED = "hussh._native._libssh2"
 SEES_COMPILED = {
     "_native/constants.py",
-    "_native/endpoint.py",
+    "_native/local_end.py",
     "_native/link.py",
     "_api/build_info.py",
 }

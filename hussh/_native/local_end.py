@@ -1,4 +1,4 @@
-"""`Endpoint`: a local socket that the pump serves, alone or joined to a channel.
+"""`LocalEnd`: a local socket that the pump serves, alone or joined to a channel.
 
 The tunnels use it.  The rules of `link` hold: the tree's lock is held for every call, and
 nothing here waits.  The descriptor stays the caller's, who closes it after `free`.
@@ -13,11 +13,11 @@ from ..errors import ChannelError
 from ._libssh2 import ffi, lib
 from .link import Channel, Link
 
-__all__ = ["Endpoint", "accept", "close_endpoints", "endpoints_fd", "finish", "keep_reply",
+__all__ = ["LocalEnd", "accept", "close_endpoints", "endpoints_fd", "finish", "keep_reply",
            "kept_reply", "next_offer", "take_offers"]  # fmt: skip
 
 
-class Endpoint:
+class LocalEnd:
     """A local socket that the pump of a tree watches.
 
     Attributes:
