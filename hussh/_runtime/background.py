@@ -116,8 +116,10 @@ class Background:
         if isinstance(need, WaitFor):
             task.token = need.of.token
             self._waiting.setdefault(task.token, []).append(task)
-        else:
+        elif isinstance(need, RunBlocking):
             self._call(task, need)
+        else:  # a checkpoint
+            self.ready.append(task)
 
     def _call(self, task: Task, need: RunBlocking) -> None:
         self._blocked.add(task)
