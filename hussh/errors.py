@@ -334,7 +334,10 @@ class KeyUnreadable(KeyFileError):
 
 
 class PassphraseRequired(KeyFileError):
-    """The key is encrypted and no passphrase was given."""
+    """The key is encrypted, no passphrase was given, and the ssh-agent does not have it."""
+
+    #: The public half of the key (RFC 4253 section 6.6), if it is known without a passphrase.
+    public_blob: bytes | None = None
 
 
 class WrongPassphrase(KeyFileError):

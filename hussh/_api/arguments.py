@@ -8,7 +8,6 @@ a secret.
 from __future__ import annotations
 
 import math
-import os
 from inspect import iscoroutine, iscoroutinefunction
 from typing import Literal
 
@@ -23,7 +22,6 @@ __all__ = [
     "file_bytes",
     "input_bytes",
     "check_interval",
-    "check_key_path",
     "check_max_output",
     "check_memory_only",
     "check_number",
@@ -42,11 +40,6 @@ def check_password(password: object, allow_empty_password: bool = False) -> str 
     if not is_secret(password):
         raise ValueError("password holds a NUL or what is not valid text")
     return password
-
-
-def check_key_path(private_key: str | bytes | os.PathLike[str] | None) -> str | None:
-    """Return the path of the key, or None if it is not given; an empty one counts so."""
-    return os.fsdecode(private_key) if private_key else None
 
 
 def check_command(command: object) -> bytes:

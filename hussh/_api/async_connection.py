@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from time import monotonic
@@ -79,8 +78,8 @@ class AsyncConnection(AsyncFiles):
         host: str,
         username: str | None = None,
         password: str | None = None,
-        key_path: str | os.PathLike[str] | None = None,
-        private_key: str | os.PathLike[str] | None = None,
+        key_path: Any = None,
+        private_key: Any = None,
         proxy_jump: Any = None,
         proxy_command: str | Sequence[str] | None = None,
         port: int | None = 22,
@@ -158,7 +157,7 @@ class AsyncConnection(AsyncFiles):
     @property
     def private_key(self) -> str:
         """The path of the key as given; "" if it was not given."""
-        return self._options.private_key or ""
+        return self._options.private_key
 
     key_path = private_key
 

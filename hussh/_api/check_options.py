@@ -101,6 +101,12 @@ def check_known_hosts(paths: Paths, _: str) -> tuple[str, ...]:
     return files
 
 
+def check_certificate(value: object, argument: str) -> object:
+    if value is None or isinstance(value, str | bytes | os.PathLike):
+        return value or None
+    raise TypeError(f"{argument} must be a path or the text of a certificate")
+
+
 def check_agent(
     agent: bool | str | os.PathLike[str] | None, _: str
 ) -> bool | str | os.PathLike[str] | None:
@@ -179,6 +185,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "host_key_policy": check_policy,
     "host_key": check_pins,
     "host_key_alias": check_alias,
+    "certificate": check_certificate,
     "agent": check_agent,
     "prompt": check_callback,
     "on_banner": check_callback,

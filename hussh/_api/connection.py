@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
@@ -91,7 +90,7 @@ class Connection(Closing):
         port: int | None = 22,
         username: str = "root",
         password: str | None = None,
-        private_key: str | os.PathLike[str] | None = None,
+        private_key: Any = None,
         proxy_jump: Any = None,
         proxy_command: str | Sequence[str] | None = None,
         timeout: Milliseconds | None = 0,
@@ -146,7 +145,7 @@ class Connection(Closing):
     @property
     def private_key(self) -> str:
         """The path of the key as given; "" if it was not given."""
-        return self._options.private_key or ""
+        return self._options.private_key
 
     @property
     def timeout(self) -> int:

@@ -5,13 +5,13 @@ Both classes import it, because they take the same options and mean the same by 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
 from .._policy.connection_options import ConnectionOptions
 from .._policy.hostkeys.pins import parse_pins
+from .._policy.keys.given_keys import parse_given_keys
 from .._policy.options import DEFAULTS_FAILED, Options
 from .._policy.route import (
     DEFAULT_PORT,
@@ -26,7 +26,7 @@ from .._policy.route import (
     parse_jump,
     resolve,
 )
-from .arguments import check_interval, check_key_path, check_password
+from .arguments import check_interval, check_password
 from .check_options import algorithms_of, check_options
 
 __all__ = ["Plan", "make_plan"]
@@ -64,7 +64,7 @@ def make_plan(
     port: int | None,
     username: str | None,
     password: str | None,
-    private_key: str | os.PathLike[str] | None,
+    private_key: Any,
     proxy_jump: Any,
     proxy_command: str | Sequence[str] | None,
     keepalive_interval: float,
@@ -90,7 +90,7 @@ def make_plan(
         port=DEFAULT_PORT if port is None else check_port(port),
         username=check_username(username or "root"),
         password=check_password(password, settings["allow_empty_password"]),
-        private_key=check_key_path(private_key),
+        keys=parse_given_keys(private_key),
         known_hosts=cast("tuple[str, ...]", settings["known_hosts"]),
         host_key_pins=parse_pins(settings["host_key"]),
         keepalive_interval=check_interval(keepalive_interval),

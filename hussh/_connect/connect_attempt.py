@@ -106,8 +106,9 @@ class ConnectAttempt(Generic[H, AnyDriver]):
                 hop.known = recorded_in(known, hop.options)
             except HusshError as error:
                 raise hop.mark(error) from error.__cause__
-            if hop.options.private_key:  # so that its login need not ask, too
-                KeyFile.look_again(hop.options.private_key, hop.options.password)
+            for key in hop.options.keys:  # so that its login need not ask, too
+                if key.path is not None:
+                    KeyFile.look_again(key.path, hop.options.password)
 
     # -- bringing up
 

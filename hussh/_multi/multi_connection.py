@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -93,12 +92,12 @@ class MultiConnection:
         hosts: Iterable[str | Mapping[str, Any]],
         username: str | None = None,
         password: str | None = None,
-        key_path: str | os.PathLike[str] | None = None,
+        key_path: Any = None,
         port: int | None = 22,
         timeout: Seconds | None = 0,
         batch_size: int | None = None,
         *,
-        private_key: str | os.PathLike[str] | None = None,
+        private_key: Any = None,
         proxy_jump: Any = None,
         proxy_command: str | Sequence[str] | None = None,
         keepalive_interval: Seconds = 0,

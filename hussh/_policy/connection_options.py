@@ -99,6 +99,14 @@ class ConnectionOptions(TypedDict, total=False):
             "host and port.",
         ),
     ]
+    certificate: Annotated[
+        str | bytes | os.PathLike[str] | None,
+        Option(
+            None,
+            "path or text of a user certificate, for the key that it belongs to, also one of the "
+            "agent.",
+        ),
+    ]
     agent: Annotated[
         bool | str | os.PathLike[str] | None,
         Option(None, "False: never ask the ssh-agent; a path: that agent's socket."),
@@ -165,7 +173,11 @@ ARGUMENTS: Mapping[str, Option] = {
     "port": Option(22, "of the target."),
     "username": Option("root", "on the target, and on jump hosts that name none; None: ``root``."),
     "password": Option(None, "login password; with `private_key`, the key's passphrase."),
-    "private_key": Option(None, "path of a key file; `~` expands."),
+    "private_key": Option(
+        None,
+        "path of a key file, `~` expands; or the text of one, a private key of `cryptography`, or "
+        "a list of these, tried in order.  A public key means this key of the ssh-agent.",
+    ),
     "key_path": Option(None, "another name for `private_key`; one of both may be given."),
     "proxy_jump": Option(
         None,

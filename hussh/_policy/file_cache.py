@@ -24,19 +24,26 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import Generic, TypeVar
 
-from ..errors import KeyFileError, PassphraseRequired
+from ..errors import KeyFileError, KeyUnreadable, PassphraseRequired
 from .hostkeys.known_hosts import KnownHosts, expand
 from .keys.certificates import certificate_for
-from .keys.key_files import parse_private_key, read_private_key
+from .keys.key_files import parse_private_key, parse_public_key, read_private_key
 from .keys.private_key import PrivateKey
-from .keys.public_key import PublicKey
+from .keys.public_key import PublicKey, blob_type
 
-__all__ = ["Credential", "KeyFile", "KnownHostsFiles", "set_batch_start", "known_hosts_file"]
+__all__ = [
+    "Credential",
+    "KeyFile",
+    "KeyText",
+    "KnownHostsFiles",
+    "set_batch_start",
+    "known_hosts_file",
+]
 
 T = TypeVar("T")
 
@@ -157,11 +164,21 @@ class KnownHostsFiles(_CachedFiles[KnownHosts]):
 
 @dataclass(frozen=True)
 class Credential:
-    """A key that can sign, its certificate if it has one, and whether a passphrase was needed."""
+    """What one named key is good for.
 
-    key: PrivateKey
+    Attributes:
+        key: it can sign; None if only an agent can.
+        certificate: of the key, if there is one beside it.
+        was_encrypted: whether a passphrase was needed.
+        public: its public half.
+        locked: why it cannot sign here, if that is for want of a passphrase.
+    """
+
+    key: PrivateKey | None
     certificate: PublicKey | None
     was_encrypted: bool
+    public: PublicKey
+    locked: PassphraseRequired | None = None
 
 
 class KeyFile(_CachedFiles["Credential | KeyFileError"]):
@@ -191,36 +208,42 @@ class KeyFile(_CachedFiles["Credential | KeyFileError"]):
 
     def _paths(self) -> Sequence[str]:
         path = expand(self._path)
-        return path, path + "-cert.pub"
+        return path, path.removesuffix(".pub") + "-cert.pub", path + ".pub"
 
     def _read(
         self, old: _State[Credential | KeyFileError] | None
     ) -> tuple[object, Credential | KeyFileError]:
         try:
-            data = read_private_key(self._path)
+            data = self._content()
         except KeyFileError as error:
             return None, error
-        key = self._parse_or_reuse(data, old)
+        if old is not None and old.content == data and isinstance(old.value, Credential):
+            key: Credential | KeyFileError = old.value
+        else:
+            key = _parse_key(data, self._passphrase, os.fsdecode(self._path))
+        if isinstance(key, PassphraseRequired):
+            key = self._beside(key) or key
         if isinstance(key, KeyFileError):
             return data, key
-        certificate = certificate_for(self._path, key.key.public)
-        return data, Credential(key.key, certificate, key.was_encrypted)
+        path = os.fsdecode(self._path).removesuffix(".pub")
+        return data, replace(key, certificate=certificate_for(path, key.public))
 
-    def _parse_or_reuse(
-        self, data: bytes, old: _State[Credential | KeyFileError] | None
-    ) -> Credential | KeyFileError:
-        if old is not None and old.content == data:
-            return old.value
-        name = os.fsdecode(self._path)
+    def _content(self) -> bytes:
         try:
-            try:
-                return Credential(parse_private_key(data, None, name), None, False)
-            except PassphraseRequired:
-                if not self._passphrase:
-                    raise
-            return Credential(parse_private_key(data, self._passphrase, name), None, True)
-        except KeyFileError as error:
-            return error
+            return read_private_key(self._path)
+        except KeyUnreadable:
+            path = expand(self._path)
+            if os.path.lexists(path) or not os.path.isfile(path + ".pub"):
+                raise
+            return read_private_key(path + ".pub")
+
+    def _beside(self, error: PassphraseRequired) -> Credential | None:
+        """Return the public half of a locked key from ``KEY.pub``, for the agent."""
+        try:
+            public = parse_public_key(read_private_key(expand(self._path) + ".pub"))
+        except KeyFileError:
+            return None
+        return None if public is None else Credential(None, None, False, public, _kept(error))
 
     def cached(self, asked: float = NEVER) -> Credential | None:
         """Return or raise what `load` would, if the file was looked at lately.
@@ -247,6 +270,71 @@ class KeyFile(_CachedFiles["Credential | KeyFileError"]):
         return _return_or_raise(self._refresh())
 
 
+class KeyText:
+    """A private key that was given as text, for one passphrase: decrypted once."""
+
+    def __init__(self, text: bytes, name: str, passphrase: str | None) -> None:
+        self._text, self._name, self._passphrase = text, name, passphrase
+        self._value: Credential | KeyFileError | None = None
+
+    @staticmethod
+    def of(text: bytes, name: str, passphrase: str | None) -> KeyText:
+        """Return the object for this text and passphrase that others hold, or else a new one."""
+        found = _key_texts.get((text, passphrase))
+        if found is None:
+            found = _key_texts.setdefault((text, passphrase), KeyText(text, name, passphrase))
+        return found
+
+    def __repr__(self) -> str:
+        return "<KeyText>"
+
+    def cached(self) -> Credential | None:
+        """Return or raise what `load` would, if it is known; else return None."""
+        return None if self._value is None else _return_or_raise(self._value)
+
+    def from_now_on(self) -> Callable[[], Credential | None]:
+        """Return `cached`: a text does not change."""
+        return self.cached
+
+    def load(self) -> Credential:
+        """Decrypt the key, which may take a second; raises what `KeyFile.load` raises."""
+        if self._value is None:
+            self._value = _parse_key(self._text, self._passphrase, self._name)
+        return _return_or_raise(self._value)
+
+
+def _kept(error: PassphraseRequired) -> PassphraseRequired:
+    """Return the error without its traceback, whose frames hold the file's content."""
+    error.__traceback__ = error.__context__ = None
+    return error
+
+
+def _parse_key(data: bytes, passphrase: str | None, name: str) -> Credential | KeyFileError:
+    """Make of a key's text what it is good for; a locked key with a known public half is."""
+    try:
+        try:
+            key = parse_private_key(data, None, name)
+        except PassphraseRequired as error:
+            if not passphrase:
+                if error.public_blob is None:
+                    raise
+                blob = error.public_blob
+                return Credential(
+                    None, None, False, PublicKey(blob_type(blob) or "", blob), _kept(error)
+                )
+        except KeyUnreadable:
+            public = parse_public_key(data)
+            if public is None:
+                raise
+            return Credential(None, None, False, public)
+        else:
+            return Credential(key, None, False, key.public)
+        key = parse_private_key(data, passphrase, name)
+        return Credential(key, None, True, key.public)
+    except KeyFileError as error:
+        return error
+
+
 def _return_or_raise(value: Credential | KeyFileError) -> Credential:
     if isinstance(value, KeyFileError):
         raise copy.copy(value) from value.__cause__  # a copy, because each gets its own hop
@@ -254,6 +342,9 @@ def _return_or_raise(value: Credential | KeyFileError) -> Credential:
 
 
 _key_files: weakref.WeakValueDictionary[tuple[str, str, str | None], KeyFile] = (
+    weakref.WeakValueDictionary()
+)
+_key_texts: weakref.WeakValueDictionary[tuple[bytes, str | None], KeyText] = (
     weakref.WeakValueDictionary()
 )
 _known_hosts: dict[tuple[str, ...], KnownHostsFiles] = {}

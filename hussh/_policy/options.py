@@ -12,6 +12,7 @@ from .algorithms import Algorithms
 from .connection_options import ConnectionOptions, with_defaults
 from .hostkeys.known_hosts import DEFAULT_FILES
 from .hostkeys.pins import Pins
+from .keys.given_keys import GivenKey, path_of
 
 __all__ = ["DEFAULTS_FAILED", "Options", "is_secret"]
 
@@ -46,7 +47,8 @@ class Options:
     port: int = 22
     username: str = "root"
     password: str | None = None
-    private_key: str | None = None
+    #: What ``private_key=`` names.
+    keys: tuple[GivenKey, ...] = ()
     known_hosts: tuple[str, ...] = DEFAULT_FILES
     #: The keys that this host may have; known_hosts are not asked then.
     host_key_pins: Pins | None = None
@@ -61,6 +63,11 @@ class Options:
     defaults_failed: str = DEFAULTS_FAILED
     #: Every declared option, checked, under its own name.
     settings: ConnectionOptions = field(default_factory=with_defaults, hash=False)
+
+    @property
+    def private_key(self) -> str:
+        """The path that ``private_key=`` names first; "" if it names none."""
+        return path_of(self.keys)
 
     def __repr__(self) -> str:
         return f"Options(host={self.host!r}, port={self.port}, username={self.username!r}, …)"

@@ -24,11 +24,12 @@ from collections.abc import Callable
 from functools import partial
 
 from .._native.link import Link
-from .._policy.file_cache import Credential, KeyFile
+from .._policy.keys.certificates import belongs_to
 from .._policy.keys.key_files import default_key_paths
 from .._policy.options import Options
-from ..errors import AuthenticationError, HusshError, KeyFileError, KeyRefused, printable
+from ..errors import AuthenticationError, HusshError, KeyFileError, KeyUnreadable
 from . import agent
+from .auth_given_keys import agent_keys, load_file, load_given_certificate, try_given_keys
 from .auth_methods import NOT_ASKED, AskAgent, Login, Outcome
 from .core import DeadlineExceeded, Op, RunBlocking
 from .story import HopStory
@@ -82,7 +83,8 @@ def _note(text: str) -> Op[None]:
 
 def _log_in(login: Login) -> Op[bool]:
     options = login.options
-    if options.private_key:
+    yield from load_given_certificate(login)
+    if options.keys:
         login.hint = NOT_ASKED
         return (yield from _with_key(login))
     if options.password is not None:
@@ -97,36 +99,14 @@ def _log_in(login: Login) -> Op[bool]:
     return done
 
 
-def _load(link: Link, path: str | os.PathLike[str], passphrase: str | None) -> Op[Credential]:
-    """Load a key file, shared with other logins that need it; may raise KeyFileError."""
-    file = KeyFile.of(path, passphrase)
-    link.kept = (*link.kept, file)
-    credential = file.cached()
-    if credential is None:
-        cached = file.from_now_on()
-        credential = yield RunBlocking(
-            lambda _: file.load(), detachable=True, dedupe_key=file, cached=cached
-        )
-    return credential
-
-
 def _with_key(login: Login) -> Op[bool]:
     options = login.options
-    path, secret = str(options.private_key), options.password
-    credential = yield from _load(login.link, path, secret or None)
-    key, certificate = credential.key, credential.certificate
-    login.verdict, login.kind = f"the server refused the key {path}", KeyRefused
-    outcome = Outcome.FAILURE
-    if certificate is not None:
-        outcome = yield from login.key(key, f"{path}-cert.pub", certificate=certificate)
-    if outcome is Outcome.FAILURE and login.takes("publickey"):
-        outcome = yield from login.key(key, path)
-    if outcome is Outcome.FAILURE and login.takes("publickey"):
-        outcome = yield from login.key(key, path, choice=1)
+    secret = options.password
+    outcome, was_encrypted = yield from try_given_keys(login)
     if outcome is Outcome.SUCCESS:
         return True
     asks_user = options.settings["prompt"] is not None and login.takes("keyboard-interactive")
-    if credential.was_encrypted and (outcome is not Outcome.PARTIAL or asks_user):
+    if was_encrypted and (outcome is not Outcome.PARTIAL or asks_user):
         # It goes to the server only where that took the key, wants a second factor, and
         # there is nobody else to ask.
         secret = None
@@ -164,24 +144,19 @@ def _with_defaults(login: Login) -> Op[bool]:
     again: list[Callable[[], Op[Outcome]]] = []
     path = agent.socket_path(login.options.settings["agent"], os.environ)
     if path and login.takes("publickey"):
-        try:
-            answer = yield login.ask(
-                path, agent.request_identities(), "asking ssh-agent to list its keys"
-            )
-            identities = agent.filter_identities(agent.parse_identities(answer))
-            login.not_offered = len(identities)
-        except DeadlineExceeded as timeout_error:
-            timeout_error.waiting = "ssh-agent to list its keys"
-            raise
-        except (OSError, AuthenticationError) as error:
-            login.not_tried("ssh-agent", printable(str(error)))
-            identities = []
+        identities = yield from agent_keys(login, path)
+        login.not_offered = len(identities)
         for public in identities:
             if login.failures >= ATTEMPTS_MAX or not login.takes("publickey"):
                 break
             login.not_offered -= 1
             if public.blob in login.offered:
                 continue
+            if login.certificate is not None and belongs_to(login.certificate, public):
+                given = login.certificate
+                outcome = yield from login.agent_key(path, public, certificate=given)
+                if outcome is Outcome.SUCCESS:
+                    return True
             outcome = yield from login.agent_key(path, public)
             if outcome is Outcome.SUCCESS:
                 return True
@@ -194,11 +169,15 @@ def _with_defaults(login: Login) -> Op[bool]:
         if not login.takes("publickey"):
             break
         try:
-            credential = yield from _load(login.link, file, None)
+            credential = yield from load_file(login.link, file, None)
+            if credential.key is None:  # the agent was asked before
+                raise credential.locked or KeyUnreadable(f"{file} is a public key")
         except KeyFileError as error:
             login.not_tried(f"key {file}", type(error).__name__)
             continue
         key, certificate = credential.key, credential.certificate
+        if login.certificate is not None and belongs_to(login.certificate, key.public):
+            certificate = login.certificate
         if certificate is not None and certificate.blob not in login.offered:
             name = f"{file}-cert.pub"
             outcome = yield from login.key(key, name, certificate=certificate)

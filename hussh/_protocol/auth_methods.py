@@ -101,6 +101,7 @@ class Login:
         unanswered: the prompts for which there was no answer.
         not_offered: how many keys of the agent were left out.
         hint: what the user could do instead; the error ends with it.
+        certificate: what ``certificate=`` names, if it does.
         none_pending: whether ``none`` was sent and its answer is still to be read.
     """
 
@@ -125,6 +126,7 @@ class Login:
         self.unanswered = ""
         self.not_offered = 0
         self.hint = ""
+        self.certificate: PublicKey | None = None
         self.none_pending = False
         self.banners = LoginBanners(hop, options.settings["on_banner"])
         self._story = story
@@ -329,9 +331,25 @@ class Login:
     def key_request(self, algorithm: str, public: PublicKey, *, signed: bool = True) -> bytes:
         return _key_request(self.options.username, algorithm, public.blob, signed)
 
-    def agent_key(self, path: str, public: PublicKey, choice: int = 0) -> Op[Outcome]:
-        """Try a key of the agent (RFC 4252 section 7), after asking whether the server takes it."""
-        name = f"agent key {printable(public.comment)}".rstrip()
+    def agent_key(
+        self,
+        path: str,
+        held: PublicKey,
+        choice: int = 0,
+        certificate: PublicKey | None = None,
+    ) -> Op[Outcome]:
+        """Try a key of the agent (RFC 4252 section 7), after asking whether the server takes it.
+
+        Args:
+            path: the agent's socket.
+            held: the key that the agent has.
+            choice: see `algorithm`.
+            certificate: of the key, to offer in its place.
+        """
+        public = certificate or held
+        name = f"agent key {printable(held.comment)}".rstrip()
+        if certificate is not None:
+            name += " with certificate="
         algorithm = yield from self.algorithm(public, name, choice)
         if algorithm is None:
             return Outcome.FAILURE
@@ -342,7 +360,7 @@ class Login:
             return self.outcome(reader)
         request = self.key_request(algorithm, public)
         question = agent.sign_request(
-            public.blob, string(self.link.session_id) + request, agent.sign_flags(algorithm)
+            held.blob, string(self.link.session_id) + request, agent.sign_flags(algorithm)
         )
         touch = public.algorithm.startswith("sk-")
         asked = f"ssh-agent to sign with {name} ({public.fingerprint})"

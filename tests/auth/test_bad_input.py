@@ -88,7 +88,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"macs": ["none"]}, ValueError, "macs"),
     ({"host_key_algorithms": ["ssh-dss"]}, ValueError, "host_key_algorithms"),
     (
-        {"host_key_algorithms": ["ssh-ed25519-cert-v01@openssh.com"]},
+        {"host_key_algorithms": ["ssh-ed25519-cert-v00@openssh.com"]},
         ValueError,
         "host_key_algorithms",
     ),

@@ -112,7 +112,7 @@ def test_no_secret_gets_out(
         texts.append(repr(way))
         attempt(code, password=coded.password, prompt=answer(coded.otp), proxy_jump=way)
         attempt(code, password=wrong, proxy_jump=way)
-    assert [text for text in texts if text == "in\n"] == ["in\n"] * 5
+    assert [text for text in texts if text == "in\n"] == ["in\n"] * 6
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("", "")
     everything = "\n".join([*texts, *records.texts])

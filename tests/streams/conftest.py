@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from hussh._policy.connection_options import with_defaults
+from hussh._policy.keys.given_keys import parse_given_keys
 from hussh._policy.options import Options
 from tests.support import leaks
 from tests.support.keys import Keys
@@ -56,7 +57,7 @@ def hop_options(
             host=server.host,
             port=server.port,
             username=server.alice.name,
-            private_key=str(server.alice.key.path),
+            keys=parse_given_keys(server.alice.key.path),
             known_hosts=(str(known_hosts),),
             settings=with_defaults(agent=False, host_key_policy="strict"),
         )
@@ -69,7 +70,7 @@ def conversations(hop_options: Callable[[int], Options], keys: Keys) -> dict[str
     """Every conversation by name; ``small`` is the one that is searched byte by byte."""
     target, bastion = hop_options(0), hop_options(1)
     small = Conversation((target,), (SHORT,))
-    stranger = replace(target, private_key=str(keys.get("ed25519", name="stranger").path))
+    stranger = replace(target, keys=parse_given_keys(keys.get("ed25519", name="stranger").path))
     ctr = {"ciphers": ("aes256-ctr",), "macs": ("hmac-sha2-256",)}
     return {
         "small": small,

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hussh._policy.connection_options import with_defaults
+from hussh._policy.keys.given_keys import parse_given_keys
 from hussh._policy.options import Options
 from hussh._protocol.execute import execute
 from hussh.errors import HusshError, Phase
@@ -55,7 +56,7 @@ def options(keys: Keys) -> Options:
     return Options(
         host="127.0.0.1",
         username="fuzz",
-        private_key=str(keys.get("ed25519").path),
+        keys=parse_given_keys(keys.get("ed25519").path),
         known_hosts=(),
         settings=with_defaults(agent=False, host_key_policy="ignore"),
     )

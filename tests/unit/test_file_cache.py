@@ -173,7 +173,8 @@ def test_key_is_decrypted_once(
     assert cached() is None
     credential = file.load()
     assert credential.was_encrypted
-    assert credential.key.public.blob == key.blob
+    assert credential.key is not None
+    assert credential.public.blob == credential.key.public.blob == key.blob
     assert cached() is credential
     asked = time.monotonic()
     KeyFile.look_again(path, "open sesame")
@@ -182,10 +183,11 @@ def test_key_is_decrypted_once(
     assert len(parsed) == 2  # without the passphrase, and with it
     with pytest.raises(WrongPassphrase):
         KeyFile.of(path, "other").load()
-    with pytest.raises(PassphraseRequired):
-        KeyFile.of(path, None).load()
+    locked = KeyFile.of(path, None).load()
+    assert (locked.key, locked.public.blob) == (None, key.blob)
+    assert isinstance(locked.locked, PassphraseRequired)
     assert "sesame" not in repr(file)
-    del file, credential, cached
+    del file, credential, cached, locked
     gc.collect()
     assert not [entry for entry in file_cache._key_files if entry[1] == str(path)]
 
@@ -197,7 +199,7 @@ def test_key_change(tmp_path: Path, keys: Keys, age: Callable[[], None]) -> None
     for name in ("one", "two", "one"):
         key = keys.get(name=name)
         write(path, key.path.read_bytes())
-        assert file.load().key.public.blob == key.blob
+        assert file.load().public.blob == key.blob
         age()
         cached = file.from_now_on()
         assert file.load() is cached()

@@ -36,6 +36,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "host_key_policy": ("strict", "maybe"),
     "host_key": ("SHA256:" + 43 * "A", "SHA256:AAAA"),
     "host_key_alias": ("alias", "an alias"),
+    "certificate": ("/a/certificate", 3),
     "agent": (False, 3),
     "prompt": (lambda request: [""], 3),
     "on_banner": (print, 3),

@@ -7,14 +7,13 @@ key, then what a server checks. Apart from reading that file nothing here has an
 from __future__ import annotations
 
 import os
-from base64 import b64decode
 
 from ...errors import KeyUnreadable, ProtocolError
 from ..wire import Reader
-from .key_files import read_private_key
+from .key_files import parse_public_key, read_private_key
 from .public_key import CERTIFICATE, PublicKey
 
-__all__ = ["certificate_for", "plain"]
+__all__ = ["belongs_to", "certificate_for", "is_certificate_text", "load_certificate", "plain"]
 
 
 def plain(algorithm: str) -> str:
@@ -35,16 +34,58 @@ def certificate_for(path: str | os.PathLike[str], public: PublicKey) -> PublicKe
         ConnectError: the process has no descriptor left to read it.
     """
     try:
-        words = read_private_key(f"{os.fspath(path)}-cert.pub").split(None, 2)
-        blob = b64decode(words[1], validate=True)
-        reader = Reader(blob)
-        kind = reader.text()
+        certificate = parse_public_key(read_private_key(f"{os.fspath(path)}-cert.pub"))
+    except KeyUnreadable:
+        return None
+    if certificate is None or not belongs_to(certificate, public):
+        return None
+    return certificate
+
+
+def belongs_to(certificate: PublicKey, public: PublicKey) -> bool:
+    """Tell whether this is a certificate of this plain key."""
+    if certificate.algorithm != certificate_type(public.algorithm):
+        return False
+    own, reader = Reader(public.blob), Reader(certificate.blob)
+    try:
+        own.string()
+        reader.string()
         reader.string()  # the nonce
-    except (KeyUnreadable, ValueError, IndexError, ProtocolError):
-        return None
-    own = Reader(public.blob)
-    own.string()
-    if kind != public.algorithm + CERTIFICATE or not reader.rest.startswith(own.rest):
-        return None
-    comment = words[2].decode("utf-8", "replace").strip() if len(words) > 2 else ""
-    return PublicKey(kind, blob, comment)
+    except ProtocolError:
+        return False
+    return reader.rest.startswith(own.rest)
+
+
+def certificate_type(algorithm: str) -> str:
+    """Return the type of the certificates of this type of key."""
+    return algorithm.removesuffix("@openssh.com") + CERTIFICATE
+
+
+def load_certificate(given: str | bytes | os.PathLike[str]) -> PublicKey:
+    """Return the certificate of the argument ``certificate=``: the path of a file, or its text.
+
+    Raises:
+        KeyUnreadable: the file cannot be read, or it holds no user certificate.
+        ConnectError: the process has no descriptor left to read it.
+    """
+    text = is_certificate_text(given)
+    name = "that was given as text" if text else os.fsdecode(given)
+    if text:
+        data = given.encode() if isinstance(given, str) else bytes(given)  # type: ignore[arg-type]
+    else:
+        try:
+            data = read_private_key(os.fsdecode(given))
+        except KeyUnreadable as error:
+            words = error.text.replace("private key", "certificate", 1)
+            raise KeyUnreadable(words) from error.__cause__
+    certificate = parse_public_key(data)
+    if certificate is None or CERTIFICATE not in certificate.algorithm:
+        raise KeyUnreadable(f"certificate {name} holds no certificate, which begins with its type")
+    return certificate
+
+
+def is_certificate_text(given: object) -> bool:
+    """Tell whether ``certificate=`` is the content of a file and not its path."""
+    words = given.split() if isinstance(given, str | bytes) else []
+    mark = CERTIFICATE.encode() if isinstance(given, bytes) else CERTIFICATE
+    return len(words) > 1 and words[0].endswith(mark)  # type: ignore[arg-type]

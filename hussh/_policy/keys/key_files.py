@@ -11,19 +11,25 @@ import errno
 import os
 import re
 import stat
+from base64 import b64decode
 from pathlib import Path
 
 from ...errors import KeyFileError, KeyUnreadable, Phase, WrongPassphrase
 from ..file_limit import check_file_limit
 from .key_source import Source, unarmour
+from .key_text import rewrap, straighten
 from .openssh_format import parse_openssh
 from .pem_format import parse_pem
 from .private_key import PrivateKey
+from .public_key import PublicKey, blob_type
 
-__all__ = ["default_key_paths", "load_private_key", "parse_private_key", "read_private_key"]
+__all__ = ["check_is_path", "default_key_paths", "load_private_key", "parse_private_key",
+           "parse_public_key", "read_private_key"]  # fmt: skip
 
 MAX_FILE = 1 << 20
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{0,32})PRIVATE KEY-----")
+#: How the base64 of OpenSSH's format begins, and that of most DER keys.
+_BODY = ("b3BlbnNzaC1rZXktdjE", "MIIE", "MIIJ", "MHcCAQEE", "MC4CAQAw")
 _PUBLIC = re.compile(
     rb"\s*(ssh-|ecdsa-sha2-|sk-|-----BEGIN ([A-Z0-9 ]{0,32}PUBLIC KEY|CERTIFICATE)-----"
     rb"|---- BEGIN SSH2 PUBLIC KEY)"
@@ -58,10 +64,35 @@ def read_private_key(path: str | os.PathLike[str]) -> bytes:
         KeyUnreadable: see `load_private_key`.
     """
     name = os.fsdecode(path)
-    if "PRIVATE KEY-" in name or "\n" in name:
-        # Someone passed the key instead of its path: do not print it.
-        raise KeyUnreadable("private_key must be the path of a key file, not the key itself")
+    check_is_path(name)
     return _read_file(name)
+
+
+def check_is_path(name: str) -> None:
+    """Refuse what is a piece of a key and no path, without printing it.
+
+    Raises:
+        KeyUnreadable: it is one.
+    """
+    if "PRIVATE KEY-" in name or "\n" in name or "\\n" in name or name.startswith(_BODY):
+        raise KeyUnreadable(
+            "private_key is neither a path nor the whole text of a key, which begins with "
+            "-----BEGIN … PRIVATE KEY-----"
+        )
+
+
+def parse_public_key(data: bytes) -> PublicKey | None:
+    """Return the key or certificate in a ``.pub`` file; None if the file has another form."""
+    words = straighten(data).split(None, 2)
+    try:
+        blob = b64decode(words[1], validate=True)
+        kind = words[0].decode("ascii")
+    except (ValueError, IndexError):
+        return None
+    if blob_type(blob) != kind:
+        return None
+    comment = words[2] if len(words) > 2 else b""
+    return PublicKey(kind, blob, comment.decode("utf-8", "replace").strip())
 
 
 def parse_private_key(data: bytes, passphrase: str | bytes | None, name: str) -> PrivateKey:
@@ -74,7 +105,7 @@ def parse_private_key(data: bytes, passphrase: str | bytes | None, name: str) ->
     try:
         if len(data) > MAX_FILE:
             raise source.unreadable("is larger than 1 MiB, too large for a key")
-        return _parse(data, source)
+        return _parse(straighten(data), source)
     except KeyFileError:
         raise
     except Exception as error:
@@ -140,6 +171,8 @@ def _parse(data: bytes, source: Source) -> PrivateKey:
             )
         if _PUBLIC.match(data):
             raise source.unreadable("holds a public key or certificate; name the private key")
+        if b"PRIVATEKEY-----" in data:
+            raise source.unreadable("has lost the blanks in its first line")
         raise source.unreadable("holds no private key in OpenSSH, PEM or PKCS#8 format")
     label = begin[1].decode().strip()
     marker = begin[0].replace(b"BEGIN", b"END", 1)
@@ -150,4 +183,5 @@ def _parse(data: bytes, source: Source) -> PrivateKey:
         return parse_openssh(unarmour(data[begin.end() : end]), source)
     if label not in ("", "ENCRYPTED", "RSA", "EC"):
         raise source.unsupported(label)
-    return parse_pem(data[begin.start() : end] + marker + b"\n", label, source)
+    body = rewrap(data[begin.end() : end])
+    return parse_pem(begin[0] + body + marker + b"\n", label, source)

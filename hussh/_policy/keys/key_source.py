@@ -10,6 +10,7 @@ from base64 import b64decode
 from dataclasses import dataclass
 
 from ...errors import KeyUnreadable, PassphraseRequired, WrongPassphrase
+from .public_key import PublicKey
 
 __all__ = ["Source", "unarmour"]
 
@@ -24,11 +25,21 @@ class Source:
     def unreadable(self, why: str) -> KeyUnreadable:
         return KeyUnreadable(f"private key {self.name} {why}")
 
-    def need_passphrase(self) -> bytes:
+    def need_passphrase(self, public: PublicKey | None = None) -> bytes:
+        """Return the passphrase.
+
+        Args:
+            public: the public half, where the file has it outside of the encrypted part.
+
+        Raises:
+            PassphraseRequired: there is none.
+        """
         if self.passphrase is None:
-            raise PassphraseRequired(
+            error = PassphraseRequired(
                 f"private key {self.name} is encrypted and no passphrase was given"
             )
+            error.public_blob = None if public is None else public.blob
+            raise error
         return self.passphrase
 
     def wrong_passphrase(self) -> WrongPassphrase:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from ..wire import Reader
 from .key_source import Source
 from .private_key import CURVES, PrivateKey, adopt, check_rsa
+from .public_key import PublicKey
 
 __all__ = ["MAX_BCRYPT_ROUNDS", "parse_openssh"]
 
@@ -47,7 +48,7 @@ def parse_openssh(body: bytes, source: Source) -> PrivateKey:
     if kind != "ssh-ed25519" and kind != "ssh-rsa" and kind not in _ecdsa_kinds():
         raise source.unsupported(kind)
     if cipher != "none":
-        section = _decrypt(cipher, kdf, options, section, tag, source)
+        section = _decrypt(cipher, kdf, options, section, tag, source, PublicKey(kind, blob))
     reader = Reader(section)
     if reader.take(4) != reader.take(4):
         if cipher != "none":
@@ -70,7 +71,13 @@ def _ecdsa_kinds() -> list[str]:
 
 
 def _decrypt(
-    cipher: str, kdf: str, options: bytes, section: bytes, tag: bytes, source: Source
+    cipher: str,
+    kdf: str,
+    options: bytes,
+    section: bytes,
+    tag: bytes,
+    source: Source,
+    public: PublicKey,
 ) -> bytes:
     if cipher not in _CIPHERS or kdf != "bcrypt":
         raise source.unreadable(f"is encrypted with {cipher!r} and {kdf!r}: not supported")
@@ -81,7 +88,7 @@ def _decrypt(
         raise source.unreadable(
             f"asks for {rounds} bcrypt rounds; the limit is {MAX_BCRYPT_ROUNDS}"
         )
-    passphrase = source.need_passphrase()
+    passphrase = source.need_passphrase(public)
     try:
         import bcrypt
     except ImportError as error:

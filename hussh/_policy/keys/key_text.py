@@ -1,0 +1,45 @@
+"""The text of a key file, whatever a variable, a template or an editor has made of it; pure.
+
+For `key_files.py`. Only what cannot be misunderstood is mended: base64 and the lines around it hold
+no backslash, and no blank that means anything but a line break.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+__all__ = ["rewrap", "straighten"]
+
+_HEADERS = re.compile(
+    rb"\s*Proc-Type:\s*4,ENCRYPTED\s+DEK-Info:\s*([A-Za-z0-9-]+,[0-9A-Fa-f]+)\s", re.IGNORECASE
+)
+
+
+def straighten(data: bytes) -> bytes:
+    r"""Return the text in ASCII with line breaks: no mark, no UTF-16, no literal ``\n``."""
+    for mark, codec in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
+        if data.startswith(mark):
+            data = data[len(mark) :].decode(codec, "replace").encode()
+    if data[1:2] == b"\0" and data[:1] != b"\0":
+        data = data.decode("utf-16-le", "replace").encode()
+    elif data[:1] == b"\0" and data[1:2] != b"\0":
+        data = data.decode("utf-16-be", "replace").encode()
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if b"\\n" in data:
+        data = data.replace(b"\\r\\n", b"\n").replace(b"\\n", b"\n")
+    return data
+
+
+def rewrap(body: bytes) -> bytes:
+    """Return what stands between BEGIN and END of a PEM file in lines, its headers first."""
+    headers = _HEADERS.match(body)
+    if headers is None:
+        return b"\n" + _lines(body)
+    dek = headers[1]
+    return b"\nProc-Type: 4,ENCRYPTED\nDEK-Info: " + dek + b"\n\n" + _lines(body[headers.end() :])
+
+
+def _lines(body: bytes) -> bytes:
+    text = b"".join(body.split())
+    return b"".join(text[at : at + 64] + b"\n" for at in range(0, len(text), 64))
