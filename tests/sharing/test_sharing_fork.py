@@ -232,7 +232,9 @@ sys.exit()
 def test_interpreter_ends(end: str, sshd_factory: SshdFactory) -> None:
     """A program ends with code 0, without a word, at once, whatever its connections do."""
     bastion, target = sshd_factory(options=ROOMY), sshd_factory(options=ROOMY)
-    *_, without_end = _python('import os; print("good", flush=True); os._exit(0)', bastion, target)
+    # The same work without an end of the interpreter: what that takes depends on the machine.
+    abrupt = _ENDS[end].replace("sys.exit()", "") + "\nsys.stdout.flush(); os._exit(0)"
+    *_, without_end = _python(abrupt, bastion, target, "0.039")
     times = []
     for number in range(84 if LONG else 5):
         # Where in its work a thread is caught differs from run to run.
@@ -240,8 +242,7 @@ def test_interpreter_ends(end: str, sshd_factory: SshdFactory) -> None:
         status, output, errors, seconds = _python(_ENDS[end], bastion, target, wait)
         assert (status, output, errors) == (0, "good\n", "")
         times.append(seconds)
-    # Beside a program that has no end to speak of; some may have met a busy machine.
-    assert min(times) < without_end + 1.5, (times, without_end)
+    assert min(times) < 2 * without_end + 1.5, (times, without_end)
 
 
 def test_nothing_is_left_of_a_program(sshd_factory: SshdFactory) -> None:
