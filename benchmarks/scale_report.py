@@ -125,15 +125,15 @@ def goals(rows: list[Row]) -> list[str]:
 
     for api in ("connections", "multi"):
         for through in sorted({r["bastions"] for r in rows}):
-            mine = [
+            own_rows = [
                 r for r in rows if (r["api"], r["kind"], r["bastions"]) == (api, "light", through)
             ]
             for phase in ("connect", "exec"):
-                found = flatness(mine, phase)
+                found = flatness(own_rows, phase)
                 if found is None:
                     continue
                 ratio, costs = found
-                most = max(r["targets"] for r in mine)
+                most = max(r["targets"] for r in own_rows)
                 bastions = "1 bastion" if through == 1 else f"{through} bastions"
                 goal(
                     f"{phase}, {API[api]}, {bastions}: CPU per target of the dearest row from "
@@ -240,14 +240,16 @@ def chart(rows: list[Row], path: Path) -> None:
     )  # fmt: skip
     for axis, (title, value, phase) in zip(axes, panels, strict=True):
         for api, kind, through in series:
-            mine = [r for r in rows if (r["api"], r["kind"], r["bastions"]) == (api, kind, through)]
+            own_rows = [
+                r for r in rows if (r["api"], r["kind"], r["bastions"]) == (api, kind, through)
+            ]
             label = f"{api}, {kind}, {through} bastion" + "s" * (through > 1)
-            xs, ys = [r["targets"] for r in mine], [value(r) for r in mine]
+            xs, ys = [r["targets"] for r in own_rows], [value(r) for r in own_rows]
             style = "--" if api == "multi" else "-"
             (drawn,) = axis.plot(xs, ys, marker="o", markersize=4, linestyle=style, label=label)
             if phase is not None:
                 low, high = (
-                    [r[phase][key] * 1000 for r in mine] for key in ("cpu_least", "cpu_most")
+                    [r[phase][key] * 1000 for r in own_rows] for key in ("cpu_least", "cpu_most")
                 )
                 axis.vlines(xs, low, high, color=drawn.get_color(), linewidth=1)
         axis.set_xscale("log")

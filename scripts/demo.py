@@ -147,8 +147,8 @@ def play(prefix: list[str], home: Path, **environment: str) -> int:
 def report(bastion: Sshd, status: int) -> None:
     """Let the bastion tell its side."""
     if status:
-        told = [line for line in bastion.log_text().splitlines() if not line.startswith("debug1:")]
-        print("the bastion's log:", *told, sep="\n  ", file=sys.stderr)
+        lines = [line for line in bastion.log_text().splitlines() if not line.startswith("debug1:")]
+        print("the bastion's log:", *lines, sep="\n  ", file=sys.stderr)
         return
     bastion.wait_for_log("^(Disconnected|Connection closed)")
     logins = sum(login.accepted for login in bastion.authentications())

@@ -219,11 +219,11 @@ def _download(lock: dict[str, Any], target: Path) -> None:
                 return
             refusals.append(f"{mirror}: {_reason(done)}")
     # A mirror's address may carry a password.
-    said = re.sub(r"(://)[^/\s@]*@", r"\1", "; ".join(dict.fromkeys(refusals)))
-    if "No space left" in said:
+    reasons = re.sub(r"(://)[^/\s@]*@", r"\1", "; ".join(dict.fromkeys(refusals)))
+    if "No space left" in reasons:
         raise FetchError(f"the disk is full ({target.parent}); make room or point HUSSH_CACHE")
     raise FetchError(
-        f"no mirror gave {name} ({said}); check the network and the mirrors in /etc/apt, or"
+        f"no mirror gave {name} ({reasons}); check the network and the mirrors in /etc/apt, or"
         f" download {_what_is_wanted(lock)}, and name the file in HUSSH_LIBSSH2_SOURCE"
     )
 
@@ -435,8 +435,8 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
             timeout=STEP_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        said = f"E: nothing came in {STEP_SECONDS:.0f} s"
-        return subprocess.CompletedProcess(command, 1, "", said)
+        reasons = f"E: nothing came in {STEP_SECONDS:.0f} s"
+        return subprocess.CompletedProcess(command, 1, "", reasons)
 
 
 def _verify(path: Path, expected: str) -> None:

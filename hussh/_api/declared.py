@@ -51,14 +51,14 @@ def takes_options(
                 )
             )
         texts = {**arguments, **{name: option for name, (_, option) in options.items()}}
-        told = {p.name: texts[p.name] for p in shown if p.name in texts}
+        described = {p.name: texts[p.name] for p in shown if p.name in texts}
         made: Any = function
         made.__signature__ = signature.replace(parameters=shown)
         made.__annotations__ = {
             **{p.name: p.annotation for p in shown if p.annotation is not p.empty},
             "return": signature.return_annotation,
         }
-        made.describe_options = partial(_described, told, is_async)
+        made.describe_options = partial(_describe, described, is_async)
         if function.__doc__:
             function.__doc__ = made.describe_options(function.__doc__)
         return function
@@ -85,7 +85,7 @@ class _LazyText:
         return self._describe(self._source)
 
 
-def _described(options: Mapping[str, Option], is_async: bool, source: str) -> str:
+def _describe(options: Mapping[str, Option], is_async: bool, source: str) -> str:
     """Return a docstring with the texts of these options in place of its mark."""
     from textwrap import fill
 

@@ -107,7 +107,7 @@ def _hop_report(story: HopStory, failed_at: int | None, given: Collection[str]) 
         story.hop,
         story.index,
         state,
-        settings=() if story.options is None else tuple(_settings(story.options, given)),
+        settings=() if story.options is None else tuple(_list_settings(story.options, given)),
         carrier=story.carrier,
         addresses=story.addresses,
         address=story.address,
@@ -125,7 +125,7 @@ def _hop_report(story: HopStory, failed_at: int | None, given: Collection[str]) 
     )
 
 
-def _settings(options: Options, given: Collection[str]) -> Iterator[Setting]:
+def _list_settings(options: Options, given: Collection[str]) -> Iterator[Setting]:
     """Return the settings of a hop that differ from the defaults, or that always show."""
     usual = Options("", settings=check_options("explain", {}))
     for name, value, default in _values(options, usual):
@@ -138,7 +138,7 @@ def _settings(options: Options, given: Collection[str]) -> Iterator[Setting]:
             source = "argument"  # proxy_jump= names hosts, ports and users, too
         else:
             source = "default"
-        yield Setting(arguments[0], _shown(name, value)[:_MOST_SHOWN], source)
+        yield Setting(arguments[0], _show_value(name, value)[:_MOST_SHOWN], source)
 
 
 def _values(options: Options, usual: Options) -> Iterator[tuple[str, Any, Any]]:
@@ -150,7 +150,7 @@ def _values(options: Options, usual: Options) -> Iterator[tuple[str, Any, Any]]:
         yield name, value, defaults[name]
 
 
-def _shown(name: str, value: Any) -> str:
+def _show_value(name: str, value: Any) -> str:
     """Return a value, fit to show: what is or may be a secret becomes "given"."""
     if value is None:
         return "none"
@@ -161,7 +161,7 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, bool | int | float):
         return str(value)
     if isinstance(value, tuple | list):
-        return ", ".join([_shown(name, item) for item in value]) or "none"
+        return ", ".join([_show_value(name, item) for item in value]) or "none"
     if isinstance(value, str) and "-----BEGIN" not in value and len(value) <= _MOST_SHOWN:
         return printable(value, _MOST_SHOWN) or "none"
     return "given"

@@ -104,20 +104,20 @@ def make_plan(
         target = replace(target, proxy_command=tuple(argv))
     jumps = resolve(parse_jump(proxy_jump, connection_type, noun) or [], target.username)
     spec = HopSpec(target.host, target.port, target.username)
-    check_route(jumps, spec, _route_of)
+    check_route(jumps, spec, _get_route)
     bastion = next((hop for hop in jumps if isinstance(hop, connection_type)), None)
     named = [hop for hop in jumps if isinstance(hop, HopSpec)]
-    route = (*(() if bastion is None else _route_of(bastion)), *named, spec)
-    hops = (*(_for_hop(target, hop) for hop in named), target)
+    route = (*(() if bastion is None else _get_route(bastion)), *named, spec)
+    hops = (*(_make_hop_options(target, hop) for hop in named), target)
     return Plan(target, hops, route, bastion, command)
 
 
-def _route_of(connection: Any) -> tuple[HopSpec, ...]:
+def _get_route(connection: Any) -> tuple[HopSpec, ...]:
     plan: Plan[Any] = connection._plan
     return plan.route
 
 
-def _for_hop(target: Options, hop: HopSpec) -> Options:
+def _make_hop_options(target: Options, hop: HopSpec) -> Options:
     """Return the options of a jump host given by name: the target's credentials and policies.
 
     Options that say which key the target has do not hold for it.

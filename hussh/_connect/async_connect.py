@@ -144,7 +144,7 @@ async def _connect(
                 cached = partial(_loaded, attempt, asked)
                 await single_flight(loop, attempt.files, cached, load)
         if limiter is None:
-            driver = await _driver_of(attempt, deadline)
+            driver = await _get_driver(attempt, deadline)
             await driver.run(attempt.bring_up(), deadline, step_in_loop=True)
             return attempt.arrived()
         for index, hop in enumerate(attempt.hops):
@@ -186,13 +186,13 @@ def _loaded(attempt: Connecting, asked: float) -> bool | None:
 async def _bring_up_one(
     attempt: Connecting, index: int, deadline: float | None, permit: Permit
 ) -> None:
-    driver = await _driver_of(attempt, deadline)
+    driver = await _get_driver(attempt, deadline)
     try:
         await driver.run(attempt.bring_up_one(index), deadline, step_in_loop=True)
     except ServerBusy as error:
         if not index and attempt.hops[0].options.proxy_command and not error.server_text:
             shown_error = await _ask(driver, error, partial(driver.explain, error))
-            if not (permit.refused_before and _ended_well(shown_error)):
+            if not (permit.refused_before and _has_ended_well(shown_error)):
                 raise shown_error from shown_error.__cause__
         raise
     link, server = attempt.hops[index].link, attempt.servers[index]
@@ -209,7 +209,7 @@ async def _bring_up_one(
         permit.confirmed = True
 
 
-def _ended_well(error: HusshError) -> bool:
+def _has_ended_well(error: HusshError) -> bool:
     """Tell whether a proxy command ended as if it had done its work.
 
     Some, netcat among them, lose the last bytes of a server that hangs up, but not always.
@@ -223,7 +223,7 @@ async def _take_back(attempt: Connecting, index: int) -> None:
         await driver.gone()
 
 
-async def _driver_of(attempt: Connecting, deadline: float | None) -> AsyncDriver:
+async def _get_driver(attempt: Connecting, deadline: float | None) -> AsyncDriver:
     """Return the tree that the hops are in: the bastion's, or one over a stream opened now."""
     if attempt.driver is None:
         await _take_root(attempt, await _open_stream(attempt, deadline))

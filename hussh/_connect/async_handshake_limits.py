@@ -61,7 +61,7 @@ async def with_permit(
             hop.enter(Phase.QUEUE)
             await _granted(permit, deadline)
             if deadline is None and permit.hopeless:
-                raise hop.mark(_refusal(busy, permit, tries))
+                raise hop.mark(_make_refusal(busy, permit, tries))
             hop.enter(Phase.CONNECT)
             tries += 1
             try:
@@ -85,7 +85,7 @@ async def with_permit(
             raise
         if busy is None and not permit.refusing:
             raise
-        refusal = hop.mark(_refusal(busy, permit, tries))
+        refusal = hop.mark(_make_refusal(busy, permit, tries))
         raise refusal from timed_out(hop.endpoint, hop.phase, timeout_error, time_limit)
     finally:
         permit.give_back()
@@ -106,12 +106,12 @@ async def _granted(permit: Permit, deadline: float | None) -> None:
             await anyio.sleep(left)
 
 
-def _refusal(busy: ServerBusy | None, permit: Permit, tries: int) -> ServerBusy:
+def _make_refusal(busy: ServerBusy | None, permit: Permit, tries: int) -> ServerBusy:
     """Return our own refusal, or one with the text that others got when they were refused last."""
     if busy is not None:
-        mine = copy.copy(busy)
-        mine.tries = tries
-        return mine
+        own = copy.copy(busy)
+        own.tries = tries
+        return own
     text = permit.server_text
     server_text = f", saying: {text}" if text else ""
     return ServerBusy(

@@ -35,7 +35,7 @@ async def dial(
     """Connect to a host; raise the same errors as the sync driver's `dial`."""
     if story is not None:
         story.begin(Phase.DNS)
-    addresses = _numeric(host, port)
+    addresses = _parse_address(host, port)
     if addresses is None:
         with until(deadline, Phase.DNS):
             addresses = await _resolve(host, port)
@@ -56,7 +56,7 @@ async def dial(
     return SocketStream(attempts.won)
 
 
-def _numeric(host: str, port: int) -> list[Address] | None:
+def _parse_address(host: str, port: int) -> list[Address] | None:
     """Return a host that is given as an address; None if it is a name."""
     try:
         # Of every host getaddrinfo() makes a name in Punycode first, which takes longer than this.

@@ -191,9 +191,9 @@ class AsyncMultiConnection:
                     results[index] = result
                     display.add(result)
                     if on_result is not None:
-                        said = on_result(result.host, result)
-                        if isawaitable(said):
-                            await said
+                        returned = on_result(result.host, result)
+                        if isawaitable(returned):
+                            await returned
         return MultiResult(result for result in results if result is not None)
 
     @asynccontextmanager

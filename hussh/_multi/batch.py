@@ -279,30 +279,30 @@ def drain(
     and nothing raised. Whatever ends the iteration early stops the batch, and waits until it has
     stopped.
     """
-    news = threading.Event()
+    changed = threading.Event()
     process = os.getpid()
-    batch = Batch(do, items, limit, news.set)
+    batch = Batch(do, items, limit, changed.set)
     running = set() if running is None else running
     try:
         running.add(batch)
         batch.start()
         while True:
-            news.clear()
+            changed.clear()
             got = batch.take()
             if got is not None:
                 yield got
             elif batch.over:
                 break
             else:
-                news.wait(poll_timeout(None))
+                changed.wait(poll_timeout(None))
     finally:
         running.discard(batch)
         if os.getpid() == process:  # in a forked child there are none of its threads
             batch.stop()
         # A generator that was dropped may be collected in the thread that it would wait for.
         while os.getpid() == process and not is_loop_thread() and not batch.over:
-            news.wait(poll_timeout(None))
-            news.clear()
+            changed.wait(poll_timeout(None))
+            changed.clear()
     if batch.error is not None:
         raise batch.error
 

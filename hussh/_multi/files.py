@@ -92,14 +92,14 @@ def _exclusive(path: AnyPath) -> bytes | None:
 
 @contextlib.contextmanager
 def _taking(
-    name: bytes | None, mine: list[str], taken: dict[bytes, list[str]]
+    name: bytes | None, own: list[str], taken: dict[bytes, list[str]]
 ) -> Generator[None, None, None]:
     """Keep a local file for one result, unless that fails; SFTPExistsError for any other."""
     if name is None:
         yield
         return
-    first = taken.setdefault(name, mine)  # atomic: the hosts may be in several loops
-    if first is not mine:
+    first = taken.setdefault(name, own)  # atomic: the hosts may be in several loops
+    if first is not own:
         raise SFTPExistsError(
             f"cannot write to {os.fsdecode(name)!r}: it gets the file of {first[0]}; "
             "give a function from host to path as local_path",

@@ -67,10 +67,10 @@ def shared_auth(
     bastions: dict[Any, AsyncConnection] = {}
     made = []
     for place, host in enumerate(hosts):
-        mine = {**options, **_own(host, place)}
-        mine["proxy_jump"] = _jump(mine["proxy_jump"], known)
+        merged = {**options, **_own(host, place)}
+        merged["proxy_jump"] = _convert_jump(merged["proxy_jump"], known)
         try:
-            one = AsyncConnection(**mine)
+            one = AsyncConnection(**merged)
         except (TypeError, ValueError) as error:
             # Among hundreds of hosts the error has to name this one.
             again = TypeError if isinstance(error, TypeError) else ValueError
@@ -104,16 +104,16 @@ def _own(host: object, place: int) -> Mapping[str, Any]:
     return {**other, **host}
 
 
-def _jump(jump: Any, known: dict[int, AsyncConnection]) -> Any:
+def _convert_jump(jump: Any, known: dict[int, AsyncConnection]) -> Any:
     """Return bastions with async connections in place of sync ones, also in a chain."""
     if isinstance(jump, Connection):
         return as_async(jump, known)
     if isinstance(jump, list):
-        return [_jump(hop, known) for hop in jump]
+        return [_convert_jump(hop, known) for hop in jump]
     return jump
 
 
-def _comparable(options: Options) -> tuple[object, ...]:
+def _make_comparable(options: Options) -> tuple[object, ...]:
     """Return what stands for the options of a hop in a key; callbacks need not be hashable."""
     values = options.settings.values()  # in the order of their declaration
     shown = [one if isinstance(one, Hashable) else id(one) for one in values]
@@ -129,7 +129,7 @@ def _share_bastion(
         return connection
     # Options compare by value: two hosts with other credentials have bastions of their own.
     first = None if plan.bastion is None else id(plan.bastion)
-    key = first, tuple([_comparable(options) for options in named])
+    key = first, tuple([_make_comparable(options) for options in named])
     bastion = bastions.get(key)
     if bastion is None:
         of_bastion = replace(

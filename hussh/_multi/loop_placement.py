@@ -134,16 +134,16 @@ class LoopPlacement:
     def _spread(
         self, trees: dict[Shared, list[Shared]], there: dict[Shared, LoopThread | None]
     ) -> tuple[Loops, dict[Shared, LoopThread]]:
-        mine = [root for root in trees if root not in there]
-        hosts = sum([len(trees[root]) for root in mine])
-        count = how_many(hosts, len(mine)) if self._count is None else self._count
-        count = min(count, len(mine), self._most)
+        own = [root for root in trees if root not in there]
+        hosts = sum([len(trees[root]) for root in own])
+        count = how_many(hosts, len(own)) if self._count is None else self._count
+        count = min(count, len(own), self._most)
         guests = [thread for thread in set(there.values()) if thread is not None]
         loops = Loops(count, guests)
         loads = [0] * count
         spread = {}
         # The largest first, each to the loop that has the least.
-        for root in sorted(mine, key=lambda root: -len(trees[root])):
+        for root in sorted(own, key=lambda root: -len(trees[root])):
             lane = loads.index(min(loads))
             loads[lane] += len(trees[root])
             spread[root] = root.home = loops.threads[lane]

@@ -71,12 +71,12 @@ class HostResult(SSHResult):
     @property
     def hop(self) -> str | None:
         """The hop that failed, as ``user@host:port``; None if none did."""
-        return None if self.error is None else _origin(self.error).hop
+        return None if self.error is None else _find_origin(self.error).hop
 
     @property
     def phase(self) -> str | None:
         """What hussh was doing when it failed, see `hussh.errors`; None if nothing failed."""
-        return None if self.error is None else _origin(self.error).phase
+        return None if self.error is None else _find_origin(self.error).phase
 
     def _key(self) -> tuple[Any, ...]:
         # Exceptions compare by identity, which pickling does not keep.
@@ -94,17 +94,17 @@ def _why(error: HusshError) -> str:
     timed_out = isinstance(error, ConnectTimeout | CommandTimeout | SFTPTimeout)
     if timed_out and "timed out" not in reason.lower():
         reason = f"timed out: {reason}"
-    origin = _origin(error)
+    origin = _find_origin(error)
     return reason if origin is error else f"{origin.own_text()}, and so: {reason}"
 
 
-def _origin(error: HusshError) -> HusshError:
+def _find_origin(error: HusshError) -> HusshError:
     """Return the error itself, or that of the bastion whose end caused it."""
     cause = error.__cause__
     return cause if isinstance(cause, HusshError) and cause.hop != error.hop else error
 
 
-def _reasons(failed: MultiResult) -> str:
+def _list_reasons(failed: MultiResult) -> str:
     """Return the first hosts with their reasons, for the text of an exception."""
     reasons = [f"{one.host}: {_reason(one)}" for one in failed.values()[:NAMED]]
     left = len(failed) - len(reasons)
@@ -193,8 +193,9 @@ class MultiResult:
         """Raise PartialFailureException, which has both parts, if `failed` is not None."""
         failed = self.failed
         if failed is not None:
+            reasons = _list_reasons(failed)
             raise PartialFailureException(
-                f"Operation failed on {len(failed)} of {len(self)} host(s): {_reasons(failed)}",
+                f"Operation failed on {len(failed)} of {len(self)} host(s): {reasons}",
                 succeeded=self.succeeded,
                 failed=failed,
             )

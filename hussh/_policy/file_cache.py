@@ -111,7 +111,7 @@ class _CachedFiles(Generic[T]):
 
     def _current(self) -> _State[T] | None:
         state, looked = self._state, monotonic()
-        if state is None or state.stamps is None or state.stamps != _stamps(self._paths()):
+        if state is None or state.stamps is None or state.stamps != _read_stamps(self._paths()):
             return None
         self._looked = looked
         return state
@@ -120,11 +120,11 @@ class _CachedFiles(Generic[T]):
         state = self._current()
         if state is None:
             paths, looked = self._paths(), monotonic()
-            before = _stamps(paths)
+            before = _read_stamps(paths)
             content, value = self._read(self._state)
-            after = _stamps(paths)
+            after = _read_stamps(paths)
             whole = before == after and after is not None
-            trusted = after if whole and after is not None and _settled(after) else None
+            trusted = after if whole and after is not None and _has_settled(after) else None
             state = self._state = _State(trusted, content, value)
             self._looked = looked if whole else float("-inf")
         return state.value
@@ -361,7 +361,7 @@ def known_hosts_file(paths: Sequence[str | os.PathLike[str]]) -> KnownHostsFiles
     return found
 
 
-def _stamps(paths: Sequence[str]) -> tuple[Stamp, ...] | None:
+def _read_stamps(paths: Sequence[str]) -> tuple[Stamp, ...] | None:
     """Return what tells this state of the files from any other; None if nothing does."""
     stamps = []
     for path in paths:
@@ -383,6 +383,6 @@ def _stamps(paths: Sequence[str]) -> tuple[Stamp, ...] | None:
     return tuple(stamps)
 
 
-def _settled(stamps: tuple[Stamp, ...]) -> bool:
+def _has_settled(stamps: tuple[Stamp, ...]) -> bool:
     newest = max((max(stamp[:2]) for stamp in stamps if stamp), default=0)
     return time.time_ns() - newest > TICK_NS

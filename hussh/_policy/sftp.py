@@ -98,7 +98,7 @@ def file_error(
     """
     given = [os.fspath(p) for p in (path, path2) if p is not None]
     names = [decode_path(name) if isinstance(name, bytes) else name for name in given]
-    text = f"Failed to {doing} {' to '.join(map(_shown, names))}".rstrip()
+    text = f"Failed to {doing} {' to '.join(map(_shorten, names))}".rstrip()
     # EIO stands for the status that says nothing; strerror's "Input/output error" would mislead.
     vague = code == errno.EIO and status is not None
     reason = reason or ("the server gives no reason" if vague else os.strerror(code))
@@ -115,7 +115,7 @@ def file_error(
     )
 
 
-def _shown(name: str) -> str:
+def _shorten(name: str) -> str:
     """Return a name fit for an error, because a server may give names as long as its messages."""
     return repr(name) if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]!r}..."
 

@@ -212,11 +212,11 @@ class Login:
     def error(self, text: str | None = None) -> AuthenticationError:
         methods = tuple(printable(method) for method in self.methods_left or ())
         verdict = text or self.verdict
-        told = verdict.startswith(self.options.defaults_failed)  # in words of their own
-        parts = [verdict if told else FAILED + verdict]
+        is_worded = verdict.startswith(self.options.defaults_failed)  # in words of their own
+        parts = [verdict if is_worded else FAILED + verdict]
         if self.tried:
             parts.append(f"tried: {', '.join(self.tried)}")
-        elif told:
+        elif is_worded:
             parts.append(NOTHING_TO_TRY)
         if self.not_offered:
             parts.append(

@@ -163,8 +163,8 @@ def was_unheard(channel: Channel) -> bool:
     what they are asked for; then there is output or a status, if it is still in the channel.
     """
     info = channel.get_info()
-    heard = info.replies or info.exit_known or info.rx or info.rx_err
-    return bool(info.closed and not heard)
+    was_answered = info.replies or info.exit_known or info.rx or info.rx_err
+    return bool(info.closed and not was_answered)
 
 
 def until_heard(attempt: Callable[[bool], Op[T | None]]) -> Op[T]:

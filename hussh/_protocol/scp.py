@@ -263,12 +263,12 @@ def store(link: Link, local: str, path: str) -> Op[None]:
             info = source.info
             if source.size is None:
                 raise _error(errno.EINVAL, "upload", local, path, reason="not a regular file")
-            yield from send(link, path, info.st_mode, source.size, _reader(source))
+            yield from send(link, path, info.st_mode, source.size, _make_reader(source))
         finally:
             source.close()
 
 
-def _reader(source: FileSource) -> Callable[[int], memoryview | bytes]:
+def _make_reader(source: FileSource) -> Callable[[int], memoryview | bytes]:
     """Return a function that returns up to so many bytes, which are valid until the next call."""
     offset = 0
 

@@ -21,7 +21,7 @@ __all__ = ["fetch", "fetch_file", "store", "store_file"]
 
 def fetch(link: Link, remote: AnyPath) -> Op[bytes]:
     """Return the contents of a remote file."""
-    return _fetch(link, _remote(remote))
+    return _fetch(link, _encode_remote(remote))
 
 
 def _fetch(link: Link, remote: str) -> Op[bytes]:
@@ -32,12 +32,12 @@ def _fetch(link: Link, remote: str) -> Op[bytes]:
 
 def fetch_file(link: Link, remote: AnyPath, local: AnyPath) -> Op[None]:
     """Copy a remote file into a local one."""
-    return scp.fetch(link, _remote(remote), _local(local))
+    return scp.fetch(link, _encode_remote(remote), _local(local))
 
 
 def store(link: Link, data: bytes, remote: AnyPath) -> Op[None]:
     """Write contents into a remote file of mode 644."""
-    return scp.send(link, _remote(remote), 0o644, len(data), io.BytesIO(data).read)
+    return scp.send(link, _encode_remote(remote), 0o644, len(data), io.BytesIO(data).read)
 
 
 def store_file(link: Link, local: AnyPath, remote: AnyPath) -> Op[None]:
@@ -45,13 +45,13 @@ def store_file(link: Link, local: AnyPath, remote: AnyPath) -> Op[None]:
 
     A slash at the end of `remote` makes it the directory for the file, as in hussh 0.3.3.
     """
-    here, there = _local(local), _remote(remote)
+    here, there = _local(local), _encode_remote(remote)
     if there.endswith("/"):
         there += os.path.basename(here)
     return scp.store(link, here, there)
 
 
-def _remote(path: AnyPath) -> str:
+def _encode_remote(path: AnyPath) -> str:
     """Return a remote path as text with surrogates.
 
     The shell at the server expands no ``~`` in quotes, and starts in the home directory.

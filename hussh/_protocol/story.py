@@ -183,10 +183,12 @@ class HopStory:
 
     def offered(self, methods: Iterable[str]) -> None:
         """Note what the server would accept for the login, each time that it says so."""
-        told = tuple(printable(method) for method in methods)
+        printed = tuple(printable(method) for method in methods)
         if not self.methods:
-            self.methods = told
-        self._add(_auth_log, logging.DEBUG, f"the server accepts: {', '.join(told) or 'nothing'}")
+            self.methods = printed
+        self._add(
+            _auth_log, logging.DEBUG, f"the server accepts: {', '.join(printed) or 'nothing'}"
+        )
 
     def attempt(self, name: str, result: str) -> None:
         self.attempts.append(Attempt(name, result))

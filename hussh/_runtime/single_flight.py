@@ -44,11 +44,11 @@ def one_at_a_time(of: object | None, call: Callable[[], T], seconds_left: float 
     if of is None:
         return call()
     lock = _turns.lock(of)
-    mine = lock.acquire(timeout=-1 if seconds_left is None else max(0.0, seconds_left))
+    has_lock = lock.acquire(timeout=-1 if seconds_left is None else max(0.0, seconds_left))
     try:
         return call()
     finally:
-        if mine:
+        if has_lock:
             lock.release()
 
 

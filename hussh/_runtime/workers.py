@@ -105,7 +105,7 @@ class Call:
         self._worker = worker
         try:
             if not self._is_abandoned:
-                self._results.append(self._context.run(_in_no_loop, make))
+                self._results.append(self._context.run(_call_without_loop, make))
         except BaseException as error:
             self._error = error
         del make  # what it holds shall not live as long as this does
@@ -141,7 +141,7 @@ class Call:
             self._results.pop().close()
 
 
-def _in_no_loop(make: Callable[[], Any]) -> Any:
+def _call_without_loop(make: Callable[[], Any]) -> Any:
     """Make a call in a copy of its caller's context, without the event loop in that."""
     sniffio = sys.modules.get("sniffio")
     if sniffio is not None:

@@ -39,8 +39,8 @@ class PythonProgram(Program):
         if PYTHON not in os.environ:
             raise NotHere("run scripts/zoo, which installs it")
         ask = f"import importlib.metadata as m; print(m.version({self.package!r}))"
-        told = subprocess.run([os.environ[PYTHON], "-c", ask], capture_output=True, text=True)
-        return told.stdout.strip()
+        asked = subprocess.run([os.environ[PYTHON], "-c", ask], capture_output=True, text=True)
+        return asked.stdout.strip()
 
 
 class Asyncssh(PythonProgram):
@@ -88,8 +88,8 @@ class NpmSsh2(Program):
         """Return the package's name and version."""
         ask = "console.log(require('ssh2/package.json').version)"
         environment = {**os.environ, "NODE_PATH": os.environ[NODE_MODULES]}
-        told = subprocess.run(["node", "-e", ask], capture_output=True, text=True, env=environment)
-        return f"ssh2 {told.stdout.strip()}"
+        asked = subprocess.run(["node", "-e", ask], capture_output=True, text=True, env=environment)
+        return f"ssh2 {asked.stdout.strip()}"
 
 
 class Go(Program):

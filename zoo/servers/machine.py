@@ -181,11 +181,11 @@ class ProFTPD(Server):
             raise NotHere("it starts as root only")
         key = make_key(folder / "key")
         host_key = make_key(folder / "host_key")
-        told = subprocess.run(
+        done = subprocess.run(
             ["ssh-keygen", "-e", "-f", key.with_suffix(".pub")],
             check=True, capture_output=True, text=True,
         )  # fmt: skip
-        (folder / "authorized").write_text(told.stdout)
+        (folder / "authorized").write_text(done.stdout)
         home = folder / "home"
         home.mkdir()
         uid = 61_234

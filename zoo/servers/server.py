@@ -131,7 +131,7 @@ def package_version(package: str) -> str:
     """Return a Debian package's name and version; maybe the name alone."""
     command = ["dpkg-query", "-W", "-f", "${source:Upstream-Version}", package]
     try:
-        told = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        output = subprocess.run(command, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:
         return package
-    return f"{package} {told}".strip()
+    return f"{package} {output}".strip()

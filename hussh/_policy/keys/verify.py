@@ -38,11 +38,11 @@ def is_signed_by(key_blob: bytes, data: bytes, signature: bytes) -> bool:
         raw = sig.string()
         if kind in _SECURITY_KEYS:
             flags_and_counter = sig.take(5)
-            fields = _fields(key, _SECURITY_KEYS[kind])
+            fields = _take_fields(key, _SECURITY_KEYS[kind])
             application = key.string()
             data = sha256(application).digest() + flags_and_counter + sha256(data).digest()
         else:
-            fields = _fields(key, kind)
+            fields = _take_fields(key, kind)
         if not (key.done and sig.done):
             return False
         if kind == "ssh-rsa":
@@ -54,7 +54,7 @@ def is_signed_by(key_blob: bytes, data: bytes, signature: bytes) -> bool:
         return False
 
 
-def _fields(key: Reader, kind: str) -> list[bytes]:
+def _take_fields(key: Reader, kind: str) -> list[bytes]:
     """Return the fields after the type of a plain key of this kind (RFC 4253, 5656, 8709)."""
     counts = {"ssh-ed25519": 1, "ssh-rsa": 2}
     counts.update((f"ecdsa-sha2-{curve}", 2) for curve in _CURVES)

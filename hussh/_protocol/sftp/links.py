@@ -51,7 +51,7 @@ def make_link(sftp: SftpState, target: bytes, link: bytes) -> Op[None]:
     """
     session = yield from sftp.session()
     if sftp.takes_link_first is None:
-        yield from _first(sftp, session, target, link)
+        yield from _make_first(sftp, session, target, link)
         return
     yield from _make(session, sftp.takes_link_first, target, link)
 
@@ -63,17 +63,17 @@ def _make(session: SftpSession, takes_link_first: bool, target: bytes, link: byt
         raise (yield from explained(session, request, "link", target, link))
 
 
-def _first(sftp: SftpState, session: SftpSession, target: bytes, link: bytes) -> Op[None]:
+def _make_first(sftp: SftpState, session: SftpSession, target: bytes, link: bytes) -> Op[None]:
     """Make a link, and learn from it in which order the server takes the paths."""
     # What is there before would prove nothing afterwards.
-    is_taken, has_target = yield from _are_there(session, link, target)
+    is_taken, has_target = yield from _find_existing(session, link, target)
     if is_taken:
         raise file_error(errno.EEXIST, "link", target, link)
     made = yield from _ask(session, wire.SYMLINK, link_body(False, target, link))
     if made.status:
         takes_link_first = yield from _order_of_probe(session, link)
     else:
-        made_link, made_target = yield from _are_there(session, link, target)
+        made_link, made_target = yield from _find_existing(session, link, target)
         if not made_link and (has_target or not made_target):
             reason = "the server says that it made the link, and there is none"
             raise file_error(errno.EIO, "link", target, link, reason=reason)
@@ -94,14 +94,14 @@ def _order_of_probe(session: SftpSession, link: bytes) -> Op[bool | None]:
     made = yield from _ask(session, wire.SYMLINK, string(first) + string(second))
     if made.status:
         return None
-    at_first, at_second = yield from _are_there(session, first, second)
+    at_first, at_second = yield from _find_existing(session, first, second)
     for path, is_there in ((first, at_first), (second, at_second)):
         if is_there:
             yield from _ask(session, wire.REMOVE, string(path))
     return at_first if at_first != at_second else None
 
 
-def _are_there(session: SftpSession, *paths: bytes) -> Op[list[bool]]:
+def _find_existing(session: SftpSession, *paths: bytes) -> Op[list[bool]]:
     """Tell for each of these names whether it exists, a link to nothing included."""
     # Some servers' LSTAT follows links.
     asked = [

@@ -34,7 +34,7 @@ def make_directories(sftp: SftpState, path: bytes, mode: int, exist_ok: bool) ->
         FileExistsError: it exists and `exist_ok` is False, or it is no directory.
         SFTPError: a directory could not be made.
     """
-    refused = yield from _attempt(sftp, path, mode)
+    refused = yield from _try_mkdir(sftp, path, mode)
     if refused is None:
         return
     found = yield from inquired(sftp, kind_of(path, follow=True))
@@ -44,22 +44,22 @@ def make_directories(sftp: SftpState, path: bytes, mode: int, exist_ok: bool) ->
         raise file_error(errno.EEXIST, "make the directory", path, status=refused.status)
     lacking: list[bytes] = []
     parent = parent_of(path)
-    while parent and (yield from _lacks(sftp, parent)):
+    while parent and (yield from _is_missing(sftp, parent)):
         lacking.append(parent)
         parent = parent_of(parent)
     if not lacking:
         raise refused
     for folder in reversed(lacking):
-        refused = yield from _attempt(sftp, folder, 0o777)
+        refused = yield from _try_mkdir(sftp, folder, 0o777)
         if refused is not None and not (yield from is_directory(sftp, folder)):
             raise refused
-    refused = yield from _attempt(sftp, path, mode)
+    refused = yield from _try_mkdir(sftp, path, mode)
     # Somebody may have been quicker.
     if refused is not None and not (exist_ok and (yield from is_directory(sftp, path))):
         raise refused
 
 
-def _attempt(sftp: SftpState, path: bytes, mode: int) -> Op[SFTPError | None]:
+def _try_mkdir(sftp: SftpState, path: bytes, mode: int) -> Op[SFTPError | None]:
     """Make one directory; return the server's refusal.
 
     Other errors, such as a lost session, raise.
@@ -73,7 +73,7 @@ def _attempt(sftp: SftpState, path: bytes, mode: int) -> Op[SFTPError | None]:
     return None
 
 
-def _lacks(sftp: SftpState, path: bytes) -> Op[bool]:
+def _is_missing(sftp: SftpState, path: bytes) -> Op[bool]:
     """Tell whether nothing is there; False also if the server does not let us look."""
     found = yield from inquired(sftp, kind_of(path, follow=True))
     return isinstance(found, Request) and found.status != _PERMISSION_DENIED

@@ -167,11 +167,11 @@ def explained(
     vague = vague or (request.kind == wire.MKDIR and request.status == _PERMISSION_DENIED)
     if vague and session.broken is None:
         about = look_at if look_at is not None else path if path2 is None else path2
-        code = (yield from _closer(session, request, about)) or code
+        code = (yield from _find_errno(session, request, about)) or code
     return file_error(code, doing, path, path2, server_text=request.text, status=request.status)
 
 
-def _closer(session: SftpSession, request: Request, about: bytes) -> Op[int | None]:
+def _find_errno(session: SftpSession, request: Request, about: bytes) -> Op[int | None]:
     """Return an errno that says more than the status, or None."""
     machine, kind = session.machine, request.kind
     if kind in (wire.READDIR, wire.CLOSE, wire.FSTAT, wire.READLINK, wire.REALPATH):

@@ -75,7 +75,7 @@ class Tail:
 
     def seek_end(self) -> Op[int]:
         """Skip to the present end of the file; return that offset."""
-        state, end = yield from _measured((yield from self._opened()))
+        state, end = yield from _measure((yield from self._opened()))
         self._keep(replace(state, read_to=end))
         self._decoder.reset()
         return self.last_pos
@@ -86,10 +86,10 @@ class Tail:
         if from_pos is None:
             rest, state = yield from self._moved_on(state)
         with self._undoing(state):
-            state, end = yield from _measured(state)
+            state, end = yield from _measure(state)
             if from_pos is not None:
                 state = replace(state, read_to=from_pos)
-            added = yield from _contents(state.stream, state.read_to)
+            added = yield from _read_contents(state.stream, state.read_to)
         if from_pos is not None:
             self._decoder.reset()
         read_to = state.read_to + len(added)
@@ -101,8 +101,8 @@ class Tail:
         """Return all that came since the beginning."""
         _, state = yield from self._moved_on((yield from self._opened()))
         with self._undoing(state):
-            state, _ = yield from _measured(state)
-            added = yield from _contents(state.stream, state.began)
+            state, _ = yield from _measure(state)
+            added = yield from _read_contents(state.stream, state.began)
         read_to = state.began + len(added)
         self._keep(replace(state, read_to=read_to, seen=read_to))
         return (state.before + added).decode("utf-8", "replace")
@@ -141,8 +141,8 @@ class Tail:
         after = yield from old.handle.attributes()
         if _is_between(before, named, after):
             return b"", state
-        rest = yield from _contents(old, state.read_to)
-        since = yield from _contents(old, state.began)
+        rest = yield from _read_contents(old, state.read_to)
+        since = yield from _read_contents(old, state.began)
         new = Stream((yield from open_handle(self._sftp, self._path, FXF_READ)))
         return rest, _State(new, before=state.before + since)
 
@@ -165,7 +165,7 @@ class Tail:
             raise
 
 
-def _contents(stream: Stream, start: int) -> Op[bytes]:
+def _read_contents(stream: Stream, start: int) -> Op[bytes]:
     """Return everything from an offset to the end."""
     parts = []
     view = memoryview(bytearray(CHUNK))
@@ -175,7 +175,7 @@ def _contents(stream: Stream, start: int) -> Op[bytes]:
     return b"".join(parts)
 
 
-def _measured(state: _State) -> Op[tuple[_State, int]]:
+def _measure(state: _State) -> Op[tuple[_State, int]]:
     """Return the file as it is now, and its length; if it was cut short, all of it is new."""
     size = yield from size_of(state.stream.handle, near=state.seen)
     if size < state.seen:

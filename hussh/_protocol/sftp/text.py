@@ -87,7 +87,7 @@ class Text(Lines[str]):
         """Read up to and with the end of the line; the last line may lack that."""
         more: list[str] = []
         count = len(self._text) - self._used
-        end = self._line_end(self._text, self._used) - self._used
+        end = self._find_line_end(self._text, self._used) - self._used
         try:
             while end <= 0 and (size < 0 or count < size):
                 part = yield from self._fill(fresh=not more)
@@ -96,10 +96,10 @@ class Text(Lines[str]):
                     break
                 if self._newline == "\r\n":  # it may lie across the border
                     self._add([part])
-                    end = self._line_end(self._text, self._used) - self._used
+                    end = self._find_line_end(self._text, self._used) - self._used
                 else:
                     more.append(part)
-                    found = self._line_end(part, 0)
+                    found = self._find_line_end(part, 0)
                     end = count + found if found > 0 else 0
                 count += len(part)
         finally:
@@ -108,10 +108,10 @@ class Text(Lines[str]):
         return self._take(end if size < 0 else min(end, size))
 
     def line_at_hand(self) -> str | None:
-        end = self._line_end(self._text, self._used)
+        end = self._find_line_end(self._text, self._used)
         return self._take(end - self._used) if end > 0 else None
 
-    def _line_end(self, text: str, start: int) -> int:
+    def _find_line_end(self, text: str, start: int) -> int:
         """Return the index after the end of the line, or -1."""
         if self._newline == "":
             match = _ANY_END.search(text, start)

@@ -354,7 +354,7 @@ def download(
                 transfer = Download(handle, None, sink, Flight(clock), context, most)
                 if resumed is None:
                     transfer.begin()
-                size = yield from _size_of_file(handle, context)
+                size = yield from _get_size(handle, context)
                 meter.total = size
                 transfer.learn(size)
                 if resumed is not None:
@@ -398,7 +398,7 @@ def _open_for_reading(sftp: SftpState, path: bytes, context: TransferContext) ->
     return Handle(session, request.value, path)
 
 
-def _size_of_file(handle: Handle, context: TransferContext) -> Op[int | None]:
+def _get_size(handle: Handle, context: TransferContext) -> Op[int | None]:
     """Return the size, if the server tells it.
 
     Raises:
