@@ -66,7 +66,7 @@ class Phase(str, Enum):
     KEX = "kex"
     HOSTKEY = "hostkey"
     AUTH = "auth"
-    CHANNEL = "channel"  # the hop is up; also the way that a bastion opens to the next one
+    CHANNEL = "channel"  # the hop is up; also the channel of a bastion to the next hop
     EXEC = "exec"
     SHELL = "shell"
     SFTP = "sftp"

@@ -21,7 +21,7 @@ __all__ = ["documents_constructor", "refuse_unknown", "takes_options"]
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
 
-#: The line of a docstring in whose place the parameters are put.
+#: The beginning of the line of a docstring that the parameters replace.
 _MARK = "Args: "
 _WIDTH = 80
 
@@ -68,7 +68,7 @@ def takes_options(
 
 def documents_constructor(cls: C) -> C:
     """Decorate a class whose constructor has `takes_options`: its docstring gets them, too."""
-    if cls.__doc__ is not None:  # python -OO has none
+    if cls.__doc__ is not None:  # python -OO has no docstrings
         text: Any = _LazyText(cls.__doc__, vars(cls)["__init__"].describe_options)
         cls.__doc__ = text
     return cls

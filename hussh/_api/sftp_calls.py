@@ -66,7 +66,7 @@ __all__ = [
 ]
 
 Progress = Callable[[int, "int | None"], object]
-#: What becomes of a file whose attributes are refused though its data is there.
+#: How a file counts whose attributes are refused though its data is there.
 Preserve = Literal["strict"]
 
 #: Bytes that a copy from server to server holds at once.
@@ -160,7 +160,7 @@ def _fetch(
 ) -> Op[bytes]:
     sink = MemorySink()
     context = TransferContext("read", remote, None, limit)
-    most = None if max_output is None else max_output + 1  # one more tells that there is more
+    most = None if max_output is None else max_output + 1  # one byte more tells that there is more
     yield from download(sftp, remote, sink, context, monotonic, progress, most=most)
     if max_output is not None and len(sink.data) > max_output:
         raise OutputLimitExceeded(

@@ -162,13 +162,13 @@ class Child:
         if self._process.returncode is not None:
             return
         if os.getpid() != self._owner:
-            self._process.returncode = 0  # the parent's: not ours to wait for
+            self._process.returncode = 0  # the parent has to wait for it
             return
         others = self.signal(signal.SIGKILL)
         _wait_gone(others, DEATH)
         self.wait(DEATH)
         for pid in others:
-            # Where we are process 1 of a container, or a subreaper, orphans became ours.
+            # Orphans are our children if we are process 1 of a container, or a subreaper.
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
         self._process.poll()

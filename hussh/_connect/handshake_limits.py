@@ -111,7 +111,7 @@ class _State:
         self.in_flight = self.waiting = self.peak = 0
         self.granted = self.authenticated = self.refused = 0
         self.since_growth = 0  # successes
-        self.epoch = 0  # of refusals: those granted in an earlier one belong to an earlier burst
+        self.epoch = 0  # of refusals: permits of an earlier epoch belong to an earlier burst
         self.bursts = 0  # of refusals, without a success between
         self.pause = self.not_before = 0.0
         self.text = ""  # what the server said when it refused last
@@ -238,7 +238,7 @@ class HandshakeLimiter:
         """Return a permit at the end of this server's order, and ask for it."""
         state = self._states.get(server)
         if state is None:
-            # Atomic: of two threads the second gets the first one's.
+            # Atomic: the second of two threads gets the state of the first.
             state = self._states.setdefault(server, _State(self._handshakes))
         permit = Permit(self, state, next(self._numbers))
         permit.ask()
@@ -335,7 +335,7 @@ def _refused(permit: Permit, busy: ServerBusy) -> None:
     if permit._epoch != state.epoch:
         return  # its burst has been counted
     state.epoch += 1
-    # Where it refuses a single one, others keep it busy, and our number does not matter.
+    # If it refuses a single handshake, others keep it busy, and our number does not matter.
     state.ceiling = at_once if at_once > 1 else permit._limiter._handshakes + 1
     state.limit = max(1, min(state.limit, at_once) // 2)
     state.since_growth = 0

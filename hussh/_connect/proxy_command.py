@@ -35,7 +35,7 @@ TAIL = 4096
 LINE = 1024  # bytes of a line for the log; longer ones are cut into several
 PIPE_SIZE = 1 << 18  # bytes; the default of 64 KiB costs a wake-up for every packet or two
 PART = 65536
-PARTS_AT_ONCE = 16  # so that one who writes faster than we read does not keep us
+PARTS_AT_ONCE = 16  # a program that writes faster than we read must not keep us
 PATIENCE = 0.5  # seconds between the end of its stdout and its own, for an error that says more
 
 _log = logger.getChild("proxy")
@@ -62,7 +62,7 @@ class ProxyStream:
         self._child = child
         self._fds = (child.stdout, child.stdin)
         self._stderr_open = True
-        self._exit_noted = child.pidfd < 0  # without one its end is not watched
+        self._exit_noted = child.pidfd < 0  # without a pidfd its end is not watched
         self._closed = False
         self._adopted = False
         self._tail = b""
@@ -145,7 +145,7 @@ class ProxyStream:
 
     def abandon(self) -> None:
         """Close the copies of the pipes, in a forked child; the command is the parent's."""
-        self._lock = threading.RLock()  # one of the parent's threads may have held the old one
+        self._lock = threading.RLock()  # a thread of the parent may have held the old lock
         self._closed = self._adopted = True
         self._child.close()
 
@@ -157,7 +157,7 @@ class ProxyStream:
         while not self._child.wait(0):
             left = end - monotonic()
             if left <= 0 or self._closed:
-                self._patience = 0.0  # it will not; others who ask need not wait again
+                self._patience = 0.0  # it does not end; the next caller need not wait again
                 return False
             fds = [self._child.stderr] if self._stderr_open else []
             if self._child.pidfd >= 0:

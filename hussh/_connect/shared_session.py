@@ -183,7 +183,7 @@ class Shared:
         self._users += 1
         try:
             if self.is_lost and not self.kept:
-                await self._close()  # others who use it have lost it, too
+                await self._close()  # its other users have lost it, too
             if failures is not None and not self.is_open:
                 failures.check(self, limit)
             return await self._get(limit, failures)
@@ -259,7 +259,7 @@ class Shared:
                 if busy is not None:
                     raise copy.copy(busy) from timeout_error
                 raise timeout_error from None
-            # Another's cancellation or time limit is not ours: we try ourselves.
+            # The cancellation or time limit of another attempt does not hold here: try again.
             if attempt.error is not None and not ran_out(attempt.error):
                 raise copy.copy(attempt.error) from attempt.error.__cause__
             if attempt.error is not None:

@@ -136,7 +136,7 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
     try:
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
-        # A resolver knows no deadline: a thread that may outlive ours does the asking.
+        # A resolver knows no deadline, so a thread calls it that may outlive this one.
         thread = threading.Thread(target=ask, name="hussh-resolve", daemon=True)
         thread.start()
         while thread.is_alive():
@@ -217,7 +217,7 @@ def _connect(
                 sock = settle(fd, code)
                 if sock is not None:
                     return sock
-                next_start = now  # the next one need not wait for a failed one
+                next_start = now  # the next attempt need not wait for a failed one
     finally:
         for sock, _ in pending.values():
             sock.close()
@@ -270,6 +270,6 @@ def begin(address: Address, failures: list[str]) -> Begun | None:
 def _has_peer(sock: socket.socket) -> bool:
     try:
         sock.getpeername()
-    except OSError:  # not yet, never, or no more: polling tells
+    except OSError:  # not yet, never, or not any more: polling tells which
         return False
     return True

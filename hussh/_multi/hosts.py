@@ -97,7 +97,7 @@ def _own(host: object, place: int) -> Mapping[str, Any]:
     # One of the two names for the key replaces the other, which the common options may have.
     both = {"key_path", "private_key"}
     other = {} if not both & host.keys() else dict.fromkeys(both - host.keys())
-    # So does one way to a host replace the other; one that is "none" takes no other away.
+    # In the same way proxy_jump and proxy_command replace each other, unless they are "none".
     ways = {"proxy_jump", "proxy_command"}
     if not all(is_none(host.get(way)) for way in ways):
         other |= dict.fromkeys(ways - host.keys())
@@ -135,7 +135,7 @@ def _share_bastion(
         of_bastion = replace(
             plan, target=named[-1], hops=named, route=plan.route[:-1], proxy_command=None
         )
-        # No time limit of its own: one of its hosts may have more time than another.
+        # It has no time limit, because one of its hosts may have more time than another.
         bastion = bastions[key] = AsyncConnection._from_plan(of_bastion, 0)
     return AsyncConnection._from_plan(
         replace(plan, hops=plan.hops[-1:], bastion=bastion), connection.timeout

@@ -24,7 +24,7 @@ __all__ = ["LoopPlacement"]
 _placing = threading.RLock()
 
 
-#: Told of each end of `LoopPlacement`, for those who want what was theirs.
+#: Notified of each end of a `LoopPlacement`, for those that wait for its trees.
 _others_end = threading.Condition()
 #: Seconds that others get to end, a proxy command of theirs included.
 OTHERS_END = 5.0

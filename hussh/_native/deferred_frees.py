@@ -36,7 +36,7 @@ class DeferredFrees:
         self.lock: TryLock | None = None
         #: This is a forked child, which touches nothing of the tree in C.
         self.abandoned = False
-        #: Sends what freeing has queued, such as CLOSE: maybe nobody else ever would.
+        #: Sends what freeing has queued, such as CLOSE; otherwise it might never be sent.
         self.flush: Callable[[], object] = lambda: None
 
     def add(self, free: Any, owner: Any) -> None:

@@ -11,7 +11,7 @@ from functools import cached_property
 
 __all__ = ["CIPHERS", "HOST_KEYS", "KEY_EXCHANGE", "MACS", "Algorithms", "preferred_ciphers"]
 
-#: Elliptic curves only: quick, and every server of the last ten years has one of them.
+#: Elliptic curves only: they are quick, and every server of the last ten years has one of them.
 KEY_EXCHANGE = (
     "curve25519-sha256",
     "curve25519-sha256@libssh.org",

@@ -248,7 +248,7 @@ def expand_proxy_command(
     if not all(isinstance(argument, str | os.PathLike) for argument in command):
         raise TypeError("proxy_command must be a string or a list of strings")
     arguments = [os.fspath(argument) for argument in command]
-    if not all(isinstance(argument, str) for argument in arguments):  # a path may be of bytes
+    if not all(isinstance(argument, str) for argument in arguments):  # a path may consist of bytes
         raise TypeError("proxy_command must be a string or a list of strings")
     if not arguments or not arguments[0]:
         raise ValueError("proxy_command is empty")

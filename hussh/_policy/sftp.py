@@ -187,7 +187,7 @@ class SFTPLimits:
     read: int = 32 * 1024
     write: int = 32 * 1024
     open_handles: int = 64
-    #: Whether the server told `open_handles`.
+    #: Whether the server stated `open_handles`.
     tells_handles: bool = False
 
     #: Above this nothing gets faster, and a server's buffer must hold it.

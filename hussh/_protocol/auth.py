@@ -129,7 +129,7 @@ def _with_password(login: Login, password: str | None) -> Op[bool]:
     if login.takes("keyboard-interactive") and not (
         refused and login.options.settings["prompt"] is None
     ):
-        # A password that was refused as such is not sent again under another name.
+        # A password that was refused by one method is not sent again by another.
         outcome = yield from login.interactive(None if refused else password)
         if outcome is Outcome.SUCCESS:
             return True

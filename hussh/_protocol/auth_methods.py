@@ -71,7 +71,7 @@ class Outcome(Enum):
     FAILURE = "refused"
 
 
-#: How a story words what became of an attempt.
+#: The words of a story for the result of an attempt.
 RESULTS = {
     Outcome.SUCCESS: "accepted",
     Outcome.PARTIAL: "accepted, but the server wants more",
@@ -430,7 +430,7 @@ class Login:
 def _ask_user(
     callback: PromptCallback, asked: PromptRequest, _seconds_left: float | None
 ) -> object:
-    return callback(asked)  # what comes of a coroutine function, the driver awaits
+    return callback(asked)  # the driver awaits the result of a coroutine function
 
 
 def _check_answers(asked: PromptRequest, given: Any) -> list[str]:

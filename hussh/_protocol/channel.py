@@ -32,7 +32,7 @@ REQUEST_SAFE = 32_000
 #: dropbear 2022.83 does so when it has just reaped the command of another session; it
 #: has done nothing for the closed one.
 STILLBORN_MAX = 3
-#: How often one asks again for the place of a session which we closed: the first times after a
+#: How often to ask again for the place of a session that we closed: the first times after a
 #: round trip each, then also after pauses, which grow by so many seconds, 1.95 in all.
 RETRIES_MAX = 30
 RETRIES_AT_ONCE = 5

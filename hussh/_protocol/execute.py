@@ -37,7 +37,7 @@ class _Output:
 
     def __init__(self, channel: Channel, limit: int | None, *, discard: bool) -> None:
         self.channel = channel
-        # Not lists to be joined: 100 MB would take 60 ms for that, in one step of a loop.
+        # Not lists: joining 100 MB would take 60 ms, in one step of a loop.
         self.streams = GrowingBytes(), GrowingBytes()
         self.room = limit
         self.discard = discard

@@ -16,7 +16,7 @@ import io
 
 __all__ = ["GrowingBytes"]
 
-#: From this size on, in bytes, the block is one with pages of its own; so much is copied once.
+#: From this size on, in bytes, the block gets its own pages; so much is copied once.
 LARGE = 4 << 20
 #: The size of that block when it is made, above glibc's DEFAULT_MMAP_THRESHOLD_MAX.
 RESERVE = 33 << 20
@@ -55,7 +55,7 @@ class GrowingBytes:
             self._file.seek(offset)
             self._file.write(part)
         except MemoryError:
-            self._file = io.BytesIO()  # one that could not grow counts as closed
+            self._file = io.BytesIO()  # a file that could not grow counts as closed
             self.size = 0
             self._is_large = False
             raise

@@ -50,7 +50,7 @@ MOST_LISTED = 1000
 #: A global request that every server answers (RFC 4254 section 4), with "failure" if it must.
 ANSWER_ME = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
 
-#: The lists of SSH_MSG_KEXINIT, each with the argument that changes ours.
+#: The lists of SSH_MSG_KEXINIT, each with the argument of `Connection` that changes it.
 _KINDS = (("kex", "key exchange", "key_exchange="), ("hostkey", "host key", "host_key_algorithms="),
           ("cipher", "cipher", "ciphers="), ("cipher", "cipher", "ciphers="),
           ("mac", "MAC", "macs="), ("mac", "MAC", "macs="),

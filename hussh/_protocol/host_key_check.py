@@ -164,7 +164,7 @@ def _ask(policy: HostKeyCallback, verdict: Verdict, options: Options, hop: str) 
     call = partial(_call, policy, shown)
     given = yield RunBlocking(call, detachable=True, in_caller=True)
     if inspect.isawaitable(given):
-        # What comes of a coroutine function, the driver of an event loop has awaited.
+        # The driver of an event loop has awaited the result of a coroutine function.
         if inspect.iscoroutine(given):
             given.close()
         raise TypeError("host_key_policy= returned an awaitable, which nothing awaits here")

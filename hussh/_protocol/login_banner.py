@@ -71,7 +71,7 @@ class LoginBanners:
         text, line = self._note(message)
         if self._callback is not None or _log.isEnabledFor(logging.INFO):
             given = yield RunBlocking(partial(self._tell, text, line), detachable=True)
-            # What comes of a coroutine function, the driver of an event loop has awaited.
+            # The driver of an event loop has awaited the result of a coroutine function.
             if inspect.isawaitable(given):
                 if inspect.iscoroutine(given):
                     given.close()
@@ -79,7 +79,7 @@ class LoginBanners:
 
     def note_waiting(self, link: Link) -> None:
         """Look at banners that came and were not taken, for an error, when the login is over."""
-        with suppress(HusshError):  # a bad one is no reason for another error
+        with suppress(HusshError):  # a bad banner is no reason for another error
             while (message := link.message()) is not None:
                 if message[0] == BANNER:
                     self._note(message)
@@ -94,7 +94,7 @@ class LoginBanners:
             raise ProtocolError(f"the server sent more than {BANNERS_MAX} login banners")
         text = Reader(message, 1).text()
         line = " ".join(fit_to_print(text[: 4 * MOST_TOLD]).split())[:MOST_TOLD]
-        self.last = line or self.last  # an empty one says nothing, and hides nothing
+        self.last = line or self.last  # an empty banner replaces none
         return text, line
 
     def _tell(self, text: str, line: str, _seconds_left: float | None) -> object:

@@ -32,7 +32,7 @@ T = TypeVar("T")
 LINE_MAX = 8192
 CHUNK = 1 << 20
 #: The name in the header counts only where the target is a directory.  We mean
-#: the target itself, so there it shall fail: no file system takes such a name.
+#: the target itself, so a directory shall make it fail: no file system takes such a name.
 NO_NAME = b"x" * 300
 #: Bytes that any file system here takes in one name (NAME_MAX).
 LONGEST_NAME = 255

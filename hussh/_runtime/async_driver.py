@@ -377,7 +377,7 @@ class AsyncDriver(Driver[TaskState]):
         if not (self.closed and self._polls) and not self.is_ending:
             return
         try:
-            loop = this_loop()  # not always ours, which may have ended
+            loop = this_loop()  # maybe another loop, because this tree's may have ended
         except RuntimeError:
             return  # our coroutine is being collected, and no loop runs
         with anyio.CancelScope(shield=True):

@@ -34,7 +34,7 @@ async def single_flight(
             if the call must be made.
     """
     key = loop.native, of
-    # The first call that we wait for may have looked before we asked, the second one has not.
+    # The first call may have looked before we asked; the second one has not.
     for _ in range(2):
         another = _under_way.get(key)
         if another is None:

@@ -49,7 +49,7 @@ class AsyncioTasks:
             raise
 
     async def _all_ended(self) -> None:
-        # asyncio.wait() would cost a callback of its own for each task.
+        # asyncio.wait() would cost one more callback for each task.
         while self._tasks:
             self._none_left = asyncio.Event()
             await self._none_left.wait()

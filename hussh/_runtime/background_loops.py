@@ -35,7 +35,7 @@ from .poll_timeout import poll_timeout
 
 __all__ = ["LoopUser", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
 
-#: Hosts for which a loop more pays.  200 on two cores took 2.1 s and 0.27 s of CPU in one loop,
+#: Hosts for which one more loop pays.  200 on two cores took 2.1 s and 0.27 s of CPU in one loop,
 #: 2.4 s and 0.34 s in two: Python's share of a host's work is the larger one.
 HOSTS_PER_LOOP = 256
 #: Python's own work for a host needs the GIL, so more loops than this only disturb each other.
@@ -206,7 +206,7 @@ class LoopThread:
             return
         finally:
             self._launched.set()
-        loop.set_debug(False)  # its slow steps are ours, and no news to the user
+        loop.set_debug(False)  # its slow steps are of no interest to the user
         try:
             loop.run_until_complete(self._serve())
         finally:
@@ -236,7 +236,9 @@ class Loops:
     def __init__(self, count: int, guests: Sequence[LoopThread] = ()) -> None:
         self._process = os.getpid()
         self._token = object()
-        self._held = list(guests)  # before they are: to leave one that is not is no harm
+        self._held = list(
+            guests
+        )  # before they are held: leaving a loop that is not held does no harm
         self.threads: list[LoopThread] = []
         _open.add(self)
         try:
@@ -312,7 +314,7 @@ def _listed(things: weakref.WeakSet[Any]) -> list[Any]:
     while True:
         try:
             return list(things)
-        except RuntimeError:  # another thread adds one
+        except RuntimeError:  # another thread adds a user
             continue
 
 

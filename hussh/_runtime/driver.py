@@ -46,7 +46,7 @@ from .lock import TreeLock
 
 __all__ = ["BUDGET", "Driver", "Stream", "Waiter"]
 
-#: Bytes of the root that one pump may read before others get the lock.
+#: Bytes of the root that one pump may read before other threads get the lock.
 BUDGET = 1 << 20
 
 
@@ -238,7 +238,7 @@ class Driver(Generic[W]):
             self._leave_idle_thread()
             return
         flags = self.root.flush()
-        # What the pump has left to do is not told by an fd for input, but one can always write.
+        # An fd for input does not tell what the pump has left to do, but output is always possible.
         events = 0 if flags & FULL else select.POLLIN
         events |= select.POLLOUT if flags & (WANT_WRITE | MORE) else 0
         idle.arm(self._wanted(events))
@@ -502,7 +502,7 @@ def _before_fork() -> None:
     _forks.held.append(held)
     held.callback(_forking.release)
     # One thread after the other: of two that take all trees each may have what the other lacks.
-    # For the same reason one that forks in the middle of a step waits for nobody.
+    # For the same reason a thread that forks in the middle of a step waits for nobody.
     take: Callable[[TreeLock], object]
     if any(driver._lock.owned() for driver in _all_drivers()):
         take = TreeLock.try_acquire
@@ -530,7 +530,7 @@ def _all_drivers() -> list[Driver[Any]]:
     while True:
         try:
             return list(_drivers)
-        except RuntimeError:  # another thread adds one
+        except RuntimeError:  # another thread adds a driver
             continue
 
 

@@ -269,7 +269,7 @@ class IdleWatch:
 
     def _leave(self, fd: int) -> None:
         thread = self._thread
-        # Of a file that was closed the number may be another tree's.
+        # The number of a closed file may be another tree's by now.
         if thread is not None and thread.drivers.get(fd) is self._driver:
             thread.poller.remove(fd)
             thread.drivers.pop(fd, None)

@@ -102,7 +102,7 @@ class Rounds:
         self._push(reference, keepalive)
 
         def probe() -> None:
-            alive = False  # also where it fails: who uses the session will hear why
+            alive = False  # also if it fails: operations on the session raise the reason
             with contextlib.suppress(Exception):
                 session = reference()
                 alive = session is not None and session.probe(keepalive)

@@ -70,7 +70,7 @@ class TreeLock:
         try:  # nothing that takes time, and can be interrupted, before the call
             self._lock.release()
         except RuntimeError:
-            return  # it is not ours
+            return  # another thread has it
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it, this thread included."""

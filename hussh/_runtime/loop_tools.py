@@ -114,7 +114,7 @@ class Loop:
             return False
         try:
             self._soon(call)
-        except RuntimeError:  # trio's RunFinishedError is one, too
+        except RuntimeError:  # trio's RunFinishedError is a RuntimeError
             return False
         return True
 

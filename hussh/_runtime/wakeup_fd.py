@@ -20,7 +20,7 @@ class WakeupFd:
 
     def __init__(self) -> None:
         self.fd = self._write_fd = -1
-        # Filled in one step of C: no interrupt comes between what opens and who owns.
+        # Filled in one step of C: no interrupt comes between opening and owning.
         self._owned: list[int] = []
         if hasattr(os, "eventfd"):
             self._owned.extend(map(os.eventfd, (0,), (os.EFD_CLOEXEC | os.EFD_NONBLOCK,)))

@@ -179,7 +179,7 @@ class _Worker(threading.Thread):
         pool = self._pool
         self.is_idle = True
         pool.idle.append(self)
-        # What was queued before we could be seen to be idle is ours to fetch.
+        # Nobody else fetches what was queued before this thread counted as idle.
         woken = pool.has_work() or self.alarm.acquire(timeout=LINGER)
         self.is_idle = False
         try:

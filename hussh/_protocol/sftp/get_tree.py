@@ -355,7 +355,7 @@ class _GetTree(Tree):
             pool.add(partial(self.file, folder, name, info), size=size)
             return
         if read.status not in (0, FX_EOF) and not self.session.machine.server.is_openssh:
-            # It may be that the server refuses to read past the end.
+            # Maybe the server refuses to read past the end.
             self.large.append(partial(self.big, folder, name, info))
             return
         if read.status not in (0, FX_EOF):

@@ -25,7 +25,7 @@ __all__ = ["JobPool", "Job", "Local"]
 MOST_JOBS = 64
 #: The same at others: for the sake of this side.
 MOST_ANYWHERE = 2048
-#: Bytes that all jobs together may bring or send at once, unless a single one has more.
+#: Bytes that all jobs together may receive or send at once, unless a single job has more.
 MOST_BYTES = 16 * 1024 * 1024
 #: Messages that may wait for the channel before no more jobs are begun.
 BACKLOG = 64

@@ -48,7 +48,7 @@ class OpenFiles:
         self.server = server
         self.handles: dict[bytes, FileHandle] = {}
         self._opening = 0  # OPENs that were sent, without an answer
-        self._in_doubt = False  # one of them was refused before, and will tell the reason
+        self._in_doubt = False  # one of them was refused before; its answer will tell the reason
         self._most_seen = 0  # files that were open at once
         self._waiting: deque[Request] = deque()
         self._refused: deque[Request] = deque()  # to be sent again, before those that wait
@@ -173,7 +173,7 @@ class OpenFiles:
 
     def _answered(self) -> None:
         self._opening -= 1
-        self._in_doubt = False  # while there is one in doubt no other is sent
+        self._in_doubt = False  # no other OPEN is sent while one is in doubt
 
     def _will_change(self) -> bool:
         """Tell whether the number of open files is sure to become smaller, or known."""

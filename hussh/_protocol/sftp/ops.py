@@ -58,7 +58,7 @@ __all__ = [
 T = TypeVar("T")
 
 _NO_SUCH_FILE, _PERMISSION_DENIED = 2, 3
-#: More names than this are no list any more; `scandir` gives them one by one.
+#: `listdir` returns no more names than this; `scandir` yields any number of them.
 MOST_NAMES = 1_000_000
 #: Nor are more bytes of them: names without end need not be many.
 MOST_LISTED = 512 * MOST_NAMES

@@ -43,7 +43,7 @@ STDERR_KEPT = 4096
 #: Bytes of messages, but for data, after which a step takes in no more: about 20 ms of work.
 PARSED_AT_ONCE = 64 * 1024
 _STEP_AGAIN = Checkpoint()
-#: Sessions of OpenSSH's ten that may be stuck; besides the present one.
+#: How many of OpenSSH's ten sessions may be stuck, besides the present one.
 LEFT_MAX = 3
 
 

@@ -47,7 +47,7 @@ def size_of(handle: Handle, near: int = 0) -> Op[int]:
 def _has_byte(handle: Handle, offset: int) -> Op[bool]:
     session = handle.session
     request = yield from wait(session, session.machine.read(handle.id, offset, 1))
-    # Some servers answer an error where there is nothing; at the beginning it is one.
+    # Some servers answer an error past the end; at the beginning it is a real error.
     if request.status not in (0, FX_EOF) and offset == 0:
         raise (yield from explained(session, request, "read", handle.path))
     return not request.status and bool(request.value)

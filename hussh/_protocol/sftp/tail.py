@@ -59,7 +59,7 @@ class Tail:
         self._path = path
         self._start = start
         self._state: _State | None = None
-        self._past = 0, b"", 0  # `began`, `before` and `seen` of a file that was let go of
+        self._past = 0, b"", 0  # `began`, `before` and `seen` of a file that was closed
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def begin(self) -> Op[None]:

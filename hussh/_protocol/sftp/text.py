@@ -126,7 +126,7 @@ class Text(Lines[str]):
         `fresh` says that nobody holds text that is not in `_text`.
         """
         if self._ended:
-            self._ended = False  # the file may have grown when one asks again
+            self._ended = False  # the file may have grown at the next call
             return None
         before: tuple[int, Any] | None = None
         if fresh and self._used == len(self._text) and not self._decoder.getstate()[0]:
@@ -151,7 +151,7 @@ class Text(Lines[str]):
         taken = self._text[self._used : self._used + count]
         self._used += count
         if self._used == len(self._text) and self._decoder.getstate() == _CLEAN:
-            self._forget_text()  # from here on one can begin anew
+            self._forget_text()  # decoding can begin anew from here
         return taken
 
     # -- places

@@ -368,7 +368,7 @@ def download(
             except SFTPError:
                 if not handle.is_lost or not sink.may_restart():
                     raise
-                resumed = None  # what came may be of another file: everything once more
+                resumed = None  # the data may be of another file: fetch everything again
                 if transfer is not None:
                     transfer.give_up()
         if sink.blocks:
