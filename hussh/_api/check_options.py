@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, cast
 
+from .._connect.tcp import FAMILIES
 from .._native.constants import FAST_AES, Method
 from .._native.link import Link
 from .._policy.algorithms import (
@@ -99,6 +100,28 @@ def check_known_hosts(paths: Paths, _: str) -> tuple[str, ...]:
     if any("\0" in file for file in files):
         raise ValueError("a path in known_hosts contains a NUL character")
     return files
+
+
+def check_bind_address(value: object, argument: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"{argument} must be a string, not {type(value).__name__}")
+    from ipaddress import ip_address  # most connections have none
+
+    try:
+        ip_address(value)
+    except ValueError:
+        raise ValueError(f"{argument} must be an IP address of this machine") from None
+    return value
+
+
+def check_family(value: object, argument: str) -> str | int:
+    if isinstance(value, str) and value in FAMILIES:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value in FAMILIES.values():
+        return value
+    raise ValueError(f'{argument} must be "any", "inet", "inet6" or a socket.AF_INET or AF_INET6')
 
 
 def check_certificate(value: object, argument: str) -> object:
@@ -190,6 +213,8 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "prompt": check_callback,
     "on_banner": check_callback,
     "allow_empty_password": check_flag,
+    "bind_address": check_bind_address,
+    "family": check_family,
     "compression": check_truth,
     "ciphers": _names(Method.CRYPT_CS, CIPHERS),
     "key_exchange": _names(Method.KEX, KEY_EXCHANGE),

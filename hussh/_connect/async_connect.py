@@ -27,6 +27,7 @@ from .connect_attempt import ConnectAttempt, raise_shown
 from .handshake_limits import HandshakeLimiter, Permit, mute
 from .hop import Hop
 from .proxy_command import start_proxy
+from .tcp import Origin
 
 __all__ = ["AsyncSession", "Connecting", "connect"]
 
@@ -236,7 +237,8 @@ async def _open_stream(attempt: Connecting, deadline: float | None) -> Stream:
     argv = attempt.proxy_begins()
     if argv is None:
         first = attempt.hops[0]
-        return await dial(first.options.host, first.options.port, deadline, first.story)
+        options = first.options
+        return await dial(options.host, options.port, deadline, first.story, Origin.of(options))
     with until(deadline):
         stream: Stream = await in_thread(this_loop(), partial(start_proxy, argv), is_slow=True)
     attempt.proxy_began()

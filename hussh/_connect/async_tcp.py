@@ -14,10 +14,12 @@ from .._runtime.async_workers import in_thread
 from .._runtime.loop_tools import this_loop, until
 from ..errors import Phase
 from .tcp import (
+    ANYWHERE,
     ATTEMPT_DELAY,
     CONNECTED,
     Address,
     Begun,
+    Origin,
     SocketStream,
     begin,
     in_turns,
@@ -30,7 +32,11 @@ __all__ = ["dial"]
 
 
 async def dial(
-    host: str, port: int, deadline: float | None, story: HopStory | None = None
+    host: str,
+    port: int,
+    deadline: float | None,
+    story: HopStory | None = None,
+    origin: Origin = ANYWHERE,
 ) -> SocketStream:
     """Connect to a host; raise the same errors as the sync driver's `dial`."""
     if story is not None:
@@ -39,9 +45,10 @@ async def dial(
     if addresses is None:
         with until(deadline, Phase.DNS):
             addresses = await _resolve(host, port)
+    addresses = origin.usable(host, addresses)
     if story is not None:
         note_addresses(story, addresses)
-    attempts = _Attempts()
+    attempts = _Attempts(origin)
     try:
         if not attempts.at_once(addresses):
             with until(deadline):
@@ -83,7 +90,8 @@ async def _resolve(host: str, port: int) -> list[Address]:
 class _Attempts:
     """Connects to several addresses in turns (RFC 8305 section 5); the first to answer wins."""
 
-    def __init__(self) -> None:
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
         self.won: socket.socket | None = None
         self.address = ""
         self.failures: list[str] = []
@@ -93,7 +101,7 @@ class _Attempts:
         """Begin, if there is one address only; return whether that has ended, well or not."""
         if len(addresses) != 1:
             return False
-        self._first = begin(addresses[0], self.failures)
+        self._first = begin(addresses[0], self.failures, self._origin)
         if self._first is not None and self._first.there:
             self.won, self.address = self._first.sock, str(addresses[0][1][0])
         return self._first is None or self._first.there
@@ -125,7 +133,7 @@ class _Attempts:
     async def _compete(
         self, address: Address, failed: anyio.Event, race: anyio.CancelScope
     ) -> None:
-        begun = begin(address, self.failures)
+        begun = begin(address, self.failures, self._origin)
         if begun is not None:
             await self._finish(begun, address)
         if self.won is not None:

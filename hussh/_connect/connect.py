@@ -19,7 +19,7 @@ from ..errors import ConnectError, HusshError, Phase
 from .connect_attempt import ConnectAttempt, raise_shown
 from .hop import Hop
 from .proxy_command import start_proxy
-from .tcp import dial
+from .tcp import Origin, dial
 
 __all__ = ["Session", "connect"]
 
@@ -126,7 +126,8 @@ def _open_stream(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float
     argv = attempt.proxy_begins()
     if argv is None:
         first = attempt.hops[0]
-        return dial(first.options.host, first.options.port, deadline, first.story)
+        options = first.options
+        return dial(options.host, options.port, deadline, first.story, Origin.of(options))
     try:
         # Not in this thread: an interrupt could come between the process and its owner.
         stream: Stream = call_within(partial(start_proxy, argv), deadline)

@@ -18,14 +18,16 @@ from itertools import chain, starmap, zip_longest
 from time import monotonic
 from typing import Any, NamedTuple
 
+from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded
 from .._protocol.story import HopStory
 from .._runtime.poll_timeout import poll_timeout
 from .._runtime.polling import Poll, new_poll
 from ..errors import ConnectError, HusshError, Phase
 
-__all__ = ["ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "SocketStream", "begin", "dial",
-           "in_turns", "note_addresses", "unreachable", "unresolved"]  # fmt: skip
+__all__ = ["ANYWHERE", "ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "Origin",
+           "SocketStream", "begin", "dial", "in_turns", "note_addresses", "unreachable",
+           "unresolved"]  # fmt: skip
 
 ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 section 5
 
@@ -99,8 +101,49 @@ class SocketStream:
                 os.close(fd)
 
 
+class Origin(NamedTuple):
+    """Where a connection begins: its family, 0 for any, and the local address, None for any."""
+
+    family: int = 0
+    address: str | None = None
+
+    @classmethod
+    def of(cls, options: Options) -> Origin:
+        """Return what ``family=`` and ``bind_address=`` say."""
+        family, address = options.settings["family"], options.settings["bind_address"]
+        if address is not None:  # its own family is the only one that can be used
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return cls(FAMILIES[family] if isinstance(family, str) else family, address)
+
+    def usable(self, host: str, addresses: list[Address]) -> list[Address]:
+        """Return the addresses of this family.
+
+        Raises:
+            ConnectError: there is none.
+        """
+        if not self.family:
+            return addresses
+        kept = [address for address in addresses if address[0] == self.family]
+        if not kept:
+            name = "IPv6" if self.family == socket.AF_INET6 else "IPv4"
+            raise ConnectError(
+                f"cannot connect to {host}: it has no {name} address, which family= or "
+                "bind_address= asks for"
+            )
+        return kept
+
+
+#: The words of ssh_config's AddressFamily.
+FAMILIES = {"any": 0, "inet": int(socket.AF_INET), "inet6": int(socket.AF_INET6)}
+ANYWHERE = Origin()
+
+
 def dial(
-    host: str, port: int, deadline: float | None, story: HopStory | None = None
+    host: str,
+    port: int,
+    deadline: float | None,
+    story: HopStory | None = None,
+    origin: Origin = ANYWHERE,
 ) -> SocketStream:
     """Connect to a host.
 
@@ -109,6 +152,7 @@ def dial(
         port: the TCP port.
         deadline: a `time.monotonic()` value; None means the operating system's own limits.
         story: gets the addresses.
+        origin: where the connection begins.
 
     Raises:
         ConnectError: with the reason of every address that was tried; its phase is "dns" if the
@@ -117,10 +161,10 @@ def dial(
     """
     if story is not None:
         story.begin(Phase.DNS)
-    addresses = _resolve(host, port, deadline)
+    addresses = origin.usable(host, _resolve(host, port, deadline))
     if story is not None:
         note_addresses(story, addresses)
-    return SocketStream(_connect(addresses, host, port, deadline, story))
+    return SocketStream(_connect(addresses, host, port, deadline, story, origin))
 
 
 def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
@@ -183,6 +227,7 @@ def _connect(
     port: int,
     deadline: float | None,
     story: HopStory | None,
+    origin: Origin,
 ) -> socket.socket:
     pending: dict[int, tuple[socket.socket, Address]] = {}
     failures: list[str] = []
@@ -209,7 +254,7 @@ def _connect(
             if queue and (now >= next_start or not pending):
                 address = queue.pop(0)
                 next_start = now + ATTEMPT_DELAY
-                _start(address, pending, poll, failures)
+                _start(address, pending, poll, failures, origin)
                 continue
             ends = [end for end in (deadline, next_start if queue else None) if end is not None]
             for fd, _ in poll.poll(poll_timeout(min(ends) if ends else None) * 1000):
@@ -231,8 +276,9 @@ def _start(
     pending: dict[int, tuple[socket.socket, Address]],
     poll: Poll,
     failures: list[str],
+    origin: Origin,
 ) -> None:
-    begun = begin(address, failures)
+    begun = begin(address, failures, origin)
     if begun is not None:
         # A connection that is there at once polls as writable, like any other.
         pending[begun.sock.fileno()] = (begun.sock, address)
@@ -246,7 +292,7 @@ class Begun(NamedTuple):
     there: bool
 
 
-def begin(address: Address, failures: list[str]) -> Begun | None:
+def begin(address: Address, failures: list[str], origin: Origin = ANYWHERE) -> Begun | None:
     """Start to connect; return None if it failed, and add the reason."""
     family, place = address
     kind = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
@@ -255,6 +301,13 @@ def begin(address: Address, failures: list[str]) -> Begun | None:
     except OSError as error:
         failures.append(f"{place[0]}: {error.strerror}")
         return None
+    if origin.address is not None:
+        try:
+            sock.bind((origin.address, 0))
+        except OSError as error:
+            sock.close()
+            failures.append(f"{place[0]}: cannot begin at {origin.address}: {error.strerror}")
+            return None
     code = sock.connect_ex(place)
     if code in CONNECTED:
         return Begun(sock, True)

@@ -137,6 +137,18 @@ class ConnectionOptions(TypedDict, total=False):
             "given.",
         ),
     ]
+    bind_address: Annotated[
+        str | None,
+        Option(None, "the local IP address at which the first hop's connection begins."),
+    ]
+    family: Annotated[
+        str | int,
+        Option(
+            "any",
+            'of the first hop\'s address: ``"any"``, ``"inet"`` (IPv4), ``"inet6"``, or a '
+            "``socket.AF_*``.",
+        ),
+    ]
     compression: Annotated[bool, Option(False, "zlib, from after the login on.")]
     ciphers: Annotated[
         Sequence[str],

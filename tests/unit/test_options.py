@@ -36,6 +36,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "host_key_policy": ("strict", "maybe"),
     "host_key": ("SHA256:" + 43 * "A", "SHA256:AAAA"),
     "host_key_alias": ("alias", "an alias"),
+    "bind_address": ("127.0.0.1", "localhost"),
+    "family": ("inet6", "ipv4"),
     "certificate": ("/a/certificate", 3),
     "agent": (False, 3),
     "prompt": (lambda request: [""], 3),
