@@ -256,14 +256,14 @@ class AsyncConnection(AsyncFiles):
     async def open_connection(
         self, host: str, port: int, *, timeout: float | None = None
     ) -> AsyncTunnel:
-        """A byte stream to a TCP port, from the server, which resolves the name."""
+        """Open a byte stream to a TCP port, from the server, which resolves the name."""
         return await self._open_tunnel(check_target((host, port)), timeout)
 
     @details_of(Connection.open_unix_connection)
     async def open_unix_connection(
         self, path: AnyPath, *, timeout: float | None = None
     ) -> AsyncTunnel:
-        """A byte stream to a Unix socket of the server; see `open_connection`."""
+        """Open a byte stream to a Unix socket of the server; see `open_connection`."""
         return await self._open_tunnel(check_target(path), timeout)
 
     async def _open_tunnel(self, to: Address, timeout: float | None) -> AsyncTunnel:

@@ -18,10 +18,10 @@ __all__ = ["AsyncForward"]
 
 
 class AsyncForward(ForwardView, AsyncClosing):
-    """A forward; from `forward_local`, `forward_remote` or `forward_socks` of an `AsyncConnection`.
+    """A forward of an `AsyncConnection`; see `forward_local`, `forward_remote`, `forward_socks`.
 
-    It begins when it is awaited or its ``async with`` block is entered, and works from then on
-    while the event loop runs (with trio also while it does not).  Leaving the block closes it.
+    It begins when it is awaited or its ``async with`` block is entered. It works from then on while
+    the event loop runs (with trio also while it does not). Leaving the block closes it.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class AsyncForward(ForwardView, AsyncClosing):
 
     @details_of(Forward.close)
     async def aclose(self) -> None:
-        """Listen no longer, and end the connections; idempotent, and waits for nothing."""
+        """Stop listening, and end the connections; waits for nothing, and may be repeated."""
         with contextlib.suppress(HusshError):
             self._session.at_once(self._forwarding.close)
         await remove_file(self._forwarding)
 
     async def close(self) -> None:
-        """`aclose` under the name that `Forward` has for it."""
+        """Close as `aclose`, under the name that `Forward` has for it."""
         await self.aclose()
 
     def __del__(self) -> None:

@@ -1,4 +1,4 @@
-"""`AsyncTunnel`: a byte stream from the last hop to anywhere, as anyio knows it."""
+"""`AsyncTunnel`: a byte stream from the last hop to any address, with the interface of anyio."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["AsyncTunnel"]
 
 
 class AsyncTunnel(Receiver, Sender, ByteStream):
-    """A connection that the server has made for us; from `AsyncConnection.open_connection`.
+    """A connection that the server has made for us; `AsyncConnection.open_connection` returns it.
 
-    An `anyio.abc.ByteStream`: `receive`, `send`, `send_eof` and `aclose`, which raise the errors
-    of anyio.  One task at a time may receive, and one send.  Leaving its ``async with`` block
+    It is an `anyio.abc.ByteStream`: `receive`, `send`, `send_eof` and `aclose`, which raise the
+    errors of anyio. One task at a time may receive, and one send. Leaving its ``async with`` block
     closes it.
     """
 
@@ -47,9 +47,9 @@ class AsyncTunnel(Receiver, Sender, ByteStream):
         return f"<AsyncTunnel to {self._to} by {self._session.hop}, {state}>"
 
     async def read(self, size: int = -1) -> bytes:
-        """What is there, at least one byte and at most `size`; empty at the end.
+        """Return what is there, at least one byte and at most `size`; empty at the end.
 
-        Raises the errors of hussh, as `write` does; `receive` and `send` raise anyio's.
+        It raises the errors of hussh, as `write` does; `receive` and `send` raise anyio's.
         """
         self.check()
         with self.reading:
@@ -60,13 +60,13 @@ class AsyncTunnel(Receiver, Sender, ByteStream):
             return bytes(part)
 
     async def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Hand over all of `data`; returns its length."""
+        """Send all of `data`; return its length."""
         self.check()
         op = ops.write(self._channel, data)
         return await self._session.call(op, self._timeout or None, Phase.CHANNEL)
 
     async def send_eof(self) -> None:
-        """Say, after what was sent, that nothing more will come; reading goes on."""
+        """Send end of file after what was sent before; reading goes on."""
         self.check()
         if not self._input_ended:
             self._input_ended = True
@@ -74,13 +74,13 @@ class AsyncTunnel(Receiver, Sender, ByteStream):
                 self._session.at_once(self._channel.eof)
 
     def close(self) -> None:
-        """End both directions, after what was sent; idempotent, and waits for nothing."""
+        """End both directions, after what was sent; waits for nothing, and may be repeated."""
         if not self.closed:
             self.closed = True
             with contextlib.suppress(HusshError):  # the connection has gone
                 self._session.at_once(lambda: finish(self._channel))
 
     async def aclose(self) -> None:
-        """`close`, for anyio."""
+        """Close, under anyio's name."""
         self.close()
         await Receiver.aclose(self)

@@ -258,23 +258,24 @@ class Connection(Closing):
     # -- tunnels
 
     def open_connection(self, host: str, port: int, *, timeout: int | None = None) -> Tunnel:
-        """A byte stream to a TCP port, from the server, which resolves the name.
+        """Open a byte stream to a TCP port, from the server, which resolves the name.
 
         Args:
-            timeout: **milliseconds** for the server to connect; None: the connection's;
-                0: no limit.
+            timeout: **milliseconds** for the server to connect; None means the connection's
+                limit, 0 no limit.
 
         Returns:
             A `Tunnel`, which has the methods of a socket.
 
         Raises:
-            TunnelRefused (a ConnectionRefusedError): the server does not permit it, or cannot
-                reach the port; see its `reason_code`.
+            TunnelRefused: the server does not permit it, or cannot reach the port; see its
+                `reason_code`. It is a ConnectionRefusedError.
+            ConnectionLost, ConnectionClosed: the SSH connection ended.
         """
         return self._open_tunnel(check_target((host, port)), timeout)
 
     def open_unix_connection(self, path: AnyPath, *, timeout: int | None = None) -> Tunnel:
-        """A byte stream to a Unix socket of the server; see `open_connection`."""
+        """Open a byte stream to a Unix socket of the server; see `open_connection`."""
         return self._open_tunnel(check_target(path), timeout)
 
     def _open_tunnel(self, to: Address, timeout: int | None) -> Tunnel:

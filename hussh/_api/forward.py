@@ -15,13 +15,16 @@ __all__ = ["Forward", "ForwardView"]
 
 
 class ForwardView:
-    """What a forward tells of itself, for both APIs."""
+    """The attributes of a forward, for both APIs."""
 
     _forwarding: Forwarding
 
     @property
     def address(self) -> tuple[str, int] | str:
-        """Where it listens: ``(host, port)`` with the port that was chosen, or a path."""
+        """The address on which it listens:
+
+        ``(host, port)`` with the port that was chosen, or a path.
+        """
         return _shown(self._forwarding.address)
 
     @property
@@ -31,7 +34,7 @@ class ForwardView:
 
     @property
     def connections(self) -> int:
-        """How many connections it carries now."""
+        """Number of connections that it carries now."""
         return self._forwarding.connections
 
     @property
@@ -53,10 +56,10 @@ class ForwardView:
 
 
 class Forward(ForwardView, Closing):
-    """A forward; from `forward_local`, `forward_remote` or `forward_socks` of a `Connection`.
+    """A forward; `forward_local`, `forward_remote` and `forward_socks` of a `Connection` make it.
 
-    It works from the start, while your program does anything else, or nothing.  Leaving its
-    ``with`` block closes it.
+    It works from the start, whatever your program does meanwhile. Leaving its ``with`` block closes
+    it.
     """
 
     def __init__(self, connection: object, session: Session, forwarding: Forwarding) -> None:
@@ -65,7 +68,7 @@ class Forward(ForwardView, Closing):
         self._forwarding = forwarding
 
     def close(self) -> None:
-        """Listen no longer, and end the connections; idempotent, and waits for nothing."""
+        """Stop listening, and end the connections; waits for nothing, and may be repeated."""
         with contextlib.suppress(HusshError):
             self._session.at_once(self._forwarding.close)
         self._forwarding.unlink()

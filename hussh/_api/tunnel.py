@@ -1,4 +1,4 @@
-"""`Tunnel`: a byte stream from the last hop to anywhere, with the methods of a socket."""
+"""`Tunnel`: a byte stream from the last hop to any address, with the methods of a socket."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SHUT_RD, SHUT_WR, SHUT_RDWR = 0, 1, 2  # of the module `socket`
 
 
 class Tunnel(Closing):
-    """A connection that the server has made for us; from `Connection.open_connection`.
+    """A connection that the server has made for us; `Connection.open_connection` returns it.
 
-    It has the methods of a connected `socket.socket`, for libraries that take one, but no
-    `fileno`: for those that need a descriptor there is `Connection.forward_local`.  Times are
-    **seconds** here, as of a socket.  Two threads may use it at once, one for each direction.
+    It has the methods of a connected `socket.socket`, for libraries that take one, but no `fileno`.
+    For libraries that need a descriptor there is `Connection.forward_local`. Times are **seconds**
+    here, as with a socket. Two threads may use it at once, one for each direction.
 
     Leaving its ``with`` block closes it.
     """
@@ -52,10 +52,10 @@ class Tunnel(Closing):
     # -- reading
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        """What is there, at least one byte and at most `bufsize`; empty at the end.
+        """Return what is there, at least one byte and at most `bufsize`; empty at the end.
 
         Raises:
-            TimeoutError: nothing came within `settimeout`; BlockingIOError where that is 0.
+            TimeoutError: nothing came within `settimeout`; BlockingIOError if that is 0.
             ConnectionLost, ConnectionClosed: the SSH connection ended.
         """
         _check_flags(flags)
@@ -66,7 +66,7 @@ class Tunnel(Closing):
         return bytes(self._call(ops.read(self._open_channel(), 0, bufsize)))
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        """`recv` into a buffer; returns how many bytes."""
+        """Read into a buffer as `recv`; return the number of bytes."""
         view = memoryview(buffer).cast("B")
         data = self.recv(min(nbytes, len(view)) if nbytes else len(view), flags)
         view[: len(data)] = data
@@ -75,12 +75,12 @@ class Tunnel(Closing):
     # -- writing
 
     def send(self, data: Any, flags: int = 0) -> int:
-        """`sendall`, which returns the number of bytes."""
+        """Send all of `data` as `sendall`; return its length."""
         self.sendall(data, flags)
         return memoryview(data).nbytes
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Hand over all of `data`; a megabyte of it may still be on its way afterwards.
+        """Send all of `data`; a megabyte of it may still be on its way afterwards.
 
         Raises:
             TimeoutError: the other side did not take it within `settimeout`.
@@ -109,24 +109,24 @@ class Tunnel(Closing):
     # -- settings
 
     def settimeout(self, value: float | None) -> None:
-        """**Seconds** for each later call; None: no limit; 0: do not wait."""
+        """Limit each later call to so many **seconds**; None means no limit, 0 not to wait."""
         if value is not None and value < 0:
             raise ValueError("Timeout value out of range")
         self._timeout = value
 
     def gettimeout(self) -> float | None:
-        """**Seconds**, as given to `settimeout`."""
+        """Return the **seconds** that were given to `settimeout`."""
         return self._timeout
 
     def setblocking(self, flag: bool) -> None:
-        """`settimeout(None)` or `settimeout(0)`."""
+        """Call `settimeout(None)` or `settimeout(0)`."""
         self._timeout = None if flag else 0.0
 
     def setsockopt(self, *options: Any) -> None:
-        """Do nothing: the server's socket is the server's."""
+        """Do nothing, because the socket belongs to the server."""
 
     def getpeername(self) -> Any:
-        """``(host, port)`` or the path, as given."""
+        """Return ``(host, port)`` or the path, as given."""
         return (self._to.host, self._to.port) if self._to.path is None else self._to.path
 
     # -- files
@@ -140,7 +140,7 @@ class Tunnel(Closing):
         errors: str | None = None,
         newline: str | None = None,
     ) -> Any:
-        """A file over it, as of a socket; the tunnel ends when all files and it are closed."""
+        """Return a file over it, as a socket does; the tunnel ends when all files and it do."""
         kinds = set(mode) - {"b"}
         if not kinds or kinds - {"r", "w"}:
             raise ValueError(f"invalid mode {mode!r} (only r, w, b allowed)")
@@ -165,7 +165,7 @@ class Tunnel(Closing):
     # -- ending
 
     def close(self) -> None:
-        """End both directions, after what was written; idempotent, and waits for nothing."""
+        """End both directions, after what was written; waits for nothing, and may be repeated."""
         self._closed = True
         if not self._files:
             self._end()
@@ -196,7 +196,7 @@ class Tunnel(Closing):
 
 
 class _TunnelFile(io.RawIOBase):
-    """What `makefile` buffers."""
+    """The raw file that `makefile` buffers."""
 
     def __init__(self, tunnel: Tunnel, kinds: set[str]) -> None:
         self._tunnel = tunnel

@@ -56,10 +56,11 @@ class Forwarding:
 
     Attributes:
         address: where connections are taken; once it has begun, with the port chosen.
-        to: where they lead; None: each says itself (SOCKS).
-        errors: why connections failed, the last ones; and why all of it ended, if it was lost.
+        to: the target of the connections; None if each names its own (SOCKS).
+        errors: why connections failed, the last ones; and why the forward ended, if it was
+            lost.
         connections: how many there are now.
-        closed: it has ended.
+        closed: whether it has ended.
     """
 
     def __init__(self, hop: Hop[Any], address: Address, to: Address | None) -> None:
@@ -101,7 +102,7 @@ class Forwarding:
         _log.info("%s: %s", self.address, error)
 
     def _until_lost(self) -> Op[None]:
-        """Sees the link's end; runs as long as the forward."""
+        """Wait for the link's end; runs as long as the forward."""
         try:
             while not self.link.dead:
                 yield WaitFor(self.link)
@@ -114,7 +115,7 @@ class Forwarding:
             self._lost()
 
     def _lost(self) -> None:
-        """It has ended, maybe in an event loop."""
+        """Note that it has ended, maybe in an event loop."""
 
     # -- one connection
 
@@ -217,7 +218,7 @@ class LocalForwarding(Forwarding):
 
 
 class SocksForwarding(LocalForwarding):
-    """A SOCKS proxy: each connection says where it wants to go."""
+    """A SOCKS proxy: each connection names its target."""
 
     def _carry(self, sock: socket.socket, origin: tuple[str, int]) -> Op[None]:
         endpoint = channel = None
@@ -331,7 +332,7 @@ def _connect(to: Address, _: float | None) -> socket.socket:
 
 
 class Incoming:
-    """The channels that a server opens towards one link, and who is to have them.
+    """The channels that a server opens towards one link, and the forwards that they belong to.
 
     Attributes:
         forwards: those that the server has granted.
@@ -346,14 +347,14 @@ class Incoming:
         self._early: list[Offer] = []  # for a forward whose port we do not know yet
 
     def ask(self) -> None:
-        """A forward is asked for: connections may come before the answer was seen."""
+        """Note that a forward is asked for: connections may come before the answer was seen."""
         self._asking += 1
         take_offers(self._link, True)
         if self._task is None or self._task.is_over:
             self._task = self._start(self._serve())
 
     def answered(self) -> None:
-        """And now it was."""
+        """Note that the answer was seen."""
         self._asking -= 1
         if not self._asking and not self._link.dead:
             early, self._early = self._early, []

@@ -1,6 +1,6 @@
-"""The sockets of this machine that tunnels begin and end at: listening, and connecting.
+"""The sockets of this machine at which tunnels begin and end: listening, and connecting.
 
-`forwarding` uses it.  `listen_on` and `connect_to` may block, and belong in a worker.
+`forwarding` uses it. `listen_on` and `connect_to` may block, and belong in a worker.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Listener:
         self._file = _identity(address.path) if address.path is not None else None
 
     def close(self) -> None:
-        """Listen no longer; a Unix socket's file stays."""
+        """Stop listening; a Unix socket's file stays."""
         self.sock.close()
 
     def unlink(self) -> None:
@@ -119,7 +119,11 @@ def _listen_at(family: socket.AddressFamily, host: str, address: Address) -> Lis
 
 
 def connect_to(address: Address) -> socket.socket:
-    """A connected, non-blocking socket; raises OSError."""
+    """Return a connected, non-blocking socket.
+
+    Raises:
+        OSError: it cannot connect.
+    """
     if address.path is None:
         sock = socket.create_connection((address.host, address.port), CONNECT_SECONDS)
     else:

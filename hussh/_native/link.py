@@ -399,7 +399,7 @@ class Channel:
             _free_collected((self.link, ptr, self.counted, self.session))
 
     def forget(self, free: Any) -> None:
-        """`free` by another function of C."""
+        """Free the channel as `free` does, by another function of C."""
         ptr, self._ptr = self._ptr, None
         link = self.link
         if ptr is not None and not link.freed and not link.deferred_frees.abandoned:

@@ -64,13 +64,13 @@ class LocalEnd:
             raise ChannelError("the channel cannot carry a tunnel")
 
     def get_info(self) -> Any:
-        """The C struct `hussh_endpoint_info`, filled in anew; valid until the next call."""
+        """Return the C struct `hussh_endpoint_info`, filled in anew; it is valid until the next."""
         lib.hussh_endpoint_get_info(self._ptr, self._info)
         return self._info
 
 
 def endpoints_fd(root: Link) -> int:
-    """The descriptor to poll for input beside the root's source; -1: there is none."""
+    """Return the descriptor to poll for input beside the root's source, or -1."""
     return int(lib.hussh_endpoints_fd(root.pointer))
 
 
@@ -89,12 +89,12 @@ def finish(channel: Channel) -> None:
 
 
 def take_offers(link: Link, on: bool) -> None:
-    """Whether channels that the peer opens are kept for `next_offer`, or refused at once."""
+    """Set whether channels that the peer opens are kept for `next_offer`, or refused at once."""
     lib.hussh_link_take_offers(link.pointer, on)
 
 
 def next_offer(link: Link) -> bytes | None:
-    """The oldest message SSH_MSG_CHANNEL_OPEN that nobody has answered; None: there is none."""
+    """Return the oldest message SSH_MSG_CHANNEL_OPEN that nobody has answered, or None."""
     size = lib.hussh_link_offer(link.pointer, ffi.NULL, 0)
     if size < 0:
         return None
@@ -118,7 +118,7 @@ def keep_reply(link: Link) -> bool:
 
 
 def kept_reply(link: Link) -> tuple[bool, int] | None:
-    """That answer, once: yes or no, and the number with it; None: it has not come."""
+    """Take that answer, yes or no, and the number with it; None if it has not come."""
     port = ffi.new("uint32_t *")
     answer = lib.hussh_link_kept_reply(link.pointer, port)
     link.check()

@@ -1,7 +1,6 @@
-"""Where a tunnel begins and where it leads: the meaning of `listen` and `to`.
+"""Where a tunnel begins and where it leads: the meaning of the arguments `listen` and `to`.
 
-The facades and `_connect.forwarding` import it.  It decides only: it resolves no name and
-opens nothing.
+`_api` and `_connect.forwarding` import it. It decides only: it resolves no name and opens nothing.
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ Listen = int | tuple[str, int] | str | os.PathLike[str]
 
 
 def check_listen(listen: Any) -> Address:
-    """Where to listen: a port of loopback (0: any free one), ``(host, port)``, or a path.
+    """Return where to listen: a port of loopback (0: any free one), ``(host, port)``, or a path.
 
     Raises:
-        TypeError, ValueError: it is neither, or no such address can be.
+        TypeError, ValueError: it is neither, or there can be no such address.
     """
     if isinstance(listen, bool):
         raise TypeError("listen must be a port, a (host, port) tuple or a path, not a bool")
@@ -72,7 +71,11 @@ def _listen_port(port: Any) -> int:
 
 
 def check_target(to: Any) -> Address:
-    """Where a tunnel leads: ``(host, port)``, or the path of a Unix socket; raises as above."""
+    """Return where a tunnel leads: ``(host, port)``, or the path of a Unix socket.
+
+    Raises:
+        TypeError, ValueError: see `check_listen`.
+    """
     if isinstance(to, str | os.PathLike):
         return Address(path=check_path(to))
     if isinstance(to, tuple | list) and len(to) == 2:
@@ -81,7 +84,7 @@ def check_target(to: Any) -> Address:
 
 
 def check_path(path: Any) -> str:
-    """The path of a Unix socket as text; ValueError where it is empty or holds a NUL."""
+    """Return the path of a Unix socket as text; ValueError if it is empty or contains a NUL."""
     text = os.fsdecode(path)
     if not text or "\0" in text:
         raise ValueError("the path of a Unix socket must not be empty, nor contain a NUL")
@@ -89,5 +92,5 @@ def check_path(path: Any) -> str:
 
 
 def same_host(asked: str, named: str) -> bool:
-    """Whether a server means the address that it was asked to listen on."""
+    """Tell whether a server means the address that it was asked to listen on."""
     return asked == named or any({asked, named} <= names for names in (_LOOPBACK, _ANY))

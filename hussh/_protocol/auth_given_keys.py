@@ -1,6 +1,6 @@
-"""Logging in with the keys that the user names: files, texts, objects, and keys of the agent.
+"""Logs in with the keys that the user names: files, texts, objects, and keys of the agent.
 
-`auth` calls it. A key that can sign is offered with its signature at once. A public key, and a key
+`auth` calls it. A key that can sign is offered with its signature at once. A public key, or a key
 whose passphrase is not known, means this key of the agent, which is then the only one of its keys
 that is offered.
 """

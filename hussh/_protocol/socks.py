@@ -29,8 +29,9 @@ class SocksRequest:
 
     Attributes:
         target: where the client wants to go, once that is known.
-        is_over: nothing more is read: either `target` is known, or the client was refused.
-        rest: what the client has sent behind its request.
+        is_over: whether nothing more is read: either `target` is known, or the client was
+            refused.
+        rest: what the client has sent after its request.
     """
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class SocksRequest:
         self._greeted = False
 
     def feed(self, data: bytes) -> bytes:
-        """Take what the client has sent; returns what to answer at once, maybe nothing."""
+        """Take what the client has sent; return what to answer at once, which may be empty."""
         if self.is_over:
             self.rest += data
             return b""
@@ -62,11 +63,11 @@ class SocksRequest:
         return answer
 
     def granted(self) -> bytes:
-        """The answer for a target that was reached."""
+        """Return the answer for a target that was reached."""
         return self._reply(GRANTED)
 
     def failed(self, reason: int) -> bytes:
-        """The answer for one that was not, for a reason of RFC 4254 section 5.1."""
+        """Return the answer for a target that was not, for a reason of RFC 4254 section 5.1."""
         return self._reply(_BY_REASON.get(reason, FAILED))
 
     def _reply(self, code: int) -> bytes:
@@ -79,7 +80,7 @@ class SocksRequest:
         return self._reply(code) if self._version else b""
 
     def _greet(self) -> bytes:
-        """The version; of 5 also the choice of an authentication (RFC 1928 section 3)."""
+        """Read the version; for 5 also the choice of an authentication (RFC 1928 section 3)."""
         if not self._version:
             version = self._peek(1)[0]
             if version not in (4, 5):
@@ -144,7 +145,7 @@ class SocksRequest:
         return bytes(self._buffer[:size])
 
     def _zero(self, start: int) -> int:
-        """Where the text that begins here has ended, behind its NUL."""
+        """Return where the text that begins here has ended, after its NUL."""
         end = self._buffer.find(b"\0", start, LONGEST)
         if end < 0:
             raise _TooShort
@@ -152,7 +153,7 @@ class SocksRequest:
 
 
 def socket_text(raw: bytes) -> str:
-    """An address of 4 or 16 bytes, as text."""
+    """Return an address of 4 or 16 bytes as text."""
     return str(ip_address(raw))
 
 
@@ -164,7 +165,7 @@ def _text(raw: bytes) -> str:
 
 
 class _TooShort(Exception):
-    """More has to come."""
+    """Raised while more has to come."""
 
 
 class _Refused(Exception):

@@ -1,7 +1,7 @@
-"""Channels to anywhere: `direct-tcpip` and its Unix twin, and what the server opens towards us.
+"""Channels to any address: `direct-tcpip` and its Unix twin, and what the server opens towards us.
 
-RFC 4254 section 7, and OpenSSH's PROTOCOL sections 2.4 for Unix sockets.  Operations only;
-sockets of this machine are the business of `_connect.forwarding`.
+See RFC 4254 section 7, and OpenSSH's PROTOCOL section 2.4 for Unix sockets. It has operations only;
+`_connect.forwarding` has the sockets of this machine.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _GLOBAL_REQUEST, _OPEN_FAILURE = b"\x50", b"\x5c"
 def open_tunnel(
     link: Link, to: Address, server: str, origin: tuple[str, int] = ("127.0.0.1", 0)
 ) -> Op[Channel]:
-    """A channel that the server connects to an address, which it resolves itself.
+    """Open a channel that the server connects to an address, which it resolves itself.
 
     Args:
-        server: what an error calls it.
+        server: its name in errors.
         origin: who wants it; the server may log that.
 
     Raises:
@@ -147,7 +147,7 @@ class Offer:
 
 
 def read_offer(message: bytes) -> Offer:
-    """What an SSH_MSG_CHANNEL_OPEN says; fields that cannot be read make its type unknown."""
+    """Read an SSH_MSG_CHANNEL_OPEN; fields that cannot be read make its type unknown."""
     reader = Reader(message, 1)
     kind = reader.text()
     number, window, packet = reader.uint32(), reader.uint32(), reader.uint32()
@@ -164,10 +164,10 @@ def read_offer(message: bytes) -> Offer:
 
 
 def accept_offer(link: Link, offer: Offer) -> Channel:
-    """The channel, open."""
+    """Return the channel, open."""
     return accept(link, offer.number, offer.window, offer.packet, TUNNEL_WINDOW)
 
 
 def refuse_offer(link: Link, offer: Offer, reason: int) -> None:
-    """Say no (RFC 4254 section 5.1), for one of its reasons."""
+    """Refuse it (RFC 4254 section 5.1), with a reason of that section."""
     link.send(_OPEN_FAILURE + uint32(offer.number) + uint32(reason) + string(b"") + string(b""))

@@ -1,13 +1,13 @@
-"""Operations of a tree that nobody waits for, such as those that tunnels are made of.
+"""Operations of a tree that nobody waits for, such as those of tunnels.
 
-A driver has one `Background`.  Whoever hands out events also steps the operations that waited
-for them: the leader, the idle thread, or asyncio's loop.  So a tunnel lives on while no call of
-the user's runs, and costs no thread and no task.
+A driver has one `Background`. The code that hands out events also steps the operations that waited
+for them: the leader, the idle thread, or asyncio's loop. So a tunnel works while no call of the
+user runs, and costs no thread and no task.
 
-Theory of operation.  Everything here happens with the tree's lock held, but for `RunBlocking`,
-which a worker calls; its end comes back through `Driver.fresh`.  An operation has nobody to
-raise to: it notes its own failures, and what it lets out is logged.  An interrupt (Ctrl-C) that
-strikes within a step ends that operation only, and is raised in the thread that it struck.
+Theory of operation. Everything here happens with the tree's lock held, except for `RunBlocking`,
+which a worker calls; its end comes back through `Driver.fresh`. Nobody gets what an operation
+raises: it notes its own failures, and other errors are logged. An interrupt (Ctrl-C) within a step
+ends that operation only, and is raised in the thread that it interrupted.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Task:
     """One operation, and what it is to be resumed with.
 
     Attributes:
-        is_over: it has ended.
-        is_running: it is within a step.
+        is_over: whether it has ended.
+        is_running: whether it is within a step.
     """
 
     __slots__ = ("op", "answer", "error", "token", "is_over", "is_running", "__weakref__")
@@ -53,9 +53,11 @@ class Background:
     """
 
     def __init__(self, enter: Callable[[], AbstractContextManager[object] | None]) -> None:
-        """Args:
-        enter: gives what holds the tree's lock, and steps what is ready at the end; None:
-            the lock is held by this thread already, or the tree is gone.
+        """Start without operations.
+
+        Args:
+            enter: returns a context manager that holds the tree's lock, and steps what is ready
+                at the end; None if this thread holds the lock already, or the tree is gone.
         """
         self._enter = enter
         self._waiting: dict[int, list[Task]] = {}
@@ -73,7 +75,7 @@ class Background:
         return task
 
     def cancel(self, task: Task) -> None:
-        """End one of them, wherever it is, but for one that is within its step."""
+        """End one of them, wherever it is, unless it is within its step."""
         if task.is_over or task.is_running:
             return
         self._blocked.discard(task)
@@ -85,7 +87,7 @@ class Background:
         _close(task)
 
     def wake(self, token: int) -> None:
-        """Something happened to what some of them may wait for."""
+        """Note that something happened to what some of them may wait for."""
         tasks = self._waiting.pop(token, None)
         if tasks is not None:
             self.ready.extend(tasks)
@@ -127,7 +129,7 @@ class Background:
         call.start()
 
     def _returned(self, task: Task, call: Call) -> None:
-        """A worker has made a task's call (maybe this thread, where there are no others)."""
+        """Take the result of a worker's call for a task (maybe in this thread)."""
         lock = self._enter()
         if lock is None:
             self._take_back(task, call)

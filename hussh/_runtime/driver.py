@@ -277,7 +277,7 @@ class Driver(Generic[W]):
     # -- tunnels (with the lock held)
 
     def watch(self, fd: int) -> LocalEnd:
-        """An endpoint over a local socket, which is watched from now on; raises as that."""
+        """Watch a local socket from now on; return its endpoint, and raise as that."""
         endpoint = LocalEnd(self.root, fd)
         if not self._endpoints:
             self._endpoints = (endpoints_fd(self.root),)
@@ -288,7 +288,7 @@ class Driver(Generic[W]):
         return endpoint
 
     def _side_fds(self) -> tuple[int, ...]:
-        """What to poll for input besides the stream's own fds."""
+        """Return what to poll for input besides the stream's own fds."""
         return self._stream.side_fds() + self._endpoints
 
     def start(self, op: Op[None]) -> Task:
@@ -460,7 +460,7 @@ class Driver(Generic[W]):
 def _enter_if_alive(
     reference: weakref.ref[Driver[Any]],
 ) -> AbstractContextManager[object] | None:
-    """What a worker steps the background of a tree within; see `Background`."""
+    """Return the context in which a worker steps the background of a tree; see `Background`."""
     driver = reference()
     if driver is None or driver.closed or driver._lock.owned():
         return None

@@ -1,6 +1,6 @@
-"""The argument ``private_key=``: paths, texts and objects, one or a list of them; opens nothing.
+"""Parses the argument ``private_key=``: paths, texts and objects, one or a list; opens nothing.
 
-The facades parse it, the login reads it. No secret gets into a repr or an error.
+`_api` parses it, and the login reads it. No secret gets into a repr or an error.
 """
 
 from __future__ import annotations

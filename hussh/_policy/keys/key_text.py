@@ -1,7 +1,7 @@
-"""The text of a key file, whatever a variable, a template or an editor has made of it; pure.
+"""Repairs the text of a key file that a variable, a template or an editor has changed; pure.
 
-For `key_files.py`. Only what cannot be misunderstood is mended: base64 and the lines around it hold
-no backslash, and no blank that means anything but a line break.
+`key_files.py` uses it. It mends only what is unambiguous: base64 and the lines around it contain no
+backslash, and no blank that means anything but a line break.
 """
 
 from __future__ import annotations
