@@ -25,7 +25,7 @@ from .._policy.sftp import AnyPath
 from .._protocol.execute import execute
 from .._protocol.process import Pty, start
 from .._protocol.tunnel import open_tunnel
-from ..errors import ConnectionClosed, Phase
+from ..errors import Phase
 from .arguments import (
     check_command,
     check_max_output,
@@ -111,9 +111,11 @@ class AsyncConnection(AsyncFiles):
         self._options = target = plan.target
         self._timeout: float = timeout
         bastion = plan.bastion  # alive as long as we are
-        self._endpoint = Endpoint.of(target, len(plan.route) - 1)
         self._shared: Shared = Shared(
-            plan.hops, bastion._shared if bastion is not None else None, self._endpoint, timeout
+            plan.hops,
+            bastion._shared if bastion is not None else None,
+            Endpoint.of(target, len(plan.route) - 1),
+            timeout,
         )
 
     @classmethod
@@ -322,11 +324,7 @@ class AsyncConnection(AsyncFiles):
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
     def _live(self) -> AsyncSession:
-        session = self._shared.session
-        if session is None:
-            reason = "Not connected: await the connection, or its connect(), first"
-            raise self._endpoint.mark(ConnectionClosed(reason))
-        return session
+        return self._shared.live()
 
 
 def _from_plan(

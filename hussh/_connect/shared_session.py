@@ -121,6 +121,7 @@ class Shared:
     """A session that does not exist yet, exists, or has been closed and may exist again.
 
     Attributes:
+        endpoint: the server that it is with, and its index on the way.
         session: the present or last one; None if there never was one.
         kept: whether the caller connected it, and will close it.
         limiter: says when to begin, and lets refused handshakes be tried again; set before
@@ -136,13 +137,25 @@ class Shared:
     ) -> None:
         self._hops = hops
         self._bastion = bastion
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._seconds = seconds
         self.session: AsyncSession | None = None
         self.kept = False
         self._carried = False  # by the bastion, of which we are a user
         self._users = 0
         self._attempt: _Opening | None = None
+
+    @property
+    def target(self) -> Options:
+        """What was asked for its own hop."""
+        return self._hops[-1]
+
+    def live(self) -> AsyncSession:
+        """Return the session; raise ConnectionClosed if there never was one."""
+        if self.session is None:
+            reason = "Not connected: await the connection, or its connect(), first"
+            raise self.endpoint.mark(ConnectionClosed(reason))
+        return self.session
 
     @property
     def is_open(self) -> bool:
@@ -289,7 +302,7 @@ class Shared:
             if attempt.given_up:
                 await self._close()
                 reason = "the connection was closed while it was being opened"
-                raise self._endpoint.mark(ConnectionClosed(reason))
+                raise self.endpoint.mark(ConnectionClosed(reason))
             return session
         except HusshError as error:
             attempt.failed(error)
@@ -303,7 +316,7 @@ class Shared:
         if attempt.connecting is None and self._bastion is not None and self._bastion._attempt:
             return self._bastion._where(self._bastion._attempt)
         if attempt.connecting is None:
-            return self._endpoint, Phase.CONNECT
+            return self.endpoint, Phase.CONNECT
         hop = attempt.connecting.current
         return hop.endpoint, hop.phase
 

@@ -29,6 +29,7 @@ from .._api.arguments import (
     input_bytes,
 )
 from .._api.async_connection import AsyncConnection
+from .._api.internals import shared_of
 from .._connect.handshake_limits import HandshakeLimiter
 from .._connect.shared_session import Failures, Limit, Shared, ran_out
 from .._policy.file_cache import set_batch_start
@@ -52,15 +53,17 @@ class Host:
     """One host.
 
     Attributes:
+        shared: the session of its connection, which others may use, too.
         failure: why the last attempt to connect it failed.
         given: the time that an operation gave that attempt; None if it had as much as
             connecting has.
     """
 
-    __slots__ = ("connection", "failure", "given", "host")
+    __slots__ = ("connection", "failure", "given", "host", "shared")
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
+        self.shared = shared_of(connection)
         self.failure: HusshError | None = None
         self.given: Limit | None = None
         self.host = connection.host
@@ -108,7 +111,7 @@ class HostGroup:
         self._failures = Failures()
         self._running: set[Batch[Any, Any]] = set()
         for member in self.members:
-            for shared in member.connection._shared.way():
+            for shared in member.shared.way():
                 if not shared.is_open:
                     shared.limiter = limiter
 
@@ -148,12 +151,12 @@ class HostGroup:
 
     def _begin(self, work: Job, here: Here | None) -> list[tuple[Lane, tuple[Host, Any]]] | None:
         """Return each item with its lane; None if all is closed."""
-        users = [member.connection._shared for member in self.members]
+        users = [member.shared for member in self.members]
         if not self.placement.open(users, here=here is not None, again=work.again):
             return None
         found: list[tuple[Lane, tuple[Host, Any]]] = []
         for item in work.items:
-            lane = self.placement.of(item[0].connection._shared) or here
+            lane = self.placement.of(item[0].shared) or here
             if lane is None:
                 raise ConnectError("a connection is open in another event loop; use it there")
             found.append((lane, item))
@@ -169,7 +172,7 @@ class HostGroup:
         """
         if not work.again:
             return []
-        users = [(lane, member.connection._shared) for lane, (member, _) in items]
+        users = [(lane, member.shared) for lane, (member, _) in items]
         return [(lane, shared) for lane, shared in users if shared.is_lost]
 
     # -- what can be done
@@ -222,7 +225,7 @@ class HostGroup:
             given = None if seconds is None else Limit.after(seconds)
             connection = await self.ready(member, given)
             limit = given or Limit.after(connection.timeout)
-            session = connection._live()
+            session = member.shared.live()
             op = execute(
                 session.link,
                 command,
@@ -247,7 +250,7 @@ class HostGroup:
         seconds = _seconds(timeout)
 
         async def run(member: Host, _: None) -> HostResult:
-            if seconds is None or member.connection._shared.is_open:
+            if seconds is None or member.shared.is_open:
                 got = await move(await self.ready(member), seconds)
             else:
                 given = Limit.after(seconds)
@@ -272,11 +275,10 @@ class HostGroup:
 
     async def _connect(self, member: Host, limit: Limit) -> None:
         member.failure = None
-        connection = member.connection
         try:
-            await connection._shared.connect(limit, self._failures)
+            await member.shared.connect(limit, self._failures)
         except Exception as error:
-            settings = connection._options.settings
+            settings = member.shared.target.settings
             asked = settings["prompt"] is not None or settings["on_banner"] is not None
             member.failure = _explained(member, error, Phase.AUTH if asked else Phase.CONNECT)
             raise member.failure from member.failure.__cause__
@@ -290,7 +292,7 @@ class HostGroup:
         """
         if self.placement.closed:
             raise ConnectionClosed(CLOSED)
-        if not member.connection._shared.is_open:
+        if not member.shared.is_open:
             limit = self._limit(member, None)
             if within is not None:
                 limit = limit.earlier(within)
@@ -406,7 +408,7 @@ def _explained(member: Host, error: Exception, phase: Phase) -> HusshError:
     else:
         explained = HusshError(f"{type(error).__name__}: {error}")
         explained.__cause__ = error
-    member.connection._endpoint.mark(explained, phase)
+    member.shared.endpoint.mark(explained, phase)
     link: BaseException | None = explained
     while link is not None:
         link.__traceback__ = link.__context__ = None

@@ -12,6 +12,7 @@ from typing import Any
 
 from .._api.async_connection import AsyncConnection
 from .._api.connection import Connection
+from .._api.internals import connection_from, plan_of
 from .._api.plan import Plan
 from .._policy.connection_options import with_defaults
 from .._policy.options import Options
@@ -43,12 +44,12 @@ def as_async(
         )
     made = known.get(id(connection))
     if made is None:
-        given = connection._plan
+        given = plan_of(connection)
         bastion = None if given.bastion is None else as_async(given.bastion, known)
         plan: Plan[AsyncConnection] = Plan(
             given.target, given.hops, given.route, bastion, given.proxy_command
         )
-        made = known[id(connection)] = AsyncConnection._from_plan(plan, connection.timeout / 1000)
+        made = known[id(connection)] = connection_from(plan, connection.timeout / 1000)
     return made
 
 
@@ -123,7 +124,7 @@ def _make_comparable(options: Options) -> tuple[object, ...]:
 def _share_bastion(
     connection: AsyncConnection, bastions: dict[Any, AsyncConnection]
 ) -> AsyncConnection:
-    plan = connection._plan
+    plan: Plan[AsyncConnection] = plan_of(connection)
     named = plan.hops[:-1]
     if not named:
         return connection
@@ -136,7 +137,5 @@ def _share_bastion(
             plan, target=named[-1], hops=named, route=plan.route[:-1], proxy_command=None
         )
         # It has no time limit, because one of its hosts may have more time than another.
-        bastion = bastions[key] = AsyncConnection._from_plan(of_bastion, 0)
-    return AsyncConnection._from_plan(
-        replace(plan, hops=plan.hops[-1:], bastion=bastion), connection.timeout
-    )
+        bastion = bastions[key] = connection_from(of_bastion, 0)
+    return connection_from(replace(plan, hops=plan.hops[-1:], bastion=bastion), connection.timeout)

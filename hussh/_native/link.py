@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -30,21 +30,11 @@ from ._libssh2 import ffi, lib
 from .constants import PHASES, Death, Method
 from .deferred_frees import DeferredFrees
 
-__all__ = ["Channel", "Link", "Ticket"]
+__all__ = ["Channel", "Link"]
 
 lib.libssh2_init(0)  # once, before threads: its counters are not atomic
 
 EVENTS_AT_ONCE = 256
-
-
-class Ticket:
-    """A place in the queue of those who wait for a session of a link; see `Link.queue_up`."""
-
-    __slots__ = ("token",)
-    _tokens = itertools.count(-1, -1)  # those of C are positive
-
-    def __init__(self) -> None:
-        self.token = next(self._tokens)
 
 
 class LinkState:
@@ -71,9 +61,7 @@ class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
     __slots__ = ("_ptr", "_info", "_tokens", "_root", "outer", "token", "deferred_frees",
-                 "sessions", "sessions_ended", "sessions_left", "session_limit", "kept", "freed",
-                 "_queue", "_queues",
-                 "__weakref__")  # fmt: skip
+                 "attached", "callers", "freed", "__weakref__")  # fmt: skip
 
     def __init__(self, ptr: Any, outer: Channel | None) -> None:
         if not ptr:
@@ -90,18 +78,12 @@ class Link:
         self._info = ffi.new("hussh_link_info *")
         self._tokens = ffi.new("uint64_t[]", EVENTS_AT_ONCE) if outer is None else None
         self.token = int(lib.hussh_link_token(ptr))
-        #: Session channels that will end by themselves, and how many of them the
-        #: server was seen to allow; see `hussh._protocol.channel`.
-        self.sessions = self.sessions_ended = 0
-        #: Whether the server may not have cleared the places of sessions that we closed.
-        self.sessions_left = False
-        self.session_limit: int | None = None
-        #: What lives as long as the link, so that others can share it.
-        self.kept: tuple[object, ...] = ()
+        #: What the layers above keep for as long as the link lives, by kind.
+        self.attached: dict[type, Any] = {}
+        #: Of a root: what gives more tokens for `events` where that of a link is among them.
+        self.callers: dict[int, Callable[[], Iterable[int]]] = {}
         if outer is None:
             self.deferred_frees.flush = partial(_flush_if_alive, weakref.ref(self))
-        self._queue: dict[Ticket, None] = {}
-        self._queues: dict[int, Link] = {}  # of a root: its links that have a queue, by token
 
     @classmethod
     def over_fds(cls, read_fd: int, write_fd: int) -> Link:
@@ -161,8 +143,8 @@ class Link:
             tokens += ffi.unpack(self._tokens, count)
             if count < EVENTS_AT_ONCE:
                 break
-        if self._queues:
-            called = [self._queues[token].called() for token in tokens if token in self._queues]
+        if self.callers:
+            called = [self.callers[token]() for token in tokens if token in self.callers]
             tokens += itertools.chain.from_iterable(called)
         return tokens
 
@@ -319,40 +301,6 @@ class Link:
         """Declare the link dead for an outside reason: an errno and its text."""
         lib.hussh_link_fail(self.pointer, code, text.encode("utf-8", "replace"))
 
-    def release_session(self, *, refused: bool = False) -> None:
-        """Note that one of `sessions` has ended, and wake those who wait for the link."""
-        self.sessions -= 1
-        self.sessions_ended += not refused
-        self.notify()
-
-    def full(self) -> bool:
-        """Whether the server is known to take no more sessions now."""
-        return self.session_limit is not None and self.sessions >= self.session_limit
-
-    def queue_up(self) -> Ticket:
-        """Return a ticket to wait for until the link is not `full`; it needs a `leave_queue`.
-
-        Waiters for the link itself would all be woken at the end of every session.
-        """
-        ticket = Ticket()
-        self._queue[ticket] = None
-        self.root._queues[self.token] = self
-        return ticket
-
-    def leave_queue(self, ticket: Ticket) -> None:
-        del self._queue[ticket]
-        if self._queue:
-            self.notify()  # our turn may have come, and we did not take it
-        else:
-            del self.root._queues[self.token]
-
-    def called(self) -> list[int]:
-        """Tokens of the tickets whose turn has come: no more than there are places."""
-        if self.dead or self.session_limit is None:
-            return [ticket.token for ticket in self._queue]
-        free = max(0, self.session_limit - self.sessions)
-        return [ticket.token for ticket in itertools.islice(self._queue, free)]
-
     def notify(self) -> None:
         """Let those who wait for the link look again."""
         if self._ptr:
@@ -376,12 +324,12 @@ def _words(info: Any) -> str:
 class Channel:
     """One channel; read its `state` and the other fields after `get_info()`."""
 
-    __slots__ = ("_ptr", "_info", "link", "token", "counted", "session")
+    __slots__ = ("_ptr", "_info", "link", "token", "on_freed")
 
     def __init__(self, ptr: Any, link: Link) -> None:
         self.link = link  # first: an interrupt may come between any two, and then __del__
-        self.counted = False  # among the link's `sessions`
-        self.session = False  # carries a command, a shell or a subsystem
+        #: Called with the link after the channel was freed; must neither wait nor hold the link.
+        self.on_freed: Callable[[Link], None] | None = None
         self._ptr = ptr
         self._info = ffi.new("hussh_channel_info *")
         self.token = int(lib.hussh_channel_token(ptr))
@@ -389,14 +337,14 @@ class Channel:
     def __del__(self) -> None:
         if getattr(self, "_ptr", None) is not None:
             # The owner goes along: whether its link still exists is known only then.
-            owner = self.link, self._ptr, self.counted, self.session
+            owner = self.link, self._ptr, self.on_freed
             self.link.deferred_frees.add(_free_collected, owner)
 
     def free(self) -> None:
         """Close the channel and forget it; a second call does nothing."""
         ptr, self._ptr = self._ptr, None
         if ptr is not None:
-            _free_collected((self.link, ptr, self.counted, self.session))
+            _free_collected((self.link, ptr, self.on_freed))
 
     def forget(self, free: Any) -> None:
         """Free the channel as `free` does, by another function of C."""
@@ -487,11 +435,9 @@ def _flush_if_alive(reference: weakref.ref[Link]) -> None:
         link.flush()
 
 
-def _free_collected(owner: tuple[Link, Any, bool, bool]) -> None:
-    link, ptr, counted, session = owner
+def _free_collected(owner: tuple[Link, Any, Callable[[Link], None] | None]) -> None:
+    link, ptr, on_freed = owner
     if not link.freed and not link.deferred_frees.abandoned:
         lib.hussh_channel_free(ptr)
-        if session:
-            link.sessions_left = True
-        if counted:
-            link.release_session()
+        if on_freed is not None:
+            on_freed(link)

@@ -30,6 +30,10 @@ def mpint(value: int) -> bytes:
     return string(value.to_bytes(value.bit_length() // 8 + 1, "big") if value else b"")
 
 
+#: A global request that every server answers (RFC 4254 section 4), with "failure" if it must.
+KEEPALIVE = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
+
+
 class Reader:
     """Reads the fields of one message in order."""
 

@@ -29,7 +29,8 @@ def load_file(link: Link, path: str | os.PathLike[str], passphrase: str | None) 
 
 
 def _load(link: Link, source: KeyFile | KeyText) -> Op[Credential]:
-    link.kept = (*link.kept, source)
+    # Other logins share it for as long as this link lives.
+    link.attached.setdefault(KeyFile, []).append(source)
     credential = source.cached()
     if credential is None:
         cached = source.from_now_on()

@@ -15,6 +15,7 @@ from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
 from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
 from .core import Op, RunBlocking, WaitFor
+from .session_slots import SessionSlots
 
 __all__ = ["HINTS", "address", "note_length", "open_channel", "open_direct",
            "open_session", "until_heard", "was_never_there", "was_unheard", "way_hint"]  # fmt: skip
@@ -77,14 +78,14 @@ def open_channel(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Chann
     return channel
 
 
-def _wait_for_a_place(link: Link) -> Op[None]:
-    ticket = link.queue_up()
+def _wait_for_a_slot(link: Link, slots: SessionSlots) -> Op[None]:
+    ticket = slots.queue_up(link)
     try:
-        while link.full():
+        while slots.is_full:
             link.check()
             yield WaitFor(ticket)
     finally:
-        link.leave_queue(ticket)
+        slots.leave_queue(link, ticket)
 
 
 def open_session(
@@ -101,43 +102,44 @@ def open_session(
     Raises:
         ChannelRefused: with the server's reason; the connection stays usable.
     """
+    slots = SessionSlots.of(link)
     settled = 0  # so many had ended, and have left their places, before we ask
     stillborn = retries = 0
     while True:
-        while link.full():
-            yield from _wait_for_a_place(link)
-        link.sessions += ends_by_itself
-        ended = link.sessions_ended
+        while slots.is_full:
+            yield from _wait_for_a_slot(link, slots)
+        slots.used += ends_by_itself
+        ended = slots.ended
         try:
             channel = yield from open_channel(link, b"session", b"", window)
         except BaseException:
             if ends_by_itself:
-                link.release_session()
+                slots.release(link)
             raise
-        channel.counted = ends_by_itself
+        channel.on_freed = slots.release if ends_by_itself else None
         info = channel.get_info()
         if info.closed and stillborn < STILLBORN_MAX:
             stillborn += 1
             channel.free()
             continue
         if info.state != ChannelState.REFUSED:
-            channel.session = True
+            channel.on_freed = slots.counted_freed if ends_by_itself else slots.freed
             return channel
         code, text = int(info.reason), channel.text
-        channel.counted = False
+        channel.on_freed = None
         channel.free()
         if ends_by_itself:
-            link.release_session(refused=True)
+            slots.release(link, refused=True)
         if code != PROHIBITED:
             if ended != settled:
                 # sshd clears the place of an ended session one turn after it read our CLOSE.
                 settled = ended
                 continue
-            there = link.sessions + link.sessions_ended - ended
+            there = slots.used + slots.ended - ended
             if there:
-                link.session_limit = there
+                slots.limit = there
                 continue
-            if link.sessions_left and retries < RETRIES_MAX:
+            if slots.may_linger and retries < RETRIES_MAX:
                 # It keeps the place of a session that we closed until the command has died.
                 retries += 1
                 pause = max(0, retries - RETRIES_AT_ONCE) * PAUSE
@@ -145,7 +147,7 @@ def open_session(
                     nap = lambda _: sleep(pause)  # noqa: B023, E731  (made now)
                     yield RunBlocking(nap, detachable=True, in_caller=True)
                 continue
-            link.sessions_left = False
+            slots.may_linger = False
         raise ChannelRefused(
             f"the server refused a session: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")

@@ -23,9 +23,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .._native.link import Channel, Link, Ticket
+from .._native.link import Channel, Link
 from .._native.local_end import LocalEnd
 from ..errors import Phase
+from .session_slots import Ticket
 
 __all__ = ["Checkpoint", "RunBlocking", "DeadlineExceeded", "Wait", "Op", "WaitFor"]
 

@@ -17,7 +17,7 @@ from .._policy.endpoint import Endpoint
 from .._policy.hostkeys.known_hosts import Recorded, algorithms_for
 from .._policy.keys.public_key import CERTIFICATE
 from .._policy.options import Options
-from .._policy.wire import Reader, boolean, string
+from .._policy.wire import KEEPALIVE, Reader
 from ..errors import (
     ConnectionLost,
     HusshError,
@@ -46,9 +46,6 @@ TOO_MANY_CONNECTIONS = 12  # a reason of SSH_MSG_DISCONNECT; RFC 4253 section 11
 #: Characters of a server's list of algorithms that an error repeats; OpenSSH's have some hundred.
 MOST_LISTED = 1000
 
-
-#: A global request that every server answers (RFC 4254 section 4), with "failure" if it must.
-ANSWER_ME = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
 
 #: The lists of SSH_MSG_KEXINIT, each with the argument of `Connection` that changes it.
 _KINDS = (("kex", "key exchange", "key_exchange="), ("hostkey", "host key", "host_key_algorithms="),
@@ -243,7 +240,7 @@ def confirm(link: Link) -> Op[None]:
         ConnectionLost, ConnectionClosed, ProtocolError: the connection ended.
     """
     answers = link.get_info().replies
-    link.send(ANSWER_ME)
+    link.send(KEEPALIVE)
     while link.get_info().replies == answers:
         link.check()
         yield WaitFor(link)

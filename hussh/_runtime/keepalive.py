@@ -21,13 +21,12 @@ from time import monotonic
 from typing import Protocol
 
 from .._native.link import Link
-from .._policy.wire import boolean, string
+from .._policy.wire import KEEPALIVE
 
 __all__ = ["MISSES", "Keepalive", "Rounds", "Tended"]
 
 #: So many intervals without a sign of life end a connection.
 MISSES = 3
-REQUEST = bytes((80,)) + string(b"keepalive@openssh.com") + boolean(True)
 
 
 class Tended(Protocol):
@@ -59,7 +58,7 @@ class Keepalive:
             seconds = f"{self.interval * MISSES:g} s"
             link.fail(errno.ETIMEDOUT, f"no answer to {MISSES} keepalives in {seconds}")
             return False
-        link.send(REQUEST)
+        link.send(KEEPALIVE)
         return True
 
 

@@ -12,6 +12,7 @@ import anyio
 import pytest
 import trio
 
+from hussh._protocol.session_slots import SessionSlots
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
 from tests.aio.mute_peers import Silence
@@ -97,7 +98,7 @@ async def test_execute(
         assert count >= 1
         assert wrong == []
         session: Any = connection._shared.session
-        assert session.link.sessions == 0
+        assert SessionSlots.of(session.link).used == 0
         assert session.driver._waiters == {}
         assert session.driver._leader is None
 

@@ -20,6 +20,7 @@ import anyio
 import pytest
 import trio
 
+from hussh._protocol.session_slots import SessionSlots
 from hussh._protocol.sftp.local_file import FileSink
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
@@ -115,7 +116,7 @@ class Work:
             done.set()
         assert rounds
         session: Any = self.connection._shared.session
-        assert session.link.sessions == 0
+        assert SessionSlots.of(session.link).used == 0
         assert session.driver._waiters == {}
         assert session.driver._leader is None
 

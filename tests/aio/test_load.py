@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
 
+from hussh._protocol.session_slots import SessionSlots
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
 from tests.aio.mute_peers import waited_so_far
@@ -43,7 +44,7 @@ async def test_two_hundred_commands(loop: str, target: Sshd, make: Make) -> None
             for number in range(200):
                 group.start_soon(work, number)
         session: Any = connection._shared.session
-        assert session.link.sessions == 0
+        assert SessionSlots.of(session.link).used == 0
         assert (await connection.execute("echo a")).stdout == "a\n"
     for number in range(200):
         assert outputs.get(number) in ([str(number), None] if is_cut(number) else [str(number)])

@@ -1,0 +1,30 @@
+"""What the layer above may use of a connection besides its public methods.
+
+`_multi` imports it, and reaches into a connection in no other way. Nothing here opens anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._connect.shared_session import Shared
+from .async_connection import AsyncConnection
+from .connection import Connection
+from .plan import Plan
+
+__all__ = ["connection_from", "plan_of", "shared_of"]
+
+
+def plan_of(connection: Connection | AsyncConnection) -> Plan[Any]:
+    """Return how a connection is made."""
+    return connection._plan
+
+
+def connection_from(plan: Plan[AsyncConnection], timeout: float) -> AsyncConnection:
+    """Return a connection that is made so; `timeout` is in seconds, 0 for none."""
+    return AsyncConnection._from_plan(plan, timeout)
+
+
+def shared_of(connection: AsyncConnection) -> Shared:
+    """Return the session of a connection, with what it needs to be opened."""
+    return connection._shared
