@@ -1,10 +1,10 @@
-/* endpoint.c - local sockets that the pump serves besides its source: the near ends of tunnels.
+/* endpoint.c - local sockets that the pump serves besides its source: the local ends of tunnels.
  *
- * An endpoint is a descriptor of the caller's, watched with one epoll descriptor for
- * the whole tree: a listener, a connection whose request the owner still reads, or,
- * once it is joined to a channel, one end of a tunnel.  The driver polls the epoll
- * descriptor along with the root's source, and the pump asks it which endpoints are
- * ready.
+ * An endpoint is a descriptor of the caller.  One epoll descriptor watches all of them
+ * in a tree.  An endpoint is a listener, a connection whose request the owner still
+ * reads, or, once it is joined to a channel, one end of a tunnel.  The driver polls the
+ * epoll descriptor along with the root's source, and the pump asks it which endpoints
+ * are ready.
  *
  * Theory of operation
  *

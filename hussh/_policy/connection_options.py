@@ -109,7 +109,7 @@ class ConnectionOptions(TypedDict, total=False):
     ]
     agent: Annotated[
         bool | str | os.PathLike[str] | None,
-        Option(None, "False: never ask the ssh-agent; a path: that agent's socket."),
+        Option(None, "False never asks the ssh-agent; a path names the agent's socket."),
     ]
     prompt: Annotated[
         PromptCallback | None,
@@ -133,8 +133,8 @@ class ConnectionOptions(TypedDict, total=False):
         bool,
         Option(
             False,
-            'True: ``password=""`` is offered as a password; else an empty one counts as not '
-            "given.",
+            'with True ``password=""`` is offered as a password; otherwise an empty one counts as '
+            "not given.",
         ),
     ]
     bind_address: Annotated[
@@ -145,7 +145,7 @@ class ConnectionOptions(TypedDict, total=False):
         str | int,
         Option(
             "any",
-            'of the first hop\'s address: ``"any"``, ``"inet"`` (IPv4), ``"inet6"``, or a '
+            'family of the first hop\'s address: ``"any"``, ``"inet"`` (IPv4), ``"inet6"``, or a '
             "``socket.AF_*``.",
         ),
     ]
@@ -168,13 +168,13 @@ class ConnectionOptions(TypedDict, total=False):
         int | None,
         Option(
             None,
-            "most SFTP requests under way at once; None: 64 at a server that is not known to "
-            "bear more, see docs/files.md.",
+            "most SFTP requests under way at once; None means 64, or more if the server is known "
+            "to allow more, see docs/files.md.",
         ),
     ]
     sftp_open_files: Annotated[
         int | None,
-        Option(None, "most files that SFTP has open at once; None: as many as the server bears."),
+        Option(None, "most files that SFTP has open at once; None means what the server allows."),
     ]
 
 
@@ -182,8 +182,10 @@ class ConnectionOptions(TypedDict, total=False):
 #: another order and some with another default.  The unit of `timeout` is that of the API.
 ARGUMENTS: Mapping[str, Option] = {
     "host": Option(..., "name or address; behind a bastion the last bastion resolves it."),
-    "port": Option(22, "of the target."),
-    "username": Option("root", "on the target, and on jump hosts that name none; None: ``root``."),
+    "port": Option(22, "TCP port of the target."),
+    "username": Option(
+        "root", "user on the target, and on jump hosts given without one; None means ``root``."
+    ),
     "password": Option(None, "login password; with `private_key`, the key's passphrase."),
     "private_key": Option(
         None,
@@ -195,7 +197,7 @@ ARGUMENTS: Mapping[str, Option] = {
         None,
         'the way there: a `Connection`, ``"user@host:port"`` (also IPv6 in brackets, ``ssh://`` '
         "URLs and comma-separated chains), a ``(host, port)`` tuple, or a list of these in the "
-        'order of travel; ``"none"`` and None: no bastion.',
+        'order of travel; ``"none"`` and None mean no bastion.',
         in_async="An `AsyncConnection` that is not connected is connected by the first that "
         "needs it, and closed after the last that uses it; one that you connected stays open.",
     ),
@@ -207,13 +209,14 @@ ARGUMENTS: Mapping[str, Option] = {
     ),
     "timeout": Option(
         0,
-        "for connecting, over all hops and phases, and for each later call; 0 or None: no limit.",
+        "for connecting, over all hops and phases, and for each later call; 0 or None means no "
+        "limit.",
         unit="milliseconds",
     ),
     "keepalive_interval": Option(
         0,
         "between probes of every hop; after three without any sign of life the connection is "
-        "lost.  0: no probes.",
+        "lost.  0 means no probes.",
         unit="seconds",
     ),
 }
