@@ -1,4 +1,8 @@
-"""`AsyncConnection`: an SSH connection for tasks of asyncio or trio."""
+"""`AsyncConnection`: an SSH connection for tasks of asyncio or trio.
+
+Users import it from `hussh.aio`; `_multi` is made of such connections. Its methods check arguments
+and run operations. They contain no protocol and never block the loop.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`explain` for tasks of asyncio and trio: connects as `AsyncConnection` does, closes, reports."""
+"""`explain` for tasks of asyncio and trio: connects as `AsyncConnection` does, closes, reports.
+
+Users import it from `hussh.aio`. `explain.py` makes the report; nothing runs on the target.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The file methods of `AsyncConnection`: one-line methods over the operations of SFTP and scp."""
+"""The file methods of `AsyncConnection`: one-line methods over the operations of SFTP and scp.
+
+`async_connection.py` inherits from it. `sftp_calls.py` and `_protocol` do the work.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`AsyncProcess` and `AsyncInteractiveShell`: commands and shells that exchange data with tasks."""
+"""`AsyncProcess` and `AsyncInteractiveShell`: commands and shells that exchange data with tasks.
+
+`AsyncConnection.popen` and `shell` make them. `remote_process.py` has what they share with the
+classes for threads.
+"""
 
 from __future__ import annotations
 

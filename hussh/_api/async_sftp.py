@@ -1,4 +1,7 @@
-"""`AsyncSFTP`: what `SFTP` is for threads, for tasks; one-line methods over the same operations."""
+"""`AsyncSFTP`: what `SFTP` is for threads, for tasks; one-line methods over the same operations.
+
+`AsyncConnection.sftp` makes one. `sftp_calls.py` turns arguments into operations.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`AsyncRunner`: how the async file classes run their operations; see `sftp_run`."""
+"""`AsyncRunner`: runs the operations of the async file classes; see `sftp_run`.
+
+`AsyncSFTP` and the objects that it returns use it. It knows nothing of files.
+"""
 
 from __future__ import annotations
 

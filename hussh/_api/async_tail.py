@@ -1,4 +1,7 @@
-"""`AsyncFileTailer`: what `FileTailer` is for threads, for tasks."""
+"""`AsyncFileTailer`: what `FileTailer` is for threads, for tasks.
+
+`AsyncConnection.tail` makes one. `_protocol/sftp/tail.py` does the work.
+"""
 
 from __future__ import annotations
 

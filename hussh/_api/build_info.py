@@ -1,4 +1,7 @@
-"""`build_info()`: which libssh2, patches and OpenSSL are really in use."""
+"""`build_info()`: which libssh2, patches and OpenSSL are really in use.
+
+Users call it. It reads what the build recorded and asks the loaded libraries, and no server.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`Connection`: an SSH connection for threads, straight to a host or through bastions."""
+"""`Connection`: an SSH connection for threads, straight to a host or through bastions.
+
+Users import it from `hussh`. Its methods check arguments and run operations. They contain no
+protocol.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`FileTailer`: what is added to a remote file, as it comes."""
+"""`FileTailer`: what is added to a remote file, as it comes.
+
+`Connection.tail` makes one; 0.3.3's programs also make it themselves. `_protocol/sftp/tail.py` does
+the work.
+"""
 
 from __future__ import annotations
 

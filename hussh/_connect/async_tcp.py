@@ -1,4 +1,7 @@
-"""Opens a TCP connection in an event loop; what `tcp` says of addresses holds here, too."""
+"""Opens a TCP connection in an event loop; what `tcp` says of addresses holds here, too.
+
+`async_connect.py` calls `dial`. It never blocks the loop: a worker resolves names.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The package's logger, silent until the application gives it a handler.
 
-Nothing that is logged contains a secret.
+Modules of `_connect` log with it. Nothing that is logged contains a secret.
 """
 
 from __future__ import annotations

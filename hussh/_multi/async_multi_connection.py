@@ -1,4 +1,8 @@
-"""`AsyncMultiConnection`: `MultiConnection` for tasks of asyncio or trio."""
+"""`AsyncMultiConnection`: `MultiConnection` for tasks of asyncio or trio.
+
+``async with MultiConnection(…)`` makes one. A `HostGroup` does the work, in threads or in the
+caller's loop, which is never blocked.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`MultiConnection`: one blocking call does the same, or something different, on many hosts."""
+"""`MultiConnection`: one blocking call does the same, or something different, on many hosts.
+
+Users import it from `hussh.multi_conn`. A `HostGroup` does the work; the methods here check
+arguments and return results.
+"""
 
 from __future__ import annotations
 

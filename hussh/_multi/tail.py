@@ -1,4 +1,8 @@
-"""`MultiFileTailer` and its async twin: follow what is added to a file of many hosts."""
+"""`MultiFileTailer` and its async twin: follow what is added to a file of many hosts.
+
+`MultiConnection.tail` and `tail_map` make them, and those of the async twin. Each host has an
+`AsyncFileTailer`.
+"""
 
 from __future__ import annotations
 
