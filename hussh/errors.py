@@ -19,6 +19,7 @@ __all__ = [
     "ChannelError",
     "ChannelRefused",
     "CommandTimeout",
+    "ConfigError",
     "ConnectError",
     "ConnectionClosed",
     "ConnectionLost",
@@ -58,6 +59,7 @@ class Phase(str, Enum):
     `HusshError.phase`, links, connecting, reports and the log all mean these.
     """
 
+    CONFIG = "config"  # asking ``ssh -G``, before anything is opened
     QUEUE = "queue"  # for a permit at a server that gets many handshakes
     DNS = "dns"
     CONNECT = "connect"
@@ -164,6 +166,12 @@ class HusshError(Exception):
 
     def _state(self) -> dict[str, Any]:
         return self.__dict__.copy()
+
+
+class ConfigError(HusshError, ValueError, OSError, RuntimeError):
+    """The ssh configuration that ``config=`` names cannot be read, or not be followed safely."""
+
+    default_phase = Phase.CONFIG
 
 
 class ConnectError(HusshError, ConnectionError, TimeoutError, RuntimeError):

@@ -22,12 +22,13 @@ from .._connect.forwarding import (
 )
 from .._connect.shared_session import Limit, Shared
 from .._policy.connection_options import ConnectionOptions, Seconds
-from .._policy.endpoint import Endpoint
 from .._policy.forwarding import Address, Listen, check_listen, check_target
+from .._policy.options import Options
 from .._policy.result import SSHResult
+from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
 from .._protocol.execute import execute
-from .._protocol.process import Pty, start
+from .._protocol.process import Pty, env_requests, start
 from .._protocol.tunnel import open_tunnel
 from ..errors import Phase
 from .arguments import (
@@ -42,10 +43,12 @@ from .async_files import AsyncFiles
 from .async_forward import AsyncForward
 from .async_process import AsyncInteractiveShell, AsyncProcess
 from .async_tunnel import AsyncTunnel
+from .configure_plan import endpoint_of
 from .connection import Connection
 from .declared import documents_constructor, takes_options
 from .documented import details_of
 from .plan import Plan, make_plan
+from .planned import Planned
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -74,8 +77,6 @@ class AsyncConnection(AsyncFiles):
         TypeError, ValueError: an argument is not usable.
     """
 
-    _plan: Plan[AsyncConnection]
-
     @takes_options(ConnectionOptions, is_async=True)
     def __init__(
         self,
@@ -86,7 +87,7 @@ class AsyncConnection(AsyncFiles):
         private_key: Any = None,
         proxy_jump: Any = None,
         proxy_command: str | Sequence[str] | None = None,
-        port: int | None = 22,
+        port: int | None = DEFAULT_PORT,
         keepalive_interval: Seconds = 0,
         timeout: Seconds | None = 0,
         **options: Unpack[ConnectionOptions],
@@ -111,16 +112,26 @@ class AsyncConnection(AsyncFiles):
         self._prepare(plan, check_number(timeout, "seconds"))
 
     def _prepare(self, plan: Plan[AsyncConnection], timeout: float) -> None:
-        self._plan = plan
-        self._options = target = plan.target
+        self._planned = planned = Planned(plan)
         self._timeout: float = timeout
         bastion = plan.bastion  # alive as long as we are
         self._shared: Shared = Shared(
             plan.hops,
             bastion._shared if bastion is not None else None,
-            Endpoint.of(target, len(plan.route) - 1),
+            endpoint_of(plan),
             timeout,
         )
+        if plan.request.config:
+            self._shared.configure = planned.configure
+
+    @property
+    def _plan(self) -> Plan[AsyncConnection]:
+        """What it was made with, and where that has a `config=`, what came of it last."""
+        return self._planned.plan
+
+    @property
+    def _options(self) -> Options:
+        return self._planned.plan.target
 
     @classmethod
     def _from_plan(cls, plan: Plan[AsyncConnection], timeout: float) -> AsyncConnection:
@@ -139,13 +150,13 @@ class AsyncConnection(AsyncFiles):
                 f"cannot pickle a live connection ({self!r}): pickle one that is not connected, "
                 "and connect it where it is unpickled"
             )
-        return _from_plan, (type(self), self._plan, self._timeout)
+        return _from_plan, (type(self), self._planned.given, self._timeout)
 
     # -- what it was made with
 
     @property
     def host(self) -> str:
-        return self._options.host
+        return self._plan.request.host
 
     @property
     def port(self) -> int:
@@ -226,6 +237,7 @@ class AsyncConnection(AsyncFiles):
             stdin=input_bytes(input),
             max_output=check_max_output(max_output),
             wait=check_wait(wait),
+            env=env_requests(self._env(None)),
             time_limit=f" after {seconds:g} s",
         )
         deadline = monotonic() + seconds if seconds else None
@@ -241,7 +253,7 @@ class AsyncConnection(AsyncFiles):
     ) -> AsyncProcess:
         """Start a command and exchange data with it while it runs, like `subprocess.Popen`."""
         session = self._live()
-        op = start(session.link, check_command(command), pty=check_pty(pty), env=env)
+        op = start(session.link, check_command(command), pty=check_pty(pty), env=self._env(env))
         channel = await session.call(op, self._timeout or None, Phase.EXEC)
         return AsyncProcess(session, channel, self._timeout)
 
@@ -252,9 +264,12 @@ class AsyncConnection(AsyncFiles):
         """Start a login shell; a context manager, see `AsyncInteractiveShell`."""
         session = self._live()
         terminal = check_pty(pty)
-        op = start(session.link, None, pty=terminal, env=env)
+        op = start(session.link, None, pty=terminal, env=self._env(env))
         channel = await session.call(op, self._timeout or None, Phase.SHELL)
         return AsyncInteractiveShell(session, channel, terminal, self._timeout)
+
+    def _env(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        return self._options.configured.env_for(env)
 
     # -- tunnels
 

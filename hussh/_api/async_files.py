@@ -46,7 +46,11 @@ class AsyncFiles:
     """The file methods, which `AsyncConnection` inherits."""
 
     _timeout: float
-    _plan: Plan[Any]
+
+    @property
+    def _plan(self) -> Plan[Any]:
+        raise NotImplementedError
+
     _sftp: tuple[AsyncSession, SftpState] | None = None
 
     def _live(self) -> AsyncSession:

@@ -29,7 +29,7 @@ from .._policy.hostkeys.pins import parse_pins
 from .arguments import check_plain_function
 from .declared import refuse_unknown
 
-__all__ = ["algorithms_of", "check_options"]
+__all__ = ["algorithms_of", "check_options", "supported_algorithms"]
 
 _CIPHERS = preferred_ciphers(fast_aes=FAST_AES)
 #: In libssh2's lists, but no algorithms.
@@ -148,6 +148,19 @@ def check_callback(callback: object, argument: str) -> object:
     return callback
 
 
+def check_config(config: object, argument: str) -> bool | str | None:
+    """Return None if nothing is to be read, else True or the path of a file."""
+    if config is None or config is False:
+        return None
+    if config is True:
+        return True
+    if isinstance(config, str | os.PathLike):
+        path = os.fspath(config)
+        if isinstance(path, str) and path and "\0" not in path:
+            return path
+    raise TypeError(f"{argument} must be True or the path of an ssh configuration file")
+
+
 def check_flag(value: object, argument: str) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{argument} must be a bool, not {type(value).__name__}")
@@ -202,8 +215,20 @@ def _supported(kind: Method) -> tuple[str, ...]:
     )
 
 
+@cache
+def supported_algorithms() -> dict[str, tuple[str, ...]]:
+    """Return all algorithms that may be offered, by the name of the option."""
+    return {
+        "ciphers": _supported(Method.CRYPT_CS),
+        "key_exchange": _supported(Method.KEX),
+        "macs": _supported(Method.MAC_CS),
+        "host_key_algorithms": _supported(Method.HOSTKEY),
+    }
+
+
 #: One check for each declared option.
 CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "config": check_config,
     "known_hosts": check_known_hosts,
     "host_key_policy": check_policy,
     "host_key": check_pins,

@@ -63,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--proxy-command", metavar="COMMAND", help='such as "nc %%h %%p"')
     one.add_argument("--known-hosts", metavar="FILE", action="append", help="may be repeated")
     one.add_argument("--host-key-policy", choices=POLICIES)
+    one.add_argument(
+        "-F", dest="config_file", metavar="FILE", help="an ssh configuration; default: none is read"
+    )
+    one.add_argument(
+        "--config", action="store_true", help="read ~/.ssh/config and the system's, as ssh does"
+    )
     one.add_argument("--no-agent", action="store_true", help="do not ask the ssh-agent")
     one.add_argument(
         "--ask-password",
@@ -103,6 +109,7 @@ def _options(given: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         "proxy_command": given.proxy_command,
         "known_hosts": given.known_hosts,
         "host_key_policy": given.host_key_policy,
+        "config": given.config_file or given.config or None,
         "agent": False if given.no_agent else None,
     }
     options = {name: value for name, value in options.items() if value is not None}

@@ -18,15 +18,16 @@ from .._connect.forwarding import (
     RemoteForwarding,
     SocksForwarding,
 )
-from .._policy.connection_options import ConnectionOptions, Milliseconds, Seconds
+from .._policy.connection_options import DEFAULT_USER, ConnectionOptions, Milliseconds, Seconds
 from .._policy.forwarding import Address, Listen, check_listen, check_target
 from .._policy.result import SSHResult
+from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
 from .._policy.transfer_result import TransferResult
 from .._protocol import scp_files as scp
 from .._protocol.core import Op
 from .._protocol.execute import execute
-from .._protocol.process import Pty, start
+from .._protocol.process import Pty, env_requests, start
 from .._protocol.tunnel import open_tunnel
 from ..errors import Phase, SFTPError
 from .arguments import (
@@ -40,6 +41,7 @@ from .arguments import (
     input_bytes,
 )
 from .closing import Closing
+from .configure_plan import configure
 from .contents import contents
 from .declared import documents_constructor, takes_options
 from .forward import Forward
@@ -91,8 +93,8 @@ class Connection(Closing):
     def __init__(
         self,
         host: str,
-        port: int | None = 22,
-        username: str = "root",
+        port: int | None = DEFAULT_PORT,
+        username: str = DEFAULT_USER,
         password: str | None = None,
         private_key: Any = None,
         proxy_jump: Any = None,
@@ -116,14 +118,14 @@ class Connection(Closing):
             keepalive_interval=keepalive_interval,
             options=options,
         )
-        self._options = self._plan.target
         self._timeout = _milliseconds(timeout) or 0
+        seconds, time_limit = self._timeout / 1000 or None, f" after {self._timeout} ms"
+        if self._plan.request.config:
+            self._plan, seconds, time_limit = configure(self._plan, seconds, time_limit)
+        self._options = self._plan.target
         bastion = self._plan.bastion  # alive as long as we are
         self._session = connect(
-            self._plan.hops,
-            bastion._live() if bastion is not None else None,
-            self._timeout / 1000 or None,
-            f" after {self._timeout} ms",
+            self._plan.hops, bastion._live() if bastion is not None else None, seconds, time_limit
         )
         self._sftp = new_sftp(self._session.link, self._options)
 
@@ -131,7 +133,7 @@ class Connection(Closing):
 
     @property
     def host(self) -> str:
-        return self._options.host
+        return self._plan.request.host
 
     @property
     def port(self) -> int:
@@ -215,6 +217,7 @@ class Connection(Closing):
             stdin=input_bytes(input),
             max_output=check_max_output(max_output),
             wait=check_wait(wait),
+            env=env_requests(self._env(None)),
             time_limit=f" after {milliseconds} ms",
         )
         deadline = monotonic() + milliseconds / 1000 if milliseconds else None
@@ -241,7 +244,7 @@ class Connection(Closing):
             ChannelRefused, ChannelError: the server does not run it.
         """
         session = self._live()
-        op = start(session.link, check_command(command), pty=check_pty(pty), env=env)
+        op = start(session.link, check_command(command), pty=check_pty(pty), env=self._env(env))
         return Process(session, session.call(op, self._seconds, Phase.EXEC), self._seconds)
 
     def shell(
@@ -255,9 +258,12 @@ class Connection(Closing):
         session = self._live()
         terminal = check_pty(pty)
         channel = session.call(
-            start(session.link, None, pty=terminal, env=env), self._seconds, Phase.SHELL
+            start(session.link, None, pty=terminal, env=self._env(env)), self._seconds, Phase.SHELL
         )
         return InteractiveShell(session, channel, terminal, self._seconds)
+
+    def _env(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        return self._options.configured.env_for(env)
 
     # -- tunnels
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from .._connect.proxy_command import proxy_started
 from .._policy.advice import advice_for
+from .._policy.keys.given_keys import path_of
 from .._policy.options import Options
 from .._policy.report import HopReport, HostKeyReport, Report, Setting
 from .._protocol.story import HopStory, Story, is_post_quantum, listen
@@ -25,13 +26,15 @@ __all__ = ["explain", "report_of"]
 #: Options that always show, whatever their value is.
 _ALWAYS = ("host", "port", "username", "known_hosts", "host_key_policy")
 #: What no user sets, or what says nothing about connecting.
-_NEVER = {"defaults_failed", "configured", "sftp_requests", "sftp_open_files"}
+_NEVER = {"defaults_failed", "configured", "config", "sftp_requests", "sftp_open_files"}
 #: Fields of `Options` that `settings` has under the names of arguments.
 _SETTINGS = {"settings", "algorithms", "known_hosts"}
 #: Arguments by other names than those of `Options`.
 _ARGUMENTS = {
     "private_key": ("private_key", "key_path"),
 }
+#: Stands for a key that is no path.
+_UNSHOWN = "-----BEGIN"
 _MOST_SHOWN = 300  # characters of a value
 
 
@@ -132,7 +135,7 @@ def _list_settings(options: Options, given: Collection[str]) -> Iterator[Setting
         if name in _NEVER or (value == default and name not in _ALWAYS):
             continue
         arguments = _ARGUMENTS.get(name, (name,))
-        if not {*arguments}.isdisjoint(options.configured):
+        if not {*arguments}.isdisjoint(options.configured.names):
             source = "configuration"
         elif value != default or not {*arguments}.isdisjoint(given):
             source = "argument"  # proxy_jump= names hosts, ports and users, too
@@ -143,7 +146,10 @@ def _list_settings(options: Options, given: Collection[str]) -> Iterator[Setting
 
 def _values(options: Options, usual: Options) -> Iterator[tuple[str, Any, Any]]:
     for field in fields(options):
-        if field.name not in _SETTINGS:
+        if field.name == "keys":
+            given = tuple([path_of((key,)) or _UNSHOWN for key in options.keys])
+            yield "private_key", given, ()
+        elif field.name not in _SETTINGS:
             yield field.name, getattr(options, field.name), getattr(usual, field.name)
     defaults: Mapping[str, Any] = usual.settings
     for name, value in options.settings.items():

@@ -5,16 +5,17 @@ Both classes import it, because they take the same options and mean the same by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
-from .._policy.connection_options import ConnectionOptions
+from .._policy.connection_options import ConnectionOptions, DefaultUser
 from .._policy.hostkeys.pins import parse_pins
-from .._policy.keys.given_keys import parse_given_keys
+from .._policy.keys.given_keys import GivenKey, parse_given_keys
 from .._policy.options import DEFAULTS_FAILED, Options
 from .._policy.route import (
     DEFAULT_PORT,
+    DefaultPort,
     HopSpec,
     check_exclusive,
     check_host,
@@ -27,14 +28,47 @@ from .._policy.route import (
     resolve,
 )
 from .arguments import check_interval, check_password
-from .check_options import algorithms_of, check_options
+from .check_options import algorithms_of, check_config, check_options
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "Request", "make_plan", "options_of_hop", "route_of"]
 
 C = TypeVar("C")
 
 #: Options that say which key the target has, and what jump hosts given by name have instead.
 OF_TARGET: ConnectionOptions = {"host_key": None, "host_key_alias": None}
+
+
+@dataclass(frozen=True, repr=False)
+class Request:
+    """What a caller gave, checked, as far as a configuration may have something to add.
+
+    Attributes:
+        host: as given, without brackets.
+        port, username: None where they were not given.
+        jumps: the hosts that ``proxy_jump=`` names, with what was given of each.
+        has_way: a proxy was given, or disabled.
+        callee, can_await, defaults_failed: of the facade.
+    """
+
+    host: str
+    port: int | None
+    username: str | None
+    password: str | None
+    keys: tuple[GivenKey, ...]
+    jumps: tuple[HopSpec, ...] | None
+    has_way: bool
+    proxy_command: Any
+    keepalive_interval: float
+    options: Mapping[str, Any]
+    config: bool | str | None
+    callee: str
+    can_await: bool
+    defaults_failed: str
+
+    @property
+    def config_file(self) -> str | None:
+        """The file that `config=` names; None if ssh reads its own files."""
+        return self.config if isinstance(self.config, str) else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +81,7 @@ class Plan(Generic[C]):
         route: the whole way, with that of `bastion`, the target last.
         bastion: the connection that carries the first of `hops`, or None.
         proxy_command: as given; None if it is disabled.
+        request: what the caller asked for; a `config=` in it makes another plan of this one.
     """
 
     target: Options
@@ -54,6 +89,7 @@ class Plan(Generic[C]):
     route: tuple[HopSpec, ...]
     bastion: C | None
     proxy_command: str | Sequence[str] | None
+    request: Request
 
 
 def make_plan(
@@ -84,35 +120,66 @@ def make_plan(
         TypeError, ValueError: an argument is not usable.
     """
     check_exclusive(proxy_jump, proxy_command)
-    settings = check_options(f"{connection_type.__name__}.__init__", options, can_await=can_await)
-    target = Options(
+    no_port = port is None or isinstance(port, DefaultPort)
+    no_user = not username or isinstance(username, DefaultUser)
+    jumps = parse_jump(proxy_jump, connection_type, noun) or []
+    named = [hop for hop in jumps if isinstance(hop, HopSpec)]
+    request = Request(
         host=check_host(host),
-        port=DEFAULT_PORT if port is None else check_port(port),
-        username=check_username(username or "root"),
-        password=check_password(password, settings["allow_empty_password"]),
+        port=None if no_port else check_port(port),
+        username=None if no_user else check_username(username),
+        password=password,
         keys=parse_given_keys(private_key),
-        known_hosts=cast("tuple[str, ...]", settings["known_hosts"]),
-        host_key_pins=parse_pins(settings["host_key"]),
+        jumps=tuple(named),
+        has_way=proxy_jump is not None or proxy_command is not None,
+        proxy_command=proxy_command,
         keepalive_interval=check_interval(keepalive_interval),
-        algorithms=algorithms_of(settings),
-        settings=settings,
+        options=dict(options),
+        config=check_config(options.get("config"), "config"),
+        callee=f"{connection_type.__name__}.__init__",
+        can_await=can_await,
         defaults_failed=defaults_failed,
+    )
+    target = options_of_hop(
+        request,
+        host=request.host,
+        port=request.port or int(DEFAULT_PORT),
+        username=request.username or "root",
     )
     command = None if is_none(proxy_command) else proxy_command
     if command is not None:
         argv = expand_proxy_command(command, target.host, target.port, target.username)
         target = replace(target, proxy_command=tuple(argv))
-    jumps = resolve(parse_jump(proxy_jump, connection_type, noun) or [], target.username)
+    jumps = resolve(jumps, target.username)
     spec = HopSpec(target.host, target.port, target.username)
-    check_route(jumps, spec, _get_route)
+    check_route(jumps, spec, route_of)
     bastion = next((hop for hop in jumps if isinstance(hop, connection_type)), None)
     named = [hop for hop in jumps if isinstance(hop, HopSpec)]
-    route = (*(() if bastion is None else _get_route(bastion)), *named, spec)
+    route = (*(() if bastion is None else route_of(bastion)), *named, spec)
     hops = (*(_make_hop_options(target, hop) for hop in named), target)
-    return Plan(target, hops, route, bastion, command)
+    return Plan(target, hops, route, bastion, command, request)
 
 
-def _get_route(connection: Any) -> tuple[HopSpec, ...]:
+def options_of_hop(request: Request, *, host: str, port: int, username: str) -> Options:
+    """Return what a request means for one hop.  Raises TypeError and ValueError."""
+    settings = check_options(request.callee, request.options, can_await=request.can_await)
+    return Options(
+        host=host,
+        port=port,
+        username=username,
+        password=check_password(request.password, settings["allow_empty_password"]),
+        keys=request.keys,
+        known_hosts=cast("tuple[str, ...]", settings["known_hosts"]),
+        host_key_pins=parse_pins(settings["host_key"]),
+        keepalive_interval=request.keepalive_interval,
+        algorithms=algorithms_of(settings),
+        settings=settings,
+        defaults_failed=request.defaults_failed,
+    )
+
+
+def route_of(connection: Any) -> tuple[HopSpec, ...]:
+    """Return the whole way of a connection; its own host is the last."""
     plan: Plan[Any] = connection._plan
     return plan.route
 
@@ -125,7 +192,7 @@ def _make_hop_options(target: Options, hop: HopSpec) -> Options:
     return replace(
         target,
         host=hop.host,
-        port=hop.port,
+        port=int(hop.port),
         username=hop.username or target.username,
         host_key_pins=None,
         settings={**target.settings, **OF_TARGET},

@@ -21,6 +21,7 @@ from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.handshake import HopAttempt, HopState
 from .._protocol.host_key_check import known_hosts, recorded_in
 from .._protocol.story import Story, current_story
+from .._runtime.keepalive import MISSES
 from .._runtime.single_flight import one_at_a_time
 from ..errors import HusshError, Phase
 from .agent_socket import ask_agent
@@ -191,6 +192,8 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         for hop, session in zip(self.hops, made, strict=True):
             if hop.options.keepalive_interval:
                 session.keepalive = True
+                count = hop.options.configured.keepalive_count
+                session.keepalive_misses = MISSES if count is None else max(1, count)
                 session.tend(hop.options.keepalive_interval)
         return made[-1]
 

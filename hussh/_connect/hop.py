@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from .._native.link import Link
 from .._policy.endpoint import Endpoint
 from .._runtime.driver import Driver
-from .._runtime.keepalive import Keepalive
+from .._runtime.keepalive import MISSES, Keepalive
 from ..errors import CommandTimeout, ConnectionClosed, HusshError, Phase
 from .handshake_limits import Server
 
@@ -50,6 +50,7 @@ class Hop(Generic[AnyDriver]):
         self.owned = owned
         self.closed = False
         self.keepalive = False
+        self.keepalive_misses = MISSES
 
     # -- what a driver adds
 
@@ -131,6 +132,7 @@ class Hop(Generic[AnyDriver]):
         """Make one beat of the keepalive; return False if there is nothing to probe any more."""
         if self.closed or self.driver.forked:
             return False
+        keepalive.misses = self.keepalive_misses
         with self.driver.fresh():
             alive = not self.link.freed and keepalive.probe(self.link)
         return alive

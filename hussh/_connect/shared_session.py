@@ -7,9 +7,10 @@ API and `loop_placement` import it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol
 
 import anyio
 
@@ -117,6 +118,20 @@ class _Opening:
         self.connecting = connecting
 
 
+#: Returns the hops, the target's endpoint and the time that there is.
+Configure = Callable[[Limit], Awaitable[tuple[Sequence[Options], Endpoint, Limit]]]
+
+
+class Carriers(Protocol):
+    """Makes one session of the jump hosts that several connections find in a configuration."""
+
+    def carrier(
+        self, hops: Sequence[Options], bastion: Shared | None, endpoint: Endpoint, of: Shared
+    ) -> Shared:
+        """Return the session of the last of these hops, in the loop that runs."""
+        ...
+
+
 class Shared:
     """A session that does not exist yet, exists, or has been closed and may exist again.
 
@@ -126,17 +141,21 @@ class Shared:
         kept: whether the caller connected it, and will close it.
         limiter: says when to begin, and lets refused handshakes be tried again; set before
             connecting, if at all.
+        configure: asks a configuration for the hops, each time before they are opened.
+        carriers: gives the bastion that others use, too, where a configuration has named one.
         home: the loop that batches have chosen for it, of those in background threads.
     """
 
     limiter: HandshakeLimiter | None = None
+    configure: Configure | None = None
+    carriers: Carriers | None = None
     home: LoopThread | None = None
 
     def __init__(
         self, hops: Sequence[Options], bastion: Shared | None, endpoint: Endpoint, seconds: float
     ) -> None:
         self._hops = hops
-        self._bastion = bastion
+        self._bastion = self._given_bastion = bastion
         self.endpoint = endpoint
         self._seconds = seconds
         self.session: AsyncSession | None = None
@@ -282,6 +301,8 @@ class Shared:
         attempt = self._attempt = _Opening()
         try:
             outer = None
+            if self.configure is not None:
+                limit = await self._configure(self.configure, limit)
             if self._bastion is not None:
                 outer = await self._bastion.lease(limit, failures)
                 self._carried = True
@@ -310,6 +331,15 @@ class Shared:
         finally:
             self._attempt = None
             attempt.end()
+
+    async def _configure(self, configure: Configure, limit: Limit) -> Limit:
+        self._hops, self.endpoint, limit = await configure(limit)
+        self._bastion = self._given_bastion
+        if self.carriers is not None and len(self._hops) > 1:
+            *before, last = self._hops
+            self._bastion = self.carriers.carrier(before, self._bastion, self.endpoint, self)
+            self._hops = (last,)
+        return limit
 
     def _where(self, attempt: _Opening) -> tuple[Endpoint, Phase]:
         """Return where an attempt at this is, or at what carries it."""

@@ -34,10 +34,12 @@ from .._connect.handshake_limits import HandshakeLimiter
 from .._connect.shared_session import Failures, Limit, Shared, ran_out
 from .._policy.file_cache import set_batch_start
 from .._protocol.execute import execute
+from .._protocol.process import env_requests
 from .._runtime.async_workers import to_the_end
 from .._runtime.background_loops import Loops
 from ..errors import ConnectError, ConnectionClosed, HusshError, Phase
 from .batch import Batch, Here, HereDrain, Lane, drain
+from .config_carriers import ConfigCarriers
 from .hosts import as_async
 from .loop_placement import LoopPlacement
 from .multi_options import MultiOptions
@@ -108,12 +110,14 @@ class HostGroup:
         self.loops = None if loops is None else check_limit("loops", loops)
         self.placement = LoopPlacement(self.loops, self.batch_size)
         limiter = HandshakeLimiter(check_limit("handshakes", settings["handshakes"]))
+        carriers = ConfigCarriers()
         self._failures = Failures()
         self._running: set[Batch[Any, Any]] = set()
         for member in self.members:
             for shared in member.shared.way():
                 if not shared.is_open:
                     shared.limiter = limiter
+                    shared.carriers = carriers
 
     @property
     def hosts(self) -> list[str]:
@@ -233,6 +237,7 @@ class HostGroup:
                 max_output=max_output,
                 discard=True,
                 wait=wait,
+                env=env_requests(connection._env(None)),
                 time_limit=str(limit),
             )
             result = await session.run(op, limit.deadline, Phase.EXEC, step_in_loop=True)

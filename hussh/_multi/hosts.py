@@ -47,7 +47,7 @@ def as_async(
         given = plan_of(connection)
         bastion = None if given.bastion is None else as_async(given.bastion, known)
         plan: Plan[AsyncConnection] = Plan(
-            given.target, given.hops, given.route, bastion, given.proxy_command
+            given.target, given.hops, given.route, bastion, given.proxy_command, given.request
         )
         made = known[id(connection)] = connection_from(plan, connection.timeout / 1000)
     return made
@@ -114,7 +114,7 @@ def _convert_jump(jump: Any, known: dict[int, AsyncConnection]) -> Any:
     return jump
 
 
-def _make_comparable(options: Options) -> tuple[object, ...]:
+def make_comparable(options: Options) -> tuple[object, ...]:
     """Return what stands for the options of a hop in a key; callbacks need not be hashable."""
     values = options.settings.values()  # in the order of their declaration
     shown = [one if isinstance(one, Hashable) else id(one) for one in values]
@@ -126,11 +126,11 @@ def _share_bastion(
 ) -> AsyncConnection:
     plan: Plan[AsyncConnection] = plan_of(connection)
     named = plan.hops[:-1]
-    if not named:
+    if not named or plan.request.config:  # which has something to say about them: `config_carriers`
         return connection
     # Options compare by value: two hosts with other credentials have bastions of their own.
     first = None if plan.bastion is None else id(plan.bastion)
-    key = first, tuple([_make_comparable(options) for options in named])
+    key = first, tuple([make_comparable(options) for options in named])
     bastion = bastions.get(key)
     if bastion is None:
         of_bastion = replace(

@@ -16,6 +16,7 @@ from .._api.async_connection import AsyncConnection
 from .._api.connection import Connection
 from .._api.declared import documents_constructor, refuse_unknown, takes_options
 from .._policy.connection_options import Seconds
+from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
 from .async_multi_connection import AsyncMultiConnection
 from .files import LocalPath, read, write, write_data
@@ -97,7 +98,7 @@ class MultiConnection:
         username: str | None = None,
         password: str | None = None,
         key_path: Any = None,
-        port: int | None = 22,
+        port: int | None = DEFAULT_PORT,
         timeout: Seconds | None = 0,
         batch_size: int | None = None,
         *,

@@ -25,7 +25,8 @@ from .prompts import BannerCallback, PromptCallback
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["ARGUMENTS", "ConnectionOptions", "Declared", "Milliseconds", "Option", "Paths",
+__all__ = ["ARGUMENTS", "DEFAULT_USER", "ConnectionOptions", "Declared", "DefaultUser",
+           "Milliseconds", "Option", "Paths",
            "Seconds", "declared", "with_defaults"]  # fmt: skip
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -33,6 +34,16 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 #: Units that an editor shows beside an argument.
 Seconds = float
 Milliseconds = int
+
+
+class DefaultUser(str):
+    """A user name that nobody has given."""
+
+    __slots__ = ()
+
+
+#: In signatures, where it shows as 'root'.
+DEFAULT_USER = DefaultUser("root")
 
 
 class Option(NamedTuple):
@@ -65,6 +76,14 @@ _CALLED = "A coroutine function is awaited; any other is called in a thread."
 class ConnectionOptions(TypedDict, total=False):
     """All options of a connection that are given by keyword."""
 
+    config: Annotated[
+        bool | str | os.PathLike[str] | None,
+        Option(
+            None,
+            "True: what ``ssh -G`` says for this host (the user's files and the system's); a path: "
+            "that file; it holds for every hop, and arguments that are given win.",
+        ),
+    ]
     known_hosts: Annotated[
         Paths,
         Option(

@@ -41,6 +41,7 @@ __all__ = [
     "KeyFile",
     "KeyText",
     "KnownHostsFiles",
+    "batch_start",
     "set_batch_start",
     "known_hosts_file",
 ]
@@ -63,6 +64,11 @@ _began: ContextVar[float] = ContextVar("hussh_batch_began", default=float("inf")
 def set_batch_start(when: float) -> None:
     """Say that this context belongs to a batch that began at `when` (`time.monotonic()`)."""
     _began.set(when)
+
+
+def batch_start() -> float:
+    """Return when the batch began to which this context belongs; infinity outside of a batch."""
+    return _began.get()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from .connection_options import ConnectionOptions, with_defaults
 from .hostkeys.known_hosts import DEFAULT_FILES
 from .hostkeys.pins import Pins
 from .keys.given_keys import GivenKey, path_of
+from .ssh_config.configured import NOT_CONFIGURED, Configured
 
 __all__ = ["DEFAULTS_FAILED", "Options", "is_secret"]
 
@@ -57,8 +58,8 @@ class Options:
     keepalive_interval: float = 0
     #: The argv whose stdin and stdout reach this hop; only the first hop may have one.
     proxy_command: tuple[str, ...] | None = None
-    #: Names of the arguments that a configuration of ssh gave; see `config=`.
-    configured: frozenset[str] = field(default=frozenset(), compare=False)
+    #: What the user's ssh configuration says besides; see `config=`.
+    configured: Configured = NOT_CONFIGURED
     #: How an error says that; the two APIs of 0.3.3 worded it differently.
     defaults_failed: str = DEFAULTS_FAILED
     #: Every declared option, checked, under its own name.

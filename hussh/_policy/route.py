@@ -20,7 +20,12 @@ from urllib.parse import unquote_to_bytes
 
 C = TypeVar("C")
 
-DEFAULT_PORT = 22
+
+class DefaultPort(int):
+    """A port that nobody has given."""
+
+
+DEFAULT_PORT = DefaultPort(22)
 MAX_JUMPS = 10
 
 # Means itself to /bin/sh wherever it stands in a word, and to no program looks like an option.

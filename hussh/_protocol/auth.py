@@ -25,7 +25,9 @@ from functools import partial
 
 from .._native.link import Link
 from .._policy.keys.certificates import belongs_to
+from .._policy.keys.identity_files import Identities, read_identities
 from .._policy.keys.key_files import default_key_paths
+from .._policy.keys.public_key import PublicKey
 from .._policy.options import Options
 from ..errors import AuthenticationError, HusshError, KeyFileError, KeyUnreadable
 from . import agent
@@ -121,6 +123,10 @@ def _with_key(login: Login) -> Op[bool]:
 
 def _with_password(login: Login, password: str | None) -> Op[bool]:
     refused = False
+    if password is not None and login.prefers_questions():
+        outcome = yield from login.interactive(password)
+        if outcome is not Outcome.FAILURE:
+            return outcome is Outcome.SUCCESS
     if password is not None and login.takes("password"):
         outcome = yield from login.password(password)
         if outcome is Outcome.SUCCESS:
@@ -142,9 +148,15 @@ def _with_password(login: Login, password: str | None) -> Op[bool]:
 def _with_defaults(login: Login) -> Op[bool]:
     """Try the agent's keys, then the default files; return `False` if nothing was accepted."""
     again: list[Callable[[], Op[Outcome]]] = []
+    configured = login.options.configured
+    named: Identities | None = None
+    if configured.has_keys and login.takes("publickey"):
+        named = yield RunBlocking(lambda _: read_identities(configured), detachable=True)
     path = agent.socket_path(login.options.settings["agent"], os.environ)
     if path and login.takes("publickey"):
         identities = yield from agent_keys(login, path)
+        if named is not None:
+            identities = named.sorted(identities, only=configured.identities_only)
         login.not_offered = len(identities)
         for public in identities:
             if login.failures >= ATTEMPTS_MAX or not login.takes("publickey"):
@@ -152,8 +164,8 @@ def _with_defaults(login: Login) -> Op[bool]:
             login.not_offered -= 1
             if public.blob in login.offered:
                 continue
-            if login.certificate is not None and belongs_to(login.certificate, public):
-                given = login.certificate
+            given = _given_certificate(login, named, public)
+            if given is not None:
                 outcome = yield from login.agent_key(path, public, certificate=given)
                 if outcome is Outcome.SUCCESS:
                     return True
@@ -163,6 +175,8 @@ def _with_defaults(login: Login) -> Op[bool]:
             again.append(partial(login.agent_key, path, public, 1))
     if not login.takes("publickey"):
         files = []
+    elif named is not None:
+        files = list(named.files)
     else:
         files = yield RunBlocking(lambda _: _existing_defaults())
     for file in files:
@@ -176,10 +190,11 @@ def _with_defaults(login: Login) -> Op[bool]:
             login.not_tried(f"key {file}", type(error).__name__)
             continue
         key, certificate = credential.key, credential.certificate
-        if login.certificate is not None and belongs_to(login.certificate, key.public):
-            certificate = login.certificate
+        name = f"{file}-cert.pub"
+        other = _given_certificate(login, named, key.public)
+        if other is not None:
+            certificate, name = other, f"the certificate of {file}"
         if certificate is not None and certificate.blob not in login.offered:
-            name = f"{file}-cert.pub"
             outcome = yield from login.key(key, name, certificate=certificate)
             if outcome is Outcome.SUCCESS:
                 return True
@@ -196,6 +211,15 @@ def _with_defaults(login: Login) -> Op[bool]:
         if outcome is Outcome.SUCCESS:
             return True
     return False
+
+
+def _given_certificate(
+    login: Login, named: Identities | None, public: PublicKey
+) -> PublicKey | None:
+    """Return the certificate that the caller, or the ssh configuration, names for this key."""
+    if login.certificate is not None and belongs_to(login.certificate, public):
+        return login.certificate
+    return None if named is None else named.certificate_of(public)
 
 
 def _existing_defaults() -> list[os.PathLike[str]]:

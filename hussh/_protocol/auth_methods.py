@@ -223,6 +223,9 @@ class Login:
                 f"{self.not_offered} more keys of the agent were not offered, "
                 "because servers allow few attempts: private_key= names the one to use"
             )
+        permitted = self.options.configured.methods
+        if permitted is not None:
+            parts.append(f"the ssh configuration permits: {', '.join(permitted) or 'nothing'}")
         if methods:
             parts.append(f"the server accepts: {printable(', '.join(methods))}")
         if self.unanswered:
@@ -248,7 +251,27 @@ class Login:
 
     def takes(self, method: str) -> bool:
         """Tell whether the method is worth an attempt, as far as the server has said."""
-        return self.methods_left is None or method in self.methods_left
+        return self._is_permitted(method) and (
+            self.methods_left is None or method in self.methods_left
+        )
+
+    def _is_permitted(self, method: str) -> bool:
+        """Tell what the ssh configuration permits; a credential of the caller's wins over it."""
+        methods = self.options.configured.methods
+        if methods is None or method in methods:
+            return True
+        if method == "publickey":
+            return bool(self.options.keys)
+        return self.options.password is not None
+
+    def prefers_questions(self) -> bool:
+        """Tell whether the ssh configuration wants keyboard-interactive before the password."""
+        order = self.options.configured.methods or ()
+        if "keyboard-interactive" not in order or not self.takes("keyboard-interactive"):
+            return False
+        return "password" not in order or order.index("keyboard-interactive") < order.index(
+            "password"
+        )
 
     # -- methods
 
@@ -321,6 +344,9 @@ class Login:
                 yield WaitFor(self.link)
             takes = self.link.signature_algorithms
         names = signature_algorithms(public.algorithm, takes)
+        wanted = self.options.configured.signature_algorithms
+        if wanted is not None:
+            names = tuple([one for one in names if one in wanted])
         self._trying = f"{name} ({public.fingerprint})"
         if choice == 0:
             self.offered.add(public.blob)

@@ -21,6 +21,7 @@ from .handshake import HopAttempt, establish
 __all__ = ["bring_up", "timed_out"]
 
 PHASES = {
+    Phase.CONFIG: "asking the ssh configuration about",
     Phase.QUEUE: "waiting for its turn at",
     Phase.DNS: "resolving the name of",
     Phase.CONNECT: "connecting to",

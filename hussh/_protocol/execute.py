@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from .._native.link import Channel, Link
@@ -113,6 +114,7 @@ def execute(
     max_output: int | None = None,
     discard: bool = False,
     wait: Literal["eof", "exit"] = "eof",
+    env: Sequence[bytes] = (),
     time_limit: str = "",
 ) -> Op[SSHResult]:
     """Run a command; return its exit status and all of its output.
@@ -126,12 +128,13 @@ def execute(
             own output has come, even if its children still hold the streams open.
         discard: output beyond max_output is dropped; the result says so, and the command goes
             on.
+        env: requests for variables, see `env_requests`.
         time_limit: the limit as the error words it.
     """
     return (
         yield from until_heard(
             lambda may_repeat: _execute(
-                link, command, stdin, max_output, discard, wait, time_limit, may_repeat
+                link, command, stdin, max_output, discard, wait, env, time_limit, may_repeat
             )
         )
     )
@@ -144,6 +147,7 @@ def _execute(
     max_output: int | None,
     discard: bool,
     wait: Literal["eof", "exit"],
+    env: Sequence[bytes],
     time_limit: str,
     may_repeat: bool,
 ) -> Op[SSHResult | None]:
@@ -159,6 +163,8 @@ def _execute(
     drain = _Drain(channel, output)
     started = False
     try:
+        for variable in env:
+            channel.request(b"env", variable)
         channel.request(b"exec", string(command), want_reply=True)
         started = True
         unsent = memoryview(stdin)

@@ -13,6 +13,8 @@ from functools import partial
 
 from .._native.link import Link
 from .._policy.file_cache import KnownHostsFiles, known_hosts_file
+from .._policy.hostkeys.configured_keys import configured_entries
+from .._policy.hostkeys.host_certificate import read_certificate
 from .._policy.hostkeys.host_key import HostKey, HostKeyCallback, host_key_of, verdict_status
 from .._policy.hostkeys.known_hosts import (
     KnownHosts,
@@ -25,8 +27,10 @@ from .._policy.hostkeys.known_hosts import (
 from .._policy.hostkeys.known_hosts_line import lookup_name
 from .._policy.hostkeys.known_hosts_record import record
 from .._policy.hostkeys.remembered import entries_for
-from .._policy.keys.public_key import CERTIFICATE, blob_type
+from .._policy.keys.public_key import CERTIFICATE, blob_type, fingerprint
 from .._policy.options import Options
+from .._policy.ssh_config.configured import NOT_CONFIGURED
+from .._policy.wire import Reader
 from ..errors import HostKeyError
 from .core import Op, RunBlocking
 from .story import HopStory, KeySeen
@@ -73,6 +77,8 @@ def recorded_in(known: KnownHosts, options: Options) -> Recorded:
     more = []
     if options.known_hosts and options.host_key_pins is None:
         more = entries_for(expand(options.known_hosts[0]), lookup_name(host, port))
+    if options.configured is not NOT_CONFIGURED:
+        more = [*more, *configured_entries(options.configured, host, port)]
     return known.of_host(host, port, more)
 
 
@@ -108,8 +114,25 @@ def check_host_key(
         _tell(story, verdict, f"{shown}, {'accepted' if is_trusted else 'refused'} by the caller")
         if not is_trusted:
             raise _refused_by_caller(verdict)
+    _check_authority(blob, options, known)
     if story is not None:
         story.trusted()
+
+
+def _check_authority(blob: bytes, options: Options, known: Recorded) -> None:
+    """Raise HostKeyError for a certificate that CASignatureAlgorithms does not permit."""
+    permitted = options.configured.ca_algorithms
+    certificate = None if permitted is None else read_certificate(blob)
+    if permitted is None or certificate is None:
+        return
+    used = Reader(certificate.signature).text()
+    if used not in permitted:
+        raise HostKeyError(
+            f"the certificate of {known.name} is signed with {used}, which CASignatureAlgorithms "
+            f"in the ssh configuration does not permit: {', '.join(permitted)}",
+            host=known.name,
+            fingerprint=fingerprint(blob),
+        )
 
 
 def _check(

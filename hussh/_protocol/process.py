@@ -84,14 +84,19 @@ def start(
     Raises:
         ChannelRefused, ChannelError: the server refused the channel or the command.
     """
-    variables = [
-        string(check_text("name of a variable in env", name).encode())
-        + string(check_text(f"env[{name!r}]", value).encode("utf-8", "surrogateescape"))
-        for name, value in (env or {}).items()
-    ]
+    variables = env_requests(env or {})
     return (
         yield from until_heard(lambda may_repeat: _start(link, command, pty, variables, may_repeat))
     )
+
+
+def env_requests(env: Mapping[str, str]) -> list[bytes]:
+    """Return what asks for each variable (RFC 4254 section 6.4)."""
+    return [
+        string(check_text("name of a variable in env", name).encode())
+        + string(check_text(f"env[{name!r}]", value).encode("utf-8", "surrogateescape"))
+        for name, value in env.items()
+    ]
 
 
 def _start(

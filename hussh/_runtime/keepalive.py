@@ -43,6 +43,7 @@ class Keepalive:
 
     def __init__(self, interval: float) -> None:
         self.interval = interval
+        self.misses = MISSES
         self._received = -1
         self._missed = 0
         self.over = False  # there is nothing to probe any more
@@ -54,9 +55,9 @@ class Keepalive:
             return False
         self._missed = 0 if state.received != self._received else self._missed + 1
         self._received = state.received
-        if self._missed >= MISSES:
-            seconds = f"{self.interval * MISSES:g} s"
-            link.fail(errno.ETIMEDOUT, f"no answer to {MISSES} keepalives in {seconds}")
+        if self._missed >= self.misses:
+            seconds = f"{self.interval * self.misses:g} s"
+            link.fail(errno.ETIMEDOUT, f"no answer to {self.misses} keepalives in {seconds}")
             return False
         link.send(KEEPALIVE)
         return True

@@ -246,3 +246,22 @@ def test_example_of_the_page(
     assert example is not None
     lines = [line.removeprefix("    ") for line in example[1].splitlines()]
     assert plain("\n".join(lines)).splitlines() == plain(shown).splitlines(), shown
+
+
+def test_configuration_is_a_source(
+    target: Sshd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With -F the settings of a file are told as the configuration's."""
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host t\n HostName {target.host}\n Port {target.port}\n User alice\n"
+        f" StrictHostKeyChecking no\n IdentityFile {target.alice.key.path}\n"
+    )
+    assert main(["explain", "-F", str(config), "t", "--json"]) == 0
+    (hop,) = json.loads(capsys.readouterr().out)["hops"]
+    sources = {setting["name"]: setting["source"] for setting in hop["settings"]}
+    assert sources["host"] == sources["port"] == sources["username"] == "configuration"
+    assert sources["host_key_policy"] == "configuration"
+    config.write_text("Host t\n VerifyHostKeyDNS yes\n")
+    assert main(["explain", "-F", str(config), "t"]) == 1
+    assert "in phase config" in capsys.readouterr().out

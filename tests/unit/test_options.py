@@ -32,6 +32,7 @@ from hussh.multi_conn import MultiConnection
 TAKERS: list[Any] = [Connection, AsyncConnection, MultiConnection.from_shared_auth]
 #: Option -> a value that is not its default, and one that is refused.
 VALUES: dict[str, tuple[Any, Any]] = {
+    "config": ("/a/file", 3),
     "known_hosts": (("/one", "/two"), 3),
     "host_key_policy": ("strict", "maybe"),
     "host_key": ("SHA256:" + 43 * "A", "SHA256:AAAA"),
@@ -66,7 +67,8 @@ def hops(taker: Any, **given: Any) -> tuple[Options, ...]:
         return AsyncConnection("c", proxy_jump="a,b", **given)._plan.hops
     multi = MultiConnection.from_shared_auth(["c"], proxy_jump="a,b", **given)
     plan = multi._group.members[0].connection._plan
-    assert plan.bastion is not None
+    if plan.bastion is None:  # shared where the configuration has been asked
+        return plan.hops
     return (*plan.bastion._plan.hops, *plan.hops)
 
 

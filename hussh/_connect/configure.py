@@ -1,0 +1,113 @@
+"""Asking the user's ssh configuration, for threads: runs what yields `Question`s.
+
+`Connection` imports it.  The answers of one attempt are those of one moment, and of a batch too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from functools import lru_cache, partial
+from time import monotonic
+from typing import Any, TypeVar
+
+from .._policy.endpoint import Endpoint
+from .._policy.file_cache import begun_now
+from .._policy.ssh_config.answer import USUAL, Lookup, Question
+from .._protocol.connect import timed_out
+from .._protocol.core import DeadlineExceeded
+from .._protocol.story import current_story
+from .._runtime.workers import call_within
+from ..errors import HusshError, Phase
+from .ssh_program import SshProgram, look_up
+
+__all__ = ["ask_config", "failed_to_ask", "program_for", "tell"]
+
+R = TypeVar("R")
+
+_log = logging.getLogger("hussh.config")
+_usual = SshProgram("none", lasting=True)
+
+
+@lru_cache(maxsize=16)
+def program_for(file: str | None) -> SshProgram:
+    """Return the one object that asks about this file; None means ssh's own files."""
+    return SshProgram(file)
+
+
+def pick(question: Question, program: SshProgram) -> SshProgram:
+    """Whom to ask."""
+    return _usual if question is USUAL else program
+
+
+def ask_config(
+    asking: Generator[Question | Lookup, Any, R],
+    file: str | None,
+    endpoint: Endpoint,
+    deadline: float | None,
+    time_limit: str,
+) -> R:
+    """Answer all questions; the result is the generator's.
+
+    Args:
+        asking: raises ConfigError where it cannot use an answer.
+        file: see `program_for`.
+        endpoint: of the target, for errors.
+        deadline: of `time.monotonic()`; None means no limit but that of each question.
+        time_limit: how an error words it.
+
+    Raises:
+        ConfigError: or what `asking` raises.
+        ConnectTimeout: time was over.
+    """
+    program = program_for(file)
+    try:
+        with begun_now():
+            question = next(asking)
+            while True:
+                left = None if deadline is None else deadline - monotonic()
+                try:
+                    if isinstance(question, Lookup):
+                        answer: Any = call_within(partial(look_up, question, left), deadline)
+                    else:
+                        asked = pick(question, program)
+                        answer = asked.cached(question) or call_within(
+                            partial(asked.ask, question, left), deadline
+                        )
+                except TimeoutError as error:
+                    if isinstance(error, HusshError):
+                        raise
+                    raise DeadlineExceeded(Phase.CONFIG) from None
+                question = asking.send(answer)
+    except StopIteration as end:
+        result: R = end.value
+        return result
+    except (HusshError, DeadlineExceeded) as error:
+        shown = failed_to_ask(error, endpoint, time_limit)
+        story = current_story(monotonic)
+        if story is not None:
+            story.failed(shown)
+            story.flush()
+        raise shown from error.__cause__
+    finally:
+        asking.close()
+
+
+def failed_to_ask(
+    error: HusshError | DeadlineExceeded, endpoint: Endpoint, time_limit: str
+) -> HusshError:
+    """Return what to raise; it knows its place."""
+    if isinstance(error, DeadlineExceeded):
+        return timed_out(endpoint, Phase.CONFIG, error, time_limit)
+    return endpoint.mark(error, Phase.CONFIG)
+
+
+def tell(notes: Sequence[str]) -> None:
+    """Tell the log what is not followed; its handlers may wait."""
+    for note in notes:
+        _log.info("%s", note)
+
+
+def is_told() -> bool:
+    """Whether the log wants to know."""
+    return _log.isEnabledFor(logging.INFO)

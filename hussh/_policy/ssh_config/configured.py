@@ -1,0 +1,61 @@
+"""What a hop has from an ssh configuration and no argument of a connection can say; pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["NOT_CONFIGURED", "Configured"]
+
+
+@dataclass(frozen=True)
+class Configured:
+    """Of one hop; every value is as ssh_config(5) means it, and None where that is not set.
+
+    Attributes:
+        names: the arguments that the configuration gave, for reports.
+        identity_files: IdentityFile, expanded, in place of the default keys.
+        certificate_files: CertificateFile, expanded.
+        identities_only: of the agent's keys only those of `identity_files`.
+        methods: what may be tried of RFC 4252's methods, in this order.
+        signature_algorithms: PubkeyAcceptedAlgorithms.
+        ca_algorithms: CASignatureAlgorithms.
+        revoked_host_keys: the file of RevokedHostKeys.
+        revoked_keys: what stands in there.
+        known_hosts_command: the argv of KnownHostsCommand; the looked-up name stands for NULs.
+        known_hosts_text: what it has printed.
+        connect_timeout: seconds, where the caller gave no time-out.
+        keepalive_count: probes without an answer that end the connection.
+        env: SetEnv, for every session.
+        forward_agent: ForwardAgent: True or a path, for every session.
+    """
+
+    names: frozenset[str] = frozenset()
+    identity_files: tuple[str, ...] | None = None
+    certificate_files: tuple[str, ...] = ()
+    identities_only: bool = False
+    methods: tuple[str, ...] | None = None
+    signature_algorithms: tuple[str, ...] | None = None
+    ca_algorithms: tuple[str, ...] | None = None
+    revoked_host_keys: str | None = None
+    revoked_keys: tuple[bytes, ...] = ()
+    known_hosts_command: tuple[str, ...] | None = None
+    known_hosts_text: bytes = b""
+    connect_timeout: float | None = None
+    keepalive_count: int | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    forward_agent: bool | str = False
+
+    def env_for(self, env: Mapping[str, str] | None) -> dict[str, str]:
+        """Return the variables of a session, with those that the caller gives for it."""
+        return {**dict(self.env), **(env or {})}
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether it says anything of the keys for the login."""
+        named = self.identity_files is not None or self.certificate_files
+        return bool(named or self.identities_only)
+
+
+#: Where there is no ``config=``.
+NOT_CONFIGURED = Configured()
