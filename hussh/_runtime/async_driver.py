@@ -35,12 +35,12 @@ from .._protocol.core import Checkpoint, DeadlineExceeded, Op, RunBlocking, Wait
 from ..errors import HusshError
 from .async_single_flight import single_flight
 from .async_workers import in_thread, to_the_end
+from .blocking_call import call_in_time
 from .driver import Driver, Stream
 from .fd_set import FdSet
 from .keepalive import Tended
 from .loop_tools import Loop, this_loop, until
 from .poll_timeout import poll_timeout
-from .single_flight import one_at_a_time
 from .workers import LAST_MOMENT, Call
 
 __all__ = ["TaskState", "AsyncDriver"]
@@ -300,32 +300,21 @@ class AsyncDriver(Driver[TaskState]):
         """Make a call that may block in a thread, after everything queued so far was sent."""
         with self._step():
             self._settle()
-        left = None if deadline is None else deadline - monotonic()
-        if left is not None and left <= 0:
-            raise DeadlineExceeded
-        try:
-            with until(deadline):
-                make = partial(one_at_a_time, need.dedupe_key, partial(need.call, left), left)
-                result = partial(
-                    in_thread,
-                    self._loop,
-                    make,
-                    is_slow=need.detachable or need.in_caller or need.abort is not None,
-                    abort=need.abort,
-                    moment=0.0 if need.detachable else LAST_MOMENT,
-                )
-                if need.cached is None:
-                    answer = await result()
-                else:
-                    answer = await single_flight(self._loop, need.dedupe_key, need.cached, result)
-                if inspect.isawaitable(answer):  # of a callback that is a coroutine function
-                    answer = await answer
-        except TimeoutError:
-            if deadline is not None and monotonic() >= deadline:
-                raise DeadlineExceeded from None
-            raise
-        if deadline is not None and monotonic() >= deadline:
-            raise DeadlineExceeded  # a late answer, such as a one-time code, is not spent
+        with call_in_time(need, deadline) as make, until(deadline):
+            result = partial(
+                in_thread,
+                self._loop,
+                make,
+                is_slow=need.detachable or need.in_caller or need.abort is not None,
+                abort=need.abort,
+                moment=0.0 if need.detachable else LAST_MOMENT,
+            )
+            if need.cached is None:
+                answer = await result()
+            else:
+                answer = await single_flight(self._loop, need.dedupe_key, need.cached, result)
+            if inspect.isawaitable(answer):  # of a callback that is a coroutine function
+                answer = await answer
         return answer
 
     # -- keepalives

@@ -14,17 +14,16 @@ from __future__ import annotations
 import inspect
 import select
 import threading
-from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._protocol.core import Checkpoint, DeadlineExceeded, Op, RunBlocking, WaitFor
 from ..errors import HusshError
+from .blocking_call import call_in_time
 from .driver import BUDGET, Driver, Stream
 from .poll_timeout import poll_timeout
 from .polling import new_poll
-from .single_flight import one_at_a_time
 from .wakeup_fd import WakeupFd
 from .workers import LAST_MOMENT, call_within
 
@@ -161,29 +160,18 @@ class ThreadDriver(Driver[_Waiter]):
         self._settle()
         self._let_go()
         try:
-            left = None if deadline is None else deadline - monotonic()
-            if left is not None and left <= 0:
-                raise DeadlineExceeded
-            try:
-                make = partial(one_at_a_time, need.dedupe_key, partial(need.call, left), left)
-                if deadline is None or need.in_caller:
-                    answer = make()
-                    if inspect.iscoroutine(answer):
-                        answer.close()
-                        raise TypeError(
-                            "a callback returned a coroutine, which nothing would await here: "
-                            "give a plain function, or use the async API"
-                        )
-                else:
+            with call_in_time(need, deadline) as make:
+                if deadline is not None and not need.in_caller:
                     moment = 0.0 if need.detachable else LAST_MOMENT
-                    answer = call_within(make, deadline, moment=moment)
-            except TimeoutError:
-                if deadline is not None and monotonic() >= deadline:
-                    raise DeadlineExceeded from None
-                raise
-            if deadline is not None and monotonic() >= deadline:
-                raise DeadlineExceeded  # a late answer, such as a one-time code, is not spent
-            return answer
+                    return call_within(make, deadline, moment=moment)
+                answer = make()
+                if inspect.iscoroutine(answer):
+                    answer.close()
+                    raise TypeError(
+                        "a callback returned a coroutine, which nothing would await here: "
+                        "give a plain function, or use the async API"
+                    )
+                return answer
         finally:
             self._lock.acquire()
 

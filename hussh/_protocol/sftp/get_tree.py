@@ -392,10 +392,7 @@ class _GetTree(Tree):
         try:
             yield from download(self.sftp, path, sink, context, self.options.clock, None)
         except OSError as error:
-            self.session.check()
-            if isinstance(error, TimeoutError):
-                raise
-            self.fail(path, target, error)
+            self.fail_alone(path, target, error)
             return
         if not self.keeps_none(path, target, sink.refused):
             self.done(path)

@@ -226,10 +226,7 @@ class _PutTree(Tree):
             yield from make_link(self.sftp, leads_to, target)
             self.done(path)
         except OSError as error:
-            self.session.check()
-            if isinstance(error, TimeoutError):
-                raise
-            self.fail(path, target, error)
+            self.fail_alone(path, target, error)
 
     def asked(self, kind: int, body: bytes) -> Generator[Any, Any, Any]:
         request = self.pool.ask(kind, body)
@@ -262,10 +259,7 @@ class _PutTree(Tree):
                     return
             self.done(path)
         except OSError as error:
-            self.session.check()
-            if isinstance(error, TimeoutError):
-                raise
-            self.fail(path, target, error)
+            self.fail_alone(path, target, error)
 
     def finish(self) -> Op[None]:
         """Modes and times of directories, the innermost first."""

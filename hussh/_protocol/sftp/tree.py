@@ -81,6 +81,13 @@ class Tree:
             raise error
         self.failed.append(FailedPath.of(path, error))
 
+    def fail_alone(self, path: bytes, target: bytes, error: OSError) -> None:
+        """Note the failure of one file, where that is handled; raise one that ends all work."""
+        self.session.check()
+        if isinstance(error, TimeoutError):
+            raise error
+        self.fail(path, target, error)
+
     def refuse(self, path: bytes, target: bytes, request: Request, about: bytes) -> None:
         """Note a request that failed, as `fail`; a second look at the server tells why."""
 
