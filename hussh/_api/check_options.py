@@ -71,6 +71,19 @@ def check_policy(policy: object, _: str) -> object:
     return policy
 
 
+def check_stream(stream: object, argument: str) -> object:
+    """Return an object that has the methods of a socket or of an anyio stream, or a pair."""
+    if stream is None or (isinstance(stream, tuple) and len(stream) == 2):
+        return stream
+    if hasattr(stream, "receive") and hasattr(stream, "send") and hasattr(stream, "aclose"):
+        return stream
+    sends = hasattr(stream, "send") or hasattr(stream, "sendall")
+    if not (hasattr(stream, "recv") and sends and hasattr(stream, "close")):
+        kind = type(stream).__name__
+        raise TypeError(f"{argument} must have recv, send or sendall, and close; {kind} has not")
+    return stream
+
+
 def check_pins(value: object, _: str) -> object:
     parse_pins(value)
     return tuple(value) if isinstance(value, list) else value
@@ -247,6 +260,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "host_key_algorithms": _names(Method.HOSTKEY, HOST_KEYS),
     "sftp_requests": check_ceiling,
     "sftp_open_files": check_ceiling,
+    "stream": check_stream,
 }
 
 

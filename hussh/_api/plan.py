@@ -120,6 +120,8 @@ def make_plan(
         TypeError, ValueError: an argument is not usable.
     """
     check_exclusive(proxy_jump, proxy_command)
+    stream = options.get("stream")
+    check_carrier(stream, proxy_jump, proxy_command, can_await=can_await)
     no_port = port is None or isinstance(port, DefaultPort)
     no_user = not username or isinstance(username, DefaultUser)
     jumps = parse_jump(proxy_jump, connection_type, noun) or []
@@ -131,7 +133,7 @@ def make_plan(
         password=password,
         keys=parse_given_keys(private_key),
         jumps=tuple(named),
-        has_way=proxy_jump is not None or proxy_command is not None,
+        has_way=any(way is not None for way in (proxy_jump, proxy_command, stream)),
         proxy_command=proxy_command,
         keepalive_interval=check_interval(keepalive_interval),
         options=dict(options),
@@ -158,6 +160,18 @@ def make_plan(
     route = (*(() if bastion is None else route_of(bastion)), *named, spec)
     hops = (*(_make_hop_options(target, hop) for hop in named), target)
     return Plan(target, hops, route, bastion, command, request)
+
+
+def check_carrier(
+    stream: object, proxy_jump: object, proxy_command: object, *, can_await: bool
+) -> None:
+    """Refuse a stream beside another way to the target, and one that nothing would await."""
+    if stream is None:
+        return
+    if not is_none(proxy_jump) or not is_none(proxy_command):
+        raise TypeError("stream is mutually exclusive with proxy_jump and proxy_command")
+    if not can_await and not hasattr(stream, "recv"):
+        raise TypeError("stream has to be awaited, and nothing awaits here: use AsyncConnection")
 
 
 def options_of_hop(request: Request, *, host: str, port: int, username: str) -> Options:

@@ -21,6 +21,7 @@ from .._runtime.choose_driver import start_driver
 from .._runtime.driver import Stream
 from .._runtime.loop_tools import this_loop, until
 from ..errors import HusshError, Phase, ProxyCommandError, ServerBusy
+from .async_given_stream import async_given_stream
 from .async_handshake_limits import with_permit
 from .async_tcp import dial
 from .connect_attempt import ConnectAttempt, raise_shown
@@ -234,6 +235,9 @@ async def _get_driver(attempt: Connecting, deadline: float | None) -> AsyncDrive
 
 
 async def _open_stream(attempt: Connecting, deadline: float | None) -> Stream:
+    given = attempt.hops[0].options.settings["stream"]
+    if given is not None:
+        return async_given_stream(given)
     argv = attempt.proxy_begins()
     if argv is None:
         first = attempt.hops[0]

@@ -17,6 +17,7 @@ from .._runtime.thread_driver import Stream, ThreadDriver
 from .._runtime.workers import call_within
 from ..errors import ConnectError, HusshError, Phase
 from .connect_attempt import ConnectAttempt, raise_shown
+from .given_stream import given_stream
 from .hop import Hop
 from .proxy_command import start_proxy
 from .tcp import Origin, dial
@@ -123,6 +124,9 @@ def _load(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float | None
 
 
 def _open_stream(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float | None) -> Stream:
+    given = attempt.hops[0].options.settings["stream"]
+    if given is not None:
+        return given_stream(given)
     argv = attempt.proxy_begins()
     if argv is None:
         first = attempt.hops[0]

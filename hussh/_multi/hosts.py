@@ -64,6 +64,8 @@ def shared_auth(
     if isinstance(hosts, str | bytes | Mapping):
         kind = "mapping" if isinstance(hosts, Mapping) else "string"
         raise TypeError(f"hosts must be a list of hosts, not one {kind}")
+    if options.get("stream") is not None:
+        raise TypeError("stream carries one connection: give each AsyncConnection its own")
     known: dict[int, AsyncConnection] = {}
     bastions: dict[Any, AsyncConnection] = {}
     made = []

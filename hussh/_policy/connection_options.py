@@ -195,6 +195,16 @@ class ConnectionOptions(TypedDict, total=False):
         int | None,
         Option(None, "most files that SFTP has open at once; None means what the server allows."),
     ]
+    stream: Annotated[
+        Any,
+        Option(
+            None,
+            "what carries the first hop instead of a socket of ours: a connected socket, an "
+            "`ssl.SSLSocket`, or anything with ``recv``, ``send`` or ``sendall``, and ``close``.  "
+            "It belongs to the connection, which closes it.",
+            in_async="Also an anyio `ByteStream` or asyncio's ``(reader, writer)``.",
+        ),
+    ]
 
 
 #: What stands in the signatures themselves, because 0.3.3 takes it by position, in each API in

@@ -76,7 +76,7 @@ class Client:
         if self.hops:
             options.setdefault("proxy_jump", self.hops[-1])
         if not options.get("proxy_jump"):
-            options = {**self._first, **options}
+            options = {**await self._first_options(host, port), **options}
         session = await self.api.connect(host, port, **options)
         self._more.append(session)
         return session
@@ -109,8 +109,19 @@ class Client:
             values.append(outcome)
         return values
 
+    async def _first_options(self, host: str, port: int) -> dict[str, Any]:
+        """Return the options of a connection that begins the way; each gets its own stream."""
+        make = self._first.get("stream")
+        if make is None:
+            return self._first
+        return {"stream": await make(self.api, host, port)}
+
     async def _login(self, server: Sshd) -> Session:
-        options: dict[str, Any] = {"proxy_jump": self.hops[-1]} if self.hops else self._first
+        options: dict[str, Any]
+        if self.hops:
+            options = {"proxy_jump": self.hops[-1]}
+        else:
+            options = await self._first_options(server.host, server.port)
         return await self.api.connect(
             server.host,
             server.port,

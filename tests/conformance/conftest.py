@@ -16,6 +16,7 @@ from tests.conformance.apis import APIS, UVLOOP, Api
 from tests.conformance.client import Client, run_async_test
 from tests.proxy.commands import NC
 from tests.support import leaks
+from tests.support.given_streams import anyio_stream, socket_like
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
 
@@ -26,9 +27,14 @@ TRANSPORTS: dict[str, tuple[str, ...]] = {
     "jump2": ("bastion", "middle"),
     "pipe": (),
 }
+#: Streams that are given as ``stream=``, for the APIs that take them; see `STREAMS`.
+GIVEN: dict[str, Any] = {"like": socket_like, "anyio": anyio_stream}
 
 #: Options of the connection that begins the way.
-FIRST: dict[str, dict[str, Any]] = {"pipe": {"proxy_command": NC}}
+FIRST: dict[str, dict[str, Any]] = {
+    "pipe": {"proxy_command": NC},
+    **{name: {"stream": make} for name, make in GIVEN.items()},
+}
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
 
@@ -54,6 +60,17 @@ if UVLOOP is not None:
 
 #: Those for tests to which a second jump adds nothing.
 NINE = [column for column in COLUMNS if "jump2" not in str(column.id)]
+
+#: Two more transports: an object like a socket, and a stream of anyio.  Each test that runs over
+#: all transports runs over them with HUSSH_LONG=1; else `NINE`'s do.
+STREAMS = [
+    column
+    for api in APIS
+    for column in _columns(api, *(("like",) if api.name == "sync" else ("anyio",)))
+]
+if LONG:
+    COLUMNS += STREAMS
+NINE += STREAMS
 
 #: Those for tests that need a good part of a second each; all, if HUSSH_LONG=1 says so.
 FOUR = [column for column in COLUMNS if LONG or column.id in _FOUR]
@@ -87,5 +104,5 @@ def client(request: pytest.FixtureRequest, target: Sshd) -> Client:
     """Return the client of one column; connected when the test begins, closed after it."""
     column: tuple[Api, str] = request.param
     api, transport = column
-    way = [request.getfixturevalue(name) for name in TRANSPORTS[transport]]
+    way = [request.getfixturevalue(name) for name in TRANSPORTS.get(transport, ())]
     return Client(api, way, target, FIRST.get(transport))

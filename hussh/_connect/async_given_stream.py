@@ -1,0 +1,151 @@
+"""The stream that a user gives (`stream=`) to an event loop; see also `given_stream`.
+
+`async_connect` uses it.  An anyio `ByteStream`, or asyncio's pair of a reader and a writer, can
+only be awaited.  So one task of the loop relays: it belongs to the connection and to no nursery of
+the user's, and ends with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+
+from .._runtime.loop_tools import this_loop
+from .given_stream import LAST_MOMENT, PART, RelayedStream, given_stream
+from .tcp import SocketStream
+
+__all__ = ["async_given_stream"]
+
+
+def async_given_stream(given: Any) -> SocketStream:
+    """What a driver takes for a stream that a user has given; raises as `given_stream`."""
+    if isinstance(given, tuple):
+        reader, writer = given
+
+        async def send(data: bytes) -> None:
+            writer.write(data)
+            await writer.drain()
+
+        async def close() -> None:
+            writer.close()
+            await writer.wait_closed()
+
+        return _start(lambda: reader.read(PART), send, close)
+    if hasattr(given, "receive"):
+
+        async def receive() -> bytes:
+            try:
+                return bytes(await given.receive(PART))
+            except anyio.EndOfStream:
+                return b""
+
+        return _start(receive, given.send, given.aclose)
+    return given_stream(given)
+
+
+def _start(
+    receive: Callable[[], Awaitable[bytes]],
+    send: Callable[[bytes], Awaitable[object]],
+    close: Callable[[], Awaitable[object]],
+) -> RelayedStream:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return _AwaitedStream(ours, theirs, receive, send, close)
+
+
+class _AwaitedStream(RelayedStream):
+    """A stream that a task relays."""
+
+    slow = True  # `close` waits for the task, in a worker
+
+    def __init__(
+        self,
+        ours: socket.socket,
+        theirs: socket.socket,
+        receive: Callable[[], Awaitable[bytes]],
+        send: Callable[[bytes], Awaitable[object]],
+        close: Callable[[], Awaitable[object]],
+    ) -> None:
+        super().__init__(ours)
+        self._theirs = theirs
+        self._receive, self._send, self._close = receive, send, close
+        self._loop = this_loop()
+        self._scope = anyio.CancelScope()
+        self._ended = threading.Event()
+        if self._loop.is_trio:
+            sys.modules["trio"].lowlevel.spawn_system_task(self._relay)
+        else:
+            self._task = self._loop.native.create_task(self._relay())
+
+    async def _relay(self) -> None:
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._inward)
+                    await self._outward()
+                    group.cancel_scope.cancel()
+        except BaseException as failure:
+            if not isinstance(failure, Exception) and not isinstance(failure, self._loop.cancelled):
+                raise
+        finally:
+            try:
+                with (
+                    contextlib.suppress(Exception),  # the user's object may say anything
+                    anyio.move_on_after(LAST_MOMENT, shield=True),
+                ):
+                    await self._close()
+            finally:
+                self._theirs.close()
+                self._ended.set()
+
+    async def _inward(self) -> None:
+        try:
+            while data := await self._receive():
+                rest = memoryview(data)
+                while rest:
+                    try:
+                        rest = rest[self._theirs.send(rest) :]
+                    except BlockingIOError:
+                        await anyio.wait_writable(self._theirs)
+        except Exception as failure:
+            self._fail(failure)
+        with contextlib.suppress(OSError):
+            self._theirs.shutdown(socket.SHUT_WR)
+
+    async def _outward(self) -> None:
+        while True:
+            try:
+                data = self._theirs.recv(PART)
+            except BlockingIOError:
+                await anyio.wait_readable(self._theirs)
+                continue
+            except OSError:
+                return
+            if not data:
+                return
+            try:
+                await self._send(data)
+            except Exception as failure:
+                self._fail(failure)
+                return
+
+    def _fail(self, failure: Exception) -> None:
+        if self.failure is None and not isinstance(failure, BrokenPipeError):
+            self.failure = failure
+
+    def close(self) -> None:
+        super().close()
+        if self._ended.wait(LAST_MOMENT) or not self._loop.soon(self._scope.cancel):
+            return
+        self._ended.wait(LAST_MOMENT)
+
+    def abandon(self) -> None:
+        super().abandon()
+        self._theirs.close()
