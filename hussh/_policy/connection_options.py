@@ -196,7 +196,7 @@ class ConnectionOptions(TypedDict, total=False):
         Option(None, "most files that SFTP has open at once; None means what the server allows."),
     ]
     stream: Annotated[
-        Any,
+        object,
         Option(
             None,
             "what carries the first hop instead of a socket of ours: a connected socket, an "

@@ -194,10 +194,13 @@ def test_streams_of_tasks(loop: str, target: Sshd, tmp_path: Path) -> None:
         await use(await socket_like(None, target.host, target.port))
         await use(socket.create_connection((target.host, target.port)))
         stream = await anyio.connect_tcp(target.host, target.port)
-        with anyio.move_on_after(0.2) as scope:
-            async with AsyncConnection(target.host, stream=stream, **options(target)) as connection:
-                await connection.execute("sleep 20")
+        connection = AsyncConnection(target.host, stream=stream, **options(target))
+        await connection.connect()
+        with anyio.move_on_after(0.1) as scope:
+            await connection.execute("sleep 20")
         assert scope.cancelled_caught
+        assert (await connection.execute("echo on")).stdout == "on\n"
+        await connection.close()
         with pytest.raises(anyio.ClosedResourceError):
             await stream.receive()
 

@@ -51,6 +51,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "host_key_algorithms": (("ssh-ed25519",), []),
     "sftp_requests": (3, 0),
     "sftp_open_files": (1, True),
+    "stream": (("reader", "writer"), 3),
 }
 OPTIONS = declared(ConnectionOptions)
 
@@ -86,6 +87,11 @@ def test_each_option_reaches_each_hop(taker: Any, name: str) -> None:
     assert told
     assert " ".join(told[1].split()).startswith(" ".join(option.text.split())[:40])
     assert option.unit in told[1]
+    if name == "stream":  # is one way to one target, and so never one of several hops
+        for value in (good, bad):
+            with pytest.raises(TypeError, match=name):
+                hops(taker, stream=value)
+        return
     found = [hop.settings[name] for hop in hops(taker, **{name: good})]  # type: ignore[literal-required]
     if name in OF_TARGET:
         assert found == [None, None, good]
