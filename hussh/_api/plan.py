@@ -121,7 +121,6 @@ def make_plan(
     """
     check_exclusive(proxy_jump, proxy_command)
     stream = options.get("stream")
-    check_carrier(stream, proxy_jump, proxy_command, can_await=can_await)
     no_port = port is None or isinstance(port, DefaultPort)
     no_user = not username or isinstance(username, DefaultUser)
     jumps = parse_jump(proxy_jump, connection_type, noun) or []
@@ -148,6 +147,7 @@ def make_plan(
         port=request.port or int(DEFAULT_PORT),
         username=request.username or "root",
     )
+    check_carrier(stream, proxy_jump, proxy_command, can_await=can_await)
     command = None if is_none(proxy_command) else proxy_command
     if command is not None:
         argv = expand_proxy_command(command, target.host, target.port, target.username)
