@@ -24,7 +24,7 @@ __all__ = ["async_given_stream"]
 
 
 def async_given_stream(given: Any) -> SocketStream:
-    """What a driver takes for a stream that a user has given; raises as `given_stream`."""
+    """Return the driver's stream for one that a user has given; raise as `given_stream`."""
     if isinstance(given, tuple):
         reader, writer = given
 

@@ -1,19 +1,19 @@
-"""The stream that a user gives (`stream=`): it carries the first hop instead of a socket of ours.
+"""The stream that a user gives (`stream=`), which carries the first hop instead of a TCP socket.
 
 `connect` and `async_connect` use it; `async_given_stream` does the same for streams of tasks.
 
-A plain socket's descriptor is taken over, and C reads it.  Any other object has its own way to
-send and receive: TLS, a channel of another library, pipes.  So the link gets one end of a pair of
+A plain socket's descriptor is taken over, and C reads it. Any other object has its own way to send
+and receive: TLS, a channel of another library, pipes. So the link gets one end of a pair of
 sockets, and bytes are relayed between the other end and the object's `recv` and `send`.
 
-Theory of operation.  One thread relays for all objects that have a descriptor (`fileno`), which
-tells when there is something to receive; it polls, and never waits in an object, because it has
-made them non-blocking.  What an object has taken in already (`pending` of TLS) is received until
-it says that there is nothing.  An object that would block on sending, and whose descriptor cannot
-tell when it no longer would, is asked again every 10 ms.  An object without a descriptor has two
-threads of its own, which wait in its calls.
+Theory of operation. One thread relays for all objects that have a descriptor (`fileno`), which
+tells when there is something to receive. The thread polls, and never waits in an object, because it
+has made them non-blocking. It receives what an object has taken in already (`pending` of TLS) until
+the object says that there is nothing. If an object would block on sending, and its descriptor
+cannot tell when it no longer would, it is asked again every 10 ms. An object without a descriptor
+has two threads, which wait in its calls.
 
-All threads are daemons and end with their stream.  They take no lock of a tree's.
+All threads are daemons and end with their stream. They take no lock of a tree.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LATER_OF_TLS = ("SSLWantReadError", "SSLWantWriteError")
 
 
 def given_stream(given: Any) -> SocketStream:
-    """What a driver takes for a stream that a user has given: a socket, or anything like one.
+    """Return the driver's stream for one that a user has given: a socket, or anything like one.
 
     Raises:
         ConnectError: it is closed already.
@@ -77,7 +77,7 @@ def _is_later(failure: Exception) -> bool:
 
 
 def lost(error: HusshError, failure: BaseException | None) -> HusshError:
-    """The error of a connection that ended, with what its stream has raised."""
+    """Return the error of a connection that ended, with what its stream has raised."""
     if failure is None:
         return error
     words = str(failure) or type(failure).__name__
@@ -177,13 +177,13 @@ class _PolledStream(RelayedStream):
         self._given = given
         self.fd: int = given.fileno()
         self._lock = threading.Lock()  # the thread, or who closes, moves bytes
-        self._inward: memoryview | None = memoryview(b"")  # received, for us; None: the end
+        self._inward: memoryview | None = memoryview(b"")  # received, for us; None at the end
         self._outward = memoryview(b"")  # ours, to be sent
         self._wants_room = self._is_over = False
         _relay.add(self)
 
     def wanted(self) -> tuple[dict[int, int], bool]:
-        """What to poll for, and whether to look again soon in any case."""
+        """Return what to poll for, and whether to look again soon in any case."""
         events = {self._theirs.fileno(): 0, self.fd: 0}
         if not self._outward:
             events[self._theirs.fileno()] |= select.POLLIN

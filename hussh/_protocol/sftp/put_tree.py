@@ -1,6 +1,7 @@
 """Copies a local directory to the server; `_api` runs it for `sftp_put_dir`.
 
-`get_tree.py` has the other direction, `tree.py` what both share. Local files are read through `RunBlocking`.
+`get_tree.py` has the other direction, `tree.py` what both share. It reads local files through
+`RunBlocking`.
 """
 
 from __future__ import annotations
