@@ -127,12 +127,15 @@ hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t typ
                                   const void *extra, size_t extra_len, uint32_t window) {
   unsigned char head[5 + 64 + 12], *p = head;
   hussh_channel *channel;
-  if (link->dead || link->phase < HUSSH_OPEN || type_len > 64 || extra_len > 16384)
+  int is_early = link->phase < HUSSH_OPEN && link->phase >= HUSSH_HOSTKEY && link->auth_asked;
+  if (link->dead || (link->phase < HUSSH_OPEN && !is_early) || type_len > 64 || extra_len > 16384)
     return NULL;
   channel = channel_new(link, window);
   if (!channel)
     return NULL;
   link->nudges = 0;
+  channel->has_open_seqno = !link_in_kex(link) && !link->pending.len;
+  channel->open_seqno = link->session->local.seqno;
   *p++ = MSG_CHANNEL_OPEN;
   p = put_u32(p, (uint32_t)type_len);
   memcpy(p, type, type_len);
@@ -298,6 +301,18 @@ ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t le
     return HUSSH_E_MEMORY;
   channel_dirty(channel);
   return (ssize_t)len;
+}
+
+void hussh_channel_widen(hussh_channel *channel, uint32_t window) {
+  unsigned char message[9];
+  uint32_t more = window - channel->recv_window_max;
+  if (usable(channel) || window <= channel->recv_window_max)
+    return;
+  message[0] = MSG_CHANNEL_WINDOW_ADJUST;
+  put_u32(put_u32(message + 1, channel->remote_id), more);
+  channel->recv_window += more;
+  channel->recv_window_max = window;
+  link_emit(channel->link, message, sizeof(message), NULL, 0);
 }
 
 int hussh_channel_eof(hussh_channel *channel) {

@@ -254,6 +254,33 @@ static void on_answer(hussh_channel *channel, int failure) {
   channel_changed(channel);
 }
 
+static void set_unheard(hussh_channel *channel) {
+  channel_stop_waiting(channel);
+  channel->state = HUSSH_CH_UNHEARD;
+  channel_changed(channel);
+  channel_gone(channel);
+}
+
+void channels_unheard(hussh_link *link) {
+  uint32_t i;
+  for (i = 0; i < link->channel_slots; i++)
+    if (link->channels[i] && link->channels[i]->state == HUSSH_CH_OPENING)
+      set_unheard(link->channels[i]);
+}
+
+int channels_unimplemented(hussh_link *link, uint32_t seqno) {
+  uint32_t i;
+  for (i = 0; i < link->channel_slots; i++) {
+    hussh_channel *channel = link->channels[i];
+    if (channel && channel->state == HUSSH_CH_OPENING && channel->has_open_seqno &&
+        channel->open_seqno == seqno) {
+      set_unheard(channel);
+      return 1;
+    }
+  }
+  return 0;
+}
+
 void link_global_answered(hussh_link *link, int answer, uint32_t port) {
   if (link->globals_asked > link->global_replies) {
     link->global_replies++;

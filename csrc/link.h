@@ -33,8 +33,9 @@ enum { HUSSH_BANNER, HUSSH_KEX, HUSSH_HOSTKEY, HUSSH_AUTH, HUSSH_OPEN };
  * fault in the shim. */
 enum { HUSSH_DEAD_NOT, HUSSH_DEAD_EOF, HUSSH_DEAD_OS, HUSSH_DEAD_PEER, HUSSH_DEAD_PROTOCOL,
        HUSSH_DEAD_MEMORY, HUSSH_DEAD_KILLED, HUSSH_DEAD_STUCK };
-/* States of a channel. */
-enum { HUSSH_CH_OPENING, HUSSH_CH_OPEN, HUSSH_CH_REFUSED, HUSSH_CH_DEAD };
+/* States of a channel.  UNHEARD: the server did not look at its OPEN, which came before the
+ * login was done: open another one. */
+enum { HUSSH_CH_OPENING, HUSSH_CH_OPEN, HUSSH_CH_REFUSED, HUSSH_CH_DEAD, HUSSH_CH_UNHEARD };
 /* What hussh_pump returns, as bits.  FULL: it reads no more until more was written. */
 enum { HUSSH_WANT_WRITE = 1, HUSSH_MORE = 2, HUSSH_EVENTS = 4, HUSSH_FULL = 8 };
 
@@ -127,7 +128,8 @@ int hussh_link_send(hussh_link *link, const void *message, size_t len);
 ssize_t hussh_link_message(hussh_link *link, void *message, size_t size);
 int hussh_link_rekey(hussh_link *link);
 
-/* Channels.  The caller owns a channel until hussh_channel_free, which closes it; the
+/* Channels.  One may be opened behind a login request that has no answer yet; if that is
+ * refused, or the server wants more, it is UNHEARD.  The caller owns a channel until hussh_channel_free, which closes it; the
  * struct goes when the peer has closed it, too. */
 hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t type_len,
                                   const void *extra, size_t extra_len, uint32_t window);
@@ -142,6 +144,9 @@ ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size
  * judge.  rest: bytes that are missing of a message that was read in part, or 0. */
 void hussh_channel_await_message(hussh_channel *channel, size_t rest, size_t longest);
 ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t len);
+/* Lets the peer of an open channel send so much ahead of what is read, if that is more
+ * than until now. */
+void hussh_channel_widen(hussh_channel *channel, uint32_t window);
 int hussh_channel_eof(hussh_channel *channel);   /* sent after what is queued */
 int hussh_channel_close(hussh_channel *channel); /* what is queued is dropped */
 void hussh_channel_free(hussh_channel *channel);

@@ -52,6 +52,9 @@ static void auth_message(hussh_link *link, const unsigned char *message, size_t 
   } else if (message[0] == MSG_USERAUTH_60) {
     link->auth_more = link->auth_asked > 0;
   }
+  if (message[0] != MSG_USERAUTH_SUCCESS && message[0] != MSG_USERAUTH_BANNER &&
+      (link->auth_more || !link->auth_asked))
+    channels_unheard(link);
   keep_message(link, message, len);
 }
 
@@ -80,8 +83,10 @@ static int transport_message(hussh_link *link, const unsigned char *message, siz
   case MSG_DISCONNECT: case MSG_IGNORE: case MSG_DEBUG: case MSG_EXT_INFO:
     return 0;
   case MSG_UNIMPLEMENTED:
-    /* Which message it means is not looked at: global requests are all that we
-     * send after the login and that a server may not know. */
+    /* Opens, which may have come before the login was done, and global requests are
+     * all that we send and that a server may not know. */
+    if (len >= 5 && channels_unimplemented(link, get_u32(message + 1)))
+      return 1;
     if (link->authenticated)
       link_global_answered(link, 0, 0);
     return 1;

@@ -268,6 +268,7 @@ void channel_destroy(hussh_channel *channel) {
 int channel_gone(hussh_channel *channel) {
   if (channel->abandoned &&
       (channel->state == HUSSH_CH_REFUSED || channel->state == HUSSH_CH_DEAD ||
+       channel->state == HUSSH_CH_UNHEARD ||
        (channel->closed && channel->close_sent))) {
     channel_destroy(channel);
     return 1;

@@ -105,6 +105,7 @@ struct hussh_channel {
   hussh_link *link, *child;     /* child: the link that we carry, or NULL */
   hussh_endpoint *endpoint;     /* the local socket that we are joined to, or NULL */
   uint32_t local_id, remote_id;
+  uint32_t open_seqno;          /* the sequence number of its OPEN, if has_open_seqno */
   uint32_t send_window, send_packet; /* bytes that we may send: in all, in one packet */
   uint32_t recv_window, recv_window_max, consumed; /* bytes that the peer may send; read since */
   hussh_queue rx, rx_err, tx;   /* received: stdout, stderr; to be sent: stdin */
@@ -112,7 +113,7 @@ struct hussh_channel {
   size_t message_rest;          /* its argument `rest` */
   int state, reason, eof, closed, abrupt, eof_wanted, eof_sent, close_sent, abandoned, want_room;
   int finishing;                /* CLOSE follows our EOF */
-  int requests, replies, failures, running;
+  int requests, replies, failures, running, has_open_seqno;
   int exit_known, core;
   uint32_t exit_status;
   char text[256];

@@ -28,7 +28,7 @@ class Client:
         text += f"Host target\n ProxyCommand ssh -F {self.config} -S none -W %h:%p bastion\n"
         host, port = bed["target"]
         text += f"Host shared\n HostName {host}\n Port {port}\n"
-        text += f" ProxyCommand ssh -F {self.config} -S {self.socket('bastion')} -W %h:%p bastion\n"
+        text += f" ProxyCommand ssh -F {self.config} -S {self.socket('carrier')} -W %h:%p bastion\n"
         self.config.write_text(text)
 
     def socket(self, name: str) -> str:
@@ -109,8 +109,9 @@ class Client:
         assert self.sftp.stdout is not None
         self.sftp.stdin.write(f"{line}\n!echo finished\n")
         self.sftp.stdin.flush()
-        while self.sftp.stdout.readline().strip() != "finished":
-            pass
+        while (line := self.sftp.stdout.readline().strip()) != "finished":
+            if not line and self.sftp.poll() is not None:
+                raise OSError("sftp has ended")
 
     def row_put(self) -> None:
         self.say(f"put {self.bed['small']} put-openssh")
@@ -129,13 +130,12 @@ class Client:
         return "agent"
 
     def row_targets20(self) -> None:
-        self.master("bastion", "bastion")
+        self.master("carrier", "bastion")
         with ThreadPoolExecutor(20) as pool:
             list(pool.map(lambda _: self.ssh("-S", "none", "shared", "true"), range(20)))
 
-    def before_targets20(self) -> None:
-        if "bastion" in self.masters:
-            self.stop("bastion")
+    def after_targets20(self, _: None) -> None:
+        self.stop("carrier")
 
     def end(self) -> None:
         if self.sftp is not None:

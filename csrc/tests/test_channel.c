@@ -36,6 +36,69 @@ static void test_open_and_refuse(void) {
   hussh_link_free(link);
 }
 
+/* As if keys were exchanged, and the login begun. */
+static hussh_link *login_link(void) {
+  hussh_link *link = ready_link();
+  link->authenticated = 0;
+  link->phase = HUSSH_AUTH;
+  link->session->state = 0;
+  return link;
+}
+
+static void test_opens_before_the_login_is_done(void) {
+  static const unsigned char ask[] = {MSG_USERAUTH_REQUEST, 0};
+  int answer;
+  for (answer = 0; answer < 5; answer++) {
+    hussh_link *link = login_link();
+    hussh_channel *one, *two;
+    uint32_t seqno;
+    CHECK(!hussh_channel_open(link, "session", 7, NULL, 0, 9)); /* nothing was asked yet */
+    CHECK(!hussh_link_send(link, ask, sizeof(ask)) && hear(link));
+    one = opening(link, 1000);
+    seqno = link->session->local.seqno;
+    two = opening(link, 1000);
+    CHECK(link->waiting == 2);
+    say(link, "bss", MSG_USERAUTH_BANNER, "hello", "");
+    CHECK(one->state == HUSSH_CH_OPENING);
+    if (answer == 0) { /* granted, but the server has no idea of one of them */
+      say(link, "b", MSG_USERAUTH_SUCCESS);
+      link->phase = HUSSH_OPEN;
+      say(link, "bu", MSG_UNIMPLEMENTED, seqno);
+      CHECK(two->state == HUSSH_CH_UNHEARD && one->state == HUSSH_CH_OPENING);
+      say(link, "bu", MSG_UNIMPLEMENTED, seqno + 5); /* whatever that means */
+      say(link, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 77, 100, 5);
+      CHECK(one->state == HUSSH_CH_OPEN && link->waiting == 0);
+    } else if (answer == 4) { /* another request is still to be answered */
+      CHECK(!hussh_link_send(link, ask, sizeof(ask)));
+      say(link, "bsb", MSG_USERAUTH_FAILURE, "password", 0);
+      CHECK(one->state == HUSSH_CH_OPENING);
+    } else { /* refused, accepted in part, or the server asks something */
+      int kind = answer == 3 ? MSG_USERAUTH_60 : MSG_USERAUTH_FAILURE;
+      hussh_channel_free(two); /* its owner has given up */
+      say(link, "bsb", kind, "password", answer == 2);
+      CHECK(one->state == HUSSH_CH_UNHEARD && link->waiting == 0 && link->channel_live == 1);
+      CHECK(count_events(link) > 0 && dead_by(link, HUSSH_DEAD_NOT));
+      say(link, "bu", MSG_UNIMPLEMENTED, seqno - 1);
+      say(link, "bu", MSG_UNIMPLEMENTED, seqno);
+      hussh_channel_free(one);
+      CHECK(link->channel_live == 0 && dead_by(link, HUSSH_DEAD_NOT));
+    }
+    hussh_link_free(link);
+  }
+}
+
+static void test_widen(void) {
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 0);
+  hussh_channel_widen(channel, 1000);
+  CHECK(!link->tx.len);
+  hussh_channel_widen(channel, 5000);
+  CHECK(hears(link, "buu", MSG_CHANNEL_WINDOW_ADJUST, 1000, 4000));
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)5000);
+  CHECK(dead_by(link, HUSSH_DEAD_NOT) && channel->rx.len == 5000);
+  hussh_link_free(link);
+}
+
 static void test_messages_that_do_not_fit_the_state(void) {
   static const uint32_t late[] = {93, 94, 96, 97, 98, 99};
   size_t i;
@@ -478,6 +541,8 @@ static void test_many_channels(void) {
 
 int main(void) {
   test_open_and_refuse();
+  test_opens_before_the_login_is_done();
+  test_widen();
   test_messages_that_do_not_fit_the_state();
   test_receive_window();
   test_await_message();

@@ -258,6 +258,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "key_exchange": _names(Method.KEX, KEY_EXCHANGE),
     "macs": _names(Method.MAC_CS, MACS),
     "host_key_algorithms": _names(Method.HOSTKEY, HOST_KEYS),
+    "spare_channel": check_flag,
     "sftp_requests": check_ceiling,
     "sftp_open_files": check_ceiling,
     "stream": check_stream,

@@ -123,7 +123,10 @@ async def connect(
         HusshError: what `dial`, `start_proxy` and `bring_up` raise.
     """
     with begun_now():
-        return await _connect(hops, bastion, deadline, time_limit, limiter, note, begun)
+        session = None
+        while session is None:  # a second time at most: see `ConnectAttempt.may_try_again`
+            session = await _connect(hops, bastion, deadline, time_limit, limiter, note, begun)
+        return session
 
 
 async def _connect(
@@ -134,7 +137,8 @@ async def _connect(
     limiter: HandshakeLimiter | None,
     note: Callable[[ServerBusy], object],
     begun: Callable[[Connecting], object],
-) -> AsyncSession:
+) -> AsyncSession | None:
+    """Connect; return None if it has to be tried again."""
     attempt: Connecting = ConnectAttempt(AsyncSession, hops, bastion)
     begun(attempt)
     try:
@@ -163,8 +167,11 @@ async def _connect(
         return attempt.arrived()
     except BaseException as error:
         shown_error = error
+        again = isinstance(error, HusshError) and attempt.may_try_again()
         try:
-            if isinstance(error, HusshError | DeadlineExceeded):
+            if again:
+                pass
+            elif isinstance(error, HusshError | DeadlineExceeded):
                 shown_error = await _ask(
                     attempt.driver, error, partial(attempt.failed, error, time_limit)
                 )
@@ -176,6 +183,8 @@ async def _connect(
             if attempt.driver is not None:
                 await attempt.driver.gone()
         try:
+            if again:
+                return None
             raise_shown(error, shown_error)
         finally:
             del shown_error  # whose traceback holds this frame, and so the tree

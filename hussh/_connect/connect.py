@@ -83,6 +83,16 @@ def connect(
         HusshError: what `dial`, `start_proxy` and `bring_up` raise.
     """
     deadline = None if timeout is None else monotonic() + timeout
+    session = None
+    while session is None:  # a second time at most: see `ConnectAttempt.may_try_again`
+        session = _connect(hops, bastion, deadline, time_limit)
+    return session
+
+
+def _connect(
+    hops: Sequence[Options], bastion: Session | None, deadline: float | None, time_limit: str
+) -> Session | None:
+    """Connect; return None if it has to be tried again."""
     attempt: ConnectAttempt[Session, ThreadDriver] = ConnectAttempt(Session, hops, bastion)
     try:
         _load(attempt, deadline)
@@ -93,8 +103,11 @@ def connect(
         return attempt.arrived()
     except BaseException as error:
         shown_error = error
+        again = isinstance(error, HusshError) and attempt.may_try_again()
         try:
-            if isinstance(error, HusshError | DeadlineExceeded):
+            if again:
+                pass
+            elif isinstance(error, HusshError | DeadlineExceeded):
                 shown_error = attempt.failed(error, time_limit)
                 if attempt.story is not None:
                     attempt.story.failed(shown_error)
@@ -103,6 +116,8 @@ def connect(
             attempt.undo()
             join()
         try:
+            if again:
+                return None
             raise_shown(error, shown_error)
         finally:
             del shown_error  # whose traceback holds this frame

@@ -16,6 +16,7 @@ from .._native.link import Link
 from .._policy.endpoint import Endpoint
 from .._policy.file_cache import NEVER, KeyFile
 from .._policy.options import Options
+from .._policy.server_memory import remembered
 from .._protocol.connect import bring_up, timed_out
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.handshake import HopAttempt, HopState
@@ -58,6 +59,9 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         first = 0 if bastion is None else bastion.endpoint.index + 1
         self.hops = [HopAttempt.to(options, index) for index, options in enumerate(hops, first)]
         self._made: list[H] = []
+        for hop, server in zip(self.hops, self.servers, strict=True):
+            hop.memory = remembered(server)
+            hop.is_target = hop is self.hops[-1]
         self.story = current_story(monotonic)
         if self.story is not None:
             self._begin_story(self.story)
@@ -210,6 +214,16 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         made = self.made()
         at = made[-1] if made else self._bastion
         return hop.mark(error) if at is None else at.failed(error, hop.phase)
+
+    def may_try_again(self) -> bool:
+        """Tell whether this failed only for what was opened early.
+
+        That is not done again at this server. It is False if a user would be asked twice.
+        """
+        found = [hop.early for hop in self.hops if hop.early is not None]
+        return any(early.ended_it for early in found) and not any(
+            early.asked_user for early in found
+        )
 
     def undo(self) -> None:
         """End the sessions that were made, the innermost first."""

@@ -54,6 +54,7 @@ class ChannelState(IntEnum):
     OPEN = lib.HUSSH_CH_OPEN
     REFUSED = lib.HUSSH_CH_REFUSED
     DEAD = lib.HUSSH_CH_DEAD
+    UNHEARD = lib.HUSSH_CH_UNHEARD  # opened behind a login request that was not granted
 
 
 class Method(IntEnum):

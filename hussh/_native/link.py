@@ -306,6 +306,20 @@ class Link:
         if self._ptr:
             lib.hussh_link_notify(self._ptr)
 
+    def open_unowned(self, kind: bytes, extra: bytes, window: int) -> object | None:
+        """Ask for a channel that ends with the link, unless `own` makes it a `Channel`.
+
+        The layers above may attach it to the link, which a `Channel` would hold in a cycle.
+        """
+        if self.dead:
+            return None
+        ptr = lib.hussh_channel_open(self.pointer, kind, len(kind), extra, len(extra), window)
+        return ptr or None
+
+    def own(self, unowned: object) -> Channel:
+        """Return the owner of a channel of `open_unowned`; once for each."""
+        return Channel(unowned, self)
+
     def open(self, kind: bytes, extra: bytes, window: int) -> Channel:
         """Ask for a channel (RFC 4254 section 5.1)."""
         ptr = lib.hussh_channel_open(self.pointer, kind, len(kind), extra, len(extra), window)
@@ -413,6 +427,10 @@ class Channel:
         return self._check(
             int(lib.hussh_channel_write(self.pointer, ffi.from_buffer(data), len(data)))
         )
+
+    def widen(self, window: int) -> None:
+        """Let the peer send so many bytes ahead of what is read, if those are more than now."""
+        lib.hussh_channel_widen(self.pointer, window)
 
     def eof(self) -> None:
         """Queue EOF after what is queued already."""

@@ -183,6 +183,15 @@ class ConnectionOptions(TypedDict, total=False):
     host_key_algorithms: Annotated[
         Sequence[str], Option(HOST_KEYS, "names of host key algorithms to offer, best first.")
     ]
+    spare_channel: Annotated[
+        bool,
+        Option(
+            True,
+            "whether a session may be opened before it is needed: behind the login, and beside "
+            "commands of a connection that has run one before.  Whoever needs a session next is "
+            "spared a round trip; logs of the server may show sessions in which nothing ran.",
+        ),
+    ]
     sftp_requests: Annotated[
         int | None,
         Option(

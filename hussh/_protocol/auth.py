@@ -10,10 +10,13 @@ exactly one attempt and one round trip, or two if it is RSA and refused (see `Lo
 Keys of the agent are first offered without a signature, because signing there may need a touch.
 
 The first request does not wait for the server's answer to our request for the ssh-userauth service.
-Both are on the way at once, which saves a round trip. Only an RSA key has to wait, because the
+Both are on the way at once. That saves a round trip at servers that set TCP_NODELAY (sshd since
+10.1). Elsewhere Nagle's algorithm holds the second answer back until the first is acknowledged, and
+little is saved (docs/latency.md). Only an RSA key has to wait, because the
 answer comes after the list of signature algorithms (RFC 8308) that decides how it signs. Nor does
 the first key wait for the answer to ``none``, if the server is known to allow that
-(`Login.none_first`).
+(`Login.none_first`). What is to be opened after the login may be asked for right behind the last
+request (`early_open.py`).
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from . import agent
 from .auth_given_keys import agent_keys, load_file, load_given_certificate, try_given_keys
 from .auth_methods import NOT_ASKED, AskAgent, Login, Outcome
 from .core import DeadlineExceeded, Op, RunBlocking
+from .early_open import EarlyOpen
 from .story import HopStory
 
 __all__ = ["AskAgent", "authenticate"]
@@ -50,6 +54,7 @@ def authenticate(
     hop: str,
     ask_agent: AskAgent,
     story: HopStory | None = None,
+    early: EarlyOpen | None = None,
 ) -> Op[None]:
     """Log in.
 
@@ -57,7 +62,7 @@ def authenticate(
         AuthenticationError: no credential was accepted; KeyFileError and KeyRefused are among
             its kinds.
     """
-    login = Login(link, options, hop, ask_agent, story)
+    login = Login(link, options, hop, ask_agent, story, early)
     try:
         done = yield from _log_in(login)
         if not done:
@@ -67,6 +72,7 @@ def authenticate(
     except AuthenticationError as error:
         yield from login.write_log()
         yield from _note(f"[{hop}] not logged in: {error.text}")
+        login.early.failed(link)
         raise
     except DeadlineExceeded as timeout_error:
         login.banners.note_waiting(link)
@@ -74,6 +80,7 @@ def authenticate(
         raise
     except HusshError as error:
         error.add(login.banners.words())
+        login.early.failed(link)
         raise
 
 
@@ -128,7 +135,8 @@ def _with_password(login: Login, password: str | None) -> Op[bool]:
         if outcome is not Outcome.FAILURE:
             return outcome is Outcome.SUCCESS
     if password is not None and login.takes("password"):
-        outcome = yield from login.password(password)
+        is_last = login.options.settings["prompt"] is None
+        outcome = yield from login.password(password, is_last=is_last)
         if outcome is Outcome.SUCCESS:
             return True
         refused = outcome is Outcome.FAILURE and login.takes("password")

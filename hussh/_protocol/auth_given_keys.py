@@ -82,7 +82,10 @@ def try_given_keys(login: Login) -> Op[tuple[Outcome, bool]]:
     for key in keys:
         try:
             credential = yield from _credential(login, key, passphrase)
-            outcome = yield from _offer(login, key, credential)
+            is_passphrase = was_encrypted or credential.was_encrypted
+            is_last = key is keys[-1] and login.options.settings["prompt"] is None
+            is_last &= passphrase is None or is_passphrase
+            outcome = yield from _offer(login, key, credential, is_last)
         except KeyFileError as error:
             unusable = unusable or error
             login.not_tried(f"key {key.name}", type(error).__name__)
@@ -108,8 +111,11 @@ def _credential(login: Login, key: GivenKey, passphrase: str | None) -> Op[Crede
     return (yield from load_file(login.link, str(key.path), passphrase))
 
 
-def _offer(login: Login, given: GivenKey, credential: Credential) -> Op[Outcome]:
-    """Offer a certificate of the key first, then the key; an RSA key in two ways."""
+def _offer(login: Login, given: GivenKey, credential: Credential, is_last: bool) -> Op[Outcome]:
+    """Offer a certificate of the key first, then the key; an RSA key in two ways.
+
+    `is_last`: no other credential is left.
+    """
     certificate, name = credential.certificate, f"{given.name}-cert.pub"
     if login.certificate is not None and belongs_to(login.certificate, credential.public):
         certificate, name = login.certificate, f"{given.name} with certificate="
@@ -120,7 +126,7 @@ def _offer(login: Login, given: GivenKey, credential: Credential) -> Op[Outcome]
         outcome = yield from login.key(key, name, certificate=certificate)
     for choice in (0, 1):
         if outcome is Outcome.FAILURE and login.takes("publickey"):
-            outcome = yield from login.key(key, given.name, choice)
+            outcome = yield from login.key(key, given.name, choice, is_last=is_last)
     return outcome
 
 

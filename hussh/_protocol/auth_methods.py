@@ -20,6 +20,7 @@ from .._policy.keys.public_key import PublicKey
 from .._policy.keys.signature_algorithms import signature_algorithms
 from .._policy.options import Options, is_secret
 from .._policy.prompts import Prompt, PromptCallback, PromptRequest
+from .._policy.server_memory import ServerMemory
 from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import (
     AuthenticationError,
@@ -29,6 +30,7 @@ from ..errors import (
 )
 from . import agent
 from .core import DeadlineExceeded, Op, RunBlocking, WaitFor
+from .early_open import EarlyOpen
 from .login_banner import BANNER, LoginBanners
 from .story import HopStory
 
@@ -112,8 +114,10 @@ class Login:
         hop: str,
         ask_agent: AskAgent,
         story: HopStory | None = None,
+        early: EarlyOpen | None = None,
     ) -> None:
         self.link = link
+        self.early = early or EarlyOpen(options, ServerMemory())
         self.options = options
         self.hop = hop
         self.ask_agent = ask_agent
@@ -131,6 +135,8 @@ class Login:
         self.banners = LoginBanners(hop, options.settings["on_banner"])
         self._story = story
         self._trying = ""
+        self._requests_left = 0  # that the present credential may need after a refusal
+        self._factors = 0
 
     # -- messages
 
@@ -182,8 +188,10 @@ class Login:
             return Outcome.SUCCESS
         if kind != FAILURE:
             raise ProtocolError(f"unexpected message {kind} during authentication")
+        self.early.refused = True
         self.methods_left = reader.name_list()
         if reader.boolean():
+            self._factors += 1
             self.verdict, self.kind, self.hint = ONE_OF_MANY, AuthenticationError, ""
             return Outcome.PARTIAL
         self.failures += counts
@@ -203,6 +211,8 @@ class Login:
 
     def death(self) -> Exception:
         state = self.link.get_info()
+        if self.early.was_refused_early():
+            return self.error()
         # Servers give 2 (protocol error) and 14 (no more methods) for too many attempts.
         if state.death is Death.PEER and state.code in (2, 14) and self.tried:
             ended = f"the server ended the authentication ({printable(state.text)})"
@@ -313,9 +323,18 @@ class Login:
         return success
 
     def key(
-        self, key: PrivateKey, name: str, choice: int = 0, certificate: PublicKey | None = None
+        self,
+        key: PrivateKey,
+        name: str,
+        choice: int = 0,
+        certificate: PublicKey | None = None,
+        *,
+        is_last: bool = False,
     ) -> Op[Outcome]:
-        """Try a key with its signature at once (RFC 4252 section 7), or its certificate."""
+        """Try a key with its signature at once (RFC 4252 section 7), or its certificate.
+
+        `is_last`: no other credential is left.
+        """
         public = certificate or key.public
         algorithm = yield from self.algorithm(public, f"key {name}", choice)
         if algorithm is None:
@@ -328,7 +347,20 @@ class Login:
             sign = partial(key.sign, signed, plain(algorithm))
             signature = yield RunBlocking(lambda _: sign(), detachable=True, in_caller=True)
         self.link.send(request + string(signature))
-        return self.outcome((yield from self.reply()))
+        if is_last and not self.none_pending:
+            no_more = not self._requests_left
+            self.early.send(self.link, "publickey", no_more_requests=no_more)
+        return (yield from self._final("publickey"))
+
+    def _final(self, method: str) -> Op[Outcome]:
+        """Wait for the final answer to a request, and remember a method that was enough alone."""
+        return self._judged(method, (yield from self.reply()))
+
+    def _judged(self, method: str, reader: Reader) -> Outcome:
+        outcome = self.outcome(reader)
+        if outcome is Outcome.SUCCESS and not self._factors:
+            self.early.memory.logins.add((self.options.username, method))
+        return outcome
 
     def algorithm(self, public: PublicKey, name: str, choice: int) -> Op[str | None]:
         """Return what to sign with, best (0) or second best (1); None if there is none.
@@ -347,6 +379,7 @@ class Login:
         wanted = self.options.configured.signature_algorithms
         if wanted is not None:
             names = tuple([one for one in names if one in wanted])
+        self._requests_left = len(names) - choice - 1
         self._trying = f"{name} ({public.fingerprint})"
         if choice == 0:
             self.offered.add(public.blob)
@@ -389,6 +422,7 @@ class Login:
             held.blob, string(self.link.session_id) + request, agent.sign_flags(algorithm)
         )
         touch = public.algorithm.startswith("sk-")
+        self.early.asked_user |= touch
         asked = f"ssh-agent to sign with {name} ({public.fingerprint})"
         try:
             answer = yield self.ask(path, question, f"asking {asked}", touch)
@@ -404,16 +438,18 @@ class Login:
         self.link.send(request + string(signature))
         return self.outcome((yield from self.reply()))
 
-    def password(self, password: str) -> Op[Outcome]:
-        """Try the password (RFC 4252 section 8)."""
+    def password(self, password: str, *, is_last: bool = False) -> Op[Outcome]:
+        """Try the password (RFC 4252 section 8); `is_last`: no other credential is left."""
         self.tried.append("password")
         self._trying = "password"
         self.link.send(self.request("password", boolean(False) + string(password.encode())))
+        if is_last and not self.none_pending:
+            self.early.send(self.link, "password", no_more_requests=True)
         reader = yield from self.reply()
         if reader.rest[:1] == bytes((PASSWORD_CHANGE,)):
             self.hint = ""
             raise self.error("the password has expired and must be changed on the server")
-        return self.outcome(reader)
+        return self._judged("password", reader)
 
     def interactive(self, password: str | None) -> Op[Outcome]:
         """Answer the server's questions (RFC 4256).
@@ -439,6 +475,7 @@ class Login:
             elif len(prompts) == 1 and not prompts[0].echo and password is not None:
                 answers, password = [password], None
             elif self.options.settings["prompt"] is not None:
+                self.early.asked_user = True
                 asked = PromptRequest(self.hop, name, instruction, prompts)
                 ask = partial(_ask_user, self.options.settings["prompt"], asked)
                 given = yield RunBlocking(ask, detachable=True, in_caller=True)

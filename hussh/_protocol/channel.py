@@ -16,8 +16,9 @@ from .._policy.wire import string, uint32
 from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
 from .core import Op, RunBlocking, WaitFor
 from .session_slots import SessionSlots
+from .spare_session import SpareSession
 
-__all__ = ["HINTS", "address", "note_length", "open_channel", "open_direct",
+__all__ = ["HINTS", "address", "ask_direct", "note_length", "open_channel", "open_direct",
            "open_session", "until_heard", "was_never_there", "was_unheard", "way_hint"]  # fmt: skip
 
 T = TypeVar("T")
@@ -66,7 +67,11 @@ GRANT_FIRST = ("SSH-2.0-Twisted", "SSH-2.0-paramiko")
 
 def open_channel(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
     link.check()
-    channel = link.open(kind, extra, window)
+    return (yield from _opened(link, link.open(kind, extra, window)))
+
+
+def _opened(link: Link, channel: Channel) -> Op[Channel]:
+    """Wait for the answer to an open."""
     try:
         while channel.get_info().state == ChannelState.OPENING:
             yield WaitFor(channel)
@@ -102,7 +107,10 @@ def open_session(
     Raises:
         ChannelRefused: with the server's reason; the connection stays usable.
     """
-    slots = SessionSlots.of(link)
+    slots, spare = SessionSlots.of(link), SpareSession.of(link)
+    taken = yield from _take_spare(link, slots, spare, ends_by_itself, window)
+    if taken is not None:
+        return taken
     settled = 0  # so many had ended, and have left their places, before we ask
     stillborn = retries = 0
     while True:
@@ -124,6 +132,7 @@ def open_session(
             continue
         if info.state != ChannelState.REFUSED:
             channel.on_freed = slots.counted_freed if ends_by_itself else slots.freed
+            spare.memory.gives_sessions = True
             return channel
         code, text = int(info.reason), channel.text
         channel.on_freed = None
@@ -155,6 +164,23 @@ def open_session(
             reason_code=code,
             reason_text=text,
         )
+
+
+def _take_spare(
+    link: Link, slots: SessionSlots, spare: SpareSession, ends_by_itself: bool, window: int
+) -> Op[Channel | None]:
+    if not spare.is_there:
+        return None
+    slots.used += ends_by_itself
+    channel = None
+    try:
+        channel = yield from spare.take(link, window)
+    finally:
+        if channel is None and ends_by_itself:
+            slots.release(link, refused=True)
+    if channel is not None:
+        channel.on_freed = slots.counted_freed if ends_by_itself else slots.freed
+    return channel
 
 
 def was_unheard(channel: Channel) -> bool:
@@ -196,17 +222,32 @@ def note_length(error: HusshError, channel: Channel, size: int) -> None:
         error.args = (error.text,)
 
 
-def open_direct(link: Link, host: str, port: int, bastion: str) -> Op[Channel]:
+def ask_direct(link: Link, host: str, port: int) -> Channel:
+    """Ask for a channel that the server connects to host:port; for `open_direct`."""
+    extra = string(host.encode()) + uint32(port) + string(b"127.0.0.1") + uint32(0)
+    return link.open(b"direct-tcpip", extra, JUMP_WINDOW)
+
+
+def open_direct(
+    link: Link, host: str, port: int, bastion: str, asked: Channel | None = None
+) -> Op[Channel]:
     """Open a channel that the server connects to host:port (RFC 4254 section 7.2).
 
     The name is sent as it is and the server resolves it.
 
+    Args:
+        asked: what `ask_direct` returned, if it was called before.
+
     Raises:
         JumpRefused: it names the bastion, its reason and what the user can do.
     """
-    extra = string(host.encode()) + uint32(port) + string(b"127.0.0.1") + uint32(0)
-    channel = yield from open_channel(link, b"direct-tcpip", extra, JUMP_WINDOW)
+    link.check()
+    channel = yield from _opened(link, asked or ask_direct(link, host, port))
     info = channel.get_info()
+    if info.state == ChannelState.UNHEARD:
+        channel.free()
+        channel = yield from _opened(link, ask_direct(link, host, port))
+        info = channel.get_info()
     if info.state == ChannelState.REFUSED:
         code, text = int(info.reason), channel.text
         channel.free()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._native.link import Link
+from .._native.link import Channel, Link
 from .._policy.endpoint import Endpoint
 from .._policy.options import Options
 from ..errors import ConnectTimeout, HusshError, JumpRefused, Phase, ServerBusy
 from .auth import AskAgent
-from .channel import HINTS, address, open_direct, was_never_there
+from .channel import HINTS, address, ask_direct, open_direct, was_never_there
 from .core import DeadlineExceeded, Op
+from .early_open import EarlyOpen
 from .handshake import HopAttempt, establish
 
 __all__ = ["bring_up", "timed_out"]
@@ -47,14 +48,15 @@ def bring_up(
         JumpRefused: a bastion refused to connect to the next hop; it names the bastion.
         HusshError: what `establish` raises, with its hop. Hops keep the links that they got.
     """
-    for hop in hops:
+    asked: Channel | None = None
+    for hop, after in zip(hops, [*hops[1:], None], strict=True):
         if hop.link is None:
             assert carrier is not None  # noqa: S101  (a driver's mistake)
             outer, bastion = carrier
             hop.enter(Phase.CHANNEL)
             host, port = hop.options.host, hop.options.port
             try:
-                channel = yield from open_direct(outer, host, port, bastion.hop)
+                channel = yield from open_direct(outer, host, port, bastion.hop, asked)
                 # No wait between the two, because any pump may begin the key exchange.
                 hop.begin(Link.over_channel(channel))
             except HusshError as error:
@@ -63,13 +65,25 @@ def bring_up(
                 way = f"{bastion.hop} opened the way to {address(host, port)}"
                 hop.story.carried(bastion.hop, way)
         assert hop.link is not None  # noqa: S101  (it has begun)
+        early = hop.early = _behind_login(hop, after)
         try:
             yield from establish(hop, ask_agent)
+            asked = early.take()
         except ServerBusy as error:
             if carrier is None or not _led_nowhere(hop.link, error):
                 raise
             raise _refused(hop.options, carrier[1]) from None
+        finally:
+            early.drop()
         carrier = hop.link, hop.endpoint
+
+
+def _behind_login(hop: HopAttempt, after: HopAttempt | None) -> EarlyOpen:
+    """Return what to open behind the login of a hop: the way to the next one, or a session."""
+    if after is None:
+        return EarlyOpen(hop.options, hop.memory, opens_session=hop.is_target)
+    to = after.options
+    return EarlyOpen(hop.options, hop.memory, lambda link: ask_direct(link, to.host, to.port))
 
 
 def _led_nowhere(link: Link, error: ServerBusy) -> bool:

@@ -20,6 +20,7 @@ from ..errors import (
 from .channel import note_length, open_session, until_heard, was_unheard
 from .core import DeadlineExceeded, Op, WaitFor
 from .growing import GrowingBytes
+from .spare_session import SpareSession
 
 __all__ = ["execute"]
 
@@ -171,6 +172,7 @@ def _execute(
         unsent = unsent[channel.write(unsent) :] if unsent else unsent
         if not unsent:
             channel.eof()
+        SpareSession.of(link).open_beside(link)
         while True:
             output.take()
             if output.cut and not discard:

@@ -7,7 +7,7 @@ operation is in, so that a time-out or a lost connection can say so.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache
 
@@ -17,6 +17,7 @@ from .._policy.endpoint import Endpoint
 from .._policy.hostkeys.known_hosts import Recorded, algorithms_for
 from .._policy.keys.public_key import CERTIFICATE
 from .._policy.options import Options
+from .._policy.server_memory import ServerMemory
 from .._policy.wire import KEEPALIVE, Reader
 from ..errors import (
     ConnectionLost,
@@ -29,7 +30,9 @@ from ..errors import (
 )
 from .auth import AskAgent, authenticate
 from .core import Op, WaitFor
+from .early_open import EarlyOpen
 from .host_key_check import check_host_key
+from .spare_session import SpareSession
 from .story import HopStory, agreed
 
 __all__ = ["HopAttempt", "HopState", "confirm", "establish", "prepare"]
@@ -71,6 +74,9 @@ class HopAttempt:
         known: what is recorded of its host keys; a driver loads it, because that reads files.
         link: exists from when its byte stream does.
         story: collects what happens at this hop; None if nobody wants to know.
+        memory: what this process has seen of the server.
+        is_target: whether commands will run there, and not only a way lead through it.
+        early: what is opened behind the login, once that begins.
     """
 
     endpoint: Endpoint
@@ -80,6 +86,9 @@ class HopAttempt:
     phase: Phase = Phase.CONNECT
     state: HopState = HopState.WAITING
     story: HopStory | None = None
+    memory: ServerMemory = field(default_factory=ServerMemory)
+    is_target: bool = False
+    early: EarlyOpen | None = None
 
     @classmethod
     def to(cls, options: Options, index: int) -> HopAttempt:
@@ -95,6 +104,9 @@ class HopAttempt:
         """Take a fresh link that nobody has pumped yet."""
         assert self.known is not None  # noqa: S101  (a driver's mistake)
         self.link, self.state = link, HopState.STARTED
+        spare = SpareSession.of(link)
+        spare.memory = self.memory
+        spare.is_allowed = self.is_target and self.options.settings["spare_channel"]
         prepare(link, self.options, self.known)
 
     def arrived(self) -> None:
@@ -129,7 +141,7 @@ def establish(hop: HopAttempt, ask_agent: AskAgent) -> Op[None]:
         hop.enter(Phase.AUTH)
         if story is not None:
             yield from story.write_log()
-        yield from authenticate(link, options, hop.endpoint.hop, ask_agent, story)
+        yield from authenticate(link, options, hop.endpoint.hop, ask_agent, story, hop.early)
         while link.phase is not Phase.CHANNEL:
             link.check()
             yield WaitFor(link)

@@ -320,7 +320,7 @@ def test_usable_after_an_open_that_timed_out(login: Login) -> None:
         conn.serve()
 
     with HostileServer(script) as server:
-        shared = login(server)
+        shared = login(server, spare_channel=False)
         with pytest.raises(CommandTimeout) as slow:
             shared.execute("true", timeout=100)
         assert slow.value.result.status == -1

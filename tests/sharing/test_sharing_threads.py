@@ -128,7 +128,7 @@ def test_refused_among_many(login: Login) -> None:
 
     counter: list[None] = []
     with HostileServer(polite(services=Services(opened=opened))) as server:
-        shared = login(server)
+        shared = login(server, spare_channel=False)
 
         def work(number: int) -> tuple[int, int]:
             right = refused = 0

@@ -50,6 +50,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "macs": (("hmac-sha2-512",), "hmac-sha2-512"),
     "host_key_algorithms": (("ssh-ed25519",), []),
     "sftp_requests": (3, 0),
+    "spare_channel": (False, "no"),
     "sftp_open_files": (1, True),
     "stream": (("reader", "writer"), 3),
 }

@@ -1,0 +1,94 @@
+"""`SpareSession`: a session channel that nobody needs yet, so that the next waits for no open.
+
+It is opened behind a login (`early_open`), and beside the commands of a connection that has run one
+before. `open_session` takes it first, so that it never keeps anybody from a session: it counts as
+one of the server's MaxSessions, but only until the next session is wanted. A server that refuses
+one, or closes it while nobody uses it (ChannelTimeout of sshd, dropbear), gets no other on that
+connection. `spare_channel=False` of a connection switches all of this off.
+"""
+
+from __future__ import annotations
+
+from .._native.constants import ChannelState
+from .._native.link import Channel, Link
+from .._policy.server_memory import ServerMemory
+from .core import Op, WaitFor
+from .session_slots import SessionSlots
+
+__all__ = ["SpareSession"]
+
+#: Bytes that the server may send ahead on it; its user may let it send more.
+WINDOW = 2 * 1024 * 1024
+#: From this command of a connection on, one is opened beside each if there is none.
+FROM_COMMAND = 2
+
+
+class SpareSession:
+    """The spare session of one link. It holds no link, because the link holds it.
+
+    Attributes:
+        memory: what this process has seen of the server.
+        is_allowed: whether one may be opened.
+    """
+
+    def __init__(self) -> None:
+        self.memory = ServerMemory()
+        self.is_allowed = False
+        self._commands = 0
+        self._unowned: object | None = None
+
+    @classmethod
+    def of(cls, link: Link) -> SpareSession:
+        """Return that of a link."""
+        spare: SpareSession | None = link.attached.get(cls)
+        if spare is None:
+            spare = link.attached[cls] = cls()
+        return spare
+
+    @property
+    def is_there(self) -> bool:
+        """Whether one was asked for and is not taken."""
+        return self._unowned is not None
+
+    def open(self, link: Link) -> bool:
+        """Ask for one, unless there is one; return whether that was done."""
+        if self._unowned is not None or not self.is_allowed:
+            return False
+        self._unowned = link.open_unowned(b"session", b"", WINDOW)
+        return self._unowned is not None
+
+    def open_beside(self, link: Link) -> None:
+        """Ask for one beside a command that has just been sent, where that is of use."""
+        self._commands += 1
+        slots = SessionSlots.of(link)
+        has_slot = slots.limit is None or slots.used < slots.limit
+        if self._commands >= FROM_COMMAND and self.memory.bears_spare and has_slot:
+            self.open(link)
+
+    def take(self, link: Link, window: int) -> Op[Channel | None]:
+        """Wait until the server has given the session; return None if there is none to be had.
+
+        Args:
+            window: how many bytes the server may send ahead.
+        """
+        unowned, self._unowned = self._unowned, None
+        if unowned is None:
+            return None
+        channel = link.own(unowned)
+        try:
+            while (state := channel.get_info().state) == ChannelState.OPENING:
+                yield WaitFor(channel)
+            if state == ChannelState.DEAD:
+                raise link.death()
+        except BaseException:
+            channel.free()
+            raise
+        if state == ChannelState.OPEN and not channel.get_info().closed:
+            channel.widen(window)
+            return channel
+        if state != ChannelState.UNHEARD:
+            self.is_allowed = False
+            if state == ChannelState.REFUSED:
+                self.memory.bears_spare = False
+        channel.free()
+        return None
