@@ -21,9 +21,9 @@ from .async_sftp import AsyncSFTP
 from .async_sftp_file import open_over
 from .async_sftp_run import AsyncRunner
 from .async_tail import AsyncFileTailer
-from .connection import Connection
 from .contents import contents
 from .documented import details_of
+from .files import Files
 from .plan import Plan
 from .sftp_calls import (
     COPY_BUFFER,
@@ -58,7 +58,7 @@ class AsyncFiles:
 
     # -- scp
 
-    @details_of(Connection.scp_read)
+    @details_of(Files.scp_read)
     async def scp_read(
         self,
         remote_path: AnyPath,
@@ -74,7 +74,7 @@ class AsyncFiles:
         data = await self._scp(scp.fetch(session.link, remote_path))
         return contents(data, encoding, remote_path, session, Phase.SCP)
 
-    @details_of(Connection.scp_write)
+    @details_of(Files.scp_write)
     async def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
         """Store a local file, with its permission bits; raise as `scp_read`."""
         await self._scp(scp.store_file(self._live().link, local_path, remote_path))
@@ -94,7 +94,7 @@ class AsyncFiles:
         self._live()
         return AsyncSFTP(self)
 
-    @details_of(Connection.sftp_read)
+    @details_of(Files.sftp_read)
     async def sftp_read(
         self,
         remote_path: AnyPath,
@@ -145,7 +145,7 @@ class AsyncFiles:
         op = calls.listdir(self._sftp_state(), os.fsdecode(path))
         return await AsyncRunner(self)(op, "list", timeout)
 
-    @details_of(Connection.sftp_put_dir)
+    @details_of(Files.sftp_put_dir)
     async def sftp_put_dir(
         self,
         local_path: AnyPath,
@@ -167,7 +167,7 @@ class AsyncFiles:
         except SFTPError as error:
             return not_begun(error, local_path, fail_fast)
 
-    @details_of(Connection.sftp_get_dir)
+    @details_of(Files.sftp_get_dir)
     async def sftp_get_dir(
         self,
         remote_path: AnyPath,
@@ -189,7 +189,7 @@ class AsyncFiles:
         except SFTPError as error:
             return not_begun(error, remote_path, fail_fast)
 
-    @details_of(Connection.remote_copy)
+    @details_of(Files.remote_copy)
     async def remote_copy(
         self, source_path: AnyPath, dest_conn: AsyncFiles, dest_path: AnyPath | None = None
     ) -> None:

@@ -23,45 +23,27 @@ from .._policy.forwarding import Address, Listen, check_listen, check_target
 from .._policy.result import SSHResult
 from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
-from .._policy.transfer_result import TransferResult
-from .._protocol import scp_files as scp
-from .._protocol.core import Op
 from .._protocol.execute import execute
 from .._protocol.process import Pty, env_requests, start
 from .._protocol.tunnel import open_tunnel
-from ..errors import Phase, SFTPError
+from ..errors import Phase
 from .arguments import (
     check_command,
     check_max_output,
-    check_memory_only,
     check_number,
     check_pty,
     check_wait,
-    file_bytes,
     input_bytes,
 )
 from .closing import Closing
 from .configure_plan import configure
-from .contents import contents
 from .declared import documents_constructor, takes_options
+from .files import Files
 from .forward import Forward
 from .plan import make_plan
 from .process import Process
-from .sftp import SFTP
-from .sftp_calls import (
-    COPY_BUFFER,
-    Preserve,
-    Progress,
-    check_destination,
-    check_longer,
-    check_other_file,
-    not_begun,
-    one_server,
-)
-from .sftp_file import open_over
 from .sftp_run import new_sftp
 from .shell import InteractiveShell
-from .tail import FileTailer
 from .tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -73,7 +55,7 @@ T = TypeVar("T")
 
 
 @documents_constructor
-class Connection(Closing):
+class Connection(Files, Closing):
     """An authenticated SSH connection.
 
     The constructor connects, checks the host keys of all hops and logs in.  One
@@ -352,212 +334,6 @@ class Connection(Closing):
         session = self._live()
         session.call(forwarding.begin(), self._seconds, Phase.CHANNEL)
         return Forward(self, session, forwarding)
-
-    # -- scp
-
-    def scp_read(
-        self,
-        remote_path: AnyPath,
-        local_path: AnyPath | None = None,
-        *,
-        encoding: str | None = "utf-8",
-    ) -> str | bytes:
-        """Fetch a file with the server's scp.
-
-        Returns:
-            Its contents as str (bytes with ``encoding=None``). With `local_path` they go to
-                that file, and the result is ``"Ok"``.
-
-        Raises:
-            SFTPError: the file is missing, a directory, or not permitted, or the server has no
-                scp. It is an OSError, also FileNotFoundError and the like.
-            NotText: the contents are not text in that encoding.
-        """
-        session = self._live()
-        if local_path is not None:
-            self._scp(scp.fetch_file(session.link, remote_path, local_path))
-            return "Ok"
-        data = self._scp(scp.fetch(session.link, remote_path))
-        return contents(data, encoding, remote_path, session, Phase.SCP)
-
-    def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
-        """Store a local file, with its permission bits; raise as `scp_read`.
-
-        A `remote_path` that ends in a slash is the directory for the file.
-        """
-        self._scp(scp.store_file(self._live().link, local_path, remote_path))
-
-    def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
-        """Store `data` as a file (mode 644); raise as `scp_read`."""
-        self._scp(scp.store(self._live().link, file_bytes(data), remote_path))
-
-    def _scp(self, op: Op[T]) -> T:
-        return self._live().call(op, self._seconds, Phase.SCP)
-
-    # -- sftp
-
-    @property
-    def sftp(self) -> SFTP:
-        """The files on the server, with the method names of `os`; see `SFTP`."""
-        self._live()
-        return SFTP(self)
-
-    def sftp_read(
-        self,
-        remote_path: AnyPath,
-        local_path: AnyPath | None = None,
-        *,
-        encoding: str | None = "utf-8",
-        progress: Progress | None = None,
-        timeout: int | None = None,
-        resume: bool = False,
-        max_output: int | None = None,
-    ) -> str | bytes:
-        """Fetch a file.
-
-        Args:
-            local_path: where to write it, see `SFTP.get`; with None its contents are returned.
-            encoding: that of the contents; with None bytes are returned.
-            progress: is called with the bytes so far and in all; see `SFTP.get`.
-            timeout: **milliseconds**; None means the connection's limit, 0 no limit.
-            resume: keep what `local_path` has of the file, see `SFTP.get`.
-            max_output: most bytes to return, without a local_path; None means no limit.
-
-        Returns:
-            ``"Ok"`` if `local_path` was given, otherwise the contents.
-
-        Raises:
-            SFTPError: see `SFTP`; also SFTPTimeout and SFTPUnavailable. It is an OSError.
-            NotText: the contents are not text in that encoding.
-            OutputLimitExceeded: the file has more than `max_output` bytes; its `.result` has
-                the first ones as `stdout_bytes`.
-        """
-        check_memory_only(max_output, local_path)
-        if local_path is None:
-            if resume:
-                raise ValueError("resume= needs a local_path")
-            hop = self._live()
-            data = self.sftp.get_bytes(
-                remote_path, progress=progress, timeout=timeout, max_output=max_output
-            )
-            return contents(data, encoding, remote_path, hop, Phase.SFTP)
-        self.sftp.get(remote_path, local_path, progress=progress, timeout=timeout, resume=resume)
-        return "Ok"
-
-    def sftp_write(
-        self,
-        local_path: AnyPath,
-        remote_path: AnyPath | None = None,
-        *,
-        progress: Progress | None = None,
-        timeout: int | None = None,
-        resume: bool = False,
-    ) -> None:
-        """Store a local file, at the same path if `remote_path` is None; see `SFTP.put`."""
-        target = local_path if remote_path is None else remote_path
-        self.sftp.put(local_path, target, progress=progress, timeout=timeout, resume=resume)
-
-    def sftp_write_data(
-        self, data: str | bytes, remote_path: AnyPath, *, timeout: int | None = None
-    ) -> None:
-        """Store `data` (text as UTF-8) as a file; raise as `sftp_read`."""
-        self.sftp.put_bytes(file_bytes(data), remote_path, timeout=timeout)
-
-    def sftp_put_dir(
-        self,
-        local_path: AnyPath,
-        remote_path: AnyPath,
-        follow_symlinks: bool = True,
-        preserve_permissions: bool = True,
-        fail_fast: bool = False,
-        *,
-        preserve_times: bool = False,
-        preserve: Preserve | None = None,
-        timeout: int | None = None,
-    ) -> TransferResult:
-        """Store a directory; return source paths (transferred, failed); see `SFTP.put_dir`.
-
-        If one of the two directories is not available, the source is the failed path; with
-        `fail_fast` that raises.
-        """
-        try:
-            return self.sftp.put_dir(
-                local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
-                preserve_times=preserve_times, preserve=preserve, timeout=timeout,
-            )  # fmt: skip
-        except SFTPError as error:
-            return not_begun(error, local_path, fail_fast)
-
-    def sftp_get_dir(
-        self,
-        remote_path: AnyPath,
-        local_path: AnyPath,
-        follow_symlinks: bool = True,
-        preserve_permissions: bool = True,
-        fail_fast: bool = False,
-        *,
-        preserve_times: bool = False,
-        preserve: Preserve | None = None,
-        timeout: int | None = None,
-    ) -> TransferResult:
-        """Fetch a directory; return source paths (transferred, failed); see `SFTP.get_dir`.
-
-        If one of the two directories is not available, the source is the failed path; with
-        `fail_fast` that raises.
-        """
-        try:
-            return self.sftp.get_dir(
-                remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
-                preserve_times=preserve_times, preserve=preserve, timeout=timeout,
-            )  # fmt: skip
-        except SFTPError as error:
-            return not_begun(error, remote_path, fail_fast)
-
-    def remote_copy(
-        self, source_path: AnyPath, dest_conn: Connection, dest_path: AnyPath | None = None
-    ) -> None:
-        """Copy a file from this server to another, with bounded memory.
-
-        Args:
-            dest_conn: a connection of the same class to the other server; it may have its own
-                bastions.
-            dest_path: the path there; None means the same path.
-
-        Raises:
-            SFTPError: one side failed; the error has its path. See `SFTP`.
-            shutil.SameFileError: it would be copied onto itself. If hussh cannot know that
-                (another name of the server, a network drive), the file keeps its contents.
-            TypeError: dest_conn is not a Connection.
-        """
-        check_destination(dest_conn, Connection, "a Connection")
-        target = source_path if dest_path is None else dest_path
-        if one_server(self._plan, dest_conn._plan) and dest_conn.sftp.exists(target):
-            real = self.sftp.realpath(source_path), dest_conn.sftp.realpath(target)
-            check_other_file(source_path, target, real)
-        buffer = memoryview(bytearray(COPY_BUFFER))
-        with self.sftp.open(source_path, "rb", buffering=0) as reader:
-            with open_over(dest_conn.sftp._run, target) as writer:
-                # It may be the source under another name, so nothing is cut before it was read.
-                size = writer.stat().st_size
-                while count := reader.readinto(buffer):  # type: ignore[attr-defined]
-                    writer.write(buffer[:count])
-                copied = writer.tell()
-                if size is not None and size <= copied:
-                    return
-                try:
-                    writer.truncate()
-                    return
-                except SFTPError as error:
-                    # If the server refuses every change of attributes, opening still empties it.
-                    check_longer(error, size, copied, reader.stat().st_size)  # type: ignore[attr-defined]
-            reader.seek(0)
-            with dest_conn.sftp.open(target, "wb", buffering=0) as writer:
-                while count := reader.readinto(buffer):  # type: ignore[attr-defined]
-                    writer.write(buffer[:count])
-
-    def tail(self, remote_file: AnyPath) -> FileTailer:
-        """Follow what is added to a file, in a context manager; see `FileTailer`."""
-        return FileTailer(self, remote_file)
 
     # -- ending
 
