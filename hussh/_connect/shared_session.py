@@ -173,7 +173,7 @@ class Shared:
         """Return the session; raise ConnectionClosed if there never was one."""
         if self.session is None:
             reason = "Not connected: await the connection, or its connect(), first"
-            raise self.endpoint.mark(ConnectionClosed(reason))
+            raise self.endpoint.mark(ConnectionClosed(reason), Phase.CONNECT)
         return self.session
 
     @property

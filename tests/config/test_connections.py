@@ -467,3 +467,31 @@ def test_times(tmp_path: Path, mute_listener: MuteListener, target: Sshd) -> Non
         assert session.keepalive_misses == 2
     with Connection("t", config=config, keepalive_interval=9) as connection:
         assert connection._options.keepalive_interval == 9
+
+
+def test_socket(target: Sshd, bastion: Sshd, tmp_path: Path) -> None:
+    """BindAddress and AddressFamily are those of the first hop's socket."""
+    identity = f"IdentityFile {target.alice.key.path}"
+    lines = (identity, "BindAddress 127.0.0.3", "AddressFamily inet")
+    config = write(
+        tmp_path,
+        block("b", bastion, *lines) + block("t", target, identity, "ProxyJump b"),
+        bastion,
+        target,
+    )
+    with Connection("t", config=config):
+        assert "Connection from 127.0.0.3 " in bastion.log_text()
+    bad = block("t", target, identity, "AddressFamily inet6")
+    with pytest.raises(hussh.ConnectError):
+        Connection("t", config=write(tmp_path, bad, target))
+
+
+def test_what_this_version_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An option that hussh does not have is named, or an error where it is about safety."""
+    caplog.set_level("INFO", "hussh.config")
+    place = "Host t\n  HostName 127.0.0.1\n  Port 1\n"
+    with pytest.raises(hussh.ConnectError):
+        Connection("t", config=write(tmp_path, f"{place}  ForwardAgent yes\n"))
+    assert caplog.messages == ["[t] not followed: forwardagent"]
+    with pytest.raises(ConfigError, match="RequiredRSASize"):
+        Connection("t", config=write(tmp_path, f"{place}  RequiredRSASize 4096\n"))
