@@ -63,10 +63,11 @@ static const unsigned char *take_string(struct cursor *c, size_t *len) {
 
 static void on_open(hussh_link *link, struct cursor *c) {
   const unsigned char *message = c->at - 1;
+  const unsigned char *kind;
   size_t message_len = c->left + 1, len;
   unsigned char refusal[17], size[4];
   uint32_t sender, reason = 1; /* prohibited: we have asked for no such thing */
-  take_string(c, &len);
+  kind = take_string(c, &len);
   sender = take_u32(c);
   if (c->bad)
     return;
@@ -83,6 +84,9 @@ static void on_open(hussh_link *link, struct cursor *c) {
       link_changed(link);
       return;
     }
+  } else {
+    link->unasked += link->unasked < INT_MAX;
+    copy_text(link->unasked_kind, sizeof(link->unasked_kind), kind, len);
   }
   refusal[0] = MSG_CHANNEL_OPEN_FAILURE;
   put_u32(put_u32(put_u32(put_u32(refusal + 1, sender), reason), 0), 0);

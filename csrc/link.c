@@ -274,6 +274,8 @@ void hussh_link_get_info(const hussh_link *link, hussh_link_info *info) {
   info->received = link->received;
   info->sent = link->sent;
   info->packets = link->packets;
+  info->unasked = link->unasked;
+  memcpy(info->unasked_kind, link->unasked_kind, sizeof(info->unasked_kind));
   memcpy(info->text, link->text, sizeof(info->text));
 }
 

@@ -50,6 +50,8 @@ typedef struct {
   size_t queued;            /* bytes not yet handed to the source */
   uint64_t received, sent;  /* bytes taken from and given to the source */
   uint64_t packets;         /* received */
+  int unasked;              /* channels that the peer opened towards us, refused as unasked */
+  char unasked_kind[48];    /* the type of the last one */
   char text[256];           /* what went wrong, NUL-terminated, the peer's words included */
 } hussh_link_info;
 

@@ -54,6 +54,8 @@ struct hussh_link {
   char text[256];
   unsigned char preamble[256];
   size_t preamble_len;
+  int unasked;                  /* channels that we refused without asking anybody */
+  char unasked_kind[48];
   hussh_queue peer_kexinit;
   hussh_queue hostkey_signature; /* of the first key exchange, by the host key */
 

@@ -13,6 +13,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+from .._connect.agent_forwarding import ForwardAgent, lend_agent
 from .._connect.async_connect import AsyncSession
 from .._connect.forwarding import (
     Forwarding,
@@ -227,6 +228,7 @@ class AsyncConnection(AsyncFiles):
         input: str | bytes | None = None,
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
+        forward_agent: ForwardAgent = None,
     ) -> SSHResult:
         """Run a command on its own channel and wait for it."""
         session = self._live()
@@ -238,6 +240,7 @@ class AsyncConnection(AsyncFiles):
             max_output=check_max_output(max_output),
             wait=check_wait(wait),
             env=env_requests(self._env(None)),
+            lend=lend_agent(session, self._options, forward_agent),
             time_limit=f" after {seconds:g} s",
         )
         deadline = monotonic() + seconds if seconds else None
@@ -250,21 +253,38 @@ class AsyncConnection(AsyncFiles):
         *,
         pty: bool | Pty | None = None,
         env: Mapping[str, str] | None = None,
+        forward_agent: ForwardAgent = None,
     ) -> AsyncProcess:
         """Start a command and exchange data with it while it runs, like `subprocess.Popen`."""
         session = self._live()
-        op = start(session.link, check_command(command), pty=check_pty(pty), env=self._env(env))
+        op = start(
+            session.link,
+            check_command(command),
+            pty=check_pty(pty),
+            env=self._env(env),
+            lend=lend_agent(session, self._options, forward_agent),
+        )
         channel = await session.call(op, self._timeout or None, Phase.EXEC)
         return AsyncProcess(session, channel, self._timeout)
 
     @details_of(Connection.shell)
     async def shell(
-        self, pty: bool | Pty | None = None, *, env: Mapping[str, str] | None = None
+        self,
+        pty: bool | Pty | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        forward_agent: ForwardAgent = None,
     ) -> AsyncInteractiveShell:
         """Start a login shell; a context manager, see `AsyncInteractiveShell`."""
         session = self._live()
         terminal = check_pty(pty)
-        op = start(session.link, None, pty=terminal, env=self._env(env))
+        op = start(
+            session.link,
+            None,
+            pty=terminal,
+            env=self._env(env),
+            lend=lend_agent(session, self._options, forward_agent),
+        )
         channel = await session.call(op, self._timeout or None, Phase.SHELL)
         return AsyncInteractiveShell(session, channel, terminal, self._timeout)
 

@@ -203,8 +203,6 @@ def _leave_out(name: str, followed: Followed) -> None:
             )
         del followed.options[argument]
         followed.ignored += (_LACKING[argument],)
-    if followed.more.pop("forward_agent", None):
-        followed.ignored += ("forwardagent",)
 
 
 def _merged(

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
+from .._connect.agent_forwarding import ForwardAgent, lend_agent
 from .._connect.connect import Session, connect
 from .._connect.forwarding import (
     Forwarding,
@@ -167,6 +168,7 @@ class Connection(Files, Closing):
         input: str | bytes | None = None,
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
+        forward_agent: ForwardAgent = None,
     ) -> SSHResult:
         """Run a command on its own channel and wait for it.
 
@@ -175,6 +177,8 @@ class Connection(Files, Closing):
             timeout: **milliseconds**; None means the connection's limit, 0 no limit.
             input: what the command reads from its stdin; None means nothing.
             max_output: most bytes of stdout and stderr together.
+            forward_agent: True or the path of an agent's socket lends the ssh-agent to the command
+                while it runs. Whoever controls the server can use it meanwhile.
             wait: with "eof", until all output has come and the channel is closed; with "exit",
                 until the command itself has ended, even if processes that it left behind may
                 still write.
@@ -200,6 +204,7 @@ class Connection(Files, Closing):
             max_output=check_max_output(max_output),
             wait=check_wait(wait),
             env=env_requests(self._env(None)),
+            lend=lend_agent(session, self._options, forward_agent),
             time_limit=f" after {milliseconds} ms",
         )
         deadline = monotonic() + milliseconds / 1000 if milliseconds else None
@@ -211,6 +216,7 @@ class Connection(Files, Closing):
         *,
         pty: bool | Pty | None = None,
         env: Mapping[str, str] | None = None,
+        forward_agent: ForwardAgent = None,
     ) -> Process:
         """Start a command and exchange data with it while it runs, like `subprocess.Popen`.
 
@@ -218,6 +224,7 @@ class Connection(Files, Closing):
             command: for the user's login shell on the server.
             pty: True or a `Pty` gives it a terminal; stderr then comes with stdout.
             env: variables to set, as far as the server accepts them.
+            forward_agent: lends the ssh-agent while it runs, see `execute`.
 
         Returns:
             A `Process`, best used in a ``with`` block.
@@ -226,11 +233,21 @@ class Connection(Files, Closing):
             ChannelRefused, ChannelError: the server does not run it.
         """
         session = self._live()
-        op = start(session.link, check_command(command), pty=check_pty(pty), env=self._env(env))
+        op = start(
+            session.link,
+            check_command(command),
+            pty=check_pty(pty),
+            env=self._env(env),
+            lend=lend_agent(session, self._options, forward_agent),
+        )
         return Process(session, session.call(op, self._seconds, Phase.EXEC), self._seconds)
 
     def shell(
-        self, pty: bool | Pty | None = None, *, env: Mapping[str, str] | None = None
+        self,
+        pty: bool | Pty | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        forward_agent: ForwardAgent = None,
     ) -> InteractiveShell:
         """Start a login shell; a context manager, see `InteractiveShell`.
 
@@ -240,7 +257,15 @@ class Connection(Files, Closing):
         session = self._live()
         terminal = check_pty(pty)
         channel = session.call(
-            start(session.link, None, pty=terminal, env=self._env(env)), self._seconds, Phase.SHELL
+            start(
+                session.link,
+                None,
+                pty=terminal,
+                env=self._env(env),
+                lend=lend_agent(session, self._options, forward_agent),
+            ),
+            self._seconds,
+            Phase.SHELL,
         )
         return InteractiveShell(session, channel, terminal, self._seconds)
 

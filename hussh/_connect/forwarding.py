@@ -25,6 +25,7 @@ from .._policy.forwarding import Address
 from .._protocol.core import Op, RunBlocking, WaitFor
 from .._protocol.socks import SocksRequest
 from .._protocol.tunnel import (
+    AUTH_AGENT,
     CONNECT_FAILED,
     PROHIBITED,
     Offer,
@@ -344,11 +345,21 @@ class Incoming:
         self._start = start
         self._task: Task | None = None
         self._asking = 0
+        self._loans: list[Any] = []  # of the ssh-agent; see `agent_forwarding`
         self._early: list[Offer] = []  # for a forward whose port we do not know yet
 
     def ask(self) -> None:
         """Note that a forward is asked for: connections may come before the answer was seen."""
         self._asking += 1
+        self._listen()
+
+    def lend(self, loan: Any) -> None:
+        """Accept channels to the agent, as long as the loan is open."""
+        self._loans = [one for one in self._loans if one.is_open]
+        self._loans.append(loan)
+        self._listen()
+
+    def _listen(self) -> None:
         take_offers(self._link, True)
         if self._task is None or self._task.is_over:
             self._task = self._start(self._serve())
@@ -368,6 +379,14 @@ class Incoming:
             yield WaitFor(self._link)
 
     def _answer(self, offer: Offer) -> None:
+        if offer.kind == AUTH_AGENT:
+            self._loans = [one for one in self._loans if one.is_open]
+            if self._loans:
+                self._loans[-1].carry(offer)
+                return
+            _log.warning("the server asked for the ssh-agent, which no session lends it: refused")
+            refuse_offer(self._link, offer, PROHIBITED)
+            return
         for forward in self.forwards:
             if offer.is_for(forward.address):
                 forward.carry(offer)

@@ -6,17 +6,21 @@ Nothing here waits, except where `Hop.failed` says so.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from .._native.link import Link
 from .._policy.endpoint import Endpoint
+from .._protocol.tunnel import AUTH_AGENT
 from .._runtime.driver import Driver
 from .._runtime.keepalive import MISSES, Keepalive
 from ..errors import CommandTimeout, ConnectionClosed, HusshError, Phase
 from .handshake_limits import Server
 
 __all__ = ["AnyDriver", "Hop"]
+
+_log = logging.getLogger("hussh.tunnels")
 
 AnyDriver = TypeVar("AnyDriver", bound=Driver[Any])
 
@@ -143,10 +147,19 @@ class Hop(Generic[AnyDriver]):
             return
         self.closed = True
         self.driver.end(self.link)
+        self._tell_unasked()
         if self.keepalive:
             self.untend()
         if self.outer is not None and self.owned:
             self.outer.end()
+
+    def _tell_unasked(self) -> None:
+        unasked = self.driver.unasked.pop(self.link.token, None)
+        if unasked is not None:
+            count, kind = unasked
+            what = "the ssh-agent" if kind == AUTH_AGENT else f"a channel ({kind!r})"
+            text = "[%s] the server asked for %s, which nobody lent it: refused (%d requests)"
+            _log.warning(text, self.hop, what, count)
 
     def collect(self) -> None:
         """Call `end` for a finalizer; waits for no lock."""

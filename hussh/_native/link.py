@@ -41,7 +41,7 @@ class LinkState:
     """A snapshot of what the C side knows of a link."""
 
     __slots__ = ("phase", "death", "code", "text", "messages", "replies", "rekeys", "queued",
-                 "received", "sent", "packets")  # fmt: skip
+                 "received", "sent", "packets", "unasked", "unasked_kind")  # fmt: skip
 
     def __init__(self, info: Any) -> None:
         self.phase = PHASES[info.phase]
@@ -49,6 +49,8 @@ class LinkState:
         self.code = int(info.code)
         self.text = _words(info)
         self.messages = int(info.messages)
+        self.unasked = int(info.unasked)
+        self.unasked_kind = ffi.string(info.unasked_kind).decode("ascii", "replace")
         self.replies = int(info.replies)
         self.rekeys = int(info.rekeys)
         self.queued = int(info.queued)
@@ -338,12 +340,14 @@ def _words(info: Any) -> str:
 class Channel:
     """One channel; read its `state` and the other fields after `get_info()`."""
 
-    __slots__ = ("_ptr", "_info", "link", "token", "on_freed")
+    __slots__ = ("_ptr", "_info", "link", "token", "on_freed", "at_end", "__weakref__")
 
     def __init__(self, ptr: Any, link: Link) -> None:
         self.link = link  # first: an interrupt may come between any two, and then __del__
         #: Called with the link after the channel was freed; must neither wait nor hold the link.
         self.on_freed: Callable[[Link], None] | None = None
+        #: Called by `free` only, with the tree's lock held.
+        self.at_end: Callable[[], None] | None = None
         self._ptr = ptr
         self._info = ffi.new("hussh_channel_info *")
         self.token = int(lib.hussh_channel_token(ptr))
@@ -359,6 +363,14 @@ class Channel:
         ptr, self._ptr = self._ptr, None
         if ptr is not None:
             _free_collected((self.link, ptr, self.on_freed))
+        at_end, self.at_end = self.at_end, None
+        if at_end is not None:
+            at_end()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has closed it."""
+        return self._ptr is not None and not self.link.freed and not self.get_info().closed
 
     def forget(self, free: Any) -> None:
         """Free the channel as `free` does, by another function of C."""

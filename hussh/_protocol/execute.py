@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from .._native.link import Channel, Link
@@ -117,6 +117,7 @@ def execute(
     wait: Literal["eof", "exit"] = "eof",
     env: Sequence[bytes] = (),
     time_limit: str = "",
+    lend: Callable[[Channel], None] | None = None,
 ) -> Op[SSHResult]:
     """Run a command; return its exit status and all of its output.
 
@@ -131,11 +132,12 @@ def execute(
             on.
         env: requests for variables, see `env_requests`.
         time_limit: the limit as the error words it.
+        lend: lends the ssh-agent to the channel, once it is open.
     """
     return (
         yield from until_heard(
             lambda may_repeat: _execute(
-                link, command, stdin, max_output, discard, wait, env, time_limit, may_repeat
+                link, command, stdin, max_output, discard, wait, env, time_limit, lend, may_repeat
             )
         )
     )
@@ -150,6 +152,7 @@ def _execute(
     wait: Literal["eof", "exit"],
     env: Sequence[bytes],
     time_limit: str,
+    lend: Callable[[Channel], None] | None,
     may_repeat: bool,
 ) -> Op[SSHResult | None]:
     """Run `execute` on one channel; return None as `until_heard` describes."""
@@ -164,6 +167,8 @@ def _execute(
     drain = _Drain(channel, output)
     started = False
     try:
+        if lend is not None:
+            lend(channel)
         for variable in env:
             channel.request(b"env", variable)
         channel.request(b"exec", string(command), want_reply=True)

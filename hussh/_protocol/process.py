@@ -7,7 +7,7 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from .._native.link import Channel, Link
@@ -75,18 +75,21 @@ def start(
     *,
     pty: Pty | None = None,
     env: Mapping[str, str] | None = None,
+    lend: Callable[[Channel], None] | None = None,
 ) -> Op[Channel]:
     """Start a command, or the login shell for None, on its own channel.
 
     The server leaves out variables of `env` that it does not accept (AcceptEnv), without an answer.
-    On any error the channel is closed.
+    On any error the channel is closed. `lend` lends the ssh-agent to it, once it is open.
 
     Raises:
         ChannelRefused, ChannelError: the server refused the channel or the command.
     """
     variables = env_requests(env or {})
     return (
-        yield from until_heard(lambda may_repeat: _start(link, command, pty, variables, may_repeat))
+        yield from until_heard(
+            lambda may_repeat: _start(link, command, pty, variables, lend, may_repeat)
+        )
     )
 
 
@@ -104,11 +107,14 @@ def _start(
     command: bytes | None,
     pty: Pty | None,
     variables: Iterable[bytes],
+    lend: Callable[[Channel], None] | None,
     may_repeat: bool,
 ) -> Op[Channel | None]:
     """Run `start` on one channel; return None as `until_heard` describes."""
     channel = yield from open_session(link)
     try:
+        if lend is not None:
+            lend(channel)
         for variable in variables:
             channel.request(b"env", variable)
         wanted = []

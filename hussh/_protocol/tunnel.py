@@ -17,13 +17,15 @@ from ..errors import ForwardRefused, ProtocolError, TunnelRefused
 from .channel import HINTS, REASONS, open_channel, way_hint
 from .core import Op, WaitFor
 
-__all__ = ["CONNECT_FAILED", "PROHIBITED", "TUNNEL_WINDOW", "Offer", "accept_offer",
+__all__ = ["AUTH_AGENT", "CONNECT_FAILED", "PROHIBITED", "TUNNEL_WINDOW", "Offer", "accept_offer",
            "ask_to_forward", "cancel_forward", "open_tunnel", "read_offer",
            "refuse_offer"]  # fmt: skip
 
 #: Bytes of a tunnel that may wait for a reader here; as many as in ssh(1).
 TUNNEL_WINDOW = 2 * 1024 * 1024
 PROHIBITED, CONNECT_FAILED = 1, 2
+#: The type of channel by which a server uses an agent that was lent to it.
+AUTH_AGENT = "auth-agent@openssh.com"
 #: SSH_MSG_GLOBAL_REQUEST, SSH_MSG_CHANNEL_OPEN_FAILURE.
 _GLOBAL_REQUEST, _OPEN_FAILURE = b"\x50", b"\x5c"
 

@@ -124,6 +124,9 @@ class Driver(Generic[W]):
         self._background = Background(partial(_enter_if_alive, weakref.ref(self)))
         self._endpoints: tuple[int, ...] = ()  # what stands for the local ends of tunnels
         self.forked = False
+        #: By token of a link that ended: how many channels its server asked for unasked, and
+        #: the type of the last.
+        self.unasked: dict[int, tuple[int, str]] = {}
         self.closed = False
         self.root = Link.over_fds(*stream.fds())
         self.root.deferred_frees.lock = self._lock
@@ -422,6 +425,7 @@ class Driver(Generic[W]):
         if self.closed:
             return
         if not link.freed and not self.root.freed:
+            self._note_unasked(link)
             link.disconnect()
             self.root.flush()
             link.kill()
@@ -438,6 +442,11 @@ class Driver(Generic[W]):
                 self._ring()
             else:
                 self._release()
+
+    def _note_unasked(self, link: Link) -> None:
+        state = link.get_info()
+        if state.unasked:
+            self.unasked[link.token] = state.unasked, state.unasked_kind
 
     def abandon(self) -> None:
         """Close our copies of the fds, in a forked child, and do nothing else.
