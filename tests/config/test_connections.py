@@ -491,7 +491,7 @@ def test_what_this_version_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     caplog.set_level("INFO", "hussh.config")
     place = "Host t\n  HostName 127.0.0.1\n  Port 1\n"
     with pytest.raises(hussh.ConnectError):
-        Connection("t", config=write(tmp_path, f"{place}  ForwardAgent yes\n"))
-    assert caplog.messages == ["[t] not followed: forwardagent"]
+        Connection("t", config=write(tmp_path, f"{place}  HashKnownHosts yes\n"))
+    assert caplog.messages == ["[t] not followed: hashknownhosts"]
     with pytest.raises(ConfigError, match="RequiredRSASize"):
         Connection("t", config=write(tmp_path, f"{place}  RequiredRSASize 4096\n"))
