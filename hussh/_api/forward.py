@@ -20,7 +20,7 @@ class ForwardView:
     _forwarding: Forwarding
 
     @property
-    def address(self) -> tuple[str, int] | str:
+    def address(self) -> Any:
         """The address on which it listens:
 
         ``(host, port)`` with the port that was chosen, or a path.
@@ -81,5 +81,5 @@ class Forward(ForwardView, Closing):
                 forwarding.unlink()
 
 
-def _shown(address: Address) -> tuple[str, int] | str:
+def _shown(address: Address) -> Any:
     return (address.host, address.port) if address.path is None else address.path
