@@ -19,6 +19,8 @@ from tests.support.agent import SshAgent
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
 
+#: What an sshd logs last of a connection.
+ENDED = "Connection closed by|Disconnected from|Received disconnect|Broken pipe"
 TOP = Path(__file__).resolve().parents[2]
 
 
@@ -79,11 +81,11 @@ def test_no_more_than_a_login(
     (home / ".ssh/id_ed25519").chmod(0o600)
     with pytest.raises(hussh.AuthenticationError):
         Connection(target.host, target.port, "alice")
-    target.wait_for_log("Connection closed by|Disconnected from|Received disconnect")
+    target.wait_for_log(ENDED)
     usual = target.authentications()
     target.settle()
     report = hussh.explain(target.host, port=target.port, username="alice")
-    target.wait_for_log("Connection closed by|Disconnected from|Received disconnect")
+    target.wait_for_log(ENDED)
     assert target.authentications() == usual
     assert len(usual) >= 4
     assert "Starting session" not in target.log_text()
@@ -93,7 +95,7 @@ def test_no_more_than_a_login(
     target.settle()
     key = target.alice.key.path
     assert hussh.explain(target.host, port=target.port, username="alice", private_key=key).connected
-    target.wait_for_log("Connection closed by|Disconnected from|Received disconnect")
+    target.wait_for_log(ENDED)
     assert "Starting session" not in target.log_text()
 
 
