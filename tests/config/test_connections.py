@@ -499,3 +499,22 @@ def test_what_this_version_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert caplog.messages == ["[t] not followed: hashknownhosts"]
     with pytest.raises(ConfigError, match="RequiredRSASize"):
         Connection("t", config=write(tmp_path, f"{place}  RequiredRSASize 4096\n"))
+
+
+def test_forward_agent(agent: SshAgent, target: Sshd, tmp_path: Path) -> None:
+    """ForwardAgent lends the agent to each command, unless the call says no."""
+    agent.add(target.alice.key)
+    config = write(tmp_path, block("t", target, "ForwardAgent yes"), target)
+    with Connection("t", config=config) as connection:
+        assert connection.execute("ssh-add -l").stdout == agent_keys(agent)
+        refused = connection.execute("ssh-add -l", forward_agent=False)
+        assert refused.stdout == ""
+        assert refused.status != 0
+
+
+def agent_keys(agent: SshAgent) -> str:
+    """Return what ssh-add says of an agent."""
+    return subprocess.run(
+        ["ssh-add", "-l"], check=True, capture_output=True, text=True,
+        env=clean_environment(SSH_AUTH_SOCK=str(agent.socket)),
+    ).stdout  # fmt: skip
