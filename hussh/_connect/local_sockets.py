@@ -35,13 +35,19 @@ class Listener:
         self.sock = sock
         self.address = address
         self._file = _identity(address.path) if address.path is not None else None
+        self._pid = os.getpid()
 
     def close(self) -> None:
         """Stop listening; a Unix socket's file stays."""
         self.sock.close()
 
     def unlink(self) -> None:
-        """Remove the file of a Unix socket, if it is still ours; touches the file system."""
+        """Remove the file of a Unix socket, if it is still ours; touches the file system.
+
+        In a forked child it does nothing: the parent still listens there.
+        """
+        if os.getpid() != self._pid:
+            return
         path, self._file, file = self.address.path, None, self._file
         if path is not None and file is not None and _identity(path) == file:
             with contextlib.suppress(OSError):

@@ -25,6 +25,8 @@ __all__ = ["SshProgram", "look_up"]
 
 #: Seconds that ssh gets, where the connection has no time limit; it may run programs itself.
 MOST_SECONDS = 30.0
+#: Seconds after which it is asked whether a program has ended whose output has not.
+LOOK_AGAIN = 0.2
 #: Answers that are kept.
 ANSWERS_MAX = 4096
 #: What ssh says besides about a run without a terminal.
@@ -132,7 +134,7 @@ def _run(what: str, argv: list[str], seconds_left: float | None) -> tuple[int, b
         start_new_session=True,
     )
     try:
-        out, err = child.communicate(timeout=max(limit, 0.001))
+        out, err = _outputs(child, monotonic() + limit)
     except subprocess.TimeoutExpired:
         if seconds_left is not None and seconds_left <= MOST_SECONDS:
             raise DeadlineExceeded(Phase.CONFIG) from None
@@ -144,5 +146,29 @@ def _run(what: str, argv: list[str], seconds_left: float | None) -> tuple[int, b
         if child.poll() is None:
             with contextlib.suppress(OSError):
                 os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
+            child.wait()
+        for pipe in (child.stdout, child.stderr):
+            if pipe is not None:
+                pipe.close()
     return child.returncode, out, err
+
+
+def _outputs(child: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
+    """Return output and errors of a program once it has ended.
+
+    What it leaves behind may hold its pipes for longer, such as a tunnel that ``Match exec`` starts
+    in the background. That is not waited for.
+
+    Raises:
+        subprocess.TimeoutExpired: the program had not ended at the deadline of `monotonic()`.
+    """
+    while True:
+        has_ended = child.poll() is not None
+        left = deadline - monotonic()
+        try:
+            return child.communicate(timeout=max(min(left, LOOK_AGAIN), 0.001))
+        except subprocess.TimeoutExpired as unfinished:
+            if has_ended:
+                return unfinished.output or b"", unfinished.stderr or b""
+            if left <= LOOK_AGAIN:
+                raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,16 @@ from hussh import ConfigError
 from hussh._api.check_options import supported_algorithms
 from hussh._connect.ssh_program import SshProgram
 from hussh._policy.route import HopSpec
-from hussh._policy.ssh_config.answer import USUAL, Answer, Question, parse_answer
+from hussh._policy.ssh_config.answer import (
+    CONTROL_PATH,
+    USUAL,
+    Answer,
+    Question,
+    parse_answer,
+)
 from hussh._policy.ssh_config.settings import Followed, Reader, follow
 from hussh._policy.ssh_config.way import ConfiguredHop, find_way
+from tests.support.processes import wait_gone
 
 ME = pwd.getpwuid(os.getuid())
 HOME = ME.pw_dir  # ssh does not look at $HOME
@@ -216,6 +224,34 @@ def test_another_program(output: str) -> None:
     """What is no answer of ssh -G is an error."""
     with pytest.raises(ConfigError, match=r"OpenSSH 8\.4"):
         parse_answer(Question("box"), output)
+
+
+def test_home_called_hussh() -> None:
+    """A home folder or a user called hussh does not shift what the tokens stand for."""
+    told = CONTROL_PATH.replace("%d", "/home/hussh").replace("%h", "box").replace("%r", "hussh")
+    answer = parse_answer(Question("box"), f"hostname box\ncontrolpath {told}\n")
+    assert answer.expand("~/.ssh/%r_%h", "IdentityFile", {}) == "/home/hussh/.ssh/hussh_box"
+
+
+def test_only_newlines_end_a_line() -> None:
+    """A character that Unicode counts as a line break is part of a value."""
+    text = f"hostname box\nsetenv A=x\u2028user evil\ncontrolpath {CONTROL_PATH}\n"
+    answer = parse_answer(Question("box"), text)
+    assert answer.one("setenv") == "A=x\u2028user evil"
+    assert answer.one("user") == ""
+
+
+def test_what_match_exec_leaves_behind(tmp_path: Path) -> None:
+    """A program that `Match exec` starts in the background is neither waited for nor ended."""
+    pid = tmp_path / "pid"
+    path = tmp_path / "config"
+    path.write_text(f'Match exec "sleep 60 & echo $! >{pid}"\n  Port 2222\n')
+    try:
+        assert SshProgram(str(path)).ask(Question("box"), 20).one("port") == "2222"
+        assert wait_gone([int(pid.read_text())], 0), "it still runs"
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        assert not wait_gone([int(pid.read_text())], 20)
 
 
 # -- the way

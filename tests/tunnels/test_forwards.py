@@ -84,6 +84,20 @@ async def test_local_unix(client: Client, tmp_path: Path) -> None:
         assert path.read_text() == "mine"
 
 
+def test_fork_keeps_unix_socket(target: Sshd, tmp_path: Path) -> None:
+    """A forked child that closes a forward leaves the parent's Unix socket where it is."""
+    path = tmp_path / "s"
+    with Peer(echo) as peer, login(target) as connection:
+        with connection.forward_local(str(path), peer.address) as forward:
+            pid = os.fork()
+            if not pid:
+                forward.close()
+                os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+            assert exchange(str(path), b"abc") == b"abc"
+        assert not path.exists()
+
+
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_refused_target_closes_that_one(client: Client) -> None:
     """A refused target resets its connection and is in `.errors`; the forward goes on."""

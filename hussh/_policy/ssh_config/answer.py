@@ -18,7 +18,8 @@ __all__ = ["USUAL", "Answer", "Lookup", "Question", "parse_answer"]
 
 #: Tokens of ssh_config(5) that this ssh is asked for; `%%` stands for itself.
 _LETTERS = "CdhikLlnpru"
-_SEPARATOR = "/hussh/"
+#: No home folder or name contains it; "/hussh/" would be in the home of a user called hussh.
+_SEPARATOR = "/:hussh:/"
 CONTROL_PATH = _SEPARATOR.join(f"%{letter}" for letter in _LETTERS)
 _PART = re.compile(r"%(.?)|\$\{([^}]*)\}", re.DOTALL)
 
@@ -143,7 +144,7 @@ def is_none(value: str) -> bool:
 def parse_answer(question: Question, text: str) -> Answer:
     """Parse what ``ssh -G`` has printed."""
     values: dict[str, list[str]] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         keyword, _, value = line.strip().partition(" ")
         if keyword:
             values.setdefault(keyword.lower(), []).append(value)
