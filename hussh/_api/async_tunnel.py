@@ -6,11 +6,11 @@ import contextlib
 
 from .._connect.async_connect import AsyncSession
 from .._native.link import Channel
-from .._native.local_end import finish
 from .._policy.forwarding import Address
 from .._protocol import process as ops
 from .._runtime.anyio_streams import ByteStream, Receiver, Sender
 from ..errors import HusshError, Phase
+from .tunnel import give_up
 
 __all__ = ["AsyncTunnel"]
 
@@ -78,7 +78,7 @@ class AsyncTunnel(Receiver, Sender, ByteStream):
         if not self.closed:
             self.closed = True
             with contextlib.suppress(HusshError):  # the connection has gone
-                self._session.at_once(lambda: finish(self._channel))
+                self._session.at_once(lambda: give_up(self._session, self._channel))
 
     async def aclose(self) -> None:
         """Close, under anyio's name."""

@@ -28,7 +28,7 @@ _ALWAYS = ("host", "port", "username", "known_hosts", "host_key_policy")
 #: What no user sets, or what says nothing about connecting.
 _NEVER = {"defaults_failed", "configured", "config", "sftp_requests", "sftp_open_files"}
 #: Fields of `Options` that `settings` has under the names of arguments.
-_SETTINGS = {"settings", "algorithms", "known_hosts"}
+_SETTINGS = {"settings", "algorithms", "known_hosts", "host_key_pins"}
 #: Arguments by other names than those of `Options`.
 _ARGUMENTS = {
     "private_key": ("private_key", "key_path"),

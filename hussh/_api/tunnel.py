@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 from .._connect.connect import Session
+from .._connect.hop import Hop
 from .._native.link import Channel
 from .._native.local_end import finish
 from .._policy.forwarding import Address
@@ -14,7 +15,7 @@ from .._protocol import process as ops
 from ..errors import ChannelError, CommandTimeout, ConnectionClosed, HusshError, Phase
 from .closing import Closing
 
-__all__ = ["Tunnel"]
+__all__ = ["Tunnel", "give_up"]
 
 SHUT_RD, SHUT_WR, SHUT_RDWR = 0, 1, 2  # of the module `socket`
 
@@ -172,7 +173,7 @@ class Tunnel(Closing):
 
     def _end(self) -> None:
         with contextlib.suppress(HusshError):  # the connection has gone
-            self._session.at_once(lambda: finish(self._channel))
+            self._session.at_once(lambda: give_up(self._session, self._channel))
 
     def _file_closed(self) -> None:
         self._files -= 1
@@ -221,6 +222,12 @@ class _TunnelFile(io.RawIOBase):
         if not self.closed:
             super().close()
             self._tunnel._file_closed()
+
+
+def give_up(session: Hop[Any], channel: Channel) -> None:
+    """Close a tunnel's channel after what was written, and wake all who still wait for it."""
+    finish(channel)
+    session.driver.wake(channel.token)
 
 
 def _check_flags(flags: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 import json
 import re
 import subprocess
@@ -112,6 +113,22 @@ def test_secrets_do_not_show(target: Sshd, tmp_path: Path) -> None:
     shown = {setting.name: setting.value for setting in report.hops[0].settings}
     assert (shown["password"], shown["proxy_command"]) == ("given", "nc")
     assert report.hops[0].carrier == "proxy command nc"
+
+
+def test_settings_are_arguments(target: Sshd) -> None:
+    """What a report calls a setting is an argument of `Connection`, and stands there once."""
+    report = hussh.explain(
+        target.host,
+        port=target.port,
+        username="alice",
+        private_key=target.alice.key.path,
+        host_key=" ".join(target.known_hosts_line().split()[1:3]),
+        timeout=20_000,
+    )
+    assert report.connected
+    names = [setting.name for setting in report.hops[0].settings]
+    assert sorted(names) == sorted(set(names) & {*inspect.signature(Connection).parameters})
+    assert "host_key" in names
 
 
 def test_bad_arguments() -> None:

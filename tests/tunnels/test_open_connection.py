@@ -7,6 +7,7 @@ import http.client
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hussh import Connection, ConnectionLost, TunnelRefused
+from hussh import Connection, ConnectionClosed, ConnectionLost, TunnelRefused
 from tests.conformance.client import Client
 from tests.conformance.conftest import NINE, THREE
 from tests.support.sshd import Sshd
@@ -63,6 +64,36 @@ async def test_bytes_both_ways(client: Client) -> None:
         await client.together(write, read)
         assert hashlib.sha256(got[0]).digest() == hashlib.sha256(data).digest()
         await (stream.close() if hasattr(stream.real, "recv") else stream.aclose())
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_close_wakes_who_receives(client: Client) -> None:
+    """Closing a tunnel wakes the thread or task that waits to receive from it."""
+    raised: list[BaseException] = []
+
+    with Peer(echo) as peer:
+        stream = await client.awaited.open_connection(*peer.address)
+        driver, token = stream.real._session.driver, stream.real._channel.token
+
+        async def receive() -> bytes:
+            try:
+                return await receive_all(stream)
+            except (ConnectionClosed, anyio.ClosedResourceError) as error:
+                raised.append(error)
+                return b""
+
+        async def close() -> bytes:
+            is_sync = hasattr(stream.real, "recv")
+            while token not in driver._waiters:
+                if is_sync:
+                    time.sleep(0.001)
+                else:
+                    await anyio.sleep(0.001)
+            await (stream.close() if is_sync else stream.aclose())
+            return b""
+
+        await client.together(receive, close)
+        assert len(raised) == 1
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
