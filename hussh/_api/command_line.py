@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -90,12 +91,20 @@ def _explain(given: argparse.Namespace) -> int:
     host, options = _options(given)
     if given.ask_password:
         what = f"passphrase of {given.key}" if given.key else f"password for {given.host}"
-        options["password"] = getpass.getpass(f"{what}: ")
+        try:
+            options["password"] = getpass.getpass(f"{what}: ")
+        except EOFError:
+            raise ValueError("--ask-password got no password: the input has ended") from None
     report = explain(host, **options)
-    if given.json:
-        print(report.to_json())
-    else:
-        show(report)
+    try:
+        if given.json:
+            print(report.to_json())
+        else:
+            show(report)
+        sys.stdout.flush()
+    except BrokenPipeError:  # such as of `| head`
+        with open(os.devnull, "wb") as nowhere:  # for what is flushed at the exit
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
     return CONNECTED if report.connected else NOT_CONNECTED
 
 

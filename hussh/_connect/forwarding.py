@@ -48,6 +48,8 @@ _log = logging.getLogger("hussh.tunnels")
 
 #: Failures that a forward remembers.
 ERRORS_KEPT = 100
+#: Connections that are kept until a server has said for which of its ports they are.
+EARLY_KEPT = 100
 #: What a lack of descriptors or memory says: the connection stays where it is until there are some.
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -128,15 +130,18 @@ class Forwarding:
         if info.error:
             reset(sock)
 
-    def _end(self, sock: socket.socket, endpoint: LocalEnd | None, channel: Channel | None) -> None:
+    def _end(
+        self, sock: socket.socket | None, endpoint: LocalEnd | None, channel: Channel | None
+    ) -> None:
         if endpoint is not None:
             endpoint.free()
         if channel is not None:
             channel.free()
-        if self.link.dead:
-            reset(sock)
-        else:
-            sock.close()
+        if sock is not None:
+            if self.link.dead:
+                reset(sock)
+            else:
+                sock.close()
         self.connections -= 1
 
 
@@ -212,7 +217,9 @@ class LocalForwarding(Forwarding):
         finally:
             self._end(sock, endpoint, channel)
 
-    def _end(self, sock: socket.socket, endpoint: LocalEnd | None, channel: Channel | None) -> None:
+    def _end(
+        self, sock: socket.socket | None, endpoint: LocalEnd | None, channel: Channel | None
+    ) -> None:
         super()._end(sock, endpoint, channel)
         if self._is_short and self._endpoint is not None:
             self._driver.wake(self._endpoint.token)
@@ -299,32 +306,32 @@ class RemoteForwarding(Forwarding):
         self._start(self._carry(offer))
 
     def _carry(self, offer: Offer) -> Op[None]:
-        endpoint = channel = None
-        sock = socket.socket()  # something to close
+        sock = endpoint = channel = None
+        reason = CONNECT_FAILED
         try:
             assert self.to is not None  # noqa: S101  (a remote forward has one)
             try:
-                connected = yield RunBlocking(partial(_connect, self.to))
-            except OSError as error:
-                refuse_offer(self.link, offer, CONNECT_FAILED)
-                words = error.strerror or str(error)
+                sock = yield RunBlocking(partial(_connect, self.to))
+            except (OSError, ValueError) as error:  # a name may be none for IDNA
+                words = getattr(error, "strerror", None) or str(error)
                 text = f"a connection to {self.address} could not be carried to {self.to}: {words}"
-                raise ForwardRefused(text, errno=error.errno) from error
-            sock.close()
-            sock = connected
+                number = getattr(error, "errno", None)
+                raise ForwardRefused(text, errno=number) from error
             endpoint = self._driver.watch(sock.fileno())
             channel = accept_offer(self.link, offer)
             yield from self._join(sock, endpoint, channel)
         except (HusshError, OSError) as error:
             if not self.link.dead:
                 self._failed(error)
-            reset(sock)
+            if sock is not None:
+                reset(sock)
         except GeneratorExit:
-            if channel is None and not self.link.dead:
-                with contextlib.suppress(HusshError):
-                    refuse_offer(self.link, offer, PROHIBITED)
+            reason = PROHIBITED
             raise
         finally:
+            if channel is None and not (self.link.dead or self.link.deferred_frees.abandoned):
+                with contextlib.suppress(HusshError):
+                    refuse_offer(self.link, offer, reason)
             self._end(sock, endpoint, channel)
 
 
@@ -391,7 +398,7 @@ class Incoming:
             if offer.is_for(forward.address):
                 forward.carry(offer)
                 return
-        if self._asking and offer.at is not None:
+        if self._asking and offer.at is not None and len(self._early) < EARLY_KEPT:
             self._early.append(offer)
             return
         _log.warning("the server opened a channel (%r) that nobody asked for", offer.kind)

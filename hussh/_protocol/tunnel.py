@@ -152,9 +152,11 @@ def read_offer(message: bytes) -> Offer:
     """Read an SSH_MSG_CHANNEL_OPEN; fields that cannot be read make its type unknown."""
     reader = Reader(message, 1)
     kind = reader.text()
-    number, window, packet = reader.uint32(), reader.uint32(), reader.uint32()
+    number = reader.uint32()  # C has found these two
+    window = packet = 0
     at, origin = None, ""
     try:
+        window, packet = reader.uint32(), reader.uint32()
         if kind == "forwarded-tcpip":
             at = Address(reader.text(), reader.uint32())
             origin = f"{reader.text()} port {reader.uint32()}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -193,6 +194,25 @@ def test_as_a_program(target: Sshd) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(f"connected to {place(target, 'bob')}\n")
+
+
+def test_no_password_and_no_reader() -> None:
+    """An end of input in place of a password is told; a pipe that nobody reads is no error."""
+    command = [sys.executable, "-m", "hussh", "explain", "-p", "1", "alice@127.0.0.1"]
+    unanswered = subprocess.run(
+        [*command, "--ask-password"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        cwd=TOP, timeout=60, start_new_session=True,
+    )  # fmt: skip
+    assert unanswered.returncode == 2
+    assert "the input has ended" in unanswered.stderr
+    assert "Traceback" not in unanswered.stderr
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as pipe:
+        unread = subprocess.run(
+            command, stdout=pipe, stderr=subprocess.PIPE, text=True, cwd=TOP, timeout=60
+        )
+    assert (unread.returncode, unread.stderr) == (1, "")
 
 
 def test_without_rich(

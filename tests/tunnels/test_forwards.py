@@ -84,6 +84,17 @@ async def test_local_unix(client: Client, tmp_path: Path) -> None:
         assert path.read_text() == "mine"
 
 
+def test_remote_answers_each_connection(target: Sshd) -> None:
+    """A connection that cannot be carried on is refused at once, whatever the reason is."""
+    to = ("x" * 64 + ".example", 9)
+    with login(target) as connection, connection.forward_remote(0, to) as forward:
+        for _ in range(2):
+            with contextlib.suppress(ConnectionResetError):
+                assert exchange(forward.address, b"x") == b""
+        assert [type(error) for error in forward.errors] == [ForwardRefused] * 2
+        assert forward.connections == 0
+
+
 def test_fork_keeps_unix_socket(target: Sshd, tmp_path: Path) -> None:
     """A forked child that closes a forward leaves the parent's Unix socket where it is."""
     path = tmp_path / "s"

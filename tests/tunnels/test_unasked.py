@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from hussh import Connection
+from hussh._connect import forwarding
+from hussh._policy.forwarding import Address
+from hussh._protocol.tunnel import Offer
+from hussh._runtime.background import Task
 from tests.support.hostile import Conn, HostileServer, Msg, Services
 from tests.support.hostile_wire import message, string, u32
 from tests.support.tunnel_peers import Peer, echo
@@ -28,6 +34,7 @@ def test_only_what_was_asked_for(asked: bool) -> None:
     done, left = threading.Event(), threading.Event()
     agreeing = Services(answered=lambda *_: True)
     offers = [
+        message(Msg.CHANNEL_OPEN, string("forwarded-tcpip") + u32(55)),
         offer(50, "127.0.0.1", PORT + 1),
         offer(51, "198.51.100.1", PORT),
         offer(52, "localhost", PORT, "forwarded-unknown"),
@@ -56,6 +63,23 @@ def test_only_what_was_asked_for(asked: bool) -> None:
         left.set()
         assert len(peer.seen) == asked
     refused = [answer for answer in answers if answer[0] == Msg.CHANNEL_OPEN_FAILURE]
-    unasked = [50, 51, 52, 53] if asked else [50, 51, 52, 53, 54]
+    unasked = [50, 51, 52, 53, 55] if asked else [50, 51, 52, 53, 54, 55]
     assert sorted(answer[4] for answer in refused) == unasked
     assert all(answer[5:9] == u32(1) for answer in refused), "administratively prohibited"
+
+
+def test_early_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the connections for a forward that a server does not answer it may open only so many."""
+    refused: list[int] = []
+    monkeypatch.setattr(forwarding, "take_offers", lambda *_: None)
+    monkeypatch.setattr(
+        forwarding, "refuse_offer", lambda _link, given, _reason: refused.append(given.number)
+    )
+    link: Any = SimpleNamespace(dead=False)
+    incoming = forwarding.Incoming(link, Task)
+    incoming.ask()
+    for number in range(1000):
+        incoming._answer(Offer(number, 9, 9, "forwarded-tcpip", Address("localhost", PORT), ""))
+    assert refused == list(range(forwarding.EARLY_KEPT, 1000))
+    incoming.answered()
+    assert sorted(refused) == list(range(1000)), "the server granted nothing"
