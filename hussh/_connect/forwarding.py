@@ -17,6 +17,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from time import sleep
 from typing import Any
 
 from .._native.link import Channel, Link
@@ -52,6 +53,8 @@ ERRORS_KEPT = 100
 EARLY_KEPT = 100
 #: What a lack of descriptors or memory says: the connection stays where it is until there are some.
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+#: Seconds until it is looked again whether there are some.
+SHORTAGE_PAUSE = 0.2
 
 
 class Forwarding:
@@ -149,20 +152,19 @@ class LocalForwarding(Forwarding):
     """Connections to a socket of this machine, carried to what the server reaches."""
 
     _listener: Listener | None = None
-    _endpoint: LocalEnd | None = None
     _is_short = False
 
     def begin(self) -> Op[None]:
         listener = yield RunBlocking(lambda _: listen_on(self.address))
         try:
-            self._endpoint = self._driver.watch(listener.sock.fileno())
+            endpoint = self._driver.watch(listener.sock.fileno())
         except BaseException:
             listener.close()
             listener.unlink()
             raise
         self._listener = listener
         self.address = listener.address
-        self._start(self._accept(listener, self._endpoint))
+        self._start(self._accept(listener, endpoint))
         self._start(self._until_lost())
 
     def unlink(self) -> None:
@@ -178,7 +180,10 @@ class LocalForwarding(Forwarding):
             while True:
                 while self._accept_one(listener):
                     pass
-                yield WaitFor(endpoint)
+                if self._is_short:  # nothing tells when another part of the program has closed one
+                    yield RunBlocking(lambda _: sleep(SHORTAGE_PAUSE))
+                else:
+                    yield WaitFor(endpoint)
         finally:
             endpoint.free()
             listener.close()
@@ -188,13 +193,14 @@ class LocalForwarding(Forwarding):
         try:
             sock, peer = listener.sock.accept()
         except BlockingIOError:
+            self._is_short = False
             return False
         except OSError as error:
             if error.errno not in _SHORTAGES:
                 return True  # it has gone again
             if not self._is_short:
                 self._failed(error)
-            self._is_short = True  # the next one that ends lets us look again
+            self._is_short = True
             return False
         self._is_short = False
         self.connections += 1
@@ -216,13 +222,6 @@ class LocalForwarding(Forwarding):
             reset(sock)
         finally:
             self._end(sock, endpoint, channel)
-
-    def _end(
-        self, sock: socket.socket | None, endpoint: LocalEnd | None, channel: Channel | None
-    ) -> None:
-        super()._end(sock, endpoint, channel)
-        if self._is_short and self._endpoint is not None:
-            self._driver.wake(self._endpoint.token)
 
 
 class SocksForwarding(LocalForwarding):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -93,6 +94,37 @@ def test_remote_answers_each_connection(target: Sshd) -> None:
                 assert exchange(forward.address, b"x") == b""
         assert [type(error) for error in forward.errors] == [ForwardRefused] * 2
         assert forward.connections == 0
+
+
+class ShortOfDescriptors:
+    """A listening socket whose first accept finds no descriptor."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self.failed = 0
+
+    def accept(self) -> Any:
+        if not self.failed:
+            self.failed += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._real.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def test_shortage_of_descriptors_passes(target: Sshd) -> None:
+    """A connection that came while there was no descriptor is carried once there is one."""
+    with (
+        Peer(echo) as peer,
+        login(target) as connection,
+        connection.forward_local(0, peer.address) as forward,
+    ):
+        listener: Any = forward._forwarding._listener  # type: ignore[attr-defined]
+        listener.sock = short = ShortOfDescriptors(listener.sock)
+        assert exchange(forward.address, b"abc") == b"abc"
+        assert short.failed == 1
+        assert [str(error) for error in forward.errors] == ["[Errno 24] Too many open files"]
 
 
 def test_fork_keeps_unix_socket(target: Sshd, tmp_path: Path) -> None:
