@@ -5,6 +5,7 @@
  */
 #include "channel.h"
 #include "endpoint.h"
+#include "kex_work.h"
 #include "message_hook.h"
 #include "send.h"
 
@@ -191,6 +192,8 @@ void hussh_link_free(hussh_link *link) {
   link_unlist(link);
   link_forget_event(link, link->token);
   libssh2_session_free(link->session); /* dead: recv fails, send discards: one call */
+  work_forget(link);
+  EVP_PKEY_free(link->kem_key);
   queue_clear(&link->rx);
   queue_clear(&link->tx);
   queue_clear(&link->pending);
@@ -300,6 +303,10 @@ const void *hussh_link_peer_kexinit(const hussh_link *link, size_t *len) {
 }
 
 const char *hussh_link_method(const hussh_link *link, int kind) {
+  if (link_in_kex(link) && kind == LIBSSH2_METHOD_KEX && link->kex_name)
+    return link->kex_name; /* the session has none while another is agreed on */
+  if (link_in_kex(link) && kind == LIBSSH2_METHOD_HOSTKEY && link->hostkey_name)
+    return link->hostkey_name;
   return libssh2_session_methods(link->session, kind);
 }
 

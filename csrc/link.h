@@ -36,11 +36,16 @@ enum { HUSSH_DEAD_NOT, HUSSH_DEAD_EOF, HUSSH_DEAD_OS, HUSSH_DEAD_PEER, HUSSH_DEA
 /* States of a channel.  UNHEARD: the server did not look at its OPEN, which came before the
  * login was done: open another one. */
 enum { HUSSH_CH_OPENING, HUSSH_CH_OPEN, HUSSH_CH_REFUSED, HUSSH_CH_DEAD, HUSSH_CH_UNHEARD };
-/* What hussh_pump returns, as bits.  FULL: it reads no more until more was written. */
-enum { HUSSH_WANT_WRITE = 1, HUSSH_MORE = 2, HUSSH_EVENTS = 4, HUSSH_FULL = 8 };
+/* What hussh_pump returns, as bits.  FULL: it reads no more until more was written, or a
+ * computation was finished.  WORK: key exchanges wait for computations, see hussh_work_take. */
+enum { HUSSH_WANT_WRITE = 1, HUSSH_MORE = 2, HUSSH_EVENTS = 4, HUSSH_FULL = 8, HUSSH_WORK = 16 };
+/* Kinds of computations.  KEM_KEY: a new key pair of ML-KEM-768; the result is its public key.
+ * KEM_SECRET: the secret in a ciphertext for that key.  POWER: what hussh_work_run computes. */
+enum { HUSSH_WORK_KEM_KEY = 1, HUSSH_WORK_KEM_SECRET, HUSSH_WORK_POWER };
 
 typedef struct hussh_link hussh_link;
 typedef struct hussh_channel hussh_channel;
+typedef struct hussh_work hussh_work;
 typedef struct hussh_endpoint hussh_endpoint;
 
 typedef struct {
@@ -106,6 +111,18 @@ size_t hussh_events(hussh_link *root, uint64_t *tokens, size_t max);
 void hussh_link_notify(hussh_link *link);
 uint64_t hussh_link_token(const hussh_link *link);
 uint64_t hussh_channel_token(const hussh_channel *channel);
+
+/* Computations that key exchanges of the tree wait for (kex_work.c).  The taker of one must
+ * finish it, also after its link or the tree was freed.  NULL: there is none to take. */
+hussh_work *hussh_work_take(hussh_link *root);
+int hussh_work_kind(const hussh_work *work);
+uint64_t hussh_work_owner(const hussh_work *work); /* the token of its link */
+const void *hussh_work_input(const hussh_work *work, size_t *len);
+void hussh_work_run(hussh_work *work); /* of kind POWER; takes long, and needs no lock */
+/* With the lock held, and before a pump.  Takes the result and wipes it; len 0: it failed. */
+void hussh_work_finish(hussh_work *work, void *result, size_t len);
+/* Whether C computes ML-KEM itself, so that there is no work of these two kinds. */
+int hussh_kem_in_c(void);
 
 /* Memory links: feed takes bytes from the peer (len 0: end of stream), drain gives ours. */
 int hussh_feed(hussh_link *link, const void *bytes, size_t len);

@@ -36,6 +36,7 @@
  */
 #include "channel.h"
 #include "endpoint.h"
+#include "kex_work.h"
 #include "messages.h"
 #include "send.h"
 
@@ -178,6 +179,8 @@ static void process(hussh_link *link) {
       link->was_rekeying = 0;
       link->kex_packets = link->kex_bytes = 0;
       link->rekeys++;
+      link->kex_name = libssh2_session_methods(link->session, LIBSSH2_METHOD_KEX);
+      link->hostkey_name = libssh2_session_methods(link->session, LIBSSH2_METHOD_HOSTKEY);
       link->keyed_local = link->session->local.seqno;
       link->keyed_remote = link->session->remote.seqno;
       link->keyed_sent = link->sent;
@@ -189,7 +192,7 @@ static void process(hussh_link *link) {
     if (link->phase == HUSSH_BANNER && link->received > PREAMBLE_MAX)
       link_fail_text(link, HUSSH_DEAD_PROTOCOL, 0, "no SSH banner in the first 32 KiB");
     if (rc == LIBSSH2_ERROR_EAGAIN) {
-      if (link->recv_would_block)
+      if (link->recv_would_block || work_is_missing(link))
         break;
       if (link->received == before && ++idle > IDLE_STEPS)
         stuck(link); /* neither read nor said EAGAIN: cannot happen */
@@ -337,11 +340,17 @@ static void flush(hussh_link *root) {
   } while (root->dirty_head && !root->dead);
 }
 
+/* Whether nothing more is read now: replies pile up, or a key exchange takes nothing until
+ * something has been computed for it. */
+static int is_full(const hussh_link *root) {
+  return root->tx.len >= TX_FLOOD || (root->rx.len >= RX_FLOOD && work_is_missing(root));
+}
+
 /* Reads once from the root's source and returns the number of bytes; 0: there are none. */
 static size_t read_in(hussh_link *root) {
   unsigned char *room;
   ssize_t n;
-  if (root->dead || root->tx.len >= TX_FLOOD)
+  if (root->dead || is_full(root))
     return 0;
   room = queue_room(&root->rx, READ_CHUNK);
   if (!room) {
@@ -389,13 +398,14 @@ static void process_ready(hussh_link *root) {
 /* 1 where nobody reads our pipe any more: reading once more ends the link, but poll() would
  * never ask for it. */
 static int must_read(const hussh_link *root) {
-  return root->write_failed && !root->rx_eof && !root->dead;
+  return root->write_failed && !root->rx_eof && !root->dead && !is_full(root);
 }
 
 static int bits(const hussh_link *root, int more) {
   more = more || endpoints_wait(root);
   return (root->tx.len ? HUSSH_WANT_WRITE : 0) | (more ? HUSSH_MORE : 0) |
-         (root->event_count ? HUSSH_EVENTS : 0) | (root->tx.len >= TX_FLOOD ? HUSSH_FULL : 0);
+         (root->event_count ? HUSSH_EVENTS : 0) | (is_full(root) ? HUSSH_FULL : 0) |
+         (root->works ? HUSSH_WORK : 0);
 }
 
 int hussh_pump(hussh_link *root, size_t budget) {

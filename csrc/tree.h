@@ -9,6 +9,7 @@
  *   endpoint.c      moves bytes between local sockets and channels
  *   channel.c       what leaves by a channel, and the calls of its owner
  *   send.c          sends whole messages, around key exchanges
+ *   kex_work.c      has computed what key exchanges wait for
  *   tree.c          tables, lists, events, failing
  *
  * link.h is what Python sees of all of them.  tests/unit/test_c_layers.py checks the order.
@@ -20,8 +21,11 @@
 #include "link.h"
 #include "queue.h"
 
+#include <openssl/evp.h>
+
 #define TX_HIGH ((size_t)1 << 20)  /* a tx queue above this takes no more bulk data ... */
 #define TX_LOW ((size_t)256 << 10) /* ... until it is below this */
+#define RX_FLOOD ((size_t)4 << 20) /* no more is read while a key exchange is computed */
 #define TX_FLOOD ((size_t)4 << 20) /* and above this its link reads nothing: reply floods */
 
 enum source { SOURCE_MEMORY, SOURCE_FDS, SOURCE_CHANNEL };
@@ -47,8 +51,11 @@ struct hussh_link {
   int rx_eof, ended;
   int handshake_done, authenticated, kex_packets, kex_bytes, rekeys, was_rekeying;
   int auth_asked, auth_more;    /* requests without a final answer; one was answered by 60 */
+  const char *kex_name, *hostkey_name; /* of the last key exchange that has ended, or NULL */
   uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new ... */
   uint64_t keyed_sent, keyed_received; /* ... and bytes */
+  hussh_work *work;             /* what its key exchange has computed, or NULL (kex_work.c) */
+  EVP_PKEY *kem_key;            /* the ML-KEM key of a running key exchange, or NULL */
   int globals_asked, global_replies;
   uint64_t received, sent, packets;
   char text[256];
@@ -79,6 +86,7 @@ struct hussh_link {
   hussh_link *ready_head, *ready_tail;
   hussh_channel *dirty_head, *dirty_tail;
   hussh_link *touched_head;
+  hussh_work *works;            /* computations that nobody has taken */
   struct event *events;
   size_t event_count, event_size, objects;
   uint64_t next_token;

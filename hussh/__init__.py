@@ -19,6 +19,7 @@ from ._api.sftp import SFTP
 from ._api.shell import InteractiveShell
 from ._api.tail import FileTailer
 from ._api.tunnel import Tunnel
+from ._policy.algorithms import HopAlgorithms
 from ._policy.hostkeys.host_key import HostKey
 from ._policy.prompts import Prompt, PromptRequest
 from ._policy.report import HopReport, HostKeyReport, Report, Setting
@@ -81,6 +82,7 @@ __all__ = [
     "ForkedConnectionError",
     "Forward",
     "ForwardRefused",
+    "HopAlgorithms",
     "HopReport",
     "HostKey",
     "HostKeyError",

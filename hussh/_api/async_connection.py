@@ -22,6 +22,7 @@ from .._connect.forwarding import (
     SocksForwarding,
 )
 from .._connect.shared_session import Limit, Shared
+from .._policy.algorithms import HopAlgorithms
 from .._policy.connection_options import ConnectionOptions, Seconds
 from .._policy.forwarding import Address, Listen, check_listen, check_target
 from .._policy.options import Options
@@ -188,6 +189,15 @@ class AsyncConnection(AsyncFiles):
     def proxy_command(self) -> str | Sequence[str] | None:
         """The proxy command as given."""
         return self._plan.proxy_command
+
+    @property
+    def algorithms(self) -> tuple[HopAlgorithms, ...]:
+        """What was agreed on with the server of each hop, in the order of travel, ours last.
+
+        Raises:
+            ConnectionClosed: it is not connected, or is closed.
+        """
+        return self._live().algorithms()
 
     def __repr__(self) -> str:
         return (

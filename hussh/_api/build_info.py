@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from .._native._libssh2 import ffi, lib
+from .._native.kex_work import load_mlkem, mlkem_source
 
 __all__ = ["build_info"]
 
@@ -25,6 +26,8 @@ def build_info() -> dict[str, Any]:
             in: FILE", or "not patched"
         ``openssl``: version compiled against
         ``openssl_running``: version loaded now
+        ``mlkem``: which library computes ML-KEM for post-quantum key exchanges: "OpenSSL",
+            "cryptography", or "none": then they are not offered
 
     Raises:
         RuntimeError: the linked libssh2 is not the one that was recorded, or OpenSSL changed
@@ -38,4 +41,5 @@ def build_info() -> dict[str, Any]:
     running = ffi.string(lib.hussh_openssl_version()).decode().split()[1]
     if running.split(".")[0] != built["openssl"].split(".")[0]:
         raise RuntimeError(f"built for OpenSSL {built['openssl']}, but {running} is loaded")
-    return {**built, "openssl_running": running}
+    load_mlkem()
+    return {**built, "openssl_running": running, "mlkem": mlkem_source() or "none"}

@@ -19,6 +19,7 @@ from .._connect.forwarding import (
     RemoteForwarding,
     SocksForwarding,
 )
+from .._policy.algorithms import HopAlgorithms
 from .._policy.connection_options import DEFAULT_USER, ConnectionOptions, Milliseconds, Seconds
 from .._policy.forwarding import Address, Listen, check_listen, check_target
 from .._policy.result import SSHResult
@@ -145,6 +146,15 @@ class Connection(Files, Closing):
     def proxy_command(self) -> str | Sequence[str] | None:
         """The proxy command as given."""
         return self._plan.proxy_command
+
+    @property
+    def algorithms(self) -> tuple[HopAlgorithms, ...]:
+        """What was agreed on with the server of each hop, in the order of travel, ours last.
+
+        Raises:
+            ConnectionClosed: it is not connected, or is closed.
+        """
+        return self._live().algorithms()
 
     def __repr__(self) -> str:
         return (

@@ -13,10 +13,11 @@ from typing import Any
 
 from .._connect.proxy_command import proxy_started
 from .._policy.advice import advice_for
+from .._policy.algorithms import is_post_quantum
 from .._policy.keys.given_keys import path_of
 from .._policy.options import Options
 from .._policy.report import HopReport, HostKeyReport, Report, Setting
-from .._protocol.story import HopStory, Story, is_post_quantum, listen
+from .._protocol.story import HopStory, Story, listen
 from ..errors import HusshError, printable
 from .check_options import check_options
 from .connection import Connection
@@ -117,7 +118,9 @@ def _hop_report(story: HopStory, failed_at: int | None, given: Collection[str]) 
         unanswered=story.unanswered,
         banner=story.banner,
         algorithms=story.algorithms,
-        post_quantum=is_post_quantum(story.algorithms) if story.algorithms else None,
+        post_quantum=is_post_quantum(story.algorithms["kex"])
+        if "kex" in story.algorithms
+        else None,
         host_key=None
         if key is None
         else HostKeyReport(key.algorithm, key.fingerprint, key.name, key.verdict, key.places),

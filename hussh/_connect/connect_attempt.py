@@ -21,6 +21,7 @@ from .._protocol.connect import bring_up, timed_out
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.handshake import HopAttempt, HopState
 from .._protocol.host_key_check import known_hosts, recorded_in
+from .._protocol.offered_algorithms import are_algorithms_loaded, load_algorithms
 from .._protocol.story import Story, current_story
 from .._runtime.keepalive import MISSES
 from .._runtime.single_flight import one_at_a_time
@@ -98,15 +99,16 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         """Load as `load` does if somebody has read the files since `asked`; else return False."""
         for hop, files in zip(self.hops, self.files, strict=True):
             known = files.cached(asked)
-            if known is None:
+            if known is None or not are_algorithms_loaded(hop.options):
                 return False
             hop.known = recorded_in(known, hop.options)
         return True
 
     def load(self, seconds_left: float | None = None) -> None:
-        """Read what is recorded of host keys; this reads files, which may hang."""
+        """Load algorithms and read what is recorded of host keys; files may hang."""
         for hop, files in zip(self.hops, self.files, strict=True):
             try:
+                load_algorithms(hop.options)
                 known = one_at_a_time(files, files.load, seconds_left)
                 hop.known = recorded_in(known, hop.options)
             except HusshError as error:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from .._native.link import Link
+from .._policy.algorithms import HopAlgorithms
 from .._policy.endpoint import Endpoint
+from .._protocol.story import agreed_at
 from .._protocol.tunnel import AUTH_AGENT
 from .._runtime.driver import Driver
 from .._runtime.keepalive import MISSES, Keepalive
@@ -80,6 +82,17 @@ class Hop(Generic[AnyDriver]):
             if outer.closed:
                 raise ConnectionClosed(f"the connection to the bastion {outer.hop} was closed")
             outer = outer.outer
+
+    def algorithms(self) -> tuple[HopAlgorithms, ...]:
+        """Return what each hop of the way agreed on with its server, in the order of travel."""
+        self.driver.check_process()
+        found: list[HopAlgorithms] = []
+        with self.driver.locked():
+            at: Hop[AnyDriver] | None = self
+            while at is not None:
+                found.append(agreed_at(at.endpoint.hop, at.link))
+                at = at.outer
+        return tuple(reversed(found))
 
     def at_once(self, call: Callable[[], object]) -> None:
         """Make a call that only queues, such as one that closes; never waits, may be nested."""

@@ -18,6 +18,7 @@ __all__ = [
     "MORE",
     "PHASES",
     "WANT_WRITE",
+    "WORK",
     "ChannelState",
     "Death",
     "Method",
@@ -77,3 +78,4 @@ WANT_WRITE: int = lib.HUSSH_WANT_WRITE
 MORE: int = lib.HUSSH_MORE
 EVENTS: int = lib.HUSSH_EVENTS
 FULL: int = lib.HUSSH_FULL
+WORK: int = lib.HUSSH_WORK

@@ -27,8 +27,9 @@ from ..errors import (
     printable,
 )
 from ._libssh2 import ffi, lib
-from .constants import PHASES, Death, Method
+from .constants import PHASES, WORK, Death, Method
 from .deferred_frees import DeferredFrees
+from .kex_work import Computations
 
 __all__ = ["Channel", "Link"]
 
@@ -63,7 +64,7 @@ class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
     __slots__ = ("_ptr", "_info", "_tokens", "_root", "outer", "token", "deferred_frees",
-                 "attached", "callers", "freed", "__weakref__")  # fmt: skip
+                 "computations", "attached", "callers", "freed", "__weakref__")  # fmt: skip
 
     def __init__(self, ptr: Any, outer: Channel | None) -> None:
         if not ptr:
@@ -73,6 +74,9 @@ class Link:
         self._root: Link | None = outer.link.root if outer is not None else None
         self.deferred_frees: DeferredFrees = (
             outer.link.deferred_frees if outer is not None else DeferredFrees()
+        )
+        self.computations: Computations = (
+            outer.link.computations if outer is not None else Computations()
         )
         #: Whether the C object has been given up.
         self.freed = False
@@ -109,6 +113,7 @@ class Link:
         ptr, self._ptr = getattr(self, "_ptr", None), None
         if ptr:
             self.freed = True
+            self.computations.forget(self.token)
             self.deferred_frees.add(lib.hussh_link_free, ptr)
 
     def free(self) -> None:
@@ -116,6 +121,7 @@ class Link:
         self.freed = True  # first: an interrupt may come between any two
         ptr, self._ptr = self._ptr, None
         if ptr:
+            self.computations.forget(self.token)
             lib.hussh_link_free(ptr)
 
     @property
@@ -132,7 +138,11 @@ class Link:
 
     def pump(self, budget: int) -> int:
         """Move what can move; return WANT_WRITE, MORE, EVENTS and FULL as bits."""
-        return lib.hussh_pump(self._ptr or self.pointer, budget)  # type: ignore[no-any-return]
+        flags: int = lib.hussh_pump(self._ptr or self.pointer, budget)
+        while flags & WORK:  # a key exchange waits, and goes on in the next pump
+            self.computations.run(self._ptr)
+            flags = lib.hussh_pump(self._ptr, 0)
+        return flags
 
     def flush(self) -> int:
         return lib.hussh_flush(self._ptr or self.pointer)  # type: ignore[no-any-return]
@@ -296,6 +306,7 @@ class Link:
 
     def kill(self) -> None:
         """Do no more I/O, on this link and on every link over it."""
+        self.computations.forget(self.token)
         if self._ptr:
             lib.hussh_link_kill(self._ptr)
 

@@ -6,18 +6,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-__all__ = ["CIPHERS", "HOST_KEYS", "KEY_EXCHANGE", "MACS", "Algorithms", "preferred_ciphers"]
+__all__ = ["CIPHERS", "HOST_KEYS", "HYBRID", "KEY_EXCHANGE", "MACS", "Algorithms",
+           "HopAlgorithms", "is_post_quantum", "preferred_ciphers"]  # fmt: skip
 
-#: Elliptic curves only: they are quick, and every server of the last ten years has one of them.
+#: Withstands quantum computers, too; it is offered where a library computes ML-KEM.
+HYBRID = "mlkem768x25519-sha256"
+#: Best first: post-quantum; elliptic curves, which are quick, and which nearly every server of
+#: the last ten years has; finite fields, for servers that were hardened without curves.
 KEY_EXCHANGE = (
+    HYBRID,
     "curve25519-sha256",
     "curve25519-sha256@libssh.org",
     "ecdh-sha2-nistp256",
     "ecdh-sha2-nistp384",
     "ecdh-sha2-nistp521",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group18-sha512",
+    "diffie-hellman-group14-sha256",
+    "diffie-hellman-group-exchange-sha256",
 )
 HOST_KEYS = (
     # Certificates are offered only where the known hosts name an authority for the host.
@@ -55,8 +64,13 @@ def preferred_ciphers(*, fast_aes: bool) -> tuple[str, ...]:
     return (*gcm, *(name for name in CIPHERS if name not in gcm)) if fast_aes else CIPHERS
 
 
-#: For the CTR ciphers; the -etm variants went through too much unchecked code in libssh2.
-MACS = ("hmac-sha2-256", "hmac-sha2-512")
+#: For the CTR ciphers; the others authenticate by themselves.
+MACS = (
+    "hmac-sha2-256",
+    "hmac-sha2-512",
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+)
 
 
 @dataclass(frozen=True)
@@ -76,3 +90,43 @@ class Algorithms:
         offered = self.key_exchange, self.ciphers, self.macs
         key_exchange, ciphers, macs = (",".join(names).encode("ascii") for names in offered)
         return key_exchange, ciphers, macs
+
+    @cached_property
+    def without_mlkem(self) -> Algorithms:
+        """Where nothing computes ML-KEM: the same without it, and maybe without key exchanges."""
+        names = tuple(name for name in self.key_exchange if name != HYBRID)
+        return replace(self, key_exchange=names)
+
+
+#: What the names of key exchanges have in common that also withstand quantum computers.
+_POST_QUANTUM = ("mlkem", "sntrup", "kyber")
+
+
+def is_post_quantum(key_exchange: str) -> bool:
+    """Whether a recording of the session is safe from quantum computers to come."""
+    return any(name in key_exchange for name in _POST_QUANTUM)
+
+
+@dataclass(frozen=True)
+class HopAlgorithms:
+    """What one hop and its server agreed on; the names are those of their standards.
+
+    Attributes:
+        hop: ``user@host:port``.
+        key_exchange, host_key: of the last key exchange.
+        cipher: the same both ways.
+        mac: "" where the cipher authenticates by itself.
+        compression: "" where there is none.
+    """
+
+    hop: str
+    key_exchange: str
+    host_key: str
+    cipher: str
+    mac: str = ""
+    compression: str = ""
+
+    @property
+    def post_quantum(self) -> bool:
+        """Whether a recording of the session is safe from quantum computers to come."""
+        return is_post_quantum(self.key_exchange)

@@ -7,6 +7,7 @@ operation is in, so that a time-out or a lost connection can say so.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache
@@ -32,8 +33,9 @@ from .auth import AskAgent, authenticate
 from .core import Op, WaitFor
 from .early_open import EarlyOpen
 from .host_key_check import check_host_key
+from .offered_algorithms import offered_algorithms
 from .spare_session import SpareSession
-from .story import HopStory, agreed
+from .story import IS_AEAD, HopStory, agreed
 
 __all__ = ["HopAttempt", "HopState", "confirm", "establish", "prepare"]
 
@@ -152,7 +154,7 @@ def establish(hop: HopAttempt, ask_agent: AskAgent) -> Op[None]:
 
 def prepare(link: Link, options: Options, known: Recorded) -> None:
     """Set what to offer. It must come before the first pump, which may begin the key exchange."""
-    wanted = options.algorithms
+    wanted = offered_algorithms(options)
     types, has_authority = known.key_types, known.has_authority
     if options.host_key_pins is not None:
         types, has_authority = options.host_key_pins.key_types, False
@@ -259,7 +261,7 @@ def confirm(link: Link) -> Op[None]:
 
 
 def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
-    wanted = options.algorithms
+    wanted = offered_algorithms(options)
     host_keys = tuple(name for name in wanted.host_keys if not name.endswith(CERTIFICATE))
     ours = (wanted.key_exchange, host_keys, wanted.ciphers, wanted.ciphers,
             wanted.macs, wanted.macs, ("none",))  # fmt: skip
@@ -271,7 +273,10 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
     missing = [
         (kind, ",".join(ours[i]), printable(",".join(theirs[i]), MOST_LISTED))
         for i, kind in enumerate(_KINDS)
-        if theirs[i] and not set(ours[i]) & set(theirs[i])
+        if theirs[i]
+        and not _common(ours[i], theirs[i])
+        # What a MAC stands beside is the cipher of the same direction, two places before it.
+        and not (kind[0] == "mac" and IS_AEAD.search(_common(ours[i - 2], theirs[i - 2])))
     ]
     if not missing:
         return ProtocolError(f"key exchange failed: {text}{FORGED}")
@@ -282,3 +287,8 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
         ours={kind[0]: us for kind, us, _ in missing},
         theirs={kind[0]: them for kind, _, them in missing},
     )
+
+
+def _common(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Return the name that is agreed on (RFC 4253 section 7.1), or an empty string."""
+    return next((name for name in ours if name in theirs), "")

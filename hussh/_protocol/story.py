@@ -21,18 +21,16 @@ from dataclasses import dataclass, field
 
 from .._native.constants import Method
 from .._native.link import Link
+from .._policy.algorithms import HopAlgorithms, is_post_quantum
 from .._policy.options import Options
 from ..errors import AuthenticationError, HusshError, Phase, printable
 from .core import Op, RunBlocking
 
-__all__ = ["Attempt", "HopStory", "KeySeen", "PhaseTime", "Story", "agreed", "current_story",
-           "is_post_quantum", "listen"]  # fmt: skip
+__all__ = ["IS_AEAD", "Attempt", "HopStory", "KeySeen", "PhaseTime", "Story", "agreed",
+           "agreed_at", "current_story", "listen"]  # fmt: skip
 
 _connect_log = logging.getLogger("hussh.connect")
 _auth_log = logging.getLogger("hussh.auth")
-
-#: What the names of key exchanges have in common that also withstand quantum computers.
-_POST_QUANTUM = ("mlkem", "sntrup", "kyber")
 
 Line = tuple[logging.Logger, int, str]
 
@@ -163,7 +161,9 @@ class HopStory:
     def agreed(self, algorithms: dict[str, str]) -> None:
         self.algorithms = algorithms
         names = ", ".join(dict.fromkeys(algorithms.values()))
-        withstands = "post-quantum" if is_post_quantum(algorithms) else "not post-quantum"
+        withstands = (
+            "post-quantum" if is_post_quantum(algorithms.get("kex", "")) else "not post-quantum"
+        )
         self.done(f"{names}; {withstands}")
 
     def showed(self, key: KeySeen) -> None:
@@ -276,13 +276,13 @@ def emit(lines: Iterable[Line]) -> None:
 _AGREED = {"kex": Method.KEX, "hostkey": Method.HOSTKEY, "cipher": Method.CRYPT_CS,
            "mac": Method.MAC_CS, "compression": Method.COMP_CS}  # fmt: skip
 #: Ciphers that authenticate by themselves, so that there is no MAC beside them.
-_IS_AEAD = re.compile("-gcm@|-poly1305@")
+IS_AEAD = re.compile("-gcm@|-poly1305@")
 
 
 def agreed(link: Link) -> dict[str, str]:
     """Return the algorithms of a link whose keys are exchanged, by kind."""
     found = {kind: link.method(method) for kind, method in _AGREED.items()}
-    aead = _IS_AEAD.search(found["cipher"] or "")
+    aead = IS_AEAD.search(found["cipher"] or "")
     return {
         kind: name
         for kind, name in found.items()
@@ -290,9 +290,17 @@ def agreed(link: Link) -> dict[str, str]:
     }
 
 
-def is_post_quantum(algorithms: dict[str, str]) -> bool:
-    """Tell whether a recording of the session is safe from quantum computers to come."""
-    return any(name in algorithms.get("kex", "") for name in _POST_QUANTUM)
+def agreed_at(hop: str, link: Link) -> HopAlgorithms:
+    """Return the same for users."""
+    names = agreed(link)
+    return HopAlgorithms(
+        hop,
+        names.get("kex", ""),
+        names.get("hostkey", ""),
+        names.get("cipher", ""),
+        names.get("mac", ""),
+        names.get("compression", ""),
+    )
 
 
 def _ms(seconds: float) -> str:

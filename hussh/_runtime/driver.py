@@ -36,6 +36,7 @@ from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE, Death
+from .._native.kex_work import Computations
 from .._native.link import Link
 from .._native.local_end import LocalEnd, close_endpoints, endpoints_fd
 from .._protocol.core import Op
@@ -43,6 +44,7 @@ from ..errors import ForkedConnectionError, HusshError, Phase
 from .background import Background, Task
 from .idle_thread import IdleWatch
 from .lock import TreeLock
+from .workers import Call
 
 __all__ = ["BUDGET", "Driver", "Stream", "Waiter"]
 
@@ -130,6 +132,8 @@ class Driver(Generic[W]):
         self.closed = False
         self.root = Link.over_fds(*stream.fds())
         self.root.deferred_frees.lock = self._lock
+        # A method would make a cycle of the driver and its root.
+        self.root.computations.elsewhere = partial(_compute, weakref.ref(self))
         stream.adopt()
         if self.needs_idle_thread:
             self._idle = IdleWatch(self)
@@ -307,6 +311,13 @@ class Driver(Generic[W]):
             self._endpoints = ()
             close_endpoints(self.root)
 
+    def finish_computation(self, work: Any) -> None:
+        """Let a key exchange go on with an exponentiation that another thread has made."""
+        with self.fresh():
+            Computations.finish(work)
+            if self._polls:
+                self._ring()  # so that whoever polls reads again where that had been too much
+
     # -- handing out events (with the lock held)
 
     def _dispatch(self, flags: int = 0) -> int:
@@ -474,6 +485,21 @@ def _enter_if_alive(
     if driver is None or driver.closed or driver._lock.owned():
         return None
     return driver.fresh()
+
+
+def _compute(reference: weakref.ref[Driver[Any]], work: Any) -> None:
+    """Have a worker make an exponentiation for a key exchange; with the tree's lock held."""
+    driver = reference()
+    if driver is None:  # a finalizer pumps
+        Computations.power(work)
+        Computations.finish(work)
+        return
+
+    def make() -> None:
+        Computations.power(work)
+        driver.finish_computation(work)
+
+    Call(make).start()
 
 
 class _NobodysLock:

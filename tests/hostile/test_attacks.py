@@ -11,6 +11,7 @@ from tests.hostile.client_process import ClientProcess
 from tests.support import hostile_catalogue as catalogue
 from tests.support import hostile_wire as wire
 from tests.support.hostile import CIPHERS, Channel, Conn, HostileServer, Refuse, polite
+from tests.support.hostile_transport import HYBRID
 
 Attack = catalogue.Attack[Conn]
 ETM = "hmac-sha2-256-etm@openssh.com"
@@ -52,6 +53,25 @@ def test_tampered_key_exchange(client: ClientProcess, attack: catalogue.KexAttac
     assert outcome.refused, outcome
     assert outcome.where == "connect"
     assert not {5, 50} & set(conn.received)
+
+
+@pytest.mark.parametrize("attack", catalogue.HYBRID_KEX, ids=str)
+def test_tampered_hybrid_key_exchange(client: ClientProcess, attack: catalogue.KexAttack) -> None:
+    """The same with ML-KEM: wrong lengths, other ciphertexts, points that make a known secret."""
+    with HostileServer(polite(tamper=attack.tamper), kex=[HYBRID]) as server:
+        outcome = client.connect_to(server, "echo never")
+        conn = server.wait()
+    assert outcome.refused, outcome
+    assert outcome.where == "connect"
+    assert not {5, 50} & set(conn.received)
+
+
+def test_hybrid_key_exchange(client: ClientProcess) -> None:
+    """A server that takes mlkem768x25519-sha256 and nothing else runs a command."""
+    with HostileServer(polite(), kex=[HYBRID]) as server:
+        outcome = client.connect_to(server, "echo right")
+    assert outcome.results == [("right\n", "", 0)], outcome
+    assert server.wait().negotiated["kex"] == HYBRID
 
 
 @pytest.mark.parametrize("attack", catalogue.AUTH, ids=str)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
 import pytest
 
-from hussh import Connection, NegotiationError, ProtocolError
+from hussh import Connection, NegotiationError, ProtocolError, build_info
+from hussh._native import kex_work
 from hussh._native.constants import FAST_AES
-from hussh._policy.algorithms import CIPHERS, KEY_EXCHANGE, MACS, preferred_ciphers
+from hussh._policy.algorithms import CIPHERS, HYBRID, KEY_EXCHANGE, MACS, preferred_ciphers
 from tests.auth.steps import SshdFactory, login, refused
 from tests.support.hostile import HostileServer, host_key, polite
 from tests.support.sshd import Sshd
@@ -131,3 +133,38 @@ def test_choice_is_kept_behind_a_busy_bastion(bastion: Sshd, target: Sshd) -> No
     log = target.log_text()
     assert log.count("debug1: kex: host key algorithm: rsa-sha2-256") == logins
     assert log.count("debug1: kex: client->server cipher: aes256-ctr") == logins
+
+
+def test_nothing_computes_ml_kem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without ML-KEM the other key exchanges are offered; a list of it alone is an error."""
+    monkeypatch.setattr(kex_work, "_source", None)
+    monkeypatch.setattr(kex_work, "_is_loaded", True)
+    assert build_info()["mlkem"] == "none"
+    with (
+        HostileServer(polite()) as server,
+        Connection(*server.address, "alice", "x", host_key_policy="ignore") as connection,
+    ):
+        assert connection.algorithms[-1].key_exchange == "curve25519-sha256"
+        assert HYBRID not in server.conns[0].client_kexinit[0]
+        assert set(KEY_EXCHANGE) - {HYBRID} < set(server.conns[0].client_kexinit[0])
+        with pytest.raises(NegotiationError, match="cryptography 47") as caught:
+            Connection(*server.address, "alice", "x", key_exchange=[HYBRID])
+        assert caught.value.ours == {"kex": HYBRID}
+        assert caught.value.phase == "kex"
+
+
+def test_where_ml_kem_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for once; what cannot be imported, or cannot make a key, is none."""
+    monkeypatch.setattr(kex_work, "_source", None)
+    monkeypatch.setattr(kex_work, "_private_key", None)
+    name = "cryptography.hazmat.primitives.asymmetric.mlkem"
+    with monkeypatch.context() as old:
+        old.setitem(sys.modules, name, None)
+        old.setattr(kex_work, "_is_loaded", False)
+        kex_work.load_mlkem()
+        assert kex_work.is_mlkem_loaded()
+        assert kex_work.mlkem_source() is None
+    pytest.importorskip(name)
+    monkeypatch.setattr(kex_work, "_is_loaded", False)
+    kex_work.load_mlkem()
+    assert kex_work.mlkem_source() == "cryptography"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
+from hussh._native.kex_work import load_mlkem
+from hussh._policy.algorithms import HYBRID
 from hussh._policy.connection_options import with_defaults
 from hussh._policy.keys.given_keys import parse_given_keys
 from hussh._policy.options import Options
 from tests.support import leaks
+from tests.support.asyncssh_server import PASSWORD, asyncssh_server
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
 from tests.support.streams_conversations import (
@@ -66,6 +70,23 @@ def hop_options(
 
 
 @pytest.fixture(scope="session")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Options]:
+    """Start a server that takes ML-KEM only; return what a client needs for it."""
+    load_mlkem()
+    folder = tmp_path_factory.mktemp("streams-hybrid")
+    with contextlib.ExitStack() as stack:
+        with leaks.spared():
+            port = stack.enter_context(asyncssh_server(folder, kex_algs=[HYBRID]))
+        yield Options(
+            host="127.0.0.1",
+            port=port,
+            username="alice",
+            password=PASSWORD,
+            settings=with_defaults(agent=False, host_key_policy="ignore"),
+        )
+
+
+@pytest.fixture(scope="session")
 def conversations(hop_options: Callable[[int], Options], keys: Keys) -> dict[str, Conversation]:
     """Every conversation by name; ``small`` is the one that is searched byte by byte."""
     target, bastion = hop_options(0), hop_options(1)
@@ -76,6 +97,8 @@ def conversations(hop_options: Callable[[int], Options], keys: Keys) -> dict[str
         "small": small,
         "gcm": small.with_algorithms(ciphers=("aes128-gcm@openssh.com",)),
         "ctr": small.with_algorithms(**ctr),
+        "etm": small.with_algorithms(**{**ctr, "macs": ("hmac-sha2-512-etm@openssh.com",)}),
+        "dh": small.with_algorithms(key_exchange=("diffie-hellman-group14-sha256",)),
         "zlib": small.with_algorithms(compression=True),
         "nist": small.with_algorithms(
             key_exchange=("ecdh-sha2-nistp256",), host_keys=("ecdsa-sha2-nistp256",)
@@ -90,7 +113,9 @@ def conversations(hop_options: Callable[[int], Options], keys: Keys) -> dict[str
 
 @pytest.fixture(scope="session")
 def recorded(
-    conversations: dict[str, Conversation], stream_servers: list[Sshd]
+    conversations: dict[str, Conversation],
+    stream_servers: list[Sshd],
+    request: pytest.FixtureRequest,
 ) -> Callable[[str], Recorded]:
     """Record a conversation when it is first asked for; return it by its name."""
     if not available():
@@ -99,7 +124,11 @@ def recorded(
 
     def get(name: str) -> Recorded:
         if name not in made:
-            conversation = conversations[name]
+            if name == "hybrid":  # only who asks for it needs that server
+                hop = request.getfixturevalue("hybrid")
+                conversation = Conversation((hop,), (SHORT,))
+            else:
+                conversation = conversations[name]
             first = conversation.hops[0]
             outcome, recording = record(conversation, (first.host, first.port))
             made[name] = Recorded(conversation, recording, outcome)

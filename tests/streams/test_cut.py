@@ -74,7 +74,9 @@ def test_every_cut_of_a_session_is_a_lost_connection(recorded: Callable[[str], R
         assert play(known.conversation, known.recording.cut(offset)).key == known.outcome.key
 
 
-@pytest.mark.parametrize("name", ["gcm", "ctr", "zlib", "nist", "refused", "nested"])
+@pytest.mark.parametrize(
+    "name", ["gcm", "ctr", "etm", "zlib", "nist", "dh", "hybrid", "refused", "nested"]
+)
 def test_cuts_under_other_algorithms_and_through_a_bastion(
     name: str, recorded: Callable[[str], Recorded]
 ) -> None:

@@ -72,7 +72,9 @@ def test_every_flip_is_found_but_for_the_harmless_ones(
     assert padding <= {offset for offset, _ in taken}
 
 
-@pytest.mark.parametrize("name", ["nist", "gcm", "ctr", "zlib", "refused", "nested"])
+@pytest.mark.parametrize(
+    "name", ["nist", "dh", "hybrid", "gcm", "ctr", "etm", "zlib", "refused", "nested"]
+)
 def test_flips_under_other_algorithms_and_through_a_bastion(
     name: str, recorded: Callable[[str], Recorded]
 ) -> None:

@@ -141,13 +141,17 @@ CHANGES = st.lists(
 )
 
 
+@pytest.mark.parametrize("name", ["small", "hybrid", "etm", "dh"])
 @fuzz
 @given(changes=CHANGES, size=st.integers(1, 3000))
 def test_a_real_session_with_pieces_changed(
-    changes: list[tuple[str, int, int, bytes]], size: int, recorded: Callable[[str], Recorded]
+    name: str,
+    changes: list[tuple[str, int, int, bytes]],
+    size: int,
+    recorded: Callable[[str], Recorded],
 ) -> None:
     """A recorded session, cut up and patched, gives a typed error or the true result."""
-    known = recorded("small")
+    known = recorded(name)
     stream = known.recording.server
     for kind, at, length, data in changes:
         at %= len(stream) + 1

@@ -9,23 +9,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+PIPE = subprocess.PIPE
 PASSWORD = "only for the tests"
 
 
 @contextlib.contextmanager
-def asyncssh_server(folder: Path) -> Iterator[int]:
-    """Serve a folder, where sessions start; yield the port on 127.0.0.1."""
+def asyncssh_server(folder: Path, **options: Any) -> Iterator[int]:
+    """Serve a folder, where sessions and commands start; yield the port on 127.0.0.1.
+
+    Args:
+        folder: the folder.
+        options: for `asyncssh.listen`, such as ``kex_algs``.
+    """
     if importlib.util.find_spec("asyncssh") is None:
         pytest.skip("asyncssh is not installed")
     with subprocess.Popen(
-        [sys.executable, __file__], cwd=folder, stdout=subprocess.PIPE, stdin=subprocess.PIPE
+        [sys.executable, __file__, json.dumps(options)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
     ) as process:
         try:
             assert process.stdout is not None
@@ -47,9 +58,28 @@ async def _serve() -> None:
         def validate_password(self, username: str, password: str) -> bool:
             return password == PASSWORD
 
+        def connection_requested(self, *_: object) -> bool:
+            return True
+
+    async def run(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        command = await asyncio.create_subprocess_shell(
+            process.command or "", stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
+        out, err = await command.communicate(await process.stdin.read())
+        process.stdout.write(out)
+        process.stderr.write(err)
+        process.exit(command.returncode or 0)
+
     key = asyncssh.generate_private_key("ssh-ed25519")
     server = await asyncssh.listen(
-        "127.0.0.1", 0, server_host_keys=[key], server_factory=Anybody, sftp_factory=True
+        "127.0.0.1",
+        0,
+        server_host_keys=[key],
+        server_factory=Anybody,
+        process_factory=run,
+        encoding=None,
+        sftp_factory=True,
+        **json.loads(sys.argv[1]),
     )
     print(server.get_port(), flush=True)
     # Ends with whoever started it.

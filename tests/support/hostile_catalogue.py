@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from . import hostile_wire as wire
 from .hostile_channels import Channel, Conn
-from .hostile_transport import Tamper, Transport
+from .hostile_transport import SMALL_ORDER, Tamper, Transport
 from .hostile_wire import ClientGone, Msg, boolean, message, string, u32
 
 T = TypeVar("T")
@@ -319,4 +319,34 @@ KEX: tuple[KexAttack, ...] = (
     KexAttack("NEWKEYS too early", Tamper(before_reply=_early_newkeys)),
     KexAttack("strict: IGNORE before the reply", Tamper(before_reply=_chatter)),
     KexAttack("strict: IGNORE before NEWKEYS", Tamper(before_newkeys=_chatter)),
+)
+
+
+def _flip_first(data: bytes) -> bytes:
+    return bytes([data[0] ^ 1]) + data[1:]
+
+
+def _with_point(point: bytes) -> Tamper:
+    return Tamper(edit_public=lambda data: data[:-32] + point)
+
+
+# The same with a server that takes mlkem768x25519-sha256 only.
+HYBRID_KEX: tuple[KexAttack, ...] = (
+    KexAttack("hybrid: no reply", Tamper(edit_public=_cut(0))),
+    KexAttack("hybrid: point only", Tamper(edit_public=lambda data: data[-32:])),
+    KexAttack("hybrid: ciphertext only", Tamper(edit_public=_cut(1088))),
+    KexAttack("hybrid: one byte less", Tamper(edit_public=_cut(1119))),
+    KexAttack("hybrid: one byte more", Tamper(edit_public=lambda data: data + b"x")),
+    KexAttack("hybrid: as long as our keys", Tamper(edit_public=lambda data: data + bytes(96))),
+    KexAttack("hybrid: another ciphertext", Tamper(edit_public=_flip_first)),
+    KexAttack("hybrid: ciphertext of zeros", Tamper(edit_public=lambda d: bytes(1088) + d[1088:])),
+    KexAttack("hybrid: ciphertext of x", Tamper(edit_public=lambda d: b"x" * 1088 + d[1088:])),
+    KexAttack("hybrid: wrong signature", Tamper(edit_signature=_flip)),
+    KexAttack("hybrid: reply cut in the key", Tamper(edit_reply=_cut(20))),
+    KexAttack("hybrid: reply cut in the ciphertext", Tamper(edit_reply=_cut(500))),
+    KexAttack("hybrid: reply lengths 2^32-1", Tamper(edit_reply=lambda d: b"\x1f" + b"\xff" * 40)),
+    *(
+        KexAttack(f"hybrid: point of small order {at}", _with_point(point))
+        for at, point in enumerate(SMALL_ORDER)
+    ),
 )

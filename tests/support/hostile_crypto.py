@@ -179,12 +179,12 @@ def is_aead(cipher: str) -> bool:
 class Secrets:
     """What one key exchange yields; derives keys as RFC 4253 section 7.2 says."""
 
-    shared: int
+    shared: bytes  # K as it is hashed: an mpint, or for hybrid exchanges a string
     exchange_hash: bytes
     session_id: bytes
 
     def derive(self, letter: bytes, size: int) -> bytes:
-        head = mpint(self.shared) + self.exchange_hash
+        head = self.shared + self.exchange_hash
         out = hashlib.sha256(head + letter + self.session_id).digest()
         while len(out) < size:
             out += hashlib.sha256(head + out).digest()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from . import hostile_wire as wire
@@ -32,6 +33,20 @@ from .hostile_crypto import (
 )
 from .hostile_wire import ClientGone, Fields, Msg, PeerError, mpint, string
 
+HYBRID = "mlkem768x25519-sha256"
+#: X25519 points with which every secret is zero (RFC 7748 section 6.1), little endian.
+SMALL_ORDER = tuple(
+    value.to_bytes(32, "little")
+    for value in (
+        0,
+        1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+        2**255 - 20,
+        2**255 - 19,
+        2**255 - 18,
+    )
+)
 STRICT_SERVER = "kex-strict-s-v00@openssh.com"
 STRICT_CLIENT = "kex-strict-c-v00@openssh.com"
 
@@ -76,6 +91,7 @@ class Tamper:
     edit_signature: Edit | None = None
     host_key_blob: bytes | None = None
     server_public: bytes | None = None
+    edit_public: Edit | None = None
     after_kexinit: Hook | None = None
     before_reply: Hook | None = None
     before_newkeys: Hook | None = None
@@ -316,19 +332,31 @@ class Transport:
 
         private = X25519PrivateKey.generate()
         public = private.public_key().public_bytes_raw()
+        kem_secret, their_point = b"", client_public
+        if self.negotiated["kex"] == HYBRID:
+            if len(client_public) != 1184 + 32:
+                raise PeerError(f"client sent public keys of {len(client_public)} bytes")
+            kem_key, their_point = client_public[:1184], client_public[1184:]
+            kem_secret, ciphertext = MLKEM768PublicKey.from_public_bytes(kem_key).encapsulate()
+            public = ciphertext + public
         if do.server_public is not None:
             public = do.server_public
-        if public == bytes(32):
-            shared = 0  # what a client without the check of RFC 7748 section 6.1 computes
+        if do.edit_public is not None:
+            public = do.edit_public(public)
+        if public[-32:] in SMALL_ORDER:
+            secret = bytes(32)  # what a client without that check computes
         else:
-            peer = X25519PublicKey.from_public_bytes(client_public)
-            shared = int.from_bytes(private.exchange(peer), "big")
+            secret = private.exchange(X25519PublicKey.from_public_bytes(their_point))
+        if kem_secret:
+            shared = string(hashlib.sha256(kem_secret + secret).digest())
+        else:
+            shared = mpint(int.from_bytes(secret, "big"))
         algorithm = self.negotiated["hostkey"]
         key = next(one for one in self.options.host_keys if algorithm in one.algorithms)
         blob = key.blob if do.host_key_blob is None else do.host_key_blob
         texts = (self.client_version, self.options.version, theirs, kexinit)
         hashed = b"".join(string(one) for one in (*texts, blob, client_public, public))
-        digest = hashlib.sha256(hashed + mpint(shared)).digest()
+        digest = hashlib.sha256(hashed + shared).digest()
         signature = (do.edit_signature or _same)(key.sign(algorithm, digest))
         reply = wire.message(Msg.KEX_ECDH_REPLY, string(blob), string(public), string(signature))
         _run(do.before_reply, self)

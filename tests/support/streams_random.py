@@ -18,6 +18,9 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+
+from hussh._native import kex_work
 from hussh._native.link import Link
 
 _BYTES = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
@@ -81,10 +84,25 @@ def repeatable(seed: str) -> Iterator[None]:
     with _lock:
         reseed(seed)
         library.RAND_set_rand_method(ctypes.byref(_method))
+        real = kex_work._private_key
+        if real is not None:
+            kex_work._private_key = _SeededKeys
         try:
             yield
         finally:
+            kex_work._private_key = real
             library.RAND_set_rand_method(None)
+
+
+class _SeededKeys:
+    """Makes keys of ML-KEM where ``cryptography`` does, which has randomness of its own."""
+
+    @staticmethod
+    def generate() -> MLKEM768PrivateKey:
+        """Return a key that is a function of the seed."""
+        buffer = ctypes.create_string_buffer(64)
+        _source.fill(ctypes.addressof(buffer), 64)
+        return MLKEM768PrivateKey.from_seed_bytes(buffer.raw)
 
 
 @cache

@@ -14,7 +14,7 @@ import pytest
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 #: From top to bottom, as at the head of ``tree.h``.
 LAYERS = ("pump", "link", "message_hook", "channel_recv", "endpoint", "channel",
-          "send", "tree")  # fmt: skip
+          "send", "kex_work", "tree")  # fmt: skip
 #: Headers that every layer may include: the contract with Python, queues and numbers.
 COMMON = {"link.h", "queue.h", "messages.h"}
 

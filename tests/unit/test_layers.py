@@ -40,6 +40,7 @@ COMPILED = "hussh._native._libssh2"
 SEES_COMPILED = {
     "_native/constants.py",
     "_native/local_end.py",
+    "_native/kex_work.py",
     "_native/link.py",
     "_api/build_info.py",
 }

@@ -1,0 +1,117 @@
+"""Computes what key exchanges wait for: ML-KEM, and exponentiations in large groups.
+
+csrc/kex_work.c is the theory of operation.  `link` calls `Computations.run` when a pump reports
+work.  ML-KEM-768 is computed at once, by the library ``cryptography`` (a few tenths of a
+millisecond, once for each key exchange); where OpenSSL has it, C computes it and nothing of it
+comes here.  An exponentiation may take 100 ms, and is handed to the tree's driver, which has a
+worker make it.
+
+Nothing here knows SSH, and nothing but `load_mlkem` may block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from ._libssh2 import ffi, lib
+
+__all__ = ["Computations", "is_mlkem_loaded", "load_mlkem", "mlkem_source"]
+
+_private_key: Any = None  # the class of cryptography's private keys; None: it has none
+_source: str | None = "OpenSSL" if lib.hussh_kem_in_c() else None
+_is_loaded = _source is not None
+
+
+def load_mlkem() -> None:
+    """Import ML-KEM, once for the process; reads files, and takes some 50 ms the first time."""
+    global _private_key, _source, _is_loaded
+    if _is_loaded:
+        return
+    with contextlib.suppress(Exception):  # of an old version, or one built on another library
+        from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+
+        MLKEM768PrivateKey.generate()  # UnsupportedAlgorithm where its OpenSSL is an old one
+        _private_key = MLKEM768PrivateKey
+        _source = "cryptography"
+    _is_loaded = True
+
+
+def is_mlkem_loaded() -> bool:
+    """Whether `load_mlkem` has nothing to do."""
+    return _is_loaded
+
+
+def mlkem_source() -> str | None:
+    """Which library computes ML-KEM, after `load_mlkem`: OpenSSL, cryptography or None."""
+    return _source
+
+
+class Computations:
+    """What the key exchanges of one tree have computed.
+
+    Attributes:
+        elsewhere: takes an exponentiation, to call `power` with it in another thread and then
+            `finish` with the tree's lock held; None: it is made at once.
+    """
+
+    __slots__ = ("_keys", "elsewhere")
+
+    def __init__(self) -> None:
+        self._keys: dict[int, Any] = {}  # one for each key exchange that waits for its answer
+        self.elsewhere: Callable[[Any], object] | None = None
+
+    def run(self, root: Any) -> None:
+        """Compute, or hand over, all that waits; with the tree's lock held.
+
+        Args:
+            root: the C object of the tree's root.
+        """
+        while work := lib.hussh_work_take(root):
+            if lib.hussh_work_kind(work) != lib.HUSSH_WORK_POWER:
+                self._run_mlkem(work)
+            elif self.elsewhere is not None:
+                self.elsewhere(work)
+            else:
+                self.power(work)
+                self.finish(work)
+
+    @staticmethod
+    def power(work: Any) -> None:
+        """Compute an exponentiation; may take 100 ms, and needs no lock."""
+        lib.hussh_work_run(work)
+
+    @staticmethod
+    def finish(work: Any) -> None:
+        """Give an exponentiation back; with the tree's lock held, and before a pump."""
+        lib.hussh_work_finish(work, ffi.NULL, 0)
+
+    def forget(self, token: int) -> None:
+        """Drop the key of a link that is gone; from anywhere."""
+        self._keys.pop(token, None)
+
+    def _run_mlkem(self, work: Any) -> None:
+        result = b""
+        try:
+            result = self._mlkem(work)
+        finally:  # whatever happens: the key exchange fails without a result
+            # C wipes these bytes, which nobody else has: a secret leaves no copy behind.
+            lib.hussh_work_finish(work, ffi.from_buffer(result), len(result))
+
+    def _mlkem(self, work: Any) -> bytes:
+        owner = lib.hussh_work_owner(work)
+        if lib.hussh_work_kind(work) == lib.HUSSH_WORK_KEM_KEY:
+            if _private_key is None:
+                return b""
+            key = self._keys[owner] = _private_key.generate()
+            return key.public_key().public_bytes_raw()  # type: ignore[no-any-return]
+        key = self._keys.pop(owner, None)  # used once
+        if key is None:
+            return b""
+        size = ffi.new("size_t *")
+        ciphertext = lib.hussh_work_input(work, size)
+        try:
+            return key.decapsulate(bytes(ffi.buffer(ciphertext, size[0])))  # type: ignore[no-any-return]
+        except ValueError:
+            return b""
