@@ -14,6 +14,7 @@
 
 #include <errno.h>
 
+#include "kex_work.h"
 #include "messages.h"
 #include "send.h"
 
@@ -107,7 +108,7 @@ void channels_unblock(hussh_link *link) {
   uint32_t i;
   if (!link->blocked || link->dead || link->tx.len >= TX_LOW)
     return;
-  if (link->rx.len)
+  if (link->rx.len && !work_is_missing(link))
     link_ready(link); /* it read nothing while it was flooded, even in a key exchange */
   if (link_in_kex(link) || link->pending.len)
     return;
