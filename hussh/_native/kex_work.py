@@ -19,7 +19,7 @@ from ._libssh2 import ffi, lib
 
 __all__ = ["Computations", "is_mlkem_loaded", "load_mlkem", "mlkem_source"]
 
-_private_key: Any = None  # the class of cryptography's private keys; None: it has none
+_private_key: Any = None  # cryptography's class of private keys, if there is one
 _source: str | None = "OpenSSL" if lib.hussh_kem_in_c() else None
 _is_loaded = _source is not None
 
@@ -39,17 +39,17 @@ def load_mlkem() -> None:
 
 
 def is_mlkem_loaded() -> bool:
-    """Whether `load_mlkem` has nothing to do."""
+    """Tell whether `load_mlkem` has nothing to do."""
     return _is_loaded
 
 
 def mlkem_source() -> str | None:
-    """Which library computes ML-KEM, after `load_mlkem`: OpenSSL, cryptography or None."""
+    """Return the library that computes ML-KEM, after `load_mlkem`: OpenSSL, cryptography or None."""
     return _source
 
 
 class Computations:
-    """What the key exchanges of one tree have computed.
+    """Computes for the key exchanges of one tree.
 
     Attributes:
         elsewhere: takes an exponentiation, to call `power` with it in another thread and then

@@ -316,7 +316,7 @@ class Driver(Generic[W]):
         with self.fresh():
             Computations.finish(work)
             if self._polls:
-                self._ring()  # so that whoever polls reads again where that had been too much
+                self._ring()  # the leader reads again if it had stopped because of too much input
 
     # -- handing out events (with the lock held)
 
