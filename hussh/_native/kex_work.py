@@ -44,7 +44,7 @@ def is_mlkem_loaded() -> bool:
 
 
 def mlkem_source() -> str | None:
-    """Return the library that computes ML-KEM, after `load_mlkem`: OpenSSL, cryptography or None."""
+    """Return the name of the library that computes ML-KEM, if `load_mlkem` found one."""
     return _source
 
 
