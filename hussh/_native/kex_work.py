@@ -52,8 +52,8 @@ class Computations:
     """Computes for the key exchanges of one tree.
 
     Attributes:
-        elsewhere: takes an exponentiation, to call `power` with it in another thread and then
-            `finish` with the tree's lock held; None: it is made at once.
+        elsewhere: gets each exponentiation, to call `power` with it in another thread and then
+            `finish` with the tree's lock held. Without it they are computed at once.
     """
 
     __slots__ = ("_keys", "elsewhere")
