@@ -188,7 +188,8 @@ class Connection(Files, Closing):
             input: what the command reads from its stdin; None means nothing.
             max_output: most bytes of stdout and stderr together.
             forward_agent: True or the path of an agent's socket lends the ssh-agent to the command
-                while it runs. Whoever controls the server can use it meanwhile.
+                while it runs. A person who controls the server can use it
+                meanwhile.
             wait: with "eof", until all output has come and the channel is closed; with "exit",
                 until the command itself has ended, even if processes that it left behind may
                 still write.

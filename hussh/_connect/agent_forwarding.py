@@ -2,9 +2,9 @@
 
 The facades make a loan and pass it to the operation that opens the session's channel. From then on
 until that channel ends, channels to the agent that the server opens on this connection are accepted
-(`forwarding.Incoming`); all others are refused. Whoever controls the server can use the agent
-meanwhile. Each connection to the agent begins with ``session-bind@openssh.com``, so that the agent
-knows whom it is lent to.
+(`forwarding.Incoming`); all others are refused. A person who controls the server can use the agent
+meanwhile. Each connection to the agent begins with ``session-bind@openssh.com``. So the agent knows
+which server borrows it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class AgentLoan:
         return channel is not None and channel.is_open
 
     def end(self) -> None:
-        """The session is over: end what it has of the agent; with the tree's lock held."""
+        """End what the session, which is over, has of the agent; with the tree's lock held."""
         self._channel = None
         tasks, self._tasks = self._tasks, set()
         for task in tasks:

@@ -323,7 +323,7 @@ class Shared:
             if attempt.given_up:
                 await self._close()
                 reason = "the connection was closed while it was being opened"
-                raise self.endpoint.mark(ConnectionClosed(reason))
+                raise self.endpoint.mark(ConnectionClosed(reason), Phase.CONNECT)
             return session
         except HusshError as error:
             attempt.failed(error)

@@ -166,7 +166,7 @@ def test_openssh_and_a_wrong_password(sshd_factory: Callable[..., Sshd]) -> None
     server = sshd_factory()
     with pytest.raises(AuthenticationError):
         connect_as_alice(server, password="wrong")
-    server.wait_for_log("Connection closed by|Disconnected from|Received disconnect")
+    server.wait_for_log("Connection closed by|Disconnected from|Received disconnect|Broken pipe")
     passwords = [one for one in server.authentications() if one.method == "password"]
     assert len(passwords) == 1
     assert server.connections() == 1

@@ -41,7 +41,9 @@ def refused(server: Sshd, file: Path, policy: str = "strict", **options: Any) ->
     seen, logins = server.connections(), server.authentications()
     with pytest.raises(HostKeyError) as caught:
         connect(server, file, policy, **options)
-    server.wait_for_log(r"^(Connection closed by|Disconnected from)", count=seen + 1)
+    server.wait_for_log(
+        r"^(Connection (closed|reset) by|Disconnected from)|Broken pipe", count=seen + 1
+    )
     error = caught.value
     assert (error.hop, error.hop_index, error.phase) == (
         f"{server.alice.name}@{server.host}:{server.port}",

@@ -17,7 +17,7 @@ from tests.support.processes import wait_gone
 from tests.support.sshd import Sshd
 
 SshdFactory = Callable[..., Sshd]
-ENDED = r"^(Received disconnect|Disconnected from|Connection closed by)"
+ENDED = r"^(Received disconnect|Disconnected from|Connection closed by)|Broken pipe"
 
 
 def sessions(server: Sshd) -> list[int]:

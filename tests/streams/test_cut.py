@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import hussh
+from hussh._connect.connect_attempt import ConnectAttempt
 from hussh._policy.algorithms import CIPHERS
 from hussh._policy.result import SSHResult
 from tests.support import idle_thread
@@ -102,8 +103,9 @@ def test_cuts_of_sockets_and_pipes(
 
 
 @pytest.fixture
-def replay_server() -> Iterator[ReplayServer]:
-    """A server that plays recordings."""
+def replay_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplayServer]:
+    """A server that plays recordings, each to one connection: a second try would meet others."""
+    monkeypatch.setattr(ConnectAttempt, "may_try_again", lambda _: False)
     with ReplayServer() as server:
         yield server
     assert not server.failures
