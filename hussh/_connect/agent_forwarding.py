@@ -22,7 +22,7 @@ from .._native.local_end import LocalEnd
 from .._policy.options import Options
 from .._protocol.agent import bind_request, frame_length, socket_path
 from .._protocol.core import Op, RunBlocking, WaitFor
-from .._protocol.tunnel import CONNECT_FAILED, Offer, accept_offer, refuse_offer
+from .._protocol.tunnel import CONNECT_FAILED, SHORTAGE, Offer, accept_offer, refuse_offer
 from .._runtime.background import Task
 from ..errors import AuthenticationError, HusshError
 from .forwarding import Incoming
@@ -34,6 +34,8 @@ _log = logging.getLogger("hussh.agent")
 
 ForwardAgent = bool | str | os.PathLike[str] | None
 
+#: Connections to the agent at once that one session gets; a server could open any number.
+MOST = 100
 #: Seconds for the agent to answer, which is a program of this machine.
 AGENT_SECONDS = 10.0
 
@@ -101,6 +103,9 @@ class AgentLoan:
     def carry(self, offer: Offer) -> None:
         """Connect a channel of the server with the agent."""
         self._tasks = {task for task in self._tasks if not task.is_over}
+        if len(self._tasks) >= MOST:
+            refuse_offer(self._link, offer, SHORTAGE)
+            return
         self._tasks.add(self._hop.driver.start(self._carry(offer)))
 
     def _carry(self, offer: Offer) -> Op[None]:
@@ -128,7 +133,7 @@ class AgentLoan:
                 endpoint.free()
             if channel is not None:
                 channel.free()
-            elif not link.dead:
+            elif not (link.dead or link.deferred_frees.abandoned):
                 with contextlib.suppress(HusshError):
                     refuse_offer(link, offer, CONNECT_FAILED)
             if sock is not None:

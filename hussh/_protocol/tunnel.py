@@ -17,13 +17,14 @@ from ..errors import ForwardRefused, ProtocolError, TunnelRefused
 from .channel import HINTS, REASONS, open_channel, way_hint
 from .core import Op, WaitFor
 
-__all__ = ["AUTH_AGENT", "CONNECT_FAILED", "PROHIBITED", "TUNNEL_WINDOW", "Offer", "accept_offer",
-           "ask_to_forward", "cancel_forward", "open_tunnel", "read_offer",
+__all__ = ["AUTH_AGENT", "CONNECT_FAILED", "PROHIBITED", "SHORTAGE", "TUNNEL_WINDOW", "Offer",
+           "accept_offer", "ask_to_forward", "cancel_forward", "open_tunnel", "read_offer",
            "refuse_offer"]  # fmt: skip
 
 #: Bytes of a tunnel that may wait for a reader here; as many as in ssh(1).
 TUNNEL_WINDOW = 2 * 1024 * 1024
-PROHIBITED, CONNECT_FAILED = 1, 2
+#: Reasons of RFC 4254 section 5.1.
+PROHIBITED, CONNECT_FAILED, UNKNOWN_TYPE, SHORTAGE = 1, 2, 3, 4
 #: The type of channel by which a server uses an agent that was lent to it.
 AUTH_AGENT = "auth-agent@openssh.com"
 #: SSH_MSG_GLOBAL_REQUEST, SSH_MSG_CHANNEL_OPEN_FAILURE.
@@ -70,6 +71,8 @@ def _hint(link: Link, code: int, to: Address) -> str:
         return way_hint(link, code)
     if code == PROHIBITED:
         return "its server does not permit this: see AllowStreamLocalForwarding there"
+    if code == UNKNOWN_TYPE:
+        return "its server forwards no Unix sockets, but maybe TCP"
     return HINTS.get(code, "see its log") if code != CONNECT_FAILED else "is there such a socket?"
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hussh import Connection
+from hussh._connect.agent_forwarding import MOST
 from tests.auth.steps import SshdFactory, login
 from tests.conformance.apis import APIS, Api
 from tests.support.agent import SshAgent
 from tests.support.hostile import Conn, HostileServer, Msg, Services
+from tests.support.hostile_channels import ChannelRequest
 from tests.support.hostile_wire import string, u32
 from tests.support.keys import Keys
 from tests.support.processes import clean_environment
@@ -148,3 +151,38 @@ def test_a_server_that_asks_unasked(agent: SshAgent, caplog: pytest.LogCaptureFi
             connection.execute("true")
     assert [answer[0] for answer in answers] == [Msg.CHANNEL_OPEN_FAILURE]
     assert "asked for the ssh-agent" in caplog.text
+
+
+def test_connections_to_the_agent_are_bounded(agent: SshAgent) -> None:
+    """A server gets no more than so many connections to the agent at once, and the rest refused."""
+    answers: list[bytes] = []
+    asked: list[ChannelRequest] = []
+    left = threading.Event()
+    more = 5
+
+    def requested(request: ChannelRequest) -> bool:
+        asked.append(request)
+        return True
+
+    services = Services(answered=lambda *_: True, requested=requested)
+
+    def script(conn: Conn) -> None:
+        conn.login()
+        conn.serve(services, until=lambda: bool(asked) and asked[-1].name == "exec")
+        for number in range(MOST + more):
+            head = string("auth-agent@openssh.com") + u32(number) + u32(1 << 20) + u32(32768)
+            conn.send(Msg.CHANNEL_OPEN, head)
+        conn.serve(services, until=lambda: len(conn.answers) == MOST + more)
+        answers.extend(conn.answers)
+        conn.send(Msg.CHANNEL_CLOSE, u32(asked[-1].channel.peer))
+        left.wait(20)
+
+    options: dict[str, Any] = {"host_key_policy": "ignore"}
+    with (
+        HostileServer(script) as server,
+        Connection(server.host, server.port, "u", "p", **options) as connection,
+    ):
+        connection.execute("true", forward_agent=True)
+        left.set()
+    refused = [answer for answer in answers if answer[0] == Msg.CHANNEL_OPEN_FAILURE]
+    assert [answer[5:9] for answer in refused] == [u32(4)] * more

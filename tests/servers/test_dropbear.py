@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from hussh import AuthenticationError, Connection, ConnectionLost, SFTPUnavailable
+from hussh import AuthenticationError, Connection, ConnectionLost, SFTPUnavailable, TunnelRefused
 from tests.support.connecting import connect_as_alice
 from tests.support.sshd import Sshd
 
@@ -38,6 +38,13 @@ def test_bulk_both_ways(dropbear: tuple[str, int], surroundings: Sshd) -> None:
         result = connection.execute("cat", input=data)
     assert hashlib.sha256(result.stdout_bytes).digest() == hashlib.sha256(data).digest()
     assert result.status == 0
+
+
+def test_no_unix_sockets(dropbear: tuple[str, int], surroundings: Sshd) -> None:
+    """A refused Unix socket is not mistaken for a server that forwards nothing."""
+    refused = pytest.raises(TunnelRefused, match="forwards no Unix sockets")
+    with connect_as_alice(surroundings, dropbear) as connection, refused:
+        connection.open_unix_connection("/run/nobody")
 
 
 def test_signal_and_limit(dropbear: tuple[str, int], surroundings: Sshd) -> None:
