@@ -134,10 +134,10 @@ def _milliseconds(seconds: float) -> int:
 def _split(place: str) -> tuple[str | None, str, int | None]:
     """Split ``[user@]host``, or an ``ssh://`` URL, which may have a port."""
     url = re.fullmatch(r"ssh://(?:(.+)@)?(\[[^]]+\]|[^:@/]+)(?::(\d+))?/?", place, re.IGNORECASE)
-    if url:
-        return url[1], url[2], None if url[3] is None else int(url[3])
-    user, _, host = place.rpartition("@")
-    return user or None, host, None
+    user, host, port = url.groups() if url else (*place.rpartition("@")[::2], None)
+    if user and ":" in user:  # and what follows it is never shown
+        raise ValueError("the host takes no password: --ask-password asks for it")
+    return user or None, host, None if port is None else int(port)
 
 
 def show(report: Report) -> None:

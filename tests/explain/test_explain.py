@@ -196,6 +196,15 @@ def test_as_a_program(target: Sshd) -> None:
     assert done.stdout.endswith(f"connected to {place(target, 'bob')}\n")
 
 
+@pytest.mark.parametrize("place", ["alice:S3CRET@127.0.0.1", "ssh://alice:S3CRET@127.0.0.1:1"])
+def test_password_as_argument(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A password before the host is refused, not taken for a part of the user's name and shown."""
+    assert main(["explain", "-p", "1", place]) == 2
+    output = "".join(capsys.readouterr())
+    assert "--ask-password" in output
+    assert "S3CRET" not in output
+
+
 def test_no_password_and_no_reader() -> None:
     """An end of input in place of a password is told; a pipe that nobody reads is no error."""
     command = [sys.executable, "-m", "hussh", "explain", "-p", "1", "alice@127.0.0.1"]
