@@ -158,6 +158,8 @@ def _connect(path: str, bind: bytes) -> socket.socket:
             sock.close()
             raise
         else:
+            # Also where it refused: OpenSSH's agent then still knows that the user is a remote one,
+            # who may not load providers of keys.
             sock.setblocking(False)
             return sock
     sock = _open(path)

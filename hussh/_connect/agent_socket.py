@@ -12,7 +12,7 @@ import contextlib
 import socket
 from time import monotonic
 
-from .._protocol.agent import frame_length
+from .._protocol.agent import frame_length, is_bound
 from .._protocol.core import RunBlocking
 from .._runtime.poll_timeout import poll_timeout
 from ..errors import AuthenticationError
@@ -52,7 +52,7 @@ class _Question:
         self._bind = bind
         self._socket: socket.socket | None = None
         self._aborted = False
-        self._is_answered = False  # the first request was
+        self._is_answered = False  # a request was, and no "I do not know that" of an older agent
 
     def ask(self, seconds_left: float | None) -> bytes:
         deadline = None if seconds_left is None else monotonic() + seconds_left
@@ -75,7 +75,7 @@ class _Question:
                 agent.settimeout(_seconds_left(deadline))
                 agent.sendall(request)
                 answer = self._frame(agent, deadline)
-                self._is_answered = True
+                self._is_answered = request is not self._bind or is_bound(answer)
         return answer
 
     def _frame(self, agent: socket.socket, deadline: float | None) -> bytes:

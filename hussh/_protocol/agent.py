@@ -23,6 +23,7 @@ __all__ = [
     "bind_request",
     "filter_identities",
     "frame_length",
+    "is_bound",
     "parse_identities",
     "parse_signature",
     "request_identities",
@@ -34,6 +35,7 @@ __all__ = [
 MAX_FRAME = 256 * 1024  # OpenSSH's own limit, for both directions
 
 FAILURE = 5
+SUCCESS = 6
 REQUEST_IDENTITIES = 11
 IDENTITIES_ANSWER = 12
 SIGN_REQUEST = 13
@@ -121,6 +123,11 @@ def bind_request(
     """Return the framed request ``session-bind@openssh.com``, which names the server."""
     fields = string(host_key) + string(session_id) + string(signature) + boolean(is_forwarding)
     return string(bytes((EXTENSION,)) + string(b"session-bind@openssh.com") + fields)
+
+
+def is_bound(reply: bytes) -> bool:
+    """Tell whether the agent took a `bind_request`; one that does not may hang up after it."""
+    return reply[4:5] == bytes((SUCCESS,))
 
 
 def sign_flags(algorithm: str) -> int:

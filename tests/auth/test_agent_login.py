@@ -245,6 +245,41 @@ def test_agent_that_hangs_up_when_asked_to_sign(
     assert fingerprints(target, "accepted") == [keys.get("ecdsa-256", name="alice").fingerprint]
 
 
+def test_agent_that_refuses_to_be_bound(target: Sshd, keys: Keys, agent: SshAgent) -> None:
+    """An agent that refuses what it does not know, and hangs up then, signs as ever."""
+    agent.add(keys.get(name="alice"))
+    unknown = 0
+    with agent_socket() as (path, listener):
+
+        def serve() -> None:
+            nonlocal unknown
+            while True:
+                client = listener.accept()[0]
+                with client, socket.socket(socket.AF_UNIX) as real:
+                    real.connect(str(agent.socket))
+                    while (request := client.recv(65536)) and request != b"over":
+                        if request[4] == 27:  # SSH_AGENTC_EXTENSION
+                            unknown += 1
+                            client.sendall(b"\0\0\0\1\5")
+                            break
+                        real.sendall(request)
+                        client.sendall(real.recv(65536))
+                    if request == b"over":
+                        return
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            with login(target, agent=path) as connection:
+                assert unknown == 2, "before the list and before the signature"
+                assert connection.execute("echo in").stdout == "in\n"
+        finally:
+            with socket.socket(socket.AF_UNIX) as last:
+                last.connect(str(path))
+                last.sendall(b"over")
+            thread.join()
+
+
 def test_agent_that_hangs(target: Sshd) -> None:
     """An agent that never answers: ConnectTimeout while authenticating, within the time allowed."""
     with agent_socket() as (path, _):
