@@ -176,6 +176,7 @@ class LocalForwarding(Forwarding):
             Call(self.unlink).start()
 
     def _accept(self, listener: Listener, endpoint: LocalEnd) -> Op[None]:
+        goes_on = False
         try:
             while True:
                 while self._accept_one(listener):
@@ -184,9 +185,15 @@ class LocalForwarding(Forwarding):
                     yield RunBlocking(lambda _: sleep(SHORTAGE_PAUSE))
                 else:
                     yield WaitFor(endpoint)
+        except KeyboardInterrupt:
+            goes_on = True  # the program decides what ends
+            raise
         finally:
-            endpoint.free()
-            listener.close()
+            if goes_on:
+                self._start(self._accept(listener, endpoint))
+            else:
+                endpoint.free()
+                listener.close()
 
     def _accept_one(self, listener: Listener) -> bool:
         """Take one connection; False: there is none, or no descriptor for one."""
@@ -379,10 +386,14 @@ class Incoming:
                 self._answer(offer)
 
     def _serve(self) -> Op[None]:
-        while not self._link.dead:
-            while (message := next_offer(self._link)) is not None:
-                self._answer(read_offer(message))
-            yield WaitFor(self._link)
+        try:
+            while not self._link.dead:
+                while (message := next_offer(self._link)) is not None:
+                    self._answer(read_offer(message))
+                yield WaitFor(self._link)
+        except KeyboardInterrupt:
+            self._task = self._start(self._serve())  # the program decides what ends
+            raise
 
     def _answer(self, offer: Offer) -> None:
         if offer.kind == AUTH_AGENT:

@@ -96,6 +96,27 @@ def test_remote_answers_each_connection(target: Sshd) -> None:
         assert forward.connections == 0
 
 
+def interrupt(connection: Connection, tasks: list[Any], name: str) -> None:
+    """Let Ctrl-C come while a background operation of this name has its step."""
+    session: Any = connection._session
+    [task] = [task for task in tasks if task.op.gi_code.co_name == name]
+    with session.driver.locked(), pytest.raises(KeyboardInterrupt):
+        task.op.throw(KeyboardInterrupt)
+    assert connection.execute("echo still").stdout == "still\n"
+
+
+def test_interrupt_ends_no_forward(target: Sshd) -> None:
+    """A Ctrl-C that comes while a forward takes a connection leaves the forward as it is."""
+    with Peer(echo) as peer, login(target) as connection:
+        with connection.forward_local(0, peer.address) as forward:
+            interrupt(connection, list(forward._forwarding._tasks), "_accept")
+            assert exchange(forward.address, b"abc") == b"abc"
+        with connection.forward_remote(0, peer.address) as forward:
+            remote: Any = forward._forwarding
+            interrupt(connection, [remote._incoming._task], "_serve")
+            assert exchange(forward.address, b"abc") == b"abc"
+
+
 class ShortOfDescriptors:
     """A listening socket whose first accept finds no descriptor."""
 
