@@ -27,6 +27,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._runtime.polling import new_poll
+from .._runtime.thread_start import start_thread
 from .._runtime.wakeup_fd import WakeupFd
 from ..errors import ConnectError, ConnectionLost, HusshError
 from .tcp import SocketStream
@@ -293,7 +294,7 @@ class _Relay:
             if self._thread is None:
                 self._wakeup = WakeupFd()
                 self._thread = threading.Thread(target=self._run, name="hussh-relay", daemon=True)
-                self._thread.start()
+                start_thread(self._thread)
             elif self._wakeup is not None:
                 self._wakeup.wake()
 
@@ -353,7 +354,7 @@ class _ThreadedStream(RelayedStream):
             for call in (self._receive, self._send)
         ]
         for thread in self._threads:
-            thread.start()
+            start_thread(thread)
 
     def _guard(self, call: Callable[[], None]) -> None:
         try:

@@ -23,6 +23,7 @@ from .._protocol.core import DeadlineExceeded
 from .._protocol.story import HopStory
 from .._runtime.poll_timeout import poll_timeout
 from .._runtime.polling import Poll, new_poll
+from .._runtime.thread_start import start_thread
 from ..errors import ConnectError, HusshError, Phase
 
 __all__ = ["ANYWHERE", "ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "Origin",
@@ -182,7 +183,7 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
     except (OSError, UnicodeError):
         # A resolver knows no deadline, so a thread calls it that may outlive this one.
         thread = threading.Thread(target=ask, name="hussh-resolve", daemon=True)
-        thread.start()
+        start_thread(thread)
         while thread.is_alive():
             if deadline is not None and monotonic() >= deadline:
                 raise DeadlineExceeded(Phase.DNS) from None

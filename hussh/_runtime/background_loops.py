@@ -32,6 +32,7 @@ from .asyncio_tasks import AsyncioTasks
 from .lock import unless_exiting
 from .loop_tools import this_loop
 from .poll_timeout import poll_timeout
+from .thread_start import start_thread
 
 __all__ = ["LoopUser", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
 
@@ -140,7 +141,7 @@ class LoopThread:
             ConnectError: there are no descriptors for a loop.
         """
         try:
-            self._thread.start()
+            start_thread(self._thread)
         except KeyError as error:
             # CPython up to 3.12: a signal handler raised when the thread had begun already.
             raise error.__context__ or error from None

@@ -36,6 +36,7 @@ from typing import Any, Protocol
 from .keepalive import Rounds, Tended
 from .lock import unless_exiting
 from .polling import eventlet_poll, new_poll
+from .thread_start import start_thread
 from .wakeup_fd import WakeupFd
 
 __all__ = ["LAST_MOMENT", "Answering", "IdleWatch", "ended", "is_ending", "join", "tend"]
@@ -159,7 +160,7 @@ class _IdleThread:
             runner = threading.Thread(target=self._run, name="hussh-idle", daemon=True)
             self.runner = runner
             try:
-                runner.start()
+                start_thread(runner)
             except RuntimeError:
                 self.runner = None
                 raise

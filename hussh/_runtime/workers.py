@@ -33,6 +33,7 @@ from types import BuiltinFunctionType
 from typing import Any
 
 from .poll_timeout import poll_timeout
+from .thread_start import start_thread
 
 __all__ = ["Call", "call_within", "finish", "in_worker"]
 
@@ -249,7 +250,7 @@ class _Pool:
             worker = _Worker(self)
             self.alive.add(worker)
             try:
-                worker.start()
+                start_thread(worker)
             except RuntimeError:  # no more threads
                 self.alive.discard(worker)
             except BaseException:  # of a signal handler: it may run or not
