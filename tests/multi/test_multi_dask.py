@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from tests.support.sshd import Sshd
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "many-hosts.md"
-TARGETS = 200
+TARGETS = 200 if os.environ.get("HUSSH_LONG") == "1" else 50
 
 # A worker dies in the middle: what it was doing is done again by another.
 MAIN = """
@@ -49,8 +50,8 @@ if __name__ == "__main__":
 @pytest.mark.skipif(
     importlib.util.find_spec("distributed") is None, reason="needs the package distributed"
 )
-def test_200_targets_on_dask_workers(sshd_factory: Callable[..., Sshd], tmp_path: Path) -> None:
-    """All 200 have results although a worker is killed; the bastion sees a login per worker."""
+def test_many_targets_on_dask_workers(sshd_factory: Callable[..., Sshd], tmp_path: Path) -> None:
+    """All have results although a worker is killed; the bastion sees a login per worker."""
     (example,) = re.findall(r"^```py\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "shards.py").write_text(example)
     (tmp_path / "main.py").write_text(MAIN.format(module="shards"))

@@ -109,12 +109,12 @@ def _python(
 
 
 def test_forks_during_a_transfer(sshd_factory: SshdFactory) -> None:
-    """A hundred children, while a thread transfers: none can use or harm what the parent has.
+    """Children of a fork amid a transfer can neither use nor harm what the parent has.
 
     Some use, close or collect their copies, all end as interpreters do, with every finalizer.
     """
     bastion, target = sshd_factory(), sshd_factory(options=ROOMY)
-    status, output, errors, _ = _python(_FORKS, bastion, target, "100" if LONG else "24")
+    status, output, errors, _ = _python(_FORKS, bastion, target, "100" if LONG else "8")
     assert (status, output, errors) == (0, "good\n", "")
     assert bastion.connections() == 1
 
