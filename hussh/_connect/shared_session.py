@@ -35,6 +35,11 @@ class Limit:
     deadline: float | None
     seconds: float
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time has passed."""
+        return self.deadline is not None and monotonic() >= self.deadline
+
     @classmethod
     def after(cls, seconds: float) -> Limit:
         """Return a limit of so many seconds from now; 0 means no limit."""
@@ -273,6 +278,8 @@ class Shared:
                 return self.session
             attempt = self._attempt
             if attempt is None:
+                if seen is not None and limit.is_over:
+                    raise copy.copy(seen)
                 try:
                     return await self._open(limit, failures)
                 except ConnectTimeout as error:
