@@ -8,7 +8,7 @@ only where `failed` says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from time import monotonic
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -25,6 +25,7 @@ from .._protocol.offered_algorithms import are_algorithms_loaded, load_algorithm
 from .._protocol.story import Story, current_story
 from .._runtime.keepalive import MISSES
 from .._runtime.single_flight import one_at_a_time
+from .._runtime.workers import in_worker
 from ..errors import HusshError, Phase
 from .agent_socket import ask_agent
 from .handshake_limits import Server, server_of
@@ -108,6 +109,9 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         """Load algorithms and read what is recorded of host keys; files may hang."""
         for hop, files in zip(self.hops, self.files, strict=True):
             try:
+                if not are_algorithms_loaded(hop.options):
+                    # CPython up to 3.11 never finishes an import that Ctrl-C cut short.
+                    in_worker(partial(load_algorithms, hop.options))
                 load_algorithms(hop.options)
                 known = one_at_a_time(files, files.load, seconds_left)
                 hop.known = recorded_in(known, hop.options)
