@@ -245,8 +245,9 @@ class SocksForwarding(LocalForwarding):
             try:
                 channel = yield from open_tunnel(self.link, request.target, self._hop, origin)
             except ChannelRefused as refused:
+                self._failed(refused)  # first: who gets the reply may look at once
                 sock.send(request.failed(refused.reason_code))
-                raise
+                return
             sock.send(request.granted())
             if request.rest:
                 channel.write(request.rest)

@@ -48,10 +48,11 @@ class Listener:
         """
         if os.getpid() != self._pid:
             return
-        path, self._file, file = self.address.path, None, self._file
+        path, file = self.address.path, self._file
         if path is not None and file is not None and _identity(path) == file:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+        self._file = None  # last: on return it is gone, also if another thread removes it, too
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -310,14 +310,16 @@ async def test_remote_unix_and_refused(client: Client) -> None:
             with pytest.raises(ForwardRefused):
                 await client.awaited.forward_remote(path, peer.address)
         assert forward.errors == ()
-    async with client.awaited.forward_remote(0, peer.address) as forward:  # nobody is there now
-        place = f"('127.0.0.1',{forward.port})"
-        again = f"import socket; s=socket.create_connection({place}); print(s.recv(9))"
-        result = await client.execute(f'python3 -c "{again}"')
-        assert result.stdout == "b''\n" or "reset" in result.stderr
-        [error] = forward.errors
-        assert isinstance(error, ForwardRefused)
-        assert "could not be carried" in str(error)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # the port is taken, and nobody listens
+        async with client.awaited.forward_remote(0, nobody.getsockname()) as forward:
+            place = f"('127.0.0.1',{forward.port})"
+            again = f"import socket; s=socket.create_connection({place}); print(s.recv(9))"
+            result = await client.execute(f'python3 -c "{again}"')
+            assert result.stdout == "b''\n" or "reset" in result.stderr
+            [error] = forward.errors
+            assert isinstance(error, ForwardRefused)
+            assert "could not be carried" in str(error)
 
 
 def test_permit_listen(sshd_factory: Callable[..., Sshd]) -> None:
