@@ -109,10 +109,11 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         """Load algorithms and read what is recorded of host keys; files may hang."""
         for hop, files in zip(self.hops, self.files, strict=True):
             try:
-                if not are_algorithms_loaded(hop.options):
-                    # CPython up to 3.11 never finishes an import that Ctrl-C cut short.
-                    in_worker(partial(load_algorithms, hop.options))
-                load_algorithms(hop.options)
+                algorithms = partial(load_algorithms, hop.options)
+                if are_algorithms_loaded(hop.options):
+                    algorithms()
+                else:  # CPython up to 3.11 never finishes an import that Ctrl-C cut short
+                    in_worker(algorithms)
                 known = one_at_a_time(files, files.load, seconds_left)
                 hop.known = recorded_in(known, hop.options)
             except HusshError as error:

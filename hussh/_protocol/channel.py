@@ -15,6 +15,7 @@ from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
 from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
 from .core import Op, RunBlocking, WaitFor
+from .open_answer import until_answered
 from .session_slots import SessionSlots
 from .spare_session import SpareSession
 
@@ -67,20 +68,7 @@ GRANT_FIRST = ("SSH-2.0-Twisted", "SSH-2.0-paramiko")
 
 def open_channel(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
     link.check()
-    return (yield from _opened(link, link.open(kind, extra, window)))
-
-
-def _opened(link: Link, channel: Channel) -> Op[Channel]:
-    """Wait for the answer to an open."""
-    try:
-        while channel.get_info().state == ChannelState.OPENING:
-            yield WaitFor(channel)
-        if channel.get_info().state == ChannelState.DEAD:
-            raise link.death()
-    except BaseException:
-        channel.free()
-        raise
-    return channel
+    return (yield from until_answered(link, link.open(kind, extra, window)))
 
 
 def _wait_for_a_slot(link: Link, slots: SessionSlots) -> Op[None]:
@@ -131,7 +119,7 @@ def open_session(
             channel.free()
             continue
         if info.state != ChannelState.REFUSED:
-            channel.on_freed = slots.counted_freed if ends_by_itself else slots.freed
+            slots.watch(channel, is_counted=ends_by_itself)
             spare.memory.gives_sessions = True
             return channel
         code, text = int(info.reason), channel.text
@@ -179,7 +167,7 @@ def _take_spare(
         if channel is None and ends_by_itself:
             slots.release(link, refused=True)
     if channel is not None:
-        channel.on_freed = slots.counted_freed if ends_by_itself else slots.freed
+        slots.watch(channel, is_counted=ends_by_itself)
     return channel
 
 
@@ -242,11 +230,11 @@ def open_direct(
         JumpRefused: it names the bastion, its reason and what the user can do.
     """
     link.check()
-    channel = yield from _opened(link, asked or ask_direct(link, host, port))
+    channel = yield from until_answered(link, asked or ask_direct(link, host, port))
     info = channel.get_info()
     if info.state == ChannelState.UNHEARD:
         channel.free()
-        channel = yield from _opened(link, ask_direct(link, host, port))
+        channel = yield from until_answered(link, ask_direct(link, host, port))
         info = channel.get_info()
     if info.state == ChannelState.REFUSED:
         code, text = int(info.reason), channel.text

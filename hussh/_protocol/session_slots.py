@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from functools import partial
 
-from .._native.link import Link
+from .._native.link import Channel, Link
 
 __all__ = ["SessionSlots", "Ticket"]
 
@@ -55,12 +55,14 @@ class SessionSlots:
         self.ended += not refused
         link.notify()
 
-    def freed(self, link: Link) -> None:
-        """Note that the channel of a session was freed."""
+    def watch(self, channel: Channel, *, is_counted: bool) -> None:
+        """Learn when the channel of a session is freed; `is_counted`: it is one of `used`."""
+        channel.on_freed = self._counted_freed if is_counted else self._freed
+
+    def _freed(self, link: Link) -> None:
         self.may_linger = True
 
-    def counted_freed(self, link: Link) -> None:
-        """Note that the channel of a session was freed that was one of `used`."""
+    def _counted_freed(self, link: Link) -> None:
         self.may_linger = True
         self.release(link)
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from .._native.constants import ChannelState
 from .._native.link import Channel, Link
 from .._policy.server_memory import ServerMemory
-from .core import Op, WaitFor
+from .core import Op
+from .open_answer import until_answered
 from .session_slots import SessionSlots
 
 __all__ = ["SpareSession"]
@@ -74,15 +75,8 @@ class SpareSession:
         unowned, self._unowned = self._unowned, None
         if unowned is None:
             return None
-        channel = link.own(unowned)
-        try:
-            while (state := channel.get_info().state) == ChannelState.OPENING:
-                yield WaitFor(channel)
-            if state == ChannelState.DEAD:
-                raise link.death()
-        except BaseException:
-            channel.free()
-            raise
+        channel = yield from until_answered(link, link.own(unowned))
+        state = channel.get_info().state
         if state == ChannelState.OPEN and not channel.get_info().closed:
             channel.widen(window)
             return channel

@@ -25,6 +25,7 @@ from tests.support.hostile import (
 )
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
+from tests.support.sshd_log import ENDED
 
 OPENSSH = b"SSH-2.0-OpenSSH_9.9"
 UNKNOWN = 15  # a message that nobody knows, which a client answers by UNIMPLEMENTED
@@ -166,7 +167,7 @@ def test_openssh_and_a_wrong_password(sshd_factory: Callable[..., Sshd]) -> None
     server = sshd_factory()
     with pytest.raises(AuthenticationError):
         connect_as_alice(server, password="wrong")
-    server.wait_for_log("Connection closed by|Disconnected from|Received disconnect|Broken pipe")
+    server.wait_for_log(ENDED)
     passwords = [one for one in server.authentications() if one.method == "password"]
     assert len(passwords) == 1
     assert server.connections() == 1

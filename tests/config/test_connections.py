@@ -23,7 +23,7 @@ from tests.support.keys import Keys
 from tests.support.listeners import MuteListener
 from tests.support.processes import clean_environment
 from tests.support.sshd import Sshd
-from tests.support.sshd_log import Authentication
+from tests.support.sshd_log import ENDED, Authentication
 
 SSH = shutil.which("ssh") or "ssh"
 
@@ -65,7 +65,7 @@ def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], l
 
 def seen(server: Sshd) -> tuple[list[Authentication], list[tuple[str, int]]]:
     """Return the logins that a server accepted since the last look, and whereto it forwarded."""
-    server.wait_for_log("Connection closed by|Disconnected from|Received disconnect|Broken pipe")
+    server.wait_for_log(ENDED)
     logins = [one for one in server.authentications() if one.accepted]
     targets = [forward.target for forward in server.forwards()]
     server.settle()
@@ -203,9 +203,7 @@ def test_jump_by_argument(bastion: Sshd, target: Sshd, tmp_path: Path) -> None:
         with pytest.raises(hussh.AuthenticationError) as caught:
             Connection("t", config=config, agent=False, **options)
         assert caught.value.hop == f"alice@{bastion.host}:{bastion.port}"
-    bastion.wait_for_log(
-        "Connection closed by|Disconnected from|Received disconnect|Broken pipe", count=2
-    )
+    bastion.wait_for_log(ENDED, count=2)
     assert {one.method for one in bastion.authentications()} <= {"none"}
 
 
@@ -356,9 +354,7 @@ def test_keys_as_ssh_tries_them(agent: SshAgent, keys: Keys, target: Sshd, tmp_p
             env=clean_environment(SSH_AUTH_SOCK=str(agent.socket)),
         )  # fmt: skip
         for _ in range(2):
-            target.wait_for_log(
-                "Connection closed by|Disconnected from|Received disconnect|Broken pipe"
-            )
+            target.wait_for_log(ENDED)
             offered = [one.detail for one in target.authentications() if one.detail]
             tried.append(list(dict.fromkeys(offered)))
             target.settle()

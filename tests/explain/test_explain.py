@@ -20,9 +20,9 @@ from hussh._api.command_line import main
 from tests.support.agent import SshAgent
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
+from tests.support.sshd_log import ENDED
 
 #: What an sshd logs last of a connection.
-ENDED = "Connection closed by|Disconnected from|Received disconnect|Broken pipe"
 TOP = Path(__file__).resolve().parents[2]
 
 

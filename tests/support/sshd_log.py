@@ -16,6 +16,8 @@ _AUTH = re.compile(
 _FORWARD = re.compile(
     r"server_request_direct_tcpip: originator (\S+) port (\d+), target (\S+) port (\d+)"
 )
+#: What sshd logs at the end of a connection; of one that says goodbye, two of them.
+ENDED = "Connection closed by|Disconnected from|Received disconnect|Broken pipe"
 _CONNECTION = re.compile(r"^Connection from \S+ port \d+ on \S+ port \d+", re.MULTILINE)
 
 
