@@ -313,7 +313,7 @@ async def test_remote_unix_and_refused(client: Client) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # the port is taken, and nobody listens
         async with client.awaited.forward_remote(0, nobody.getsockname()) as forward:
-            place = f"('127.0.0.1',{forward.port})"
+            place = f"('localhost',{forward.port})"
             again = f"import socket; s=socket.create_connection({place}); print(s.recv(9))"
             result = await client.execute(f'python3 -c "{again}"')
             assert result.stdout == "b''\n" or "reset" in result.stderr

@@ -156,7 +156,7 @@ def test_http_client_at_the_server(way: Connection, web: tuple[str, int]) -> Non
     with way.forward_remote(0, web) as forward:
         script = (
             "import urllib.request as u;"
-            f"print(len(u.urlopen('http://127.0.0.1:{forward.port}/abc').read()))"
+            f"print(len(u.urlopen('http://localhost:{forward.port}/abc').read()))"
         )
         assert way.execute(f'python3 -c "{script}"').stdout == "4000\n"
 
