@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from hussh._runtime import workers
+
 from .processes import clean_environment
 
 Place = Literal["client", "bastion", "target"]
@@ -63,7 +65,10 @@ class Network:
 
     @contextlib.contextmanager
     def enter(self, place: Place) -> Iterator[None]:
-        """Move this thread, and what it starts meanwhile, to ``place`` for the block."""
+        """Move this thread, and what it starts meanwhile, to ``place`` for the block.
+
+        hussh gets new workers: those that rest since an earlier call stay where they were started.
+        """
         with contextlib.ExitStack() as stack:
             here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, here)
@@ -71,9 +76,11 @@ class Network:
             there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, there)
             _move(there)
+            before, workers._pool = workers._pool, workers._Pool()
             try:
                 yield
             finally:
+                workers._pool = before
                 _move(here)
 
     def _cable(self, place: Place, end: str, address: str, inner: str, inside: str) -> None:

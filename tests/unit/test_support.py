@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from hussh import Connection
+from hussh._runtime.workers import call_within
 from tests.support import leaks, outside
 from tests.support.accounts import IS_ROOT
 from tests.support.agent import SshAgent
@@ -565,3 +566,15 @@ def test_spared_things_outlive_the_test() -> None:
         assert watch.settle() == []
     finally:
         server.close()
+
+
+def test_workers_are_where_their_thread_is(network: Network) -> None:
+    """A call that hussh makes in a worker is in the place of who asks, also after another one."""
+
+    def place() -> int:
+        return os.stat("/proc/thread-self/ns/net").st_ino
+
+    outside = call_within(place, None)  # its worker rests now
+    with network.enter("client"):
+        assert call_within(place, None) == place() != outside
+    assert call_within(place, None) == place() == outside
