@@ -282,7 +282,7 @@ class HostKeyError(HusshError, OSError, RuntimeError):
 
     Attributes:
         host: the name that was looked up, ``[host]:port`` for ports other than 22.
-        reason: "changed", "revoked" or "unknown".
+        reason: "changed", "revoked", "unknown", or "weak" for an RSA key that is too small.
         fingerprint: ``SHA256:…`` of the key that the server presented.
         recorded: fingerprints of the keys that known_hosts has for that name.
     """

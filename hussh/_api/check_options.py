@@ -32,6 +32,8 @@ from .declared import refuse_unknown
 __all__ = ["algorithms_of", "check_options", "supported_algorithms"]
 
 _CIPHERS = preferred_ciphers(fast_aes=FAST_AES)
+#: OpenSSL takes no larger keys.
+MOST_RSA_BITS = 16384
 #: In libssh2's lists, but no algorithms.
 _SIGNALS = ("ext-info-", "kex-strict-")
 
@@ -196,6 +198,14 @@ def check_ceiling(value: object, argument: str) -> int | None:
     return value
 
 
+def check_rsa_size(value: object, argument: str) -> int:
+    """Return a number of bits that a key can have."""
+    size = check_ceiling(value, argument)
+    if size is None or size > MOST_RSA_BITS:
+        raise ValueError(f"{argument} must be a number of bits, at most {MOST_RSA_BITS}")
+    return size
+
+
 def _names(kind: Method, default: Sequence[str]) -> Callable[[Any, str], tuple[str, ...]]:
     """Return the check of a list of algorithms.
 
@@ -258,6 +268,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "key_exchange": _names(Method.KEX, KEY_EXCHANGE),
     "macs": _names(Method.MAC_CS, MACS),
     "host_key_algorithms": _names(Method.HOSTKEY, HOST_KEYS),
+    "required_rsa_size": check_rsa_size,
     "spare_channel": check_flag,
     "sftp_requests": check_ceiling,
     "sftp_open_files": check_ceiling,

@@ -13,7 +13,6 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from .._connect.configure import ask_config, tell
-from .._policy.connection_options import ConnectionOptions
 from .._policy.endpoint import Endpoint
 from .._policy.hostkeys.configured_keys import parse_revoked
 from .._policy.hostkeys.known_hosts_line import lookup_name
@@ -150,7 +149,6 @@ def _hop(
     answer = hop.answer
     name = answer.question.host
     followed = follow(Reader(answer, usual, os.environ, supported_algorithms()))
-    _leave_out(name, followed)
     given: dict[str, Any] = dict(request.options)
     if not is_target:
         given = {key: value for key, value in given.items() if key not in OF_TARGET}
@@ -179,30 +177,6 @@ def _hop(
             raise ConfigError(f"ProxyCommand for {name} is not usable: {error}") from error
         options = replace(options, proxy_command=tuple(argv))
     return options
-
-
-#: Arguments that this version does not have, by keyword.
-_LACKING = {
-    argument: keyword
-    for argument, keyword in (
-        ("required_rsa_size", "requiredrsasize"),
-        ("bind_address", "bindaddress"),
-        ("family", "addressfamily"),
-        ("host_key_alias", "hostkeyalias"),
-    )
-    if argument not in ConnectionOptions.__annotations__
-}
-
-
-def _leave_out(name: str, followed: Followed) -> None:
-    for argument in _LACKING.keys() & followed.options.keys():
-        if argument == "required_rsa_size":
-            raise ConfigError(
-                f"RequiredRSASize for {name} cannot be followed, and to ignore it would be less "
-                "safe than ssh is"
-            )
-        del followed.options[argument]
-        followed.ignored += (_LACKING[argument],)
 
 
 def _merged(

@@ -65,6 +65,7 @@ _HOST_KEYS = {
     "changed": "Ask the server's administrator for the fingerprint of its key. If it is the one"
     " above, remove the recorded line; if not, somebody stands between, so log in nowhere.",
     "revoked": "This key must not be trusted any more: the server has to get another one.",
+    "weak": "The server should get a key of another type (ssh-keygen -A makes them).",
     "unknown": "Compare the fingerprint with what the server's administrator says, then record the"
     ' key: connect once with host_key_policy="accept-new", or add the line by hand.',
 }

@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-__all__ = ["CIPHERS", "HOST_KEYS", "HYBRID", "KEY_EXCHANGE", "MACS", "Algorithms",
-           "HopAlgorithms", "is_post_quantum", "preferred_ciphers"]  # fmt: skip
+__all__ = ["CIPHERS", "HOST_KEYS", "HYBRID", "KEY_EXCHANGE", "MACS", "REQUIRED_RSA_SIZE",
+           "Algorithms", "HopAlgorithms", "is_post_quantum", "preferred_ciphers"]  # fmt: skip
+
+#: Bits that an RSA host key must have, unless the caller says otherwise.
+REQUIRED_RSA_SIZE = 2048
 
 #: Withstands quantum computers, too; it is offered where a library computes ML-KEM.
 HYBRID = "mlkem768x25519-sha256"

@@ -17,7 +17,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict, cast, get_args
 
-from .algorithms import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS
+from .algorithms import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS, REQUIRED_RSA_SIZE
 from .hostkeys.host_key import HostKeyCallback
 from .hostkeys.known_hosts import DEFAULT_FILES
 from .prompts import BannerCallback, PromptCallback
@@ -182,6 +182,14 @@ class ConnectionOptions(TypedDict, total=False):
     ]
     host_key_algorithms: Annotated[
         Sequence[str], Option(HOST_KEYS, "names of host key algorithms to offer, best first.")
+    ]
+    required_rsa_size: Annotated[
+        int,
+        Option(
+            REQUIRED_RSA_SIZE,
+            "the fewest bits that an RSA host key may have, at every hop, whatever the policy for "
+            "host keys is.",
+        ),
     ]
     spare_channel: Annotated[
         bool,

@@ -70,5 +70,11 @@ class Options:
         """The path that ``private_key=`` names first; "" if it names none."""
         return path_of(self.keys)
 
+    @property
+    def configured_rsa_size(self) -> int:
+        """Bits that the ssh configuration wants an RSA key of the user's to have, or 0."""
+        is_configured = "required_rsa_size" in self.configured.names
+        return self.settings["required_rsa_size"] if is_configured else 0
+
     def __repr__(self) -> str:
         return f"Options(host={self.host!r}, port={self.port}, username={self.username!r}, …)"

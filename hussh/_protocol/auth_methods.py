@@ -16,7 +16,7 @@ from .._native.constants import Death
 from .._native.link import Link
 from .._policy.keys.certificates import plain
 from .._policy.keys.private_key import PrivateKey
-from .._policy.keys.public_key import PublicKey
+from .._policy.keys.public_key import PublicKey, rsa_bits
 from .._policy.keys.signature_algorithms import signature_algorithms
 from .._policy.options import Options, is_secret
 from .._policy.prompts import Prompt, PromptCallback, PromptRequest
@@ -370,6 +370,11 @@ class Login:
         """
         takes = None
         if public.algorithm.startswith("ssh-rsa"):
+            least, bits = self.options.configured_rsa_size, rsa_bits(public.blob) or 0
+            if bits < least:
+                if choice == 0:
+                    self.not_tried(name, f"{bits} bits, and RequiredRSASize is {least}")
+                return None
             while self.link.phase in (Phase.BANNER, Phase.KEX, Phase.HOSTKEY):
                 if self.link.dead:
                     raise self.death()

@@ -281,9 +281,12 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
     if not missing:
         return ProtocolError(f"key exchange failed: {text}{FORGED}")
     (_, name, argument), us, them = missing[0]
+    others = {kind: them for kind, _, them in missing[1:]}  # once for both directions
+    also = [f". Nor is there a common {kind[1]} algorithm: it offers {text}; see {kind[2]}"
+            for kind, text in others.items() if kind[0] != missing[0][0][0]]  # fmt: skip
     return NegotiationError(
         f"no common {name} algorithm: the server offers {them}; "
-        f"we offer {us}. {argument} changes what we offer",
+        f"we offer {us}. {argument} changes what we offer{''.join(also)}",
         ours={kind[0]: us for kind, us, _ in missing},
         theirs={kind[0]: them for kind, _, them in missing},
     )

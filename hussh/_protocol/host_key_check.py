@@ -27,7 +27,7 @@ from .._policy.hostkeys.known_hosts import (
 from .._policy.hostkeys.known_hosts_line import lookup_name
 from .._policy.hostkeys.known_hosts_record import record
 from .._policy.hostkeys.remembered import entries_for
-from .._policy.keys.public_key import CERTIFICATE, blob_type, fingerprint
+from .._policy.keys.public_key import CERTIFICATE, blob_type, fingerprint, rsa_bits
 from .._policy.options import Options
 from .._policy.ssh_config.configured import NOT_CONFIGURED
 from .._policy.wire import Reader
@@ -98,6 +98,7 @@ def check_host_key(
     """
     blob = link.hostkey
     policy = options.settings["host_key_policy"]
+    _check_size(blob, options, known.name, story)
     if options.host_key_pins is not None:
         error = options.host_key_pins.refusal(known.name, blob)
         words = "pinned" if error is None else "not the pinned one, refused"
@@ -133,6 +134,24 @@ def _check_authority(blob: bytes, options: Options, known: Recorded) -> None:
             host=known.name,
             fingerprint=fingerprint(blob),
         )
+
+
+def _check_size(blob: bytes, options: Options, name: str, story: HopStory | None) -> None:
+    """Refuse an RSA key that is smaller than `required_rsa_size`."""
+    size, least = rsa_bits(blob), options.settings["required_rsa_size"]
+    if size is None or size >= least:
+        return
+    _tell(story, Verdict(Outcome.UNCHECKED, name, blob), "too small, refused")
+    where = "RequiredRSASize in the ssh configuration"
+    if "required_rsa_size" not in options.configured.names:
+        where = f"required_rsa_size={size} accepts it, if no better key can be had there"
+    raise HostKeyError(
+        f"the host key of {name}, {fingerprint(blob)}, is an RSA key of {size} bits, and at least "
+        f"{least} are required: {where}",
+        host=name,
+        reason="weak",
+        fingerprint=fingerprint(blob),
+    )
 
 
 def _check(

@@ -487,14 +487,12 @@ def test_socket(target: Sshd, bastion: Sshd, tmp_path: Path) -> None:
 
 
 def test_what_this_version_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """An option that hussh does not have is named, or an error where it is about safety."""
+    """A setting that hussh does not have is named."""
     caplog.set_level("INFO", "hussh.config")
     place = "Host t\n  HostName 127.0.0.1\n  Port 1\n"
     with pytest.raises(hussh.ConnectError):
         Connection("t", config=write(tmp_path, f"{place}  HashKnownHosts yes\n"))
     assert caplog.messages == ["[t] not followed: hashknownhosts"]
-    with pytest.raises(ConfigError, match="RequiredRSASize"):
-        Connection("t", config=write(tmp_path, f"{place}  RequiredRSASize 4096\n"))
 
 
 def test_forward_agent(agent: SshAgent, target: Sshd, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ _KINDS = {
     "rsa": ("-t", "rsa", "-b", "2048"),
 }
 KINDS = tuple(_KINDS)
+#: Made only where a test asks for it.
+_WEAK_KINDS = {"rsa-1024": ("-t", "rsa", "-b", "1024")}
 FORMATS = ("OpenSSH", "PEM", "PKCS8")
 
 
@@ -94,7 +96,8 @@ class Keys:
     def _make(self, kind: str, name: str, format: str, passphrase: str | None) -> Key:
         if (format, passphrase) == ("OpenSSH", None):
             path = self._directory / f"{name}_{kind}"
-            _keygen("-q", *_KINDS[kind], "-N", "", "-C", f"{name}@tests", "-f", str(path))
+            how = {**_KINDS, **_WEAK_KINDS}[kind]
+            _keygen("-q", *how, "-N", "", "-C", f"{name}@tests", "-f", str(path))
             public = path.with_name(path.name + ".pub").read_text().strip()
             return Key(path, kind, format, None, public)
         plain = self.get(kind, name=name)

@@ -49,6 +49,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "key_exchange": (("ecdh-sha2-nistp256",), ["none"]),
     "macs": (("hmac-sha2-512",), "hmac-sha2-512"),
     "host_key_algorithms": (("ssh-ed25519",), []),
+    "required_rsa_size": (3072, True),
     "sftp_requests": (3, 0),
     "spare_channel": (False, "no"),
     "sftp_open_files": (1, True),

@@ -15,7 +15,7 @@ from ...errors import ProtocolError
 from ..wire import Reader
 
 __all__ = ["CERTIFICATE", "RSA_NAMES", "PublicKey", "blob_type", "field_count", "fingerprint",
-           "identity"]  # fmt: skip
+           "identity", "rsa_bits"]  # fmt: skip
 
 #: The end of a certificate's algorithm, after that of its key (openssh PROTOCOL.certkeys).
 CERTIFICATE = "-cert-v01@openssh.com"
@@ -103,3 +103,20 @@ def identity(blob: bytes) -> tuple[bytes, ...]:
             form, point = 2 + (point[-1] & 1), point[: len(point) // 2]
         fields[1] = bytes((form,)) + point
     return (key_type, *fields)
+
+
+def rsa_bits(blob: bytes) -> int | None:
+    """Return the size in bits of an RSA key, also of one in a certificate; None for other keys.
+
+    A malformed RSA key has 0 bits.
+    """
+    reader = Reader(blob)
+    try:
+        kind = reader.string()
+        if kind not in (b"ssh-rsa", b"ssh-rsa" + CERTIFICATE.encode()):
+            return None
+        for _ in range(2 if kind.endswith(CERTIFICATE.encode()) else 1):
+            reader.string()  # a certificate's nonce, and the exponent
+        return int.from_bytes(reader.string(), "big").bit_length()
+    except ProtocolError:
+        return 0

@@ -13,7 +13,7 @@ class Configured:
     """Of one hop; every value is as ssh_config(5) means it, and None where that is not set.
 
     Attributes:
-        names: the arguments that the configuration gave, for reports.
+        names: the arguments that the configuration gave.
         identity_files: IdentityFile, expanded, in place of the default keys.
         certificate_files: CertificateFile, expanded.
         identities_only: of the agent's keys only those of `identity_files`.
