@@ -30,7 +30,8 @@ from .._protocol.sftp.local_file import FileSink, FileSource, MemorySink, Memory
 from .._protocol.sftp.put_tree import put_tree
 from .._protocol.sftp.resume import ResumedSink
 from .._protocol.sftp.session import SftpState
-from .._protocol.sftp.transfer import TransferContext, download, upload
+from .._protocol.sftp.transfer import download, upload
+from .._protocol.sftp.transfer_context import TransferContext
 from .._protocol.sftp.tree import TreeOptions
 from .._protocol.sftp.wire import Name, setting
 from ..errors import OutputLimitExceeded, Phase, SFTPError, SFTPTimeout, SFTPUnavailable

@@ -18,8 +18,8 @@ from .._runtime.async_driver import AsyncDriver
 from .._runtime.async_single_flight import single_flight
 from .._runtime.async_workers import in_thread, to_the_end
 from .._runtime.choose_driver import start_driver
-from .._runtime.driver import Stream
 from .._runtime.loop_tools import this_loop, until
+from .._runtime.stream import Stream
 from ..errors import HusshError, Phase, ProxyCommandError, ServerBusy
 from .async_given_stream import async_given_stream
 from .async_handshake_limits import with_permit

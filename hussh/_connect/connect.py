@@ -13,7 +13,8 @@ from typing import TypeVar
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
 from .._runtime.idle_thread import ended, join, tend
-from .._runtime.thread_driver import Stream, ThreadDriver
+from .._runtime.stream import Stream
+from .._runtime.thread_driver import ThreadDriver
 from .._runtime.workers import call_within
 from ..errors import ConnectError, HusshError, Phase
 from .connect_attempt import ConnectAttempt, raise_shown

@@ -36,11 +36,12 @@ from ..errors import HusshError
 from .async_single_flight import single_flight
 from .async_workers import in_thread, to_the_end
 from .blocking_call import call_in_time
-from .driver import Driver, Stream
+from .driver import Driver
 from .fd_set import FdSet
 from .keepalive import Tended
 from .loop_tools import Loop, this_loop, until
 from .poll_timeout import poll_timeout
+from .stream import Stream
 from .workers import LAST_MOMENT, Call
 
 __all__ = ["TaskState", "AsyncDriver"]
@@ -187,7 +188,7 @@ class AsyncDriver(Driver[TaskState]):
     def _leave(self, before: bool = False) -> None:
         self._stepping = before
         if not before:
-            self._let_go()
+            self.let_go()
 
     # -- running operations
 

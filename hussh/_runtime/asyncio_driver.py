@@ -24,10 +24,11 @@ from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._native.link import Link
 from .._protocol.core import DeadlineExceeded, Op, WaitFor
 from .async_driver import TIME_SLICE, AsyncDriver, TaskState
-from .driver import BUDGET, Stream
+from .driver import BUDGET
 from .fd_set import FdSet
 from .keepalive import Rounds, Tended
 from .loop_tools import Loop
+from .stream import Stream
 
 __all__ = ["AsyncioDriver"]
 

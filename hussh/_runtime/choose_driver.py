@@ -6,8 +6,8 @@ It imports each driver only in programs that have such a loop.
 from __future__ import annotations
 
 from .async_driver import AsyncDriver
-from .driver import Stream
 from .loop_tools import this_loop
+from .stream import Stream
 
 __all__ = ["start_driver"]
 

@@ -28,9 +28,8 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -41,52 +40,17 @@ from .._native.link import Link
 from .._native.local_end import LocalEnd, close_endpoints, endpoints_fd
 from .._protocol.core import Op
 from ..errors import ForkedConnectionError, HusshError, Phase
+from . import fork
 from .background import Background, Task
 from .idle_thread import IdleWatch
 from .lock import TreeLock
+from .stream import Stream
 from .workers import Call
 
-__all__ = ["BUDGET", "Driver", "Stream", "Waiter"]
+__all__ = ["BUDGET", "Driver", "Waiter"]
 
 #: Bytes of the root that one pump may read before other threads get the lock.
 BUDGET = 1 << 20
-
-
-class Stream(Protocol):
-    """The stream of a root link: a socket, or the pipes of a child process."""
-
-    #: Whether `explain` and `close` may take a second, as those of a child process do.
-    slow: bool
-
-    def adopt(self) -> None:
-        """Leave the closing to a tree; until then the stream closes itself when it is collected."""
-
-    def fds(self) -> tuple[int, int]:
-        """Return the fd to read from and the fd to write to, both non-blocking."""
-
-    def side_fds(self) -> tuple[int, ...]:
-        """Return more fds to poll for input while waiting; `read_side` serves them."""
-
-    def read_side(self) -> None:
-        """Take what the side fds have, without waiting."""
-
-    def program_text(self) -> str:
-        """Return what the peer's program wrote besides the stream; it may be empty."""
-
-    def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
-        """Return what the stream knows about why it ended, after its link died with this error.
-
-        `heard` says whether any bytes had come.
-        """
-
-    def abandon(self) -> None:
-        """Close the stream in a forked child: nothing may reach the parent's peer."""
-
-    def shutdown(self) -> None:
-        """End both directions, so that threads which poll wake up."""
-
-    def close(self) -> None:
-        """Close the fds, without waiting for the peer; a child process gets a second to end."""
 
 
 class Waiter(Protocol):
@@ -137,7 +101,7 @@ class Driver(Generic[W]):
         stream.adopt()
         if self.needs_idle_thread:
             self._idle = IdleWatch(self)
-        _drivers.add(self)
+        fork.enter(self)
 
     # -- what a driver adds
 
@@ -164,9 +128,9 @@ class Driver(Generic[W]):
         finally:
             if not nested:
                 try:
-                    self._let_go()
+                    self.let_go()
                 except BaseException:  # interrupted, maybe before it began
-                    self._let_go()
+                    self.let_go()
                     raise
 
     @contextmanager
@@ -190,7 +154,19 @@ class Driver(Generic[W]):
         """Hold the lock as `fresh` does, for calls of the user."""
         return self.fresh()
 
-    def _let_go(self) -> None:
+    def owns_lock(self) -> bool:
+        """Whether the calling thread holds the lock."""
+        return self._lock.owned()
+
+    def take_lock(self, *, wait: bool) -> None:
+        """Take the lock; without `wait` only if nobody has it."""
+        if wait:
+            self._lock.acquire()
+        else:
+            self._lock.try_acquire()
+
+    def let_go(self) -> None:
+        """Release the lock: the idle thread reads from now on, unless somebody waits."""
         try:
             idle = self._idle
             if idle is not None and idle.armed is bool(self._polls or self._waiters):
@@ -467,7 +443,7 @@ class Driver(Generic[W]):
         """
         self.forked = True
         self._idle = None  # its fds are the parent's
-        self.root.deferred_frees.lock = _NobodysLock()
+        self.root.deferred_frees.lock = fork.FREE_FOR_NOBODY
         self.root.deferred_frees.abandoned = True
         self.closed = True
         self._background.close()
@@ -500,77 +476,3 @@ def _compute(reference: weakref.ref[Driver[Any]], work: Any) -> None:
         driver.finish_computation(work)
 
     Call(make).start()
-
-
-class _NobodysLock:
-    """A lock that is never free: what falls into `DeferredFrees` stays there."""
-
-    def try_acquire(self) -> bool:
-        return False
-
-    def release(self) -> None:
-        return
-
-
-_drivers: weakref.WeakSet[Driver[Any]] = weakref.WeakSet()
-
-
-class _Forks(threading.local):
-    """What a thread has to release after a fork, the last lock last."""
-
-    def __init__(self) -> None:
-        self.held: list[contextlib.ExitStack] = []
-
-
-_forks = _Forks()
-_forking = TreeLock()
-
-
-def _before_fork() -> None:
-    """Let no other thread be within C code while this one forks.
-
-    The child gets a copy of every lock as it is, also of those in OpenSSL. A lock that another
-    thread holds (the random generator's, for each packet) would stay locked there for ever, and the
-    first connection of the child would hang.
-    """
-    held = contextlib.ExitStack()
-    _forks.held.append(held)
-    held.callback(_forking.release)
-    # One thread after the other: of two that take all trees each may have what the other lacks.
-    # For the same reason a thread that forks in the middle of a step waits for nobody.
-    take: Callable[[TreeLock], object]
-    if any(driver._lock.owned() for driver in _all_drivers()):
-        take = TreeLock.try_acquire
-    else:
-        _forking.acquire()
-        take = TreeLock.acquire
-    for driver in _all_drivers():
-        if not driver._lock.owned():
-            held.callback(driver._let_go)
-            take(driver._lock)
-
-
-def _after_fork_in_parent() -> None:
-    _forks.held.pop().close()
-
-
-def _after_fork_in_child() -> None:
-    global _forks, _forking
-    _forks, _forking = _Forks(), TreeLock()
-    for driver in _all_drivers():
-        driver.abandon()
-
-
-def _all_drivers() -> list[Driver[Any]]:
-    while True:
-        try:
-            return list(_drivers)
-        except RuntimeError:  # another thread adds a driver
-            continue
-
-
-os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork_in_parent,
-    after_in_child=_after_fork_in_child,
-)

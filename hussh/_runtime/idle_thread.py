@@ -6,7 +6,7 @@ asyncio's loop also reads between operations. For the trees of threads and of tr
 reads, and it sends the keepalives of these connections. `driver` uses it.
 
 Theory of operation. When a thread releases the lock of such a tree, it arms the tree's fds here
-unless somebody waits for the tree. It disarms them as soon as somebody waits (`Driver._let_go`).
+unless somebody waits for the tree. It disarms them as soon as somebody waits (`Driver.let_go`).
 The fds are armed for one event. After that event the idle thread takes the tree's lock, pumps, and
 releases the lock, which arms the fds again. With epoll, arming and disarming are one system call
 each and wake no thread. So the thread sleeps while nothing comes, whatever the number of

@@ -21,9 +21,10 @@ from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._protocol.core import Checkpoint, DeadlineExceeded, Op, RunBlocking, WaitFor
 from ..errors import HusshError
 from .blocking_call import call_in_time
-from .driver import BUDGET, Driver, Stream
+from .driver import BUDGET, Driver
 from .poll_timeout import poll_timeout
 from .polling import new_poll
+from .stream import Stream
 from .wakeup_fd import WakeupFd
 from .workers import LAST_MOMENT, call_within
 
@@ -120,7 +121,7 @@ class ThreadDriver(Driver[_Waiter]):
             if not self.root.freed:
                 self._settle()
         finally:
-            self._let_go()
+            self.let_go()
 
     def _run(self, op: Op[T], deadline: float | None) -> T:
         answer: Any = None
@@ -151,14 +152,14 @@ class ThreadDriver(Driver[_Waiter]):
     def _checkpoint(self, deadline: float | None) -> None:
         """Send what is queued, and let others have the lock."""
         self._settle()
-        self._let_go()
+        self.let_go()
         if deadline is not None and monotonic() >= deadline:
             raise DeadlineExceeded
 
     def _block(self, need: RunBlocking, deadline: float | None) -> Any:
         """Make a call that may block, after everything so far was sent, and without the lock."""
         self._settle()
-        self._let_go()
+        self.let_go()
         try:
             with call_in_time(need, deadline) as make:
                 if deadline is not None and not need.in_caller:
@@ -228,7 +229,7 @@ class ThreadDriver(Driver[_Waiter]):
         try:
             self._polls += 1
             self._polled_events = events
-            self._let_go()
+            self.let_go()
             ready = poll.poll(poll_timeout(deadline) * 1000)
             rung = any(fd == self._wakeup.fd for fd, _ in ready)
             if side and any(fd in side for fd, _ in ready):
@@ -245,7 +246,7 @@ class ThreadDriver(Driver[_Waiter]):
                     self._release()  # left to us by end()
 
     def _sleep(self, waiter: _Waiter, deadline: float | None) -> None:
-        self._let_go()
+        self.let_go()
         try:
             waiter.alarm.acquire(timeout=poll_timeout(deadline))
         finally:

@@ -19,11 +19,12 @@ import trio
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE
 from .._protocol.core import DeadlineExceeded, Op
 from .async_driver import AsyncDriver, TaskState
-from .driver import BUDGET, Stream
+from .driver import BUDGET
 from .fd_set import FdSet
 from .idle_thread import LAST_MOMENT, ended, is_ending, tend
 from .keepalive import Tended
 from .loop_tools import Loop
+from .stream import Stream
 
 __all__ = ["TrioDriver"]
 

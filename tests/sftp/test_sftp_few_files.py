@@ -15,7 +15,8 @@ from hussh._protocol.sftp.machine import Machine
 from hussh._protocol.sftp.ops import list_names, open_handle
 from hussh._protocol.sftp.request import Request
 from hussh._protocol.sftp.stream import Stream
-from hussh._protocol.sftp.transfer import TransferContext, download, upload
+from hussh._protocol.sftp.transfer import download, upload
+from hussh._protocol.sftp.transfer_context import TransferContext
 from hussh.errors import SFTPError
 from tests.sftp.fake import Bench, FakeServer, packet, text
 

@@ -24,7 +24,8 @@ from hussh._protocol.sftp.local_file import MemorySink, MemorySource
 from hussh._protocol.sftp.machine import LONGEST, STAGE, Machine
 from hussh._protocol.sftp.makedirs import make_directories
 from hussh._protocol.sftp.stream import Stream
-from hussh._protocol.sftp.transfer import TransferContext, download, upload
+from hussh._protocol.sftp.transfer import download, upload
+from hussh._protocol.sftp.transfer_context import TransferContext
 from hussh._protocol.sftp.tree import TreeOptions
 from hussh._protocol.sftp.wire import Malformed
 from hussh.errors import SFTPError, SFTPUnavailable

@@ -16,7 +16,8 @@ from hussh._protocol.sftp import ops, wire
 from hussh._protocol.sftp.local_file import FileSink, MemorySink, MemorySource
 from hussh._protocol.sftp.machine import Machine
 from hussh._protocol.sftp.resume import ResumedSink
-from hussh._protocol.sftp.transfer import MOST_FLIGHT, Flight, TransferContext, download, upload
+from hussh._protocol.sftp.transfer import MOST_FLIGHT, Flight, download, upload
+from hussh._protocol.sftp.transfer_context import TransferContext
 from hussh.errors import SFTPError, SFTPTimeout
 from tests.sftp.fake import Bench, FakePipe, FakeServer, packet, text
 

@@ -14,7 +14,8 @@ from hussh._protocol.sftp.get_tree import get_tree
 from hussh._protocol.sftp.local_file import MemorySink, MemorySource
 from hussh._protocol.sftp.put_tree import put_tree
 from hussh._protocol.sftp.session import SftpState
-from hussh._protocol.sftp.transfer import TransferContext, download, upload
+from hussh._protocol.sftp.transfer import download, upload
+from hussh._protocol.sftp.transfer_context import TransferContext
 from hussh._protocol.sftp.tree import TreeOptions
 from hussh.errors import SFTPTimeout
 from tests.sftp.fake import Bench, FakeServer

@@ -16,7 +16,8 @@ from hussh import Connection
 from hussh._protocol.sftp import wire
 from hussh._protocol.sftp.local_file import FileSource
 from hussh._protocol.sftp.resume import ResumedSink
-from hussh._protocol.sftp.transfer import TransferContext, download, upload
+from hussh._protocol.sftp.transfer import download, upload
+from hussh._protocol.sftp.transfer_context import TransferContext
 from hussh.aio import AsyncConnection
 from hussh.errors import SFTPError
 from tests.sftp.fake import Bench, FakeServer

@@ -12,7 +12,8 @@ from hussh._protocol.sftp.get_tree import get_tree
 from hussh._protocol.sftp.job_pool import MOST_BYTES, MOST_JOBS
 from hussh._protocol.sftp.local_file import MemorySink, MemorySource
 from hussh._protocol.sftp.put_tree import put_tree
-from hussh._protocol.sftp.transfer import TransferContext, download, upload
+from hussh._protocol.sftp.transfer import download, upload
+from hussh._protocol.sftp.transfer_context import TransferContext
 from hussh._protocol.sftp.tree import TreeOptions
 from tests.sftp.fake import OPENSSH, Bench, FakeServer
 

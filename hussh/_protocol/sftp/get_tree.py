@@ -27,7 +27,8 @@ from .job_pool import Job, Local
 from .ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, RealPath, failed
 from .request import Request
 from .session import SftpState
-from .transfer import TransferContext, download, raise_told
+from .transfer import download
+from .transfer_context import TransferContext, raise_told
 from .tree import DEEPEST, Tree, TreeOptions
 from .wire import Name, string
 

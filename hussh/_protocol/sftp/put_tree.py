@@ -27,7 +27,8 @@ from .makedirs import make_directories
 from .ops import remove
 from .request import FileHandle, Request
 from .session import SftpState, wait
-from .transfer import TransferContext, raise_told, upload
+from .transfer import upload
+from .transfer_context import TransferContext, raise_told
 from .tree import DEEPEST, Tree, TreeOptions
 from .wire import string
 

@@ -19,11 +19,10 @@ import errno
 import stat as modes
 from collections import deque
 from collections.abc import Callable
-from typing import NoReturn
 
-from ..._policy.sftp import FILE_MOST, FX_EOF, FX_LOCAL, file_error, kept_text, unanswered_text
-from ...errors import HusshError, SFTPError, SFTPTimeout
-from ..core import DeadlineExceeded, Op, RunBlocking
+from ..._policy.sftp import FILE_MOST, FX_EOF, FX_LOCAL, file_error
+from ...errors import SFTPError
+from ..core import Op, RunBlocking
 from . import wire
 from .end_of_file import promised_end
 from .local_file import Part, Sink, Source
@@ -31,12 +30,10 @@ from .ops import Handle, explained
 from .request import Request
 from .resume import ResumedSink, download_start, upload_start
 from .session import SftpState, wait, wait_for_input
+from .transfer_context import Callback, Clock, Meter, TransferContext, raise_told
 from .wire import string
 
-__all__ = ["Download", "Flight", "Meter", "Upload", "TransferContext", "download", "upload"]
-
-Clock = Callable[[], float]
-Callback = Callable[[int, "int | None"], object]
+__all__ = ["Download", "Flight", "Upload", "download", "upload"]
 
 LEAST_FLIGHT = 2 * 1024 * 1024
 MOST_FLIGHT = 16 * 1024 * 1024
@@ -66,88 +63,6 @@ class Flight:
             hold = int(2 * self._bytes / past * self._trip)
             self.limit = max(LEAST_FLIGHT, min(hold, MOST_FLIGHT))
             self._since, self._bytes = now, 0
-
-
-class Meter:
-    """Calls `callback(done, total)`, at most every `every` seconds, and once at the end."""
-
-    def __init__(self, callback: Callback | None, clock: Clock, every: float = 0.1) -> None:
-        self._callback = callback
-        self._clock = clock
-        self._every = every
-        self._last = clock()
-        self.total: int | None = None
-        self.raised: BaseException | None = None  # by the callback, so not to be reworded
-
-    def report(self, done: int, *, final: bool = False) -> Op[None]:
-        """Call the callback if it is time to; raise what it raises."""
-        callback = self._callback
-        if callback is None:
-            return
-        if not final and self._clock() - self._last < self._every:
-            return
-        total = self.total
-        if final or (total is not None and total < done):
-            total = done
-        try:
-            yield RunBlocking(lambda _: callback(done, total), in_caller=True)
-        except BaseException as error:
-            self.raised = error
-            raise
-        self._last = self._clock()
-
-
-class TransferContext:
-    """Source and destination of one transfer, as its errors name them."""
-
-    def __init__(self, doing: str, source: bytes | None, target: bytes | None, limit: str) -> None:
-        self.doing = doing
-        paths = [path for path in (source, target) if path is not None]
-        self.paths = (paths[0], paths[1] if len(paths) > 1 else None)
-        self.limit = limit
-        self.keeps = target is not None  # what arrives in memory is lost with the transfer
-
-    def refused(self, handle: Handle, request: Request) -> Op[SFTPError]:
-        """Return the error for a READ or WRITE that failed."""
-        return explained(handle.session, request, self.doing, *self.paths, look_at=handle.path)
-
-    def failed(self, error: BaseException, done: int | None) -> BaseException:
-        """Return an error in terms of this transfer; `done` bytes are where they belong."""
-        path, path2 = self.paths
-        shown_error: HusshError
-        if isinstance(error, DeadlineExceeded):
-            shown_error = file_error(
-                errno.ETIMEDOUT, self.doing, path, path2,
-                reason=f"timed out{self.limit}{unanswered_text(error.unanswered)}",
-                kind=SFTPTimeout,
-            )  # fmt: skip
-        elif isinstance(error, HusshError):
-            shown_error = error
-        elif isinstance(error, OSError) and error.errno is not None:
-            shown_error = file_error(
-                error.errno, self.doing, path, path2, server_text="on this machine"
-            )
-        else:
-            return error
-        if done is not None and getattr(shown_error, "transferred", None) is None:
-            shown_error.text += kept_text(done, kept=self.keeps)
-            if self.keeps:
-                shown_error.transferred = done  # type: ignore[attr-defined]
-        return shown_error
-
-
-def raise_told(error: BaseException, shown_error: BaseException) -> NoReturn:
-    """Raise an error that tells more than the one that is being handled, or that one itself.
-
-    The caller must not keep `told` in a variable: its traceback holds the frames of both, and so
-    all that the transfer had.
-    """
-    try:
-        if shown_error is error:
-            raise shown_error
-        raise shown_error from (error if isinstance(error, OSError) else None)
-    finally:
-        del error, shown_error
 
 
 class Ask:
