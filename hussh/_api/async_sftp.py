@@ -128,6 +128,22 @@ class AsyncSFTP:
         """Remove an empty directory."""
         await self._run(ops.remove_directory(self._sftp, encode_path(path)), "rmdir")
 
+    @details_of(SFTP.rmtree)
+    async def rmtree(
+        self, path: AnyPath, ignore_errors: bool = False, *, timeout: float | None = None
+    ) -> None:
+        """Remove a directory with all that is in it, as `shutil.rmtree` does."""
+        await self._run(calls.rmtree(self._sftp, path, ignore_errors), "remove the tree", timeout)
+
+    async def glob(self, pattern: AnyPath, *, timeout: float | None = None) -> list[Any]:
+        """Return the paths that match a pattern, sorted; see `iglob`."""
+        return await self._run(calls.PathSearch(pattern).all(self._sftp), "list", timeout)
+
+    @details_of(SFTP.iglob)
+    def iglob(self, pattern: AnyPath) -> AsyncIterator[Any]:
+        """Iterate over the paths that match a pattern, in no order, in the type of the pattern."""
+        return _Glob(self, calls.PathSearch(pattern))
+
     async def rename(self, src: AnyPath, dst: AnyPath) -> None:
         """Rename; replace a file at `dst` in one step if the server can, otherwise fail there."""
         await self._run(ops.rename(self._sftp, encode_path(src), encode_path(dst)), "rename")
@@ -137,6 +153,10 @@ class AsyncSFTP:
     async def symlink(self, src: AnyPath, dst: AnyPath) -> None:
         """Make a link `dst` that leads to `src`."""
         await self._run(symlink(self._sftp, encode_path(src), encode_path(dst)), "symlink")
+
+    async def link(self, src: AnyPath, dst: AnyPath) -> None:
+        """Give the file `src` another name `dst`; OSError (EOPNOTSUPP) if the server cannot."""
+        await self._run(calls.link(self._sftp, src, dst), "link")
 
     async def readlink(self, path: AnyPath) -> Any:
         """Return the target of a link, in the type of `path`."""
@@ -167,6 +187,18 @@ class AsyncSFTP:
         return await self._run(calls.statvfs(self._sftp, path), "statvfs")
 
     # -- whole files
+
+    @details_of(SFTP.copy)
+    async def copy(
+        self,
+        src: AnyPath,
+        dst: AnyPath,
+        *,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Copy a file on the server; return its size in bytes."""
+        return await self._run(calls.copy(self._sftp, src, dst, progress), "copy", timeout)
 
     @details_of(SFTP.get)
     async def get(
@@ -280,3 +312,20 @@ class _Walk(AsyncIterator[tuple[Any, list[Any], list[Any]]]):
         self._left.pop()
         self._said = (top, *found)
         return self._said
+
+
+class _Glob(AsyncIterator[Any]):
+    """The iterator of `iglob`; an async generator would need care if it is not used up."""
+
+    def __init__(self, sftp: AsyncSFTP, search: calls.PathSearch) -> None:
+        self._sftp = sftp
+        self._search = search
+        self._found: list[Any] = []  # the next one last
+
+    async def __anext__(self) -> Any:
+        if not self._found:
+            op = self._search.more(self._sftp._sftp)
+            self._found = (await self._sftp._run(op, "list"))[::-1]
+        if not self._found:
+            raise StopAsyncIteration
+        return self._found.pop()

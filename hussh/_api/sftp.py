@@ -123,6 +123,39 @@ class SFTP:
         """Remove an empty directory."""
         self._run(ops.remove_directory(self._sftp, encode_path(path)), "rmdir")
 
+    def rmtree(
+        self, path: AnyPath, ignore_errors: bool = False, *, timeout: int | None = None
+    ) -> None:
+        """Remove a directory with all that is in it, as `shutil.rmtree` does.
+
+        Links in it are removed and not followed. If somebody on the server puts a link in the
+        place of a directory meanwhile, version 3 of SFTP has no way to notice that.
+
+        Raises:
+            SFTPError: the first failure, which ends it, unless `ignore_errors`. A path that is a
+                link, the root, or ends in ``.`` or ``..`` is refused.
+        """
+        self._run(calls.rmtree(self._sftp, path, ignore_errors), "remove the tree", timeout)
+
+    def glob(self, pattern: AnyPath, *, timeout: int | None = None) -> list[Any]:
+        """Return the paths that match a pattern, sorted; see `iglob`."""
+        return self._run(calls.PathSearch(pattern).all(self._sftp), "list", timeout)
+
+    def iglob(self, pattern: AnyPath) -> Iterator[Any]:
+        """Iterate over the paths that match a pattern, in no order, in the type of the pattern.
+
+        ``*``, ``?`` and ``[...]`` match within a name, ``**`` any number of directories, as in
+        `pathlib`: at the end also files, and without following links. Names that begin with a dot
+        match, too. With a slash at its end a pattern means directories. What cannot be listed is
+        left out.
+        """
+        search = calls.PathSearch(pattern)
+        return self._found(search)
+
+    def _found(self, search: calls.PathSearch) -> Iterator[Any]:
+        while found := self._run(search.more(self._sftp), "list"):
+            yield from found
+
     def rename(self, src: AnyPath, dst: AnyPath) -> None:
         """Rename; replace a file at `dst` in one step if the server can, otherwise fail there."""
         self._run(ops.rename(self._sftp, encode_path(src), encode_path(dst)), "rename")
@@ -132,6 +165,10 @@ class SFTP:
     def symlink(self, src: AnyPath, dst: AnyPath) -> None:
         """Make a link `dst` that leads to `src`."""
         self._run(symlink(self._sftp, encode_path(src), encode_path(dst)), "symlink")
+
+    def link(self, src: AnyPath, dst: AnyPath) -> None:
+        """Give the file `src` another name `dst`; OSError (EOPNOTSUPP) if the server cannot."""
+        self._run(calls.link(self._sftp, src, dst), "link")
 
     def readlink(self, path: AnyPath) -> Any:
         """Return the target of a link, in the type of `path`."""
@@ -162,6 +199,28 @@ class SFTP:
         return self._run(calls.statvfs(self._sftp, path), "statvfs")
 
     # -- whole files
+
+    def copy(
+        self,
+        src: AnyPath,
+        dst: AnyPath,
+        *,
+        progress: Progress | None = None,
+        timeout: int | None = None,
+    ) -> int:
+        """Copy a file on the server; return its size in bytes.
+
+        The bytes stay there if the server has ``copy-data``, as OpenSSH since 9.0. Otherwise they
+        come and go by this machine. A new file gets the permissions of `src`.
+
+        Args:
+            progress: is called with the bytes so far and in all; see `get`.
+
+        Raises:
+            shutil.SameFileError: both paths are the same.
+        """
+        op = calls.copy(self._sftp, src, dst, _plain(progress))
+        return self._run(op, "copy", timeout)
 
     def get(
         self,

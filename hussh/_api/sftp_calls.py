@@ -25,13 +25,16 @@ from .._policy.transfer_result import TransferResult
 from .._protocol.core import Op
 from .._protocol.sftp import names, ops
 from .._protocol.sftp.get_tree import get_tree
+from .._protocol.sftp.glob import Glob
 from .._protocol.sftp.home import at_home
 from .._protocol.sftp.local_file import FileSink, FileSource, MemorySink, MemorySource
 from .._protocol.sftp.put_tree import put_tree
+from .._protocol.sftp.remove_tree import remove_tree
 from .._protocol.sftp.resume import ResumedSink
+from .._protocol.sftp.server_copy import copy_file, hard_link
 from .._protocol.sftp.session import SftpState
 from .._protocol.sftp.transfer import download, upload
-from .._protocol.sftp.transfer_context import TransferContext
+from .._protocol.sftp.transfer_context import Meter, TransferContext
 from .._protocol.sftp.tree import TreeOptions
 from .._protocol.sftp.wire import Name, setting
 from ..errors import OutputLimitExceeded, Phase, SFTPError, SFTPTimeout, SFTPUnavailable
@@ -39,6 +42,7 @@ from .plan import Plan
 
 __all__ = [
     "COPY_BUFFER",
+    "PathSearch",
     "Preserve",
     "Progress",
     "check_destination",
@@ -46,11 +50,13 @@ __all__ = [
     "check_other_file",
     "chmod",
     "chown",
+    "copy",
     "exists",
     "fetch",
     "get",
     "get_dir",
     "is_strict",
+    "link",
     "listdir",
     "local_path",
     "not_begun",
@@ -59,6 +65,7 @@ __all__ = [
     "put_dir",
     "readlink",
     "realpath",
+    "rmtree",
     "sorted_out",
     "statvfs",
     "store",
@@ -113,6 +120,40 @@ def truncate(sftp: SftpState, path: AnyPath, length: int) -> Op[None]:
     if not 0 <= length < FILE_MOST:
         raise file_error(errno.EINVAL, "truncate", path)
     return ops.set_attributes(sftp, encode_path(path), setting(size=length), "truncate")
+
+
+def rmtree(sftp: SftpState, path: AnyPath, ignore_errors: bool) -> Op[None]:
+    return remove_tree(sftp, encode_path(path), bool(ignore_errors))
+
+
+def link(sftp: SftpState, source: AnyPath, target: AnyPath) -> Op[None]:
+    return hard_link(sftp, encode_path(source), encode_path(target))
+
+
+def copy(sftp: SftpState, source: AnyPath, target: AnyPath, progress: Progress | None) -> Op[int]:
+    """Copy a file on the server; return its size."""
+    meter = Meter(_callback(progress), monotonic)
+    return copy_file(sftp, encode_path(source), encode_path(target), meter)
+
+
+class PathSearch:
+    """A search for paths by a pattern, whose matches come in the type of the pattern."""
+
+    def __init__(self, pattern: AnyPath) -> None:
+        self._as_bytes = isinstance(os.fspath(pattern), bytes)
+        self._glob = Glob(encode_path(pattern))
+
+    def more(self, sftp: SftpState) -> Op[list[Any]]:
+        """Return some paths; none at all at the end."""
+        found = yield from self._glob.more(sftp)
+        return found if self._as_bytes else [decode_path(path) for path in found]
+
+    def all(self, sftp: SftpState) -> Op[list[Any]]:
+        """Return all paths, sorted."""
+        found: list[Any] = []
+        while some := (yield from self.more(sftp)):
+            found += some
+        return sorted(found)
 
 
 def statvfs(sftp: SftpState, path: AnyPath) -> Op[os.statvfs_result]:

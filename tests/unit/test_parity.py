@@ -49,6 +49,7 @@ DIFFERENT = {(InteractiveShell, "read"), (InteractiveShell, "close")}
 #: What is awaited in one place only: these answer at once, or are made to be iterated or entered.
 AT_ONCE = {
     "sftp", "tail", "scandir", "walk", "poll", "send_signal", "terminate", "kill", "resize",
+    "iglob",
     "forward_local", "forward_remote", "forward_socks",  # begun by await or async with
 }  # fmt: skip
 

@@ -11,15 +11,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from ..._policy.sftp import SFTPLimits
 from ..._policy.sftp_server import UNBOUNDED
 from ..core import Checkpoint, Op, RunBlocking
+from . import wire
+from .file_types import Inquiry
 from .request import Request
 from .session import SftpSession, wait_for_input
 
 __all__ = ["JobPool", "Job", "Local"]
+
+T = TypeVar("T")
 
 #: Jobs at once, and files that they may hold open, at a server that is not known to bear more.
 MOST_JOBS = 64
@@ -95,6 +99,22 @@ class JobPool:
         for request in requests:
             while not request.done:
                 yield request
+
+    def inquired(self, inquiry: Inquiry[T]) -> Generator[Any, Any, T]:
+        """Run an inquiry about a path, in a job."""
+        machine, answer = self.session.machine, None
+        while True:
+            try:
+                kind, body = inquiry.send(answer)  # type: ignore[arg-type]
+            except StopIteration as done:
+                value: T = done.value
+                return value
+            answer = self.ask(kind, body)
+            try:
+                yield from self.wait(answer)
+            finally:
+                if kind == wire.OPENDIR:
+                    machine.abandon(answer)  # closes it
 
     def run(self) -> Op[None]:
         """Run until no job is left. Jobs handle their own errors; one that raises ends all."""

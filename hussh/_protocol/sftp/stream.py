@@ -105,7 +105,7 @@ class Stream:
 
     # -- writing
 
-    def write(self, offset: int, data: bytes) -> Op[None]:
+    def write(self, offset: int, data: bytes | memoryview) -> Op[None]:
         """Queue bytes, which must not change; wait only while much is on its way."""
         session = self.handle.session
         machine = session.machine

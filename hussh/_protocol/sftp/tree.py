@@ -17,7 +17,6 @@ from ..._policy.sftp import FailedPath, decode_path, errno_of, file_error
 from ..._policy.transfer_result import TransferResult
 from ...errors import HusshError, SFTPError, printable
 from ..core import Op
-from . import wire
 from .file_types import Inquiry
 from .job_pool import JobPool
 from .ops import explained
@@ -120,19 +119,7 @@ class Tree:
 
     def inquired(self, inquiry: Inquiry[T]) -> Generator[Any, Any, T]:
         """Run an inquiry about a path, in a job."""
-        machine, answer = self.session.machine, None
-        while True:
-            try:
-                kind, body = inquiry.send(answer)  # type: ignore[arg-type]
-            except StopIteration as done:
-                value: T = done.value
-                return value
-            answer = self.pool.ask(kind, body)
-            try:
-                yield answer
-            finally:
-                if kind == wire.OPENDIR:
-                    machine.abandon(answer)  # closes it
+        return self.pool.inquired(inquiry)
 
     def run(self) -> Op[None]:
         """Run all jobs of the pool, and what they left for later."""

@@ -1,0 +1,165 @@
+"""Copies a file on the server, and gives a file a second name there; `SFTP.copy` and `link` do.
+
+The bytes stay on the server where it has ``copy-data`` (draft-ietf-secsh-filexfer-extensions-00
+section 7, which OpenSSH has since 9.0). Elsewhere they come and go by this machine, in bounded
+memory. A copy of a file to itself, under another name, leaves it as it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat as modes
+
+from ..._policy.sftp import SFTPAttributes, decode_path, file_error
+from ...errors import SFTPError
+from ..core import Op
+from . import wire
+from .home import expanded
+from .ops import Handle, explained
+from .request import Request
+from .session import SftpSession, SftpState, wait
+from .stream import Stream
+from .transfer_context import Meter
+from .wire import string
+
+__all__ = ["copy_file", "hard_link"]
+
+_COPY = b"copy-data"
+_LINK = b"hardlink@openssh.com"
+#: Bytes that one request copies; sftp-server answers nothing else meanwhile.
+COPIED_AT_ONCE = 32 * 1024 * 1024
+#: Bytes that come and go at once.
+BUFFER = 1024 * 1024
+DOING = "copy"
+
+
+def hard_link(sftp: SftpState, source: bytes, target: bytes) -> Op[None]:
+    """Give a file another name, as `os.link` does.
+
+    Raises:
+        SFTPError: it failed; EOPNOTSUPP if the server cannot.
+    """
+    session = yield from sftp.session()
+    source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
+    if _LINK not in session.machine.extensions:
+        raise file_error(errno.EOPNOTSUPP, "link", source, target)
+    request = session.machine.extended(_LINK, string(source) + string(target))
+    yield from wait(session, request)
+    if request.status:
+        raise (yield from explained(session, request, "link", source, target))
+
+
+def copy_file(sftp: SftpState, source: bytes, target: bytes, meter: Meter) -> Op[int]:
+    """Copy a file on the server; return its size. A new file gets the permissions of the other.
+
+    Raises:
+        SFTPError: it failed; and whatever the meter's callback raises.
+    """
+    session = yield from sftp.session()
+    source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
+    yield from _check_other(session, source, target)
+    reader = yield from _open(session, source, wire.FXF_READ, None, (source, target))
+    writer: Handle | None = None
+    try:
+        found = yield from _attributes(reader)
+        if modes.S_ISDIR(found.st_mode):
+            raise file_error(errno.EISDIR, DOING, source, target)
+        meter.total = found.st_size
+        mode = found.st_mode & 0o777 if found.st_mode else None
+        flags = wire.FXF_WRITE | wire.FXF_CREAT
+        writer = yield from _open(session, target, flags, mode, (source, target))
+        # What is there is cut at the end and not before: it may be the source.
+        before = (yield from _attributes(writer)).st_size
+        size = yield from _contents(session, reader, writer, found.st_size or 0, meter)
+        if before is None or before > size:
+            yield from _cut(writer, size)
+        yield from writer.close()
+        yield from meter.report(size, final=True)
+        return size
+    except SFTPError as error:
+        if error is meter.raised or error.filename2 is not None or error.errno is None:
+            raise
+        raise file_error(error.errno, DOING, source, target, status=error.status) from error
+    finally:
+        reader.forget()
+        if writer is not None:
+            writer.forget()
+
+
+def _open(
+    session: SftpSession, path: bytes, flags: int, mode: int | None, paths: tuple[bytes, bytes]
+) -> Op[Handle]:
+    body = string(path) + wire.U32.pack(flags) + wire.setting(mode=mode)
+    tag = "write" if flags & wire.FXF_WRITE else None
+    request = yield from wait(session, session.machine.request(wire.OPEN, body, tag=tag))
+    if request.status:
+        raise (yield from explained(session, request, DOING, *paths, look_at=path))
+    return Handle(session, request.value, path)
+
+
+def _attributes(handle: Handle) -> Op[SFTPAttributes]:
+    """Return what the server tells of an open file; some tell nothing."""
+    session = handle.session
+    found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
+    attributes: SFTPAttributes | None = found.value
+    return SFTPAttributes() if attributes is None else attributes
+
+
+def _check_other(session: SftpSession, source: bytes, target: bytes) -> Op[None]:
+    """Raise shutil.SameFileError if both paths are the same without their links."""
+    asked = [session.machine.request(wire.REALPATH, string(path)) for path in (source, target)]
+    real = []
+    for request in asked:
+        names = (yield from wait(session, request)).value
+        real.append(names[0].name if names else None)
+    if real[0] is not None and real[0] == real[1]:
+        from shutil import SameFileError  # slow to import, and hardly ever needed
+
+        text = "it would be copied onto itself"
+        raise SameFileError(errno.EINVAL, text, decode_path(source), None, decode_path(target))
+
+
+def _contents(
+    session: SftpSession, reader: Handle, writer: Handle, size: int, meter: Meter
+) -> Op[int]:
+    """Copy all bytes; return their number."""
+    done = 0
+    while _COPY in session.machine.extensions and done < size:
+        piece = min(COPIED_AT_ONCE, size - done)
+        reply = yield from _ask_copy(session, reader, writer, done, piece)
+        if reply.status:
+            break  # such as for two names of one file, or one that was cut meanwhile
+        done += piece
+        yield from meter.report(done)
+    # Files of /proc and the like have more than they say, and any may have grown.
+    return (yield from _by_this_machine(reader, writer, done, meter))
+
+
+def _ask_copy(
+    session: SftpSession, reader: Handle, writer: Handle, offset: int, size: int
+) -> Op[Request]:
+    """Have the server copy `size` bytes to the same offset."""
+    start, length = wire.U64.pack(offset), wire.U64.pack(size)
+    body = string(reader.id) + start + length + string(writer.id) + start
+    return (yield from wait(session, session.machine.extended(_COPY, body, handle=writer.id)))
+
+
+def _by_this_machine(reader: Handle, writer: Handle, at: int, meter: Meter) -> Op[int]:
+    """Copy what follows an offset; return the offset of the end."""
+    source, target = Stream(reader), Stream(writer)
+    try:
+        while True:
+            view = memoryview(bytearray(BUFFER))
+            count = yield from source.read_into(at, view)
+            if not count:
+                yield from target.settle()
+                return at
+            yield from target.write(at, view[:count])
+            at += count
+            yield from meter.report(at)
+    finally:
+        source.drop()
+
+
+def _cut(writer: Handle, size: int) -> Op[None]:
+    yield from writer.ask(wire.FSETSTAT, wire.setting(size=size), DOING)
