@@ -16,7 +16,7 @@ from .._protocol.core import Op
 from .._protocol.sftp.session import SftpState
 from ..errors import Phase, SFTPError
 from . import sftp_calls as calls
-from .arguments import check_memory_only, file_bytes
+from .arguments import check_memory_only, check_number, file_bytes
 from .async_sftp import AsyncSFTP
 from .async_sftp_file import open_over
 from .async_sftp_run import AsyncRunner
@@ -28,7 +28,6 @@ from .plan import Plan
 from .sftp_calls import (
     COPY_BUFFER,
     Preserve,
-    Progress,
     check_destination,
     check_longer,
     check_other_file,
@@ -36,6 +35,7 @@ from .sftp_calls import (
     one_server,
 )
 from .sftp_run import new_sftp
+from .transfer_bars import ShownProgress
 
 __all__ = ["AsyncFiles"]
 
@@ -65,26 +65,32 @@ class AsyncFiles:
         local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
+        timeout: float | None = None,
     ) -> str | bytes:
         """Fetch a file with the server's scp."""
         session = self._live()
         if local_path is not None:
-            await self._scp(scp.fetch_file(session.link, remote_path, local_path))
+            await self._scp(scp.fetch_file(session.link, remote_path, local_path), timeout)
             return "Ok"
-        data = await self._scp(scp.fetch(session.link, remote_path))
+        data = await self._scp(scp.fetch(session.link, remote_path), timeout)
         return contents(data, encoding, remote_path, session, Phase.SCP)
 
     @details_of(Files.scp_write)
-    async def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
+    async def scp_write(
+        self, local_path: AnyPath, remote_path: AnyPath, *, timeout: float | None = None
+    ) -> None:
         """Store a local file, with its permission bits; raise as `scp_read`."""
-        await self._scp(scp.store_file(self._live().link, local_path, remote_path))
+        await self._scp(scp.store_file(self._live().link, local_path, remote_path), timeout)
 
-    async def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
+    async def scp_write_data(
+        self, data: str | bytes, remote_path: AnyPath, *, timeout: float | None = None
+    ) -> None:
         """Store `data` as a file (mode 644); raise as `scp_read`."""
-        await self._scp(scp.store(self._live().link, file_bytes(data), remote_path))
+        await self._scp(scp.store(self._live().link, file_bytes(data), remote_path), timeout)
 
-    async def _scp(self, op: Op[T]) -> T:
-        return await self._live().call(op, self._timeout or None, Phase.SCP)
+    async def _scp(self, op: Op[T], timeout: float | None) -> T:
+        seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
+        return await self._live().call(op, seconds or None, Phase.SCP)
 
     # -- sftp
 
@@ -101,7 +107,7 @@ class AsyncFiles:
         local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: float | None = None,
         resume: bool = False,
         max_output: int | None = None,
@@ -126,7 +132,7 @@ class AsyncFiles:
         local_path: AnyPath,
         remote_path: AnyPath | None = None,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: float | None = None,
         resume: bool = False,
     ) -> None:
@@ -156,13 +162,15 @@ class AsyncFiles:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
+        progress: ShownProgress = None,
         timeout: float | None = None,
     ) -> TransferResult:
         """Store a directory; return source paths (transferred, failed); see `SFTP.put_dir`."""
         try:
             return await self.sftp.put_dir(
                 local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
-                preserve_times=preserve_times, preserve=preserve, timeout=timeout,
+                preserve_times=preserve_times, preserve=preserve, progress=progress,
+                timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
             return not_begun(error, local_path, fail_fast)
@@ -178,13 +186,15 @@ class AsyncFiles:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
+        progress: ShownProgress = None,
         timeout: float | None = None,
     ) -> TransferResult:
         """Fetch a directory; return source paths (transferred, failed); see `SFTP.get_dir`."""
         try:
             return await self.sftp.get_dir(
                 remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
-                preserve_times=preserve_times, preserve=preserve, timeout=timeout,
+                preserve_times=preserve_times, preserve=preserve, progress=progress,
+                timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
             return not_begun(error, remote_path, fail_fast)

@@ -23,7 +23,8 @@ from .async_sftp_file import AsyncScandirIterator, AsyncSFTPFile, open_buffered
 from .async_sftp_run import AsyncHasFiles, AsyncRunner
 from .documented import details_of
 from .sftp import SFTP
-from .sftp_calls import Preserve, Progress
+from .sftp_calls import Preserve
+from .transfer_bars import ShownProgress, bars, tree_bars
 
 __all__ = ["AsyncSFTP"]
 
@@ -194,11 +195,12 @@ class AsyncSFTP:
         src: AnyPath,
         dst: AnyPath,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: float | None = None,
     ) -> int:
         """Copy a file on the server; return its size in bytes."""
-        return await self._run(calls.copy(self._sftp, src, dst, progress), "copy", timeout)
+        with bars(progress, "copy") as tell:
+            return await self._run(calls.copy(self._sftp, src, dst, tell), "copy", timeout)
 
     @details_of(SFTP.get)
     async def get(
@@ -206,53 +208,57 @@ class AsyncSFTP:
         remote: AnyPath,
         local: AnyPath,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: float | None = None,
         resume: bool = False,
     ) -> int:
         """Copy a remote file to a local one; return its size in bytes."""
-        limit = self._bound.limit(timeout)[1]
-        op = calls.get(self._sftp, remote, local, progress, limit, resume=resume)
-        return await self._run(op, "download", timeout)
+        with bars(progress, "download") as tell:
+            limit = self._bound.limit(timeout)[1]
+            op = calls.get(self._sftp, remote, local, tell, limit, resume=resume)
+            return await self._run(op, "download", timeout)
 
     async def get_bytes(
         self,
         remote: AnyPath,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: float | None = None,
         max_output: int | None = None,
     ) -> bytes:
         """Return the contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
-        most = check_max_output(max_output)
-        op = calls.fetch(self._sftp, remote, progress, self._bound.limit(timeout)[1], most)
-        return await self._run(op, "download", timeout)
+        with bars(progress, "download") as tell:
+            most = check_max_output(max_output)
+            op = calls.fetch(self._sftp, remote, tell, self._bound.limit(timeout)[1], most)
+            return await self._run(op, "download", timeout)
 
     async def put(
         self,
         local: AnyPath,
         remote: AnyPath,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: float | None = None,
         resume: bool = False,
     ) -> int:
         """Copy a local file to a remote one; return its size in bytes. Otherwise as `get`."""
-        limit = self._bound.limit(timeout)[1]
-        op = calls.put(self._sftp, local, remote, progress, limit, resume=resume)
-        return await self._run(op, "upload", timeout)
+        with bars(progress, "upload") as tell:
+            limit = self._bound.limit(timeout)[1]
+            op = calls.put(self._sftp, local, remote, tell, limit, resume=resume)
+            return await self._run(op, "upload", timeout)
 
     async def put_bytes(
         self,
         data: bytes | bytearray | memoryview,
         remote: AnyPath,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: float | None = None,
     ) -> int:
         """Write a remote file; return its size in bytes."""
-        op = calls.store(self._sftp, data, remote, progress, self._bound.limit(timeout)[1])
-        return await self._run(op, "upload", timeout)
+        with bars(progress, "upload") as tell:
+            op = calls.store(self._sftp, data, remote, tell, self._bound.limit(timeout)[1])
+            return await self._run(op, "upload", timeout)
 
     @details_of(SFTP.put_dir)
     async def put_dir(
@@ -265,13 +271,15 @@ class AsyncSFTP:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
+        progress: ShownProgress = None,
         timeout: float | None = None,
     ) -> TransferResult:
         """Copy the content of a local directory into a remote one, made with parents if need be."""
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
         strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
-        op = calls.put_dir(self._sftp, local, remote, wanted, limit, strict)
-        return await self._run(op, "upload", timeout)
+        with tree_bars(progress, "upload") as tell:
+            op = calls.put_dir(self._sftp, local, remote, wanted, limit, strict, tell)
+            return await self._run(op, "upload", timeout)
 
     @details_of(SFTP.get_dir)
     async def get_dir(
@@ -284,13 +292,15 @@ class AsyncSFTP:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
+        progress: ShownProgress = None,
         timeout: float | None = None,
     ) -> TransferResult:
         """Copy the content of a remote directory into a local one; as `put_dir`."""
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
         strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
-        op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict)
-        return await self._run(op, "download", timeout)
+        with tree_bars(progress, "download") as tell:
+            op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict, tell)
+            return await self._run(op, "download", timeout)
 
 
 class _Walk(AsyncIterator[tuple[Any, list[Any], list[Any]]]):

@@ -14,14 +14,13 @@ from .._protocol import scp_files as scp
 from .._protocol.core import Op
 from .._protocol.sftp.session import SftpState
 from ..errors import Phase, SFTPError
-from .arguments import check_memory_only, file_bytes
+from .arguments import check_memory_only, check_number, file_bytes
 from .contents import contents
 from .plan import Plan
 from .sftp import SFTP
 from .sftp_calls import (
     COPY_BUFFER,
     Preserve,
-    Progress,
     check_destination,
     check_longer,
     check_other_file,
@@ -30,6 +29,7 @@ from .sftp_calls import (
 )
 from .sftp_file import open_over
 from .tail import FileTailer
+from .transfer_bars import ShownProgress
 
 __all__ = ["Files"]
 
@@ -58,8 +58,12 @@ class Files:
         local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
+        timeout: int | None = None,
     ) -> str | bytes:
         """Fetch a file with the server's scp.
+
+        Args:
+            timeout: **milliseconds**; None means the connection's limit, 0 no limit.
 
         Returns:
             Its contents as str (bytes with ``encoding=None``). With `local_path` they go to
@@ -72,24 +76,30 @@ class Files:
         """
         session = self._live()
         if local_path is not None:
-            self._scp(scp.fetch_file(session.link, remote_path, local_path))
+            self._scp(scp.fetch_file(session.link, remote_path, local_path), timeout)
             return "Ok"
-        data = self._scp(scp.fetch(session.link, remote_path))
+        data = self._scp(scp.fetch(session.link, remote_path), timeout)
         return contents(data, encoding, remote_path, session, Phase.SCP)
 
-    def scp_write(self, local_path: AnyPath, remote_path: AnyPath) -> None:
+    def scp_write(
+        self, local_path: AnyPath, remote_path: AnyPath, *, timeout: int | None = None
+    ) -> None:
         """Store a local file, with its permission bits; raise as `scp_read`.
 
         A `remote_path` that ends in a slash is the directory for the file.
         """
-        self._scp(scp.store_file(self._live().link, local_path, remote_path))
+        self._scp(scp.store_file(self._live().link, local_path, remote_path), timeout)
 
-    def scp_write_data(self, data: str | bytes, remote_path: AnyPath) -> None:
+    def scp_write_data(
+        self, data: str | bytes, remote_path: AnyPath, *, timeout: int | None = None
+    ) -> None:
         """Store `data` as a file (mode 644); raise as `scp_read`."""
-        self._scp(scp.store(self._live().link, file_bytes(data), remote_path))
+        self._scp(scp.store(self._live().link, file_bytes(data), remote_path), timeout)
 
-    def _scp(self, op: Op[T]) -> T:
-        return self._live().call(op, self._seconds, Phase.SCP)
+    def _scp(self, op: Op[T], timeout: int | None) -> T:
+        given = self._timeout if timeout is None else timeout
+        seconds = check_number(given, "milliseconds") / 1000
+        return self._live().call(op, seconds or None, Phase.SCP)
 
     # -- sftp
 
@@ -105,7 +115,7 @@ class Files:
         local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: int | None = None,
         resume: bool = False,
         max_output: int | None = None,
@@ -146,7 +156,7 @@ class Files:
         local_path: AnyPath,
         remote_path: AnyPath | None = None,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: int | None = None,
         resume: bool = False,
     ) -> None:
@@ -170,6 +180,7 @@ class Files:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
+        progress: ShownProgress = None,
         timeout: int | None = None,
     ) -> TransferResult:
         """Store a directory; return source paths (transferred, failed); see `SFTP.put_dir`.
@@ -180,7 +191,8 @@ class Files:
         try:
             return self.sftp.put_dir(
                 local_path, remote_path, follow_symlinks, preserve_permissions, fail_fast,
-                preserve_times=preserve_times, preserve=preserve, timeout=timeout,
+                preserve_times=preserve_times, preserve=preserve, progress=progress,
+                timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
             return not_begun(error, local_path, fail_fast)
@@ -195,6 +207,7 @@ class Files:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
+        progress: ShownProgress = None,
         timeout: int | None = None,
     ) -> TransferResult:
         """Fetch a directory; return source paths (transferred, failed); see `SFTP.get_dir`.
@@ -205,7 +218,8 @@ class Files:
         try:
             return self.sftp.get_dir(
                 remote_path, local_path, follow_symlinks, preserve_permissions, fail_fast,
-                preserve_times=preserve_times, preserve=preserve, timeout=timeout,
+                preserve_times=preserve_times, preserve=preserve, progress=progress,
+                timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
             return not_begun(error, remote_path, fail_fast)

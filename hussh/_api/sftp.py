@@ -16,10 +16,11 @@ from .._protocol.sftp import ops
 from .._protocol.sftp.links import symlink
 from .._protocol.sftp.makedirs import make_directories
 from . import sftp_calls as calls
-from .arguments import check_max_output, check_plain_function
-from .sftp_calls import Preserve, Progress
+from .arguments import check_max_output
+from .sftp_calls import Preserve
 from .sftp_file import ScandirIterator, open_buffered
 from .sftp_run import HasFiles, Runner
+from .transfer_bars import ShownProgress, bars, tree_bars
 
 __all__ = ["SFTP"]
 
@@ -205,7 +206,7 @@ class SFTP:
         src: AnyPath,
         dst: AnyPath,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: int | None = None,
     ) -> int:
         """Copy a file on the server; return its size in bytes.
@@ -219,15 +220,16 @@ class SFTP:
         Raises:
             shutil.SameFileError: both paths are the same.
         """
-        op = calls.copy(self._sftp, src, dst, _plain(progress))
-        return self._run(op, "copy", timeout)
+        with bars(progress, "copy") as tell:
+            op = calls.copy(self._sftp, src, dst, tell)
+            return self._run(op, "copy", timeout)
 
     def get(
         self,
         remote: AnyPath,
         local: AnyPath,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: int | None = None,
         resume: bool = False,
     ) -> int:
@@ -238,53 +240,58 @@ class SFTP:
 
         Args:
             progress: is called with the bytes so far and in all, at most every 100 ms and once
-                at the end; what it raises stops the transfer.
+                at the end; what it raises stops the transfer. True shows bars on a terminal
+                (needs `rich`).
             resume: go on where an earlier transfer stopped: what the local file has is kept if
                 it is no longer than the remote one and its last 4 MiB are the same there.
                 Otherwise everything is copied.
         """
-        limit = self._run.limit(timeout)[1]
-        op = calls.get(self._sftp, remote, local, _plain(progress), limit, resume=resume)
-        return self._run(op, "download", timeout)
+        with bars(progress, "download") as tell:
+            limit = self._run.limit(timeout)[1]
+            op = calls.get(self._sftp, remote, local, tell, limit, resume=resume)
+            return self._run(op, "download", timeout)
 
     def get_bytes(
         self,
         remote: AnyPath,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: int | None = None,
         max_output: int | None = None,
     ) -> bytes:
         """Return the contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
-        most = check_max_output(max_output)
-        op = calls.fetch(self._sftp, remote, _plain(progress), self._run.limit(timeout)[1], most)
-        return self._run(op, "download", timeout)
+        with bars(progress, "download") as tell:
+            most = check_max_output(max_output)
+            op = calls.fetch(self._sftp, remote, tell, self._run.limit(timeout)[1], most)
+            return self._run(op, "download", timeout)
 
     def put(
         self,
         local: AnyPath,
         remote: AnyPath,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: int | None = None,
         resume: bool = False,
     ) -> int:
         """Copy a local file to a remote one; return its size in bytes. Otherwise as `get`."""
-        limit = self._run.limit(timeout)[1]
-        op = calls.put(self._sftp, local, remote, _plain(progress), limit, resume=resume)
-        return self._run(op, "upload", timeout)
+        with bars(progress, "upload") as tell:
+            limit = self._run.limit(timeout)[1]
+            op = calls.put(self._sftp, local, remote, tell, limit, resume=resume)
+            return self._run(op, "upload", timeout)
 
     def put_bytes(
         self,
         data: bytes | bytearray | memoryview,
         remote: AnyPath,
         *,
-        progress: Progress | None = None,
+        progress: ShownProgress = None,
         timeout: int | None = None,
     ) -> int:
         """Write a remote file; return its size in bytes."""
-        op = calls.store(self._sftp, data, remote, _plain(progress), self._run.limit(timeout)[1])
-        return self._run(op, "upload", timeout)
+        with bars(progress, "upload") as tell:
+            op = calls.store(self._sftp, data, remote, tell, self._run.limit(timeout)[1])
+            return self._run(op, "upload", timeout)
 
     def put_dir(
         self,
@@ -296,6 +303,7 @@ class SFTP:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
+        progress: ShownProgress = None,
         timeout: int | None = None,
     ) -> TransferResult:
         """Copy the content of a local directory into a remote one, made with parents if need be.
@@ -309,6 +317,8 @@ class SFTP:
             preserve: with None, refused permissions or times of copied files are told by the
                 result's `warnings` and the logger ``hussh.sftp``, once for all files; with
                 ``"strict"`` each such file has failed.
+            progress: as of `get`, with the bytes of all files. The second number is None until
+                everything has been listed. True shows bars for bytes and for files.
 
         Returns:
             A pair of lists, see `TransferResult`: source paths of the files and links that were
@@ -322,8 +332,9 @@ class SFTP:
         """
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
         strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]
-        op = calls.put_dir(self._sftp, local, remote, wanted, limit, strict)
-        return self._run(op, "upload", timeout)
+        with tree_bars(progress, "upload") as tell:
+            op = calls.put_dir(self._sftp, local, remote, wanted, limit, strict, tell)
+            return self._run(op, "upload", timeout)
 
     def get_dir(
         self,
@@ -335,6 +346,7 @@ class SFTP:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
+        progress: ShownProgress = None,
         timeout: int | None = None,
     ) -> TransferResult:
         """Copy the content of a remote directory into a local one; as `put_dir`.
@@ -344,10 +356,6 @@ class SFTP:
         """
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
         strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]
-        op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict)
-        return self._run(op, "download", timeout)
-
-
-def _plain(progress: Progress | None) -> Progress | None:
-    check_plain_function(progress, "progress")
-    return progress
+        with tree_bars(progress, "download") as tell:
+            op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict, tell)
+            return self._run(op, "download", timeout)

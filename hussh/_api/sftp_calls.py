@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from time import monotonic, time
 from typing import Any, Literal
 
@@ -35,16 +34,16 @@ from .._protocol.sftp.server_copy import copy_file, hard_link
 from .._protocol.sftp.session import SftpState
 from .._protocol.sftp.transfer import download, upload
 from .._protocol.sftp.transfer_context import Meter, TransferContext
-from .._protocol.sftp.tree import TreeOptions
+from .._protocol.sftp.tree import TreeCallback, TreeOptions
 from .._protocol.sftp.wire import Name, setting
 from ..errors import OutputLimitExceeded, Phase, SFTPError, SFTPTimeout, SFTPUnavailable
 from .plan import Plan
+from .transfer_bars import Progress
 
 __all__ = [
     "COPY_BUFFER",
     "PathSearch",
     "Preserve",
-    "Progress",
     "check_destination",
     "check_longer",
     "check_other_file",
@@ -73,7 +72,6 @@ __all__ = [
     "utime",
 ]
 
-Progress = Callable[[int, "int | None"], object]
 #: How a file counts whose attributes are refused though its data is there.
 Preserve = Literal["strict"]
 
@@ -132,7 +130,7 @@ def link(sftp: SftpState, source: AnyPath, target: AnyPath) -> Op[None]:
 
 def copy(sftp: SftpState, source: AnyPath, target: AnyPath, progress: Progress | None) -> Op[int]:
     """Copy a file on the server; return its size."""
-    meter = Meter(_callback(progress), monotonic)
+    meter = Meter(progress, monotonic)
     return copy_file(sftp, encode_path(source), encode_path(target), meter)
 
 
@@ -174,7 +172,7 @@ def get(
 ) -> Op[int]:
     """Copy into a local file; return its size."""
     sink = (ResumedSink if resume else FileSink)(local_path(local))
-    tell = _callback(progress)
+    tell = progress
 
     def copy(path: bytes) -> Op[int]:
         context = TransferContext("download", path, sink.path, limit)
@@ -191,7 +189,7 @@ def fetch(
     max_output: int | None = None,
 ) -> Op[bytes]:
     """Copy into memory, no more than `max_output` bytes; beyond that the error has what came."""
-    tell = _callback(progress)
+    tell = progress
     return at_home(
         sftp, encode_path(remote), lambda path: _fetch(sftp, path, tell, limit, max_output)
     )
@@ -224,7 +222,7 @@ def put(
     resume: bool,
 ) -> Op[int]:
     """Copy from a local file; return its size."""
-    path, tell = local_path(local), _callback(progress)
+    path, tell = local_path(local), progress
 
     def copy(to: bytes) -> Op[int]:
         context = TransferContext("upload", path, to, limit)
@@ -243,7 +241,7 @@ def store(
     limit: str,
 ) -> Op[int]:
     """Copy from memory; return its size."""
-    tell = _callback(progress)
+    tell = progress
 
     def copy(to: bytes) -> Op[int]:
         context = TransferContext("write", None, to, limit)
@@ -266,9 +264,11 @@ def put_dir(
     options: tuple[bool, bool, bool, bool],
     limit: str,
     strict: bool,
+    progress: TreeCallback | None = None,
 ) -> Op[TransferResult]:
     """Copy a directory to the server; `options` are the first four of `TreeOptions`."""
-    asked, source = TreeOptions(*options, limit, monotonic, strict), local_path(local)
+    asked = TreeOptions(*options, limit, monotonic, strict, progress)
+    source = local_path(local)
     return at_home(sftp, encode_path(remote), lambda to: put_tree(sftp, source, to, asked))
 
 
@@ -279,9 +279,11 @@ def get_dir(
     options: tuple[bool, bool, bool, bool],
     limit: str,
     strict: bool,
+    progress: TreeCallback | None = None,
 ) -> Op[TransferResult]:
     """Copy a directory from the server; `options` as for `put_dir`."""
-    asked, target = TreeOptions(*options, limit, monotonic, strict), local_path(local)
+    asked = TreeOptions(*options, limit, monotonic, strict, progress)
+    target = local_path(local)
     return at_home(sftp, encode_path(remote), lambda path: get_tree(sftp, path, target, asked))
 
 
@@ -332,12 +334,6 @@ def check_longer(error: SFTPError, size: int | None, copied: int, source: int | 
     """
     if error.status is None or size is None or source != copied:
         raise error
-
-
-def _callback(progress: Progress | None) -> Progress | None:
-    if progress is not None and not callable(progress):
-        raise TypeError("progress must be callable")
-    return progress
 
 
 def local_path(path: AnyPath) -> bytes:

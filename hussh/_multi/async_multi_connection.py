@@ -13,8 +13,20 @@ from types import TracebackType
 from typing import Literal
 
 from .._api.arguments import check_command, check_on_result
+from .._api.sftp_calls import Preserve
 from .._policy.sftp import AnyPath
-from .files import LocalPath, read, write, write_data
+from .files import (
+    LocalPath,
+    TreeArguments,
+    get_dir,
+    put_dir,
+    read,
+    scp_read,
+    scp_write,
+    scp_write_data,
+    write,
+    write_data,
+)
 from .host_group import HostGroup, Job, Results
 from .progress import Display
 from .results import HostResult, MultiResult
@@ -153,6 +165,82 @@ class AsyncMultiConnection:
     ) -> MultiResult:
         """Store `data` as a file on all hosts; see `MultiConnection.sftp_write_data`."""
         work = self._group.transfer(*write_data(data, remote_path, timeout))
+        return await self._run(work, on_result)
+
+    async def sftp_put_dir(
+        self,
+        local_path: AnyPath,
+        remote_path: AnyPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        preserve: Preserve | None = None,
+        timeout: float | None = None,
+        on_result: AsyncOnResult | None = None,
+    ) -> MultiResult:
+        """Store a directory on all hosts; see `MultiConnection.sftp_put_dir`."""
+        how = TreeArguments(
+            follow_symlinks, preserve_permissions, fail_fast, preserve_times, preserve
+        )
+        work = self._group.transfer(*put_dir(local_path, remote_path, how, timeout))
+        return await self._run(work, on_result)
+
+    async def sftp_get_dir(
+        self,
+        remote_path: AnyPath,
+        local_path: LocalPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        preserve: Preserve | None = None,
+        timeout: float | None = None,
+        on_result: AsyncOnResult | None = None,
+    ) -> MultiResult:
+        """Fetch a directory from all hosts; see `MultiConnection.sftp_get_dir`."""
+        how = TreeArguments(
+            follow_symlinks, preserve_permissions, fail_fast, preserve_times, preserve
+        )
+        work = self._group.transfer(*get_dir(remote_path, local_path, how, timeout))
+        return await self._run(work, on_result)
+
+    async def scp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: LocalPath | None = None,
+        *,
+        timeout: float | None = None,
+        on_result: AsyncOnResult | None = None,
+    ) -> MultiResult:
+        """Fetch a file from all hosts with their scp; see `MultiConnection.scp_read`."""
+        work = self._group.transfer(*scp_read(remote_path, local_path, timeout))
+        return await self._run(work, on_result)
+
+    async def scp_write(
+        self,
+        local_path: AnyPath,
+        remote_path: AnyPath,
+        *,
+        timeout: float | None = None,
+        on_result: AsyncOnResult | None = None,
+    ) -> MultiResult:
+        """Store a local file on all hosts with their scp; see `MultiConnection.scp_write`."""
+        work = self._group.transfer(*scp_write(local_path, remote_path, timeout))
+        return await self._run(work, on_result)
+
+    async def scp_write_data(
+        self,
+        data: str | bytes,
+        remote_path: AnyPath,
+        *,
+        timeout: float | None = None,
+        on_result: AsyncOnResult | None = None,
+    ) -> MultiResult:
+        """Store `data` on all hosts with their scp; see `MultiConnection.scp_write_data`."""
+        work = self._group.transfer(*scp_write_data(data, remote_path, timeout))
         return await self._run(work, on_result)
 
     def tail(self, remote_file: AnyPath) -> AsyncMultiFileTailer:

@@ -12,16 +12,30 @@ import errno
 import os
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from .._api.arguments import check_memory_only, check_plain_function
 from .._api.async_connection import AsyncConnection
+from .._api.sftp_calls import Preserve, is_strict
 from .._policy.sftp import AnyPath, encode_path
+from .._policy.transfer_result import TransferResult
 from .._runtime.async_workers import in_thread
 from .._runtime.loop_tools import this_loop
 from ..errors import SFTPExistsError
 
-__all__ = ["LocalPath", "Move", "read", "write", "write_data"]
+__all__ = [
+    "LocalPath",
+    "Move",
+    "TreeArguments",
+    "get_dir",
+    "put_dir",
+    "read",
+    "scp_read",
+    "scp_write",
+    "scp_write_data",
+    "write",
+    "write_data",
+]
 
 #: The same path for all hosts, or a function from host to path.
 LocalPath: TypeAlias = "AnyPath | Callable[[str], AnyPath]"
@@ -30,8 +44,18 @@ LocalPath: TypeAlias = "AnyPath | Callable[[str], AnyPath]"
 Move = tuple[
     str,
     "float | None",
-    Callable[[AsyncConnection, "float | None"], Awaitable["bytes | str | None"]],
+    Callable[[AsyncConnection, "float | None"], Awaitable["bytes | str | TransferResult | None"]],
 ]
+
+
+class TreeArguments(NamedTuple):
+    """How a directory is copied; see `AsyncConnection.sftp_put_dir`."""
+
+    follow_symlinks: bool
+    preserve_permissions: bool
+    fail_fast: bool
+    preserve_times: bool
+    preserve: Preserve | None
 
 
 def read(
@@ -40,24 +64,84 @@ def read(
     timeout: float | None,
     max_output: int | None = None,
 ) -> Move:
-    encode_path(remote_path)
     check_memory_only(max_output, local_path)
-    check_plain_function(local_path, "local_path")
-    if local_path is not None and not callable(local_path):
-        os.fspath(local_path)  # or its TypeError, before anything is opened
+
+    async def fetch(
+        connection: AsyncConnection, to: AnyPath | None, left: float | None
+    ) -> bytes | str:
+        return await connection.sftp_read(
+            remote_path, to, encoding=None, timeout=left, max_output=max_output
+        )
+
+    return "sftp_read", timeout, _reading(remote_path, local_path, fetch)
+
+
+def scp_read(remote_path: AnyPath, local_path: LocalPath | None, timeout: float | None) -> Move:
+    async def fetch(
+        connection: AsyncConnection, to: AnyPath | None, left: float | None
+    ) -> bytes | str:
+        return await connection.scp_read(remote_path, to, encoding=None, timeout=left)
+
+    return "scp_read", timeout, _reading(remote_path, local_path, fetch)
+
+
+def _reading(
+    remote_path: AnyPath,
+    local_path: LocalPath | None,
+    fetch: Callable[[AsyncConnection, AnyPath | None, float | None], Awaitable[bytes | str]],
+) -> Callable[[AsyncConnection, float | None], Awaitable[bytes | str]]:
+    encode_path(remote_path)
+    _check_local(local_path)
     taken: dict[bytes, list[str]] = {}
 
     async def move(connection: AsyncConnection, left: float | None) -> bytes | str:
         to = local_path(connection.host) if callable(local_path) else local_path
         if to is None:
-            return await connection.sftp_read(
-                remote_path, encoding=None, timeout=left, max_output=max_output
-            )
+            return await fetch(connection, None, left)
         name = await in_thread(this_loop(), partial(_exclusive, to))
         with _taking(name, [connection.host], taken):
-            return await connection.sftp_read(remote_path, to, encoding=None, timeout=left)
+            return await fetch(connection, to, left)
 
-    return "sftp_read", timeout, move
+    return move
+
+
+def put_dir(
+    local_path: AnyPath, remote_path: AnyPath, how: TreeArguments, timeout: float | None
+) -> Move:
+    os.fspath(local_path)  # or its TypeError, before anything is opened
+    encode_path(remote_path)
+    is_strict(how.preserve)
+
+    async def move(connection: AsyncConnection, left: float | None) -> TransferResult:
+        return await connection.sftp_put_dir(local_path, remote_path, timeout=left, **how._asdict())
+
+    return "sftp_put_dir", timeout, move
+
+
+def get_dir(
+    remote_path: AnyPath, local_path: LocalPath, how: TreeArguments, timeout: float | None
+) -> Move:
+    encode_path(remote_path)
+    if local_path is None:
+        raise TypeError("local_path is missing")
+    _check_local(local_path)
+    is_strict(how.preserve)
+    taken: dict[bytes, list[str]] = {}
+
+    async def move(connection: AsyncConnection, left: float | None) -> TransferResult:
+        to = local_path(connection.host) if callable(local_path) else local_path
+        name = await in_thread(this_loop(), partial(_real, to))
+        with _taking(name, [connection.host], taken, "files"):
+            return await connection.sftp_get_dir(remote_path, to, timeout=left, **how._asdict())
+
+    return "sftp_get_dir", timeout, move
+
+
+def _check_local(local_path: LocalPath | None) -> None:
+    """Raise TypeError for what is neither a path nor a function, before anything is opened."""
+    check_plain_function(local_path, "local_path")
+    if local_path is not None and not callable(local_path):
+        os.fspath(local_path)
 
 
 def write(local_path: AnyPath, remote_path: AnyPath | None, timeout: float | None) -> Move:
@@ -81,18 +165,42 @@ def write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -
     return "sftp_write_data", timeout, move
 
 
+def scp_write(local_path: AnyPath, remote_path: AnyPath, timeout: float | None) -> Move:
+    os.fspath(local_path)  # or its TypeError, before anything is opened
+    encode_path(remote_path)
+
+    async def move(connection: AsyncConnection, left: float | None) -> None:
+        await connection.scp_write(local_path, remote_path, timeout=left)
+
+    return "scp_write", timeout, move
+
+
+def scp_write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -> Move:
+    raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))
+    encode_path(remote_path)
+
+    async def move(connection: AsyncConnection, left: float | None) -> None:
+        await connection.scp_write_data(raw, remote_path, timeout=left)
+
+    return "scp_write_data", timeout, move
+
+
+def _real(path: AnyPath) -> bytes:
+    return os.path.realpath(os.fsencode(os.path.expanduser(path)))
+
+
 def _exclusive(path: AnyPath) -> bytes | None:
     """Return the file that one host alone may write to; None if all may.
 
     A device takes what all hosts have; a directory has its own error.
     """
-    name = os.path.realpath(os.fsencode(os.path.expanduser(path)))
+    name = _real(path)
     return None if os.path.exists(name) and not os.path.isfile(name) else name
 
 
 @contextlib.contextmanager
 def _taking(
-    name: bytes | None, own: list[str], taken: dict[bytes, list[str]]
+    name: bytes | None, own: list[str], taken: dict[bytes, list[str]], what: str = "file"
 ) -> Generator[None, None, None]:
     """Keep a local file for one result, unless that fails; SFTPExistsError for any other."""
     if name is None:
@@ -101,7 +209,7 @@ def _taking(
     first = taken.setdefault(name, own)  # atomic: the hosts may be in several loops
     if first is not own:
         raise SFTPExistsError(
-            f"cannot write to {os.fsdecode(name)!r}: it gets the file of {first[0]}; "
+            f"cannot write to {os.fsdecode(name)!r}: it gets the {what} of {first[0]}; "
             "give a function from host to path as local_path",
             errno=errno.EEXIST,
         )

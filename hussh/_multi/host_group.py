@@ -33,6 +33,7 @@ from .._api.internals import shared_of
 from .._connect.handshake_limits import HandshakeLimiter
 from .._connect.shared_session import Failures, Limit, Shared, ran_out
 from .._policy.file_cache import set_batch_start
+from .._policy.transfer_result import TransferResult
 from .._protocol.execute import execute
 from .._protocol.process import env_requests
 from .._runtime.async_workers import to_the_end
@@ -249,7 +250,9 @@ class HostGroup:
         self,
         title: str,
         timeout: float | None,
-        move: Callable[[AsyncConnection, float | None], Awaitable[bytes | str | None]],
+        move: Callable[
+            [AsyncConnection, float | None], Awaitable[bytes | str | TransferResult | None]
+        ],
     ) -> Job:
         """Return the job of a file operation; its result is the stdout, "Ok" for None."""
         seconds = _seconds(timeout)
@@ -261,6 +264,8 @@ class HostGroup:
                 given = Limit.after(seconds)
                 connection = await self.ready(member, given)
                 got = await move(connection, given.left())
+            if isinstance(got, TransferResult):
+                return HostResult.of_transfer(member.host, got)
             data = b"Ok" if got is None else got.encode() if isinstance(got, str) else got
             return HostResult(member.host, data, status=0)
 

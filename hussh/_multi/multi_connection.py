@@ -15,11 +15,24 @@ from .._api.arguments import check_command, check_no_coroutine, check_on_result
 from .._api.async_connection import AsyncConnection
 from .._api.connection import Connection
 from .._api.declared import documents_constructor, refuse_unknown, takes_options
+from .._api.sftp_calls import Preserve
+from .._api.transfer_bars import check_bars
 from .._policy.connection_options import Seconds
 from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
 from .async_multi_connection import AsyncMultiConnection
-from .files import LocalPath, read, write, write_data
+from .files import (
+    LocalPath,
+    TreeArguments,
+    get_dir,
+    put_dir,
+    read,
+    scp_read,
+    scp_write,
+    scp_write_data,
+    write,
+    write_data,
+)
 from .host_group import HostGroup, Job
 from .hosts import shared_auth
 from .multi_options import (
@@ -29,7 +42,7 @@ from .multi_options import (
     SharedAuthOptions,
     with_group_defaults,
 )
-from .progress import Display, check_progress
+from .progress import Display
 from .results import HostResult, MultiResult
 from .tail import MultiFileTailer, TailJob
 
@@ -75,7 +88,7 @@ class MultiConnection:
         refuse_unknown("MultiConnection.__init__", options, MultiOptions)
         settings = with_group_defaults(options)
         self._given = {"batch_size": batch_size, "timeout": timeout, **options}
-        self._progress = check_progress(settings["progress"])
+        self._progress = check_bars(settings["progress"])
         self._group = HostGroup(connections, batch_size, timeout, settings)
 
     @classmethod
@@ -304,6 +317,97 @@ class MultiConnection:
     ) -> MultiResult:
         """Store `data` (text as UTF-8) as a file on all hosts; return as `sftp_write`."""
         return self._run(self._group.transfer(*write_data(data, remote_path, timeout)), on_result)
+
+    def sftp_put_dir(
+        self,
+        local_path: AnyPath,
+        remote_path: AnyPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        preserve: Preserve | None = None,
+        timeout: float | None = None,
+        on_result: OnResult | None = None,
+    ) -> MultiResult:
+        """Store a directory on all hosts; see `AsyncConnection.sftp_put_dir`.
+
+        Args:
+            timeout: **seconds** for one host; None means the connection's limit, 0 no limit.
+            on_result: see `execute`.
+
+        Returns:
+            For each host "Ok" as `stdout`, and its lists as `transfer`. A host on which files
+            have failed is a failure: `stderr` has a line for each of them, and `error` is that
+            of the first.
+        """
+        how = TreeArguments(
+            follow_symlinks, preserve_permissions, fail_fast, preserve_times, preserve
+        )
+        work = self._group.transfer(*put_dir(local_path, remote_path, how, timeout))
+        return self._run(work, on_result)
+
+    def sftp_get_dir(
+        self,
+        remote_path: AnyPath,
+        local_path: LocalPath,
+        follow_symlinks: bool = True,
+        preserve_permissions: bool = True,
+        fail_fast: bool = False,
+        *,
+        preserve_times: bool = False,
+        preserve: Preserve | None = None,
+        timeout: float | None = None,
+        on_result: OnResult | None = None,
+    ) -> MultiResult:
+        """Fetch a directory from all hosts; otherwise as `sftp_put_dir`.
+
+        Args:
+            local_path: a function from host to path. A path is for one host: two of them would
+                mix their files, so the others fail.
+        """
+        how = TreeArguments(
+            follow_symlinks, preserve_permissions, fail_fast, preserve_times, preserve
+        )
+        work = self._group.transfer(*get_dir(remote_path, local_path, how, timeout))
+        return self._run(work, on_result)
+
+    def scp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: LocalPath | None = None,
+        *,
+        timeout: float | None = None,
+        on_result: OnResult | None = None,
+    ) -> MultiResult:
+        """Fetch a file from all hosts with their scp; otherwise as `sftp_read`."""
+        work = self._group.transfer(*scp_read(remote_path, local_path, timeout))
+        return self._run(work, on_result)
+
+    def scp_write(
+        self,
+        local_path: AnyPath,
+        remote_path: AnyPath,
+        *,
+        timeout: float | None = None,
+        on_result: OnResult | None = None,
+    ) -> MultiResult:
+        """Store a local file on all hosts with their scp; otherwise as `sftp_write`."""
+        work = self._group.transfer(*scp_write(local_path, remote_path, timeout))
+        return self._run(work, on_result)
+
+    def scp_write_data(
+        self,
+        data: str | bytes,
+        remote_path: AnyPath,
+        *,
+        timeout: float | None = None,
+        on_result: OnResult | None = None,
+    ) -> MultiResult:
+        """Store `data` as a file on all hosts with their scp; otherwise as `sftp_write_data`."""
+        work = self._group.transfer(*scp_write_data(data, remote_path, timeout))
+        return self._run(work, on_result)
 
     def tail(self, remote_file: AnyPath) -> MultiFileTailer:
         """Follow what is added to a file of all hosts, in a context manager."""

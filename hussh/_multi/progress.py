@@ -5,34 +5,12 @@ Nothing is imported, and nothing is shown, unless the user asked for it and stde
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 from typing import Any
 
 from .results import HostResult
 
-__all__ = ["Display", "check_progress"]
-
-
-def _is_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
-def check_progress(wanted: bool) -> bool:
-    """Tell whether to show anything.
-
-    Raises:
-        ImportError: it is wanted and could be shown, but `rich` is not installed.
-    """
-    if not wanted or not _is_terminal():
-        return False
-    try:
-        import rich.progress  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "progress=True needs the package rich: pip install 'hussh[progress]'"
-        ) from error
-    return True
+__all__ = ["Display"]
 
 
 class Display:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, overload
 
 from .._policy.result import SSHResult
+from .._policy.transfer_result import TransferResult
 from ..errors import (
     CommandTimeout,
     ConnectTimeout,
@@ -33,9 +34,11 @@ class HostResult(SSHResult):
         error: why there is no proper result: connecting failed, the time was over, the
             connection ended, a file operation failed. It is None if a command ran to its end,
             whatever its status. Its text is the end of `stderr`.
+        transfer: what `sftp_put_dir` or `sftp_get_dir` copied there and what not; None after
+            other operations.
     """
 
-    __slots__ = ("host", "error")
+    __slots__ = ("host", "error", "transfer")
 
     def __init__(
         self,
@@ -46,15 +49,28 @@ class HostResult(SSHResult):
         signal: str | None = None,
         truncated: bool = False,
         error: HusshError | None = None,
+        transfer: TransferResult | None = None,
     ) -> None:
         super().__init__(stdout, stderr, status, signal, truncated)
         self.host = host
         self.error = error
+        self.transfer = transfer
 
     @classmethod
     def of(cls, host: str, result: SSHResult) -> HostResult:
         """Make the result of a command."""
         return cls(host, *result._key())
+
+    @classmethod
+    def of_transfer(cls, host: str, result: TransferResult) -> HostResult:
+        """Make the result of copying a directory, a failure if some files have failed."""
+        if not result.failed:
+            return cls(host, b"Ok", status=0, transfer=result)
+        first = result.failed[0].error
+        error = first if isinstance(first, HusshError) else None
+        lines = [str(path.error) for path in result.failed]
+        stderr = "\n".join(lines).encode("utf-8", "replace")
+        return cls(host, b"", stderr, -1, None, False, error, result)
 
     @classmethod
     def failed(cls, host: str, error: HusshError) -> HostResult:
@@ -66,7 +82,9 @@ class HostResult(SSHResult):
         if stderr and not stderr.endswith(b"\n"):
             stderr += b"\n"
         stderr += _why(error).encode("utf-8", "replace")
-        return cls(host, partial.stdout_bytes, stderr, -1, None, partial.truncated, error)
+        done = getattr(error, "result", None)
+        transfer = done if isinstance(done, TransferResult) else None
+        return cls(host, partial.stdout_bytes, stderr, -1, None, partial.truncated, error, transfer)
 
     @property
     def hop(self) -> str | None:
@@ -82,10 +100,10 @@ class HostResult(SSHResult):
         # Exceptions compare by identity, which pickling does not keep.
         error = self.error
         reasons = None if error is None else (type(error), str(error), error.hop_index, error.phase)
-        return self.host, *super()._key(), reasons
+        return self.host, *super()._key(), self.transfer, reasons
 
     def __reduce__(self) -> tuple[type[HostResult], tuple[Any, ...]]:
-        return HostResult, (*self._key()[:-1], self.error)
+        return HostResult, (*self._key()[:-2], self.error, self.transfer)
 
 
 def _why(error: HusshError) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from hussh.errors import (
     SFTPIsDirectoryError,
     SFTPNotFoundError,
 )
-from hussh.multi_conn import MultiConnection
+from hussh.multi_conn import AsyncMultiConnection, MultiConnection
 from tests.multi.conftest import HOSTS, Multi
 from tests.support.sshd import Sshd
 
@@ -109,3 +111,71 @@ def test_homes(multi: Multi, many: Sshd, tmp_path: Path) -> None:
             with (many.bob.files / "at-home").open("a") as file:
                 file.write("more")
             assert tail.read() == {HOSTS[0]: "", HOSTS[1]: "more"}
+
+
+def test_directories(multi: Multi, many: Sshd, tmp_path: Path) -> None:
+    """Directories go to all hosts and come back to a place of each; results can be pickled."""
+    top = tmp_path / "tree"
+    (top / "a").mkdir(parents=True)
+    (top / "a/file").write_text("x")
+    bob = {"host": HOSTS[1], "username": many.bob.name, "key_path": many.bob.key.path}
+    connected: Any
+    with multi([HOSTS[0], bob]) as connected:
+        put = connected.sftp_put_dir(top, "~/up/tree")
+        assert [one.stdout for one in put.values()] == ["Ok", "Ok"]
+        assert [one.transfer.transferred for one in put.values()] == [[str(top / "a/file")]] * 2
+        assert (many.bob.files / "up/tree/a/file").read_text() == "x"
+        got = connected.sftp_get_dir("up/tree", lambda host: tmp_path / "back" / host)
+        assert got.failed is None
+        for host in HOSTS[:2]:
+            assert (tmp_path / "back" / host / "a/file").read_text() == "x"
+        shared = connected.sftp_get_dir("up/tree", tmp_path / "one")
+        assert sorted(one.status for one in shared.values()) == [-1, 0]
+        assert "it gets the files of" in shared.failed.values()[0].stderr
+        (many.bob.files / "up/tree/a/file").chmod(0)
+        (many.alice.files / "up/tree/b").write_text("x")
+        partly = connected.sftp_get_dir("up", lambda host: tmp_path / "again" / host)
+    good, bad = partly.values()
+    assert (good.status, len(good.transfer.transferred)) == (0, 2)
+    assert (bad.status, bad.transfer.failed) == (-1, ["up/tree/a/file"])
+    assert "Permission denied" in bad.stderr
+    assert isinstance(bad.error, PermissionError)
+    again = pickle.loads(pickle.dumps(partly))
+    assert again == partly
+    assert again[HOSTS[1]].transfer.failed[0].error.filename == "up/tree/a/file"
+    with pytest.raises(TypeError, match="local_path"):
+        EMPTY.sftp_get_dir("x", None)
+
+
+async def test_scp_and_directories_in_tasks(
+    loop: str, multi: Multi, many: Sshd, tmp_path: Path
+) -> None:
+    """The async twin has the same methods; scp reads and writes on all hosts within its time."""
+    (tmp_path / "file").write_text("from a file")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/x").write_text("x")
+    async with multi(2) as connected:
+        assert (await connected.scp_write_data("data", "by-scp")).failed is None
+        assert [one.stdout for one in (await connected.scp_read("by-scp")).values()] == ["data"] * 2
+        assert (await connected.scp_write(tmp_path / "file", "by-scp")).failed is None
+        got = await connected.scp_read("by-scp", lambda host: tmp_path / host, timeout=60)
+        assert [one.stdout for one in got.values()] == ["Ok", "Ok"]
+        assert (tmp_path / HOSTS[1]).read_text() == "from a file"
+        missing = await connected.scp_read("no-such")
+        assert {type(one.error) for one in missing.values()} == {SFTPNotFoundError}
+        assert (await connected.sftp_put_dir(tmp_path / "tree", "multi-tree")).failed is None
+        back = await connected.sftp_get_dir("multi-tree", lambda host: tmp_path / f"tree-{host}")
+        assert back.failed is None
+    assert (tmp_path / f"tree-{HOSTS[0]}/x").read_text() == "x"
+
+
+def test_same_methods_for_tasks() -> None:
+    """Every public method of `MultiConnection` is one of its async twin, with the same arguments.
+
+    The class methods that make a `MultiConnection` are not.
+    """
+    made = {"from_connections", "from_shared_auth"}
+    for name in {name for name in dir(MultiConnection) if not name.startswith("_")} - made:
+        ours, theirs = getattr(MultiConnection, name), getattr(AsyncMultiConnection, name)
+        if callable(ours):
+            assert [*inspect.signature(ours).parameters] == [*inspect.signature(theirs).parameters]

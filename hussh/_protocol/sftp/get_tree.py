@@ -125,14 +125,14 @@ def get_tree(
         folder = yield RunBlocking(lambda _: ConfinedDir(local))
         tree = _GetTree(sftp, session, options, "download")
         tree.confined = folder
-        tree.pool.add(lambda: tree.fill(_Folder(None, remote, real)))
+        tree.search(lambda: tree.fill(_Folder(None, remote, real)))
         yield from tree.run()
         yield from tree.finish()
         return (yield from tree.finished())
     except BaseException as error:
         if tree is None:
             raise_told(error, context.failed(error, None))
-        raise_told(error, tree.ended(context.failed(error, None)))
+        raise_told(error, tree.ended(error, context))
     finally:
         if folder is not None:
             folder.close()
@@ -177,6 +177,7 @@ class _GetTree(Tree):
         bytes_at_once = self.largest * self.lists_ahead()
         if self.listings >= max(2, min(MOST_LISTINGS, LISTED_AT_ONCE // bytes_at_once)):
             self.parked.append((folder, begun))
+            self.searches += 1
             return
         self.listings += 1
         try:
@@ -184,7 +185,9 @@ class _GetTree(Tree):
         finally:
             self.listings -= 1
             if self.parked:
-                self.pool.add(partial(self.fill, *self.parked.pop()), soon=True)
+                again = partial(self.fill, *self.parked.pop())
+                self.search(again, soon=True)
+                self.searches -= 1  # which counted it when it was parked
 
     def lists_ahead(self) -> int:
         """Questions for names of one directory that are under way at once."""
@@ -209,7 +212,7 @@ class _GetTree(Tree):
                 yield from pool.wait(reply)
                 asked.popleft()
                 if opened.value.is_lost:
-                    pool.add(partial(self.fill, folder, begun.union(new)))
+                    self.search(partial(self.fill, folder, begun.union(new)))
                     return
                 if reply.status:
                     if reply.status != FX_EOF:
@@ -250,7 +253,7 @@ class _GetTree(Tree):
         kind = told_type(info, entry.longname)
         if kind in (0, modes.S_IFLNK):
             start = entry.longname[:10]
-            self.pool.add(partial(self.unknown, folder, name, info, start))
+            self.search(partial(self.unknown, folder, name, info, start))
         else:
             self.known(folder, name, info, kind, None)
 
@@ -259,8 +262,9 @@ class _GetTree(Tree):
     ) -> None:
         if kind == modes.S_IFDIR:
             inner = _Folder(folder, name, real)
-            self.pool.add(partial(self.folder, inner, info), soon=True)
+            self.search(partial(self.folder, inner, info), soon=True)
         elif kind == modes.S_IFREG:
+            self.found(info.st_size)
             self.pool.add(partial(self.file, folder, name, info), size=info.st_size or 0)
         else:
             parts = (*folder.parts(), name)
@@ -274,6 +278,7 @@ class _GetTree(Tree):
         found = yield from self.inquired(kind_of(path, info, longname, follow=False))
         if isinstance(found, tuple) and found[1] == modes.S_IFLNK:
             if not self.options.follow_symlinks:
+                self.found(0)
                 yield from self.link(path, parts)
                 return
             found = yield from self.inquired(kind_of(path, follow=True))
@@ -373,7 +378,7 @@ class _GetTree(Tree):
             self.fail(path, self.target(parts), error)
             return
         if not self.keeps_none(path, self.target(parts), refused):
-            self.done(path)
+            self.done(path, size)
 
     def keep(self, info: SFTPAttributes) -> tuple[int | None, Times | None]:
         """Mode and times to set; of the mode nothing where the server told none."""
@@ -391,12 +396,14 @@ class _GetTree(Tree):
         context = TransferContext("download", path, target, self.options.limit)
         sink = ConfinedSink(self.confined, parts, *self.keep(info))
         try:
-            yield from download(self.sftp, path, sink, context, self.options.clock, None)
+            size = yield from download(
+                self.sftp, path, sink, context, self.options.clock, self.part()
+            )
         except OSError as error:
             self.fail_alone(path, target, error)
             return
         if not self.keeps_none(path, target, sink.refused):
-            self.done(path)
+            self.done(path, size)
 
     def finish(self) -> Op[None]:
         """Modes and times of directories, the innermost first."""

@@ -70,6 +70,8 @@ class JobPool:
         self._bytes = 0  # of these
         self.current: Job | None = None
         self.work = 0
+        #: Called once in a while; it may call the user.
+        self.report: Callable[[], Op[None]] | None = None
         self.stopped = False  # a job may set it: the others are given up, `run` returns
 
     def add(self, start: Callable[[], Job], *, soon: bool = False, size: int = 0) -> None:
@@ -123,6 +125,8 @@ class JobPool:
         calls: list[tuple[Job, Callable[[], Any]]] = []
         try:
             while True:
+                if self.report is not None:
+                    yield from self.report()
                 session.step()
                 while box:
                     request = box.popleft()

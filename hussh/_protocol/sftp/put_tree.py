@@ -81,14 +81,14 @@ def put_tree(
             yield from make_directories(sftp, remote, 0o777, True)
         tree = _PutTree(sftp, session, options, "upload")
         top = _Folder(local, remote, frozenset({(info.st_dev, info.st_ino)}))
-        tree.pool.add(lambda: tree.fill(top))
+        tree.search(lambda: tree.fill(top))
         yield from tree.run()
         yield from tree.finish()
         return (yield from tree.finished())
     except BaseException as error:
         if tree is None:
             raise_told(error, context.failed(error, None))
-        raise_told(error, tree.ended(context.failed(error, None)))
+        raise_told(error, tree.ended(error, context))
 
 
 class _PutTree(Tree):
@@ -118,6 +118,7 @@ class _PutTree(Tree):
         if entry.error is not None:
             self.fail(path, target, entry.error)
         elif link is not None:
+            self.found(0)
             add(lambda: self.link(path, target, link))
         elif info is None:
             self.fail(path, target, errno.ENOENT, "on this machine")
@@ -127,8 +128,9 @@ class _PutTree(Tree):
                 self.fail(path, target, errno.ELOOP, "a link leads back to where it lies in")
                 return
             inner = _Folder(path, target, folder.above | {place})
-            add(lambda: self.folder(inner, info), soon=True)
+            self.search(lambda: self.folder(inner, info), soon=True)
         elif modes.S_ISREG(info.st_mode):
+            self.found(info.st_size)
             add(lambda: self.file(path, target, info), size=info.st_size)
         else:
             self.fail(path, target, errno.EINVAL, "neither a file nor a directory")
@@ -197,7 +199,7 @@ class _PutTree(Tree):
                 return
         refused = kept if kept is not None and kept.status else None
         if not self.keeps_none(path, target, refused):
-            self.done(path)
+            self.done(path, len(data))
 
     def link(self, path: bytes, target: bytes, leads_to: bytes) -> Job:
         takes_link_first = self.sftp.takes_link_first
@@ -249,8 +251,8 @@ class _PutTree(Tree):
         context = TransferContext("upload", path, target, self.options.limit)
         clock = self.options.clock
         try:
-            yield from upload(
-                self.sftp, lambda: FileSource.open(path), target, context, clock, None
+            size = yield from upload(
+                self.sftp, lambda: FileSource.open(path), target, context, clock, self.part()
             )
             setting = self.setting(info)
             if setting != wire.setting():
@@ -259,7 +261,7 @@ class _PutTree(Tree):
                 kept = yield from wait(session, session.machine.request(wire.SETSTAT, body))
                 if self.keeps_none(path, target, kept if kept.status else None):
                     return
-            self.done(path)
+            self.done(path, size)
         except OSError as error:
             self.fail_alone(path, target, error)
 

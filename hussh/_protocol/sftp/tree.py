@@ -18,15 +18,18 @@ from ..._policy.transfer_result import TransferResult
 from ...errors import HusshError, SFTPError, printable
 from ..core import Op
 from .file_types import Inquiry
-from .job_pool import JobPool
+from .job_pool import Job, JobPool
 from .ops import explained
 from .request import Request
 from .session import SftpSession, SftpState
+from .transfer_context import Callback, Meter, TransferContext
 from .warnings import Refusals, warn
 
-__all__ = ["DEEPEST", "Tree", "TreeOptions"]
+__all__ = ["DEEPEST", "Tree", "TreeCallback", "TreeOptions"]
 
 T = TypeVar("T")
+
+TreeCallback = Callable[[int, "int | None", int, "int | None"], object]
 
 #: Levels of directories; a server could pretend to have them without end.
 DEEPEST = 256
@@ -39,6 +42,8 @@ class TreeOptions:
     Attributes:
         limit: the time limit as errors word it.
         strict: whether refused attributes are failures, see `Refusals`.
+        progress: is called with bytes done and in all, and files done and in all; what is not
+            known before everything has been listed is None.
     """
 
     follow_symlinks: bool
@@ -48,6 +53,7 @@ class TreeOptions:
     limit: str
     clock: Callable[[], float]
     strict: bool = False
+    progress: TreeCallback | None = None
 
 
 @dataclass
@@ -65,9 +71,62 @@ class Tree:
         self.pool = JobPool(self.session)
         self.refusals = Refusals(self.options.strict)
         self.large: deque[Callable[[], Op[None]]] = deque()
+        self.bytes_found = self.files_found = self.bytes_done = 0
+        self.searches = 0  # jobs that may find more
+        tells = self.options.progress is not None
+        self.meter = Meter(self._tell if tells else None, self.options.clock)
+        if tells:
+            self.pool.report = self._report
 
-    def done(self, path: bytes) -> None:
+    # -- progress
+
+    def search(self, start: Callable[[], Job], *, soon: bool = False) -> None:
+        """Begin a job that may find more to copy."""
+        self.searches += 1
+        self.pool.add(lambda: self._searched(start()), soon=soon)
+
+    def _searched(self, job: Job) -> Job:
+        try:
+            yield from job
+        finally:
+            self.searches -= 1
+
+    def found(self, size: int | None) -> None:
+        """Count a file or link that is to be copied."""
+        self.files_found += 1
+        self.bytes_found += size or 0
+
+    def _report(self, final: bool = False) -> Op[None]:
+        self.meter.total = None if self.searches else self.bytes_found
+        return self.meter.report(self.bytes_done, final=final)
+
+    def _tell(self, done: int, total: int | None) -> None:
+        progress = self.options.progress
+        assert progress is not None  # noqa: S101 (a caller's mistake)
+        files = None if self.searches else self.files_found
+        progress(done, total, len(self.transferred), files)
+
+    def part(self) -> Callback | None:
+        """Return the callback for a file that is copied by itself."""
+        if self.options.progress is None:
+            return None
+        before = self.bytes_done
+
+        def tell(done: int, _: int | None) -> None:
+            try:
+                total = None if self.searches else max(self.bytes_found, before + done)
+                self._tell(before + done, total)
+            except BaseException as error:
+                self.meter.raised = error
+                raise
+
+        return tell
+
+    # -- results
+
+    def done(self, path: bytes, size: int | None = 0) -> None:
         self.transferred.append(decode_path(path))
+        self.bytes_done += size or 0
 
     def fail(self, path: bytes, target: bytes, error: OSError | int, server_text: str = "") -> None:
         """Note a failure; raise it if the user wants that."""
@@ -83,7 +142,7 @@ class Tree:
     def fail_alone(self, path: bytes, target: bytes, error: OSError) -> None:
         """Note the failure of one file, where that is handled; raise one that ends all work."""
         self.session.check()
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) or error is self.meter.raised:
             raise error
         self.fail(path, target, error)
 
@@ -135,13 +194,17 @@ class Tree:
 
     def finished(self) -> Op[TransferResult]:
         """Return the result, when all is done; log its warnings."""
+        yield from self._report(final=True)
         result = self.result()
         for text in result.warnings:
             yield from warn(f"{self.doing}: {text}")
         return result
 
-    def ended(self, error: BaseException) -> BaseException:
-        """Return an error that ends it all, with what was done so far."""
+    def ended(self, error: BaseException, context: TransferContext) -> BaseException:
+        """Return an error that ends it all, in terms of the transfer, with what was done so far."""
+        if error is self.meter.raised:
+            return error
+        error = context.failed(error, None)
         if isinstance(error, HusshError):
             error.result = self.result()  # type: ignore[attr-defined]
         return error

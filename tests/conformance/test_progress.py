@@ -1,0 +1,113 @@
+"""The progress of directory transfers: numbers for a callback, bars for a person, in every API."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.client import Client
+from tests.conformance.conftest import THREE
+from tests.support.sshd import Sshd
+
+pytestmark = pytest.mark.parametrize("client", THREE, indirect=True)
+
+
+class Terminal(io.StringIO):
+    """A stderr that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Return what can be made stderr, with a terminal's variables set."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return Terminal()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Return a folder with small files, a large one and a link."""
+    top = tmp_path / "source"
+    (top / "a/b").mkdir(parents=True)
+    for number in range(20):
+        (top / f"a/b/{number}").write_bytes(bytes(1000))
+    (top / "large").write_bytes(bytes(600_000))
+    (top / "a/link").symlink_to("b/1")
+    return top
+
+
+@pytest.fixture
+def there(target: Sshd) -> Iterator[Path]:
+    """Return an empty folder of alice's; its name relative to her home is ``there``."""
+    with target.alice.folder("there") as folder:
+        yield folder
+
+
+async def test_numbers(client: Client, there: Path, source: Path, tmp_path: Path) -> None:
+    """The bytes only grow, the total is that of all files once it is known, and the end is told."""
+    conn = client.awaited
+    for follow, total in ((True, 621_000), (False, 620_000)):
+        for way in ("put", "get"):
+            seen: list[tuple[int, int | None]] = []
+            paths = (
+                (source, f"there/{total}")
+                if way == "put"
+                else (f"there/{total}", tmp_path / f"{total}")
+            )
+            call = conn.sftp_put_dir if way == "put" else conn.sftp_get_dir
+            result = await call(*paths, follow, progress=lambda *n, to=seen: to.append(n))
+            assert (len(result.transferred), result.failed) == (22, [])
+            assert seen[-1] == (total, total)
+            assert seen == sorted(seen, key=lambda one: one[0])
+            assert {known for _, known in seen} <= {total, None}
+
+
+async def test_what_it_raises(client: Client, there: Path, source: Path, tmp_path: Path) -> None:
+    """What the callback raises comes out as it is, also from the middle of a large file."""
+    conn = client.awaited
+    error = PermissionError(13, "not a file's")
+
+    def refuse(done: int, total: int | None) -> None:
+        raise error
+
+    await conn.sftp_put_dir(source, "there/x")
+    for call, paths in (
+        (conn.sftp_put_dir, (source, "there/y")),
+        (conn.sftp_get_dir, ("there/x", tmp_path / "back")),
+    ):
+        with pytest.raises(PermissionError) as caught:
+            await call(*paths, progress=refuse)
+        assert caught.value is error
+    with pytest.raises(TypeError, match="progress must be callable"):
+        await conn.sftp_put_dir(source, "there/y", progress=7)
+
+
+async def test_bars(
+    client: Client, there: Path, source: Path, tmp_path: Path, terminal: Terminal
+) -> None:
+    """With True a terminal sees bytes and files, and other outputs nothing."""
+    conn = client.awaited
+    with redirect_stderr(terminal):
+        await conn.sftp_put_dir(source, "there/x", progress=True)
+        await conn.sftp_get_dir("there/x", tmp_path / "back", progress=True)
+        await conn.sftp_write(source / "large", "there/large", progress=True)
+    shown = terminal.getvalue()
+    assert "upload" in shown
+    assert "download" in shown
+    assert shown.count("22/22") >= 2
+    assert shown.count("621.0 kB of 621.0 kB") >= 2
+    assert "600.0 kB of 600.0 kB" in shown
+    quiet = io.StringIO()
+    with redirect_stderr(quiet):
+        await conn.sftp_read("there/large", os.devnull, progress=True)
+        await conn.sftp_put_dir(source, "there/x", progress=False)
+    assert quiet.getvalue() == ""
