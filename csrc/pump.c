@@ -364,13 +364,6 @@ static size_t read_in(hussh_link *root) {
     queue_added(&root->rx, (size_t)n);
     root->moved += (uint64_t)n;
     link_ready(root);
-    if (root->tcp && (size_t)n < READ_CHUNK) {
-      static const int on = 1;
-      /* The kernel resets it after every read.  Without it a bastion's sshd, which
-       * does not set TCP_NODELAY before 10.1, waits up to 40 ms longer.  It waits for a
-       * round trip in any case: its second small packet goes when the first is acknowledged. */
-      setsockopt(root->read_fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
-    }
     return (size_t)n;
   }
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && !root->write_failed)
@@ -382,6 +375,16 @@ static size_t read_in(hussh_link *root) {
   root->rx_eof = 1;
   link_ready(root);
   return 0;
+}
+
+/* Lets the kernel acknowledge what was read, unless something that was sent has done that.
+ * The kernel resets this after every read.  Without it a bastion's sshd, which does not set
+ * TCP_NODELAY before 10.1, waits up to 40 ms longer.  It waits for a round trip in any case:
+ * its second small packet goes when the first is acknowledged. */
+static void acknowledge(const hussh_link *root) {
+  static const int on = 1;
+  if (root->tcp && !root->dead)
+    setsockopt(root->read_fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
 }
 
 static void process_ready(hussh_link *root) {
@@ -410,14 +413,20 @@ static int bits(const hussh_link *root, int more) {
 
 int hussh_pump(hussh_link *root, size_t budget) {
   size_t done = 0, n;
+  int is_short;
   root->idle_turns = 0;
   flush(root);
   do {
     n = root->source == SOURCE_FDS && !root->rx_eof ? read_in(root) : 0;
+    is_short = n && n < READ_CHUNK;
+    if (is_short && !root->endpoints)
+      acknowledge(root); /* first: a key exchange may compute for milliseconds */
     process_ready(root);
     done += n + endpoints_run(root);
     nudge(root);
     flush(root);
+    if (is_short && root->endpoints)
+      acknowledge(root); /* last: a tunnel's bytes do not wait for it */
     /* Where no event waits for the caller, it also takes what came meanwhile. */
   } while (done < budget && root->dead != HUSSH_DEAD_STUCK &&
            (root->ready_head || endpoints_wait(root) || n == READ_CHUNK ||

@@ -241,7 +241,8 @@ class Driver(Generic[W]):
         """Take in what came while nobody waited, and answer it; the idle thread calls this."""
         if self._stream.side_fds():
             self._stream.read_side()  # it logs, and so must not hold the lock
-        with self.locked() as root:
+        self._lock.acquire()  # not `locked`: no interrupt comes in this thread, and a tunnel's
+        try:  # packets pay for each step here
             idle = self._idle
             if idle is None:
                 return
@@ -249,8 +250,10 @@ class Driver(Generic[W]):
             if self._polls or self._waiters:
                 idle.disarm()
                 return
-            if root.pump(BUDGET) & EVENTS:
+            if self.root.pump(BUDGET) & EVENTS:
                 self._dispatch()
+        finally:
+            self.let_go()
 
     def _leave_idle_thread(self) -> None:
         idle, self._idle = self._idle, None

@@ -60,33 +60,52 @@ class _Epoll:
     def __init__(self, wakeup: WakeupFd) -> None:
         self._epoll = select.epoll()
         self._epoll.register(wakeup.fd, select.EPOLLIN)
-        self._fds: set[int] = set()
+        self._fds: dict[int, int] = {}  # what each is set to, and 0 once it was reported
 
     def set(self, fd: int, events: int) -> None:
         """Report the fd once for these events of `select.poll`, which for epoll are the same.
 
-        Without events, at most its end is reported.
+        Without events, at most its end is reported. An fd that is set to them already costs no
+        system call.
         """
+        known = self._fds.get(fd)
+        if known == events:
+            return
         mask = events | select.EPOLLONESHOT
-        if fd in self._fds:
-            with contextlib.suppress(FileNotFoundError):  # another file has this number now
-                self._epoll.modify(fd, mask)
-                return
         try:
-            self._epoll.register(fd, mask)
-        except FileExistsError:  # an interrupt came before it was noted
-            self._epoll.modify(fd, mask)
-        self._fds.add(fd)
+            self._fds[fd] = events  # before the call: `wait` may note the report at once
+            if known is not None:
+                try:
+                    self._epoll.modify(fd, mask)
+                    return
+                except FileNotFoundError:  # another file has this number now
+                    pass
+            try:
+                self._epoll.register(fd, mask)
+            except FileExistsError:  # an interrupt came before it was noted
+                self._epoll.modify(fd, mask)
+        except BaseException:
+            self._fds.pop(fd, None)
+            raise
+
+    def anew(self, fd: int) -> None:
+        """Note that nothing is known of the fd: its number may have been another file's."""
+        self._fds.pop(fd, None)
 
     def remove(self, fd: int) -> None:
         """Forget the fd, which is still open."""
-        self._fds.discard(fd)
+        self._fds.pop(fd, None)
         with contextlib.suppress(OSError):
             self._epoll.unregister(fd)
 
     def wait(self, seconds: float | None) -> list[int]:
         """Return the fds that are ready, after so many seconds at most."""
-        return [fd for fd, _ in self._epoll.poll(seconds)]
+        ready = [fd for fd, _ in self._epoll.poll(seconds)]
+        for fd in ready:
+            # A thread that has set it again meanwhile pays one more call for this later.
+            if fd in self._fds:
+                self._fds[fd] = 0
+        return ready
 
     def close(self) -> None:
         self._epoll.close()
@@ -106,6 +125,9 @@ class _Poll:
     def set(self, fd: int, events: int) -> None:
         self._wanted[fd] = events
         self._wakeup.wake()
+
+    def anew(self, fd: int) -> None:
+        """Nothing is remembered here that another file could have left."""
 
     def remove(self, fd: int) -> None:
         self._wanted.pop(fd, None)
@@ -265,6 +287,7 @@ class IdleWatch:
             thread = self._thread = _thread()
             for fd in fds:
                 thread.drivers[fd] = self._driver
+                thread.poller.anew(fd)
         self._fds = fds
         return thread
 
