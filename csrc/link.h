@@ -146,6 +146,10 @@ int hussh_link_send(hussh_link *link, const void *message, size_t len);
 /* Returns the length of the oldest kept authentication message; takes it if it fits. */
 ssize_t hussh_link_message(hussh_link *link, void *message, size_t size);
 int hussh_link_rekey(hussh_link *link);
+/* Asks for new keys after so many bytes in one direction, at the latest; 0: the cipher says. */
+void hussh_link_rekey_after(hussh_link *link, uint64_t bytes);
+/* After how many it does. */
+uint64_t hussh_link_rekey_bytes(const hussh_link *link);
 
 /* Channels.  One may be opened behind a login request that has no answer yet; if that is
  * refused, or the server wants more, it is UNHEARD.  The caller owns a channel until hussh_channel_free, which closes it; the

@@ -59,8 +59,12 @@
 /* New keys are needed before this many packets went in one direction: the nonce of
  * chacha20-poly1305 is the 32-bit sequence number (RFC 4344 section 3.1). */
 #define REKEY_PACKETS 0x80000000u
-/* And before this many bytes: 2^32 blocks of AES are 64 GiB (section 3.2). */
-#define REKEY_BYTES ((uint64_t)32 << 30)
+/* And before this many bytes, as OpenSSH does: 2^(L/4) blocks of L bits, which are 64 GiB with
+ * AES (section 3.2); with blocks of 64 bits (3DES, and what ChaCha20-Poly1305 calls its block)
+ * that bound is too small to be of use, and 1 GiB is the usual one.  tinyssh loses what follows
+ * a key exchange that we ask for, so it is asked late: its only cipher needs that for the packets. */
+#define REKEY_BYTES ((uint64_t)64 << 30)
+#define REKEY_BYTES_SMALL_BLOCKS ((uint64_t)1 << 30)
 /* For the belt, see goes_on(): turns without a byte, for each link and channel. */
 #ifndef IDLE_TURNS
 #define IDLE_TURNS 16
@@ -156,11 +160,26 @@ static int step(hussh_link *link) {
   return rc;
 }
 
+uint64_t hussh_link_rekey_bytes(const hussh_link *link) {
+  const LIBSSH2_CRYPT_METHOD *cipher = link->session->local.crypt;
+  int late = link->unnudged || (cipher && cipher->blocksize >= 16);
+  uint64_t most = late ? REKEY_BYTES : REKEY_BYTES_SMALL_BLOCKS;
+  return link->rekey_after && link->rekey_after < most ? link->rekey_after : most;
+}
+
+void hussh_link_rekey_after(hussh_link *link, uint64_t bytes) {
+  link->rekey_after = bytes;
+}
+
+/* Not before the login: until then the first keys are new, and servers are touchy. */
 static int keys_are_old(const hussh_link *link) {
+  uint64_t most;
+  if (!link->authenticated)
+    return 0;
+  most = hussh_link_rekey_bytes(link);
   return link->session->local.seqno - link->keyed_local > REKEY_PACKETS ||
          link->session->remote.seqno - link->keyed_remote > REKEY_PACKETS ||
-         link->sent - link->keyed_sent > REKEY_BYTES ||
-         link->received - link->keyed_received > REKEY_BYTES;
+         link->sent - link->keyed_sent > most || link->received - link->keyed_received > most;
 }
 
 /* Lets the session process its input, until the recv callback would block. */

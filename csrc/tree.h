@@ -54,6 +54,7 @@ struct hussh_link {
   const char *kex_name, *hostkey_name; /* of the last key exchange that has ended, or NULL */
   uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new ... */
   uint64_t keyed_sent, keyed_received; /* ... and bytes */
+  uint64_t rekey_after;         /* see hussh_link_rekey_after */
   hussh_work *work;             /* what its key exchange has computed, or NULL (kex_work.c) */
   EVP_PKEY *kem_key;            /* the ML-KEM key of a running key exchange, or NULL */
   int globals_asked, global_replies;

@@ -7,8 +7,10 @@ a secret. Checks of other arguments are in `arguments.py` and `_policy/route.py`
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cache, lru_cache
 from typing import Any, cast
 
@@ -32,6 +34,8 @@ from .declared import refuse_unknown
 __all__ = ["algorithms_of", "check_options", "supported_algorithms"]
 
 _CIPHERS = preferred_ciphers(fast_aes=FAST_AES)
+#: Seconds; a key exchange takes a while, and round trips.
+LEAST_REKEY_INTERVAL = 1
 #: OpenSSL takes no larger keys.
 MOST_RSA_BITS = 16384
 #: In libssh2's lists, but no algorithms.
@@ -198,6 +202,16 @@ def check_ceiling(value: object, argument: str) -> int | None:
     return value
 
 
+def check_rekey_interval(value: object, argument: str) -> float:
+    """Return a number of seconds, 0 or at least `LEAST_REKEY_INTERVAL`."""
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"{argument} must be a number of seconds or a timedelta")
+    if seconds and not LEAST_REKEY_INTERVAL <= seconds < math.inf:
+        raise ValueError(f"{argument} must be 0, or at least {LEAST_REKEY_INTERVAL} second")
+    return seconds
+
+
 def check_rsa_size(value: object, argument: str) -> int:
     """Return a number of bits that a key can have."""
     size = check_ceiling(value, argument)
@@ -268,6 +282,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "key_exchange": _names(Method.KEX, KEY_EXCHANGE),
     "macs": _names(Method.MAC_CS, MACS),
     "host_key_algorithms": _names(Method.HOSTKEY, HOST_KEYS),
+    "rekey_interval": check_rekey_interval,
     "required_rsa_size": check_rsa_size,
     "spare_channel": check_flag,
     "sftp_requests": check_ceiling,

@@ -18,6 +18,7 @@ from .._runtime.async_driver import AsyncDriver
 from .._runtime.async_single_flight import single_flight
 from .._runtime.async_workers import in_thread, to_the_end
 from .._runtime.choose_driver import start_driver
+from .._runtime.keepalive import Keepalive, MakeBeats
 from .._runtime.loop_tools import this_loop, until
 from .._runtime.stream import Stream
 from ..errors import HusshError, Phase, ProxyCommandError, ServerBusy
@@ -41,15 +42,15 @@ CONFIRM = 2.0
 class AsyncSession(Hop[AsyncDriver]):
     """One hop, from when its byte stream exists, for tasks of one event loop."""
 
-    def tend(self, interval: float) -> None:
-        self.driver.tend(self, interval)
+    def tend(self, interval: float, make: MakeBeats = Keepalive) -> None:
+        self.driver.tend(self, interval, make)
 
     def untend(self) -> None:
         self.driver.ended()
 
     def collect(self) -> None:
         super().collect()
-        if self.keepalive:
+        if self.is_tended:
             self.untend()  # which waits for no lock, either
 
     async def run(

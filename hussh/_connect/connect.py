@@ -13,6 +13,7 @@ from typing import TypeVar
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
 from .._runtime.idle_thread import ended, join, tend
+from .._runtime.keepalive import Keepalive, MakeBeats
 from .._runtime.stream import Stream
 from .._runtime.thread_driver import ThreadDriver
 from .._runtime.workers import call_within
@@ -31,8 +32,8 @@ T = TypeVar("T")
 class Session(Hop[ThreadDriver]):
     """One hop, from when its byte stream exists, for threads."""
 
-    def tend(self, interval: float) -> None:
-        tend(self, interval)
+    def tend(self, interval: float, make: MakeBeats = Keepalive) -> None:
+        tend(self, interval, make)
 
     def untend(self) -> None:
         ended()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from time import monotonic
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from .._native.link import Link
 from .._policy.endpoint import Endpoint
@@ -23,7 +23,7 @@ from .._protocol.handshake import HopAttempt, HopState
 from .._protocol.host_key_check import known_hosts, recorded_in
 from .._protocol.offered_algorithms import are_algorithms_loaded, load_algorithms
 from .._protocol.story import Story, current_story
-from .._runtime.keepalive import MISSES
+from .._runtime.keepalive import MISSES, Keepalive, NewKeys
 from .._runtime.single_flight import one_at_a_time
 from .._runtime.workers import in_worker
 from ..errors import HusshError, Phase
@@ -201,11 +201,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         """Return the target's session, once all hops are up."""
         made = self.made()
         for hop, session in zip(self.hops, made, strict=True):
-            if hop.options.keepalive_interval:
-                session.keepalive = True
-                count = hop.options.configured.keepalive_count
-                session.keepalive_misses = MISSES if count is None else max(1, count)
-                session.tend(hop.options.keepalive_interval)
+            _tend(session, hop.options)
         return made[-1]
 
     def failed(self, error: HusshError | DeadlineExceeded, time_limit: str) -> HusshError:
@@ -237,6 +233,18 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         for session in reversed(self.made()):
             session.owned = False
             session.end()
+
+
+def _tend(session: Hop[Any], options: Options) -> None:
+    """Have done what an open session does at intervals."""
+    keepalive, new_keys = options.keepalive_interval, options.settings["rekey_interval"]
+    session.is_tended = bool(keepalive or new_keys)
+    if keepalive:
+        count = options.configured.keepalive_count
+        misses = MISSES if count is None else max(1, count)
+        session.tend(keepalive, partial(Keepalive, misses=misses))
+    if new_keys:
+        session.tend(cast(float, new_keys), NewKeys)
 
 
 def raise_shown(error: BaseException, shown: BaseException) -> NoReturn:

@@ -16,7 +16,7 @@ from .._policy.endpoint import Endpoint
 from .._protocol.story import agreed_at
 from .._protocol.tunnel import AUTH_AGENT
 from .._runtime.driver import Driver
-from .._runtime.keepalive import MISSES, Keepalive
+from .._runtime.keepalive import Beats, Keepalive, MakeBeats
 from ..errors import CommandTimeout, ConnectionClosed, HusshError, Phase
 from .handshake_limits import Server
 
@@ -55,12 +55,11 @@ class Hop(Generic[AnyDriver]):
         self.outer = outer
         self.owned = owned
         self.closed = False
-        self.keepalive = False
-        self.keepalive_misses = MISSES
+        self.is_tended = False
 
     # -- what a driver adds
 
-    def tend(self, interval: float) -> None:
+    def tend(self, interval: float, make: MakeBeats = Keepalive) -> None:
         """Call `probe` every `interval` seconds, until it returns False or this is closed."""
         raise NotImplementedError
 
@@ -145,13 +144,12 @@ class Hop(Generic[AnyDriver]):
             death = lost._explained(death)
         return lost.endpoint.mark(death, Phase.CHANNEL)
 
-    def probe(self, keepalive: Keepalive) -> bool:
-        """Make one beat of the keepalive; return False if there is nothing to probe any more."""
+    def probe(self, beats: Beats) -> bool:
+        """Make one beat, such as a keepalive; return False if there is nothing to do any more."""
         if self.closed or self.driver.forked:
             return False
-        keepalive.misses = self.keepalive_misses
         with self.driver.fresh():
-            alive = not self.link.freed and keepalive.probe(self.link)
+            alive = not self.link.freed and beats.probe(self.link)
         return alive
 
     def end(self) -> None:
@@ -161,7 +159,7 @@ class Hop(Generic[AnyDriver]):
         self.closed = True
         self.driver.end(self.link)
         self._tell_unasked()
-        if self.keepalive:
+        if self.is_tended:
             self.untend()
         if self.outer is not None and self.owned:
             self.outer.end()

@@ -300,6 +300,15 @@ class Link:
         """Begin a key exchange (RFC 4253 section 9)."""
         lib.hussh_link_rekey(self.pointer)
 
+    @property
+    def rekey_bytes(self) -> int:
+        """After how many bytes in one direction the link asks for new keys."""
+        return int(lib.hussh_link_rekey_bytes(self.pointer))
+
+    def rekey_after(self, size: int) -> None:
+        """Ask for new keys after so many bytes, or earlier if the cipher needs that."""
+        lib.hussh_link_rekey_after(self.pointer, size)
+
     def disconnect(self, text: str = "disconnected by user") -> None:
         """Queue SSH_MSG_DISCONNECT with reason 11, if the link can still send it."""
         lib.hussh_link_disconnect(self.pointer, 11, text.encode("ascii", "replace"))

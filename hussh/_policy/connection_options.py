@@ -15,6 +15,7 @@ not import `annotations` from `__future__`.
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict, cast, get_args
 
 from .algorithms import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS, REQUIRED_RSA_SIZE
@@ -182,6 +183,15 @@ class ConnectionOptions(TypedDict, total=False):
     ]
     host_key_algorithms: Annotated[
         Sequence[str], Option(HOST_KEYS, "names of host key algorithms to offer, best first.")
+    ]
+    rekey_interval: Annotated[
+        float | timedelta,
+        Option(
+            0,
+            "how long the keys of each hop are used at most; then hussh asks for new ones.  0 "
+            "means for as many bytes as suit the cipher.",
+            unit="seconds",
+        ),
     ]
     required_rsa_size: Annotated[
         int,

@@ -174,6 +174,8 @@ def prepare(link: Link, options: Options, known: Recorded) -> None:
     )
     if wanted.compression:
         link.compress()
+    if options.configured.rekey_bytes:
+        link.rekey_after(options.configured.rekey_bytes)
 
 
 @lru_cache(maxsize=64)  # of most hosts keys of the same few types are recorded

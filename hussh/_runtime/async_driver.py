@@ -38,7 +38,7 @@ from .async_workers import in_thread, to_the_end
 from .blocking_call import call_in_time
 from .driver import Driver
 from .fd_set import FdSet
-from .keepalive import Tended
+from .keepalive import Keepalive, MakeBeats, Tended
 from .loop_tools import Loop, this_loop, until
 from .poll_timeout import poll_timeout
 from .stream import Stream
@@ -320,8 +320,8 @@ class AsyncDriver(Driver[TaskState]):
 
     # -- keepalives
 
-    def tend(self, session: Tended, interval: float) -> None:
-        """Send keepalives for a session every `interval` seconds until it is closed."""
+    def tend(self, session: Tended, interval: float, make: MakeBeats = Keepalive) -> None:
+        """Make beats for a session every `interval` seconds until it is closed."""
         raise NotImplementedError
 
     def ended(self) -> None:

@@ -26,7 +26,7 @@ from .._protocol.core import DeadlineExceeded, Op, WaitFor
 from .async_driver import TIME_SLICE, AsyncDriver, TaskState
 from .driver import BUDGET
 from .fd_set import FdSet
-from .keepalive import Rounds, Tended
+from .keepalive import Keepalive, MakeBeats, Rounds, Tended
 from .loop_tools import Loop
 from .stream import Stream
 
@@ -298,8 +298,8 @@ class AsyncioDriver(AsyncDriver):
 
     # -- keepalives
 
-    def tend(self, session: Tended, interval: float) -> None:
-        self._rounds.add(session, interval)
+    def tend(self, session: Tended, interval: float, make: MakeBeats = Keepalive) -> None:
+        self._rounds.add(session, interval, make)
         self._set_timer(self._rounds.due())
 
     def ended(self) -> None:

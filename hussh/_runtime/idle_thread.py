@@ -33,7 +33,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Protocol
 
-from .keepalive import Rounds, Tended
+from .keepalive import Keepalive, MakeBeats, Rounds, Tended
 from .lock import unless_exiting
 from .polling import eventlet_poll, new_poll
 from .thread_start import start_thread
@@ -317,13 +317,13 @@ class IdleWatch:
             thread.wake()
 
 
-def tend(session: Tended, interval: float) -> None:
-    """Send keepalives for the session every `interval` seconds until it is closed."""
+def tend(session: Tended, interval: float, make: MakeBeats = Keepalive) -> None:
+    """Make beats for the session every `interval` seconds until it is closed."""
     if _exiting:
         return
     with _lock:
         thread = _thread()
-        thread.rounds.add(session, interval)
+        thread.rounds.add(session, interval, make)
     thread.start()
     thread.wake()
 

@@ -22,7 +22,7 @@ from .async_driver import AsyncDriver, TaskState
 from .driver import BUDGET
 from .fd_set import FdSet
 from .idle_thread import LAST_MOMENT, ended, is_ending, tend
-from .keepalive import Tended
+from .keepalive import Keepalive, MakeBeats, Tended
 from .loop_tools import Loop
 from .stream import Stream
 
@@ -150,8 +150,8 @@ class TrioDriver(AsyncDriver):
 
     # -- keepalives
 
-    def tend(self, session: Tended, interval: float) -> None:
-        tend(session, interval)
+    def tend(self, session: Tended, interval: float, make: MakeBeats = Keepalive) -> None:
+        tend(session, interval, make)
 
     def ended(self) -> None:
         ended()

@@ -9,13 +9,15 @@ import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
 
 import hussh.aio
 from hussh import ConfigError, Connection, ConnectTimeout, HostKeyError
+from hussh._runtime import idle_thread
+from hussh._runtime.keepalive import Keepalive
 from hussh.aio import AsyncConnection
 from hussh.multi_conn import MultiConnection
 from tests.support.agent import SshAgent
@@ -462,9 +464,10 @@ def test_times(tmp_path: Path, mute_listener: MuteListener, target: Sshd) -> Non
         Connection("m", config=config, timeout=500)
     with Connection("t", config=config) as connection:
         assert connection._options.keepalive_interval == 7
-        session = connection._session
-        assert session is not None
-        assert session.keepalive_misses == 2
+        thread = idle_thread._current
+        assert thread is not None
+        (entry,) = thread.rounds._due
+        assert cast(Keepalive, entry[3]).misses == 2
     with Connection("t", config=config, keepalive_interval=9) as connection:
         assert connection._options.keepalive_interval == 9
 

@@ -38,6 +38,12 @@ def connection(tinyssh: list[str], surroundings: Sshd) -> Connection:
     )
 
 
+def test_new_keys_are_asked_for_late(connection: Connection) -> None:
+    """It loses what follows a key exchange that a client asks for, so 1 GiB is no reason."""
+    with connection:
+        assert connection._live().link.rekey_bytes == 64 << 30
+
+
 @pytest.fixture
 def listening(tinyssh: list[str]) -> Iterator[tuple[str, int]]:
     """Serve one connection on a free port, as inetd would; yield the address."""

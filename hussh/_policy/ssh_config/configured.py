@@ -26,6 +26,7 @@ class Configured:
         known_hosts_text: what it has printed.
         connect_timeout: seconds, where the caller gave no time-out.
         keepalive_count: probes without an answer that end the connection.
+        rekey_bytes: RekeyLimit, in one direction; 0: as many as suit the cipher.
         env: SetEnv, for every session.
         forward_agent: ForwardAgent: True or a path, for every session.
     """
@@ -43,6 +44,7 @@ class Configured:
     known_hosts_text: bytes = b""
     connect_timeout: float | None = None
     keepalive_count: int | None = None
+    rekey_bytes: int = 0
     env: tuple[tuple[str, str], ...] = ()
     forward_agent: bool | str = False
 

@@ -207,6 +207,17 @@ def _authorities(read: Reader, into: Followed) -> None:
         into.more["ca_algorithms"] = read.answer.names("casignaturealgorithms")
 
 
+def _rekey(read: Reader, into: Followed) -> None:
+    if not read.is_set("rekeylimit"):
+        return
+    words = read.answer.one("rekeylimit").split()
+    if len(words) != 2 or not all(word.isascii() and word.isdigit() for word in words):
+        raise ConfigError(f"RekeyLimit for {read.answer.question.host} is not of two numbers")
+    into.more["rekey_bytes"], seconds = map(int, words)
+    if seconds:
+        into.options["rekey_interval"] = seconds
+
+
 def _rsa(read: Reader, into: Followed) -> None:
     if read.is_set("requiredrsasize"):
         into.options["required_rsa_size"] = _number(read, "requiredrsasize")
@@ -267,6 +278,7 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable[[Reader, Followed], None]], ...] =
     (("pubkeyacceptedalgorithms",), _signatures),
     (("casignaturealgorithms",), _authorities),
     (("requiredrsasize",), _rsa),
+    (("rekeylimit",), _rekey),
     (
         (
             "preferredauthentications",
