@@ -16,7 +16,8 @@ export PATH
 
 PACKAGES="ca-certificates gcc iproute2 libc6-dev libssl-dev netbase openssh-client openssh-server
           patch python3 python3-dev python3-venv zlib1g-dev"
-EXTRA_PACKAGES="dropbear-bin netcat-openbsd socat strace tinysshd" # without them a few tests are skipped or use a stand-in
+EXTRA_PACKAGES="dropbear-bin krb5-admin-server krb5-kdc libkrb5-dev netcat-openbsd socat strace
+                tinysshd" # without them a few tests are skipped or use a stand-in
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }
@@ -88,6 +89,14 @@ install_packages() {
         fi
         ;;
     esac
+    case $missing in
+    *krb5-kdc*)
+        if command -v systemctl >/dev/null; then
+            as_root systemctl --quiet disable krb5-kdc.service krb5-admin-server.service \
+                >/dev/null 2>&1 || true
+        fi
+        ;;
+    esac
     allow_daemons
     rm -f "$log"
     trap - EXIT INT TERM
@@ -152,7 +161,9 @@ choose_python() {
 # Make the environment, with what pyproject.toml asks for.
 make_venv() {
     choose_python
-    want=$({ "$PYTHON" -VV && cat pyproject.toml scripts/requirements.py; } | sha256sum)
+    kerberos=
+    ! command -v krb5-config >/dev/null || kerberos=kerberos
+    want=$({ "$PYTHON" -VV && echo "$kerberos" && cat pyproject.toml scripts/requirements.py; } | sha256sum)
     if [ "$(cat "$VENV/hussh-made-from" 2>/dev/null)" = "$want" ] && "$VENV/bin/python" -c ''; then
         return 0
     fi
@@ -161,7 +172,7 @@ make_venv() {
         [ "$("$VENV/bin/python" -VV)" != "$("$PYTHON" -VV)" ]; then
         "$PYTHON" -m venv --clear "$VENV"
     fi
-    list=$("$VENV/bin/python" scripts/requirements.py test check engine)
+    list=$("$VENV/bin/python" scripts/requirements.py test check engine $kerberos)
     # By file, because requirements contain characters that shells like.
     printf '%s\n' "$list" >"$VENV/hussh-requirements.txt"
     narrate "$VENV/hussh-pip.log" "$VENV/bin/python" -m pip install --no-input \

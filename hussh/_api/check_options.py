@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache, lru_cache
@@ -28,6 +29,7 @@ from .._policy.algorithms import (
 from .._policy.connection_options import ConnectionOptions, Paths, with_defaults
 from .._policy.hostkeys.known_hosts import POLICIES
 from .._policy.hostkeys.pins import parse_pins
+from .._policy.kerberos import has_gssapi
 from .arguments import check_plain_function
 from .declared import refuse_unknown
 
@@ -147,6 +149,16 @@ def check_certificate(value: object, argument: str) -> object:
     if value is None or isinstance(value, str | bytes | os.PathLike):
         return value or None
     raise TypeError(f"{argument} must be a path or the text of a certificate")
+
+
+def check_gssapi(value: object, argument: str) -> bool | str:
+    if not isinstance(value, bool | str):
+        raise TypeError(f"{argument} must be a bool or a name, not {type(value).__name__}")
+    if isinstance(value, str) and not re.fullmatch(r"[\w.:/@\\-]+", value):
+        raise ValueError(f"{argument} must name a host, or a principal such as host/NAME@REALM")
+    if value and not has_gssapi():
+        raise ImportError(f"{argument}= needs the package gssapi: pip install 'hussh[gssapi]'")
+    return value
 
 
 def check_agent(
@@ -271,6 +283,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "host_key": check_pins,
     "host_key_alias": check_alias,
     "certificate": check_certificate,
+    "gssapi": check_gssapi,
     "agent": check_agent,
     "prompt": check_callback,
     "on_banner": check_callback,

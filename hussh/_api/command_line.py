@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         return end.code if isinstance(end.code, int) else USAGE
     try:
         return _explain(given)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ImportError) as error:
         print(f"hussh explain: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config", action="store_true", help="read ~/.ssh/config and the system's, as ssh does"
     )
     one.add_argument("--no-agent", action="store_true", help="do not ask the ssh-agent")
+    one.add_argument("--gssapi", action="store_true", help="log in with the Kerberos ticket")
     one.add_argument(
         "--ask-password",
         action="store_true",
@@ -120,6 +121,7 @@ def _options(given: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         "host_key_policy": given.host_key_policy,
         "config": given.config_file or given.config or None,
         "agent": False if given.no_agent else None,
+        "gssapi": given.gssapi or None,
     }
     options = {name: value for name, value in options.items() if value is not None}
     return host, {**options, "timeout": _milliseconds(given.timeout)}

@@ -10,12 +10,14 @@ import os
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .._connect.configure import ask_config, tell
+from .._policy.connection_options import ConnectionOptions
 from .._policy.endpoint import Endpoint
 from .._policy.hostkeys.configured_keys import parse_revoked
 from .._policy.hostkeys.known_hosts_line import lookup_name
+from .._policy.kerberos import has_gssapi
 from .._policy.options import Options
 from .._policy.route import (
     HopSpec,
@@ -31,7 +33,7 @@ from .._policy.ssh_config.settings import Followed, Reader, follow
 from .._policy.ssh_config.way import ConfiguredHop, find_way
 from ..errors import ConfigError
 from .check_options import supported_algorithms
-from .plan import OF_TARGET, Plan, Request, options_of_hop, route_of
+from .plan import OF_TARGET, Plan, Request, of_jump_host, options_of_hop, route_of
 
 __all__ = ["ConfiguredPlan", "configure", "configure_plan", "endpoint_of"]
 
@@ -149,9 +151,13 @@ def _hop(
     answer = hop.answer
     name = answer.question.host
     followed = follow(Reader(answer, usual, os.environ, supported_algorithms()))
+    _leave_out(followed)
     given: dict[str, Any] = dict(request.options)
     if not is_target:
-        given = {key: value for key, value in given.items() if key not in OF_TARGET}
+        held = cast(dict[str, Any], of_jump_host(cast(ConnectionOptions, given)))
+        given = {key: held[key] for key in given if key not in OF_TARGET}
+    if not hop.is_named:
+        given.pop("gssapi", None)
     if request.keys and hop.is_named:
         followed.more["identity_files"] = None  # that key, and no other
     configured = followed.configured(given)
@@ -177,6 +183,13 @@ def _hop(
             raise ConfigError(f"ProxyCommand for {name} is not usable: {error}") from error
         options = replace(options, proxy_command=tuple(argv))
     return options
+
+
+def _leave_out(followed: Followed) -> None:
+    """Name what cannot be followed here because a package is not installed."""
+    if followed.options.get("gssapi") and not has_gssapi():
+        del followed.options["gssapi"]
+        followed.ignored += ("gssapiauthentication (without the package gssapi)",)
 
 
 def _merged(

@@ -30,12 +30,20 @@ from .._policy.route import (
 from .arguments import check_interval, check_password
 from .check_options import algorithms_of, check_config, check_options
 
-__all__ = ["Plan", "Request", "make_plan", "options_of_hop", "route_of"]
+__all__ = ["Plan", "Request", "make_plan", "of_jump_host", "options_of_hop", "route_of"]
 
 C = TypeVar("C")
 
 #: Options that say which key the target has, and what jump hosts given by name have instead.
 OF_TARGET: ConnectionOptions = {"host_key": None, "host_key_alias": None}
+
+
+def of_jump_host(options: ConnectionOptions) -> ConnectionOptions:
+    """Return options of the target as they hold for a jump host given by name."""
+    made: ConnectionOptions = {**options, **OF_TARGET}
+    if isinstance(made.get("gssapi"), str):  # the target's name
+        made["gssapi"] = True
+    return made
 
 
 @dataclass(frozen=True, repr=False)
@@ -209,5 +217,5 @@ def _make_hop_options(target: Options, hop: HopSpec) -> Options:
         port=int(hop.port),
         username=hop.username or target.username,
         host_key_pins=None,
-        settings={**target.settings, **OF_TARGET},
+        settings=of_jump_host(target.settings),
     )

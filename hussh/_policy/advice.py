@@ -105,6 +105,8 @@ def _of_login(error: HusshError) -> str:
         return ""
     if "expired" in error.text:
         return "Log in once with ssh in a terminal and set a new password."
+    if any(name.startswith("gssapi-with-mic") for name in error.tried):
+        return _TICKET_REFUSED if "gssapi-with-mic" in error.tried else _NO_TICKET
     if "more keys of the agent" in error.text:
         return "Name the key that the server knows with private_key=."
     if error.methods_left and not {"password", "keyboard-interactive"} & {*error.methods_left}:
@@ -133,6 +135,11 @@ _REFUSED = (
     "Put the public key into ~/.ssh/authorized_keys of that user on that hop; there the file"
     " and its folders must be writable by that user only. The server's log says why."
 )
+_TICKET_REFUSED = (
+    "The ticket's owner must be permitted to log in as that user (~/.k5login there), and the server"
+    " must have the key for its name (its keytab). The server's log says which."
+)
+_NO_TICKET = "Do what stands behind gssapi-with-mic; klist shows what tickets there are."
 _LOST = (
     "The server, or something on the way, hung up: its log says why. Before the login this is often"
     " a rule for addresses or users, or another service on that port."

@@ -127,6 +127,15 @@ class ConnectionOptions(TypedDict, total=False):
             "agent.",
         ),
     ]
+    gssapi: Annotated[
+        bool | str,
+        Option(
+            False,
+            "True logs in with the user's Kerberos ticket, before `private_key` and `password` if "
+            "they are given (needs ``pip install 'hussh[gssapi]'``).  A string says how Kerberos "
+            'knows the target: ``"host.example.com"``, or ``"host/host.example.com@REALM"``.',
+        ),
+    ]
     agent: Annotated[
         bool | str | os.PathLike[str] | None,
         Option(None, "False never asks the ssh-agent; a path names the agent's socket."),

@@ -76,5 +76,10 @@ class Options:
         is_configured = "required_rsa_size" in self.configured.names
         return self.settings["required_rsa_size"] if is_configured else 0
 
+    @property
+    def gives_ticket(self) -> bool:
+        """Whether the caller, and not only the ssh configuration, wants a login by Kerberos."""
+        return bool(self.settings["gssapi"]) and "gssapi" not in self.configured.names
+
     def __repr__(self) -> str:
         return f"Options(host={self.host!r}, port={self.port}, username={self.username!r}, …)"

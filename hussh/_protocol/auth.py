@@ -1,9 +1,10 @@
 """User authentication (RFC 4252, 4256): which credentials are tried, and in which order.
 
 The handshake runs `authenticate`; `auth_methods.py` has the messages. An explicit key is tried
-first, then what the server asks for besides. Without a key, the password is tried. With neither,
-the order is ``none``, the agent's keys, the default key files and, if there is a prompt=, the
-user's answers.
+first, then what the server asks for besides. Without a key, the password is tried. A Kerberos
+ticket that the caller asks for (``gssapi=``) comes before both. With none of these, the order is
+``none``, a ticket that the ssh configuration asks for, the agent's keys, the default key files and,
+if there is a prompt=, the user's answers.
 
 A private key of a file is offered together with its signature. So an explicit key costs the server
 exactly one attempt and one round trip, or two if it is RSA and refused (see `Login.algorithm`).
@@ -35,6 +36,8 @@ from .._policy.options import Options
 from ..errors import AuthenticationError, HusshError, KeyFileError, KeyUnreadable
 from . import agent
 from .auth_given_keys import agent_keys, load_file, load_given_certificate, try_given_keys
+from .auth_gssapi import METHOD as GSSAPI
+from .auth_gssapi import may_try_gssapi, try_gssapi
 from .auth_methods import NOT_ASKED, AskAgent, Login, Outcome
 from .core import DeadlineExceeded, Op, RunBlocking
 from .early_open import EarlyOpen
@@ -44,6 +47,8 @@ __all__ = ["AskAgent", "authenticate"]
 
 #: One below sshd's default MaxAuthTries, which counts them all.
 ATTEMPTS_MAX = 5
+NO_TICKET = "Kerberos gave no ticket for the server"
+TICKET_REFUSED = "the server refused the Kerberos ticket"
 
 _log = logging.getLogger("hussh.auth")
 
@@ -93,6 +98,12 @@ def _note(text: str) -> Op[None]:
 def _log_in(login: Login) -> Op[bool]:
     options = login.options
     yield from load_given_certificate(login)
+    if options.gives_ticket:
+        outcome = yield from try_gssapi(login)
+        if outcome is Outcome.SUCCESS:
+            return True
+        if not options.keys and options.password is None:
+            return (yield from _behind_ticket(login, outcome))
     if options.keys:
         login.hint = NOT_ASKED
         return (yield from _with_key(login))
@@ -101,11 +112,47 @@ def _log_in(login: Login) -> Op[bool]:
         return (yield from _with_password(login, options.password))
     login.verdict = options.defaults_failed
     done = yield from login.none_first()
+    is_first = _prefers_ticket(options)
+    done = done or (is_first and (yield from _with_configured_ticket(login)))
     done = done or (yield from _with_defaults(login))
+    done = done or (not is_first and (yield from _with_configured_ticket(login)))
     done = done or (yield from login.none_answer())  # where there was nothing to try
     if not done and options.settings["prompt"] is not None:
         done = yield from _with_password(login, None)
     return done
+
+
+def _behind_ticket(login: Login, outcome: Outcome) -> Op[bool]:
+    """Go on where a Kerberos ticket was the only credential given, and was not enough."""
+    login.hint = NOT_ASKED
+    if outcome is Outcome.PARTIAL:
+        login.hint = ""
+        if (yield from _with_defaults(login)):
+            return True
+    else:
+        login.verdict = NO_TICKET if login.methods_left is None else TICKET_REFUSED
+    if login.options.settings["prompt"] is not None:
+        return (yield from _with_password(login, None))
+    return False
+
+
+def _prefers_ticket(options: Options) -> bool:
+    """Tell whether Kerberos comes before keys, as it does for ssh unless it is told otherwise."""
+    order = options.configured.methods or ()
+    if GSSAPI not in order or "publickey" not in order:
+        return True
+    return order.index(GSSAPI) < order.index("publickey")
+
+
+def _with_configured_ticket(login: Login) -> Op[bool]:
+    """Try a Kerberos ticket, if there is one, where the ssh configuration says so."""
+    if not login.options.settings["gssapi"] or not (yield from may_try_gssapi(login)):
+        return False
+    if (yield from login.none_answer()):
+        return True
+    if not login.takes(GSSAPI):
+        return False
+    return (yield from try_gssapi(login)) is Outcome.SUCCESS
 
 
 def _with_key(login: Login) -> Op[bool]:

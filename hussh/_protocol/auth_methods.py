@@ -197,6 +197,11 @@ class Login:
         self.failures += counts
         return Outcome.FAILURE
 
+    def begin(self, name: str) -> None:
+        """Note a credential that the server is asked about next."""
+        self.tried.append(name)
+        self._trying = name
+
     def not_tried(self, name: str, why: str) -> None:
         """Note a credential that the server was not asked about."""
         self.tried.append(f"{name} ({why})")
@@ -272,6 +277,8 @@ class Login:
             return True
         if method == "publickey":
             return bool(self.options.keys)
+        if method == "gssapi-with-mic":
+            return self.options.gives_ticket
         return self.options.password is not None
 
     def prefers_questions(self) -> bool:
@@ -350,9 +357,9 @@ class Login:
         if is_last and not self.none_pending:
             no_more = not self._requests_left
             self.early.send(self.link, "publickey", no_more_requests=no_more)
-        return (yield from self._final("publickey"))
+        return (yield from self.final("publickey"))
 
-    def _final(self, method: str) -> Op[Outcome]:
+    def final(self, method: str) -> Op[Outcome]:
         """Wait for the final answer to a request, and remember a method that was enough alone."""
         return self._judged(method, (yield from self.reply()))
 
@@ -445,8 +452,7 @@ class Login:
 
     def password(self, password: str, *, is_last: bool = False) -> Op[Outcome]:
         """Try the password (RFC 4252 section 8); `is_last`: no other credential is left."""
-        self.tried.append("password")
-        self._trying = "password"
+        self.begin("password")
         self.link.send(self.request("password", boolean(False) + string(password.encode())))
         if is_last and not self.none_pending:
             self.early.send(self.link, "password", no_more_requests=True)
@@ -461,8 +467,7 @@ class Login:
 
         The password answers the first hidden prompt, prompt= answers the others.
         """
-        self.tried.append("keyboard-interactive")
-        self._trying = "keyboard-interactive"
+        self.begin("keyboard-interactive")
         self.link.send(self.request("keyboard-interactive", string(b"") + string(b"")))
         for _ in range(ROUNDS_MAX):
             reader = yield from self.reply()

@@ -24,6 +24,7 @@ from hussh._policy.ssh_config.answer import (
 )
 from hussh._policy.ssh_config.settings import Followed, Reader, follow
 from hussh._policy.ssh_config.way import ConfiguredHop, find_way
+from tests.support.kerberos import NO_GSSAPI, gssapi_of_ssh
 from tests.support.processes import wait_gone
 
 ME = pwd.getpwuid(os.getuid())
@@ -162,14 +163,28 @@ def test_what_is_not_followed_is_named(usual: Answer, tmp_path: Path) -> None:
     """Other settings that differ from the defaults are named; unknown algorithms, too."""
     text = (
         "SendEnv LANG\nHashKnownHosts yes\nLocalForward 8080 x:80\nForwardX11 yes\n"
-        "MACs hmac-sha2-256,umac-64@openssh.com\nGSSAPIAuthentication yes\nTCPKeepAlive yes\n"
+        "MACs hmac-sha2-256,umac-64@openssh.com\nTCPKeepAlive yes\n"
     )
     found = read(tmp_path / "config", text, usual, Question("box"))
-    named = {"sendenv", "hashknownhosts", "localforward", "forwardx11", "gssapiauthentication"}
+    named = {"sendenv", "hashknownhosts", "localforward", "forwardx11"}
     assert named <= {*found.ignored}
     assert "tcpkeepalive" not in found.ignored  # it is the default
     assert found.options["macs"] == ("hmac-sha2-256",)
     assert found.unknown == {"macs": ("umac-64@openssh.com",)}
+
+
+def test_kerberos(usual: Answer, tmp_path: Path) -> None:
+    """GSSAPIAuthentication is the argument, and one of the methods where these are named."""
+    if not gssapi_of_ssh():
+        pytest.skip(NO_GSSAPI)
+    on = "GSSAPIAuthentication yes\n"
+    found = read(tmp_path / "config", on, usual, Question("box"))
+    assert (found.options.get("gssapi"), "methods" in found.more) == (True, False)
+    text = f"{on}PreferredAuthentications publickey,gssapi-with-mic\n"
+    found = read(tmp_path / "config", text, usual, Question("box"))
+    assert found.more["methods"] == ("publickey", "gssapi-with-mic")
+    found = read(tmp_path / "config", f"{on}PubkeyAuthentication no\n", usual, Question("box"))
+    assert found.more["methods"] == ("gssapi-with-mic", "keyboard-interactive", "password")
 
 
 @pytest.mark.parametrize(

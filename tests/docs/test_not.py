@@ -42,6 +42,7 @@ CHECKS: dict[str, Callable[[], bool] | bool] = {
     ),
     "talk to security keys": lacks("fido2", "libfido", "pkcs11", "C_Sign"),
     "log in by host": lacks('"hostbased"'),
+    "hand on your Kerberos": lacks("delegate_to_peer", "gss-group", "gss-curve"),
     "change an expired": True,
     "try a refused": True,
     "connect again by itself": True,

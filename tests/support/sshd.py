@@ -111,6 +111,7 @@ class Sshd:
         pam: str | None = "password",
         hosts: Mapping[str, str] | None = None,
         library: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare a server in ``directory``, which must be empty or absent.
 
@@ -119,7 +120,8 @@ class Sshd:
         ``pam`` is a stack of ``accounts.PAM_STACKS``, a stack's text, or None for ``UsePAM no``.
         ``hosts`` maps names to addresses that only this server resolves. ``name`` also chooses
         the host keys and is ``$SERVER_NAME`` in every session. Port 0 means any free one.
-        ``library`` is preloaded into the daemon (not where ``preload`` makes the accounts).
+        ``library`` is preloaded into the daemon (not where ``preload`` makes the accounts), and
+        ``environment`` are more variables for it.
         """
         self.name = name
         self.host = address
@@ -128,6 +130,7 @@ class Sshd:
         self._extra = extra
         self._pam = pam
         self._library = library
+        self._environment = dict(environment or {})
         self._daemon: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
         self._lasting: set[int] = set()  # sessions that settle() stopped waiting for
@@ -412,7 +415,7 @@ class Sshd:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean_environment(**self._preloaded()),
+                env=clean_environment(**self._preloaded(), **self._environment),
                 start_new_session=True,  # Ctrl-C is for pytest, which then stops us in order
             )
         wait_for_text(

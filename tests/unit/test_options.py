@@ -40,6 +40,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "bind_address": ("127.0.0.1", "localhost"),
     "family": ("inet6", "ipv4"),
     "certificate": ("/a/certificate", 3),
+    "gssapi": (True, "a name"),
     "agent": (False, 3),
     "prompt": (lambda request: [""], 3),
     "on_banner": (print, 3),
@@ -78,8 +79,11 @@ def hops(taker: Any, **given: Any) -> tuple[Options, ...]:
 
 @pytest.mark.parametrize("taker", TAKERS, ids=lambda taker: taker.__qualname__)
 @pytest.mark.parametrize("name", OPTIONS)
-def test_each_option_reaches_each_hop(taker: Any, name: str) -> None:
+def test_each_option_reaches_each_hop(
+    taker: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A declared option is in signature, types and documentation, is checked, and hops have it."""
+    monkeypatch.setattr("hussh._policy.kerberos.find_spec", lambda _: ...)  # it is installed
     kind, option = OPTIONS[name]
     good, bad = VALUES[name]
     parameter = inspect.signature(taker).parameters[name]

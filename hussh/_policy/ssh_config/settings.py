@@ -192,7 +192,12 @@ def _methods(read: Reader, into: Followed) -> None:
         off.add("keyboard-interactive")
     if read.answer.is_no("pubkeyauthentication"):
         off.add("publickey")
-    allowed = tuple([name for name in order if name in _METHODS and name not in off])
+    methods = {*_METHODS} - off
+    if read.answer.is_yes("gssapiauthentication"):
+        into.options["gssapi"] = True
+        methods.add("gssapi-with-mic")
+    order = order if read.answer.one("preferredauthentications") else ("gssapi-with-mic", *order)
+    allowed = tuple([name for name in order if name in methods])
     if read.is_set("preferredauthentications") or off:
         into.more["methods"] = allowed
 
@@ -285,6 +290,7 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable[[Reader, Followed], None]], ...] =
             "passwordauthentication",
             "kbdinteractiveauthentication",
             "pubkeyauthentication",
+            "gssapiauthentication",
         ),
         _methods,
     ),

@@ -1,0 +1,91 @@
+"""Logs in with a Kerberos ticket: the method ``gssapi-with-mic`` (RFC 4462 section 3).
+
+`auth` decides when.  What asks the Kerberos library may wait for a KDC, and is yielded.  The ticket
+is fetched before the server is asked, so that no attempt is lost where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from .._policy.kerberos import KERBEROS, KerberosContext, KerberosError, has_ticket
+from .._policy.wire import string, uint32
+from ..errors import ProtocolError, printable
+from .auth_methods import Login, Outcome
+from .core import DeadlineExceeded, Op, RunBlocking
+
+__all__ = ["METHOD", "may_try_gssapi", "try_gssapi"]
+
+METHOD = "gssapi-with-mic"
+RESPONSE, TOKEN, ERROR, ERROR_TOKEN, MIC = 60, 61, 64, 65, 66
+#: Kerberos needs one token each way.
+TOKENS_MAX = 10
+
+T = TypeVar("T")
+
+
+def may_try_gssapi(login: Login) -> Op[bool]:
+    """Tell whether there is a ticket, where only the ssh configuration asks for the method."""
+    return (yield from _call(has_ticket))
+
+
+def try_gssapi(login: Login) -> Op[Outcome]:
+    """Try the user's ticket; why there is none is told in the error of the login."""
+    given = login.options.settings["gssapi"]
+    server = given if isinstance(given, str) else login.options.host
+    context = KerberosContext(server)
+    try:
+        token = yield from _call(context.begin)
+        return (yield from _exchange(login, context, token))
+    except KerberosError as error:
+        if login.tried[-1:] == [METHOD]:
+            login.tried.pop()  # it stands there with the reason
+        login.not_tried(METHOD, str(error))
+        return Outcome.FAILURE
+
+
+def _call(make: Callable[[], T]) -> Op[T]:
+    try:
+        made: T = yield RunBlocking(lambda _: make(), detachable=True)
+        return made
+    except DeadlineExceeded as timeout_error:
+        timeout_error.waiting = "Kerberos, whose KDC may not answer"
+        raise
+
+
+def _exchange(login: Login, context: KerberosContext, token: bytes) -> Op[Outcome]:
+    link = login.link
+    request = login.request(METHOD)
+    login.begin(METHOD)
+    link.send(request + uint32(1) + string(KERBEROS))
+    reader = yield from login.reply()
+    if reader.rest[:1] != bytes((RESPONSE,)):
+        return login.outcome(reader)
+    reader.byte()
+    if reader.string() != KERBEROS:
+        raise ProtocolError("the server chose a GSSAPI mechanism that was not offered")
+    link.send(bytes((TOKEN,)) + string(token))
+    for _ in range(TOKENS_MAX):
+        if context.is_complete:
+            signed = string(link.session_id) + request
+            mic = yield from _call(partial(context.sign, signed))
+            link.send(bytes((MIC,)) + string(mic))
+            return (yield from login.final(METHOD))
+        reader = yield from login.reply()
+        kind = reader.rest[:1]
+        if kind not in (bytes((TOKEN,)), bytes((ERROR,)), bytes((ERROR_TOKEN,))):
+            return login.outcome(reader)
+        reader.byte()
+        if kind == bytes((ERROR,)):
+            reader.uint32()  # GSSAPI's codes
+            reader.uint32()
+            said = printable(reader.text())
+            login.tried[-1] = f"{METHOD} (the server's Kerberos said: {said})"
+        else:
+            # An error's token makes the library raise what it says.
+            answer = yield from _call(partial(context.step, reader.string()))
+            if answer:
+                link.send(bytes((TOKEN,)) + string(answer))
+    raise ProtocolError(f"the server sent more than {TOKENS_MAX} GSSAPI tokens")
