@@ -50,7 +50,7 @@ CHECKS: dict[str, Callable[[], bool] | bool] = {
     "forward X11": lacks("x11-req", "tun@openssh.com"),
     "turn your terminal": lacks("import termios", "tty.setraw"),
     "speak SFTP other": lambda: "version 3" in (wire.__doc__ or ""),
-    "synchronise folders": lacks("rsync"),
+    "synchronise folders": lacks("librsync", "adler32", "rolling"),
     "serve": lambda: [name for name in hussh.__all__ if "server" in name.lower()] == ["ServerBusy"],
     "run on Windows": True,
     "work in subinterpreters": lambda: hasattr(hussh, "ForkedConnectionError"),
