@@ -13,6 +13,8 @@ TOP=$(pwd)
 VENV=${HUSSH_VENV:-$TOP/.venv}
 PATH=$PATH:/usr/sbin:/sbin # sshd and ip, for users who are not root
 export PATH
+# Hundreds of interpreters start in a run, and each would compile all of hussh and of the tests.
+unset PYTHONDONTWRITEBYTECODE
 
 PACKAGES="ca-certificates gcc iproute2 libc6-dev libssl-dev netbase openssh-client openssh-server
           patch python3 python3-dev python3-venv zlib1g-dev"

@@ -127,7 +127,7 @@ class _Poll:
         self._wakeup.wake()
 
     def anew(self, fd: int) -> None:
-        """Nothing is remembered here that another file could have left."""
+        """Do nothing, because nothing is remembered here that another file could have left."""
 
     def remove(self, fd: int) -> None:
         self._wanted.pop(fd, None)

@@ -197,8 +197,8 @@ def test_large_outputs_grow_in_short_steps() -> None:
 
 
 async def test_files(loop: str, target: Sshd, make: Make, tmp_path: Path) -> None:
-    """Not while 256 MiB travel up or down over SFTP (64 on trio, if it shall be quick)."""
-    size = (256 if LONG or loop == "asyncio" else 64) * MIB
+    """Not while 256 MiB (64, if it shall be quick) travel up or down over SFTP."""
+    size = (256 if LONG else 64) * MIB
     local, remote = tmp_path / "local", target.alice.path("stalls-large")
     with local.open("wb") as file:
         file.truncate(size)

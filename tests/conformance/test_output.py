@@ -26,8 +26,8 @@ def noise(size: int, seed: int) -> bytes:
 @pytest.mark.parametrize("client", FOUR, indirect=True)
 @pytest.mark.parametrize("stdin", [None, b"x" * 4096], ids=["no-stdin", "stdin"])
 async def test_large_stdout_and_stderr_alternately(client: Client, stdin: bytes | None) -> None:
-    """64 MiB on each stream in turns arrive exactly, in less than 2.5 times that memory."""
-    count = 64 if LONG or stdin is None else 12
+    """Many MiB on each stream in turns arrive exactly, in less than 2.5 times that memory."""
+    count = 64 if LONG else 24 if stdin is None else 12
     out, err = noise(MIB, 1), noise(MIB, 2)
     (client.account.files / "out").write_bytes(out)
     (client.account.files / "err").write_bytes(err)

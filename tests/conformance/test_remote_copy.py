@@ -51,9 +51,12 @@ async def test_between_servers(client: Client, bastion: Sshd, middle: Sshd, sour
             await client.awaited.remote_copy("source-none", other.real, "copy")
         assert missing.value.filename == "source-none"
         assert not copied.exists()
+        closed = middle.alice.files / "closed"
+        closed.mkdir(mode=0o555)
         with pytest.raises(PermissionError) as refused:
-            await client.awaited.remote_copy("source", other.real, "/etc/not-for-alice")
-        assert refused.value.filename == "/etc/not-for-alice"
+            await client.awaited.remote_copy("source", other.real, "closed/copy")
+        assert refused.value.filename == "closed/copy"
+        closed.rmdir()
         assert (await other.execute("echo on")).stdout == "on\n"
         await other.close()
     finally:

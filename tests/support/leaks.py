@@ -191,16 +191,7 @@ def _is_benign(thread: threading.Thread) -> bool:
 
 
 def _children() -> dict[int, str]:
-    # The kernel's own list, where it keeps one: reading all of /proc costs ten times as much.
-    pids: list[str] = []
-    try:
-        for task in os.listdir("/proc/self/task"):
-            with contextlib.suppress(ProcessLookupError):
-                pids += Path(f"/proc/self/task/{task}/children").read_text().split()
-    except FileNotFoundError:
-        return {process.pid: str(process) for process in children_of(os.getpid())}
-    found = (read_process(int(pid)) for pid in pids)
-    return {process.pid: str(process) for process in found if process is not None}
+    return {process.pid: str(process) for process in children_of(os.getpid())}
 
 
 def _describe(descriptor: int, target: str) -> str:

@@ -34,7 +34,6 @@ from .processes import (
     clean_environment,
     descendants_of,
     kill_all,
-    read_process,
     wait_gone,
 )
 from .watch import WriterEnded, wait_for_text
@@ -279,25 +278,7 @@ class Sshd:
         """Return what runs on this server now, the daemon excluded: sessions, commands."""
         if self._pid is None:
             return []
-        if not IS_ROOT:
-            return [process for process in descendants_of(self._pid) if process.state != "Z"]
-        return self._namespace()
-
-    def _namespace(self) -> list[Process]:
-        inside = os.stat(f"/proc/{self._pid}/ns/pid").st_ino
-        found = []
-        # The namespace first: reading about every process of the machine costs ten times as much.
-        for name in os.listdir("/proc"):
-            if not name.isdigit() or int(name) == self._pid:
-                continue
-            try:
-                same = os.stat(f"/proc/{name}/ns/pid").st_ino == inside
-            except OSError:
-                continue
-            process = read_process(int(name)) if same else None
-            if process is not None:
-                found.append(process)
-        return found
+        return [process for process in descendants_of(self._pid) if process.state != "Z"]
 
     # -- what the server saw -------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -65,13 +66,24 @@ def may_wait(path: Path) -> bool:
     return layer(path) in MAY_WAIT or short(path) in MAY_WAIT_TOO
 
 
+def tree(path: Path) -> ast.Module:
+    """Return the syntax tree of a module."""
+    return parsed(path.read_text())
+
+
+@cache
+def parsed(text: str) -> ast.Module:
+    """Return the syntax tree of a text."""
+    return ast.parse(text)
+
+
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line and absolute dotted name of everything that a module imports, lazily or not.
 
     ``from a import b`` gives ``a.b``: whether b is a module does not matter to the rules.
     """
     package = ["hussh", *path.relative_to(PACKAGE).parent.parts]
-    for node in ast.walk(ast.parse(path.read_text(), short(path))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             for name in node.names:
                 yield node.lineno, name.name
@@ -93,15 +105,20 @@ def in_layer(name: str) -> str | None:
     return second if second in BELOW else "public"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=short)
-def test_imports_point_downward(path: Path) -> None:
+def allowed(path: Path) -> set[str | None]:
+    """Return the layers from which a module may import; None: what is not ours."""
+    return BELOW[layer(path)] | {layer(path), None}
+
+
+def test_imports_point_downward() -> None:
     """A module imports from its own layer and the layers below, never upward."""
-    own = layer(path)
-    allowed = BELOW[own] | {own, None}
     wrong = [
-        f"line {line}: {name}" for line, name in imports(path) if in_layer(name) not in allowed
+        f"{short(path)}, line {line}: {name}"
+        for path in MODULES
+        for line, name in imports(path)
+        if in_layer(name) not in allowed(path)
     ]
-    assert not wrong, f"{short(path)} reaches up: {wrong}"
+    assert not wrong
 
 
 def circle() -> list[str]:
@@ -140,11 +157,16 @@ def test_the_rule_sees_a_circle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not circle()
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if not may_wait(p)], ids=short)
-def test_few_may_wait(path: Path) -> None:
+def test_few_may_wait() -> None:
     """Elsewhere nothing is imported by which one could wait, start or listen."""
-    wrong = [f"line {at}: {name}" for at, name in imports(path) if name.split(".")[0] in WAITING]
-    assert not wrong, f"{short(path)} could wait: {wrong}"
+    wrong = [
+        f"{short(path)}, line {line}: {name}"
+        for path in MODULES
+        if not may_wait(path)
+        for line, name in imports(path)
+        if name.split(".")[0] in WAITING
+    ]
+    assert not wrong
 
 
 def test_only_the_owner_touches_the_compiled_module() -> None:
@@ -158,12 +180,11 @@ def test_only_the_owner_touches_the_compiled_module() -> None:
     assert seen == SEES_COMPILED
 
 
-@pytest.mark.parametrize("path", MODULES, ids=short)
-def test_modules_say_what_they_are(path: Path) -> None:
+def test_modules_say_what_they_are() -> None:
     """Every module begins with a docstring of a sentence at least."""
-    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-    sentence = r"\w+ \w+ \w+.*\.|\w: \w"
-    assert re.search(sentence, docstring, re.DOTALL), f"{short(path)}: {docstring!r}"
+    sentence = re.compile(r"\w+ \w+ \w+.*\.|\w: \w", re.DOTALL)
+    docstrings = {short(path): ast.get_docstring(tree(path)) or "" for path in MODULES}
+    assert not {name: text for name, text in docstrings.items() if not sentence.search(text)}
 
 
 def test_the_rules_see_a_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
