@@ -60,4 +60,4 @@ class AsyncForward(ForwardView, AsyncClosing):
         forwarding: Any = getattr(self, "_forwarding", None)
         if forwarding is not None and self._begun and not forwarding.closed:
             with contextlib.suppress(Exception):  # a finalizer has nobody to tell
-                self._session.driver.root.deferred_frees.add(Forwarding.close, forwarding)
+                self._session.driver.root.deferred_frees.add(type(forwarding).close, forwarding)

@@ -77,7 +77,7 @@ class Forward(ForwardView, Closing):
         forwarding: Any = getattr(self, "_forwarding", None)
         if forwarding is not None and not forwarding.closed:
             with contextlib.suppress(Exception):  # a finalizer has nobody to tell
-                self._session.driver.root.deferred_frees.add(Forwarding.close, forwarding)
+                self._session.driver.root.deferred_frees.add(type(forwarding).close, forwarding)
                 forwarding.unlink()
 
 

@@ -2,7 +2,7 @@
 
 The facades make a loan and pass it to the operation that opens the session's channel. From then on
 until that channel ends, channels to the agent that the server opens on this connection are accepted
-(`forwarding.Incoming`); all others are refused. A person who controls the server can use the agent
+(`incoming.Incoming`); all others are refused. A person who controls the server can use the agent
 meanwhile. Each connection to the agent begins with ``session-bind@openssh.com``. So the agent knows
 which server borrows it.
 """
@@ -25,8 +25,8 @@ from .._protocol.core import Op, RunBlocking, WaitFor
 from .._protocol.tunnel import CONNECT_FAILED, SHORTAGE, Offer, accept_offer, refuse_offer
 from .._runtime.background import Task
 from ..errors import AuthenticationError, HusshError
-from .forwarding import Incoming
 from .hop import Hop
+from .incoming import Incoming
 
 __all__ = ["AgentLoan", "ForwardAgent", "lend_agent"]
 

@@ -15,32 +15,31 @@ import errno
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable
 from functools import partial
 from time import sleep
 from typing import Any
 
 from .._native.link import Channel, Link
-from .._native.local_end import LocalEnd, next_offer, take_offers
+from .._native.local_end import LocalEnd
 from .._policy.forwarding import Address
 from .._protocol.core import Op, RunBlocking, WaitFor
 from .._protocol.socks import SocksRequest
 from .._protocol.tunnel import (
-    AUTH_AGENT,
     CONNECT_FAILED,
     PROHIBITED,
+    SHORTAGE,
     Offer,
     accept_offer,
     ask_to_forward,
     cancel_forward,
     open_tunnel,
-    read_offer,
     refuse_offer,
 )
 from .._runtime.background import Task
 from .._runtime.workers import Call
 from ..errors import ChannelRefused, ConnectionLost, ForwardRefused, HusshError, Phase
 from .hop import Hop
+from .incoming import Incoming
 from .local_sockets import Listener, connect_to, listen_on, prepare, reset
 
 __all__ = ["Forwarding", "LocalForwarding", "RemoteForwarding", "SocksForwarding"]
@@ -49,8 +48,10 @@ _log = logging.getLogger("hussh.tunnels")
 
 #: Failures that a forward remembers.
 ERRORS_KEPT = 100
-#: Connections that are kept until a server has said for which of its ports they are.
-EARLY_KEPT = 100
+#: Connections of a remote forward that are made at once: each takes a thread for up to 30 s.
+CONNECTING = 32
+#: Those that wait for their turn; a server could open any number.
+WAITING = 1000
 #: What a lack of descriptors or memory says: the connection stays where it is until there are some.
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 #: Seconds until it is looked again whether there are some.
@@ -109,6 +110,7 @@ class Forwarding:
 
     def _until_lost(self) -> Op[None]:
         """Wait for the link's end; runs as long as the forward."""
+        goes_on = False
         try:
             while not self.link.dead:
                 yield WaitFor(self.link)
@@ -116,9 +118,15 @@ class Forwarding:
                 lost = ConnectionLost(f"the forward of {self.address} ended with its connection")
                 lost.__cause__ = self.link.death()
                 self._failed(lost)
+        except KeyboardInterrupt:
+            goes_on = True  # the program decides what ends
+            raise
         finally:
-            self.close()
-            self._lost()
+            if goes_on:
+                self._start(self._until_lost())
+            else:
+                self.close()
+                self._lost()
 
     def _lost(self) -> None:
         """Note that it has ended, maybe in an event loop."""
@@ -286,12 +294,16 @@ class RemoteForwarding(Forwarding):
         if hop.incoming is None:
             hop.incoming = Incoming(hop.link, hop.driver.start)
         self._incoming: Incoming = hop.incoming
+        self._connecting = 0
+        self._waiting: deque[Offer] = deque()
 
     def begin(self) -> Op[None]:
         incoming = self._incoming
         incoming.ask()
         try:
-            self.address = yield from ask_to_forward(self.link, self.address, self._hop)
+            self.address = yield from ask_to_forward(
+                self.link, self.address, self._hop, incoming.unclaimed
+            )
             incoming.forwards.append(self)
         finally:
             incoming.answered()
@@ -301,16 +313,39 @@ class RemoteForwarding(Forwarding):
         if self.closed:
             return
         super().close()
+        is_usable = not self.link.deferred_frees.abandoned and not self.link.dead
+        waiting, self._waiting = self._waiting, deque()
+        self.connections -= len(waiting)
+        if is_usable:
+            for offer in waiting:
+                refuse_offer(self.link, offer, PROHIBITED)
         incoming = self._incoming
         if self in incoming.forwards:
             incoming.forwards.remove(self)
-            if not self.link.deferred_frees.abandoned and not self.link.dead:
+            if is_usable:
                 cancel_forward(self.link, self.address)
 
     def carry(self, offer: Offer) -> None:
         """Take a connection that came to the server."""
+        if len(self._waiting) >= WAITING:
+            self._failed(
+                ForwardRefused(f"more than {WAITING} connections to {self.address} at once")
+            )
+            refuse_offer(self.link, offer, SHORTAGE)
+            return
         self.connections += 1
-        self._start(self._carry(offer))
+        self._waiting.append(offer)
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        while self._waiting and self._connecting < CONNECTING and not self.closed:
+            self._connecting += 1
+            self._start(self._carry(self._waiting.popleft()))
+
+    def _connected(self) -> None:
+        """Let another connection be made in the place of one that is made, or failed."""
+        self._connecting -= 1
+        self._start_waiting()
 
     def _carry(self, offer: Offer) -> Op[None]:
         sock = endpoint = channel = None
@@ -324,6 +359,8 @@ class RemoteForwarding(Forwarding):
                 text = f"a connection to {self.address} could not be carried to {self.to}: {words}"
                 number = getattr(error, "errno", None)
                 raise ForwardRefused(text, errno=number) from error
+            finally:
+                self._connected()
             endpoint = self._driver.watch(sock.fileno())
             channel = accept_offer(self.link, offer)
             yield from self._join(sock, endpoint, channel)
@@ -344,73 +381,3 @@ class RemoteForwarding(Forwarding):
 
 def _connect(to: Address, _: float | None) -> socket.socket:
     return connect_to(to)
-
-
-class Incoming:
-    """The channels that a server opens towards one link, and the forwards that they belong to.
-
-    Attributes:
-        forwards: those that the server has granted.
-    """
-
-    def __init__(self, link: Link, start: Callable[[Op[None]], Task]) -> None:
-        self.forwards: list[RemoteForwarding] = []
-        self._link = link
-        self._start = start
-        self._task: Task | None = None
-        self._asking = 0
-        self._loans: list[Any] = []  # of the ssh-agent; see `agent_forwarding`
-        self._early: list[Offer] = []  # for a forward whose port we do not know yet
-
-    def ask(self) -> None:
-        """Note that a forward is asked for: connections may come before the answer was seen."""
-        self._asking += 1
-        self._listen()
-
-    def lend(self, loan: Any) -> None:
-        """Accept channels to the agent, as long as the loan is open."""
-        self._loans = [one for one in self._loans if one.is_open]
-        self._loans.append(loan)
-        self._listen()
-
-    def _listen(self) -> None:
-        take_offers(self._link, True)
-        if self._task is None or self._task.is_over:
-            self._task = self._start(self._serve())
-
-    def answered(self) -> None:
-        """Note that the answer was seen."""
-        self._asking -= 1
-        if not self._asking and not self._link.dead:
-            early, self._early = self._early, []
-            for offer in early:
-                self._answer(offer)
-
-    def _serve(self) -> Op[None]:
-        try:
-            while not self._link.dead:
-                while (message := next_offer(self._link)) is not None:
-                    self._answer(read_offer(message))
-                yield WaitFor(self._link)
-        except KeyboardInterrupt:
-            self._task = self._start(self._serve())  # the program decides what ends
-            raise
-
-    def _answer(self, offer: Offer) -> None:
-        if offer.kind == AUTH_AGENT:
-            self._loans = [one for one in self._loans if one.is_open]
-            if self._loans:
-                self._loans[-1].carry(offer)
-                return
-            _log.warning("the server asked for the ssh-agent, which no session lends it: refused")
-            refuse_offer(self._link, offer, PROHIBITED)
-            return
-        for forward in self.forwards:
-            if offer.is_for(forward.address):
-                forward.carry(offer)
-                return
-        if self._asking and offer.at is not None and len(self._early) < EARLY_KEPT:
-            self._early.append(offer)
-            return
-        _log.warning("the server opened a channel (%r) that nobody asked for", offer.kind)
-        refuse_offer(self._link, offer, PROHIBITED)

@@ -18,8 +18,8 @@ from .channel import HINTS, REASONS, open_channel, way_hint
 from .core import Op, WaitFor
 
 __all__ = ["AUTH_AGENT", "CONNECT_FAILED", "PROHIBITED", "SHORTAGE", "TUNNEL_WINDOW", "Offer",
-           "accept_offer", "ask_to_forward", "cancel_forward", "open_tunnel", "read_offer",
-           "refuse_offer"]  # fmt: skip
+           "Unclaimed", "accept_offer", "ask_to_forward", "cancel_forward", "give_back",
+           "open_tunnel", "read_offer", "refuse_offer"]  # fmt: skip
 
 #: Bytes of a tunnel that may wait for a reader here; as many as in ssh(1).
 TUNNEL_WINDOW = 2 * 1024 * 1024
@@ -89,23 +89,55 @@ def _request(name: bytes, listen: Address, want_reply: bool) -> bytes:
     return _GLOBAL_REQUEST + string(kind) + boolean(want_reply) + what
 
 
-def ask_to_forward(link: Link, listen: Address, server: str) -> Op[Address]:
+@dataclass
+class Unclaimed:
+    """What a link has asked its server to listen on, and nobody waits for the answer any more.
+
+    Attributes:
+        listen: a request for any port, until its answer has come; otherwise None.
+    """
+
+    listen: Address | None = None
+
+
+def give_back(link: Link, unclaimed: Unclaimed) -> None:
+    """Cancel what the server has granted to an asker that has gone, once its answer is there."""
+    listen = unclaimed.listen
+    if listen is None or (answer := kept_reply(link)) is None:
+        return
+    unclaimed.listen = None
+    granted, port = answer
+    if granted:
+        cancel_forward(link, Address(listen.host, port))
+
+
+def ask_to_forward(link: Link, listen: Address, server: str, unclaimed: Unclaimed) -> Op[Address]:
     """Let the server listen there (RFC 4254 section 7.1); returns where it does.
+
+    Args:
+        unclaimed: takes the request if this operation is ended before its answer has come; then
+            `give_back` is due whenever something happened to the link.
 
     Raises:
         ForwardRefused: it does not; the protocol has no reason for that.
     """
+    give_back(link, unclaimed)
     while not keep_reply(link):
         link.check()
         yield WaitFor(link)  # until another one has had its answer
+        give_back(link, unclaimed)
     kind = _request(b"", listen, True)
     try:
         link.send(kind)
         while (answer := kept_reply(link)) is None:
             yield WaitFor(link)
     except BaseException:
-        if not link.dead and listen.port:
-            cancel_forward(link, listen)  # whatever the answer will be
+        if not link.dead:
+            if listen.path is not None or listen.port:
+                cancel_forward(link, listen)  # whatever the answer will be
+            else:
+                unclaimed.listen = listen
+                give_back(link, unclaimed)
         raise
     granted, port = answer
     if not granted:

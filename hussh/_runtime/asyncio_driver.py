@@ -162,7 +162,7 @@ class AsyncioDriver(AsyncDriver):
             if self._side:
                 self._stream.read_side()
             flags = EVENTS if self.backlog else self.root.pump(BUDGET)
-            if flags & EVENTS:
+            if flags & EVENTS or self._background.ready:
                 flags = self._serve()
             if not self._waiters and self.root.dead:
                 self._unwatch()  # its fd stays ready for ever

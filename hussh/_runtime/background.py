@@ -7,7 +7,9 @@ user runs, and costs no thread and no task.
 Theory of operation. Everything here happens with the tree's lock held, except for `RunBlocking`,
 which a worker calls; its end comes back through `Driver.fresh`. Nobody gets what an operation
 raises: it notes its own failures, and other errors are logged. An interrupt (Ctrl-C) within a step
-ends that operation only, and is raised in the thread that it interrupted.
+is raised in the thread that it interrupted, and may end that operation, but no other. It may also
+come between two steps of this module. So a task leaves `ready` only when it is known where it goes
+on. One whose operation has yielded something that got lost has the interrupt thrown in instead.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class Task:
         is_running: whether it is within a step.
     """
 
-    __slots__ = ("op", "answer", "error", "token", "is_over", "is_running", "__weakref__")
+    __slots__ = ("op", "answer", "error", "token", "is_over", "is_running", "is_lost",
+                 "__weakref__")  # fmt: skip
 
     def __init__(self, op: Op[None]) -> None:
         self.op = op
@@ -43,6 +46,7 @@ class Task:
         self.error: BaseException | None = None
         self.token = 0
         self.is_over = self.is_running = False
+        self.is_lost = False  # what the operation yielded last is not known
 
 
 class Background:
@@ -88,40 +92,65 @@ class Background:
 
     def wake(self, token: int) -> None:
         """Note that something happened to what some of them may wait for."""
-        tasks = self._waiting.pop(token, None)
-        if tasks is not None:
-            self.ready.extend(tasks)
+        tasks = self._waiting.get(token)
+        if tasks is not None:  # after an interrupt one may stand here that went on already
+            self.ready.extend([task for task in tasks if task.token == token])
+            self._waiting.pop(token, None)  # last: an interrupt may come before
+
+    def wake_all(self) -> None:
+        """Let all that wait look for themselves: an event may have got lost."""
+        for token in list(self._waiting):
+            self.wake(token)
 
     def step(self) -> None:
         """Let all that are ready go on until they wait."""
-        while self.ready:
-            self._advance(self.ready.popleft())
+        while self.ready and not self.ready[0].is_running:
+            self._advance(self.ready[0])
 
     def _advance(self, task: Task) -> None:
-        answer, error = task.answer, task.error
-        task.answer = task.error = None
-        if task.is_over:
+        """Let the first of those that are ready go on."""
+        if task.is_over or (task in self._blocked and not task.is_lost):  # or stands here twice
+            self._leave_ready(task)
             return
+        answer, error = task.answer, task.error
+        if task.is_lost and error is None:
+            error = KeyboardInterrupt("an interrupt came between two steps of a tunnel")
         need: Wait | None = None
-        task.is_running = True
+        self._blocked.discard(task)
+        task.token = 0
         try:
+            task.is_running = task.is_lost = True
             need = task.op.send(answer) if error is None else task.op.throw(error)
         except StopIteration:
-            return
+            pass
         except Exception:
             _log.warning("a tunnel failed in an unexpected way", exc_info=True)
-            return
+        except BaseException as interrupt:
+            if interrupt is not error:  # else it was raised before
+                raise
         finally:
             error = None  # its traceback holds this frame
-            task.is_over = need is None
+            task.answer = task.error = None
             task.is_running = False
-        if isinstance(need, WaitFor):
+        self._go_on(task, need)
+
+    def _go_on(self, task: Task, need: Wait | None) -> None:
+        """Note where a task goes on, if it does; it is the first of those that are ready."""
+        if need is None:
+            task.is_over = True
+        elif isinstance(need, WaitFor):
             task.token = need.of.token
             self._waiting.setdefault(task.token, []).append(task)
         elif isinstance(need, RunBlocking):
             self._call(task, need)
         else:  # a checkpoint
             self.ready.append(task)
+        self._leave_ready(task)
+        task.is_lost = False
+
+    def _leave_ready(self, task: Task) -> None:
+        if self.ready and self.ready[0] is task:
+            self.ready.popleft()
 
     def _call(self, task: Task, need: RunBlocking) -> None:
         self._blocked.add(task)

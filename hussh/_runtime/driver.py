@@ -137,14 +137,20 @@ class Driver(Generic[W]):
     def fresh(self) -> Iterator[Link]:
         """Hold the lock as `locked` does; take all input in before, and send all output after."""
         with self.locked() as root:
-            self._look()
-            yield root
-            if not root.freed:
-                self.root.pump(0)
-                self._settle()
-                self._dispatch()
-                if root.dead:
-                    self._leave_idle_thread()
+            try:
+                self._look()
+                yield root
+                if not root.freed:
+                    self.root.pump(0)
+                    self._settle()
+                    self._dispatch()
+                    if root.dead:
+                        self._leave_idle_thread()
+            except KeyboardInterrupt:
+                self._wake_all()
+                if not root.freed:
+                    self._settle()
+                raise
 
     def mine(self) -> AbstractContextManager[Link]:
         """Hold the lock as `locked` does, for calls of the user; event loops refuse strangers."""
@@ -368,6 +374,7 @@ class Driver(Generic[W]):
         deregisters. Whatever got lost there, nobody needs it after this.
         """
         self.arrivals += 1
+        self._background.wake_all()
         for waiters in self._waiters.values():
             for waiter in waiters:
                 waiter.woken = True

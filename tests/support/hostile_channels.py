@@ -201,14 +201,14 @@ class Services:
     connected socket, anything with `connect()` such as another server, or a handler.
     `opened` may return a `Refuse` for any channel; `requested` may return whether to
     agree to a request, or None to have it handled as usual; `answered` likewise for
-    global requests, where the usual answer is failure.
+    global requests, where the usual answer is failure, and bytes follow a success.
     """
 
     execute: Handler = polite_exec
     forward: Callable[[str, int], object] = _no_forward
     opened: Callable[[OpenRequest], Refuse | None] | None = None
     requested: Callable[[ChannelRequest], bool | None] | None = None
-    answered: Callable[[str, bytes], bool | None] | None = None
+    answered: Callable[[str, bytes], bool | bytes | None] | None = None
 
 
 class Conn(AuthTransport):
@@ -233,7 +233,7 @@ class Conn(AuthTransport):
         self.tag: object = None
         self._next_id = 0
         self._work: deque[OpenRequest | ChannelRequest] = deque()
-        self._answered: Callable[[str, bytes], bool | None] | None = None
+        self._answered: Callable[[str, bytes], bool | bytes | None] | None = None
 
     def login(self) -> None:
         """Everything up to an authenticated connection, accepting anyone."""
@@ -402,7 +402,8 @@ class Conn(AuthTransport):
             self.global_requests.append((name, fields.rest))
             if want_reply:
                 good = self._answered(name, fields.rest) if self._answered else False
-                self.send(Msg.REQUEST_SUCCESS if good else Msg.REQUEST_FAILURE)
+                more = good if isinstance(good, bytes) else b""
+                self.send(Msg.REQUEST_SUCCESS if good else Msg.REQUEST_FAILURE, more)
         elif number in _ANSWERS:
             self.answers.append(payload)
         elif Msg.CHANNEL_WINDOW_ADJUST <= number <= Msg.CHANNEL_FAILURE:

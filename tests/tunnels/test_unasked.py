@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hussh import Connection
-from hussh._connect import forwarding
+from hussh._connect import incoming as incoming_channels
 from hussh._policy.forwarding import Address
 from hussh._protocol.tunnel import Offer
 from hussh._runtime.background import Task
@@ -68,18 +68,26 @@ def test_only_what_was_asked_for(asked: bool) -> None:
     assert all(answer[5:9] == u32(1) for answer in refused), "administratively prohibited"
 
 
-def test_early_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the connections for a forward that a server does not answer it may open only so many."""
+def test_early_connections_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For a forward that a server does not answer it opens only so many, and floods no log."""
     refused: list[int] = []
-    monkeypatch.setattr(forwarding, "take_offers", lambda *_: None)
+    monkeypatch.setattr(incoming_channels, "take_offers", lambda *_: None)
     monkeypatch.setattr(
-        forwarding, "refuse_offer", lambda _link, given, _reason: refused.append(given.number)
+        incoming_channels,
+        "refuse_offer",
+        lambda _link, given, _reason: refused.append(given.number),
     )
     link: Any = SimpleNamespace(dead=False)
-    incoming = forwarding.Incoming(link, Task)
+    incoming = incoming_channels.Incoming(link, Task)
     incoming.ask()
     for number in range(1000):
         incoming._answer(Offer(number, 9, 9, "forwarded-tcpip", Address("localhost", PORT), ""))
-    assert refused == list(range(forwarding.EARLY_KEPT, 1000))
+    assert refused == list(range(incoming_channels.EARLY_KEPT, 1000))
     incoming.answered()
     assert sorted(refused) == list(range(1000)), "the server granted nothing"
+    told = [record.getMessage().rpartition("asked for")[2] for record in caplog.records]
+    assert told == [
+        "", " (10 times so far)", " (100 times so far)", " (1000 times so far)"
+    ]  # fmt: skip
