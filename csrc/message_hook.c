@@ -13,6 +13,7 @@
 #define MESSAGES_MAX ((size_t)2 << 20)
 /* More than one pump reads, so that only banners that nobody takes meet it. */
 #define BANNERS_MAX ((size_t)3 << 19)
+#define AUTH_QUERIES_MAX 64 /* bits of auth_queries */
 #define KEX_PACKETS_MAX 64
 #define KEX_BYTES_MAX (512 << 10)
 
@@ -33,11 +34,19 @@ static void keep_message(hussh_link *link, const unsigned char *message, size_t 
   link_changed(link);
 }
 
+/* The oldest request without a final answer has got it. */
+static void auth_answered(hussh_link *link) {
+  link->auth_asked -= link->auth_asked > 0;
+  link->auth_queries >>= 1;
+  link->auth_more = 0;
+}
+
 /* Messages 50 to 79 (RFC 4252).  A success without a request is ignored.  libssh2
  * must know of the real one before it reads the next packet, because compression may
  * begin there ("zlib@openssh.com").  Several requests may be on the way at once, and
- * each gets one final answer.  After an answer 60 (go on) that answer belongs to the
- * next request, see hussh_link_send. */
+ * each gets one final answer.  To a query whether a key would do, 60 is that answer
+ * (section 7).  To others it means "go on", and the final answer belongs to the next
+ * request, see hussh_link_send. */
 static void auth_message(hussh_link *link, const unsigned char *message, size_t len) {
   if (link->authenticated)
     return;
@@ -47,8 +56,9 @@ static void auth_message(hussh_link *link, const unsigned char *message, size_t 
     link->authenticated = 1;
     link->session->state |= LIBSSH2_STATE_AUTHENTICATED;
   } else if (message[0] == MSG_USERAUTH_FAILURE) {
-    link->auth_asked -= link->auth_asked > 0;
-    link->auth_more = 0;
+    auth_answered(link);
+  } else if (message[0] == MSG_USERAUTH_60 && link->auth_queries & 1) {
+    auth_answered(link);
   } else if (message[0] == MSG_USERAUTH_60) {
     link->auth_more = link->auth_asked > 0;
   }
@@ -146,6 +156,20 @@ static int wants_reply(const unsigned char *request, size_t len) {
   return len > 5 && name <= len - 6 && request[5 + name] != 0;
 }
 
+/* Whether a login request only asks if a key would do (RFC 4252 section 7). */
+static int is_query(const unsigned char *request, size_t len) {
+  static const char method[] = "publickey";
+  size_t at = 1, size = 0;
+  int i;
+  for (i = 0; i < 3; i++) { /* user, service, method */
+    if (len - at < 4 || (size = get_u32(request + at)) > len - at - 4)
+      return 0;
+    at += 4 + size;
+  }
+  return at < len && size == sizeof(method) - 1 && !memcmp(request + at - size, method, size) &&
+         !request[at];
+}
+
 int hussh_link_send(hussh_link *link, const void *message, size_t len) {
   unsigned char type = len ? *(const unsigned char *)message : 0;
   if (link->dead)
@@ -154,6 +178,8 @@ int hussh_link_send(hussh_link *link, const void *message, size_t len) {
       (type >= MSG_CONNECTION_FIRST && !link->authenticated))
     return HUSSH_E_STATE;
   if (type == MSG_USERAUTH_REQUEST) {
+    if (!link->auth_more && is_query(message, len) && link->auth_asked < AUTH_QUERIES_MAX)
+      link->auth_queries |= (uint64_t)1 << link->auth_asked;
     link->auth_asked += !link->auth_more;
     link->auth_more = 0;
   }

@@ -51,6 +51,7 @@ struct hussh_link {
   int rx_eof, ended;
   int handshake_done, authenticated, kex_packets, kex_bytes, rekeys, was_rekeying;
   int auth_asked, auth_more;    /* requests without a final answer; one was answered by 60 */
+  uint64_t auth_queries;        /* bit n: of these, the n-th from the oldest on is a query */
   const char *kex_name, *hostkey_name; /* of the last key exchange that has ended, or NULL */
   uint32_t keyed_local, keyed_remote; /* sequence numbers when the keys were new ... */
   uint64_t keyed_sent, keyed_received; /* ... and bytes */

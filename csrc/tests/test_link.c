@@ -238,6 +238,29 @@ static void test_authentication_messages(void) {
   CHECK(link->message_count == 6 && link->authenticated);
   hussh_link_free(link);
 
+  link = ready_link(); /* three queries at once: 60 is the final answer of each */
+  link->authenticated = 0;
+  link->phase = HUSSH_AUTH;
+  {
+    static const char query[] = "\062\0\0\0\1u\0\0\0\1s\0\0\0\11publickey\0";
+    static const char signed_one[] = "\062\0\0\0\1u\0\0\0\1s\0\0\0\11publickey\1";
+    int i;
+    for (i = 0; i < 3; i++)
+      CHECK(!hussh_link_send(link, query, sizeof(query) - 1));
+    CHECK(!hussh_link_send(link, query, 8) && link->auth_asked == 4); /* cut short: none */
+    CHECK(link->auth_queries == 7);
+    say(link, "bss", MSG_USERAUTH_60, "ssh-ed25519", "x");
+    CHECK(!hussh_link_send(link, signed_one, sizeof(signed_one) - 1) && link->auth_asked == 4);
+    say(link, "bsb", MSG_USERAUTH_FAILURE, "publickey", 0);
+    say(link, "bss", MSG_USERAUTH_60, "ssh-ed25519", "x");
+    CHECK(link->auth_asked == 2 && !link->auth_queries && !link->auth_more);
+    say(link, "bsb", MSG_USERAUTH_FAILURE, "publickey", 0);
+    say(link, "bsb", MSG_USERAUTH_FAILURE, "publickey", 0);
+    say(link, "b", MSG_USERAUTH_SUCCESS);
+    CHECK(!link->auth_asked && !link->authenticated);
+  }
+  hussh_link_free(link);
+
   link = ready_link();
   link->authenticated = 0;
   for (len = 0; len < 100; len++)

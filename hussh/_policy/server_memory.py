@@ -23,15 +23,18 @@ class ServerMemory:
     Attributes:
         bears_early: whether no connection has ended because a channel was opened behind a
             login request that had no answer yet.
+        bears_queries: whether no connection has ended where several keys of the agent were asked
+            about at once, one of which would do.
         logins: the user names and methods that were enough, each alone, to log in.
         gives_sessions: whether it has given a session to anybody.
         bears_spare: whether no spare session was refused, or closed before it was used.
     """
 
-    __slots__ = ("bears_early", "logins", "gives_sessions", "bears_spare")
+    __slots__ = ("bears_early", "bears_queries", "logins", "gives_sessions", "bears_spare")
 
     def __init__(self) -> None:
         self.bears_early = True
+        self.bears_queries = True
         self.logins: set[tuple[str, str]] = set()
         self.gives_sessions = False
         self.bears_spare = True

@@ -13,11 +13,11 @@ Keys of the agent are first offered without a signature, because signing there m
 The first request does not wait for the server's answer to our request for the ssh-userauth service.
 Both are on the way at once. That saves a round trip at servers that set TCP_NODELAY (sshd since
 10.1). Elsewhere Nagle's algorithm holds the second answer back until the first is acknowledged, and
-little is saved (docs/latency.md). Only an RSA key has to wait, because the
-answer comes after the list of signature algorithms (RFC 8308) that decides how it signs. Nor does
-the first key wait for the answer to ``none``, if the server is known to allow that
-(`Login.none_first`). What is to be opened after the login may be asked for right behind the last
-request (`early_open.py`).
+little is saved (docs/latency.md). An RSA key waits for the list of signature algorithms (RFC 8308)
+that decides how it signs: that comes right behind the key exchange, or not before that answer. Nor
+does the first key wait for the answer to ``none``, if the server is known to allow that
+(`Login.none_first`), nor the next keys of the agent for that to the first (`auth_queries.py`). What
+is to be opened after the login may be asked for right behind the last request (`early_open.py`).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from .auth_given_keys import agent_keys, load_file, load_given_certificate, try_
 from .auth_gssapi import METHOD as GSSAPI
 from .auth_gssapi import may_try_gssapi, try_gssapi
 from .auth_methods import NOT_ASKED, AskAgent, Login, Outcome
+from .auth_questions import answer_questions
 from .core import DeadlineExceeded, Op, RunBlocking
 from .early_open import EarlyOpen
 from .story import HopStory
@@ -178,7 +179,7 @@ def _with_key(login: Login) -> Op[bool]:
 def _with_password(login: Login, password: str | None) -> Op[bool]:
     refused = False
     if password is not None and login.prefers_questions():
-        outcome = yield from login.interactive(password)
+        outcome = yield from answer_questions(login, password)
         if outcome is not Outcome.FAILURE:
             return outcome is Outcome.SUCCESS
     if password is not None and login.takes("password"):
@@ -191,7 +192,7 @@ def _with_password(login: Login, password: str | None) -> Op[bool]:
         refused and login.options.settings["prompt"] is None
     ):
         # A password that was refused by one method is not sent again by another.
-        outcome = yield from login.interactive(None if refused else password)
+        outcome = yield from answer_questions(login, None if refused else password)
         if outcome is Outcome.SUCCESS:
             return True
         if outcome is Outcome.PARTIAL and password is not None and login.takes("password"):
@@ -213,6 +214,11 @@ def _with_defaults(login: Login) -> Op[bool]:
         if named is not None:
             identities = named.sorted(identities, only=configured.identities_only)
         login.not_offered = len(identities)
+        login.ask_ahead(
+            public
+            for public in identities
+            if public.blob not in login.offered and not _given_certificate(login, named, public)
+        )
         for public in identities:
             if login.failures >= ATTEMPTS_MAX or not login.takes("publickey"):
                 break

@@ -8,9 +8,11 @@ error of it.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache, partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from .._native.constants import Death
 from .._native.link import Link
@@ -18,10 +20,9 @@ from .._policy.keys.certificates import plain
 from .._policy.keys.private_key import PrivateKey
 from .._policy.keys.public_key import PublicKey, rsa_bits
 from .._policy.keys.signature_algorithms import signature_algorithms
-from .._policy.options import Options, is_secret
-from .._policy.prompts import Prompt, PromptCallback, PromptRequest
+from .._policy.options import Options
 from .._policy.server_memory import ServerMemory
-from .._policy.wire import Reader, boolean, string, uint32
+from .._policy.wire import Reader, boolean, string
 from ..errors import (
     AuthenticationError,
     Phase,
@@ -29,6 +30,7 @@ from ..errors import (
     printable,
 )
 from . import agent
+from .auth_queries import AHEAD_MAX
 from .core import DeadlineExceeded, Op, RunBlocking, WaitFor
 from .early_open import EarlyOpen
 from .login_banner import BANNER, LoginBanners
@@ -39,7 +41,6 @@ __all__ = ["NOT_ASKED", "AskAgent", "Login", "Outcome"]
 REQUEST, FAILURE, SUCCESS = 50, 51, 52
 INFO_REQUEST = PK_OK = PASSWORD_CHANGE = 60  # what 60 means depends on the method
 INFO_RESPONSE = 61
-ROUNDS_MAX = 20
 #: Characters in an error of the questions that a server asked.
 MOST_TOLD = 1000
 # These words are in the error of 0.3.3, and its users look for them.
@@ -52,6 +53,9 @@ NOT_ASKED = (
 NOTHING_TO_TRY = "there was no key to try"
 #: After it let somebody in by ``none``, it takes no offence at a request that came too late.
 PATIENT_SERVER = "SSH-2.0-OpenSSH_"
+
+
+_BEFORE_SERVICE = (Phase.BANNER, Phase.KEX, Phase.HOSTKEY)
 
 
 class AskAgent(Protocol):
@@ -132,6 +136,7 @@ class Login:
         self.hint = ""
         self.certificate: PublicKey | None = None
         self.none_pending = False
+        self._ahead = self.early.queries
         self.banners = LoginBanners(hop, options.settings["on_banner"])
         self._story = story
         self._trying = ""
@@ -146,12 +151,16 @@ class Login:
     def reply(self) -> Op[Reader]:
         """Read the answer to the last request; its type is still to be read from the result.
 
-        If ``none`` was answered by SUCCESS, that is also the answer to the request after it,
-        because no other will come.
+        If a request before it was answered by SUCCESS, that is also the answer to this one, because
+        no other will come.
         """
         if self.none_pending:
             answer = yield from self._next()
             if self._judge_none(answer):
+                return Reader(answer)
+        while self._ahead.waiting:
+            answer = self._ahead.answered((yield from self._next()))
+            if answer[0] == SUCCESS:
                 return Reader(answer)
         return Reader((yield from self._next()))
 
@@ -290,6 +299,11 @@ class Login:
             "password"
         )
 
+    def not_answered(self) -> None:
+        """Note that the server asked what nobody answers."""
+        if self._story is not None:
+            self._story.attempt(self._trying, "not answered: there is no prompt=")
+
     # -- methods
 
     def ask(self, path: str, request: bytes, what: str, touch: bool = False) -> RunBlocking:
@@ -375,22 +389,16 @@ class Login:
         Only RSA has two, and servers that list both may take one of them only: OpenSSH lists all
         that it knows, whatever PubkeyAcceptedAlgorithms says.
         """
-        takes = None
-        if public.algorithm.startswith("ssh-rsa"):
-            least, bits = self.options.configured_rsa_size, rsa_bits(public.blob) or 0
-            if bits < least:
-                if choice == 0:
-                    self.not_tried(name, f"{bits} bits, and RequiredRSASize is {least}")
-                return None
-            while self.link.phase in (Phase.BANNER, Phase.KEX, Phase.HOSTKEY):
-                if self.link.dead:
-                    raise self.death()
-                yield WaitFor(self.link)
-            takes = self.link.signature_algorithms
-        names = signature_algorithms(public.algorithm, takes)
-        wanted = self.options.configured.signature_algorithms
-        if wanted is not None:
-            names = tuple([one for one in names if one in wanted])
+        if self._is_small(public):
+            if choice == 0:
+                least = self.options.configured_rsa_size
+                self.not_tried(name, f"{rsa_bits(public.blob)} bits, RequiredRSASize is {least}")
+            return None
+        while (names := self._algorithms(public)) is None:
+            if self.link.dead:
+                raise self.death()
+            yield WaitFor(self.link)
+        takes = self.link.signature_algorithms
         self._requests_left = len(names) - choice - 1
         self._trying = f"{name} ({public.fingerprint})"
         if choice == 0:
@@ -399,8 +407,55 @@ class Login:
             self.tried.append(f"{name} ({public.fingerprint}){lacks}")
         return names[choice] if choice < len(names) else None
 
+    def _is_small(self, public: PublicKey) -> bool:
+        bits = rsa_bits(public.blob)
+        return bits is not None and bits < self.options.configured_rsa_size
+
+    def _algorithms(self, public: PublicKey) -> tuple[str, ...] | None:
+        """Return what a key may sign with, best first; None as long as that is not known.
+
+        An RSA key depends on the server's list (RFC 8308), which comes right after the key exchange
+        or never: a server without one has answered our request for the service by then.
+        """
+        is_rsa = public.algorithm.startswith("ssh-rsa")
+        takes = self.link.signature_algorithms if is_rsa else None
+        if is_rsa and takes is None and self.link.phase in _BEFORE_SERVICE:
+            return None
+        if self._is_small(public):
+            return ()
+        names = signature_algorithms(public.algorithm, takes)
+        wanted = self.options.configured.signature_algorithms
+        return names if wanted is None else tuple([one for one in names if one in wanted])
+
     def key_request(self, algorithm: str, public: PublicKey, *, signed: bool = True) -> bytes:
         return _key_request(self.options.username, algorithm, public.blob, signed)
+
+    def ask_ahead(self, keys: Iterable[PublicKey]) -> None:
+        """Ask about the first keys of the agent at once, where the server bears it."""
+        if self._ahead.may_ask(self.link, self.options, self.early.memory):
+            for public in itertools.islice(keys, AHEAD_MAX):
+                names = self._algorithms(public)
+                if names is None:
+                    break  # it has to wait, and so have those after it
+                if names:
+                    self._ahead.waiting.append((names[0], public.blob))
+                    self.link.send(self.key_request(names[0], public, signed=False))
+
+    def _ask_about(self, algorithm: str, public: PublicKey) -> Op[Reader]:
+        """Ask whether the server takes a key, unless that was asked ahead; return the answer."""
+        query = algorithm, public.blob
+        if not self._ahead.has(query):
+            self.link.send(self.key_request(algorithm, public, signed=False))
+            return (yield from self.reply())
+        if self.none_pending:
+            answer = yield from self._next()
+            if self._judge_none(answer):
+                return Reader(answer)
+        while query in self._ahead.waiting:
+            answer = self._ahead.answered((yield from self._next()))
+            if answer[0] == SUCCESS:
+                return Reader(answer)
+        return self._ahead.take(query)
 
     def agent_key(
         self,
@@ -424,8 +479,7 @@ class Login:
         algorithm = yield from self.algorithm(public, name, choice)
         if algorithm is None:
             return Outcome.FAILURE
-        self.link.send(self.key_request(algorithm, public, signed=False))
-        reader = yield from self.reply()
+        reader = yield from self._ask_about(algorithm, public)
         kind = reader.rest[:1]
         if kind != bytes((PK_OK,)):
             return self.outcome(reader)
@@ -448,7 +502,10 @@ class Login:
             self.not_tried("ssh-agent", printable(str(error)))
             return Outcome.FAILURE
         self.link.send(request + string(signature))
-        return self.outcome((yield from self.reply()))
+        outcome = self.outcome((yield from self.reply()))
+        if outcome is not Outcome.SUCCESS:
+            self._ahead.has_one_that_would_do = False  # it did not
+        return outcome
 
     def password(self, password: str, *, is_last: bool = False) -> Op[Outcome]:
         """Try the password (RFC 4252 section 8); `is_last`: no other credential is left."""
@@ -461,54 +518,3 @@ class Login:
             self.hint = ""
             raise self.error("the password has expired and must be changed on the server")
         return self._judged("password", reader)
-
-    def interactive(self, password: str | None) -> Op[Outcome]:
-        """Answer the server's questions (RFC 4256).
-
-        The password answers the first hidden prompt, prompt= answers the others.
-        """
-        self.begin("keyboard-interactive")
-        self.link.send(self.request("keyboard-interactive", string(b"") + string(b"")))
-        for _ in range(ROUNDS_MAX):
-            reader = yield from self.reply()
-            if reader.rest[:1] != bytes((INFO_REQUEST,)):
-                return self.outcome(reader)
-            reader.byte()
-            name, instruction, _language = (printable(reader.text()) for _ in range(3))
-            prompts = tuple(
-                Prompt(printable(reader.text()), reader.boolean())
-                for _ in range(min(reader.uint32(), 100))
-            )
-            answers: list[str]
-            if not prompts:
-                answers = []
-            elif len(prompts) == 1 and not prompts[0].echo and password is not None:
-                answers, password = [password], None
-            elif self.options.settings["prompt"] is not None:
-                self.early.asked_user = True
-                asked = PromptRequest(self.hop, name, instruction, prompts)
-                ask = partial(_ask_user, self.options.settings["prompt"], asked)
-                given = yield RunBlocking(ask, detachable=True, in_caller=True)
-                answers = _check_answers(asked, given)
-            else:
-                self.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)
-                if self._story is not None:
-                    self._story.attempt(self._trying, "not answered: there is no prompt=")
-                return Outcome.FAILURE
-            encoded = b"".join(string(answer.encode()) for answer in answers)
-            self.link.send(bytes((INFO_RESPONSE,)) + uint32(len(answers)) + encoded)
-        raise self.error(f"the server asked more than {ROUNDS_MAX} times")
-
-
-def _ask_user(
-    callback: PromptCallback, asked: PromptRequest, _seconds_left: float | None
-) -> object:
-    return callback(asked)  # the driver awaits the result of a coroutine function
-
-
-def _check_answers(asked: PromptRequest, given: Any) -> list[str]:
-    answers = [] if isinstance(given, str) else list(given)  # a string is no list of its letters
-    count = len(asked.prompts)
-    if len(answers) != count or not all(is_secret(answer) for answer in answers):
-        raise ValueError(f"prompt= must return {count} strings of plain text, one for each prompt")
-    return answers

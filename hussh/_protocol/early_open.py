@@ -23,6 +23,7 @@ from collections.abc import Callable
 from .._native.link import Channel, Link
 from .._policy.options import Options
 from .._policy.server_memory import ServerMemory
+from .auth_queries import QueriesAhead
 from .spare_session import SpareSession
 
 __all__ = ["EarlyOpen"]
@@ -42,6 +43,7 @@ class EarlyOpen:
         channel: what `open_way` opened, or None.
         asked_user: whether somebody answered a question or touched a key for this login.
         refused: whether the server has refused any request of this login.
+        queries: the other thing that a login sends early.
         ended_it: whether the connection ended for what was opened, as far as one can tell.
     """
 
@@ -60,6 +62,7 @@ class EarlyOpen:
         self.memory = memory
         self.channel: Channel | None = None
         self.asked_user = self.refused = self.ended_it = False
+        self.queries = QueriesAhead()
 
     def send(self, link: Link, method: str, *, no_more_requests: bool) -> None:
         """Open what is wanted, where the server bears it; right after the login request.
@@ -83,7 +86,11 @@ class EarlyOpen:
             self._sent = SpareSession.of(link).open(link)
 
     def failed(self, link: Link) -> None:
-        """Note that the login has failed, and find out whether what was opened is to blame."""
+        """Note that the login has failed, and find out whether what was sent early is to blame."""
+        if link.dead and self.queries.ended_it():
+            self.memory.bears_queries = False
+            self.ended_it = True
+            return
         if self._sent and link.dead:
             self.memory.bears_early = False
             self.ended_it = not self.refused
