@@ -8,11 +8,10 @@ print(target.execute("hostname").stdout)
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._api.build_info import build_info
 from ._api.connection import Connection
-from ._api.explain import explain
 from ._api.forward import Forward
 from ._api.process import Process
 from ._api.sftp import SFTP
@@ -22,7 +21,6 @@ from ._api.tunnel import Tunnel
 from ._policy.algorithms import HopAlgorithms
 from ._policy.hostkeys.host_key import HostKey
 from ._policy.prompts import Prompt, PromptRequest
-from ._policy.report import HopReport, HostKeyReport, Report, Setting
 from ._policy.result import SSHResult
 from ._policy.sftp import FailedPath
 from ._policy.transfer_result import TransferResult
@@ -126,13 +124,29 @@ __all__ = [
     "multi_conn",
 ]
 
-#: `import hussh` alone gave these in 0.3.3. Here they load when first named: they need anyio.
-_LAZY = ("aio", "multi_conn")
+if TYPE_CHECKING:
+    from ._api.explain import explain
+    from ._policy.report import HopReport, HostKeyReport, Report, Setting
+
+#: What loads when it is first named, from which module. `import hussh` alone gave the two modules
+#: in 0.3.3; they need anyio. Few programs explain.
+_LAZY = {
+    "aio": "",
+    "multi_conn": "",
+    "explain": "_api.explain",
+    "HopReport": "_policy.report",
+    "HostKeyReport": "_policy.report",
+    "Report": "_policy.report",
+    "Setting": "_policy.report",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return importlib.import_module(f"hussh.{name}")
+        home = _LAZY[name]
+        if not home:
+            return importlib.import_module(f"hussh.{name}")
+        return getattr(importlib.import_module(f"hussh.{home}"), name)
     raise AttributeError(f"module 'hussh' has no attribute {name!r}")
 
 

@@ -5,7 +5,6 @@ Users call it. It reads what the build recorded and asks the loaded libraries, a
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from .._native._libssh2 import ffi, lib
@@ -34,6 +33,8 @@ def build_info() -> dict[str, Any]:
         RuntimeError: the linked libssh2 is not the one that was recorded, or OpenSSL changed
             its major version after the build.
     """
+    import json  # here, because most programs do without
+
     built: dict[str, Any] = json.loads(ffi.string(lib.hussh_built_from()))
     linked = ffi.string(lib.libssh2_version(0)).decode()
     if linked != built["libssh2"]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from .._connect.configure import ask_config, tell
 from .._policy.connection_options import ConnectionOptions
@@ -40,8 +40,7 @@ __all__ = ["ConfiguredPlan", "configure", "configure_plan", "endpoint_of"]
 C = TypeVar("C")
 
 
-@dataclass(frozen=True, repr=False)
-class ConfiguredPlan:
+class ConfiguredPlan(NamedTuple):
     """What a configuration has made of a plan.
 
     Attributes:
@@ -124,13 +123,13 @@ def _with_keys(options: Options) -> Generator[Lookup, bytes, Options]:
     if path is not None:
         what = f"RevokedHostKeys for {options.host} cannot be read"
         revoked = parse_revoked((yield Lookup(what, path=path)), path)
-        configured = replace(configured, revoked_keys=revoked)
+        configured = configured._replace(revoked_keys=revoked)
     if argv is not None:
         alias = options.settings["host_key_alias"]
         name = lookup_name(alias, 22) if alias else lookup_name(options.host, options.port)
         line = tuple([word.replace("\0", name) for word in argv])
         text = yield Lookup(f"KnownHostsCommand for {options.host}", argv=line)
-        configured = replace(configured, known_hosts_text=text)
+        configured = configured._replace(known_hosts_text=text)
     return replace(options, configured=configured)
 
 
@@ -172,7 +171,7 @@ def _hop(
     names |= {"host"} if options.host != name else set()
     names |= {"port"} if answer.question.port is None else set()
     names |= {"username"} if answer.question.username is None else set()
-    options = replace(options, configured=replace(configured, names=frozenset(names)))
+    options = replace(options, configured=configured._replace(names=frozenset(names)))
     _note(name, followed, notes)
     if hop.proxy_command and is_first:
         try:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
@@ -28,6 +30,7 @@ from .._policy.sftp import AnyPath
 from .._protocol.execute import execute
 from .._protocol.process import Pty, env_requests, start
 from .._protocol.tunnel import open_tunnel
+from .._runtime.workers import in_worker
 from ..errors import Phase
 from .arguments import (
     check_command,
@@ -38,7 +41,6 @@ from .arguments import (
     input_bytes,
 )
 from .closing import Closing
-from .configure_plan import configure
 from .declared import documents_constructor, takes_options
 from .files import Files
 from .forward import Forward
@@ -105,6 +107,10 @@ class Connection(Files, Closing):
         self._timeout = _milliseconds(timeout) or 0
         seconds, time_limit = self._timeout / 1000 or None, f" after {self._timeout} ms"
         if self._plan.request.config:
+            # Few programs need it. It is imported in a worker: see `ConnectAttempt.load`.
+            in_worker(partial(import_module, "hussh._api.configure_plan"))
+            from .configure_plan import configure
+
             self._plan, seconds, time_limit = configure(self._plan, seconds, time_limit)
         self._options = self._plan.target
         bastion = self._plan.bastion  # alive as long as we are

@@ -46,7 +46,7 @@ def of_jump_host(options: ConnectionOptions) -> ConnectionOptions:
     return made
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Request:
     """What a caller gave, checked, as far as a configuration may have something to add.
 
@@ -79,7 +79,7 @@ class Request:
         return self.config if isinstance(self.config, str) else None
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan(Generic[C]):
     """One connection that is to be made.
 

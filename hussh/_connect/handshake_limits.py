@@ -23,7 +23,6 @@ the lock does it.
 from __future__ import annotations
 
 import heapq
-import random
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -216,7 +215,7 @@ class HandshakeLimiter:
         handshakes: int = HANDSHAKES,
         *,
         clock: Callable[[], float] = monotonic,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] | None = None,
     ) -> None:
         if isinstance(handshakes, bool) or not isinstance(handshakes, int):
             raise TypeError("handshakes must be an integer")
@@ -224,6 +223,10 @@ class HandshakeLimiter:
             raise ValueError("handshakes must be at least 1")
         self._handshakes = handshakes
         self._clock = clock
+        if jitter is None:
+            from random import random  # here, because it is slow to import
+
+            jitter = random
         self._draw = jitter
         self._numbers = count()
         self._states: dict[Server, _State] = {}

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import anyio
 
@@ -28,8 +27,7 @@ from .handshake_limits import HandshakeLimiter
 __all__ = ["Failures", "Limit", "Shared", "ran_out"]
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(NamedTuple):
     """When connecting must have ended (a `time.monotonic()` value, or None), and after how long."""
 
     deadline: float | None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from collections import OrderedDict
@@ -84,7 +83,9 @@ class SshProgram:
         return one_at_a_time(asked, call, seconds_left)
 
     def _run(self, question: Question, seconds_left: float | None) -> str:
-        program = shutil.which("ssh")
+        from shutil import which  # slow to import, and few connections need it
+
+        program = which("ssh")
         if program is None:
             raise ConfigError(
                 "config= asks OpenSSH's client what the configuration means (ssh -G), and there is "

@@ -24,10 +24,10 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import KeyFileError, KeyUnreadable, PassphraseRequired
 from .hostkeys.known_hosts import KnownHosts, expand
@@ -82,7 +82,7 @@ def begun_now() -> Iterator[None]:
             _began.reset(token)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class _State(Generic[T]):
     """What was read. `stamps` is None if only the content can tell whether it is still current."""
 
@@ -168,8 +168,7 @@ class KnownHostsFiles(_CachedFiles[KnownHosts]):
         return self._refresh()
 
 
-@dataclass(frozen=True)
-class Credential:
+class Credential(NamedTuple):
     """What one named key is good for.
 
     Attributes:
@@ -232,7 +231,7 @@ class KeyFile(_CachedFiles["Credential | KeyFileError"]):
         if isinstance(key, KeyFileError):
             return data, key
         path = os.fsdecode(self._path).removesuffix(".pub")
-        return data, replace(key, certificate=certificate_for(path, key.public))
+        return data, key._replace(certificate=certificate_for(path, key.public))
 
     def _content(self) -> bytes:
         try:

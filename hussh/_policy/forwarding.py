@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import operator
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .route import check_host, check_port
 
@@ -19,8 +18,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ANY = frozenset({"", "*", "0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """A TCP port of a host, or a Unix socket.
 
     Attributes:

@@ -16,7 +16,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import SupportsIndex, TypeVar
-from urllib.parse import unquote_to_bytes
 
 C = TypeVar("C")
 
@@ -28,15 +27,15 @@ class DefaultPort(int):
 DEFAULT_PORT = DefaultPort(22)
 MAX_JUMPS = 10
 
+# Patterns are compiled, by `re`, when they are first needed.
 # Means itself to /bin/sh wherever it stands in a word, and to no program looks like an option.
-_PLAIN = re.compile(r"[A-Za-z0-9_.:%@+,][A-Za-z0-9_.:%@+,-]*")
+_PLAIN = r"[A-Za-z0-9_.:%@+,][A-Za-z0-9_.:%@+,-]*"
 # The second group is what ssh(1) refuses in a host name, whether or not a shell is near.
-_NO_HOST = re.compile(r"[@\[\],/\\]|['`\"$;&<>|(){}]")
+_NO_HOST = r"[@\[\],/\\]|['`\"$;&<>|(){}]"
 # What ssh(1) refuses in a user name; it allows blanks, "$" and a backslash within.
-_NO_USER = re.compile(r"['`\";&<>|(){}]")
-_TOKEN = re.compile(r"%(.?)", re.DOTALL)
-_URL = re.compile(r"ssh://", re.IGNORECASE)
-_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NO_USER = r"['`\";&<>|(){}]"
+_PERCENT = r"%(.?)"
+_BAD_PERCENT = r"%(?![0-9A-Fa-f]{2})"
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def check_host(host: object) -> str:
         raise ValueError(f"{shown} begins with '-'")
     if not name.isprintable() or " " in name:
         raise ValueError(f"{shown} contains blanks or control characters")
-    if _NO_HOST.search(name):
+    if re.search(_NO_HOST, name):
         raise ValueError(f"{shown} is not a host name or an address")
     if (bracketed or ":" in name) and not _is_ipv6(name):
         raise ValueError(f"{shown} is not a host name or an IPv6 address")
@@ -122,7 +121,7 @@ def check_username(username: object) -> str:
         raise ValueError("username contains a word that begins with '-', like an option")
     if username.endswith("\\"):
         raise ValueError("username ends with a backslash")
-    if _NO_USER.search(username):
+    if re.search(_NO_USER, username):
         raise ValueError("username contains one of ' ` \" ; & < > | ( ) { }, as ssh allows none")
     return username
 
@@ -277,11 +276,11 @@ def _expand(text: str, values: dict[str, str], *, in_shell: bool) -> str:
             _check_value(value, match[0], in_shell)
         return value
 
-    return _TOKEN.sub(value_of, text)
+    return re.sub(_PERCENT, value_of, text, flags=re.DOTALL)
 
 
 def _check_value(value: str, token: str, in_shell: bool) -> None:
-    if in_shell and not _PLAIN.fullmatch(value):
+    if in_shell and not re.fullmatch(_PLAIN, value):
         raise ValueError(
             f"{token} in proxy_command stands for {value!r}, which is not plain text to a shell; "
             "give proxy_command as a list to run it without one"
@@ -311,7 +310,7 @@ def _parse_one(text: str) -> HopSpec:
     """Parse ``[user@]host[:port]`` or an ``ssh://`` URL of the same."""
     if is_none(text):
         raise ValueError("'none' cannot be part of a proxy_jump chain")
-    is_url = _URL.match(text) is not None
+    is_url = text[:6].lower() == "ssh://"
     if is_url:
         text = text[len("ssh://") :].removesuffix("/")
         if any(char in text for char in "/?#;"):
@@ -354,9 +353,11 @@ def _split_port(place: str) -> tuple[str, int]:
 
 
 def _decode(text: str) -> str:
-    if _BAD_PERCENT.search(text):
+    if re.search(_BAD_PERCENT, text):
         raise ValueError("an ssh:// URL in proxy_jump has a '%' without two hexadecimal digits")
     try:
+        from urllib.parse import unquote_to_bytes  # slow to import, and few routes are URLs
+
         return unquote_to_bytes(text).decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError("an ssh:// URL in proxy_jump is not UTF-8") from None

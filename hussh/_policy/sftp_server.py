@@ -18,15 +18,14 @@ __all__ = ["UNBOUNDED", "OpenRefusal", "ServerLimits", "classify_open_refusal"]
 DEFAULT_REQUESTS = 64
 UNBOUNDED = 1 << 32
 
-_TOO_MANY = re.compile(
+_TOO_MANY = (
     r"too many (open )?(files?|handles?|descriptors?)|too many open"
     r"|\b(one|single) (open )?(file|handle)|\b(file|handle)s? at a time"
     r"|\b(files?|handles?|descriptors?) limit|limit (of|on|for) (open|file|handle|concurrent)"
     r"|(maximum|max\.?) (number of )?(open|simultaneous|concurrent|file)"
     r"|\b(out of|no (more|free|available|spare)) (file )?(handles?|descriptors?)"
     r"|(another|other) file is (already |still )?open"
-    r"|\bEMFILE\b|\bENFILE\b|file table overflow",
-    re.IGNORECASE,
+    r"|\bEMFILE\b|\bENFILE\b|file table overflow"
 )
 _NO_SUCH_FILE = 2
 
@@ -47,7 +46,7 @@ def classify_open_refusal(status: int, text: str) -> OpenRefusal:
             others say PERMISSION_DENIED.
         text: the server's text.
     """
-    if status != _NO_SUCH_FILE and _TOO_MANY.search(text):
+    if status != _NO_SUCH_FILE and re.search(_TOO_MANY, text, re.IGNORECASE):
         return OpenRefusal.TOO_MANY
     return OpenRefusal.MAYBE_TOO_MANY if status == FX_FAILURE else OpenRefusal.NOTHING
 

@@ -283,9 +283,9 @@ def _given_certificate(
     return None if named is None else named.certificate_of(public)
 
 
-def _existing_defaults() -> list[os.PathLike[str]]:
+def _existing_defaults() -> list[str]:
     """Return the default key files that exist; touches the file system."""
-    found: list[os.PathLike[str]] = []
+    found: list[str] = []
     for path in default_key_paths(os.path.expanduser("~")):
         try:
             os.stat(path)

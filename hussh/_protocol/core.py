@@ -20,8 +20,7 @@ Operations know no threads, clocks or event loops; a test steps them by hand.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .._native.link import Channel, Link
 from .._native.local_end import LocalEnd
@@ -33,15 +32,13 @@ __all__ = ["Checkpoint", "RunBlocking", "DeadlineExceeded", "Wait", "Op", "WaitF
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class WaitFor:
+class WaitFor(NamedTuple):
     """A request to be resumed after something happened to a link or channel, or a ticket is due."""
 
     of: Link | Channel | Ticket | LocalEnd
 
 
-@dataclass(frozen=True)
-class RunBlocking:
+class RunBlocking(NamedTuple):
     """A request to make a call where blocking does no harm; the yield returns or raises its result.
 
     `seconds_left` tells the call its time limit; None means no limit. A driver that abandons a call
@@ -66,8 +63,7 @@ class RunBlocking:
     cached: Callable[[], Any] | None = None
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """A request to be resumed soon, within the time limit; other operations may have a turn."""
 
 

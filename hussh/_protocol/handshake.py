@@ -35,7 +35,7 @@ from .early_open import EarlyOpen
 from .host_key_check import check_host_key
 from .offered_algorithms import offered_algorithms
 from .spare_session import SpareSession
-from .story import IS_AEAD, HopStory, agreed
+from .story import HopStory, agreed, is_aead
 
 __all__ = ["HopAttempt", "HopState", "confirm", "establish", "prepare"]
 
@@ -44,7 +44,7 @@ FORGED = " (a forged host key signature looks like this, too)"
 
 #: What servers say instead of a banner where they have too much to do: OpenSSH until 9.7 the
 #: first, since 9.8 the second for everything, also for a banned address; the rest are others'.
-BUSY = re.compile(r"maxstartups|not allowed at this time|too many|too busy|try again", re.I)
+BUSY = r"maxstartups|not allowed at this time|too many|too busy|try again"
 MAY_BE_BAN = "not allowed at this time"
 TOO_MANY_CONNECTIONS = 12  # a reason of SSH_MSG_DISCONNECT; RFC 4253 section 11.1
 
@@ -67,7 +67,7 @@ class HopState(Enum):
     UP = auto()
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class HopAttempt:
     """One hop of a `ConnectAttempt`.
 
@@ -226,7 +226,7 @@ def _no_banner(link: Link) -> HusshError:
     if not server_text:
         return ServerBusy(f"{text}; is it an SSH server, and not too busy?")
     text += f"; it said: {server_text}"
-    if not BUSY.search(server_text):
+    if not re.search(BUSY, server_text, re.I):
         return ConnectionLost(text)
     may_be_ban = MAY_BE_BAN in server_text.lower()
     text += ". It gets too many connections at once"
@@ -278,7 +278,7 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
         if theirs[i]
         and not _common(ours[i], theirs[i])
         # What a MAC stands beside is the cipher of the same direction, two places before it.
-        and not (kind[0] == "mac" and IS_AEAD.search(_common(ours[i - 2], theirs[i - 2])))
+        and not (kind[0] == "mac" and is_aead(_common(ours[i - 2], theirs[i - 2])))
     ]
     if not missing:
         return ProtocolError(f"key exchange failed: {text}{FORGED}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
@@ -61,8 +62,7 @@ def check_text(what: str, value: object) -> str:
     return value
 
 
-@dataclass(frozen=True)
-class Exit:
+class Exit(NamedTuple):
     """How a command ended: `status` is -1 for a signal and if the server did not tell it."""
 
     status: int

@@ -37,8 +37,8 @@ NO_NAME = b"x" * 300
 #: Bytes that any file system here takes in one name (NAME_MAX).
 LONGEST_NAME = 255
 #: How scp.c says that a file is there, but not its mode or times.
-_REFUSED = re.compile(rb": set (?:mode|times): ")
-_HEADER = re.compile(rb"C[0-7]{4} ([0-9]{1,18}) .*", re.DOTALL)
+_REFUSED = rb": set (?:mode|times): "
+_HEADER = rb"C[0-7]{4} ([0-9]{1,18}) .*"
 
 
 class _Peer:
@@ -96,7 +96,7 @@ class _Peer:
         code = yield from self.byte()
         if code != 0:
             text = yield from self.line()
-            if code != 1 or not _REFUSED.search(text):
+            if code != 1 or not re.search(_REFUSED, text):
                 raise self.error(text)
             yield from warn(f"upload by scp: {printable(text.decode('utf-8', 'replace'), 500)}")
 
@@ -184,7 +184,7 @@ def receive(
         line = yield from peer.line()
         if line[:1] in (b"\1", b"\2"):
             raise peer.error(line[1:])
-        header = _HEADER.fullmatch(line)
+        header = re.fullmatch(_HEADER, line, re.DOTALL)
         if header is None:
             raise ProtocolError("the server's scp sent no file header", phase=Phase.SCP)
         if begin is not None:

@@ -6,8 +6,6 @@ asks for is refused in that client's own version of the protocol.  No input make
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from .._policy.forwarding import Address
 from .._policy.route import check_host
 
@@ -154,6 +152,8 @@ class SocksRequest:
 
 def socket_text(raw: bytes) -> str:
     """Return an address of 4 or 16 bytes as text."""
+    from ipaddress import ip_address  # here, because most programs do without
+
     return str(ip_address(raw))
 
 

@@ -13,11 +13,11 @@ here: credentials are named by path, comment and fingerprint.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .._native.constants import Method
 from .._native.link import Link
@@ -26,8 +26,8 @@ from .._policy.options import Options
 from ..errors import AuthenticationError, HusshError, Phase, printable
 from .core import Op, RunBlocking
 
-__all__ = ["IS_AEAD", "Attempt", "HopStory", "KeySeen", "PhaseTime", "Story", "agreed",
-           "agreed_at", "current_story", "listen"]  # fmt: skip
+__all__ = ["Attempt", "HopStory", "KeySeen", "PhaseTime", "Story", "agreed",
+           "agreed_at", "current_story", "is_aead", "listen"]  # fmt: skip
 
 _connect_log = logging.getLogger("hussh.connect")
 _auth_log = logging.getLogger("hussh.auth")
@@ -35,8 +35,7 @@ _auth_log = logging.getLogger("hussh.auth")
 Line = tuple[logging.Logger, int, str]
 
 
-@dataclass(frozen=True)
-class PhaseTime:
+class PhaseTime(NamedTuple):
     """One phase of one hop: when it began and ended, in seconds of the story's clock."""
 
     name: str
@@ -44,8 +43,7 @@ class PhaseTime:
     ended: float | None = None
 
 
-@dataclass(frozen=True)
-class KeySeen:
+class KeySeen(NamedTuple):
     """The host key that a server presented, and how it was judged.
 
     Attributes:
@@ -60,15 +58,14 @@ class KeySeen:
     places: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One credential, and its result ("accepted", "refused" …); never the credential itself."""
 
     name: str
     result: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class HopStory:
     """What happened at one hop.
 
@@ -86,8 +83,8 @@ class HopStory:
 
     hop: str
     index: int
-    _story: Story = field(repr=False)
-    options: Options | None = field(default=None, repr=False)
+    _story: Story
+    options: Options | None = None
     phases: list[PhaseTime] = field(default_factory=list)
     addresses: tuple[str, ...] = ()
     address: str = ""
@@ -275,14 +272,17 @@ def emit(lines: Iterable[Line]) -> None:
 #: What was agreed on, by the names of `NegotiationError`; the same both ways.
 _AGREED = {"kex": Method.KEX, "hostkey": Method.HOSTKEY, "cipher": Method.CRYPT_CS,
            "mac": Method.MAC_CS, "compression": Method.COMP_CS}  # fmt: skip
-#: Ciphers that authenticate by themselves, so that there is no MAC beside them.
-IS_AEAD = re.compile("-gcm@|-poly1305@")
+
+
+def is_aead(cipher: str) -> bool:
+    """Tell whether a cipher authenticates by itself, so that there is no MAC beside it."""
+    return "-gcm@" in cipher or "-poly1305@" in cipher
 
 
 def agreed(link: Link) -> dict[str, str]:
     """Return the algorithms of a link whose keys are exchanged, by kind."""
     found = {kind: link.method(method) for kind, method in _AGREED.items()}
-    aead = IS_AEAD.search(found["cipher"] or "")
+    aead = is_aead(found["cipher"] or "")
     return {
         kind: name
         for kind, name in found.items()

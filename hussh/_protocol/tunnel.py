@@ -7,6 +7,7 @@ See RFC 4254 section 7, and OpenSSH's PROTOCOL section 2.4 for Unix sockets. It 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .._native.constants import ChannelState
 from .._native.link import Channel, Link
@@ -156,8 +157,7 @@ def cancel_forward(link: Link, listen: Address) -> None:
     link.send(_request(b"cancel-", listen, False))
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(NamedTuple):
     """A channel that the server opens towards us (RFC 4254 sections 5.1 and 7.2).
 
     Attributes:

@@ -559,7 +559,7 @@ def test_all_choices_come_best_first() -> None:
 def test_default_keys_come_in_the_documented_order(tmp_path: Path) -> None:
     """RSA, Ed25519, ECDSA: the order that 0.3.3 had."""
     names = ["id_rsa", "id_ed25519", "id_ecdsa"]
-    assert default_key_paths(tmp_path) == [tmp_path / ".ssh" / name for name in names]
+    assert default_key_paths(tmp_path) == [str(tmp_path / ".ssh" / name) for name in names]
 
 
 def test_importing_the_module_imports_no_crypto() -> None:

@@ -6,7 +6,7 @@ checks that the server holds the key in the certificate, with the signature of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...errors import ProtocolError
 from ..keys.public_key import CERTIFICATE, blob_type, field_count
@@ -19,8 +19,7 @@ HOST = 2  # the other type is 1, for users
 FOREVER = (1 << 64) - 1
 
 
-@dataclass(frozen=True)
-class HostCertificate:
+class HostCertificate(NamedTuple):
     """The content of a certificate; nothing of it is proven before `objection` is empty.
 
     Attributes:

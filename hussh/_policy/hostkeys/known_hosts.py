@@ -17,8 +17,8 @@ import re
 import shlex
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from ...errors import HostKeyError, Phase
 from ..file_limit import check_file_limit
@@ -67,8 +67,7 @@ class Outcome(Enum):
 _REFUSALS = (Outcome.CHANGED, Outcome.REVOKED, Outcome.UNKNOWN_REFUSED, Outcome.MALFORMED)
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The answer of `Recorded.check`.
 
     Attributes:

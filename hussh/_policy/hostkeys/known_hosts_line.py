@@ -14,7 +14,7 @@ import os
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..keys.public_key import RSA_NAMES, blob_type, fingerprint
 
@@ -36,11 +36,10 @@ _BLANK = b" \t"
 _MARKERS = {b"@revoked": REVOKED, b"@cert-authority": CERT_AUTHORITY}
 _SHA1_SIZE = 20
 # What may stand in a line as it is: nothing that splits, comments, negates or matches more names.
-_PLAIN_NAME = re.compile(rb"[A-Za-z0-9_.:%\[\]\x80-\xff-]+")
+_PLAIN_NAME = rb"[A-Za-z0-9_.:%\[\]\x80-\xff-]+"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One usable line.
 
     Attributes:
@@ -68,8 +67,7 @@ class Entry:
         return f"{self.file}:{self.line_number}"
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A line whose names were parsed but not its key, because most lines are for other hosts."""
 
     marker: str
@@ -110,7 +108,7 @@ def known_hosts_line(host: str, port: int, key_blob: bytes, *, hashed: bool = Fa
     name = encode(lookup_name(host, port))
     if key_type is None or not host:
         raise ValueError("not a host name and a public key")
-    if hashed or not _PLAIN_NAME.fullmatch(name):
+    if hashed or not re.fullmatch(_PLAIN_NAME, name):
         salt = os.urandom(_SHA1_SIZE)
         name = b"|1|%b|%b" % (b64encode(salt), b64encode(hmac.digest(salt, name, "sha1")))
     return b"%b %b %b\n" % (name, key_type.encode("ascii"), b64encode(key_blob))

@@ -8,19 +8,18 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...errors import HostKeyError
 from ..keys.public_key import CERTIFICATE, blob_type, fingerprint
 
 __all__ = ["Pins", "parse_pins"]
 
-_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
+_FINGERPRINT = r"SHA256:[A-Za-z0-9+/]{43}=?"
 _FORMS = '"SHA256:…" as ssh-keygen -l prints it, or "ssh-ed25519 AAAA…" as a .pub file has it'
 
 
-@dataclass(frozen=True)
-class Pins:
+class Pins(NamedTuple):
     """The keys that one host may have.
 
     Attributes:
@@ -68,7 +67,7 @@ def parse_pins(value: object) -> Pins | None:
         if not isinstance(item, str):
             raise TypeError(f"host_key must be a string or a list of them: {_FORMS}")
         text = item.strip()
-        if _FINGERPRINT.fullmatch(text):
+        if re.fullmatch(_FINGERPRINT, text):
             fingerprints.append(text.rstrip("="))
             continue
         blob = _key(text)

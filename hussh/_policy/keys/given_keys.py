@@ -18,7 +18,7 @@ from .private_key import PrivateKey, adopt
 __all__ = ["GivenKey", "parse_given_keys", "path_of"]
 
 #: How a key that was given as text is known, once marks and UTF-16 are gone from it.
-_TEXT = re.compile(rb"\s*[\"']?-----BEGIN|PRIVATE ?KEY-----")
+_TEXT = rb"\s*[\"']?-----BEGIN|PRIVATE ?KEY-----"
 _MOST = 100
 
 
@@ -63,7 +63,7 @@ def parse_given_keys(value: object) -> tuple[GivenKey, ...]:
 def _parse_one(value: object, place: str) -> GivenKey:
     if isinstance(value, str | bytes):
         data = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
-        if _TEXT.match(straighten(data)) or _TEXT.search(data, 0, 1 << 16):
+        if re.match(_TEXT, straighten(data)) or re.search(_TEXT, data[: 1 << 16]):
             return GivenKey(f"that was given as text{place}", text=data)
     if isinstance(value, str | bytes | os.PathLike):
         path = os.fsdecode(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...errors import HusshError
 from ..ssh_config.configured import Configured
@@ -23,8 +23,7 @@ __all__ = ["Identities", "read_identities"]
 _MAGIC = b"openssh-key-v1\0"
 
 
-@dataclass(frozen=True)
-class Identities:
+class Identities(NamedTuple):
     """What there is of the configured keys.
 
     Attributes:

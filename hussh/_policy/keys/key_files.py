@@ -12,7 +12,6 @@ import os
 import re
 import stat
 from base64 import b64decode
-from pathlib import Path
 
 from ...errors import KeyFileError, KeyUnreadable, Phase, WrongPassphrase
 from ..file_limit import check_file_limit
@@ -27,10 +26,10 @@ __all__ = ["check_is_path", "default_key_paths", "load_private_key", "parse_priv
            "parse_public_key", "read_private_key"]  # fmt: skip
 
 MAX_FILE = 1 << 20
-_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{0,32})PRIVATE KEY-----")
+_BEGIN = rb"-----BEGIN ([A-Z0-9 ]{0,32})PRIVATE KEY-----"
 #: How the base64 of OpenSSH's format begins, and that of most DER keys.
 _BODY = ("b3BlbnNzaC1rZXktdjE", "MIIE", "MIIJ", "MHcCAQEE", "MC4CAQAw")
-_PUBLIC = re.compile(
+_PUBLIC = (
     rb"\s*(ssh-|ecdsa-sha2-|sk-|-----BEGIN ([A-Z0-9 ]{0,32}PUBLIC KEY|CERTIFICATE)-----"
     rb"|---- BEGIN SSH2 PUBLIC KEY)"
 )
@@ -113,9 +112,9 @@ def parse_private_key(data: bytes, passphrase: str | bytes | None, name: str) ->
         raise source.unreadable(f"is damaged ({type(error).__name__})") from error
 
 
-def default_key_paths(home: str | os.PathLike[str]) -> list[Path]:
+def default_key_paths(home: str | os.PathLike[str]) -> list[str]:
     """Return the paths that are tried if no key is named, in order; they need not exist."""
-    return [Path(home, ".ssh", name) for name in ("id_rsa", "id_ed25519", "id_ecdsa")]
+    return [os.path.join(home, ".ssh", name) for name in ("id_rsa", "id_ed25519", "id_ecdsa")]
 
 
 def _secret(passphrase: str | bytes | None, name: str) -> bytes | None:
@@ -163,13 +162,13 @@ _OS_ERRORS: dict[int | None, str] = {
 
 
 def _parse(data: bytes, source: Source) -> PrivateKey:
-    begin = _BEGIN.search(data)
+    begin = re.search(_BEGIN, data)
     if begin is None:
         if data.startswith(b"PuTTY-User-Key-File-"):
             raise source.unreadable(
                 "is in PuTTY's format; convert it with: puttygen KEY.ppk -O private-openssh -o KEY"
             )
-        if _PUBLIC.match(data):
+        if re.match(_PUBLIC, data):
             raise source.unreadable("holds a public key or certificate; name the private key")
         if b"PRIVATEKEY-----" in data:
             raise source.unreadable("has lost the blanks in its first line")

@@ -15,7 +15,7 @@ from .public_key import PublicKey
 __all__ = ["Source", "unarmour"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Source:
     """The name of what is being read, for errors, and the passphrase for it."""
 

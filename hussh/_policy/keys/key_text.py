@@ -11,9 +11,7 @@ import re
 
 __all__ = ["rewrap", "straighten"]
 
-_HEADERS = re.compile(
-    rb"\s*Proc-Type:\s*4,ENCRYPTED\s+DEK-Info:\s*([A-Za-z0-9-]+,[0-9A-Fa-f]+)\s", re.IGNORECASE
-)
+_HEADERS = rb"\s*Proc-Type:\s*4,ENCRYPTED\s+DEK-Info:\s*([A-Za-z0-9-]+,[0-9A-Fa-f]+)\s"
 
 
 def straighten(data: bytes) -> bytes:
@@ -33,7 +31,7 @@ def straighten(data: bytes) -> bytes:
 
 def rewrap(body: bytes) -> bytes:
     """Return what stands between BEGIN and END of a PEM file in lines, its headers first."""
-    headers = _HEADERS.match(body)
+    headers = re.match(_HEADERS, body, re.IGNORECASE)
     if headers is None:
         return b"\n" + _lines(body)
     dek = headers[1]

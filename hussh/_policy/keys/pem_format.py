@@ -13,7 +13,7 @@ from .private_key import PrivateKey, adopt
 
 __all__ = ["parse_pem"]
 
-_BAD_CIPHER = re.compile("unknown (cipher|key encryption)|unsupported (cipher|encryption)", re.I)
+_BAD_CIPHER = "unknown (cipher|key encryption)|unsupported (cipher|encryption)"
 
 
 def parse_pem(block: bytes, label: str, source: Source) -> PrivateKey:
@@ -32,7 +32,7 @@ def parse_pem(block: bytes, label: str, source: Source) -> PrivateKey:
         raise source.unreadable("uses an algorithm that is not supported") from error
     except (TypeError, ValueError) as error:
         # Only their text tells an unknown cipher from a wrong passphrase.
-        if encrypted and not _BAD_CIPHER.search(str(error)) and _is_intact(block, label):
+        if encrypted and not re.search(_BAD_CIPHER, str(error), re.I) and _is_intact(block, label):
             raise source.wrong_passphrase() from error
         raise source.unreadable("cannot be decoded: damaged, or not supported") from error
     return adopt(key, "", source)

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ...errors import ConfigError
 
@@ -21,11 +22,10 @@ _LETTERS = "CdhikLlnpru"
 #: No home folder or name contains it; "/hussh/" would be in the home of a user called hussh.
 _SEPARATOR = "/:hussh:/"
 CONTROL_PATH = _SEPARATOR.join(f"%{letter}" for letter in _LETTERS)
-_PART = re.compile(r"%(.?)|\$\{([^}]*)\}", re.DOTALL)
+_PART = r"%(.?)|\$\{([^}]*)\}"
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """The host that ssh is asked about; a `username` or `port` is as on its command line."""
 
     host: str
@@ -46,8 +46,7 @@ class Question:
 USUAL = Question("localhost")
 
 
-@dataclass(frozen=True)
-class Lookup:
+class Lookup(NamedTuple):
     """What else is to be read for a hop: a file, or what a program prints.
 
     Attributes:
@@ -133,7 +132,7 @@ class Answer:
                 )
             return self.tokens[letter]
 
-        return _PART.sub(value_of, self.tilde(text))
+        return re.sub(_PART, value_of, self.tilde(text), flags=re.DOTALL)
 
 
 def is_none(value: str) -> bool:

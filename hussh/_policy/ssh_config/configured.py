@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["NOT_CONFIGURED", "Configured"]
 
 
-@dataclass(frozen=True)
-class Configured:
+class Configured(NamedTuple):
     """Of one hop; every value is as ssh_config(5) means it, and None where that is not set.
 
     Attributes:

@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import ConfigError
 from .answer import Answer, is_none
@@ -19,7 +19,7 @@ from .configured import Configured
 __all__ = ["Followed", "Reader", "follow"]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Followed:
     """What a configuration says about one hop.
 
@@ -41,8 +41,7 @@ class Followed:
         return Configured(names=names, **self.more)
 
 
-@dataclass(frozen=True)
-class Reader:
+class Reader(NamedTuple):
     """What the lines of the table read.
 
     Attributes:

@@ -8,7 +8,7 @@ A generator that yields a `Question` for each host and gets an `Answer`; it asks
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...errors import ConfigError
 from ..route import MAX_JUMPS, DefaultPort, HopSpec, parse_jump
@@ -19,8 +19,7 @@ __all__ = ["ConfiguredHop", "find_way", "question_of"]
 Asking = Generator[Question, Answer, "list[ConfiguredHop]"]
 
 
-@dataclass(frozen=True)
-class ConfiguredHop:
+class ConfiguredHop(NamedTuple):
     """One hop: what ssh says about it.
 
     Attributes:

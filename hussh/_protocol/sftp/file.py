@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..._policy.sftp import FILE_MOST, AnyPath, encode_path, file_error
 from ..core import Op
@@ -37,8 +37,7 @@ _FLAGS = {
 }
 
 
-@dataclass(frozen=True)
-class Mode:
+class Mode(NamedTuple):
     """A mode of the built-in `open`, taken apart."""
 
     kind: str

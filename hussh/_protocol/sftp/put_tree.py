@@ -10,9 +10,8 @@ import errno
 import os
 import stat as modes
 from collections.abc import Generator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..._policy.remote_path import join
 from ..._policy.sftp import FX_OK
@@ -35,8 +34,7 @@ from .wire import string
 __all__ = ["put_tree"]
 
 
-@dataclass(frozen=True)
-class _Folder:
+class _Folder(NamedTuple):
     """A local directory to copy; `above` are those that contain it, by device and inode."""
 
     local: bytes

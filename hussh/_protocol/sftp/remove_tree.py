@@ -76,7 +76,7 @@ def _remove_tree(sftp: SftpState, path: bytes, ignore_errors: bool) -> Op[None]:
             raise error
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Folder:
     """A directory that is being removed.
 
@@ -93,7 +93,7 @@ class _Folder:
     listings: int = 0
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Removal:
     """The removal of any number of files and trees.
 

@@ -10,7 +10,7 @@ import codecs
 import stat as stat_modes
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ..._policy.sftp import SFTPAttributes
 from ..core import Op
@@ -25,8 +25,7 @@ __all__ = ["Tail"]
 CHUNK = 1 << 20
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     """The file that is open now, and how far it was read.
 
     Attributes:
@@ -71,12 +70,12 @@ class Tail:
             self.close()
             raise
         began = end if self._start is None else self._start
-        self._keep(replace(state, began=began, before=b"", read_to=end, seen=end))
+        self._keep(state._replace(began=began, before=b"", read_to=end, seen=end))
 
     def seek_end(self) -> Op[int]:
         """Skip to the present end of the file; return that offset."""
         state, end = yield from _measure((yield from self._opened()))
-        self._keep(replace(state, read_to=end))
+        self._keep(state._replace(read_to=end))
         self._decoder.reset()
         return self.last_pos
 
@@ -88,13 +87,13 @@ class Tail:
         with self._undoing(state):
             state, end = yield from _measure(state)
             if from_pos is not None:
-                state = replace(state, read_to=from_pos)
+                state = state._replace(read_to=from_pos)
             added = yield from _read_contents(state.stream, state.read_to)
         if from_pos is not None:
             self._decoder.reset()
         read_to = state.read_to + len(added)
         # An offset beyond the end stays where it is, as in a local file.
-        self._keep(replace(state, read_to=read_to, seen=read_to if added else end))
+        self._keep(state._replace(read_to=read_to, seen=read_to if added else end))
         return self._decoder.decode(rest + added)
 
     def end(self) -> Op[str]:
@@ -104,7 +103,7 @@ class Tail:
             state, _ = yield from _measure(state)
             added = yield from _read_contents(state.stream, state.began)
         read_to = state.began + len(added)
-        self._keep(replace(state, read_to=read_to, seen=read_to))
+        self._keep(state._replace(read_to=read_to, seen=read_to))
         return (state.before + added).decode("utf-8", "replace")
 
     def close(self) -> None:
@@ -179,8 +178,8 @@ def _measure(state: _State) -> Op[tuple[_State, int]]:
     """Return the file as it is now, and its length; if it was cut short, all of it is new."""
     size = yield from size_of(state.stream.handle, near=state.seen)
     if size < state.seen:
-        state = replace(state, began=0, read_to=0)
-    return replace(state, seen=size), size
+        state = state._replace(began=0, read_to=0)
+    return state._replace(seen=size), size
 
 
 def _is_between(low: SFTPAttributes, value: SFTPAttributes, high: SFTPAttributes) -> bool:

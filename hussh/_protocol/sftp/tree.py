@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..._policy.sftp import FailedPath, decode_path, errno_of, file_error
 from ..._policy.transfer_result import TransferResult
@@ -35,8 +35,7 @@ TreeCallback = Callable[[int, "int | None", int, "int | None"], object]
 DEEPEST = 256
 
 
-@dataclass(frozen=True)
-class TreeOptions:
+class TreeOptions(NamedTuple):
     """What a user asks for, as in `Connection.sftp_put_dir`.
 
     Attributes:
@@ -56,7 +55,7 @@ class TreeOptions:
     progress: TreeCallback | None = None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Tree:
     """One transfer of a directory."""
 
