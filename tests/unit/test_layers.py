@@ -22,8 +22,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: The layers, from top to bottom; each may import itself and those below, but for `APART`.
 #: "public" are the modules beside the layers, such as `hussh.aio`.
 LAYERS = (
-    "public", "_multi", "_api", "_connect", "_runtime", "_protocol", "_policy", "_native", "errors",
-    "_error_base",
+    "public", "_fsspec", "_multi", "_api", "_connect", "_runtime", "_protocol", "_policy",
+    "_native", "errors", "_error_base",
 )  # fmt: skip
 #: Neighbours that know nothing of one another.
 APART = {("_policy", "_native")}
@@ -36,7 +36,7 @@ WAITING = {
     "anyio", "asyncio", "concurrent", "multiprocessing", "queue", "sched", "select", "selectors",
     "signal", "socket", "socketserver", "ssl", "subprocess", "threading", "trio",
 }  # fmt: skip
-MAY_WAIT = {"_connect", "_runtime"}
+MAY_WAIT = {"_connect", "_runtime", "_fsspec"}
 MAY_WAIT_TOO = {"_multi/batch.py", "_multi/loop_placement.py"}
 COMPILED = "hussh._native._libssh2"
 SEES_COMPILED = {

@@ -47,12 +47,11 @@ def make_directories(sftp: SftpState, path: bytes, mode: int, exist_ok: bool) ->
     while parent and (yield from _is_missing(sftp, parent)):
         lacking.append(parent)
         parent = parent_of(parent)
-    if not lacking:
-        raise refused
     for folder in reversed(lacking):
         refused = yield from _try_mkdir(sftp, folder, 0o777)
         if refused is not None and not (yield from is_directory(sftp, folder)):
             raise refused
+    # Again, also where no parent is lacking: somebody may have made one since the first attempt.
     refused = yield from _try_mkdir(sftp, path, mode)
     # Somebody may have been quicker.
     if refused is not None and not (exist_ok and (yield from is_directory(sftp, path))):

@@ -1,0 +1,1 @@
+"""The file system for fsspec; `hussh.fsspec` has its public name."""
