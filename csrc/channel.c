@@ -258,6 +258,33 @@ ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size
   return (ssize_t)n;
 }
 
+void hussh_channel_keep_order(hussh_channel *channel) {
+  channel->keeps_order = 1;
+}
+
+int channel_note_order(hussh_channel *channel, int is_err, size_t len) {
+  uint32_t pair[2] = {0, 0};
+  size_t last = channel->order.len;
+  unsigned char *tail = last ? queue_head(&channel->order) + last - sizeof(pair) : NULL;
+  if (tail)
+    memcpy(pair, tail, sizeof(pair));
+  if (!tail || len > UINT32_MAX - pair[is_err] || (!is_err && pair[1])) {
+    pair[is_err] = (uint32_t)len;
+    pair[!is_err] = 0;
+    return queue_append(&channel->order, pair, sizeof(pair));
+  }
+  pair[is_err] += (uint32_t)len;
+  memcpy(tail, pair, sizeof(pair));
+  return 0;
+}
+
+size_t hussh_channel_order(hussh_channel *channel, void *pairs, size_t size) {
+  size_t len = channel->order.len;
+  if (len <= size)
+    queue_take(&channel->order, pairs, len);
+  return len;
+}
+
 static int queue_data(hussh_channel *channel, const unsigned char *bytes, size_t len) {
   if (!queue_append(&channel->tx, bytes, len))
     return 0;
@@ -348,6 +375,7 @@ void hussh_channel_free(hussh_channel *channel) {
   channel->abandoned = 1; /* not before: a close that fails would free it */
   queue_clear(&channel->rx);
   queue_clear(&channel->rx_err);
+  queue_clear(&channel->order);
   channel_gone(channel);
 }
 
@@ -359,4 +387,5 @@ void hussh_channel_finish(hussh_channel *channel) {
   channel->finishing = channel->abandoned = 1;
   queue_clear(&channel->rx);
   queue_clear(&channel->rx_err);
+  queue_clear(&channel->order);
 }

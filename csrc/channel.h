@@ -12,6 +12,8 @@
 void channel_emit(hussh_channel *channel, unsigned char type);
 /* Gives the peer credit for this many more bytes, once that is worth a message. */
 void channel_credit(hussh_channel *channel, size_t consumed);
+/* Notes that so many bytes of stdout or stderr came; -1: no memory. */
+int channel_note_order(hussh_channel *channel, int is_err, size_t len);
 /* Sends of what is queued as much as may be sent now, then EOF if that was asked for. */
 void channel_flush(hussh_channel *channel);
 /* Lets channels that wait for the link go on, once it has room and no key exchange runs. */

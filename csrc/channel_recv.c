@@ -188,7 +188,8 @@ static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
   if (channel->child && channel->child->dead)
     return;
   to = channel->child ? &channel->child->rx : stream ? &channel->rx_err : &channel->rx;
-  if (queue_append(to, bytes, len)) {
+  if (queue_append(to, bytes, len) ||
+      (channel->keeps_order && len && channel_note_order(channel, stream == 1, len))) {
     link_out_of_memory(channel->link);
     return;
   }

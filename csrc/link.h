@@ -161,6 +161,11 @@ void hussh_channel_get_info(const hussh_channel *channel, hussh_channel_info *in
 int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_len,
                           int want_reply, const void *extra, size_t extra_len);
 ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size_t size);
+/* From now on the order is kept in which stdout and stderr arrive. */
+void hussh_channel_keep_order(hussh_channel *channel);
+/* What arrived since the last call: pairs of uint32_t, so many bytes of stdout and then so many of
+ * stderr.  Returns the length of all pairs in bytes, and forgets them if they fit. */
+size_t hussh_channel_order(hussh_channel *channel, void *pairs, size_t size);
 /* For stdout that consists of messages behind a 32-bit length, as those of SFTP: until
  * the next read, data on stdout makes an event only when a message is complete, or when
  * its length is beyond `longest` (at most half of the window), which the caller must

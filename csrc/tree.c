@@ -260,6 +260,7 @@ void channel_destroy(hussh_channel *channel) {
   link->channel_live--;
   queue_clear(&channel->rx);
   queue_clear(&channel->rx_err);
+  queue_clear(&channel->order);
   queue_clear(&channel->tx);
   free(channel);
   link_count(-1);

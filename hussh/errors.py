@@ -20,6 +20,7 @@ __all__ = [
     "AuthenticationError",
     "ChannelError",
     "ChannelRefused",
+    "CommandFailed",
     "CommandTimeout",
     "ConfigError",
     "ConnectError",
@@ -312,6 +313,20 @@ class CommandTimeout(HusshError, TimeoutError, RuntimeError):
 
     Attributes:
         result: an ``SSHResult`` with all output that had arrived and status -1.
+    """
+
+    default_phase = Phase.EXEC
+
+    def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
+        super().__init__(text, **place)
+        self.result = result
+
+
+class CommandFailed(HusshError, RuntimeError):
+    """A command that was run with ``check=True`` ended with another status than 0.
+
+    Attributes:
+        result: its ``SSHResult``.
     """
 
     default_phase = Phase.EXEC

@@ -151,6 +151,35 @@ static void test_receive_window(void) {
   hussh_link_free(link);
 }
 
+static void test_order(void) {
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 1000);
+  uint32_t pairs[4];
+  channel->recv_window = 1000;
+  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk, (size_t)3);
+  CHECK(!hussh_channel_order(channel, pairs, sizeof(pairs))); /* nobody asked for it */
+  hussh_channel_keep_order(channel);
+  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk, (size_t)5);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)0);
+  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk, (size_t)6);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)7);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)8);
+  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk, (size_t)9);
+  CHECK(hussh_channel_order(channel, pairs, 8) == sizeof(pairs)); /* too little room */
+  CHECK(hussh_channel_order(channel, pairs, sizeof(pairs)) == sizeof(pairs));
+  CHECK(pairs[0] == 0 && pairs[1] == 11 && pairs[2] == 15 && pairs[3] == 9);
+  CHECK(!hussh_channel_order(channel, pairs, sizeof(pairs)));
+  CHECK(!channel_note_order(channel, 0, UINT32_MAX - 1) && !channel_note_order(channel, 0, 2));
+  CHECK(hussh_channel_order(channel, pairs, sizeof(pairs)) == sizeof(pairs));
+  CHECK(pairs[0] == UINT32_MAX - 1 && pairs[2] == 2 && !pairs[1] && !pairs[3]);
+  queue_clear(&channel->order);
+  fail_in = 0;
+  CHECK(channel_note_order(channel, 1, 1));
+  fail_in = -1;
+  hussh_channel_free(channel);
+  hussh_link_free(link);
+}
+
 static void test_await_message(void) {
   static const unsigned char head[] = {0, 0, 0, 10}, huge[] = {0, 0, 1, 45};
   hussh_link *link = ready_link();
@@ -442,6 +471,7 @@ int main(void) {
   test_widen();
   test_messages_that_do_not_fit_the_state();
   test_receive_window();
+  test_order();
   test_await_message();
   test_send_window();
   test_writer_that_is_too_fast();

@@ -13,6 +13,7 @@ from typing import Literal
 
 from .._policy.options import is_secret
 from .._policy.sftp import FILE_MOST
+from .._protocol.execute import OnOutput
 from .._protocol.process import Pty
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "check_max_output",
     "check_memory_only",
     "check_number",
+    "check_on_output",
     "check_on_result",
     "check_password",
     "check_position",
@@ -54,6 +56,17 @@ def check_wait(wait: Literal["eof", "exit"]) -> Literal["eof", "exit"]:
     if wait not in ("eof", "exit"):
         raise ValueError('wait must be "eof" or "exit"')
     return wait
+
+
+def check_on_output(on_output: object, *, can_await: bool) -> OnOutput | None:
+    """Return a callback for output; refuse a coroutine function where none is awaited."""
+    if on_output is None:
+        return None
+    if not callable(on_output):
+        raise TypeError(f"on_output must be callable, not {type(on_output).__name__}")
+    if not can_await:
+        check_plain_function(on_output, "on_output")
+    return on_output
 
 
 def check_pty(pty: bool | Pty | None) -> Pty | None:

@@ -29,7 +29,7 @@ from .._policy.options import Options
 from .._policy.result import SSHResult
 from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
-from .._protocol.execute import execute
+from .._protocol.execute import Execution, OnOutput, execute
 from .._protocol.process import Pty, env_requests, start
 from .._protocol.tunnel import open_tunnel
 from ..errors import Phase
@@ -37,6 +37,7 @@ from .arguments import (
     check_command,
     check_max_output,
     check_number,
+    check_on_output,
     check_pty,
     check_wait,
     input_bytes,
@@ -238,23 +239,29 @@ class AsyncConnection(AsyncFiles):
         input: str | bytes | None = None,
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        on_output: OnOutput | None = None,
         forward_agent: ForwardAgent = None,
     ) -> SSHResult:
         """Run a command on its own channel and wait for it."""
         session = self._live()
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
-        op = execute(
-            session.link,
-            check_command(command),
+        how = Execution(
             stdin=input_bytes(input),
+            pty=check_pty(pty),
             max_output=check_max_output(max_output),
             wait=check_wait(wait),
-            env=env_requests(self._env(None)),
+            check=check,
+            on_output=check_on_output(on_output, can_await=True),
+            env=env_requests(self._env(env)),
             lend=lend_agent(session, self._options, forward_agent),
             time_limit=f" after {seconds:g} s",
         )
+        op = execute(session.link, check_command(command), how)
         deadline = monotonic() + seconds if seconds else None
-        return await session.run(op, deadline, Phase.EXEC, step_in_loop=True)
+        return await session.run(op, deadline, Phase.EXEC, step_in_loop=on_output is None)
 
     @details_of(Connection.popen)
     async def popen(

@@ -67,6 +67,24 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
         assert self.returncode is not None  # noqa: S101  (wait ends with an exit)
         return self.returncode
 
+    @details_of(Process.communicate)
+    async def communicate(
+        self, input: str | bytes | None = None, timeout: float | None = None
+    ) -> tuple[bytes, bytes]:
+        """Send all of `input`, end the command's stdin, and read until the command has ended."""
+        limit = None if timeout is None else check_number(timeout, "seconds")
+        out, err = self.stdout.take_buffered(), self.stderr.take_buffered()
+        try:
+            self._note(await self._flow.run(self._talk(input, out, err), limit))
+        except CommandTimeout as error:
+            error.result = self._said()
+            raise
+        return self._talked()
+
+    def __aiter__(self) -> AsyncReader:
+        """Return an iterator over the lines of stdout."""
+        return self.stdout.__aiter__()
+
     async def aclose(self) -> None:
         """Close, for ``async with``."""
         self.close()

@@ -71,6 +71,10 @@ class AsyncReader(Receiver):
             raise StopAsyncIteration
         return line
 
+    def take_buffered(self) -> bytes:
+        """Return what has been received and nobody has read yet."""
+        return self._take(len(self._buffer))
+
     async def aclose(self) -> None:
         """Stop reading: what the command still writes there is dropped; may be repeated."""
         if not self.closed:

@@ -27,7 +27,7 @@ from .._policy.forwarding import Address, Listen, check_listen, check_target
 from .._policy.result import SSHResult
 from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
-from .._protocol.execute import execute
+from .._protocol.execute import Execution, OnOutput, execute
 from .._protocol.process import Pty, env_requests, start
 from .._protocol.tunnel import open_tunnel
 from .._runtime.workers import in_worker
@@ -36,6 +36,7 @@ from .arguments import (
     check_command,
     check_max_output,
     check_number,
+    check_on_output,
     check_pty,
     check_wait,
     input_bytes,
@@ -184,6 +185,10 @@ class Connection(Files, Closing):
         input: str | bytes | None = None,
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        on_output: OnOutput | None = None,
         forward_agent: ForwardAgent = None,
     ) -> SSHResult:
         """Run a command on its own channel and wait for it.
@@ -193,6 +198,14 @@ class Connection(Files, Closing):
             timeout: **milliseconds**; None means the connection's limit, 0 no limit.
             input: what the command reads from its stdin; None means nothing.
             max_output: most bytes of stdout and stderr together.
+            pty: True or a `Pty` gives it a terminal; stderr then comes with stdout, and the end
+                of `input` is typed as Ctrl-D.
+            env: variables to set, as far as the server accepts them.
+            check: a status other than 0 is a CommandFailed.
+            on_output: is called with ``"stdout"`` or ``"stderr"`` and the bytes that have come,
+                while the command runs. If it raises, the command is stopped, and the
+                exception goes on. In the async API a coroutine function is awaited, and any
+                other is called in a thread.
             forward_agent: True or the path of an agent's socket lends the ssh-agent to the command
                 while it runs. A person who controls the server can use it
                 meanwhile.
@@ -207,23 +220,26 @@ class Connection(Files, Closing):
         Raises:
             CommandTimeout: the time is over; `.result` has the output so far. The command was
                 sent SIGKILL, and the connection stays usable. It is a TimeoutError.
-            OutputLimitExceeded: the same for `max_output`.
+            CommandFailed: the status is not 0, with `check`; `.result` has it, and the output.
+            OutputLimitExceeded: the same as for the time, for `max_output`.
             ChannelRefused, ChannelError: the server does not run it.
             ConnectionLost, ConnectionClosed: the connection ended; `.result` has the output so
                 far.
         """
         session = self._live()
         milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
-        op = execute(
-            session.link,
-            check_command(command),
+        how = Execution(
             stdin=input_bytes(input),
+            pty=check_pty(pty),
             max_output=check_max_output(max_output),
             wait=check_wait(wait),
-            env=env_requests(self._env(None)),
+            check=check,
+            on_output=check_on_output(on_output, can_await=False),
+            env=env_requests(self._env(env)),
             lend=lend_agent(session, self._options, forward_agent),
             time_limit=f" after {milliseconds} ms",
         )
+        op = execute(session.link, check_command(command), how)
         deadline = monotonic() + milliseconds / 1000 if milliseconds else None
         return session.run(op, deadline, Phase.EXEC)
 

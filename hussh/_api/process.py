@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from .._connect.connect import Session
 from .._native.link import Channel
 from .._protocol import process as ops
 from .._protocol.core import Op
-from ..errors import CommandTimeout, Phase
+from ..errors import ChannelError, CommandTimeout, Phase
 from .arguments import check_number
 from .closing import Closing
 from .remote_process import PATIENCE, Command, Flow
@@ -24,6 +25,9 @@ T = TypeVar("T")
 
 
 class _Flow(Flow[Session]):
+    #: Whether streams give only what they have in their buffers.
+    only_buffered = False
+
     def run(self, op: Op[T], seconds: float | None = None) -> T:
         limit = self.timeout if seconds is None else seconds
         return self.session.call(op, limit or None, Phase.EXEC)
@@ -42,6 +46,8 @@ class _Output(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         flow = self._flow
+        if flow.only_buffered:
+            return 0
         flow.was_read = True
         part = flow.run(ops.read(flow.channel, self._stream, len(view)))
         view[: len(part)] = part
@@ -107,6 +113,42 @@ class Process(Command[_Flow], Closing):
         assert self.returncode is not None  # noqa: S101  (wait ends with an exit)
         return self.returncode
 
+    def communicate(
+        self, input: str | bytes | None = None, timeout: float | None = None
+    ) -> tuple[bytes, bytes]:
+        """Send all of `input`, end the command's stdin, and read until the command has ended.
+
+        Args:
+            input: text is sent as UTF-8; the command need not read it.
+            timeout: **milliseconds**; None means the connection's limit, 0 no limit.
+
+        Returns:
+            What came on stdout and stderr and was not read before. `returncode` is set.
+
+        Raises:
+            CommandTimeout: it still runs, and nothing was done to it; `.result` has what came.
+                Nothing is lost: the next call goes on where this one stopped, with its `input`.
+        """
+        limit = None if timeout is None else check_number(timeout, "milliseconds") / 1000
+        with contextlib.suppress(ValueError, ChannelError):  # it is closed, or not read any more
+            self.stdin.flush()
+        flow = self._flow
+        try:
+            flow.only_buffered = True
+            out, err = (_take_buffered(stream) for stream in (self.stdout, self.stderr))
+        finally:
+            flow.only_buffered = False
+        try:
+            self._note(flow.run(self._talk(input, out, err), limit))
+        except CommandTimeout as error:
+            error.result = self._said()
+            raise
+        return self._talked()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Return an iterator over the lines of stdout."""
+        return iter(self.stdout)
+
     def _let_go(self) -> None:
         for stream in (self.stdin, self.stdout, self.stderr):
             with contextlib.suppress(OSError, ValueError):
@@ -124,3 +166,7 @@ class Process(Command[_Flow], Closing):
             with contextlib.suppress(CommandTimeout):
                 self.wait(seconds * 1000)
                 return
+
+
+def _take_buffered(stream: io.BufferedReader[_Output]) -> bytes:
+    return b"" if stream.closed else stream.read(len(stream.peek()))

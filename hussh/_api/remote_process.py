@@ -17,6 +17,7 @@ from .._policy.wire import string
 from .._protocol import process as ops
 from .._protocol.core import Op
 from ..errors import ChannelError, HusshError
+from .arguments import input_bytes
 
 __all__ = ["PATIENCE", "Command", "Flow", "RemoteProcess", "Shell", "typed"]
 
@@ -51,16 +52,17 @@ class Flow(Generic[H]):
 
     def end_input(self) -> None:
         """Send end of file to what runs; a second call does nothing."""
+        if not self.input_ended:
+            with contextlib.suppress(HusshError):  # there may be no connection any more
+                self.session.at_once(self.end_input_here)
+
+    def end_input_here(self) -> None:
+        """Do what `end_input` does, within a step of an operation."""
         if self.input_ended:
             return
         self.input_ended = True
-
-        def end() -> None:
-            if not self.channel.link.dead and not self.channel.get_info().closed:
-                self.channel.eof()
-
-        with contextlib.suppress(HusshError):  # there may be no connection any more
-            self.session.at_once(end)
+        if not self.channel.link.dead and not self.channel.get_info().closed:
+            self.channel.eof()
 
 
 F = TypeVar("F", bound=Flow[Any])
@@ -91,6 +93,7 @@ class Command(RemoteProcess[F]):
 
     returncode: int | None = None
     signal: str | None = None
+    _talking: ops.Talk | None = None
 
     def poll(self) -> int | None:
         """Return the exit status if the command has ended, as far as its messages were read."""
@@ -137,6 +140,30 @@ class Command(RemoteProcess[F]):
 
     def _let_go(self) -> None:
         """Close the streams."""
+
+    def _talk(self, data: str | bytes | None, out: bytes, err: bytes) -> Op[ops.Exit]:
+        """Return what exchanges all data; `out` and `err` came before, and nobody has them yet."""
+        if self._talking is None:
+            self._talking = ops.Talk(input_bytes(data))
+        for stream, part in zip(self._talking.streams, (out, err), strict=True):
+            stream.append(part)
+        flow = self._flow
+        return ops.communicate(self._channel, self._talking, flow.end_input_here, flow.unread)
+
+    def _talked(self) -> tuple[bytes, bytes]:
+        """Return what `communicate` returns, after the end."""
+        talk, self._talking = self._talking, None
+        if talk is None:  # it was called again
+            return b"", b""
+        out, err = (stream.take() for stream in talk.streams)
+        return out, err
+
+    def _said(self) -> SSHResult:
+        """Return what has come, while the command still runs, for an error; nothing is lost."""
+        if self._talking is None:
+            return SSHResult()
+        out, err = (stream.copy() for stream in self._talking.streams)
+        return SSHResult(out, err)
 
     def _endings(self) -> Iterator[float]:
         """End the command when its block is left; its input has ended.

@@ -15,6 +15,7 @@ from typing import Literal
 from .._api.arguments import check_command, check_on_result
 from .._api.sftp_calls import Preserve
 from .._policy.sftp import AnyPath
+from .._protocol.process import Pty
 from .files import (
     LocalPath,
     TreeArguments,
@@ -27,9 +28,9 @@ from .files import (
     write,
     write_data,
 )
-from .host_group import HostGroup, Job, Results
+from .host_group import HostGroup, Job, OnHostOutput, Results
 from .progress import Display
-from .results import HostResult, MultiResult
+from .results import HostResult, MultiResult, checked
 from .tail import AsyncMultiFileTailer, TailJob
 
 __all__ = ["AsyncMultiConnection", "AsyncOnResult"]
@@ -88,6 +89,10 @@ class AsyncMultiConnection:
         input: str | bytes | None = None,
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        on_output: OnHostOutput | None = None,
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Run the same command on all hosts; see `MultiConnection.execute`.
@@ -95,8 +100,8 @@ class AsyncMultiConnection:
         `on_result` is called in this task; if it returns an awaitable, that is awaited.
         """
         items = self._group.everywhere(check_command(command))
-        work = self._group.execute(items, timeout, max_output, input, wait)
-        return await self._run(work, on_result)
+        work = self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+        return checked(await self._run(work, on_result), check)
 
     async def execute_map(
         self,
@@ -106,12 +111,16 @@ class AsyncMultiConnection:
         input: str | bytes | None = None,
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        on_output: OnHostOutput | None = None,
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Run a different command on each host; see `MultiConnection.execute_map`."""
         items = self._group.mapped(host_command_map, check_command)
-        work = self._group.execute(items, timeout, max_output, input, wait)
-        return await self._run(work, on_result)
+        work = self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+        return checked(await self._run(work, on_result), check)
 
     def stream(
         self,
@@ -121,6 +130,9 @@ class AsyncMultiConnection:
         input: str | bytes | None = None,
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        on_output: OnHostOutput | None = None,
     ) -> AbstractAsyncContextManager[AsyncStream]:
         """Iterate over results as they come.
 
@@ -128,7 +140,9 @@ class AsyncMultiConnection:
         `MultiConnection.stream`. Leaving the block stops what is still under way.
         """
         items = self._group.commands(command)
-        return self._stream(self._group.execute(items, timeout, max_output, input, wait))
+        return self._stream(
+            self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+        )
 
     async def sftp_read(
         self,

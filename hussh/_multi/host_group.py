@@ -17,6 +17,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any, Literal, NamedTuple
@@ -24,7 +25,10 @@ from typing import Any, Literal, NamedTuple
 from .._api.arguments import (
     check_command,
     check_max_output,
+    check_no_coroutine,
     check_number,
+    check_on_output,
+    check_pty,
     check_wait,
     input_bytes,
 )
@@ -34,8 +38,8 @@ from .._connect.handshake_limits import HandshakeLimiter
 from .._connect.shared_session import Failures, Limit, Shared, ran_out
 from .._policy.file_cache import set_batch_start
 from .._policy.transfer_result import TransferResult
-from .._protocol.execute import execute
-from .._protocol.process import env_requests
+from .._protocol.execute import Execution, OnOutput, execute
+from .._protocol.process import Pty, env_requests
 from .._runtime.async_workers import to_the_end
 from .._runtime.background_loops import Loops
 from ..errors import ConnectError, ConnectionClosed, HusshError, Phase
@@ -47,6 +51,9 @@ from .multi_options import MultiOptions
 from .results import HostResult
 
 __all__ = ["HostGroup", "Host", "Results", "Job", "check_limit"]
+
+#: Called with a host, "stdout" or "stderr", and bytes that have come from there.
+OnHostOutput = Callable[[str, str, bytes], object]
 
 BATCH_SIZE = 100
 CLOSED = "the MultiConnection is closed; connect() it again"
@@ -220,28 +227,36 @@ class HostGroup:
         max_output: int | None,
         stdin: str | bytes | None,
         wait: Literal["eof", "exit"],
+        pty: bool | Pty | None,
+        env: Mapping[str, str] | None,
+        on_output: OnHostOutput | None,
     ) -> Job:
         seconds = _seconds(timeout)
-        data = input_bytes(stdin)
-        check_wait(wait)
-        check_max_output(max_output)
+        check_on_output(on_output, can_await=False)
+        env_requests(env or {})  # so that what is wrong with it is raised here
+        how = Execution(
+            stdin=input_bytes(stdin),
+            pty=check_pty(pty),
+            max_output=check_max_output(max_output),
+            discard=True,
+            wait=check_wait(wait),
+            turn=_Turn(),
+        )
 
         async def run(member: Host, command: bytes) -> HostResult:
             given = None if seconds is None else Limit.after(seconds)
             connection = await self.ready(member, given)
             limit = given or Limit.after(connection.timeout)
             session = member.shared.live()
-            op = execute(
-                session.link,
-                command,
-                stdin=data,
-                max_output=max_output,
-                discard=True,
-                wait=wait,
-                env=env_requests(connection._env(None)),
+            here = replace(
+                how,
+                env=env_requests(connection._env(env)),
+                on_output=_for_host(on_output, member.host),
                 time_limit=str(limit),
             )
-            result = await session.run(op, limit.deadline, Phase.EXEC, step_in_loop=True)
+            op = execute(session.link, command, here)
+            in_loop = on_output is None
+            result = await session.run(op, limit.deadline, Phase.EXEC, step_in_loop=in_loop)
             return HostResult.of(member.host, result)
 
         return Job("execute", Phase.EXEC, run, items)
@@ -383,6 +398,21 @@ def _worth_a_try(member: Host, limit: Limit) -> bool:
 
 def _seconds(timeout: float | None) -> float | None:
     return None if timeout is None else check_number(timeout, "seconds")
+
+
+class _Turn:
+    """What the hosts share of which only one at a time may hand out output."""
+
+
+def _for_host(on_output: OnHostOutput | None, host: str) -> OnOutput | None:
+    """Return what is called with the output of one host."""
+    if on_output is None:
+        return None
+
+    def take(stream: str, part: bytes) -> None:
+        check_no_coroutine(on_output(host, stream, part), "on_output")
+
+    return take
 
 
 def check_limit(name: str, value: object) -> int:

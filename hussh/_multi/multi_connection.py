@@ -20,6 +20,7 @@ from .._api.transfer_bars import check_bars
 from .._policy.connection_options import Seconds
 from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
+from .._protocol.process import Pty
 from .async_multi_connection import AsyncMultiConnection
 from .files import (
     LocalPath,
@@ -33,7 +34,7 @@ from .files import (
     write,
     write_data,
 )
-from .host_group import HostGroup, Job
+from .host_group import HostGroup, Job, OnHostOutput
 from .hosts import shared_auth
 from .multi_options import (
     GROUP_ARGUMENTS,
@@ -43,7 +44,7 @@ from .multi_options import (
     with_group_defaults,
 )
 from .progress import Display
-from .results import HostResult, MultiResult
+from .results import HostResult, MultiResult, checked
 from .tail import MultiFileTailer, TailJob
 
 if TYPE_CHECKING:
@@ -202,6 +203,10 @@ class MultiConnection:
         input: str | bytes | None = None,
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        on_output: OnHostOutput | None = None,
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Run the same command on all hosts.
@@ -216,6 +221,12 @@ class MultiConnection:
             wait: with "eof", until all output has come and the channel is closed; with "exit",
                 until the command itself has ended, even if processes that it left behind may
                 still write.
+            pty: True or a `Pty` gives it a terminal; stderr then comes with stdout.
+            env: variables to set, as far as the servers accept them.
+            check: if any host has failed, raise PartialFailureException, which has all results.
+            on_output: is called with the host, ``"stdout"`` or ``"stderr"``, and the bytes that
+                have come, while the commands run; in other threads, one at a time. If it
+                raises, that host has failed.
             on_result: is called with the host and its result as soon as the host is done, in
                 the calling thread, one at a time. If it raises, what is still under way is
                 stopped, and the exception goes on.
@@ -224,7 +235,8 @@ class MultiConnection:
             Output and exit status of each host; see the class for failures.
         """
         items = self._group.everywhere(check_command(command))
-        return self._run(self._group.execute(items, timeout, max_output, input, wait), on_result)
+        work = self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+        return checked(self._run(work, on_result), check)
 
     def execute_map(
         self,
@@ -234,6 +246,10 @@ class MultiConnection:
         input: str | bytes | None = None,
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        on_output: OnHostOutput | None = None,
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Run a different command on each host that is in the mapping; otherwise as `execute`.
@@ -241,7 +257,8 @@ class MultiConnection:
         Names in the mapping that are none of our hosts are ignored.
         """
         items = self._group.mapped(host_command_map, check_command)
-        return self._run(self._group.execute(items, timeout, max_output, input, wait), on_result)
+        work = self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+        return checked(self._run(work, on_result), check)
 
     def stream(
         self,
@@ -251,6 +268,9 @@ class MultiConnection:
         input: str | bytes | None = None,
         max_output: int | None = None,
         wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        on_output: OnHostOutput | None = None,
     ) -> Generator[tuple[str, HostResult], None, None]:
         """Yield results as they come; runs `execute`, or with a mapping `execute_map`.
 
@@ -261,7 +281,9 @@ class MultiConnection:
             The host and its result, in the order in which the hosts finish.
         """
         items = self._group.commands(command)
-        return self._stream(self._group.execute(items, timeout, max_output, input, wait))
+        return self._stream(
+            self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+        )
 
     # -- files
 

@@ -18,7 +18,7 @@ from ..errors import (
     SFTPTimeout,
 )
 
-__all__ = ["HostResult", "MultiResult"]
+__all__ = ["HostResult", "MultiResult", "checked"]
 
 D = TypeVar("D")
 
@@ -50,8 +50,9 @@ class HostResult(SSHResult):
         truncated: bool = False,
         error: HusshError | None = None,
         transfer: TransferResult | None = None,
+        order: bytes = b"",
     ) -> None:
-        super().__init__(stdout, stderr, status, signal, truncated)
+        super().__init__(stdout, stderr, status, signal, truncated, order)
         self.host = host
         self.error = error
         self.transfer = transfer
@@ -59,7 +60,9 @@ class HostResult(SSHResult):
     @classmethod
     def of(cls, host: str, result: SSHResult) -> HostResult:
         """Make the result of a command."""
-        return cls(host, *result._key())
+        made = cls(host, *result._key())
+        made._order = result._order
+        return made
 
     @classmethod
     def of_transfer(cls, host: str, result: TransferResult) -> HostResult:
@@ -84,7 +87,17 @@ class HostResult(SSHResult):
         stderr += _why(error).encode("utf-8", "replace")
         done = getattr(error, "result", None)
         transfer = done if isinstance(done, TransferResult) else None
-        return cls(host, partial.stdout_bytes, stderr, -1, None, partial.truncated, error, transfer)
+        return cls(
+            host,
+            partial.stdout_bytes,
+            stderr,
+            -1,
+            None,
+            partial.truncated,
+            error,
+            transfer,
+            partial._order,
+        )
 
     @property
     def hop(self) -> str | None:
@@ -103,7 +116,7 @@ class HostResult(SSHResult):
         return self.host, *super()._key(), self.transfer, reasons
 
     def __reduce__(self) -> tuple[type[HostResult], tuple[Any, ...]]:
-        return HostResult, (*self._key()[:-2], self.error, self.transfer)
+        return HostResult, (*self._key()[:-2], self.error, self.transfer, self._order)
 
 
 def _why(error: HusshError) -> str:
@@ -233,3 +246,10 @@ class MultiResult:
         good = sum(result.status == 0 for result in self._results)
         count = len(self._results)
         return f"MultiResult({count} hosts: {good} succeeded, {count - good} failed)"
+
+
+def checked(result: MultiResult, check: bool) -> MultiResult:
+    """Return the result; with `check`, raise what `raise_if_any_failed` raises."""
+    if check:
+        result.raise_if_any_failed()
+    return result

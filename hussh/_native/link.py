@@ -445,6 +445,19 @@ class Channel:
             lib.hussh_channel_read(self.pointer, stream, ffi.from_buffer(buffer), len(buffer))
         )
 
+    def keep_order(self) -> None:
+        """Keep from now on the order in which stdout and stderr arrive, for `order`."""
+        lib.hussh_channel_keep_order(self.pointer)
+
+    def order(self) -> bytes:
+        """Return what arrived since the last call, as `_policy.arrival` describes it."""
+        size = int(lib.hussh_channel_order(self.pointer, ffi.NULL, 0))
+        if not size:
+            return b""
+        buffer = bytearray(size)
+        lib.hussh_channel_order(self.pointer, ffi.from_buffer(buffer), size)
+        return bytes(buffer)
+
     def await_message(self, rest: int, longest: int) -> None:
         """Make events for stdout only when a message is complete, until the next read.
 

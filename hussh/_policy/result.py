@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .arrival import join_in_order
+
 __all__ = ["SSHResult"]
 
 
@@ -13,15 +15,18 @@ class SSHResult:
     Attributes:
         stdout_bytes, stderr_bytes: exactly the bytes that the command wrote.
         stdout, stderr: the same as str (UTF-8; other bytes become U+FFFD).
+        output_bytes: both streams in the order in which they arrived, which need not be exactly
+            the order in which the command wrote them.
         status: the exit status. It is -1 if a signal ended the command or the server never sent
             a status.
         signal: the signal's name without "SIG" (RFC 4254 section 6.10), or None.
         truncated: whether output beyond your limit was dropped.
 
-    Results compare by value and can be pickled.
+    Results compare by value, whatever the order of arrival was, and can be pickled.
     """
 
-    __slots__ = ("stdout_bytes", "stderr_bytes", "status", "signal", "truncated", "_text")
+    __slots__ = ("stdout_bytes", "stderr_bytes", "status", "signal", "truncated", "_order",
+                 "_text")  # fmt: skip
 
     def __init__(
         self,
@@ -30,12 +35,14 @@ class SSHResult:
         status: int = -1,
         signal: str | None = None,
         truncated: bool = False,
+        order: bytes = b"",
     ) -> None:
         self.stdout_bytes = stdout
         self.stderr_bytes = stderr
         self.status = status
         self.signal = signal
         self.truncated = truncated
+        self._order = order  # see `arrival`
         self._text: dict[str, str] = {}
 
     def _decode(self, name: str, data: bytes) -> str:
@@ -52,8 +59,12 @@ class SSHResult:
     def stderr(self) -> str:
         return self._decode("stderr", self.stderr_bytes)
 
+    @property
+    def output_bytes(self) -> bytes:
+        return join_in_order(self.stdout_bytes, self.stderr_bytes, self._order)
+
     def _key(self) -> tuple[Any, ...]:
-        """Return what `==` compares, which is also what the constructor takes."""
+        """Return what `==` compares."""
         return self.stdout_bytes, self.stderr_bytes, self.status, self.signal, self.truncated
 
     def __eq__(self, other: object) -> bool:
@@ -63,7 +74,7 @@ class SSHResult:
         return hash(self._key())
 
     def __reduce__(self) -> tuple[type[SSHResult], tuple[Any, ...]]:
-        return SSHResult, self._key()
+        return SSHResult, (*self._key(), self._order)
 
     def __repr__(self) -> str:
         return f"SSHResult(stdout={self.stdout}, stderr={self.stderr}, status={self.status})"

@@ -6,27 +6,97 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Protocol
 
 from .._native.link import Channel, Link
+from .._policy.arrival import pair, runs_of
 from .._policy.result import SSHResult
 from .._policy.wire import string
 from ..errors import (
     ChannelError,
+    CommandFailed,
     CommandTimeout,
     HusshError,
     OutputLimitExceeded,
+    printable,
 )
 from .channel import note_length, open_session, until_heard, was_unheard
-from .core import DeadlineExceeded, Op, WaitFor
+from .core import DeadlineExceeded, Op, RunBlocking, WaitFor
 from .growing import GrowingBytes
+from .process import Pty
 from .spare_session import SpareSession
 
-__all__ = ["execute"]
+__all__ = ["Dialogue", "Execution", "OnOutput", "execute"]
 
-READ_SIZE = 1 << 20
 #: Most questions that `_Drain` asks; for each the server moves 16 KiB or more.
 DRAIN_ROUNDS = 200
+#: End of file, typed on a terminal.
+END_OF_FILE = b"\x04"
+STREAMS = "stdout", "stderr"
+
+#: Called with "stdout" or "stderr", and bytes that have come.
+OnOutput = Callable[[str, bytes], Any]
+
+
+class Dialogue(Protocol):
+    """Talks with a program that runs before the command, such as sudo.
+
+    Attributes:
+        has_begun: whether the command itself may get its input.
+        has_question: whether what came so far may be a question that is not complete.
+    """
+
+    has_begun: bool
+    has_question: bool
+
+    def take(self, stream: int, part: bytes) -> bytes:
+        """Take what has come; return the part of it that belongs to the command."""
+
+    def take_answer(self) -> bytes:
+        """Return what is to be sent now, once; mostly nothing."""
+
+    def answer_question(self) -> None:
+        """Note that nothing follows what has come so far."""
+
+    def end(self, result: SSHResult) -> None:
+        """Raise an error if the program ended and the command never ran."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How `execute` runs a command.
+
+    Attributes:
+        stdin: what the command reads.
+        pty: the terminal that it gets, or None.
+        max_output: most bytes of both streams together that are kept, or None.
+        wait: with "exit" the result is there as soon as the command itself has ended and its
+            own output has come, even if its children still hold the streams open.
+        discard: output beyond max_output is dropped; the result says so, and the command goes
+            on.
+        check: a status other than 0 is an error.
+        on_output: gets all output as it comes.
+        turn: executions with the same one call `on_output` one after another.
+        env: requests for variables, see `env_requests`.
+        time_limit: the limit as the error words it.
+        lend: lends the ssh-agent to the channel, once it is open.
+        converse: makes the dialogue with what runs before the command, for each attempt anew.
+    """
+
+    stdin: bytes = b""
+    pty: Pty | None = None
+    max_output: int | None = None
+    wait: Literal["eof", "exit"] = "eof"
+    discard: bool = False
+    check: bool = False
+    on_output: OnOutput | None = None
+    turn: object | None = None
+    env: Sequence[bytes] = ()
+    time_limit: str = ""
+    lend: Callable[[Channel], None] | None = None
+    converse: Callable[[], Dialogue] | None = None
 
 
 class _Output:
@@ -35,14 +105,27 @@ class _Output:
     Attributes:
         size: number of bytes that came.
         cut: whether more came than there was room for.
+        parts: what came and nobody has taken yet, if somebody wants the parts.
     """
 
-    def __init__(self, channel: Channel, limit: int | None, *, discard: bool) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        limit: int | None,
+        *,
+        discard: bool,
+        dialogue: Dialogue | None = None,
+        wants_parts: bool = False,
+    ) -> None:
         self.channel = channel
         # Not lists: joining 100 MB would take 60 ms, in one step of a loop.
         self.streams = GrowingBytes(), GrowingBytes()
+        self.order = bytearray()
         self.room = limit
         self.discard = discard
+        self.dialogue = dialogue
+        self.wants_parts = wants_parts
+        self.parts: list[tuple[int, bytes]] = []
         self.size = 0
         self.cut = False
 
@@ -50,21 +133,41 @@ class _Output:
         while self.discard or not self.cut:
             info = self.channel.get_info()
             sizes = (int(info.rx), int(info.rx_err))
-            if not any(sizes):
+            total = sum(sizes)
+            if not total:
                 return
-            for stream, size in enumerate(sizes):
-                if self.room is not None and size > self.room:
-                    self.cut = True
-                    size = size if self.discard else self.room
-                if size:
-                    self._keep(stream, self.channel.read(stream, min(size, READ_SIZE)))
+            self.size += total
+            order = self.channel.order()
+            both = self.channel.read(0, sizes[0]), self.channel.read(1, sizes[1])
+            has_room = self.room is None or total <= self.room
+            if has_room and not self.wants_parts and self.dialogue is None:
+                for stream, part in enumerate(both):
+                    self.streams[stream].append(part)
+                self.order += order
+                self.room = None if self.room is None else self.room - total
+            else:
+                for stream, run in runs_of(*both, order):
+                    self._keep(stream, bytes(run))
 
-    def _keep(self, stream: int, part: bytearray) -> None:
-        self.size += len(part)
+    def _keep(self, stream: int, part: bytes) -> None:
+        if self.dialogue is not None:
+            part = self.dialogue.take(stream, part)
         if self.room is not None:
-            del part[self.room :]
+            self.cut = self.cut or len(part) > self.room
+            part = part[: self.room]
             self.room -= len(part)
+        if not part:
+            return
         self.streams[stream].append(part)
+        self.order += pair(stream, len(part))
+        if self.wants_parts:
+            if self.parts and self.parts[-1][0] == stream:
+                part = self.parts.pop()[1] + part
+            self.parts.append((stream, part))
+
+    def take_parts(self) -> list[tuple[int, bytes]]:
+        parts, self.parts = self.parts, []
+        return parts
 
     def result(self, *, finished: bool) -> SSHResult:
         info = self.channel.get_info()
@@ -74,7 +177,43 @@ class _Output:
         elif finished and info.exit_known == 2:
             signal = self.channel.text
         stdout, stderr = (stream.take() for stream in self.streams)
-        return SSHResult(stdout, stderr, status, signal, self.cut)
+        return SSHResult(stdout, stderr, status, signal, self.cut, bytes(self.order))
+
+
+class _Input:
+    """Sends the command's stdin, and its end, as the server takes it."""
+
+    def __init__(self, channel: Channel, how: Execution) -> None:
+        self.channel = channel
+        self.end_of_file = b"" if how.pty is None else END_OF_FILE
+        if self.end_of_file and how.stdin and not how.stdin.endswith(b"\n"):
+            self.end_of_file += END_OF_FILE  # the first one ends the line only
+        self.unsent: list[memoryview] = []
+        self.stdin = how.stdin
+        self.is_whole = self.has_ended = False
+
+    def begin(self) -> None:
+        """Give the command its own input, once; what is to be sent before was added by then."""
+        if not self.is_whole:
+            self.is_whole = True
+            self.add(self.stdin)
+            self.add(self.end_of_file)
+
+    def add(self, data: bytes) -> None:
+        if data:
+            self.unsent.append(memoryview(data))
+
+    def send(self) -> None:
+        while self.unsent:
+            rest = self.unsent[0]
+            rest = rest[self.channel.write(rest) :]
+            if rest:
+                self.unsent[0] = rest
+                return
+            del self.unsent[0]
+        if self.is_whole and not self.has_ended:
+            self.has_ended = True
+            self.channel.eof()
 
 
 class _Drain:
@@ -107,104 +246,99 @@ class _Drain:
         return False
 
 
-def execute(
-    link: Link,
-    command: bytes,
-    *,
-    stdin: bytes = b"",
-    max_output: int | None = None,
-    discard: bool = False,
-    wait: Literal["eof", "exit"] = "eof",
-    env: Sequence[bytes] = (),
-    time_limit: str = "",
-    lend: Callable[[Channel], None] | None = None,
-) -> Op[SSHResult]:
+def execute(link: Link, command: bytes, how: Execution = Execution()) -> Op[SSHResult]:
     """Run a command; return its exit status and all of its output.
 
     A command that was ended by a signal, or whose channel closed without a status, has status -1,
     never a false 0. When the operation stops waiting (deadline, Ctrl-C, too much output), it sends
     SIGKILL to the command and closes its channel; the error has the output so far.
-
-    Args:
-        wait: with "exit" the result is there as soon as the command itself has ended and its
-            own output has come, even if its children still hold the streams open.
-        discard: output beyond max_output is dropped; the result says so, and the command goes
-            on.
-        env: requests for variables, see `env_requests`.
-        time_limit: the limit as the error words it.
-        lend: lends the ssh-agent to the channel, once it is open.
     """
-    return (
-        yield from until_heard(
-            lambda may_repeat: _execute(
-                link, command, stdin, max_output, discard, wait, env, time_limit, lend, may_repeat
-            )
-        )
+    result = yield from until_heard(
+        lambda may_repeat: _execute(link, command, how, may_repeat=may_repeat)
     )
+    if how.check and result.status != 0:
+        raise CommandFailed(_explain(result), result=result)
+    return result
+
+
+def _explain(result: SSHResult) -> str:
+    if result.signal is not None:
+        ended = f"was killed by SIG{result.signal}"
+    else:
+        ended = f"failed with status {result.status}"
+    last = printable(result.stderr.rstrip()[-1000:].rpartition("\n")[2])
+    return f"the command {ended}" + (f": {last}" if last else "")
 
 
 def _execute(
-    link: Link,
-    command: bytes,
-    stdin: bytes,
-    max_output: int | None,
-    discard: bool,
-    wait: Literal["eof", "exit"],
-    env: Sequence[bytes],
-    time_limit: str,
-    lend: Callable[[Channel], None] | None,
-    may_repeat: bool,
+    link: Link, command: bytes, how: Execution, *, may_repeat: bool
 ) -> Op[SSHResult | None]:
     """Run `execute` on one channel; return None as `until_heard` describes."""
     try:
         channel = yield from open_session(link, ends_by_itself=True)
     except DeadlineExceeded:
         raise CommandTimeout(
-            f"Command timed out{time_limit}; the server had not accepted it yet",
+            f"Command timed out{how.time_limit}; the server had not accepted it yet",
             result=SSHResult(b"", b"", -1, None),
         ) from None
-    output = _Output(channel, max_output, discard=discard)
-    drain = _Drain(channel, output)
+    dialogue = None if how.converse is None else how.converse()
+    output = _Output(
+        channel,
+        how.max_output,
+        discard=how.discard,
+        dialogue=dialogue,
+        wants_parts=how.on_output is not None,
+    )
+    stdin = _Input(channel, how)
+    drain, question = _Drain(channel, output), _Drain(channel, output)
     started = False
     try:
-        if lend is not None:
-            lend(channel)
-        for variable in env:
-            channel.request(b"env", variable)
-        channel.request(b"exec", string(command), want_reply=True)
+        if how.lend is not None:
+            how.lend(channel)
+        channel.keep_order()
+        wanted = _ask(channel, command, how)
         started = True
-        unsent = memoryview(stdin)
-        unsent = unsent[channel.write(unsent) :] if unsent else unsent
-        if not unsent:
-            channel.eof()
+        if dialogue is None:
+            stdin.begin()
+            stdin.send()
         SpareSession.of(link).open_beside(link)
         while True:
+            size = output.size
             output.take()
-            if output.cut and not discard:
+            if how.on_output is not None and output.parts:
+                yield from _hand_out(output, how.on_output, how.turn)
+                continue  # more may have come meanwhile
+            if output.cut and not how.discard:
                 raise OutputLimitExceeded(
-                    f"the command wrote more than max_output={max_output} bytes",
+                    f"the command wrote more than max_output={how.max_output} bytes",
                     result=output.result(finished=False),
                 )
             info = channel.get_info()
-            if info.replies and info.failures & 1:
-                raise ChannelError("the server refused to run a command (exec request denied)")
+            for number, what in enumerate(wanted):
+                if info.replies > number and info.failures >> number & 1:
+                    raise ChannelError(f"the server refused {what}")
             if info.closed:  # complete, even if the connection has ended with it
                 unheard = not output.size and was_unheard(channel)
                 if may_repeat and unheard and not link.dead:
                     return None
-                return output.result(finished=True)
+                return _end(output, dialogue)
             link.check()
-            if wait == "exit" and info.exit_known and drain.done():
-                return output.result(finished=True)
-            if unsent:
-                unsent = unsent[channel.write(unsent) :]
-                if not unsent:
-                    channel.eof()
+            if how.wait == "exit" and info.exit_known and drain.done():
+                return _end(output, dialogue)
+            if dialogue is not None:
+                if output.size != size:
+                    question = _Drain(channel, output)
+                if dialogue.has_question and question.done():
+                    dialogue.answer_question()
+                stdin.add(dialogue.take_answer())
+                if dialogue.has_begun:
+                    stdin.begin()
+            stdin.send()
             yield WaitFor(channel)
     except DeadlineExceeded:
         output.take()
         raise CommandTimeout(
-            f"Command timed out{time_limit}; it was told to stop",
+            f"Command timed out{how.time_limit}; it was told to stop",
             result=output.result(finished=False),
         ) from None
     except HusshError as error:
@@ -217,6 +351,36 @@ def _execute(
         if started and not link.dead and not channel.get_info().exit_known:
             _stop(channel)
         channel.free()
+
+
+def _ask(channel: Channel, command: bytes, how: Execution) -> list[str]:
+    """Ask for all that the command needs; return what each answer will be about."""
+    wanted = []
+    for variable in how.env:
+        channel.request(b"env", variable)
+    if how.pty is not None:
+        wanted.append("a terminal (pty-req request denied)")
+        channel.request(b"pty-req", how.pty.request(), want_reply=True)
+    wanted.append("to run a command (exec request denied)")
+    channel.request(b"exec", string(command), want_reply=True)
+    return wanted
+
+
+def _hand_out(output: _Output, on_output: OnOutput, key: object | None) -> Op[None]:
+    for stream, part in output.take_parts():
+        call = partial(_call, on_output, STREAMS[stream], part)
+        yield RunBlocking(call, in_caller=True, dedupe_key=key)
+
+
+def _call(on_output: OnOutput, stream: str, part: bytes, _: float | None) -> Any:
+    return on_output(stream, part)
+
+
+def _end(output: _Output, dialogue: Dialogue | None) -> SSHResult:
+    result = output.result(finished=True)
+    if dialogue is not None:
+        dialogue.end(result)
+    return result
 
 
 def _stop(channel: Channel) -> None:

@@ -66,6 +66,10 @@ class GrowingBytes:
         self._file.truncate(self.size if size is None else min(size, self.size))
         return self._file.getvalue()
 
+    def copy(self) -> bytes:
+        """Return a copy of all that was written."""
+        return bytes(self._file.getbuffer()[: self.size])
+
     def _enlarge(self) -> None:
         self._is_large = True
         try:

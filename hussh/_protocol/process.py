@@ -16,8 +16,10 @@ from .._policy.wire import string, uint32
 from ..errors import ChannelError, HusshError
 from .channel import note_length, open_session, until_heard, was_unheard
 from .core import Op, WaitFor
+from .growing import GrowingBytes
 
-__all__ = ["Exit", "Pty", "discard", "exit_of", "read", "read_any", "start", "wait", "write"]
+__all__ = ["Exit", "Pty", "Talk", "communicate", "discard", "exit_of", "read", "read_any",
+           "start", "wait", "write"]  # fmt: skip
 
 READ_SIZE = 1 << 20
 
@@ -224,4 +226,44 @@ def wait(channel: Channel, unread: Iterable[int] = ()) -> Op[Exit]:
         if ended is not None:
             return ended
         channel.link.check()
+        yield WaitFor(channel)
+
+
+class Talk:
+    """What `communicate` has sent and got so far; it may be interrupted and go on.
+
+    Attributes:
+        unsent: what the command still has to get.
+        streams: what has come of stdout and stderr.
+    """
+
+    def __init__(self, stdin: bytes) -> None:
+        self.unsent = memoryview(stdin)
+        self.streams = GrowingBytes(), GrowingBytes()
+
+
+def communicate(
+    channel: Channel, talk: Talk, end_input: Callable[[], object], unread: Iterable[int]
+) -> Op[Exit]:
+    """Send all that is to be sent, then end the input, and take all output to its end.
+
+    What the command does not read is dropped. `unread` is as for `read`.
+    """
+    while True:
+        discard(channel, unread)
+        info = channel.get_info()
+        for stream, size in enumerate((int(info.rx), int(info.rx_err))):
+            if size:
+                talk.streams[stream].append(channel.read(stream, size))
+        ended = exit_of(channel)
+        if ended is not None and (info.eof or info.closed):
+            return ended
+        channel.link.check()
+        if talk.unsent:
+            try:
+                talk.unsent = talk.unsent[channel.write(talk.unsent) :]
+            except ChannelError:  # it reads no more
+                talk.unsent = memoryview(b"")
+        if not talk.unsent:
+            end_input()
         yield WaitFor(channel)

@@ -23,6 +23,7 @@ from hussh.errors import (
     ConnectionLost,
     ConnectTimeout,
     KeyRefused,
+    PartialFailureException,
     SFTPNotFoundError,
 )
 from hussh.multi_conn import HostResult, MultiConnection, MultiResult
@@ -451,3 +452,35 @@ def test_arguments_are_checked_at_once(
     """What is no argument raises before anything is opened; it is no host's failure."""
     with pytest.raises(error, match=words):
         make()
+
+
+def test_options_of_commands(multi: Multi) -> None:
+    """Terminals, variables, output by host while commands run, and `check` work on all hosts."""
+    came: dict[str, list[tuple[str, bytes]]] = {}
+    with multi() as hosts:
+        result = hosts.execute("tty >&2; exit 0", pty=True, env={"NOT_ACCEPTED": "x"})
+        assert all(one.stdout.startswith("/dev/pts/") for one in result.values())
+        result = hosts.execute(
+            "echo out; echo err >&2",
+            on_output=lambda host, stream, part: came.setdefault(host, []).append((stream, part)),
+        )
+        assert sorted(came) == sorted(hosts.hosts)
+        for host, parts in came.items():
+            assert sorted(parts) == [("stderr", b"err\n"), ("stdout", b"out\n")]
+            assert result[host].output_bytes == b"".join(part for _, part in parts)
+        hosts.execute("true", check=True)
+        with pytest.raises(PartialFailureException) as caught:
+            hosts.execute_map({hosts.hosts[0]: "exit 3", hosts.hosts[1]: "echo y"}, check=True)
+        assert caught.value.failed[hosts.hosts[0]].status == 3
+        assert caught.value.succeeded[hosts.hosts[1]].stdout == "y\n"
+
+        def refuse(host: str, stream: str, part: bytes) -> None:
+            raise ZeroDivisionError(host)
+
+        refused = hosts.execute("echo x", on_output=refuse)
+        assert refused.succeeded is None
+        assert "ZeroDivisionError" in refused.values()[0].stderr
+        with pytest.raises(TypeError, match="pty must be"):
+            hosts.execute("true", pty="xterm")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="NUL"):
+            hosts.execute("true", env={"A": "\0"})

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hussh._policy.connection_options import with_defaults
 from hussh._policy.keys.given_keys import parse_given_keys
 from hussh._policy.options import Options
-from hussh._protocol.execute import execute
+from hussh._protocol.execute import Execution, execute
 from hussh.errors import HusshError, Phase
 from tests.support import hostile_wire as wire
 from tests.support.hostile import PeerError
@@ -95,7 +95,9 @@ def inside(options: Options, *, logged_in: bool) -> Iterator[tuple[Tree, Inside,
             server.log_in()
             assert tree.root.phase is Phase.CHANNEL
             for number in range(2):
-                tasks.append(tree.start(execute(tree.root, b"command %d" % number, wait="exit")))
+                tasks.append(
+                    tree.start(execute(tree.root, b"command %d" % number, Execution(wait="exit")))
+                )
             tree.settle()
         yield tree, server, tasks
 

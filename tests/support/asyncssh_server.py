@@ -62,13 +62,15 @@ async def _serve() -> None:
             return True
 
     async def run(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        command = await asyncio.create_subprocess_shell(
-            process.command or "", stdin=PIPE, stdout=PIPE, stderr=PIPE
-        )
-        out, err = await command.communicate(await process.stdin.read())
-        process.stdout.write(out)
-        process.stderr.write(err)
-        process.exit(command.returncode or 0)
+        # A client may have gone, and what is raised here would end its whole connection.
+        with contextlib.suppress(asyncssh.SignalReceived, OSError):
+            command = await asyncio.create_subprocess_shell(
+                process.command or "", stdin=PIPE, stdout=PIPE, stderr=PIPE
+            )
+            out, err = await command.communicate(await process.stdin.read())
+            process.stdout.write(out)
+            process.stderr.write(err)
+            process.exit(command.returncode or 0)
 
     key = asyncssh.generate_private_key("ssh-ed25519")
     server = await asyncssh.listen(

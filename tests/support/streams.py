@@ -28,7 +28,7 @@ from hussh._policy.options import Options
 from hussh._policy.result import SSHResult
 from hussh._protocol.channel import open_direct
 from hussh._protocol.core import Checkpoint, Op, RunBlocking, WaitFor
-from hussh._protocol.execute import execute
+from hussh._protocol.execute import Execution, execute
 from hussh._protocol.handshake import HopAttempt, establish
 from hussh._protocol.host_key_check import recorded
 from hussh._runtime.thread_driver import BUDGET
@@ -348,5 +348,5 @@ def session(
         yield from establish(hop, _no_agent)
     results = []
     for command, stdin in commands:
-        results.append((yield from execute(link, command, stdin=stdin)))
+        results.append((yield from execute(link, command, Execution(stdin=stdin))))
     return results

@@ -14,7 +14,7 @@ from typing import Any
 from hussh._policy.options import Options
 from hussh._policy.result import SSHResult
 from hussh._protocol.core import Op
-from hussh._protocol.execute import execute
+from hussh._protocol.execute import Execution, execute
 from hussh.errors import ConnectionLost, ProtocolError
 
 from .streams import Command, Hang, Memory, Task, Tree, Wire, live_objects, session
@@ -56,7 +56,9 @@ class Conversation:
         results = yield from session(tree, self.hops, self.commands, _fresh_keys)
         tasks = [tree.start(_done(result)) for result in results]
         link = tree.links[-1]
-        tasks += [tree.start(execute(link, text, stdin=stdin)) for text, stdin in self.parallel]
+        tasks += [
+            tree.start(execute(link, text, Execution(stdin=stdin))) for text, stdin in self.parallel
+        ]
         return tasks
 
 
