@@ -96,6 +96,9 @@ def test_two_hundred_files(tmp_path: Path) -> None:
     assert (len(sent[0]), sent[1]) == (200, [])
     assert bench.pipes[-1].turns <= 4
     assert all(bench.server.files[b"/e/" + name] == b"x" for name in NAMES)
+    bench.pipes[-1].turns = 0
+    sent = bench.run(put_tree(bench.sftp, str(tmp_path / "d").encode(), b"/e", options(bench)))
+    assert (len(sent[0]), bench.pipes[-1].turns) == (200, 3)  # into a directory that is there
 
 
 @pytest.mark.parametrize("known", [True, False])

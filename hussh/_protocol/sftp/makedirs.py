@@ -2,7 +2,8 @@
 
 Servers answer MKDIR for a directory that exists, or for one without a parent, in different ways:
 "failure", "permission denied", "no such file". So the answer only says that it did not work. A look
-at the path and at its parents tells why.
+at the path and at its parents tells why. The look at the path travels with the first MKDIR, so that
+a directory which is there costs one round trip.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from ..._policy.remote_path import parent_of
 from ..._policy.sftp import file_error
 from ...errors import SFTPError
 from ..core import Op
+from . import wire
 from .file_types import inquired, is_directory, kind_of
 from .home import expands_home
-from .ops import make_directory
+from .ops import explained, make_directory
 from .request import Request
-from .session import SftpState
+from .session import SftpState, wait
+from .wire import string
 
 __all__ = ["make_directories"]
 
 
 _PERMISSION_DENIED = 3
+DOING = "make the directory"
 
 
 @expands_home
@@ -34,14 +38,24 @@ def make_directories(sftp: SftpState, path: bytes, mode: int, exist_ok: bool) ->
         FileExistsError: it exists and `exist_ok` is False, or it is no directory.
         SFTPError: a directory could not be made.
     """
-    refused = yield from _try_mkdir(sftp, path, mode)
-    if refused is None:
+    session = yield from sftp.session(early=True)
+    body = string(path) + wire.setting(mode=mode & 0o7777)
+    made = session.machine.request(wire.MKDIR, body)
+    try:
+        found = yield from inquired(sftp, kind_of(path, follow=True))
+    except BaseException:
+        session.machine.abandon(made)
+        session.step()
+        raise
+    yield from wait(session, made)
+    if not made.status:
         return
-    found = yield from inquired(sftp, kind_of(path, follow=True))
     if isinstance(found, tuple):
         if exist_ok and found[1] == modes.S_IFDIR:
             return
-        raise file_error(errno.EEXIST, "make the directory", path, status=refused.status)
+        raise file_error(errno.EEXIST, DOING, path, status=made.status)
+    if made.errno is not None:  # the session is lost
+        raise (yield from explained(session, made, DOING, path))
     lacking: list[bytes] = []
     parent = parent_of(path)
     while parent and (yield from _is_missing(sftp, parent)):
