@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache, lru_cache
+from inspect import iscoroutinefunction
 from typing import Any, cast
 
 from .._connect.tcp import FAMILIES
@@ -85,6 +86,9 @@ def check_stream(stream: object, argument: str) -> object:
         return stream
     if hasattr(stream, "receive") and hasattr(stream, "send") and hasattr(stream, "aclose"):
         return stream
+    if iscoroutinefunction(getattr(stream, "recv", None)):
+        kind = type(stream).__name__
+        raise TypeError(f"the recv of a {kind} must not be awaited: wrap it as an anyio ByteStream")
     sends = hasattr(stream, "send") or hasattr(stream, "sendall")
     if not (hasattr(stream, "recv") and sends and hasattr(stream, "close")):
         kind = type(stream).__name__

@@ -22,7 +22,7 @@ from .._runtime.keepalive import Keepalive, MakeBeats
 from .._runtime.loop_tools import this_loop, until
 from .._runtime.stream import Stream
 from ..errors import HusshError, Phase, ProxyCommandError, ServerBusy
-from .async_given_stream import async_given_stream
+from .async_given_stream import async_close_given, async_given_stream
 from .async_handshake_limits import with_permit
 from .async_tcp import dial
 from .connect_attempt import ConnectAttempt, raise_shown
@@ -181,6 +181,8 @@ async def _connect(
                     await in_thread(this_loop(), attempt.story.flush, is_slow=True)
         finally:
             attempt.undo()
+            if attempt.given is not None:
+                await async_close_given(attempt.given)
             if attempt.driver is not None:
                 await attempt.driver.gone()
         try:
@@ -245,18 +247,19 @@ async def _get_driver(attempt: Connecting, deadline: float | None) -> AsyncDrive
 
 
 async def _open_stream(attempt: Connecting, deadline: float | None) -> Stream:
-    given = attempt.hops[0].options.settings["stream"]
-    if given is not None:
-        return async_given_stream(given)
+    if attempt.given is not None:
+        stream = async_given_stream(attempt.given)
+        attempt.given = None
+        return stream
     argv = attempt.proxy_begins()
     if argv is None:
         first = attempt.hops[0]
         options = first.options
         return await dial(options.host, options.port, deadline, first.story, Origin.of(options))
     with until(deadline):
-        stream: Stream = await in_thread(this_loop(), partial(start_proxy, argv), is_slow=True)
+        child: Stream = await in_thread(this_loop(), partial(start_proxy, argv), is_slow=True)
     attempt.proxy_began()
-    return stream
+    return child
 
 
 async def _take_root(attempt: Connecting, stream: Stream) -> None:

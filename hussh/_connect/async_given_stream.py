@@ -20,7 +20,7 @@ from .._runtime.loop_tools import this_loop
 from .given_stream import LAST_MOMENT, PART, RelayedStream, given_stream
 from .tcp import SocketStream
 
-__all__ = ["async_given_stream"]
+__all__ = ["async_close_given", "async_given_stream"]
 
 
 def async_given_stream(given: Any) -> SocketStream:
@@ -32,11 +32,7 @@ def async_given_stream(given: Any) -> SocketStream:
             writer.write(data)
             await writer.drain()
 
-        async def close() -> None:
-            writer.close()
-            await writer.wait_closed()
-
-        return _start(lambda: reader.read(PART), send, close)
+        return _start(given, lambda: reader.read(PART), send)
     if hasattr(given, "receive"):
 
         async def receive() -> bytes:
@@ -45,19 +41,38 @@ def async_given_stream(given: Any) -> SocketStream:
             except anyio.EndOfStream:
                 return b""
 
-        return _start(receive, given.send, given.aclose)
+        return _start(given, receive, given.send)
     return given_stream(given)
 
 
+async def async_close_given(given: Any) -> None:
+    """Close what a user has given, as `close_given`; also if this task is cancelled."""
+    with (
+        contextlib.suppress(Exception),  # the user's object may say anything
+        anyio.move_on_after(LAST_MOMENT, shield=True),
+    ):
+        await _close(given)
+
+
+async def _close(given: Any) -> None:
+    if isinstance(given, tuple):
+        given[1].close()
+        await given[1].wait_closed()
+    elif hasattr(given, "receive"):
+        await given.aclose()
+    else:
+        given.close()
+
+
 def _start(
+    given: Any,
     receive: Callable[[], Awaitable[bytes]],
     send: Callable[[bytes], Awaitable[object]],
-    close: Callable[[], Awaitable[object]],
 ) -> RelayedStream:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    return _AwaitedStream(ours, theirs, receive, send, close)
+    return _AwaitedStream(ours, theirs, given, receive, send)
 
 
 class _AwaitedStream(RelayedStream):
@@ -69,13 +84,14 @@ class _AwaitedStream(RelayedStream):
         self,
         ours: socket.socket,
         theirs: socket.socket,
+        given: Any,
         receive: Callable[[], Awaitable[bytes]],
         send: Callable[[bytes], Awaitable[object]],
-        close: Callable[[], Awaitable[object]],
     ) -> None:
         super().__init__(ours)
         self._theirs = theirs
-        self._receive, self._send, self._close = receive, send, close
+        self._given = given
+        self._receive, self._send = receive, send
         self._loop = this_loop()
         self._scope = anyio.CancelScope()
         self._ended = threading.Event()
@@ -96,11 +112,7 @@ class _AwaitedStream(RelayedStream):
                 raise
         finally:
             try:
-                with (
-                    contextlib.suppress(Exception),  # the user's object may say anything
-                    anyio.move_on_after(LAST_MOMENT, shield=True),
-                ):
-                    await self._close()
+                await async_close_given(self._given)
             finally:
                 self._theirs.close()
                 self._ended.set()

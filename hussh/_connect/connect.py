@@ -19,7 +19,7 @@ from .._runtime.thread_driver import ThreadDriver
 from .._runtime.workers import call_within
 from ..errors import ConnectError, HusshError, Phase
 from .connect_attempt import ConnectAttempt, raise_shown
-from .given_stream import given_stream
+from .given_stream import close_given, given_stream
 from .hop import Hop
 from .proxy_command import start_proxy
 from .tcp import Origin, dial
@@ -116,6 +116,8 @@ def _connect(
                     attempt.story.flush()
         finally:
             attempt.undo()
+            if attempt.given is not None:
+                close_given(attempt.given)
             join()
         try:
             if again:
@@ -141,9 +143,10 @@ def _load(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float | None
 
 
 def _open_stream(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float | None) -> Stream:
-    given = attempt.hops[0].options.settings["stream"]
-    if given is not None:
-        return given_stream(given)
+    if attempt.given is not None:
+        stream = given_stream(attempt.given)
+        attempt.given = None
+        return stream
     argv = attempt.proxy_begins()
     if argv is None:
         first = attempt.hops[0]
@@ -151,11 +154,11 @@ def _open_stream(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float
         return dial(options.host, options.port, deadline, first.story, Origin.of(options))
     try:
         # Not in this thread: an interrupt could come between the process and its owner.
-        stream: Stream = call_within(partial(start_proxy, argv), deadline)
+        child: Stream = call_within(partial(start_proxy, argv), deadline)
     except TimeoutError:
         raise DeadlineExceeded from None
     attempt.proxy_began()
-    return stream
+    return child
 
 
 def _take_root(attempt: ConnectAttempt[Session, ThreadDriver], stream: Stream) -> None:

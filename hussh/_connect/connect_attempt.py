@@ -57,6 +57,8 @@ class ConnectAttempt(Generic[H, AnyDriver]):
     ) -> None:
         self._make = make
         self._bastion = bastion
+        #: What the user gave as `stream=`, until it has an owner here.
+        self.given: Any = None if bastion is not None else hops[0].settings["stream"]
         self.driver: AnyDriver | None = bastion.driver if bastion is not None else None
         first = 0 if bastion is None else bastion.endpoint.index + 1
         self.hops = [HopAttempt.to(options, index) for index, options in enumerate(hops, first)]
@@ -221,8 +223,11 @@ class ConnectAttempt(Generic[H, AnyDriver]):
     def may_try_again(self) -> bool:
         """Tell whether this failed only for what was opened early.
 
-        That is not done again at this server. It is False if a user would be asked twice.
+        That is not done again at this server. It is False if a user would be asked twice, and if
+        the stream was given, because there is no second one.
         """
+        if self.hops[0].options.settings["stream"] is not None:
+            return False
         found = [hop.early for hop in self.hops if hop.early is not None]
         return any(early.ended_it for early in found) and not any(
             early.asked_user for early in found

@@ -32,7 +32,7 @@ from .._runtime.wakeup_fd import WakeupFd
 from ..errors import ConnectError, ConnectionLost, HusshError
 from .tcp import SocketStream
 
-__all__ = ["PART", "RelayedStream", "given_stream", "lost"]
+__all__ = ["PART", "RelayedStream", "close_given", "given_stream", "lost"]
 
 PART = 1 << 16
 #: Milliseconds after which an object that would not take more is asked again.
@@ -62,6 +62,12 @@ def given_stream(given: Any) -> SocketStream:
         if isinstance(error, ConnectError):
             raise
         raise ConnectError(f"the stream given as stream= cannot be used: {error}") from error
+
+
+def close_given(given: Any) -> None:
+    """Close what a user has given, where connecting failed before anything else owned it."""
+    with contextlib.suppress(Exception):  # the user's object may say anything
+        given.close()
 
 
 def _is_plain(given: Any) -> bool:

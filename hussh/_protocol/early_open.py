@@ -6,6 +6,7 @@ servers disconnect, and dropbear and Erlang do.  So a channel is opened early on
 
 - behind the last credential that there is, and never behind keyboard-interactive;
 - not where compression begins with the answer (zlib@openssh.com);
+- over a stream that the user gave, which cannot be opened again, at OpenSSH only;
 - at servers that are no OpenSSH, only where that user has logged in by that method alone before,
   in this process, and no other request would follow a refusal.
 
@@ -76,7 +77,9 @@ class EarlyOpen:
             return
         banner = link.banner or ""
         if not banner.startswith(PATIENT_SERVER) and not (
-            no_more_requests and (options.username, method) in memory.logins
+            no_more_requests
+            and (options.username, method) in memory.logins
+            and options.settings["stream"] is None
         ):
             return
         if self._open_way is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -142,6 +143,26 @@ def test_a_server_that_ends_the_connection_for_it(api: Api) -> None:
     with HostileServer(lambda conn: scripts.pop(0)(conn)) as server:
         for _ in range(3):
             log_in(api, server, password="p")
+    assert not scripts
+
+
+@both_ways
+def test_over_a_stream_that_cannot_be_opened_again(api: Api) -> None:
+    """Where `stream=` was given, a server that may mind gets no early open; one that ends the
+    connection for it, although it seems to be OpenSSH, is told of and gets none again."""
+
+    def stream() -> dict[str, Any]:
+        return {"password": "p", "stream": socket.create_connection(server.address)}
+
+    scripts = [polite(Password("p")), polite(NoOpen(Password("p")))]
+    with HostileServer(lambda conn: scripts.pop(0)(conn)) as server:
+        log_in(api, server, password="p")
+        log_in(api, server, **stream())
+    scripts = [polite(AfterOpen(Password("p"), end)), polite(NoOpen(Password("p")))]
+    with HostileServer(lambda conn: scripts.pop(0)(conn), version=OPENSSH) as server:
+        with pytest.raises(AuthenticationError, match="packet before the login"):
+            log_in(api, server, **stream())
+        log_in(api, server, **stream())
     assert not scripts
 
 

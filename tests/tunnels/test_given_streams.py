@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import threading
@@ -11,11 +12,12 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 
 from hussh import Connection, ConnectionLost
 from hussh.aio import AsyncConnection
 from hussh.multi_conn import MultiConnection
-from tests.conformance.apis import run_in
+from tests.conformance.apis import APIS, run_in
 from tests.support.given_streams import OwnSocket, certificate, socket_like, tls_to
 from tests.support.sshd import Sshd
 from tests.support.tunnel_peers import Peer
@@ -219,6 +221,55 @@ def test_asyncio_pair(target: Sshd) -> None:
     run_in("asyncio", main)
 
 
+class Unused:
+    """A stream that nobody may use; `closed` counts."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def _use(self, *_: object) -> bytes:
+        raise AssertionError("used")
+
+    recv = send = fileno = _use
+
+    def close(self) -> None:
+        """Note it."""
+        self.closed += 1
+
+
+class UnusedByteStream(Unused):
+    """The same for tasks."""
+
+    recv = None  # type: ignore[assignment]
+    receive = Unused._use
+
+    async def aclose(self) -> None:
+        """Note it."""
+        self.close()
+
+
+@pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
+def test_failure_before_the_stream_is_used(api: Any, tmp_path: Path) -> None:
+    """A connection that fails before it looks at its stream closes it; bad arguments do not."""
+    silent = tmp_path / "known_hosts"
+    os.mkfifo(silent)  # as a mount that does not answer
+
+    async def main() -> None:
+        for kind in (Unused,) if api.name == "sync" else (Unused, UnusedByteStream):
+            stream = kind()
+            with pytest.raises(TimeoutError):
+                await api.connect(
+                    "h", 22, timeout=0.2, password="p", stream=stream, known_hosts=str(silent)
+                )
+            assert stream.closed == 1
+            with pytest.raises(ValueError, match="host_key_policy"):
+                await api.connect("h", 22, password="p", stream=stream, host_key_policy="no")
+            assert stream.closed == 1
+
+    api.run(main)
+    os.close(os.open(silent, os.O_RDWR))  # lets those go on who wait for it
+
+
 def test_refused_arguments() -> None:
     """Two ways at once, what is no stream, and what would have to be awaited: TypeError."""
     one, two = socket.socketpair()
@@ -232,5 +283,7 @@ def test_refused_arguments() -> None:
                 Connection("h", stream=wrong)
         with pytest.raises(TypeError, match="awaited"):
             Connection("h", stream=(one, two))
+        with pytest.raises(TypeError, match="must not be awaited"):
+            AsyncConnection("h", stream=trio.socket.from_stdlib_socket(one))
         with pytest.raises(TypeError, match="one connection"):
             MultiConnection.from_shared_auth(["h"], stream=one)
