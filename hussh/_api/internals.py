@@ -8,16 +8,22 @@ from __future__ import annotations
 from typing import Any
 
 from .._connect.shared_session import Shared
+from .._policy.options import Options
 from .async_connection import AsyncConnection
 from .connection import Connection
 from .plan import Plan
 
-__all__ = ["connection_from", "plan_of", "shared_of"]
+__all__ = ["connection_from", "options_of", "plan_of", "shared_of"]
 
 
 def plan_of(connection: Connection | AsyncConnection) -> Plan[Any]:
     """Return how a connection is made."""
     return connection._plan
+
+
+def options_of(connection: AsyncConnection) -> Options:
+    """Return what the target of a connection is reached with, as the configuration made it."""
+    return connection._options
 
 
 def connection_from(plan: Plan[AsyncConnection], timeout: float) -> AsyncConnection:

@@ -28,7 +28,7 @@ from ..errors import AuthenticationError, HusshError
 from .hop import Hop
 from .incoming import Incoming
 
-__all__ = ["AgentLoan", "ForwardAgent", "lend_agent"]
+__all__ = ["AgentLoan", "ForwardAgent", "check_forward_agent", "lend_agent"]
 
 _log = logging.getLogger("hussh.agent")
 
@@ -38,6 +38,12 @@ ForwardAgent = bool | str | os.PathLike[str] | None
 MOST = 100
 #: Seconds for the agent to answer, which is a program of this machine.
 AGENT_SECONDS = 10.0
+
+
+def check_forward_agent(value: object) -> None:
+    """Raise TypeError if a value is no `ForwardAgent`."""
+    if value is not None and not isinstance(value, bool | str | os.PathLike):
+        raise TypeError("forward_agent must be a bool or the path of the agent's socket")
 
 
 def lend_agent(
@@ -51,6 +57,7 @@ def lend_agent(
         TypeError: it is neither a bool nor a path.
         ValueError: there is no agent to lend.
     """
+    check_forward_agent(forward_agent)
     configured = options.configured.forward_agent if forward_agent is None else False
     if not (forward_agent or configured):
         return None
@@ -58,8 +65,6 @@ def lend_agent(
         own = socket_path(options.settings["agent"], os.environ)
         path = own if configured is True else os.path.expanduser(configured)
         return AgentLoan(hop, path).begin if path else None  # as ssh: without a word
-    if not isinstance(forward_agent, bool | str | os.PathLike):
-        raise TypeError("forward_agent must be a bool or the path of the agent's socket")
     agent = options.settings["agent"] if forward_agent is True else forward_agent
     path = socket_path(agent, os.environ)
     if not path:

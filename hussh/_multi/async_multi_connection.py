@@ -14,6 +14,7 @@ from typing import Literal
 
 from .._api.arguments import check_command, check_on_result
 from .._api.sftp_calls import Preserve
+from .._connect.agent_forwarding import ForwardAgent
 from .._policy.sftp import AnyPath
 from .._protocol.process import Pty
 from .files import (
@@ -91,6 +92,7 @@ class AsyncMultiConnection:
         wait: Literal["eof", "exit"] = "eof",
         pty: bool | Pty | None = None,
         env: Mapping[str, str] | None = None,
+        forward_agent: ForwardAgent = None,
         check: bool = False,
         on_output: OnHostOutput | None = None,
         on_result: AsyncOnResult | None = None,
@@ -100,7 +102,9 @@ class AsyncMultiConnection:
         `on_result` is called in this task; if it returns an awaitable, that is awaited.
         """
         items = self._group.everywhere(check_command(command))
-        work = self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+        work = self._group.execute(
+            items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
+        )
         return checked(await self._run(work, on_result), check)
 
     async def execute_map(
@@ -113,13 +117,16 @@ class AsyncMultiConnection:
         wait: Literal["eof", "exit"] = "eof",
         pty: bool | Pty | None = None,
         env: Mapping[str, str] | None = None,
+        forward_agent: ForwardAgent = None,
         check: bool = False,
         on_output: OnHostOutput | None = None,
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Run a different command on each host; see `MultiConnection.execute_map`."""
         items = self._group.mapped(host_command_map, check_command)
-        work = self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+        work = self._group.execute(
+            items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
+        )
         return checked(await self._run(work, on_result), check)
 
     def stream(
@@ -132,6 +139,7 @@ class AsyncMultiConnection:
         wait: Literal["eof", "exit"] = "eof",
         pty: bool | Pty | None = None,
         env: Mapping[str, str] | None = None,
+        forward_agent: ForwardAgent = None,
         on_output: OnHostOutput | None = None,
     ) -> AbstractAsyncContextManager[AsyncStream]:
         """Iterate over results as they come.
@@ -141,7 +149,9 @@ class AsyncMultiConnection:
         """
         items = self._group.commands(command)
         return self._stream(
-            self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+            self._group.execute(
+                items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
+            )
         )
 
     async def sftp_read(

@@ -33,7 +33,8 @@ from .._api.arguments import (
     input_bytes,
 )
 from .._api.async_connection import AsyncConnection
-from .._api.internals import shared_of
+from .._api.internals import options_of, shared_of
+from .._connect.agent_forwarding import ForwardAgent, check_forward_agent, lend_agent
 from .._connect.handshake_limits import HandshakeLimiter
 from .._connect.shared_session import Failures, Limit, Shared, ran_out
 from .._policy.file_cache import set_batch_start
@@ -229,10 +230,12 @@ class HostGroup:
         wait: Literal["eof", "exit"],
         pty: bool | Pty | None,
         env: Mapping[str, str] | None,
+        forward_agent: ForwardAgent,
         on_output: OnHostOutput | None,
     ) -> Job:
         seconds = _seconds(timeout)
         check_on_output(on_output, can_await=False)
+        check_forward_agent(forward_agent)
         env_requests(env or {})  # so that what is wrong with it is raised here
         how = Execution(
             stdin=input_bytes(stdin),
@@ -251,6 +254,7 @@ class HostGroup:
             here = replace(
                 how,
                 env=env_requests(connection._env(env)),
+                lend=lend_agent(session, options_of(connection), forward_agent),
                 on_output=_for_host(on_output, member.host),
                 time_limit=str(limit),
             )

@@ -17,6 +17,7 @@ from .._api.connection import Connection
 from .._api.declared import documents_constructor, refuse_unknown, takes_options
 from .._api.sftp_calls import Preserve
 from .._api.transfer_bars import check_bars
+from .._connect.agent_forwarding import ForwardAgent
 from .._policy.connection_options import Seconds
 from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
@@ -205,6 +206,7 @@ class MultiConnection:
         wait: Literal["eof", "exit"] = "eof",
         pty: bool | Pty | None = None,
         env: Mapping[str, str] | None = None,
+        forward_agent: ForwardAgent = None,
         check: bool = False,
         on_output: OnHostOutput | None = None,
         on_result: OnResult | None = None,
@@ -223,6 +225,9 @@ class MultiConnection:
                 still write.
             pty: True or a `Pty` gives it a terminal; stderr then comes with stdout.
             env: variables to set, as far as the servers accept them.
+            forward_agent: True or the path of an agent's socket lends the ssh-agent to the command
+                on each host while it runs. A person who controls one of the hosts can use it
+                meanwhile.
             check: if any host has failed, raise PartialFailureException, which has all results.
             on_output: is called with the host, ``"stdout"`` or ``"stderr"``, and the bytes that
                 have come, while the commands run; in other threads, one at a time. If it
@@ -235,7 +240,9 @@ class MultiConnection:
             Output and exit status of each host; see the class for failures.
         """
         items = self._group.everywhere(check_command(command))
-        work = self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+        work = self._group.execute(
+            items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
+        )
         return checked(self._run(work, on_result), check)
 
     def execute_map(
@@ -248,6 +255,7 @@ class MultiConnection:
         wait: Literal["eof", "exit"] = "eof",
         pty: bool | Pty | None = None,
         env: Mapping[str, str] | None = None,
+        forward_agent: ForwardAgent = None,
         check: bool = False,
         on_output: OnHostOutput | None = None,
         on_result: OnResult | None = None,
@@ -257,7 +265,9 @@ class MultiConnection:
         Names in the mapping that are none of our hosts are ignored.
         """
         items = self._group.mapped(host_command_map, check_command)
-        work = self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+        work = self._group.execute(
+            items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
+        )
         return checked(self._run(work, on_result), check)
 
     def stream(
@@ -270,6 +280,7 @@ class MultiConnection:
         wait: Literal["eof", "exit"] = "eof",
         pty: bool | Pty | None = None,
         env: Mapping[str, str] | None = None,
+        forward_agent: ForwardAgent = None,
         on_output: OnHostOutput | None = None,
     ) -> Generator[tuple[str, HostResult], None, None]:
         """Yield results as they come; runs `execute`, or with a mapping `execute_map`.
@@ -282,7 +293,9 @@ class MultiConnection:
         """
         items = self._group.commands(command)
         return self._stream(
-            self._group.execute(items, timeout, max_output, input, wait, pty, env, on_output)
+            self._group.execute(
+                items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
+            )
         )
 
     # -- files

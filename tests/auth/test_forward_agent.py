@@ -8,10 +8,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from hussh import Connection
 from hussh._connect.agent_forwarding import MOST
+from hussh.multi_conn import MultiConnection
 from tests.auth.steps import SshdFactory, login
 from tests.conformance.apis import APIS, Api
 from tests.support.agent import SshAgent
@@ -55,6 +57,55 @@ def test_onward_through_two_hops(
         await session.close()
 
     api.run(main)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "asyncio"])
+def test_batch(
+    is_async: bool,
+    bastion: Sshd,
+    target: Sshd,
+    sshd_factory: SshdFactory,
+    keys: Keys,
+    agent: SshAgent,
+) -> None:
+    """A command on many hosts has the agent on each, also behind a bastion, while it is lent."""
+    third = sshd_factory(name="third")
+    third.forget_keys(third.alice)
+    third.authorize(third.alice, keys.get("ecdsa-256", name="of the agent"))
+    agent.add(keys.get("ecdsa-256", name="of the agent"))
+    command = ONWARD.format(host=third.host, port=third.port)
+    hosts = [
+        {"host": target.host, "port": target.port, "proxy_jump": f"{bastion.host}:{bastion.port}"},
+        {"host": "localhost", "port": bastion.port},
+    ]
+    batch = MultiConnection.from_shared_auth(hosts, "alice", key_path=target.alice.key.path)
+    by_name = {"localhost": command}
+
+    async def work() -> list[str]:
+        async with batch as group:
+            results = [
+                await group.execute(command, forward_agent=True),
+                await group.execute(command),
+                await group.execute_map(by_name, forward_agent=True),
+            ]
+            async with group.stream(by_name, forward_agent=str(agent.socket)) as stream:
+                last = [one.stdout async for _, one in stream]
+        return [one.stdout for result in results for one in result.values()] + last
+
+    if is_async:
+        told = anyio.run(work)
+    else:
+        with batch:
+            results = [
+                batch.execute(command, forward_agent=True),
+                batch.execute(command),
+                batch.execute_map(by_name, forward_agent=True),
+            ]
+            told = [one.stdout for result in results for one in result.values()]
+            told += [one.stdout for _, one in batch.stream(by_name, forward_agent=True)]
+            with pytest.raises(TypeError, match="forward_agent"):
+                batch.execute(command, forward_agent=3)  # type: ignore[arg-type]
+    assert told == ["third\n", "third\n", "", "", "third\n", "third\n"]
 
 
 def test_of_popen_and_shell(

@@ -499,7 +499,7 @@ def test_what_this_version_lacks(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
 
 def test_forward_agent(agent: SshAgent, target: Sshd, tmp_path: Path) -> None:
-    """ForwardAgent lends the agent to each command, unless the call says no."""
+    """ForwardAgent lends the agent to each command, of a batch, too, unless the call says no."""
     agent.add(target.alice.key)
     config = write(tmp_path, block("t", target, "ForwardAgent yes"), target)
     with Connection("t", config=config) as connection:
@@ -507,6 +507,9 @@ def test_forward_agent(agent: SshAgent, target: Sshd, tmp_path: Path) -> None:
         refused = connection.execute("ssh-add -l", forward_agent=False)
         assert refused.stdout == ""
         assert refused.status != 0
+    with MultiConnection.from_shared_auth(["t"], config=config) as batch:
+        assert batch.execute("ssh-add -l")["t"].stdout == agent_keys(agent)
+        assert batch.execute("ssh-add -l", forward_agent=False)["t"].stdout == ""
 
 
 def agent_keys(agent: SshAgent) -> str:
