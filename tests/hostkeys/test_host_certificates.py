@@ -117,17 +117,23 @@ def test_on_every_hop(api: Api, certified: Callable[..., Sshd], keys: Keys, tmp_
 def test_each_host_of_a_multi_connection(
     certified: Callable[..., Sshd], keys: Keys, tmp_path: Path
 ) -> None:
-    """A batch trusts the host with a good certificate, and only that one."""
-    good, bad = certified("good"), certified("bad", "ed25519", "-n", "127.0.0.1", "-V", "-2d:-1d")
+    """A batch behind one bastion trusts the host with a good certificate, and only that one."""
+    bastion, good = certified("bastion"), certified("good")
+    expired = certified("expired", "ed25519", "-n", "127.0.0.1", "-V", "-2d:-1d")
+    wrong = certified("wrong", "ed25519", "-n", "elsewhere.example")
     file = tmp_path / "known_hosts"
     file.write_text(authority_line(keys.get(name="authority")))
-    options: dict[str, Any] = {"known_hosts": file, "host_key_policy": "strict"}
-    options["private_key"] = keys.get(name="alice").path
-    one = [Connection(good.host, good.port, "alice", **options)]
-    with MultiConnection.from_connections(one) as multi:
-        assert multi.execute("echo in").succeeded is not None
-    with pytest.raises(HostKeyError, match="expired"):
-        Connection(bad.host, bad.port, "alice", **options)
+    hosts = [{"host": server.host, "port": server.port} for server in (expired, good, wrong, good)]
+    batch = MultiConnection.from_shared_auth(
+        hosts, "alice", key_path=keys.get(name="alice").path, known_hosts=file,
+        host_key_policy="strict", proxy_jump=f"{bastion.host}:{bastion.port}",
+    )  # fmt: skip
+    with batch:
+        results = batch.execute("echo in").values()
+    assert [result.stdout for result in results] == ["", "in\n", "", "in\n"]
+    assert "expired" in results[0].stderr
+    assert "is for elsewhere.example" in results[2].stderr
+    assert [type(results[at].error) for at in (0, 2)] == [HostKeyError] * 2
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa-256", "ecdsa-384", "ecdsa-521", "rsa"])
