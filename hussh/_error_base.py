@@ -86,7 +86,7 @@ class HusshError(Exception):
         phase: str | None = None,
     ) -> None:
         super().__init__(text)
-        self.text = text
+        self.text: str = text
         self.hop = hop
         self.hop_index = hop_index
         phase = phase or self.default_phase
@@ -104,7 +104,7 @@ class HusshError(Exception):
         """Append a part to the text of the error, unless the part is empty."""
         if text:
             self.text = f"{self.text}; {text}"
-            self.args = (self.text,)
+            self.args: tuple[Any, ...] = (self.text,)
 
     def __str__(self) -> str:
         cause = self.__cause__

@@ -10,7 +10,7 @@ Every layer raises these and users catch them. Of hussh, this module imports the
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ._error_base import HusshError
 from ._error_base import Phase as Phase
@@ -59,7 +59,7 @@ __all__ = [
 class ConfigError(HusshError, ValueError, OSError, RuntimeError):
     """The ssh configuration that ``config=`` names cannot be read, or not be followed safely."""
 
-    default_phase = Phase.CONFIG
+    default_phase: ClassVar[Phase | None] = Phase.CONFIG
 
 
 class ConnectError(HusshError, ConnectionError, TimeoutError, RuntimeError):
@@ -69,7 +69,7 @@ class ConnectError(HusshError, ConnectionError, TimeoutError, RuntimeError):
     the time really was over, the error is a ConnectTimeout.
     """
 
-    default_phase = Phase.CONNECT
+    default_phase: ClassVar[Phase | None] = Phase.CONNECT
 
 
 class ConnectionLost(HusshError, ConnectionError, RuntimeError):
@@ -120,7 +120,7 @@ class ProxyCommandError(ConnectionLost):
         stderr_tail: the last 4 KiB that it wrote to stderr.
     """
 
-    default_phase = Phase.PROXY
+    default_phase: ClassVar[Phase | None] = Phase.PROXY
 
     def __init__(
         self, text: str, *, exit_code: int | None = None, stderr_tail: str = "", **place: Any
@@ -150,7 +150,7 @@ class NegotiationError(ProtocolError):
         theirs: the same of the server; empty if they are not known.
     """
 
-    default_phase = Phase.KEX
+    default_phase: ClassVar[Phase | None] = Phase.KEX
 
     def __init__(
         self,
@@ -161,8 +161,8 @@ class NegotiationError(ProtocolError):
         **place: Any,
     ) -> None:
         super().__init__(text, **place)
-        self.ours = ours or {}
-        self.theirs = theirs or {}
+        self.ours: dict[str, str] = ours or {}
+        self.theirs: dict[str, str] = theirs or {}
 
 
 class HostKeyError(HusshError, OSError, RuntimeError):
@@ -175,7 +175,7 @@ class HostKeyError(HusshError, OSError, RuntimeError):
         recorded: fingerprints of the keys that known_hosts has for that name.
     """
 
-    default_phase = Phase.HOSTKEY
+    default_phase: ClassVar[Phase | None] = Phase.HOSTKEY
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class AuthenticationError(HusshError, RuntimeError):
             empty.
     """
 
-    default_phase = Phase.AUTH
+    default_phase: ClassVar[Phase | None] = Phase.AUTH
 
     def __init__(
         self,
@@ -247,7 +247,7 @@ class KeyRefused(AuthenticationError):
 class ChannelError(HusshError, OSError, RuntimeError):
     """A channel request failed (RFC 4254); the connection stays usable."""
 
-    default_phase = Phase.CHANNEL
+    default_phase: ClassVar[Phase | None] = Phase.CHANNEL
 
 
 class ChannelRefused(ChannelError):
@@ -297,7 +297,7 @@ class ForwardRefused(HusshError, OSError, RuntimeError):
         errno: of this machine's error; None where the server refused.
     """
 
-    default_phase = Phase.CHANNEL
+    default_phase: ClassVar[Phase | None] = Phase.CHANNEL
 
     def __init__(self, text: str, *, errno: int | None = None, **place: Any) -> None:
         super().__init__(text, **place)
@@ -315,7 +315,7 @@ class CommandTimeout(HusshError, TimeoutError, RuntimeError):
         result: an ``SSHResult`` with all output that had arrived and status -1.
     """
 
-    default_phase = Phase.EXEC
+    default_phase: ClassVar[Phase | None] = Phase.EXEC
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
@@ -329,7 +329,7 @@ class CommandFailed(HusshError, RuntimeError):
         result: its ``SSHResult``.
     """
 
-    default_phase = Phase.EXEC
+    default_phase: ClassVar[Phase | None] = Phase.EXEC
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
@@ -344,7 +344,7 @@ class OutputLimitExceeded(HusshError, OSError, RuntimeError):
             ``stdout_bytes`` has its first bytes.
     """
 
-    default_phase = Phase.EXEC
+    default_phase: ClassVar[Phase | None] = Phase.EXEC
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
@@ -385,7 +385,7 @@ class SFTPError(HusshError, OSError, RuntimeError):
             if there was no transfer.
     """
 
-    default_phase = Phase.SFTP
+    default_phase: ClassVar[Phase | None] = Phase.SFTP
 
     def __init__(
         self,
@@ -400,7 +400,7 @@ class SFTPError(HusshError, OSError, RuntimeError):
     ) -> None:
         super().__init__(text, **place)
         self.errno = errno
-        self.strerror = text
+        self.strerror: str = text
         if filename is not None:
             self.filename = filename
         if filename2 is not None:

@@ -53,9 +53,9 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
     def __init__(self, session: AsyncSession, channel: Channel, timeout: float) -> None:
         flow = AsyncFlow(session, channel, timeout)
         super().__init__(flow)
-        self.stdin = AsyncWriter(flow)
-        self.stdout = AsyncReader(flow, 0)
-        self.stderr = AsyncReader(flow, 1)
+        self.stdin: AsyncWriter = AsyncWriter(flow)
+        self.stdout: AsyncReader = AsyncReader(flow, 0)
+        self.stderr: AsyncReader = AsyncReader(flow, 1)
         self.stream: ByteStream = stapled(self.stdin, self.stdout)
 
     @details_of(Process.wait)
@@ -158,4 +158,4 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         with contextlib.suppress(CommandTimeout):
             limit = min(self._timeout or LEAVING, LEAVING)
             ended = await self._session.call(self._goodbye(), limit, Phase.SHELL)
-        self.result = self._taken(ended)
+        self.result: SSHResult = self._taken(ended)

@@ -73,7 +73,7 @@ class AsyncSFTPFile(AsyncClosing):
     """
 
     def __init__(self, run: AsyncRunner, mode: str, file: Buffered) -> None:
-        self.name = file.file.name
+        self.name: str | bytes = file.file.name
         self.mode = mode
         self._run_op = run
         self._buffer = file

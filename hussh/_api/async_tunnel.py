@@ -23,7 +23,7 @@ class AsyncTunnel(Receiver, Sender, ByteStream):
     closes it.
     """
 
-    closed = False  # not the property of a sender
+    closed: bool = False  # not the property of a sender
 
     def __init__(
         self,

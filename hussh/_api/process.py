@@ -94,9 +94,9 @@ class Process(Command[_Flow], Closing):
     def __init__(self, session: Session, channel: Channel, timeout: float | None) -> None:
         flow = _Flow(session, channel, timeout)
         super().__init__(flow)
-        self.stdin = io.BufferedWriter(_Input(flow))
-        self.stdout = io.BufferedReader(_Output(flow, 0))
-        self.stderr = io.BufferedReader(_Output(flow, 1))
+        self.stdin: io.BufferedWriter[_Input] = io.BufferedWriter(_Input(flow))
+        self.stdout: io.BufferedReader[_Output] = io.BufferedReader(_Output(flow, 0))
+        self.stderr: io.BufferedReader[_Output] = io.BufferedReader(_Output(flow, 1))
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the command to end; its output may still be read afterwards.

@@ -47,7 +47,8 @@ class Flow(Generic[H]):
         self.session = session
         self.channel = channel
         self.timeout = timeout
-        self.input_ended = self.was_written = self.was_read = False
+        self.input_ended: bool = False
+        self.was_written = self.was_read = False
         self.unread: list[int] = []
 
     def end_input(self) -> None:

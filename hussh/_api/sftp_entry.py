@@ -23,8 +23,8 @@ class Entry:
 
     def __init__(self, folder: Any, entry: Name) -> None:
         self._entry = entry
-        self.attributes = entry.attributes
-        self.longname = decode_path(entry.longname)
+        self.attributes: SFTPAttributes = entry.attributes
+        self.longname: str = decode_path(entry.longname)
         self.name: Any = entry.name if isinstance(folder, bytes) else decode_path(entry.name)
         self.path: Any = join(folder, self.name)
 

@@ -74,8 +74,8 @@ class Forwarding:
         self.address = address
         self.to = to
         self.errors: deque[Exception] = deque(maxlen=ERRORS_KEPT)
-        self.connections = 0
-        self.closed = False
+        self.connections: int = 0
+        self.closed: bool = False
         self.link: Link = hop.link
         self._hop = hop.hop
         self._index = hop.endpoint.index

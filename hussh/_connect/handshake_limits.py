@@ -105,15 +105,20 @@ class _State:
                  "waiting")  # fmt: skip
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.ceiling = limit + 1  # so many at once are known, or assumed, to be too many
-        self.in_flight = self.waiting = self.peak = 0
-        self.granted = self.authenticated = self.refused = 0
-        self.since_growth = 0  # successes
-        self.epoch = 0  # of refusals: permits of an earlier epoch belong to an earlier burst
-        self.bursts = 0  # of refusals, without a success between
-        self.pause = self.not_before = 0.0
-        self.text = ""  # what the server said when it refused last
+        self.limit: int = limit
+        self.ceiling: int = limit + 1  # so many at once are known, or assumed, to be too many
+        self.in_flight: int = 0
+        self.waiting: int = 0
+        self.peak: int = 0
+        self.granted: int = 0
+        self.authenticated: int = 0
+        self.refused: int = 0
+        self.since_growth: int = 0  # successes
+        self.epoch: int = 0  # of refusals: permits of an earlier epoch belong to an earlier burst
+        self.bursts: int = 0  # of refusals, without a success between
+        self.pause: float = 0.0
+        self.not_before: float = 0.0
+        self.text: str = ""  # what the server said when it refused last
         self.queue: list[tuple[int, Permit]] = []  # a heap; may hold permits that wait no more
 
 
@@ -132,7 +137,8 @@ class Permit:
                  "_number", "_limiter", "_state", "_wants")  # fmt: skip
 
     def __init__(self, limiter: HandshakeLimiter, state: _State, number: int) -> None:
-        self.granted = self.confirmed = False
+        self.granted: bool = False
+        self.confirmed: bool = False
         self.wake: Callable[[], object] | None = None
         self._limiter = limiter
         self._state = state

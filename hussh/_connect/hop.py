@@ -54,7 +54,7 @@ class Hop(Generic[AnyDriver]):
         self.endpoint = endpoint
         self.outer = outer
         self.owned = owned
-        self.closed = False
+        self.closed: bool = False
         self.is_tended = False
 
     # -- what a driver adds

@@ -159,10 +159,10 @@ class Shared:
     ) -> None:
         self._hops = hops
         self._bastion = self._given_bastion = bastion
-        self.endpoint = endpoint
+        self.endpoint: Endpoint = endpoint
         self._seconds = seconds
         self.session: AsyncSession | None = None
-        self.kept = False
+        self.kept: bool = False
         self._carried = False  # by the bastion, of which we are a user
         self._users = 0
         self._attempt: _Opening | None = None

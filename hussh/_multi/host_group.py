@@ -73,11 +73,11 @@ class Host:
     __slots__ = ("connection", "failure", "given", "host", "shared")
 
     def __init__(self, connection: AsyncConnection) -> None:
-        self.connection = connection
-        self.shared = shared_of(connection)
+        self.connection: AsyncConnection = connection
+        self.shared: Shared = shared_of(connection)
         self.failure: HusshError | None = None
         self.given: Limit | None = None
-        self.host = connection.host
+        self.host: str = connection.host
 
 
 class Job(NamedTuple):
@@ -110,14 +110,14 @@ class HostGroup:
         settings: MultiOptions,
     ) -> None:
         known: dict[int, AsyncConnection] = {}
-        self.members = [Host(as_async(connection, known)) for connection in connections]
-        self.batch_size = (
+        self.members: list[Host] = [Host(as_async(connection, known)) for connection in connections]
+        self.batch_size: int = (
             BATCH_SIZE if batch_size is None else check_limit("batch_size", batch_size)
         )
-        self.timeout = None if timeout is None else check_number(timeout, "seconds")
+        self.timeout: float | None = None if timeout is None else check_number(timeout, "seconds")
         loops = settings["loops"]
-        self.loops = None if loops is None else check_limit("loops", loops)
-        self.placement = LoopPlacement(self.loops, self.batch_size)
+        self.loops: int | None = None if loops is None else check_limit("loops", loops)
+        self.placement: LoopPlacement = LoopPlacement(self.loops, self.batch_size)
         limiter = HandshakeLimiter(check_limit("handshakes", settings["handshakes"]))
         carriers = ConfigCarriers()
         self._failures = Failures()

@@ -56,7 +56,7 @@ class LoopPlacement:
         self._lanes: dict[Shared, LoopThread | None] = {}
         self._users: list[Shared] = []
         self._closing = False
-        self.closed = False
+        self.closed: bool = False
         watch(self)
 
     @property

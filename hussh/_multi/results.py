@@ -53,9 +53,9 @@ class HostResult(SSHResult):
         order: bytes = b"",
     ) -> None:
         super().__init__(stdout, stderr, status, signal, truncated, order)
-        self.host = host
-        self.error = error
-        self.transfer = transfer
+        self.host: str = host
+        self.error: HusshError | None = error
+        self.transfer: TransferResult | None = transfer
 
     @classmethod
     def of(cls, host: str, result: SSHResult) -> HostResult:

@@ -48,7 +48,7 @@ class TailJob:
     def __init__(self, group: HostGroup, found: list[tuple[Host, AnyPath]]) -> None:
         self._group = group
         self._items = [(member, Tail(path)) for member, path in found]
-        self.hosts = [member.host for member, _ in found]
+        self.hosts: list[str] = [member.host for member, _ in found]
         self.contents: dict[str, str] = {}
         self.errors: dict[str, HusshError] = {}
 

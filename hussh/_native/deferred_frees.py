@@ -35,7 +35,7 @@ class DeferredFrees:
         self.items: deque[tuple[Any, Any]] = deque()
         self.lock: TryLock | None = None
         #: This is a forked child, which touches nothing of the tree in C.
-        self.abandoned = False
+        self.abandoned: bool = False
         #: Sends what freeing has queued, such as CLOSE; otherwise it might never be sent.
         self.flush: Callable[[], object] = lambda: None
 

@@ -45,19 +45,19 @@ class LinkState:
                  "received", "sent", "packets", "unasked", "unasked_kind")  # fmt: skip
 
     def __init__(self, info: Any) -> None:
-        self.phase = PHASES[info.phase]
-        self.death = Death(info.dead)
-        self.code = int(info.code)
-        self.text = _words(info)
-        self.messages = int(info.messages)
-        self.unasked = int(info.unasked)
-        self.unasked_kind = ffi.string(info.unasked_kind).decode("ascii", "replace")
-        self.replies = int(info.replies)
-        self.rekeys = int(info.rekeys)
-        self.queued = int(info.queued)
-        self.received = int(info.received)
-        self.sent = int(info.sent)
-        self.packets = int(info.packets)
+        self.phase: Phase = PHASES[info.phase]
+        self.death: Death = Death(info.dead)
+        self.code: int = int(info.code)
+        self.text: str = _words(info)
+        self.messages: int = int(info.messages)
+        self.unasked: int = int(info.unasked)
+        self.unasked_kind: Any = ffi.string(info.unasked_kind).decode("ascii", "replace")
+        self.replies: int = int(info.replies)
+        self.rekeys: int = int(info.rekeys)
+        self.queued: int = int(info.queued)
+        self.received: int = int(info.received)
+        self.sent: int = int(info.sent)
+        self.packets: int = int(info.packets)
 
 
 class Link:
@@ -69,7 +69,7 @@ class Link:
     def __init__(self, ptr: Any, outer: Channel | None) -> None:
         if not ptr:
             raise MemoryError("no memory for an SSH session")
-        self.outer = outer
+        self.outer: Channel | None = outer
         # Not itself for a root: in a cycle only the garbage collector would find it.
         self._root: Link | None = outer.link.root if outer is not None else None
         self.deferred_frees: DeferredFrees = (
@@ -79,11 +79,11 @@ class Link:
             outer.link.computations if outer is not None else Computations()
         )
         #: Whether the C object has been given up.
-        self.freed = False
+        self.freed: bool = False
         self._ptr = ptr  # not before: an interrupt may come between any two, and then __del__
         self._info = ffi.new("hussh_link_info *")
         self._tokens = ffi.new("uint64_t[]", EVENTS_AT_ONCE) if outer is None else None
-        self.token = int(lib.hussh_link_token(ptr))
+        self.token: int = int(lib.hussh_link_token(ptr))
         #: What the layers above keep for as long as the link lives, by kind.
         self.attached: dict[type, Any] = {}
         #: Of a root: what gives more tokens for `events` where that of a link is among them.
@@ -363,14 +363,14 @@ class Channel:
     __slots__ = ("_ptr", "_info", "link", "token", "on_freed", "at_end", "__weakref__")
 
     def __init__(self, ptr: Any, link: Link) -> None:
-        self.link = link  # first: an interrupt may come between any two, and then __del__
+        self.link: Link = link  # first: an interrupt may come between any two, and then __del__
         #: Called with the link after the channel was freed; must neither wait nor hold the link.
         self.on_freed: Callable[[Link], None] | None = None
         #: Called by `free` only, with the tree's lock held.
         self.at_end: Callable[[], None] | None = None
         self._ptr = ptr
         self._info = ffi.new("hussh_channel_info *")
-        self.token = int(lib.hussh_channel_token(ptr))
+        self.token: int = int(lib.hussh_channel_token(ptr))
 
     def __del__(self) -> None:
         if getattr(self, "_ptr", None) is not None:

@@ -35,7 +35,7 @@ class LocalEnd:
             OSError: there are too many descriptors.
             HusshError: the link is dead.
         """
-        self.link = root
+        self.link: Link = root
         self._ptr = None
         self._info = ffi.new("hussh_endpoint_info *")
         root.check()
@@ -43,7 +43,7 @@ class LocalEnd:
         if not ptr:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
         self._ptr = ptr
-        self.token = int(lib.hussh_endpoint_token(ptr))
+        self.token: int = int(lib.hussh_endpoint_token(ptr))
 
     def __del__(self) -> None:
         ptr, self._ptr = getattr(self, "_ptr", None), None

@@ -37,11 +37,11 @@ class SSHResult:
         truncated: bool = False,
         order: bytes = b"",
     ) -> None:
-        self.stdout_bytes = stdout
-        self.stderr_bytes = stderr
-        self.status = status
-        self.signal = signal
-        self.truncated = truncated
+        self.stdout_bytes: bytes = stdout
+        self.stderr_bytes: bytes = stderr
+        self.status: int = status
+        self.signal: str | None = signal
+        self.truncated: bool = truncated
         self._order = order  # see `arrival`
         self._text: dict[str, str] = {}
 

@@ -74,7 +74,7 @@ class ServerLimits:
         self.requests = requests
         self.open_files = open_files
         self.sshd_is_openssh = False
-        self.is_openssh = False
+        self.is_openssh: bool = False
         self._tells_limits = False
         self.learned: int | None = None
         self.gives_handles_twice = False

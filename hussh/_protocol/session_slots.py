@@ -22,7 +22,7 @@ class Ticket:
     _tokens = itertools.count(-1, -1)  # those of C are positive
 
     def __init__(self) -> None:
-        self.token = next(self._tokens)
+        self.token: int = next(self._tokens)
 
 
 class SessionSlots:

@@ -29,8 +29,8 @@ class Receiver(ByteReceiveStream):
     """
 
     def __init__(self) -> None:
-        self.reading = anyio.ResourceGuard("reading from")
-        self.closed = False
+        self.reading: anyio.ResourceGuard = anyio.ResourceGuard("reading from")
+        self.closed: bool = False
 
     async def read(self, size: int = -1) -> bytes:
         raise NotImplementedError

@@ -243,7 +243,7 @@ class Loops:
         self.threads: list[LoopThread] = []
         _open.add(self)
         try:
-            self.complete = all(guest.hold(self._token) for guest in guests)
+            self.complete: bool = all(guest.hold(self._token) for guest in guests)
             for number in range(1, count + 1):
                 thread = LoopThread(f"hussh-loop-{number}")
                 self.threads.append(thread)

@@ -37,8 +37,8 @@ class Loop:
     def __init__(self) -> None:
         token = anyio.lowlevel.current_token()
         self.native: Any = getattr(token, "native_token", token)
-        self.is_trio = not hasattr(self.native, "call_soon_threadsafe")
-        self.cancelled = anyio.get_cancelled_exc_class()
+        self.is_trio: bool = not hasattr(self.native, "call_soon_threadsafe")
+        self.cancelled: type[BaseException] = anyio.get_cancelled_exc_class()
         self._thread = threading.get_ident()
         self._task: Callable[[], object] = _nothing
         self._is_closed: Callable[[], object] = _nothing

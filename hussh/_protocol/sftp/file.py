@@ -103,7 +103,7 @@ class File:
         self.stream = stream
         self.name = name
         self.mode = mode
-        self.at = 0
+        self.at: int = 0
 
     def check_readable(self) -> None:
         if not self.mode.readable:

@@ -55,14 +55,14 @@ class Machine:
 
     def __init__(self, server: ServerLimits | None = None) -> None:
         self.out: deque[Buffer] = deque([U32.pack(5) + bytes([wire.INIT]) + U32.pack(3)])
-        self.ready = False
-        self.parsed = 0
-        self.version = 0
+        self.ready: bool = False
+        self.parsed: int = 0
+        self.version: int = 0
         self.extensions: dict[bytes, bytes] = {}
-        self.limits = SFTPLimits()
-        self.server = server or ServerLimits()
+        self.limits: SFTPLimits = SFTPLimits()
+        self.server: ServerLimits = server or ServerLimits()
         self._most = self.server.most_requests
-        self.files = OpenFiles(self.server)
+        self.files: OpenFiles = OpenFiles(self.server)
         self._told: int | None = None  # files that limits@openssh.com says may be open
         self._held: deque[Request] = deque()  # to be sent when replies have come
         self._pending: dict[int, Request] = {}

@@ -83,10 +83,10 @@ class Handle:
     __slots__ = ("session", "id", "path", "closed")
 
     def __init__(self, session: SftpSession, id: FileHandle, path: bytes) -> None:
-        self.session = session
-        self.id = id
-        self.path = path
-        self.closed = False
+        self.session: SftpSession = session
+        self.id: FileHandle = id
+        self.path: bytes = path
+        self.closed: bool = False
 
     @property
     def is_lost(self) -> bool:

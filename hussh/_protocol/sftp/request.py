@@ -79,26 +79,26 @@ class Request:
         data: Buffer | None = None,
         handle: bytes | None = None,
     ) -> None:
-        self.kind = kind
-        self.id = -1  # until it is sent
-        self.body = body
-        self.data = data
-        self.handle = handle if isinstance(handle, FileHandle) else None
+        self.kind: int = kind
+        self.id: int = -1  # until it is sent
+        self.body: bytes = body
+        self.data: bytes | bytearray | memoryview | None = data
+        self.handle: FileHandle | None = handle if isinstance(handle, FileHandle) else None
         self.errno: int | None = None
-        self.lasting = False
+        self.lasting: bool = False
         self.refused_at: int | None = None
-        self.done = False
-        self.status = FX_OK
-        self.text = ""
+        self.done: bool = False
+        self.status: int = FX_OK
+        self.text: str = ""
         self.value: Any = None
-        self.size = 0
+        self.size: int = 0
         self.pool: list[bytearray] | None = None
-        self.box = box
-        self.tag = tag
-        self.abandoned = False
-        self.expects = kind in REPLIES
+        self.box: deque[Request] | None = box
+        self.tag: Any = tag
+        self.abandoned: bool = False
+        self.expects: bool = kind in REPLIES
         self.parse: Callable[[bytes], Any] | None = None
-        self.reply = REPLIES.get(kind)
+        self.reply: int | None = REPLIES.get(kind)
 
     @property
     def open_flags(self) -> int:

@@ -205,9 +205,9 @@ class SftpSession:
 
     def __init__(self, pipe: Pipe, server: ServerLimits | None = None) -> None:
         self.pipe = pipe
-        self.machine = Machine(server)
+        self.machine: Machine = Machine(server)
         self.broken: str | None = None
-        self.has_more = False
+        self.has_more: bool = False
         self._stepping = False
         self._heard = 0  # bytes
         self._doubted_at = -1  # so many had come when somebody's time was over
@@ -320,7 +320,7 @@ class SftpState:
 
     def __init__(self, opener: Opener, server: ServerLimits | None = None) -> None:
         self._opener = opener
-        self.server = server or ServerLimits()
+        self.server: ServerLimits = server or ServerLimits()
         self._opening = False  # somebody does; he may wait for others to leave room
         self._current: SftpSession | None = None
         self._left: list[SftpSession] = []  # those that were stuck when they were left, and are

@@ -44,9 +44,9 @@ class Name:
     __slots__ = ("name", "longname", "attributes")
 
     def __init__(self, name: bytes, longname: bytes, attributes: SFTPAttributes) -> None:
-        self.name = name
-        self.longname = longname
-        self.attributes = attributes
+        self.name: bytes = name
+        self.longname: bytes = longname
+        self.attributes: SFTPAttributes = attributes
 
 
 def string(value: bytes) -> bytes:
