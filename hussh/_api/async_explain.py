@@ -5,24 +5,43 @@ Users import it from `hussh.aio`. `explain.py` makes the report; nothing runs on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .._policy.connection_options import ConnectionOptions, Seconds
 from .._policy.report import Report
+from .._policy.route import DEFAULT_PORT
 from .._protocol.story import Story, listen
 from ..errors import HusshError
 from .async_connection import AsyncConnection
-from .explain import report_of
+from .declared import takes_options
+from .explain import names_given, report_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["explain"]
 
 
-async def explain(host: str, **options: Any) -> Report:
+@takes_options(ConnectionOptions, is_async=True)
+async def explain(
+    host: str,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    key_path: Any = None,
+    private_key: Any = None,
+    proxy_jump: Any = None,
+    proxy_command: str | Sequence[str] | None = None,
+    port: int | None = DEFAULT_PORT,
+    keepalive_interval: Seconds = 0,
+    timeout: Seconds | None = 0,
+    **options: Unpack[ConnectionOptions],
+) -> Report:
     """Connect, close again, and report what happened at each hop.
 
-    Args:
-        host: as for `AsyncConnection`.
-        options: those of `AsyncConnection`, by keyword; `timeout` is in **seconds**.
+    Args: see `ARGUMENTS` and `ConnectionOptions` in `_policy/connection_options.py`.
 
     Returns:
         A `Report`: print it, or look at its attributes. It contains a failure to connect, which
@@ -31,9 +50,20 @@ async def explain(host: str, **options: Any) -> Report:
     Raises:
         TypeError, ValueError: an argument is not usable; nothing was opened.
     """
+    arguments: dict[str, Any] = {
+        "username": username,
+        "password": password,
+        "key_path": key_path,
+        "private_key": private_key,
+        "proxy_jump": proxy_jump,
+        "proxy_command": proxy_command,
+        "port": port,
+        "keepalive_interval": keepalive_interval,
+        "timeout": timeout,
+    }
     story = Story(monotonic)
     error: HusshError | None = None
-    connection = AsyncConnection(host, **options)
+    connection = AsyncConnection(host, **arguments, **options)
     try:
         with listen(story):
             await connection.connect()
@@ -42,6 +72,6 @@ async def explain(host: str, **options: Any) -> Report:
     else:
         await connection.close()
     try:
-        return report_of(story, error, options)
+        return report_of(story, error, names_given(arguments, options))
     finally:
         del error  # whose traceback holds this frame

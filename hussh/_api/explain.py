@@ -6,23 +6,35 @@ would not try, and runs nothing on the target.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._connect.proxy_command import proxy_started
 from .._policy.advice import advice_for
 from .._policy.algorithms import is_post_quantum
+from .._policy.connection_options import (
+    DEFAULT_USER,
+    ConnectionOptions,
+    DefaultUser,
+    Milliseconds,
+    Seconds,
+)
 from .._policy.keys.given_keys import path_of
 from .._policy.options import Options
 from .._policy.report import HopReport, HostKeyReport, Report, Setting
+from .._policy.route import DEFAULT_PORT, DefaultPort
 from .._protocol.story import HopStory, Story, listen
 from ..errors import HusshError, printable
 from .check_options import check_options
 from .connection import Connection
+from .declared import takes_options
 
-__all__ = ["explain", "report_of"]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["explain", "names_given", "report_of"]
 
 #: Options that always show, whatever their value is.
 _ALWAYS = ("host", "port", "username", "known_hosts", "host_key_policy")
@@ -39,12 +51,23 @@ _UNSHOWN = "-----BEGIN"
 _MOST_SHOWN = 300  # characters of a value
 
 
-def explain(host: str, **options: Any) -> Report:
+@takes_options(ConnectionOptions)
+def explain(
+    host: str,
+    *,
+    port: int | None = DEFAULT_PORT,
+    username: str = DEFAULT_USER,
+    password: str | None = None,
+    private_key: Any = None,
+    proxy_jump: Any = None,
+    proxy_command: str | Sequence[str] | None = None,
+    timeout: Milliseconds | None = 0,
+    keepalive_interval: Seconds = 0,
+    **options: Unpack[ConnectionOptions],
+) -> Report:
     """Connect, close again, and report what happened at each hop.
 
-    Args:
-        host: as for `Connection`.
-        options: those of `Connection`, by keyword; `timeout` is in **milliseconds**.
+    Args: see `ARGUMENTS` and `ConnectionOptions` in `_policy/connection_options.py`.
 
     Returns:
         A `Report`: print it, or look at its attributes. It contains a failure to connect, which
@@ -53,19 +76,36 @@ def explain(host: str, **options: Any) -> Report:
     Raises:
         TypeError, ValueError: an argument is not usable; nothing was opened.
     """
+    arguments: dict[str, Any] = {
+        "port": port,
+        "username": username,
+        "password": password,
+        "private_key": private_key,
+        "proxy_jump": proxy_jump,
+        "proxy_command": proxy_command,
+        "timeout": timeout,
+        "keepalive_interval": keepalive_interval,
+    }
     story = Story(monotonic)
     error: HusshError | None = None
     try:
         with listen(story):
-            connection = Connection(host, **options)
+            connection = Connection(host, **arguments, **options)
     except HusshError as failure:
         error = failure
     else:
         connection.close()
     try:
-        return report_of(story, error, options)
+        return report_of(story, error, names_given(arguments, options))
     finally:
         del error  # whose traceback holds this frame
+
+
+def names_given(arguments: Mapping[str, Any], options: Iterable[str]) -> set[str]:
+    """Return the names of the arguments that the user gave, of all that `explain` takes."""
+    unset = (DefaultPort, DefaultUser)
+    named = {name for name, value in arguments.items() if value and not isinstance(value, unset)}
+    return {"host", *named, *options}
 
 
 def report_of(story: Story, error: HusshError | None, given: Collection[str]) -> Report:

@@ -10,13 +10,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 import hussh
+import hussh.aio
 from hussh import Connection, Report
 from hussh._api.command_line import main
+from hussh.aio import AsyncConnection
 from tests.support.agent import SshAgent
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
@@ -132,10 +134,29 @@ def test_settings_are_arguments(target: Sshd) -> None:
     assert "host_key" in names
 
 
+@pytest.mark.parametrize(
+    ("function", "kind", "unit"),
+    [(hussh.explain, Connection, "milliseconds"), (hussh.aio.explain, AsyncConnection, "seconds")],
+    ids=["sync", "async"],
+)
+def test_takes_what_a_connection_takes(function: Any, kind: type, unit: str) -> None:
+    """Its signature, types and help name the arguments of a connection, but all by keyword."""
+    shown, taken = inspect.signature(function).parameters, inspect.signature(kind).parameters
+    assert {*shown} == {*taken}
+    for name, parameter in shown.items():
+        assert parameter.default == taken[name].default
+        assert parameter.kind is (
+            parameter.POSITIONAL_OR_KEYWORD if name == "host" else parameter.KEYWORD_ONLY
+        )
+        assert re.search(rf"^ +{name}: ", function.__doc__, re.MULTILINE)
+    assert f"timeout: **{unit}**" in function.__doc__
+    assert {*get_type_hints(function)} >= {*taken}
+
+
 def test_bad_arguments() -> None:
     """What is no argument of a connection is an error, and no report."""
     with pytest.raises(TypeError):
-        hussh.explain("host", nonsense=1)
+        hussh.explain("host", nonsense=1)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="host"):
         hussh.explain("-host")
 
