@@ -51,6 +51,10 @@ __all__ = [
     "SFTPTimeout",
     "SFTPUnavailable",
     "ServerBusy",
+    "SudoError",
+    "SudoNeedsTerminal",
+    "SudoNotPermitted",
+    "SudoPasswordError",
     "TunnelRefused",
     "WrongPassphrase",
 ]
@@ -322,7 +326,7 @@ class CommandTimeout(HusshError, TimeoutError, RuntimeError):
         self.result = result
 
 
-class CommandFailed(HusshError, RuntimeError):
+class CommandFailed(HusshError, OSError, RuntimeError):
     """A command that was run with ``check=True`` ended with another status than 0.
 
     Attributes:
@@ -334,6 +338,24 @@ class CommandFailed(HusshError, RuntimeError):
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
         self.result = result
+
+
+class SudoError(HusshError, PermissionError, RuntimeError):
+    """sudo did not run the command; see its subclasses for the usual reasons."""
+
+    default_phase = Phase.EXEC
+
+
+class SudoPasswordError(SudoError):
+    """sudo did not accept the password, or wants one and none was given."""
+
+
+class SudoNotPermitted(SudoError):
+    """The server's sudoers file does not permit the user to run the command."""
+
+
+class SudoNeedsTerminal(SudoError):
+    """sudo wants a terminal (``requiretty``): give ``pty=True``."""
 
 
 class OutputLimitExceeded(HusshError, OSError, RuntimeError):

@@ -19,7 +19,7 @@ unset PYTHONDONTWRITEBYTECODE
 PACKAGES="ca-certificates gcc iproute2 libc6-dev libssl-dev netbase openssh-client openssh-server
           patch python3 python3-dev python3-venv zlib1g-dev"
 EXTRA_PACKAGES="dropbear-bin krb5-admin-server krb5-kdc libkrb5-dev netcat-openbsd socat strace
-                tinysshd" # without them a few tests are skipped or use a stand-in
+                sudo tinysshd" # without them a few tests are skipped or use a stand-in
 POLICY=/usr/sbin/policy-rc.d
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }

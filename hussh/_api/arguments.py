@@ -8,6 +8,7 @@ a secret.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from inspect import iscoroutine, iscoroutinefunction
 from typing import Literal
 
@@ -15,6 +16,7 @@ from .._policy.options import is_secret
 from .._policy.sftp import FILE_MOST
 from .._protocol.execute import OnOutput
 from .._protocol.process import Pty
+from .._protocol.sudo import Sudo
 
 __all__ = [
     "check_command",
@@ -30,6 +32,7 @@ __all__ = [
     "check_on_result",
     "check_password",
     "check_position",
+    "check_sudo",
 ]
 
 
@@ -50,6 +53,41 @@ def check_command(command: object) -> bytes:
     if "\0" in command:  # sshd takes it for an attack and ends the connection
         raise ValueError("command contains a NUL character")
     return command.encode("utf-8", "surrogateescape")
+
+
+def check_sudo(
+    command: object,
+    user: object,
+    password: object,
+    *,
+    has_input: bool,
+    env: Mapping[str, str] | None,
+    pty: Pty | None,
+    may_ask: bool,
+) -> Sudo:
+    """Return how sudo runs a command: a string for a shell, or a list of arguments without one."""
+    if not isinstance(command, str):
+        if not isinstance(command, list | tuple) or not command:
+            raise TypeError("command must be a string, or a list of strings")
+        for word in command:
+            check_command(word)
+        if has_input and password is not None:
+            raise ValueError(
+                "input= beside password= needs the command as one string: without a shell nothing "
+                "tells when sudo has read the password"
+            )
+    else:
+        check_command(command)
+    if not isinstance(user, str) or not user or "\0" in user:
+        raise TypeError("user must be the name of a user, or #uid")
+    if isinstance(password, str) and "\n" in password:
+        raise ValueError("password contains a newline, which would end it")
+    secret = check_password(password, allow_empty_password=True)
+    answer = None if secret is None else secret.encode() + b"\n"
+    names = tuple(env or ())
+    if any("," in name for name in names):
+        raise ValueError("sudo takes no name of a variable that contains a comma")
+    return Sudo(command, user, answer, names, pty is not None, may_ask)
 
 
 def check_wait(wait: Literal["eof", "exit"]) -> Literal["eof", "exit"]:

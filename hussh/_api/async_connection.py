@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +40,7 @@ from .arguments import (
     check_number,
     check_on_output,
     check_pty,
+    check_sudo,
     check_wait,
     input_bytes,
 )
@@ -246,6 +248,56 @@ class AsyncConnection(AsyncFiles):
         forward_agent: ForwardAgent = None,
     ) -> SSHResult:
         """Run a command on its own channel and wait for it."""
+        line = check_command(command)
+        how, seconds = self._how(
+            timeout, input, max_output, wait, pty, env, check, on_output, forward_agent
+        )
+        return await self._execute(line, how, seconds)
+
+    @details_of(Connection.sudo)
+    async def sudo(
+        self,
+        command: str | Sequence[str],
+        timeout: float | None = None,
+        *,
+        user: str = "root",
+        password: str | None = None,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        on_output: OnOutput | None = None,
+        forward_agent: ForwardAgent = None,
+    ) -> SSHResult:
+        """Run a command as another user, by sudo; otherwise as `execute`."""
+        run = check_sudo(
+            command,
+            user,
+            password,
+            has_input=input is not None,
+            env=env,
+            pty=check_pty(pty),
+            may_ask=bool(forward_agent),
+        )
+        how, seconds = self._how(
+            timeout, input, max_output, wait, pty, env, check, on_output, forward_agent
+        )
+        return await self._execute(run.line(), replace(how, converse=run.converse), seconds)
+
+    def _how(
+        self,
+        timeout: float | None,
+        input: str | bytes | None,
+        max_output: int | None,
+        wait: Literal["eof", "exit"],
+        pty: bool | Pty | None,
+        env: Mapping[str, str] | None,
+        check: bool,
+        on_output: OnOutput | None,
+        forward_agent: ForwardAgent,
+    ) -> tuple[Execution, float]:
         session = self._live()
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
         how = Execution(
@@ -259,9 +311,14 @@ class AsyncConnection(AsyncFiles):
             lend=lend_agent(session, self._options, forward_agent),
             time_limit=f" after {seconds:g} s",
         )
-        op = execute(session.link, check_command(command), how)
+        return how, seconds
+
+    async def _execute(self, line: bytes, how: Execution, seconds: float) -> SSHResult:
+        session = self._live()
+        op = execute(session.link, line, how)
         deadline = monotonic() + seconds if seconds else None
-        return await session.run(op, deadline, Phase.EXEC, step_in_loop=on_output is None)
+        in_loop = how.on_output is None
+        return await session.run(op, deadline, Phase.EXEC, step_in_loop=in_loop)
 
     @details_of(Connection.popen)
     async def popen(

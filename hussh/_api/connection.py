@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from time import monotonic
@@ -38,6 +39,7 @@ from .arguments import (
     check_number,
     check_on_output,
     check_pty,
+    check_sudo,
     check_wait,
     input_bytes,
 )
@@ -226,6 +228,80 @@ class Connection(Files, Closing):
             ConnectionLost, ConnectionClosed: the connection ended; `.result` has the output so
                 far.
         """
+        line = check_command(command)
+        how, milliseconds = self._how(
+            timeout, input, max_output, wait, pty, env, check, on_output, forward_agent
+        )
+        return self._execute(line, how, milliseconds)
+
+    def sudo(
+        self,
+        command: str | Sequence[str],
+        timeout: int | None = None,
+        *,
+        user: str = "root",
+        password: str | None = None,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        on_output: OnOutput | None = None,
+        forward_agent: ForwardAgent = None,
+    ) -> SSHResult:
+        """Run a command as another user, by sudo; otherwise as `execute`.
+
+        sudo gets the password only when it asks for it, once, and by no way that others can see.
+        What sudo itself writes is not in the result. A command without a terminal that runs as
+        another user cannot be killed by the server, so it may go on after a time-out.
+
+        Args:
+            command: for ``/bin/sh``, which runs as that user; or a list of a program and its
+                arguments, which is run as it is, for sudoers files that permit certain programs
+                only. sudo's notes are then part of stderr.
+            timeout: **milliseconds**; None means the connection's limit, 0 no limit.
+            user: a name, or ``#`` and a uid.
+            password: for sudo. None means that sudo must not ask (``-n``), except that with
+                `forward_agent` its PAM modules may ask the agent.
+            input: what the command reads from its stdin; not with a list and a password.
+            pty: see `execute`; sudo then asks on the terminal.
+            env: variables that the server and sudo (``SETENV``) let the command have.
+
+        Raises:
+            SudoPasswordError: the password is wrong, or one is needed.
+            SudoNotPermitted: the sudoers file does not permit it.
+            SudoNeedsTerminal: give ``pty=True``.
+            SudoError: sudo did not run the command for another reason; all of these are
+                PermissionErrors, too.
+            HusshError: what `execute` raises.
+        """
+        run = check_sudo(
+            command,
+            user,
+            password,
+            has_input=input is not None,
+            env=env,
+            pty=check_pty(pty),
+            may_ask=bool(forward_agent),
+        )
+        how, milliseconds = self._how(
+            timeout, input, max_output, wait, pty, env, check, on_output, forward_agent
+        )
+        return self._execute(run.line(), replace(how, converse=run.converse), milliseconds)
+
+    def _how(
+        self,
+        timeout: int | None,
+        input: str | bytes | None,
+        max_output: int | None,
+        wait: Literal["eof", "exit"],
+        pty: bool | Pty | None,
+        env: Mapping[str, str] | None,
+        check: bool,
+        on_output: OnOutput | None,
+        forward_agent: ForwardAgent,
+    ) -> tuple[Execution, int]:
         session = self._live()
         milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
         how = Execution(
@@ -239,9 +315,12 @@ class Connection(Files, Closing):
             lend=lend_agent(session, self._options, forward_agent),
             time_limit=f" after {milliseconds} ms",
         )
-        op = execute(session.link, check_command(command), how)
+        return how, milliseconds
+
+    def _execute(self, line: bytes, how: Execution, milliseconds: int) -> SSHResult:
+        session = self._live()
         deadline = monotonic() + milliseconds / 1000 if milliseconds else None
-        return session.run(op, deadline, Phase.EXEC)
+        return session.run(execute(session.link, line, how), deadline, Phase.EXEC)
 
     def popen(
         self,

@@ -6,7 +6,7 @@ caller's loop, which is never blocked.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from inspect import isawaitable
 from types import TracebackType
@@ -124,6 +124,38 @@ class AsyncMultiConnection:
     ) -> MultiResult:
         """Run a different command on each host; see `MultiConnection.execute_map`."""
         items = self._group.mapped(host_command_map, check_command)
+        work = self._group.execute(
+            items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
+        )
+        return checked(await self._run(work, on_result), check)
+
+    async def sudo(
+        self,
+        command: str | Sequence[str],
+        timeout: float | None = None,
+        *,
+        user: str = "root",
+        password: str | Mapping[str, str] | None = None,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        forward_agent: ForwardAgent = None,
+        on_output: OnHostOutput | None = None,
+        on_result: AsyncOnResult | None = None,
+    ) -> MultiResult:
+        """Run the same command by sudo on all hosts; see `MultiConnection.sudo`."""
+        items = self._group.sudo(
+            command,
+            password,
+            user=user,
+            has_input=input is not None,
+            pty=pty,
+            env=env,
+            may_ask=bool(forward_agent),
+        )
         work = self._group.execute(
             items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
         )

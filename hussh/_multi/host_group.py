@@ -15,6 +15,7 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
+    Sequence,
 )
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -29,6 +30,7 @@ from .._api.arguments import (
     check_number,
     check_on_output,
     check_pty,
+    check_sudo,
     check_wait,
     input_bytes,
 )
@@ -41,6 +43,7 @@ from .._policy.file_cache import set_batch_start
 from .._policy.transfer_result import TransferResult
 from .._protocol.execute import Execution, OnOutput, execute
 from .._protocol.process import Pty, env_requests
+from .._protocol.sudo import Sudo
 from .._runtime.async_workers import to_the_end
 from .._runtime.background_loops import Loops
 from ..errors import ConnectError, ConnectionClosed, HusshError, Phase
@@ -223,7 +226,7 @@ class HostGroup:
 
     def execute(
         self,
-        items: list[tuple[Host, bytes]],
+        items: list[tuple[Host, Any]],
         timeout: float | None,
         max_output: int | None,
         stdin: str | bytes | None,
@@ -243,10 +246,10 @@ class HostGroup:
             max_output=check_max_output(max_output),
             discard=True,
             wait=check_wait(wait),
-            turn=_Turn(),
+            turn=_OutputKey(),
         )
 
-        async def run(member: Host, command: bytes) -> HostResult:
+        async def run(member: Host, command: bytes | Sudo) -> HostResult:
             given = None if seconds is None else Limit.after(seconds)
             connection = await self.ready(member, given)
             limit = given or Limit.after(connection.timeout)
@@ -256,14 +259,43 @@ class HostGroup:
                 env=env_requests(connection._env(env)),
                 lend=lend_agent(session, options_of(connection), forward_agent),
                 on_output=_for_host(on_output, member.host),
+                converse=command.converse if isinstance(command, Sudo) else None,
                 time_limit=str(limit),
             )
-            op = execute(session.link, command, here)
+            line = command.line() if isinstance(command, Sudo) else command
+            op = execute(session.link, line, here)
             in_loop = on_output is None
             result = await session.run(op, limit.deadline, Phase.EXEC, step_in_loop=in_loop)
             return HostResult.of(member.host, result)
 
         return Job("execute", Phase.EXEC, run, items)
+
+    def sudo(
+        self,
+        command: str | Sequence[str],
+        password: str | Mapping[str, str] | None,
+        *,
+        user: str,
+        has_input: bool,
+        pty: bool | Pty | None,
+        env: Mapping[str, str] | None,
+        may_ask: bool,
+    ) -> list[tuple[Host, Sudo]]:
+        """Return what sudo runs on all hosts, each with its password."""
+        found = []
+        for member in self.members:
+            secret = password.get(member.host) if isinstance(password, Mapping) else password
+            run = check_sudo(
+                command,
+                user,
+                secret,
+                has_input=has_input,
+                env=env,
+                pty=check_pty(pty),
+                may_ask=may_ask,
+            )
+            found.append((member, run))
+        return found
 
     def transfer(
         self,
@@ -404,7 +436,7 @@ def _seconds(timeout: float | None) -> float | None:
     return None if timeout is None else check_number(timeout, "seconds")
 
 
-class _Turn:
+class _OutputKey:
     """What the hosts share of which only one at a time may hand out output."""
 
 

@@ -270,6 +270,53 @@ class MultiConnection:
         )
         return checked(self._run(work, on_result), check)
 
+    def sudo(
+        self,
+        command: str | Sequence[str],
+        timeout: float | None = None,
+        *,
+        user: str = "root",
+        password: str | Mapping[str, str] | None = None,
+        input: str | bytes | None = None,
+        max_output: int | None = None,
+        wait: Literal["eof", "exit"] = "eof",
+        pty: bool | Pty | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = False,
+        forward_agent: ForwardAgent = None,
+        on_output: OnHostOutput | None = None,
+        on_result: OnResult | None = None,
+    ) -> MultiResult:
+        """Run the same command as another user, by sudo, on all hosts.
+
+        A host where sudo does not run it has failed, with a `SudoError` as its `error`.
+
+        Args:
+            command: for ``/bin/sh``, or a list of a program and its arguments; see
+                `Connection.sudo`.
+            timeout: **seconds** on one host; None means the connection's limit, 0 no limit.
+            user: a name, or ``#`` and a uid.
+            password: for sudo, the same on all hosts, or a mapping from host to password. None,
+                or a host that is not in the mapping, means that sudo must not ask.
+            on_result: see `execute`, as all other arguments.
+
+        Returns:
+            Output and exit status of each host; see the class for failures.
+        """
+        items = self._group.sudo(
+            command,
+            password,
+            user=user,
+            has_input=input is not None,
+            pty=pty,
+            env=env,
+            may_ask=bool(forward_agent),
+        )
+        work = self._group.execute(
+            items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
+        )
+        return checked(self._run(work, on_result), check)
+
     def stream(
         self,
         command: str | Mapping[str, str],

@@ -60,8 +60,8 @@ class Dialogue(Protocol):
     def answer_question(self) -> None:
         """Note that nothing follows what has come so far."""
 
-    def end(self, result: SSHResult) -> None:
-        """Raise an error if the program ended and the command never ran."""
+    def end(self, result: SSHResult) -> SSHResult:
+        """Return the result of the command; raise if the program ended without running it."""
 
 
 @dataclass(frozen=True)
@@ -378,9 +378,7 @@ def _call(on_output: OnOutput, stream: str, part: bytes, _: float | None) -> Any
 
 def _end(output: _Output, dialogue: Dialogue | None) -> SSHResult:
     result = output.result(finished=True)
-    if dialogue is not None:
-        dialogue.end(result)
-    return result
+    return result if dialogue is None else dialogue.end(result)
 
 
 def _stop(channel: Channel) -> None:

@@ -111,6 +111,7 @@ class Sshd:
         hosts: Mapping[str, str] | None = None,
         library: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        etc: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare a server in ``directory``, which must be empty or absent.
 
@@ -120,7 +121,8 @@ class Sshd:
         ``hosts`` maps names to addresses that only this server resolves. ``name`` also chooses
         the host keys and is ``$SERVER_NAME`` in every session. Port 0 means any free one.
         ``library`` is preloaded into the daemon (not where ``preload`` makes the accounts), and
-        ``environment`` are more variables for it.
+        ``environment`` are more variables for it. ``etc`` are texts of more files in /etc, where
+        the server has namespaces.
         """
         self.name = name
         self.host = address
@@ -149,6 +151,10 @@ class Sshd:
         made = make_accounts(names, directory / "home", user_keys)
         self.accounts: dict[str, Account] = dict(zip(names, made, strict=True))
         write_shadow_files(self._config, made, pam=pam, hosts=dict(hosts or {}))
+        for file, text in (etc or {}).items():
+            path = self._config / "etc" / file
+            path.write_text(text)
+            path.chmod(0o440)
         (self._config / "authorized_keys").mkdir()
         for account in made:
             self.authorize(account, account.key)
