@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from .._connect.async_connect import AsyncSession
 from .._policy.sftp import AnyPath
@@ -58,6 +58,42 @@ class AsyncFiles:
 
     # -- scp
 
+    @overload
+    async def scp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: None = None,
+        *,
+        encoding: str = "utf-8",
+        timeout: float | None = None,
+    ) -> str: ...
+    @overload
+    async def scp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: None = None,
+        *,
+        encoding: None,
+        timeout: float | None = None,
+    ) -> bytes: ...
+    @overload
+    async def scp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: AnyPath,
+        *,
+        encoding: str | None = "utf-8",
+        timeout: float | None = None,
+    ) -> Literal["Ok"]: ...
+    @overload
+    async def scp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: AnyPath | None = None,
+        *,
+        encoding: str | None = "utf-8",
+        timeout: float | None = None,
+    ) -> str | bytes: ...
     @details_of(Files.scp_read)
     async def scp_read(
         self,
@@ -100,6 +136,51 @@ class AsyncFiles:
         self._live()
         return AsyncSFTP(self)
 
+    @overload
+    async def sftp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: None = None,
+        *,
+        encoding: str = "utf-8",
+        progress: ShownProgress = None,
+        max_output: int | None = None,
+        timeout: float | None = None,
+    ) -> str: ...
+    @overload
+    async def sftp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: None = None,
+        *,
+        encoding: None,
+        progress: ShownProgress = None,
+        max_output: int | None = None,
+        timeout: float | None = None,
+    ) -> bytes: ...
+    @overload
+    async def sftp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: AnyPath,
+        *,
+        encoding: str | None = "utf-8",
+        progress: ShownProgress = None,
+        resume: bool = False,
+        timeout: float | None = None,
+    ) -> Literal["Ok"]: ...
+    @overload
+    async def sftp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: AnyPath | None = None,
+        *,
+        encoding: str | None = "utf-8",
+        timeout: float | None = None,
+        progress: ShownProgress = None,
+        resume: bool = False,
+        max_output: int | None = None,
+    ) -> str | bytes: ...
     @details_of(Files.sftp_read)
     async def sftp_read(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
@@ -27,6 +27,9 @@ from .sftp_calls import Preserve
 from .transfer_bars import ShownProgress, bars, tree_bars
 
 __all__ = ["AsyncSFTP"]
+
+if TYPE_CHECKING:
+    from _typeshed import OpenBinaryMode, OpenTextMode
 
 T = TypeVar("T")
 
@@ -68,6 +71,36 @@ class AsyncSFTP:
 
     # -- files and directories
 
+    @overload
+    async def open(
+        self,
+        path: AnyPath,
+        mode: OpenTextMode = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> AsyncSFTPFile[str]: ...
+    @overload
+    async def open(
+        self,
+        path: AnyPath,
+        mode: OpenBinaryMode,
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> AsyncSFTPFile[bytes]: ...
+    @overload
+    async def open(
+        self,
+        path: AnyPath,
+        mode: str,
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> AsyncSFTPFile[Any]: ...
     @details_of(SFTP.open)
     async def open(
         self,
@@ -77,7 +110,7 @@ class AsyncSFTP:
         encoding: str | None = None,
         errors: str | None = None,
         newline: str | None = None,
-    ) -> AsyncSFTPFile:
+    ) -> AsyncSFTPFile[Any]:
         """Open a file as the built-in `open` does; text is UTF-8 unless `encoding` is given."""
         return await open_buffered(self._bound, path, mode, buffering, encoding, errors, newline)
 
@@ -105,8 +138,14 @@ class AsyncSFTP:
         """Iterate over the entries of a directory with their attributes, fetched as needed."""
         return AsyncScandirIterator(self._bound, path)
 
+    @overload
+    def walk(self, top: bytes) -> AsyncIterator[tuple[bytes, list[bytes], list[bytes]]]: ...
+    @overload
+    def walk(
+        self, top: str | os.PathLike[str] = "."
+    ) -> AsyncIterator[tuple[str, list[str], list[str]]]: ...
     @details_of(SFTP.walk)
-    def walk(self, top: AnyPath = ".") -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
+    def walk(self, top: Any = ".") -> AsyncIterator[tuple[Any, list[Any], list[Any]]]:
         """Walk as `os.walk` from the top down; links to directories are not followed."""
         return _Walk(self, top)
 

@@ -10,7 +10,7 @@ import os
 import stat as modes
 import warnings
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
 from .._protocol.core import Op
@@ -28,6 +28,7 @@ from .sftp_file import BUFFER
 
 __all__ = ["AsyncSFTPDirEntry", "AsyncSFTPFile", "AsyncScandirIterator", "open_buffered"]
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 #: Lines that one task may take before others have a turn: a few milliseconds' work at most.
@@ -42,27 +43,29 @@ async def open_buffered(
     encoding: str | None,
     errors: str | None,
     newline: str | None,
-) -> AsyncSFTPFile:
+) -> AsyncSFTPFile[Any]:
     """Open a file as the built-in `open` does."""
     wanted = Mode.parse(mode)
     if buffering == 0 and not wanted.binary:
         raise ValueError("text must be buffered")
     size = buffering if buffering > 1 or buffering == 0 else BUFFER
     raw = await run(open_file(run.sftp, path, wanted), "open")
-    file = AsyncSFTPFile(run, mode, Buffered(raw, size))
+    file: AsyncSFTPFile[Any] = AsyncSFTPFile(run, mode, Buffered(raw, size))
     if not wanted.binary:
         file._as_text(encoding, errors, newline, buffering == 1)
     return file
 
 
-async def open_over(run: AsyncRunner, path: AnyPath) -> AsyncSFTPFile:
+async def open_over(run: AsyncRunner, path: AnyPath) -> AsyncSFTPFile[bytes]:
     """Open an unbuffered file for writing that keeps its contents until they are written over."""
     raw = await run(open_file(run.sftp, path, OVERWRITE), "open")
     return AsyncSFTPFile(run, "wb", Buffered(raw, 0))
 
 
-class AsyncSFTPFile(AsyncClosing):
+class AsyncSFTPFile(AsyncClosing, Generic[S]):
     """An open remote file, with the methods of files, awaited; made by `AsyncSFTP.open`.
+
+    It is an ``AsyncSFTPFile[str]`` or an ``AsyncSFTPFile[bytes]``, as its mode says.
 
     Tasks may share it, because each call ends before the next begins. A cancelled call loses no
     data: what it read is read again, and `tell` says how much of a write was taken.
@@ -76,8 +79,8 @@ class AsyncSFTPFile(AsyncClosing):
         self.name: str | bytes = file.file.name
         self.mode = mode
         self._run_op = run
-        self._buffer = file
-        self._file: Buffered | Text = file
+        self._buffer: Buffered = file
+        self._file: Any = file  # or a `Text` over it, as `S` says
         self._turn = FairLock()
         self._closed = False
         self._lines = 0  # lines that were returned since other tasks had a turn
@@ -115,7 +118,7 @@ class AsyncSFTPFile(AsyncClosing):
         self._check()
         return True
 
-    async def read(self, size: int | None = -1) -> Any:
+    async def read(self, size: int | None = -1) -> S:
         """Read up to `size` bytes or characters, fewer only at the end; -1 and None mean all."""
         return await self._run(self._file.read(size), "read")
 
@@ -127,23 +130,27 @@ class AsyncSFTPFile(AsyncClosing):
         """Fill a buffer from a binary file; return the number of bytes, fewer only at the end."""
         return await self._run(self._binary().readinto(buffer), "read")
 
-    async def readline(self, size: int = -1) -> Any:
+    async def readline(self, size: int = -1) -> S:
         """Read a line with its end, which the last one may lack; empty at the end of the file."""
         self._lines += 1
         if self._lines >= MANY:
             self._lines = 0
             await self._turn.rest()
         if size < 0 and not self._closed and self._turn.free:
-            line = self._file.line_at_hand()  # in a tenth of the time of an operation
+            line: S | None = self._file.line_at_hand()  # in a tenth of the time of an operation
             if line is not None:
                 return line
         return await self._run(self._file.readline(size), "read")
 
-    async def readlines(self, hint: int = -1) -> list[Any]:
+    async def readlines(self, hint: int = -1) -> list[S]:
         """Return all lines, or so many that they have at least `hint` bytes or characters."""
         op: Op[Any] = self._file.readlines(hint)
         return await self._run(op, "read")
 
+    @overload
+    async def write(self: AsyncSFTPFile[str], data: str) -> int: ...
+    @overload
+    async def write(self: AsyncSFTPFile[bytes], data: bytes | bytearray | memoryview) -> int: ...
     async def write(self, data: Any) -> int:
         """Take all of it; return its length.
 
@@ -163,7 +170,7 @@ class AsyncSFTPFile(AsyncClosing):
         """Return the position; OSError where a text has none, in the middle of a character."""
         async with self._turn:
             self._check()
-            return self._file.tell()
+            return int(self._file.tell())
 
     async def truncate(self, size: int | None = None) -> int:
         """Cut or extend to `size` bytes, for None to the position, which does not change."""
@@ -197,10 +204,10 @@ class AsyncSFTPFile(AsyncClosing):
 
     aclose = close
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[S]:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> S:
         line = await self.readline()
         if not line:
             raise StopAsyncIteration
@@ -227,9 +234,9 @@ class AsyncSFTPFile(AsyncClosing):
             op.close()
 
     def _binary(self) -> Buffered:
-        if self._file is not self._buffer:
-            raise io.UnsupportedOperation("this is a text file")
-        return self._buffer
+        if isinstance(self._file, Buffered):
+            return self._file
+        raise io.UnsupportedOperation("this is a text file")
 
     def _check(self) -> None:
         if self._closed:

@@ -51,7 +51,7 @@ class AsyncFileTailer(Tailer[AsyncRunner], AsyncClosing):
 
     async def _leave(self) -> None:
         run, tail = self._tail()
-        self.contents: str = await run(tail.end(), "follow")
+        self.contents: str | None = await run(tail.end(), "follow")
 
     def _runner(self) -> AsyncRunner:
         return AsyncRunner(self._conn)

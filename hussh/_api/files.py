@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from .._connect.connect import Session
 from .._policy.sftp import AnyPath
@@ -52,6 +52,42 @@ class Files:
 
     # -- scp
 
+    @overload
+    def scp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: None = None,
+        *,
+        encoding: str = "utf-8",
+        timeout: int | None = None,
+    ) -> str: ...
+    @overload
+    def scp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: None = None,
+        *,
+        encoding: None,
+        timeout: int | None = None,
+    ) -> bytes: ...
+    @overload
+    def scp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: AnyPath,
+        *,
+        encoding: str | None = "utf-8",
+        timeout: int | None = None,
+    ) -> Literal["Ok"]: ...
+    @overload
+    def scp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: AnyPath | None = None,
+        *,
+        encoding: str | None = "utf-8",
+        timeout: int | None = None,
+    ) -> str | bytes: ...
     def scp_read(
         self,
         remote_path: AnyPath,
@@ -109,6 +145,51 @@ class Files:
         self._live()
         return SFTP(self)
 
+    @overload
+    def sftp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: None = None,
+        *,
+        encoding: str = "utf-8",
+        progress: ShownProgress = None,
+        max_output: int | None = None,
+        timeout: int | None = None,
+    ) -> str: ...
+    @overload
+    def sftp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: None = None,
+        *,
+        encoding: None,
+        progress: ShownProgress = None,
+        max_output: int | None = None,
+        timeout: int | None = None,
+    ) -> bytes: ...
+    @overload
+    def sftp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: AnyPath,
+        *,
+        encoding: str | None = "utf-8",
+        progress: ShownProgress = None,
+        resume: bool = False,
+        timeout: int | None = None,
+    ) -> Literal["Ok"]: ...
+    @overload
+    def sftp_read(
+        self,
+        remote_path: AnyPath,
+        local_path: AnyPath | None = None,
+        *,
+        encoding: str | None = "utf-8",
+        timeout: int | None = None,
+        progress: ShownProgress = None,
+        resume: bool = False,
+        max_output: int | None = None,
+    ) -> str | bytes: ...
     def sftp_read(
         self,
         remote_path: AnyPath,

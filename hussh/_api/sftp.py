@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import IO, Any, overload
+from typing import IO, TYPE_CHECKING, Any, overload
 
 from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
@@ -21,6 +21,9 @@ from .sftp_calls import Preserve
 from .sftp_file import ScandirIterator, open_buffered
 from .sftp_run import HasFiles, Runner
 from .transfer_bars import ShownProgress, bars, tree_bars
+
+if TYPE_CHECKING:
+    from _typeshed import OpenBinaryMode, OpenTextMode
 
 __all__ = ["SFTP"]
 
@@ -52,6 +55,36 @@ class SFTP:
 
     # -- files and directories
 
+    @overload
+    def open(
+        self,
+        path: AnyPath,
+        mode: OpenTextMode = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[str]: ...
+    @overload
+    def open(
+        self,
+        path: AnyPath,
+        mode: OpenBinaryMode,
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[bytes]: ...
+    @overload
+    def open(
+        self,
+        path: AnyPath,
+        mode: str,
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]: ...
     def open(
         self,
         path: AnyPath,
@@ -92,7 +125,13 @@ class SFTP:
         """Iterate over the entries of a directory with their attributes, fetched as needed."""
         return ScandirIterator(self._run, path)
 
-    def walk(self, top: AnyPath = ".") -> Iterator[tuple[Any, list[Any], list[Any]]]:
+    @overload
+    def walk(self, top: bytes) -> Iterator[tuple[bytes, list[bytes], list[bytes]]]: ...
+    @overload
+    def walk(
+        self, top: str | os.PathLike[str] = "."
+    ) -> Iterator[tuple[str, list[str], list[str]]]: ...
+    def walk(self, top: Any = ".") -> Iterator[tuple[Any, list[Any], list[Any]]]:
         """Walk as `os.walk` from the top down; links to directories are not followed.
 
         Directories that contain one another without end raise an OSError (ELOOP) at last.

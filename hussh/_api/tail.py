@@ -106,7 +106,7 @@ class FileTailer(Tailer[Runner], Closing):
 
     def _leave(self) -> None:
         run, tail = self._tail()
-        self.contents: str = run(tail.end(), "follow")
+        self.contents: str | None = run(tail.end(), "follow")
 
     def _runner(self) -> Runner:
         return Runner(self._conn)

@@ -16,7 +16,7 @@ from .._api.async_sftp_file import AsyncSFTPFile
 __all__ = ["HusshFile", "HusshStream", "read_range"]
 
 
-async def read_range(remote: AsyncSFTPFile, start: int, end: int) -> bytes:
+async def read_range(remote: AsyncSFTPFile[bytes], start: int, end: int) -> bytes:
     """Return the bytes from `start` on, up to `end` or the end of the file."""
     await remote.seek(start)
     found = bytearray()
@@ -46,7 +46,7 @@ class HusshFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is not ty
         cache_options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        self._remote: AsyncSFTPFile | None = None
+        self._remote: AsyncSFTPFile[bytes] | None = None
         self._written_to = path
         if not autocommit and mode in ("wb", "xb"):
             folder = fs._parent(path)
@@ -116,10 +116,10 @@ class HusshStream(AbstractAsyncStreamedFile):  # type: ignore[misc]  # fsspec is
     """A file as `HusshFileSystem.open_async` returns it."""
 
     def __init__(
-        self, fs: Any, path: str, mode: str, remote: AsyncSFTPFile, size: int,
+        self, fs: Any, path: str, mode: str, remote: AsyncSFTPFile[bytes], size: int,
         **kwargs: Any,
     ) -> None:  # fmt: skip
-        self._remote: AsyncSFTPFile | None = remote
+        self._remote: AsyncSFTPFile[bytes] | None = remote
         super().__init__(
             fs, path, mode, cache_type="none", size=size if mode == "rb" else None, **kwargs
         )

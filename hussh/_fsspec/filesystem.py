@@ -385,10 +385,10 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
 
     # -- open files
 
-    async def _open_remote(self, path: str, mode: str) -> tuple[AsyncSFTPFile, int]:
+    async def _open_remote(self, path: str, mode: str) -> tuple[AsyncSFTPFile[bytes], int]:
         """Return an unbuffered file, and its size."""
         sftp = await self._sftp()
-        remote: AsyncSFTPFile
+        remote: AsyncSFTPFile[bytes]
         if mode == "rb":
             remote = await sftp.open(path, mode, buffering=0)
         else:

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 #: The same path for all hosts, or a function from host to path.
-LocalPath: TypeAlias = "AnyPath | Callable[[str], AnyPath]"
+LocalPath: TypeAlias = AnyPath | Callable[[str], AnyPath]
 
 #: The operation's name, its limit in seconds, and the operation, with what is left of that.
 Move = tuple[

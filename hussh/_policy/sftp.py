@@ -38,7 +38,7 @@ __all__ = [
     "unanswered_text",
 ]
 
-AnyPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 FX_OK, FX_EOF, FX_FAILURE = 0, 1, 4
 #: In place of a status of the server's: the request was refused on this machine.

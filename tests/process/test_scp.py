@@ -167,7 +167,7 @@ def test_paths_of_every_kind(
     connection.scp_write(kind(here), kind(there + "2"))
     assert connection.scp_read(kind(there + "2")) == "abc"
     with pytest.raises(TypeError):
-        connection.scp_read(7)  # type: ignore[arg-type]
+        connection.scp_read(7)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="null"):
         connection.scp_read("a\0b")
     with pytest.raises(TypeError):

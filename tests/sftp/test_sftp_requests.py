@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hussh._policy.sftp_server import ServerLimits
-from hussh._protocol.core import DeadlineExceeded, Op, Wait
+from hussh._protocol.core import DeadlineExceeded, Op, RunBlocking, Wait
 from hussh._protocol.sftp import wire
 from hussh._protocol.sftp.get_tree import get_tree
 from hussh._protocol.sftp.local_file import MemorySink, MemorySource
@@ -114,7 +114,7 @@ def test_what_was_given_up_is_not_sent() -> None:
     op = upload(made.sftp, lambda: MemorySource(DATA), b"data", context, made.clock, None)
     need = next(op)
     while not any(kind == wire.WRITE for kind, _ in server.seen):
-        need = op.send(need.call(None)) if hasattr(need, "call") else _woken(made, op)
+        need = op.send(need.call(None)) if isinstance(need, RunBlocking) else _woken(made, op)
     op.close()
     while made.pipes[-1].wake():
         made.sftp._current.step()  # type: ignore[union-attr]

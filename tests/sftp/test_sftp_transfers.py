@@ -108,7 +108,7 @@ def test_progress_that_raises(
 def test_progress_must_be_callable(conn: Connection) -> None:
     """Another type is a TypeError before anything is sent."""
     with pytest.raises(TypeError, match="callable"):
-        conn.sftp_read("x", progress=1)  # type: ignore[arg-type]
+        conn.sftp_read("x", progress=1)  # type: ignore[call-overload]
 
 
 @pytest.mark.needs_root
