@@ -86,6 +86,15 @@ class ServerLimits:
         self._tells_limits = b"limits@openssh.com" in extensions
 
     @property
+    def keeps_order(self) -> bool:
+        """Whether requests for one file are sure to be executed in the order in which they came.
+
+        draft-ietf-secsh-filexfer-13 section 4.1 demands it, but servers that work with threads or
+        callbacks may close a file before they have written to it.
+        """
+        return self.is_openssh
+
+    @property
     def most_requests(self) -> int:
         """Requests that may be under way at once.
 

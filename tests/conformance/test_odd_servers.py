@@ -84,6 +84,26 @@ async def test_attributes_are_refused(
     assert str(back.failed[0].error) == str(strict.failed[0].error)
 
 
+async def test_requests_overtake_writes(
+    client: Client, sshd_factory: Start, tmp_path: Path
+) -> None:
+    """Where a CLOSE or FSETSTAT would overtake a WRITE, files have all bytes and their times."""
+    conn = await on(client, server := odd_server(sshd_factory, "late-writes"))
+    here = tmp_path / "source"
+    here.mkdir()
+    for number in range(5):
+        (here / str(number)).write_bytes(os.urandom(1000 * number))
+        os.utime(here / str(number), (1e9, 1e9))
+    assert (await conn.sftp_put_dir(here, "copy", preserve_times=True)).failed == []
+    await conn.sftp_write(here / "4", "single")
+    there = server.alice.files
+    for number in range(5):
+        data = (here / str(number)).read_bytes()
+        assert (there / f"copy/{number}").read_bytes() == data
+        assert (there / f"copy/{number}").stat().st_mtime == 1e9
+    assert (there / "single").read_bytes() == data
+
+
 async def test_resuming_needs_no_attributes(
     client: Client, sshd_factory: Start, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ one may have.
     denied-mkdir      MKDIR answers PERMISSION_DENIED whatever is wrong
     evil-names        every listing has names that no directory can contain
     endless=N         every directory has N directories, for ever
+    late-writes       a WRITE is executed after all that comes within a tenth of a second
     wide              a list is one message, and comes again and again without an end
 """
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import shutil
 import stat
 import struct
@@ -66,19 +68,36 @@ class Server:
         self.sink = sink
         self.handles: dict[bytes, Any] = {}
         self.count = 0
+        self.late: list[tuple[bytes, bytes]] = []
 
     def run(self) -> None:
         """Serve until the end of the stream."""
-        while len(head := self.source.read(4)) == 4:
-            body = self.source.read(struct.unpack(">I", head)[0])
+        while len(head := self.read(4)) == 4:
+            body = self.read(struct.unpack(">I", head)[0])
             kind, body = body[0], body[1:]
+            if kind == 6 and "late-writes" in self.odd:
+                self.late.append((body[:4], body[4:]))
+                continue
             if kind == 1:
                 self.send(2, struct.pack(">I", 3))
                 continue
-            try:
-                self.answer(kind, body[:4], body[4:])
-            except OSError as error:
-                self.status(body[:4], _CODES.get(error.errno or 0, 4))
+            self.try_answer(kind, body[:4], body[4:])
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes, fewer at the end of the stream."""
+        while self.late and not select.select([self.source], [], [], 0.1)[0]:
+            self.try_answer(6, *self.late.pop(0))
+        data = bytearray()
+        while len(data) < size and (part := self.source.read(size - len(data))):
+            data += part
+        return bytes(data)
+
+    def try_answer(self, kind: int, number: bytes, body: bytes) -> None:
+        """Answer one request, by a refusal if it fails."""
+        try:
+            self.answer(kind, number, body)
+        except (OSError, KeyError) as error:
+            self.status(number, _CODES.get(getattr(error, "errno", 0), 4))
 
     def send(self, kind: int, body: bytes) -> None:
         """Send a message."""
@@ -223,4 +242,4 @@ class Server:
 
 
 if __name__ == "__main__":
-    Server(sys.argv[1:], sys.stdin.buffer, sys.stdout.buffer).run()
+    Server(sys.argv[1:], open(0, "rb", buffering=0), sys.stdout.buffer).run()

@@ -181,11 +181,17 @@ class _PutTree(Tree):
             machine.abandon(opened)
             raise
         asked, kept = [], None
-        if data:
-            asked.append(machine.write(handle, 0, data, pool.box, pool.current))
-        setting = self.setting(info)
-        if setting != wire.setting():
-            kept = pool.about(wire.FSETSTAT, handle, setting)
+        try:
+            if data:
+                asked.append(machine.write(handle, 0, data, pool.box, pool.current))
+                yield from self.in_order(asked[0])
+            setting = self.setting(info)
+            if setting != wire.setting():
+                kept = pool.about(wire.FSETSTAT, handle, setting)
+                yield from self.in_order(kept)
+        except GeneratorExit:
+            machine.abandon(opened)
+            raise
         asked.append(machine.close(handle, pool.box, pool.current))
         yield from pool.wait(*asked, *([kept] if kept is not None else []))
         if handle.is_lost:
@@ -198,6 +204,11 @@ class _PutTree(Tree):
         refused = kept if kept is not None and kept.status else None
         if not self.keeps_none(path, target, refused):
             self.done(path, len(data))
+
+    def in_order(self, request: Request) -> Generator[Request, Any, None]:
+        """Wait for a request if those that follow it may overtake it."""
+        if not self.session.machine.server.keeps_order:
+            yield from self.pool.wait(request)
 
     def link(self, path: bytes, target: bytes, leads_to: bytes) -> Job:
         takes_link_first = self.sftp.takes_link_first

@@ -355,9 +355,9 @@ class Upload:
                 yield from meter.report(self.done)
                 continue  # what came during the callback wakes nobody: it has to be looked at
             if self.over:
-                if self.closing is None:
+                if self.closing is None and (not self.asked or session.machine.server.keeps_order):
                     self.closing = self.handle.begin_close()
-                if not self.asked:
+                if not self.asked and self.closing is not None:
                     yield from self.handle.end_close(self.closing)
                     return self.next
             elif not session.machine.backlog and self.in_flight < MOST_FLIGHT:
