@@ -137,6 +137,8 @@ hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t typ
   link->nudges = 0;
   channel->has_open_seqno = !link_in_kex(link) && !link->pending.len;
   channel->open_seqno = link->session->local.seqno;
+  channel->early = is_early;
+  channel->is_session = type_len == 7 && !memcmp(type, "session", 7);
   *p++ = MSG_CHANNEL_OPEN;
   p = put_u32(p, (uint32_t)type_len);
   memcpy(p, type, type_len);
@@ -170,6 +172,10 @@ hussh_channel *hussh_channel_accept(hussh_link *link, uint32_t id, uint32_t peer
     return NULL;
   }
   return channel;
+}
+
+uint32_t hussh_link_lingering(const hussh_link *link) {
+  return link->lingering;
 }
 
 uint64_t hussh_channel_token(const hussh_channel *channel) {
@@ -371,12 +377,18 @@ void hussh_channel_free(hussh_channel *channel) {
     channel->child->outer = NULL;
     channel->child = NULL;
   }
-  hussh_channel_close(channel);
+  if (channel->signal_tries && !usable(channel))
+    queue_clear(&channel->tx); /* CLOSE comes after the answer: see channel_signal.c */
+  else
+    hussh_channel_close(channel);
   channel->abandoned = 1; /* not before: a close that fails would free it */
   queue_clear(&channel->rx);
   queue_clear(&channel->rx_err);
   queue_clear(&channel->order);
-  channel_gone(channel);
+  if (!channel_gone(channel) && channel->is_session) {
+    channel->lingers = 1;
+    channel->link->lingering++;
+  }
 }
 
 void hussh_channel_finish(hussh_channel *channel) {

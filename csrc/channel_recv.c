@@ -11,6 +11,7 @@
 #include "channel_recv.h"
 
 #include "channel.h"
+#include "channel_signal.h"
 #include "messages.h"
 #include "send.h"
 
@@ -179,6 +180,7 @@ static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
     return;
   }
   channel->recv_window -= (uint32_t)len;
+  channel->heard = 1;
   if (channel->close_sent || channel->abandoned)
     return;
   if (stream > 1 || (extended && (stream == 0 || channel->child || channel->endpoint))) {
@@ -250,13 +252,15 @@ static void on_request(hussh_channel *channel, struct cursor *c) {
 }
 
 static void on_answer(hussh_channel *channel, int failure) {
-  if (channel->replies == channel->requests)
+  int answer = channel->replies;
+  if (answer == channel->requests)
     return; /* we asked nothing */
   if (failure && channel->replies < 31)
     channel->failures |= 1 << channel->replies;
   channel->replies++;
   channel->link->waiting--;
   channel_changed(channel);
+  channel_signal_answered(channel, answer, failure); /* last: the channel may be gone */
 }
 
 static void set_unheard(hussh_channel *channel) {
@@ -286,8 +290,20 @@ int channels_unimplemented(hussh_link *link, uint32_t seqno) {
   return 0;
 }
 
+/* Global requests are sent after the login only, and a server that has answered one has
+ * answered the opens of sessions before it, unless it did not look at them. */
+static void early_sessions_lost(hussh_link *link) {
+  uint32_t i;
+  for (i = 0; i < link->channel_slots; i++) {
+    hussh_channel *channel = link->channels[i];
+    if (channel && channel->state == HUSSH_CH_OPENING && channel->early && channel->is_session)
+      set_unheard(channel);
+  }
+}
+
 void link_global_answered(hussh_link *link, int answer, uint32_t port) {
   if (link->globals_asked > link->global_replies) {
+    early_sessions_lost(link);
     link->global_replies++;
     if (link->kept_reply == link->global_replies) {
       link->kept_answer = answer;

@@ -152,7 +152,8 @@ void hussh_link_rekey_after(hussh_link *link, uint64_t bytes);
 uint64_t hussh_link_rekey_bytes(const hussh_link *link);
 
 /* Channels.  One may be opened behind a login request that has no answer yet; if that is
- * refused, or the server wants more, it is UNHEARD.  The caller owns a channel until hussh_channel_free, which closes it; the
+ * refused, or the server wants more, it is UNHEARD.  So is a session for which an answer to a
+ * later global request comes first.  The caller owns a channel until hussh_channel_free, which closes it; the
  * struct goes when the peer has closed it, too. */
 hussh_channel *hussh_channel_open(hussh_link *link, const void *type, size_t type_len,
                                   const void *extra, size_t extra_len, uint32_t window);
@@ -160,6 +161,12 @@ void hussh_channel_get_info(const hussh_channel *channel, hussh_channel_info *in
 /* name at most 64 bytes, extra at most HUSSH_REQUEST_MAX, else HUSSH_E_STATE. */
 int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_len,
                           int want_reply, const void *extra, size_t extra_len);
+/* Asks for a signal (RFC 4254 section 6.9); name as there, at most 63 bytes, no NUL.
+ * repeat: while the peer says that it reached nobody, ask again, also after
+ * hussh_channel_free, which then closes the channel later.  For sshd, which answers. */
+int hussh_channel_signal(hussh_channel *channel, const void *name, size_t len, int repeat);
+/* Sessions that were freed and that the peer has not closed: their commands may still run. */
+uint32_t hussh_link_lingering(const hussh_link *link);
 ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size_t size);
 /* From now on the order is kept in which stdout and stderr arrive. */
 void hussh_channel_keep_order(hussh_channel *channel);

@@ -258,6 +258,8 @@ void channel_destroy(hussh_channel *channel) {
   if (channel->local_id < link->channel_free_hint)
     link->channel_free_hint = channel->local_id;
   link->channel_live--;
+  if (channel->lingers)
+    link->lingering--;
   queue_clear(&channel->rx);
   queue_clear(&channel->rx_err);
   queue_clear(&channel->order);

@@ -7,6 +7,7 @@
  *   message_hook.c  takes what libssh2 has decrypted: transport, authentication
  *   channel_recv.c  takes the messages of the connection protocol
  *   endpoint.c      moves bytes between local sockets and channels
+ *   channel_signal.c  signals to commands, repeated until they are heard
  *   channel.c       what leaves by a channel, and the calls of its owner
  *   send.c          sends whole messages, around key exchanges
  *   kex_work.c      has computed what key exchanges wait for
@@ -78,6 +79,8 @@ struct hussh_link {
   hussh_channel **channels;     /* by local id; NULL: free */
   uint32_t channel_slots, channel_free_hint, channel_live;
   int blocked;                  /* a channel waits for our tx queue or a key exchange */
+  uint32_t lingering;           /* see hussh_link_lingering */
+  int signals_refused;          /* each time: see channel_signal.c */
   uint32_t unblock_from;        /* the number behind that of the channel that sent data last */
 
   uint64_t token;
@@ -128,6 +131,11 @@ struct hussh_channel {
   int state, reason, eof, closed, abrupt, eof_wanted, eof_sent, close_sent, abandoned, want_room;
   int finishing;                /* CLOSE follows our EOF */
   int requests, replies, failures, running, has_open_seqno;
+  int is_session, lingers;      /* it lingers: see hussh_link_lingering */
+  int early;                    /* opened before the login was done */
+  int heard;                    /* data came from the command, so that it has begun */
+  int signal_tries, signal_reply; /* of the last signal: repeats left; the number of its answer */
+  char signal[64];              /* its name */
   int exit_known, core;
   uint32_t exit_status;
   char text[256];

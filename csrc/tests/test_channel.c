@@ -2,7 +2,7 @@
  *
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
- * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c endpoint.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
+ * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c channel_signal.c endpoint.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2
  */
 #include "testing.h"
@@ -48,7 +48,7 @@ static hussh_link *login_link(void) {
 static void test_opens_before_the_login_is_done(void) {
   static const unsigned char ask[] = {MSG_USERAUTH_REQUEST, 0};
   int answer;
-  for (answer = 0; answer < 5; answer++) {
+  for (answer = 0; answer < 6; answer++) {
     hussh_link *link = login_link();
     hussh_channel *one, *two;
     uint32_t seqno;
@@ -68,6 +68,17 @@ static void test_opens_before_the_login_is_done(void) {
       say(link, "bu", MSG_UNIMPLEMENTED, seqno + 5); /* whatever that means */
       say(link, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 77, 100, 5);
       CHECK(one->state == HUSSH_CH_OPEN && link->waiting == 0);
+    } else if (answer == 5) { /* granted, but the server does not look at what came too early */
+      static const unsigned char ping[] = {MSG_GLOBAL_REQUEST, 0, 0, 0, 1, 'x', 1};
+      hussh_channel *late;
+      say(link, "b", MSG_USERAUTH_SUCCESS);
+      link->phase = HUSSH_OPEN;
+      late = opening(link, 1000);
+      two->is_session = 0; /* a connection, which may take its time */
+      CHECK(!hussh_link_send(link, ping, sizeof(ping)));
+      say(link, "b", MSG_REQUEST_FAILURE);
+      CHECK(one->state == HUSSH_CH_UNHEARD && two->state == late->state);
+      CHECK(late->state == HUSSH_CH_OPENING && link->waiting == 2);
     } else if (answer == 4) { /* another request is still to be answered */
       CHECK(!hussh_link_send(link, ask, sizeof(ask)));
       say(link, "bsb", MSG_USERAUTH_FAILURE, "password", 0);
@@ -342,6 +353,90 @@ static void test_requests(void) {
   hussh_link_free(link);
 }
 
+/* The peer is asked to send a signal, and hears nothing else from us. */
+static int hears_signal(hussh_link *link, const char *name, int want_reply) {
+  return hears(link, "busbs", MSG_CHANNEL_REQUEST, 1000, "signal", want_reply, name) && !hear(link);
+}
+
+static void test_signals(void) {
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 1000);
+  CHECK(hussh_channel_signal(channel, bulk, 64, 1) == HUSSH_E_STATE); /* too long a name */
+  CHECK(hussh_channel_signal(channel, "A\0B", 3, 1) == HUSSH_E_STATE && !hear(link));
+  CHECK(!hussh_channel_request(channel, "exec", 4, 1, NULL, 0) && hear(link));
+  CHECK(!hussh_channel_signal(channel, "TERM", 4, 0)); /* this peer does not answer */
+  CHECK(hears_signal(link, "TERM", 0));
+  CHECK(!hussh_channel_signal(channel, "TERM", 4, 1) && hears_signal(link, "TERM", 1));
+  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1) && hears_signal(link, "KILL", 1));
+  say(link, "bu", MSG_CHANNEL_FAILURE, 0); /* to exec */
+  say(link, "bu", MSG_CHANNEL_FAILURE, 0); /* to TERM, which is no longer wanted */
+  CHECK(!hear(link));
+  say(link, "bu", MSG_CHANNEL_FAILURE, 0);
+  CHECK(hears_signal(link, "KILL", 1));
+  CHECK(hussh_channel_write(channel, bulk, 2000) == 2000);
+  hussh_channel_free(channel); /* it lives on until the signal has come home */
+  hussh_flush(link);
+  CHECK(!hear(link) && hussh_link_lingering(link) == 1);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)3);
+  say(link, "bu", MSG_CHANNEL_FAILURE, 0);
+  CHECK(hears_signal(link, "KILL", 1));
+  say(link, "bu", MSG_CHANNEL_SUCCESS, 0);
+  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000) && !hear(link));
+  say(link, "bu", MSG_CHANNEL_FAILURE, 0);
+  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
+  CHECK(link->channel_live == 0 && link->waiting == 0 && !link->signals_refused && !hear(link));
+  hussh_link_free(link);
+}
+
+static void test_signals_that_are_not_repeated(void) {
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 1000);
+  int tries;
+  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk, (size_t)3); /* it has begun */
+  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1) && hears_signal(link, "KILL", 0));
+  hussh_channel_free(channel);
+  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000) && hussh_link_lingering(link) == 1);
+  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
+  CHECK(link->channel_live == 0 && hussh_link_lingering(link) == 0);
+
+  channel = opened(link, 1000, 1000); /* it ends by itself meanwhile */
+  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1) && hears_signal(link, "KILL", 1));
+  say(link, "busbu", MSG_CHANNEL_REQUEST, 0, "exit-status", 0, 42);
+  say(link, "bu", MSG_CHANNEL_FAILURE, 0);
+  CHECK(!hear(link) && !link->signals_refused);
+  hussh_channel_free(channel);
+  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000));
+  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
+
+  channel = opened(link, 1000, 1000); /* the peer closes instead of an answer */
+  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1) && hears_signal(link, "KILL", 1));
+  hussh_channel_free(channel);
+  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
+  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000) && link->channel_live == 0);
+
+  channel = opened(link, 1000, 1000); /* a peer that sends no signals is asked in vain once */
+  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1));
+  hussh_channel_free(channel);
+  for (tries = 0; hears_signal(link, "KILL", 1); tries++)
+    say(link, "bu", MSG_CHANNEL_FAILURE, 0);
+  CHECK(tries == 100 && received.bytes[0] == MSG_CHANNEL_CLOSE && !hear(link));
+  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
+  CHECK(link->channel_live == 0 && link->signals_refused);
+  channel = opened(link, 1000, 1000);
+  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1) && hears_signal(link, "KILL", 0));
+  hussh_channel_free(channel);
+  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000));
+  hussh_link_free(link);
+
+  link = ready_link(); /* the link ends meanwhile */
+  channel = opened(link, 1000, 1000);
+  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1));
+  hussh_channel_free(channel);
+  hussh_link_kill(link);
+  CHECK(link->channel_live == 0);
+  hussh_link_free(link);
+}
+
 static void test_what_a_peer_may_ask(void) {
   hussh_link *link = ready_link();
   say(link, "bsb", MSG_GLOBAL_REQUEST, "hostkeys-00@openssh.com", 0);
@@ -477,6 +572,8 @@ int main(void) {
   test_writer_that_is_too_fast();
   test_bulk();
   test_requests();
+  test_signals();
+  test_signals_that_are_not_repeated();
   test_what_a_peer_may_ask();
   test_cut_messages();
   test_noise();

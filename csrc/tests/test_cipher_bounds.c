@@ -5,7 +5,7 @@
  * it, under ASan and UBSan; tests/hostile/test_patches.py shows that it fails
  * without the patch.  NDEBUG as the library is built: assertions check nothing.
  *
- * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c endpoint.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
+ * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c channel_signal.c endpoint.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c
  * build: libssh2 -DNDEBUG
  */

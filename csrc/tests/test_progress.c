@@ -7,7 +7,7 @@
  *
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
- * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c endpoint.c channel_recv.c message_hook.c link.c pump.c
+ * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c channel_signal.c endpoint.c channel_recv.c message_hook.c link.c pump.c
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2
  */
 #include "testing.h"

@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 from .._connect.hop import Hop
 from .._native.link import Channel
 from .._policy.result import SSHResult
-from .._policy.wire import string
 from .._protocol import process as ops
 from .._protocol.core import Op
 from ..errors import ChannelError, HusshError
@@ -106,15 +105,14 @@ class Command(RemoteProcess[F]):
     def send_signal(self, name: str | IntEnum) -> None:
         """Ask the server to send a signal: its name, or one of `signal.Signals`.
 
-        The message has the name without "SIG" (RFC 4254 section 6.9). The server does not answer.
-        sshd signals a process group that a command makes for itself when it begins, so a signal in
-        its first moments may reach nobody.
+        The message has the name without "SIG" (RFC 4254 section 6.9). This waits for no answer.
+        OpenSSH is asked again where the command had not begun yet.
         """
         wanted = ops.check_text("signal", getattr(name, "name", name))
 
         def send() -> None:
             if ops.exit_of(self._channel) is None:
-                self._channel.request(b"signal", string(wanted.removeprefix("SIG").encode()))
+                ops.send_signal(self._channel, wanted.removeprefix("SIG"))
 
         self._session.at_once(send)
 

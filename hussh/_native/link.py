@@ -36,6 +36,8 @@ __all__ = ["Channel", "Link"]
 lib.libssh2_init(0)  # once, before threads: its counters are not atomic
 
 EVENTS_AT_ONCE = 256
+#: Bytes in the name of a signal.
+MOST_SIGNAL = 63
 
 
 class LinkState:
@@ -247,6 +249,11 @@ class Link:
         return self._text(lib.hussh_link_banner(self.pointer))
 
     @property
+    def is_openssh(self) -> bool:
+        """Whether the server calls itself OpenSSH."""
+        return (self.banner or "").startswith("SSH-2.0-OpenSSH_")
+
+    @property
     def signature_algorithms(self) -> tuple[str, ...] | None:
         """Return the server's server-sig-algs (RFC 8308), or None if it sent none."""
         text = self._text(lib.hussh_link_sig_algs(self.pointer))
@@ -327,6 +334,11 @@ class Link:
         """Let those who wait for the link look again."""
         if self._ptr:
             lib.hussh_link_notify(self._ptr)
+
+    @property
+    def lingering(self) -> int:
+        """How many sessions were freed here that the server has not closed."""
+        return int(lib.hussh_link_lingering(self._ptr)) if self._ptr else 0
 
     def open_unowned(self, kind: bytes, extra: bytes, window: int) -> object | None:
         """Ask for a channel that ends with the link, unless `own` makes it a `Channel`.
@@ -430,6 +442,22 @@ class Channel:
         self._check(
             lib.hussh_channel_request(self.pointer, name, len(name), want_reply, extra, len(extra))
         )
+
+    def signal(self, name: bytes, *, repeat: bool) -> None:
+        """Queue the request to send a signal to the command (RFC 4254 section 6.9).
+
+        Args:
+            name: without "SIG", at most 63 bytes.
+            repeat: ask again while the server answers that it reached nobody, also after `free`,
+                which then closes the channel later. Only for servers that answer: OpenSSH's.
+
+        Raises:
+            ChannelError: the channel is closed.
+            ValueError: the name is too long.
+        """
+        if len(name) > MOST_SIGNAL:
+            raise ValueError(f"the name of a signal has {MOST_SIGNAL} bytes at most")
+        self._check(lib.hussh_channel_signal(self.pointer, name, len(name), repeat))
 
     def read(self, stream: int, size: int) -> bytearray:
         """Take what has come of stdout (0) or stderr (1), at most `size` bytes."""

@@ -51,8 +51,6 @@ NOT_ASKED = (
     "without private_key= and password= the server would be asked first to let you in with none"
 )
 NOTHING_TO_TRY = "there was no key to try"
-#: After it let somebody in by ``none``, it takes no offence at a request that came too late.
-PATIENT_SERVER = "SSH-2.0-OpenSSH_"
 
 
 _BEFORE_SERVICE = (Phase.BANNER, Phase.KEX, Phase.HOSTKEY)
@@ -325,7 +323,7 @@ class Login:
         """
         self.link.send(self.request("none"))
         self.none_pending = True
-        patient = (self.link.banner or "").startswith(PATIENT_SERVER)
+        patient = self.link.is_openssh
         if patient and not self.options.algorithms.compression:
             return False
         return (yield from self.none_answer())

@@ -20,7 +20,8 @@ from .session_slots import SessionSlots
 from .spare_session import SpareSession
 
 __all__ = ["HINTS", "address", "ask_direct", "note_length", "open_channel", "open_direct",
-           "open_session", "until_heard", "was_never_there", "was_unheard", "way_hint"]  # fmt: skip
+           "open_session", "send_signal", "until_heard", "was_never_there", "was_unheard",
+           "way_hint"]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -35,8 +36,9 @@ REQUEST_SAFE = 32_000
 #: dropbear 2022.83 does so when it has just reaped the command of another session; it
 #: has done nothing for the closed one.
 STILLBORN_MAX = 3
-#: How often to ask again for the place of a session that we closed: the first times after a
-#: round trip each, then also after pauses, which grow by so many seconds, 1.95 in all.
+#: How often to ask again for the place of a session that we closed, since the last of those was
+#: given back: the first times after a round trip each, then also after pauses, which grow by so
+#: many seconds, 1.95 in all.
 RETRIES_MAX = 30
 RETRIES_AT_ONCE = 5
 PAUSE = 0.006
@@ -92,15 +94,18 @@ def open_session(
     for sessions that a user holds open, because that user may be the one who would have to close
     them.
 
+    Args:
+        window: bytes that the server may send ahead; a spare session has its own.
+
     Raises:
         ChannelRefused: with the server's reason; the connection stays usable.
     """
     slots, spare = SessionSlots.of(link), SpareSession.of(link)
-    taken = yield from _take_spare(link, slots, spare, ends_by_itself, window)
+    taken = yield from _take_spare(link, slots, spare, ends_by_itself)
     if taken is not None:
         return taken
     settled = 0  # so many had ended, and have left their places, before we ask
-    stillborn = retries = 0
+    stillborn = retries = lingering = 0
     while True:
         while slots.is_full:
             yield from _wait_for_a_slot(link, slots)
@@ -132,12 +137,17 @@ def open_session(
                 # sshd clears the place of an ended session one turn after it read our CLOSE.
                 settled = ended
                 continue
+            # It keeps the place of a session that we closed until the command has died and both
+            # sides have closed it. Other servers may close it before.
+            retries = 0 if link.lingering < lingering else retries
+            lingering = link.lingering
+            most = RETRIES_MAX if lingering or not link.is_openssh else RETRIES_AT_ONCE
+            is_asked_again = slots.may_linger and retries < most
             there = slots.used + slots.ended - ended
-            if there:
+            if there and not (lingering and is_asked_again):
                 slots.limit = there
                 continue
-            if slots.may_linger and retries < RETRIES_MAX:
-                # It keeps the place of a session that we closed until the command has died.
+            if is_asked_again:
                 retries += 1
                 pause = max(0, retries - RETRIES_AT_ONCE) * PAUSE
                 if pause:
@@ -148,27 +158,36 @@ def open_session(
         raise ChannelRefused(
             f"the server refused a session: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")
-            + ("; see MaxSessions there" if code != PROHIBITED and _is_openssh(link) else ""),
+            + ("; see MaxSessions there" if code != PROHIBITED and link.is_openssh else ""),
             reason_code=code,
             reason_text=text,
         )
 
 
 def _take_spare(
-    link: Link, slots: SessionSlots, spare: SpareSession, ends_by_itself: bool, window: int
+    link: Link, slots: SessionSlots, spare: SpareSession, ends_by_itself: bool
 ) -> Op[Channel | None]:
     if not spare.is_there:
         return None
     slots.used += ends_by_itself
     channel = None
     try:
-        channel = yield from spare.take(link, window)
+        channel = yield from spare.take(link)
     finally:
         if channel is None and ends_by_itself:
             slots.release(link, refused=True)
     if channel is not None:
         slots.watch(channel, is_counted=ends_by_itself)
     return channel
+
+
+def send_signal(channel: Channel, name: str) -> None:
+    """Ask the server to send a signal, such as ``TERM``, to the command of a session.
+
+    OpenSSH loses a signal that comes before the command has begun, and says so, other than RFC 4254
+    section 6.9 foresees. Then it is asked again.
+    """
+    channel.signal(name.encode(), repeat=channel.link.is_openssh)
 
 
 def was_unheard(channel: Channel) -> bool:
@@ -265,10 +284,6 @@ def was_never_there(channel: Channel) -> bool:
 def address(host: str, port: int) -> str:
     """Return ``host:port``, fit for an error."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _is_openssh(link: Link) -> bool:
-    return (link.banner or "").startswith("SSH-2.0-OpenSSH")
 
 
 def way_hint(link: Link, code: int) -> str:

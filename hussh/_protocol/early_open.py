@@ -7,12 +7,16 @@ servers disconnect, and dropbear and Erlang do.  So a channel is opened early on
 - behind the last credential that there is, and never behind keyboard-interactive;
 - not where compression begins with the answer (zlib@openssh.com);
 - over a stream that the user gave, which cannot be opened again, at OpenSSH only;
-- at servers that are no OpenSSH, only where that user has logged in by that method alone before,
-  in this process, and no other request would follow a refusal.
+- at servers that are no OpenSSH, only a session, only where that user has logged in by that method
+  alone before, in this process, and no other request would follow a refusal.
 
 Some servers (those that look at a login in the background) end the connection though the login
 would have succeeded.  Such a server is remembered and `ended_it` tells that one may connect once
 more; not where it has refused anything, or a user was asked for something.
+
+Others do not look at what came along with the login request until more comes (tinyssh), or never.
+So a server that is no OpenSSH is asked something once it has granted the login.  If the answer
+comes before that to the open, the session is `ChannelState.UNHEARD`, and another one is opened.
 
 `bring_up` makes one `EarlyOpen` for each hop, the login calls `send`.
 """
@@ -24,13 +28,11 @@ from collections.abc import Callable
 from .._native.link import Channel, Link
 from .._policy.options import Options
 from .._policy.server_memory import ServerMemory
+from .._policy.wire import KEEPALIVE
 from .auth_queries import QueriesAhead
 from .spare_session import SpareSession
 
 __all__ = ["EarlyOpen"]
-
-#: It takes no offence at an open that comes too early.
-PATIENT_SERVER = "SSH-2.0-OpenSSH_"
 
 
 class EarlyOpen:
@@ -75,18 +77,21 @@ class EarlyOpen:
         options, memory = self._options, self.memory
         if self._sent or not memory.bears_early or options.algorithms.compression:
             return
-        banner = link.banner or ""
-        if not banner.startswith(PATIENT_SERVER) and not (
-            no_more_requests
-            and (options.username, method) in memory.logins
-            and options.settings["stream"] is None
-        ):
+        is_patient = link.is_openssh
+        was_enough = no_more_requests and (options.username, method) in memory.logins
+        if not is_patient and not (was_enough and options.settings["stream"] is None):
             return
         if self._open_way is not None:
-            self.channel = self._open_way(link)
-            self._sent = True
-        elif self._opens_session and (banner.startswith(PATIENT_SERVER) or memory.gives_sessions):
+            if is_patient:  # at others an answer that takes its time looks like none
+                self.channel = self._open_way(link)
+                self._sent = True
+        elif self._opens_session and (is_patient or memory.gives_sessions):
             self._sent = SpareSession.of(link).open(link)
+
+    def granted(self, link: Link) -> None:
+        """Make sure that the server looks at what was opened; right after the login is granted."""
+        if self._sent and not link.is_openssh:
+            link.send(KEEPALIVE)
 
     def failed(self, link: Link) -> None:
         """Note that the login has failed, and find out whether what was sent early is to blame."""

@@ -22,7 +22,7 @@ from ..errors import (
     OutputLimitExceeded,
     printable,
 )
-from .channel import note_length, open_session, until_heard, was_unheard
+from .channel import note_length, open_session, send_signal, until_heard, was_unheard
 from .core import DeadlineExceeded, Op, RunBlocking, WaitFor
 from .growing import GrowingBytes
 from .process import Pty
@@ -385,4 +385,4 @@ def _stop(channel: Channel) -> None:
     """Tell the server to kill the command (RFC 4254 section 6.9); it need not obey."""
     info = channel.get_info()
     if not info.closed:
-        channel.request(b"signal", string(b"KILL"))
+        send_signal(channel, "KILL")

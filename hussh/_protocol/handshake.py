@@ -147,6 +147,8 @@ def establish(hop: HopAttempt, ask_agent: AskAgent) -> Op[None]:
         while link.phase is not Phase.CHANNEL:
             link.check()
             yield WaitFor(link)
+        if hop.early is not None:
+            hop.early.granted(link)
         hop.arrived()
     except HusshError as error:
         raise hop.mark(error) from error.__cause__

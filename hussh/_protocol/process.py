@@ -14,12 +14,12 @@ from typing import NamedTuple
 from .._native.link import Channel, Link
 from .._policy.wire import string, uint32
 from ..errors import ChannelError, HusshError
-from .channel import note_length, open_session, until_heard, was_unheard
+from .channel import note_length, open_session, send_signal, until_heard, was_unheard
 from .core import Op, WaitFor
 from .growing import GrowingBytes
 
 __all__ = ["Exit", "Pty", "Talk", "communicate", "discard", "exit_of", "read", "read_any",
-           "start", "wait", "write"]  # fmt: skip
+           "send_signal", "start", "wait", "write"]  # fmt: skip
 
 READ_SIZE = 1 << 20
 

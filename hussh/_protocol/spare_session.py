@@ -66,11 +66,11 @@ class SpareSession:
         if self._commands >= FROM_COMMAND and self.memory.bears_spare and has_slot:
             self.open(link)
 
-    def take(self, link: Link, window: int) -> Op[Channel | None]:
+    def take(self, link: Link) -> Op[Channel | None]:
         """Wait until the server has given the session; return None if there is none to be had.
 
-        Args:
-            window: how many bytes the server may send ahead.
+        It has `WINDOW`. Its user may widen that once the server has answered a request: npm's ssh2
+        forgets credit that comes before.
         """
         unowned, self._unowned = self._unowned, None
         if unowned is None:
@@ -78,9 +78,11 @@ class SpareSession:
         channel = yield from until_answered(link, link.own(unowned))
         state = channel.get_info().state
         if state == ChannelState.OPEN and not channel.get_info().closed:
-            channel.widen(window)
             return channel
-        if state != ChannelState.UNHEARD:
+        if state == ChannelState.UNHEARD:
+            if not link.is_openssh:  # which does not look at it after a refusal only
+                self.memory.bears_early = False
+        else:
             self.is_allowed = False
             if state == ChannelState.REFUSED:
                 self.memory.bears_spare = False

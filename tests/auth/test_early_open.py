@@ -167,6 +167,24 @@ def test_over_a_stream_that_cannot_be_opened_again(api: Api) -> None:
 
 
 @both_ways
+def test_a_server_that_does_not_look_at_it(api: Api) -> None:
+    """A session that the server has lost is opened again, and the server gets no early one more."""
+
+    class Lost(AfterOpen):
+        """Lets in, and forgets the open."""
+
+        def judge(self, conn: Conn, request: AuthRequest) -> bool | None:  # type: ignore[override]
+            assert conn.read_packet()[0] == Msg.CHANNEL_OPEN
+            return self.inner.judge(conn, request)
+
+    scripts = [polite(Password("p")), polite(Lost(Password("p"))), polite(NoOpen(Password("p")))]
+    with HostileServer(lambda conn: scripts.pop(0)(conn)) as server:
+        for _ in range(3):
+            log_in(api, server, password="p", timeout=30)
+    assert not scripts
+
+
+@both_ways
 def test_a_refusal_and_then_the_end(api: Api) -> None:
     """A refused login is that also where the server ends the connection, and is tried once."""
 

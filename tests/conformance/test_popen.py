@@ -83,6 +83,16 @@ async def test_signals_and_limits(client: Client) -> None:
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_signals_to_commands_that_just_begin(client: Client) -> None:
+    """sshd loses signals that come before a command has begun, and is asked again."""
+    for number in range(10):
+        async with client.awaited.popen("exec sleep 1000") as process:
+            await process.send_signal("USR1" if number % 2 else "KILL")
+            assert await process.wait(timeout=20) == -1
+        assert process.signal == ("USR1" if number % 2 else "KILL")
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_signals_of_every_form(client: Client) -> None:
     """A signal may be a member of `signal.Signals` or a name; what is neither is refused."""
     for form in (signal.SIGINT, "SIGINT", "INT"):

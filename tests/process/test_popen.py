@@ -21,21 +21,15 @@ def test_copyfileobj(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("how", ["closed", "timed-out"])
-def test_places_of_killed_commands_are_free_again(
-    connection: Connection, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where ten commands are allowed at once, eleven and more follow ten that we have ended."""
+def test_places_of_killed_commands_are_free_again(connection: Connection, how: str) -> None:
+    """Where ten commands are allowed at once, more follow ten that we ended as they began."""
     for _ in range(3):
         if how == "timed-out":
             for _ in range(10):
                 with pytest.raises(CommandTimeout):
-                    # Not so short that the signal comes before the command: sshd would lose it.
-                    connection.execute("exec sleep 20", timeout=50)
+                    connection.execute("exec sleep 20", timeout=5)
         else:
-            running = [connection.popen("echo on; exec sleep 100") for _ in range(10)]
-            for process in running:
-                # sshd signals a process group, which a child has not made at once.
-                assert process.stdout.readline() == b"on\n"
+            running = [connection.popen("exec sleep 100") for _ in range(10)]
             with pytest.raises(ChannelRefused):
                 connection.popen("true")
             with pytest.raises(ChannelRefused):
@@ -43,12 +37,9 @@ def test_places_of_killed_commands_are_free_again(
             for process in running:
                 process.kill()
                 process.close()
-        with monkeypatch.context() as patched:
-            # The server is given longer to clear the places, if the machine is slow.
-            patched.setattr("hussh._protocol.channel.RETRIES_MAX", 150)
-            assert connection.execute("echo free").stdout == "free\n"
-            with connection.popen("echo free") as process:
-                assert process.stdout.read() == b"free\n"
+        assert connection.execute("echo free").stdout == "free\n"
+        with connection.popen("echo free") as process:
+            assert process.stdout.read() == b"free\n"
 
 
 def test_left_with_input_that_nobody_reads(connection: Connection) -> None:

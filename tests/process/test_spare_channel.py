@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from hussh import Connection
+from hussh import Connection, SFTPUnavailable
+from hussh._protocol.spare_session import WINDOW
 from tests.conformance.apis import APIS, Api
 from tests.support.connecting import connect_as_alice
 from tests.support.hostile import (
@@ -104,6 +105,30 @@ def test_the_last_session_is_never_kept(sshd_factory: Callable[..., Sshd]) -> No
         for process in held:
             process.stdin.close()
             assert process.wait() == 0
+
+
+def test_credit_follows_the_answer() -> None:
+    """A spare session gets more window once a request was answered: npm's ssh2 forgets earlier."""
+
+    def run(channel: Channel, command: str) -> Iterator[None]:
+        if command != "sftp":
+            yield from polite_exec(channel, command)
+            return
+        windows.append(channel.window)
+        while channel.window == windows[0]:
+            yield
+        channel.finish()
+
+    windows: list[int] = []
+    with (
+        HostileServer(polite(services=Services(execute=run))) as server,
+        Connection(*server.address, username="u", password="p", timeout=30_000) as connection,
+    ):
+        for number in range(3):
+            assert connection.execute(f"echo {number}").stdout == f"{number}\n"
+        with pytest.raises(SFTPUnavailable):
+            connection.sftp.stat("x")
+    assert windows == [WINDOW]
 
 
 def test_sftp_takes_it(target: Sshd) -> None:

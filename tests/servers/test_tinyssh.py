@@ -27,6 +27,11 @@ from tests.support.sshd import Sshd
 
 @pytest.fixture
 def connection(tinyssh: list[str], surroundings: Sshd) -> Connection:
+    """Connect as alice."""
+    return connect(tinyssh, surroundings)
+
+
+def connect(tinyssh: list[str], surroundings: Sshd) -> Connection:
     """Connect as alice, over the pipes of a proxy command."""
     return Connection(
         "tiny.invalid",
@@ -79,6 +84,13 @@ def test_commands(connection: Connection) -> None:
     with connection:
         result = connection.execute("echo out; echo err >&2; exit 3")
         assert (result.stdout, result.stderr, result.status) == ("out\n", "err\n", 3)
+
+
+def test_logins_after_the_first(tinyssh: list[str], surroundings: Sshd) -> None:
+    """It does not look at an open behind the login until more comes, and still nothing waits."""
+    for number in range(3):
+        with connect(tinyssh, surroundings) as connection:
+            assert connection.execute(f"echo {number}", timeout=20_000).stdout == f"{number}\n"
 
 
 def test_bulk_both_ways(connection: Connection) -> None:

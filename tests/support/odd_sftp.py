@@ -242,4 +242,5 @@ class Server:
 
 
 if __name__ == "__main__":
-    Server(sys.argv[1:], open(0, "rb", buffering=0), sys.stdout.buffer).run()
+    with open(0, "rb", buffering=0) as unbuffered:
+        Server(sys.argv[1:], unbuffered, sys.stdout.buffer).run()

@@ -121,6 +121,7 @@ class LinkOpener:
             while not ((info := channel.get_info()).replies or info.closed):
                 self.link.check()
                 yield WaitFor(channel)
+            channel.widen(SFTP_WINDOW)  # it may be a spare session
         except BaseException:
             channel.free()
             raise
