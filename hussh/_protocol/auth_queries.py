@@ -26,7 +26,6 @@ __all__ = ["AHEAD_MAX", "QueriesAhead"]
 #: Half of OpenSSH's MaxAuthTries: from there on it logs refusals at a higher level.
 AHEAD_MAX = 3
 PK_OK = 60
-PATIENT_SERVER = "SSH-2.0-OpenSSH_"
 
 #: The algorithm to sign with and the key.
 Query = tuple[str, bytes]
@@ -50,7 +49,7 @@ class QueriesAhead:
     def may_ask(link: Link, options: Options, memory: ServerMemory) -> bool:
         """Tell whether the server bears more than one query at once."""
         # With compression nothing may be on the way when ``none`` is enough, see `none_first`.
-        is_patient = (link.banner or "").startswith(PATIENT_SERVER)
+        is_patient = link.is_openssh
         return is_patient and memory.bears_queries and not options.algorithms.compression
 
     def has(self, query: Query) -> bool:
