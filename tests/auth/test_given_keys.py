@@ -6,6 +6,7 @@ The servers log each attempt, so that what was offered is counted and not believ
 from __future__ import annotations
 
 import subprocess
+from base64 import b64encode, encodebytes
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ MANGLED: dict[str, Callable[[str], Any]] = {
     "CR LF": lambda text: text.replace("\n", "\r\n"),
     "BOM": lambda text: b"\xef\xbb\xbf" + text.encode(),
     "UTF-16": lambda text: text.encode("utf-16"),
+    "base64": lambda text: b64encode(text.encode()).decode(),
+    "base64 in lines": lambda text: encodebytes(text.encode()),
     "UTF-16 without BOM": lambda text: text.encode("utf-16-be"),
 }
 
@@ -73,11 +76,15 @@ def test_damaged_text_says_what_is_wrong(target: Sshd, keys: Keys, tmp_path: Pat
         text.split("-----\n", 1)[1]: "holds no private key",
         "".join(text.split()): "blanks in its first line",
         text.splitlines()[1]: "neither a path nor the whole text",
+        body: "neither a path nor the whole text",
+        b64encode(text.encode()).decode()[:-5]: "neither a path nor the whole text",
+        b64encode(text.encode()).decode()[7:]: "neither a path nor the whole text",
     }
     for damaged, words in cases.items():
         with pytest.raises(KeyUnreadable, match=words) as caught:
             login(target, private_key=damaged)
         assert body not in str(caught.value)
+        assert b64encode(text.encode()).decode()[60:90] not in str(caught.value)
     file = tmp_path / "key"
     file.write_text("".join(text.split()))
     with pytest.raises(KeyUnreadable, match="has lost the blanks in its first line"):
@@ -129,7 +136,7 @@ def test_list_without_a_good_key(target: Sshd, keys: Keys, tmp_path: Path) -> No
     assert isinstance(refused(target, private_key=[tmp_path / "gone"]), KeyUnreadable)
 
 
-@pytest.mark.parametrize("form", ["pub", "only pub", "text"])
+@pytest.mark.parametrize("form", ["pub", "only pub", "list", "text"])
 def test_this_key_of_the_agent(
     form: str, sshd_factory: SshdFactory, keys: Keys, agent: SshAgent, tmp_path: Path
 ) -> None:
@@ -140,7 +147,9 @@ def test_this_key_of_the_agent(
     agent.add(server.alice.key)
     public = tmp_path / "id.pub"
     public.write_text(server.alice.key.public_line + "\n")
-    given: Any = {"pub": public, "only pub": tmp_path / "id"}.get(form, [public, "/nowhere"])
+    given: Any = {"pub": public, "only pub": tmp_path / "id", "list": [public, "/nowhere"]}.get(
+        form, public.read_text()
+    )
     login(server, private_key=given).close()
     server.wait_for_log("^Accepted publickey")
     assert attempts(server) == OF_AGENT

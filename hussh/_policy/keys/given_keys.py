@@ -18,7 +18,7 @@ from .private_key import PrivateKey, adopt
 __all__ = ["GivenKey", "parse_given_keys", "path_of"]
 
 #: How a key that was given as text is known, once marks and UTF-16 are gone from it.
-_TEXT = rb"\s*[\"']?-----BEGIN|PRIVATE ?KEY-----"
+_TEXT = rb"\s*[\"']?-----BEGIN|PRIVATE ?KEY-----|\s*(ssh-|ecdsa-sha2-|sk-)[\w@.-]+\s+AAAA"
 _MOST = 100
 
 

@@ -16,7 +16,7 @@ from base64 import b64decode
 from ...errors import KeyFileError, KeyUnreadable, Phase, WrongPassphrase
 from ..file_limit import check_file_limit
 from .key_source import Source, unarmour
-from .key_text import rewrap, straighten
+from .key_text import is_piece_of_key, rewrap, straighten
 from .openssh_format import parse_openssh
 from .pem_format import parse_pem
 from .private_key import PrivateKey
@@ -27,8 +27,6 @@ __all__ = ["check_is_path", "default_key_paths", "load_private_key", "parse_priv
 
 MAX_FILE = 1 << 20
 _BEGIN = rb"-----BEGIN ([A-Z0-9 ]{0,32})PRIVATE KEY-----"
-#: How the base64 of OpenSSH's format begins, and that of most DER keys.
-_BODY = ("b3BlbnNzaC1rZXktdjE", "MIIE", "MIIJ", "MHcCAQEE", "MC4CAQAw")
 _PUBLIC = (
     rb"\s*(ssh-|ecdsa-sha2-|sk-|-----BEGIN ([A-Z0-9 ]{0,32}PUBLIC KEY|CERTIFICATE)-----"
     rb"|---- BEGIN SSH2 PUBLIC KEY)"
@@ -73,7 +71,7 @@ def check_is_path(name: str) -> None:
     Raises:
         KeyUnreadable: it is one.
     """
-    if "PRIVATE KEY-" in name or "\n" in name or "\\n" in name or name.startswith(_BODY):
+    if is_piece_of_key(name):
         raise KeyUnreadable(
             "private_key is neither a path nor the whole text of a key, which begins with "
             "-----BEGIN … PRIVATE KEY-----"
