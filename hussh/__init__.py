@@ -23,7 +23,7 @@ from ._policy.hostkeys.host_key import HostKey
 from ._policy.prompts import Prompt, PromptRequest
 from ._policy.result import SSHResult
 from ._policy.sftp import FailedPath
-from ._policy.transfer_result import TransferResult
+from ._policy.transfer_result import MirrorResult, TransferResult
 from ._protocol.process import Pty
 from .errors import (
     AuthenticationError,
@@ -120,6 +120,7 @@ __all__ = [
     "Setting",
     "Pty",
     "SSHResult",
+    "MirrorResult",
     "TransferResult",
     "SudoError",
     "SudoNeedsTerminal",

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
-from .._policy.transfer_result import TransferResult
+from .._policy.transfer_result import MirrorResult, TransferResult
 from .._protocol.core import Op
 from .._protocol.sftp import ops
 from .._protocol.sftp.links import symlink
@@ -340,6 +340,44 @@ class AsyncSFTP:
         with tree_bars(progress, "download") as tell:
             op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict, tell)
             return await self._run(op, "download", timeout)
+
+    @details_of(SFTP.mirror)
+    async def mirror(
+        self,
+        local: AnyPath,
+        remote: AnyPath,
+        *,
+        delete: bool = False,
+        exclude: AnyPath | Iterable[AnyPath] = (),
+        preserve: Preserve | None = None,
+        progress: ShownProgress = None,
+        timeout: float | None = None,
+    ) -> MirrorResult:
+        """Make a remote directory what a local one is; only what differs moves."""
+        strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
+        wanted = calls.wanted_mirror(delete, exclude)
+        with tree_bars(progress, "upload") as tell:
+            op = calls.mirror(self._sftp, local, remote, wanted, limit, strict, tell)
+            return await self._run(op, "mirror", timeout)
+
+    @details_of(SFTP.mirror_back)
+    async def mirror_back(
+        self,
+        remote: AnyPath,
+        local: AnyPath,
+        *,
+        delete: bool = False,
+        exclude: AnyPath | Iterable[AnyPath] = (),
+        preserve: Preserve | None = None,
+        progress: ShownProgress = None,
+        timeout: float | None = None,
+    ) -> MirrorResult:
+        """Make a local directory what a remote one is; as `mirror`."""
+        strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
+        wanted = calls.wanted_mirror(delete, exclude)
+        with tree_bars(progress, "download") as tell:
+            op = calls.mirror_back(self._sftp, remote, local, wanted, limit, strict, tell)
+            return await self._run(op, "mirror", timeout)
 
 
 class _Walk(AsyncIterator[tuple[Any, list[Any], list[Any]]]):

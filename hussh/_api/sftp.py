@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any, overload
 
 from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
-from .._policy.transfer_result import TransferResult
+from .._policy.transfer_result import MirrorResult, TransferResult
 from .._protocol.sftp import ops
 from .._protocol.sftp.links import symlink
 from .._protocol.sftp.makedirs import make_directories
@@ -398,3 +398,61 @@ class SFTP:
         with tree_bars(progress, "download") as tell:
             op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict, tell)
             return self._run(op, "download", timeout)
+
+    def mirror(
+        self,
+        local: AnyPath,
+        remote: AnyPath,
+        *,
+        delete: bool = False,
+        exclude: AnyPath | Iterable[AnyPath] = (),
+        preserve: Preserve | None = None,
+        progress: ShownProgress = None,
+        timeout: int | None = None,
+    ) -> MirrorResult:
+        """Make a remote directory what a local one is; only what differs moves.
+
+        Files count as the same if size and time (in whole seconds) are. Links stay links;
+        permissions and times are kept. A file is replaced when the new one is complete. Links at
+        the receiving end are replaced and never followed.
+
+        Args:
+            delete: remove what the source does not have, at the end. If a part of the source could
+                not be read, nothing is removed, and the result's `warnings` say so.
+            exclude: patterns of what is neither copied nor removed, by rsync's rules: ``*.tmp`` at
+                any depth, ``/cache`` in the top directory only, ``logs/`` for directories, ``**``
+                for any number of directories.
+            preserve, progress: as of `put_dir`.
+
+        Returns:
+            A `MirrorResult`: the pair of `put_dir`, with `deleted` and `unchanged`.
+
+        Raises:
+            OSError: as `put_dir`.
+        """
+        strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]
+        wanted = calls.wanted_mirror(delete, exclude)
+        with tree_bars(progress, "upload") as tell:
+            op = calls.mirror(self._sftp, local, remote, wanted, limit, strict, tell)
+            return self._run(op, "mirror", timeout)
+
+    def mirror_back(
+        self,
+        remote: AnyPath,
+        local: AnyPath,
+        *,
+        delete: bool = False,
+        exclude: AnyPath | Iterable[AnyPath] = (),
+        preserve: Preserve | None = None,
+        progress: ShownProgress = None,
+        timeout: int | None = None,
+    ) -> MirrorResult:
+        """Make a local directory what a remote one is; as `mirror`.
+
+        Nothing is written or removed outside of the local directory.
+        """
+        strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]
+        wanted = calls.wanted_mirror(delete, exclude)
+        with tree_bars(progress, "download") as tell:
+            op = calls.mirror_back(self._sftp, remote, local, wanted, limit, strict, tell)
+            return self._run(op, "mirror", timeout)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from time import monotonic, time
 from typing import Any, Literal
 
+from .._policy.glob_pattern import Exclusion
 from .._policy.result import SSHResult
 from .._policy.sftp import (
     FILE_MOST,
@@ -20,13 +22,16 @@ from .._policy.sftp import (
     encode_path,
     file_error,
 )
-from .._policy.transfer_result import TransferResult
+from .._policy.transfer_result import MirrorResult, TransferResult
 from .._protocol.core import Op
 from .._protocol.sftp import names, ops
 from .._protocol.sftp.get_tree import get_tree
 from .._protocol.sftp.glob import Glob
 from .._protocol.sftp.home import at_home
 from .._protocol.sftp.local_file import FileSink, FileSource, MemorySink, MemorySource
+from .._protocol.sftp.mirror import Wanted
+from .._protocol.sftp.mirror_get import mirror_get
+from .._protocol.sftp.mirror_put import mirror_put
 from .._protocol.sftp.put_tree import put_tree
 from .._protocol.sftp.remove_tree import remove_tree
 from .._protocol.sftp.resume import ResumedSink
@@ -58,6 +63,8 @@ __all__ = [
     "link",
     "listdir",
     "local_path",
+    "mirror",
+    "mirror_back",
     "not_begun",
     "one_server",
     "put",
@@ -70,6 +77,7 @@ __all__ = [
     "store",
     "truncate",
     "utime",
+    "wanted_mirror",
 ]
 
 #: How a file counts whose attributes are refused though its data is there.
@@ -285,6 +293,45 @@ def get_dir(
     asked = TreeOptions(*options, limit, monotonic, strict, progress)
     target = local_path(local)
     return at_home(sftp, encode_path(remote), lambda path: get_tree(sftp, path, target, asked))
+
+
+def mirror(
+    sftp: SftpState,
+    local: AnyPath,
+    remote: AnyPath,
+    wanted: Wanted,
+    limit: str,
+    strict: bool,
+    progress: TreeCallback | None,
+) -> Op[MirrorResult]:
+    """Make a remote directory what a local one is."""
+    asked = TreeOptions(False, True, True, False, limit, monotonic, strict, progress)
+    source = local_path(local)
+    return at_home(
+        sftp, encode_path(remote), lambda to: mirror_put(sftp, source, to, asked, wanted)
+    )
+
+
+def mirror_back(
+    sftp: SftpState,
+    remote: AnyPath,
+    local: AnyPath,
+    wanted: Wanted,
+    limit: str,
+    strict: bool,
+    progress: TreeCallback | None,
+) -> Op[MirrorResult]:
+    """Make a local directory what a remote one is."""
+    asked = TreeOptions(False, True, True, False, limit, monotonic, strict, progress)
+    target = local_path(local)
+    return at_home(
+        sftp, encode_path(remote), lambda path: mirror_get(sftp, path, target, asked, wanted)
+    )
+
+
+def wanted_mirror(delete: bool, exclude: AnyPath | Iterable[AnyPath]) -> Wanted:
+    """Return what a mirror is to do; raise TypeError or ValueError for patterns that are none."""
+    return Wanted(bool(delete), Exclusion(exclude))
 
 
 def not_begun(error: SFTPError, source: AnyPath, fail_fast: bool) -> TransferResult:

@@ -1,4 +1,4 @@
-"""`TransferResult`: the outcome of the transfer of a directory; pure data.
+"""`TransferResult`, `MirrorResult`: the outcome of the transfer of a directory; pure data.
 
 The directory methods of `_api` return it. It can be pickled.
 """
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from .sftp import FailedPath
 
-__all__ = ["TransferResult"]
+__all__ = ["MirrorResult", "TransferResult"]
 
 
 class TransferResult(tuple[list[str], list[str]]):
@@ -42,3 +42,31 @@ class TransferResult(tuple[list[str], list[str]]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (*self, self.warnings)
+
+
+class MirrorResult(TransferResult):
+    """The result of a mirror: a `TransferResult` that also knows what moved nothing.
+
+    Attributes:
+        deleted: paths at the receiving end that are gone.
+        unchanged: number of files and links that were the same on both sides.
+    """
+
+    deleted: list[str]
+    unchanged: int
+
+    def __new__(
+        cls,
+        transferred: list[str],
+        failed: list[str],
+        warnings: Iterable[str] = (),
+        deleted: Iterable[str] = (),
+        unchanged: int = 0,
+    ) -> MirrorResult:
+        made = cast("MirrorResult", super().__new__(cls, transferred, failed, warnings))
+        made.deleted = list(deleted)
+        made.unchanged = unchanged
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (*self, self.warnings, self.deleted, self.unchanged)

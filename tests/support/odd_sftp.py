@@ -16,6 +16,7 @@ one may have.
     evil-names        every listing has names that no directory can contain
     endless=N         every directory has N directories, for ever
     late-writes       a WRITE is executed after all that comes within a tenth of a second
+    listings-follow   listings tell of what links lead to
     wide              a list is one message, and comes again and again without an end
 """
 
@@ -144,7 +145,8 @@ class Server:
             attrs, count = self.attributes(info), int(self.odd["endless"])
             each = [b"d%d" % number for number in range(count)]
             return [(name, self.longname(name, info), attrs) for name in each]
-        found = [(name, os.lstat(os.path.join(path, name))) for name in os.listdir(path)]
+        look = os.stat if "listings-follow" in self.odd else os.lstat
+        found = [(name, look(os.path.join(path, name))) for name in os.listdir(path)]
         if "evil-names" in self.odd:
             found += [(name, os.stat(b".")) for name in EVIL]
         return [(name, self.longname(name, info), self.attributes(info)) for name, info in found]

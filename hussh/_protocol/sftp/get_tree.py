@@ -11,9 +11,9 @@ import errno
 import os
 import stat as modes
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from ..._policy.remote_path import check_name, join
 from ..._policy.sftp import FX_EOF, SFTPAttributes, file_error
@@ -26,13 +26,15 @@ from .file_types import inquired, kind_of, told_type
 from .job_pool import Job, Local
 from .ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, RealPath, failed
 from .request import Request
-from .session import SftpState
+from .session import SftpSession, SftpState
 from .transfer import download
 from .transfer_context import TransferContext, raise_told
 from .tree import DEEPEST, Tree, TreeOptions
 from .wire import Name, string
 
-__all__ = ["get_tree"]
+__all__ = ["GetTree", "RemoteFolder", "get_tree", "run_get"]
+
+G = TypeVar("G", bound="GetTree")
 
 #: More names than this, in all directories together, are not copied by one call.
 MOST_IN_TREE = 4_000_000
@@ -50,7 +52,7 @@ LISTS_AHEAD = 4
 SETTLED = 64
 
 
-class _Folder:
+class RemoteFolder:
     """A remote directory that is being copied.
 
     Attributes:
@@ -63,14 +65,14 @@ class _Folder:
 
     __slots__ = ("above", "name", "real", "depth", "length")
 
-    def __init__(self, above: _Folder | None, name: bytes, real: bytes | None = None) -> None:
+    def __init__(self, above: RemoteFolder | None, name: bytes, real: bytes | None = None) -> None:
         self.above = above
         self.name = name
         self.real = real
         self.depth: int = 0 if above is None else above.depth + 1
         self.length: int = len(name) + 1 + (0 if above is None else above.length)
 
-    def line(self) -> list[_Folder]:
+    def line(self) -> list[RemoteFolder]:
         """Return the top, and so on down to this directory."""
         found = [self]
         while (above := found[-1].above) is not None:
@@ -110,8 +112,20 @@ def get_tree(
     Raises:
         OSError: as `put_tree`, and EOVERFLOW for a tree without end.
     """
+    return (yield from run_get(sftp, remote, local, options, GetTree, ConfinedDir))
+
+
+def run_get(
+    sftp: SftpState,
+    remote: bytes,
+    local: bytes,
+    options: TreeOptions,
+    make: Callable[[SftpState, SftpSession, TreeOptions, str], G],
+    confine: Callable[[bytes], ConfinedDir],
+) -> Op[TransferResult]:
+    """Run the transfer that `make` makes; see `get_tree`."""
     context = TransferContext("download", remote, local, options.limit)
-    tree: _GetTree | None = None
+    tree: G | None = None
     folder: ConfinedDir | None = None
     try:
         session = yield from sftp.session(early=True)
@@ -122,10 +136,11 @@ def get_tree(
         if top[1] != modes.S_IFDIR:
             raise file_error(errno.ENOTDIR, "download", remote, local)
         real = (yield from resolving.answer()) if resolving is not None else remote
-        folder = yield RunBlocking(lambda _: ConfinedDir(local))
-        tree = _GetTree(sftp, session, options, "download")
+        folder = yield RunBlocking(lambda _: confine(local))
+        tree = make(sftp, session, options, "download")
         tree.confined = folder
-        tree.search(lambda: tree.fill(_Folder(None, remote, real)))
+        started = tree
+        tree.search(lambda: started.fill(RemoteFolder(None, remote, real)))
         yield from tree.run()
         yield from tree.finish()
         return (yield from tree.finished())
@@ -138,27 +153,27 @@ def get_tree(
             folder.close()
 
 
-class _GetTree(Tree):
+class GetTree(Tree):
     confined: ConfinedDir
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.folders: list[tuple[_Folder, int | None, Times | None]] = []
+        self.folders: list[tuple[RemoteFolder, int | None, Times | None]] = []
         self.names = 0
         self.bytes = 0
         self.listings = 0  # that are under way
         self.largest = 1  # bytes of the largest answer of a listing so far
         self.parked: list[
-            tuple[_Folder, frozenset[bytes]]
+            tuple[RemoteFolder, frozenset[bytes]]
         ] = []  # made here, and to be listed when others are
 
     def target(self, parts: tuple[bytes, ...]) -> bytes:
         return os.path.join(self.confined.path, *parts)
 
-    def count(self, folder: _Folder, reply: Request) -> None:
-        """Count what a listing adds; ends it all where that is too much."""
-        self.names += len(reply.value)
-        self.bytes += reply.size + len(reply.value) * folder.length
+    def count(self, folder: RemoteFolder, names: int, size: int) -> None:
+        """Count what a listing of so many bytes adds; ends it all where that is too much."""
+        self.names += names
+        self.bytes += size + names * folder.length
         if self.names > MOST_IN_TREE or self.bytes > MOST_TREE_BYTES:
             top = folder.line()[0].name
             reason = (
@@ -169,7 +184,7 @@ class _GetTree(Tree):
 
     # -- jobs
 
-    def fill(self, folder: _Folder, begun: frozenset[bytes] = frozenset()) -> Job:
+    def fill(self, folder: RemoteFolder, begun: frozenset[bytes] = frozenset()) -> Job:
         """List a directory and begin everything in it but what has `begun` before.
 
         Later, if many are being listed.
@@ -194,7 +209,7 @@ class _GetTree(Tree):
         bears_many = self.session.machine.server.most_requests == UNBOUNDED
         return LISTS_AHEAD if bears_many else 1
 
-    def read_list(self, folder: _Folder, begun: frozenset[bytes]) -> Job:
+    def read_list(self, folder: RemoteFolder, begun: frozenset[bytes]) -> Job:
         pool, count, size, empty = self.pool, 0, 0, 0
         path, target = folder.path(), self.target(folder.parts())
         opened = pool.ask(wire.OPENDIR, string(path))
@@ -225,7 +240,7 @@ class _GetTree(Tree):
                 if count > MOST_NAMES or size > MOST_LISTED or empty > EMPTY_LISTS:
                     self.fail(path, target, errno.EOVERFLOW, "its listing does not end")
                     return
-                self.count(folder, reply)
+                self.count(folder, len(reply.value), reply.size)
                 for name in reply.value:
                     pool.work += 1
                     if pool.is_due:
@@ -238,7 +253,7 @@ class _GetTree(Tree):
                 self.session.machine.abandon(reply)
             self.session.machine.abandon(opened)  # closes it
 
-    def begin(self, folder: _Folder, path: bytes, entry: Name) -> None:
+    def begin(self, folder: RemoteFolder, path: bytes, entry: Name) -> None:
         name, info = entry.name, entry.attributes
         info.extended = ()
         problem = None
@@ -258,10 +273,10 @@ class _GetTree(Tree):
             self.known(folder, name, info, kind, None)
 
     def known(
-        self, folder: _Folder, name: bytes, info: SFTPAttributes, kind: int, real: bytes | None
+        self, folder: RemoteFolder, name: bytes, info: SFTPAttributes, kind: int, real: bytes | None
     ) -> None:
         if kind == modes.S_IFDIR:
-            inner = _Folder(folder, name, real)
+            inner = RemoteFolder(folder, name, real)
             self.search(partial(self.folder, inner, info), soon=True)
         elif kind == modes.S_IFREG:
             self.found(info.st_size)
@@ -271,7 +286,9 @@ class _GetTree(Tree):
             path = join(folder.path(), name)
             self.fail(path, self.target(parts), errno.EINVAL, "neither a file nor a directory")
 
-    def unknown(self, folder: _Folder, name: bytes, info: SFTPAttributes, longname: bytes) -> Job:
+    def unknown(
+        self, folder: RemoteFolder, name: bytes, info: SFTPAttributes, longname: bytes
+    ) -> Job:
         """Copy a link, or an entry whose type the server did not tell."""
         path, parts = join(folder.path(), name), (*folder.parts(), name)
         target = self.target(parts)
@@ -291,7 +308,7 @@ class _GetTree(Tree):
         self.known(folder, name, *found, None)
 
     def linked_folder(
-        self, folder: _Folder, path: bytes, name: bytes, info: SFTPAttributes
+        self, folder: RemoteFolder, path: bytes, name: bytes, info: SFTPAttributes
     ) -> Generator[Any, Any, None]:
         """Return the directory that a link leads to, unless that contains the link."""
         target = self.target((*folder.parts(), name))
@@ -327,7 +344,7 @@ class _GetTree(Tree):
             return
         self.done(path)
 
-    def folder(self, folder: _Folder, info: SFTPAttributes) -> Job:
+    def folder(self, folder: RemoteFolder, info: SFTPAttributes) -> Job:
         parts = folder.parts()
         try:
             made = yield Local(lambda: self.confined.make_folder(parts))
@@ -338,7 +355,7 @@ class _GetTree(Tree):
             self.folders.append((folder, *self.keep(info)))
         yield from self.fill(folder)
 
-    def file(self, folder: _Folder, name: bytes, info: SFTPAttributes) -> Job:
+    def file(self, folder: RemoteFolder, name: bytes, info: SFTPAttributes) -> Job:
         """Copy a small file in one go: one byte more is asked for than it should have."""
         pool, machine = self.pool, self.session.machine
         path, parts = join(folder.path(), name), (*folder.parts(), name)
@@ -390,7 +407,7 @@ class _GetTree(Tree):
 
     # -- later
 
-    def big(self, folder: _Folder, name: bytes, info: SFTPAttributes) -> Op[None]:
+    def big(self, folder: RemoteFolder, name: bytes, info: SFTPAttributes) -> Op[None]:
         path, parts = join(folder.path(), name), (*folder.parts(), name)
         target = self.target(parts)
         context = TransferContext("download", path, target, self.options.limit)
@@ -413,8 +430,8 @@ class _GetTree(Tree):
                 self.keeps_none(folder.path(), self.target(folder.parts()), refused)
 
     def _settle(
-        self, folders: list[tuple[_Folder, int | None, Times | None]], _left: float | None
-    ) -> list[tuple[_Folder, OSError]]:
+        self, folders: list[tuple[RemoteFolder, int | None, Times | None]], _left: float | None
+    ) -> list[tuple[RemoteFolder, OSError]]:
         """Set attributes; what was refused."""
         found = []
         for folder, mode, times in folders:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as modes
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,24 +25,28 @@ from .local_file import FileSource
 from .makedirs import make_directories
 from .ops import remove
 from .request import FileHandle, Request
-from .session import SftpState, wait
+from .session import SftpSession, SftpState, wait
 from .transfer import upload
 from .transfer_context import TransferContext, raise_told
 from .tree import DEEPEST, Tree, TreeOptions
 from .wire import string
 
-__all__ = ["put_tree"]
+__all__ = ["Entry", "Folder", "PutTree", "put_tree", "run_put", "scan"]
 
 
-class _Folder(NamedTuple):
+class Folder(NamedTuple):
     """A local directory to copy; `above` are those that contain it, by device and inode."""
 
     local: bytes
     remote: bytes
     above: frozenset[tuple[int, int]]
+    #: For a mirror: its path below the top, its attributes, and whether the remote one was there.
+    path: bytes = b""
+    info: os.stat_result | None = None
+    is_there: bool = False
 
 
-class _Entry:
+class Entry:
     """An entry of a local directory; `info` is that of a link's target, if links are followed."""
 
     __slots__ = ("name", "info", "error", "target")
@@ -68,8 +72,19 @@ def put_tree(
         OSError: there is no such directory, the remote one cannot be made, or, with
             `fail_fast`, the first failure.
     """
+    return (yield from run_put(sftp, local, remote, options, PutTree))
+
+
+def run_put(
+    sftp: SftpState,
+    local: bytes,
+    remote: bytes,
+    options: TreeOptions,
+    make: Callable[[SftpState, SftpSession, TreeOptions, str], PutTree],
+) -> Op[TransferResult]:
+    """Run the transfer that `make` makes; see `put_tree`."""
     context = TransferContext("upload", local, remote, options.limit)
-    tree: _PutTree | None = None
+    tree: PutTree | None = None
     try:
         info: os.stat_result = yield RunBlocking(lambda _: os.stat(local))
         if not modes.S_ISDIR(info.st_mode):
@@ -77,9 +92,9 @@ def put_tree(
         session = yield from sftp.session()
         if remote.strip(b"/"):
             yield from make_directories(sftp, remote, 0o777, True)
-        tree = _PutTree(sftp, session, options, "upload")
-        top = _Folder(local, remote, frozenset({(info.st_dev, info.st_ino)}))
-        tree.search(lambda: tree.fill(top))
+        started = tree = make(sftp, session, options, "upload")
+        top = tree.top(local, remote, info)
+        tree.search(lambda: started.fill(top))
         yield from tree.run()
         yield from tree.finish()
         return (yield from tree.finished())
@@ -89,18 +104,22 @@ def put_tree(
         raise_told(error, tree.ended(error, context))
 
 
-class _PutTree(Tree):
+class PutTree(Tree):
     def __post_init__(self) -> None:
         super().__post_init__()
         # Made by us: local and remote paths, and the attributes to set.
         self.folders: list[tuple[bytes, bytes, bytes]] = []
 
+    def top(self, local: bytes, remote: bytes, info: os.stat_result) -> Folder:
+        """Return the directory that is copied."""
+        return Folder(local, remote, frozenset({(info.st_dev, info.st_ino)}))
+
     # -- jobs
 
-    def fill(self, folder: _Folder) -> Job:
+    def fill(self, folder: Folder) -> Job:
         """Begin everything that lies in a directory."""
         try:
-            entries: list[_Entry] = yield Local(lambda: _scan(folder.local, self.options))
+            entries: list[Entry] = yield Local(lambda: scan(folder.local, self.options))
         except OSError as error:
             self.fail(folder.local, folder.remote, error)
             return
@@ -111,7 +130,7 @@ class _PutTree(Tree):
             path, target = os.path.join(folder.local, entry.name), join(folder.remote, entry.name)
             self.begin(folder, path, target, entry)
 
-    def begin(self, folder: _Folder, path: bytes, target: bytes, entry: _Entry) -> None:
+    def begin(self, folder: Folder, path: bytes, target: bytes, entry: Entry) -> None:
         add, info, link = self.pool.add, entry.info, entry.target
         if entry.error is not None:
             self.fail(path, target, entry.error)
@@ -125,7 +144,7 @@ class _PutTree(Tree):
             if place in folder.above or len(folder.above) > DEEPEST:
                 self.fail(path, target, errno.ELOOP, "a link leads back to where it lies in")
                 return
-            inner = _Folder(path, target, folder.above | {place})
+            inner = Folder(path, target, folder.above | {place})
             self.search(lambda: self.folder(inner, info), soon=True)
         elif modes.S_ISREG(info.st_mode):
             self.found(info.st_size)
@@ -133,7 +152,7 @@ class _PutTree(Tree):
         else:
             self.fail(path, target, errno.EINVAL, "neither a file nor a directory")
 
-    def folder(self, folder: _Folder, info: os.stat_result) -> Job:
+    def folder(self, folder: Folder, info: os.stat_result) -> Job:
         """Make a directory, then fill it."""
         pool = self.pool
         # The mode that is asked for comes when it is full.
@@ -153,6 +172,20 @@ class _PutTree(Tree):
             self.folders.append((folder.local, folder.remote, self.setting(info)))
         yield from self.fill(folder)
 
+    def place_of(self, target: bytes) -> bytes:
+        """Return where the data of a file goes at first."""
+        return target
+
+    def put_in_place(
+        self, path: bytes, place: bytes, target: bytes
+    ) -> Generator[Any, Any, Request | None]:
+        """Give data that is complete its name; return the request that was refused."""
+        return None
+        yield
+
+    def discard(self, place: bytes, target: bytes) -> None:
+        """Remove what is of no use after a failure."""
+
     def file(self, path: bytes, target: bytes, info: os.stat_result) -> Job:
         pool, machine = self.pool, self.session.machine
         most = machine.limits.write
@@ -167,14 +200,15 @@ class _PutTree(Tree):
         if data is None:  # it has grown
             self.large.append(lambda: self.big(path, target, info))
             return
+        place = self.place_of(target)
         flags = wire.U32.pack(wire.FXF_WRITE | wire.FXF_CREAT | wire.FXF_TRUNC)
         mode = modes.S_IMODE(info.st_mode) if self.options.preserve_permissions else None
-        opened = pool.ask(wire.OPEN, string(target) + flags + wire.setting(mode=mode))
+        opened = pool.ask(wire.OPEN, string(place) + flags + wire.setting(mode=mode))
         try:
             yield opened
             if opened.status:
                 opened.tag = "write"
-                self.refuse(path, target, opened, target)
+                self.refuse(path, target, opened, place)
                 return
             handle: FileHandle = opened.value
         except GeneratorExit:
@@ -199,8 +233,13 @@ class _PutTree(Tree):
             return
         for request in asked:
             if request.status != FX_OK:
-                self.refuse(path, target, request, target)
+                self.refuse(path, target, request, place)
+                self.discard(place, target)
                 return
+        moved = yield from self.put_in_place(path, place, target)
+        if moved is not None:
+            self.refuse(path, target, moved, target)
+            return
         refused = kept if kept is not None and kept.status else None
         if not self.keeps_none(path, target, refused):
             self.done(path, len(data))
@@ -257,22 +296,34 @@ class _PutTree(Tree):
     # -- later
 
     def big(self, path: bytes, target: bytes, info: os.stat_result) -> Op[None]:
+        place = self.place_of(target)
         context = TransferContext("upload", path, target, self.options.limit)
         clock = self.options.clock
         try:
             size = yield from upload(
-                self.sftp, lambda: FileSource.open(path), target, context, clock, self.part()
+                self.sftp, lambda: FileSource.open(path), place, context, clock, self.part()
             )
+            session = yield from self.sftp.session()
+            kept: Request | None = None
             setting = self.setting(info)
             if setting != wire.setting():
-                body = string(target) + setting
-                session = yield from self.sftp.session()
+                body = string(place) + setting
                 kept = yield from wait(session, session.machine.request(wire.SETSTAT, body))
-                if self.keeps_none(path, target, kept if kept.status else None):
-                    return
-            self.done(path, size)
         except OSError as error:
+            self.discard(place, target)
             self.fail_alone(path, target, error)
+            return
+        self.pool.add(partial(self.arrived, path, place, target, kept, size))
+
+    def arrived(
+        self, path: bytes, place: bytes, target: bytes, kept: Request | None, size: int
+    ) -> Job:
+        """Give a large file its name."""
+        moved = yield from self.put_in_place(path, place, target)
+        if moved is not None:
+            self.refuse(path, target, moved, target)
+        elif not self.keeps_none(path, target, kept if kept is not None and kept.status else None):
+            self.done(path, size)
 
     def finish(self) -> Op[None]:
         """Modes and times of directories, the innermost first."""
@@ -288,7 +339,7 @@ class _PutTree(Tree):
             self.keeps_none(local, remote, kept)
 
 
-def _scan(folder: bytes, options: TreeOptions) -> list[_Entry]:
+def scan(folder: bytes, options: TreeOptions) -> list[Entry]:
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -302,7 +353,7 @@ def _scan(folder: bytes, options: TreeOptions) -> list[_Entry]:
                     info = entry.stat()
             except OSError as raised:
                 error = raised
-            found.append(_Entry(entry.name, info, error, target))
+            found.append(Entry(entry.name, info, error, target))
     return found
 
 

@@ -153,6 +153,12 @@ class Removal:
                                                              reason=reason))  # fmt: skip
             return
         folder.listings += 1
+        # Some servers' listings follow links: what they call a directory may be a link to one.
+        look = self._pool.ask(wire.LSTAT, string(folder.path))
+        yield from self._pool.wait(look)
+        if look.value is not None and modes.S_ISLNK(look.value.st_mode):
+            yield from self._remove(folder.path, folder.above)
+            return
         try:
             found = yield from list_all(self._pool, folder.path)
         except SFTPError as error:

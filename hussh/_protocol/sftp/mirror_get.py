@@ -1,0 +1,305 @@
+"""Makes a local directory what one on the server is; `_api` runs it for `SFTP.mirror_back`.
+
+`mirror.py` says what that means, `mirror_put.py` has the other direction. It adds to `get_tree` a
+look at what is here already. As there, nothing that the server says leads out of the directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any, cast
+
+from ..._policy.remote_path import join
+from ..._policy.sftp import FailedPath, SFTPAttributes, decode_path, file_error
+from ..._policy.transfer_result import MirrorResult
+from ...errors import SFTPError
+from ..core import Op, RunBlocking
+from . import wire
+from .confined_dir import ConfinedSink, Parts
+from .file_types import inquired, kind_of
+from .get_tree import GetTree, RemoteFolder, run_get
+from .job_pool import Job, Local
+from .list_job import list_all
+from .mirror import Mirrored, Wanted, is_same, temporary
+from .mirror_dir import MirrorDir
+from .request import Request
+from .session import SftpState
+from .transfer import download
+from .transfer_context import TransferContext
+from .tree import TreeOptions
+
+__all__ = ["mirror_get"]
+
+#: Surplus entries that are removed in one go.
+REMOVED = 64
+
+
+def mirror_get(
+    sftp: SftpState, remote: bytes, local: bytes, options: TreeOptions, wanted: Wanted
+) -> Op[MirrorResult]:
+    """Make a local directory what a remote one is.
+
+    Raises:
+        OSError: as `get_tree`.
+    """
+
+    def make(*given: Any) -> _MirrorGet:
+        return _MirrorGet(*given, wanted=wanted)
+
+    result = yield from run_get(sftp, remote, local, options, make, MirrorDir)
+    return cast("MirrorResult", result)
+
+
+class _MirrorGet(GetTree):
+    def __init__(self, *given: Any, wanted: Wanted) -> None:
+        super().__init__(*given)
+        self.wanted = wanted
+        self.found_out = Mirrored()
+        self.here: dict[RemoteFolder, dict[bytes, os.stat_result]] = {}
+        self.extra: list[tuple[RemoteFolder, bytes]] = []
+        self.top: RemoteFolder | None = None
+        self.known_folders: list[tuple[RemoteFolder, SFTPAttributes, bool]] = []  # it differs
+
+    @property
+    def dir(self) -> MirrorDir:
+        """The local folder."""
+        return cast("MirrorDir", self.confined)
+
+    def exclude(self, parts: Parts, is_directory: bool) -> bool:
+        return self.wanted.exclude(b"/".join(parts), is_directory)
+
+    # -- jobs
+
+    def read_list(self, folder: RemoteFolder, begun: frozenset[bytes]) -> Job:
+        path, parts = folder.path(), folder.parts()
+        target = self.target(parts)
+        try:
+            here = yield Local(partial(self.dir.scan, parts))
+        except OSError as error:
+            self.fail(path, target, error)
+            return
+        if folder.above is None:
+            self.top = folder
+        try:
+            found = yield from list_all(self.pool, path)
+        except SFTPError as error:
+            self.found_out.is_unread = True
+            self.fail(path, target, error)
+            return
+        if isinstance(found, Request):
+            self.found_out.is_unread = True
+            self.refuse(path, target, found, path)
+            return
+        self.count(folder, len(found), sum(len(entry.longname) for entry in found))
+        surplus = set(here)
+        self.here[folder] = {}
+        for entry in found:
+            self.pool.work += 1
+            if self.pool.is_due:
+                yield None
+            if entry.name in here:
+                self.here[folder][entry.name] = here[entry.name]
+                surplus.discard(entry.name)
+            self.begin(folder, path, entry)
+        if self.wanted.delete:
+            for name in surplus:
+                if not self.exclude((*parts, name), modes.S_ISDIR(here[name].st_mode)):
+                    self.extra.append((folder, name))
+
+    def known(
+        self, folder: RemoteFolder, name: bytes, info: SFTPAttributes, kind: int, real: bytes | None
+    ) -> None:
+        parts = (*folder.parts(), name)
+        if self.exclude(parts, kind == modes.S_IFDIR):
+            return
+        have = self.here[folder].get(name)
+        there = 0 if have is None else modes.S_IFMT(have.st_mode)
+        if kind == modes.S_IFDIR and there not in (0, modes.S_IFDIR):
+            inner = RemoteFolder(folder, name, real)
+            self.make_way(folder, name, there, partial(self.folder, inner, info), search=True)
+        elif kind == modes.S_IFDIR and have is not None:
+            inner = RemoteFolder(folder, name, real)
+            differs = modes.S_IMODE(have.st_mode) & 0o777 != modes.S_IMODE(info.st_mode) & 0o777
+            differs = differs or int(have.st_mtime) != info.st_mtime
+            self.known_folders.append((inner, info, differs))
+            self.search(partial(self.refill, inner, have.st_mode), soon=True)
+        elif kind == modes.S_IFREG and have is not None and there == modes.S_IFREG:
+            self.compare_file(folder, name, info, have)
+        elif kind == modes.S_IFREG and there == modes.S_IFDIR:
+            self.found(info.st_size)
+            self.make_way(folder, name, there, partial(self.file, folder, name, info))
+        else:
+            super().known(folder, name, info, kind, real)
+
+    def refill(self, folder: RemoteFolder, mode: int) -> Job:
+        if mode & 0o700 != 0o700:
+            yield Local(partial(self.dir.open_up, folder.parts()))
+        yield from self.fill(folder)
+
+    def compare_file(
+        self, folder: RemoteFolder, name: bytes, info: SFTPAttributes, have: os.stat_result
+    ) -> None:
+        if not is_same(info.st_size, info.st_mtime, have.st_size, have.st_mtime):
+            super().known(folder, name, info, modes.S_IFREG, None)
+            return
+        self.found_out.unchanged += 1
+        mode = self.keep(info)[0]
+        if mode is not None and mode & 0o777 != modes.S_IMODE(have.st_mode):
+            self.pool.add(partial(self.set_mode, folder, name, mode))
+
+    def set_mode(self, folder: RemoteFolder, name: bytes, mode: int) -> Job:
+        parts = (*folder.parts(), name)
+        refused = yield Local(partial(self.dir.set_attributes, parts, mode))
+        self.keeps_none(join(folder.path(), name), self.target(parts), refused)
+
+    def link(self, path: bytes, parts: Parts) -> Generator[Any, Any, None]:
+        """Make a link, unless the same is there."""
+        if self.exclude(parts, False):
+            return
+        reply = yield from self.asked_link(path)
+        if isinstance(reply, Request):
+            self.refuse(path, self.target(parts), reply, path)
+            return
+        try:
+            same = yield Local(partial(self.prepare_link, parts, reply))
+        except OSError as error:
+            self.fail(path, self.target(parts), error)
+            return
+        if same:
+            self.found_out.unchanged += 1
+            return
+        yield from super().link(path, parts)
+
+    def asked_link(self, path: bytes) -> Generator[Any, Any, bytes | Request]:
+        reply = yield from self.asked(wire.READLINK, path)
+        if reply.status or len(reply.value) != 1:
+            return cast("Request", reply)
+        return cast("bytes", reply.value[0].name)
+
+    def prepare_link(self, parts: Parts, target: bytes) -> bool:
+        """Tell whether a link is there as it shall be; remove what is in its way."""
+        try:
+            if self.dir.read_link(parts) == target:
+                return True
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # EINVAL: it is no link
+                raise
+            self.clear(parts)
+        return False
+
+    def clear(self, parts: Parts) -> None:
+        """Remove what is in the way of something else; a directory only if that is wanted."""
+        have = self.dir.scan(parts[:-1]).get(parts[-1])
+        if have is None:
+            return
+        if modes.S_ISDIR(have.st_mode) and not self.wanted.delete:
+            raise OSError(errno.ENOTEMPTY, "a directory is in its place")
+        gone, failed = self.dir.remove(parts, self.wanted.exclude)
+        if modes.S_ISDIR(have.st_mode):
+            self.found_out.deleted += [decode_path(self.target((each,))) for each in gone]
+        for _, error in failed:
+            raise error
+        if b"/".join(parts) not in gone:
+            raise OSError(errno.ENOTEMPTY, "a directory in its place stays")
+
+    def make_way(
+        self, folder: RemoteFolder, name: bytes, there: int, then: Callable[[], Job],
+        search: bool = False,
+    ) -> None:  # fmt: skip
+        """Begin a job once nothing is in its way."""
+        parts = (*folder.parts(), name)
+
+        def job() -> Job:
+            try:
+                yield Local(partial(self.clear, parts))
+            except OSError as error:
+                self.fail(join(folder.path(), name), self.target(parts), error)
+                return
+            self.here[folder].pop(name, None)
+            yield from then()
+
+        if search:
+            self.search(job, soon=True)
+        else:
+            self.pool.add(job)
+
+    def done(self, path: bytes, size: int | None = 0) -> None:
+        super().done(path, size)
+        self.found_out.dirty.add(os.path.dirname(path))
+
+    def fail(self, path: bytes, target: bytes, error: OSError | int, server_text: str = "") -> None:
+        if error == errno.EINVAL and server_text == "the server's name for it is no name":
+            self.found_out.is_unread = True
+        super().fail(path, target, error, server_text)
+
+    # -- later
+
+    def big(self, folder: RemoteFolder, name: bytes, info: SFTPAttributes) -> Op[None]:
+        """Copy a large file beside the one that it then replaces."""
+        path, parts = join(folder.path(), name), (*folder.parts(), name)
+        target, place = self.target(parts), (*folder.parts(), temporary())
+        context = TransferContext("download", path, target, self.options.limit)
+        sink = ConfinedSink(self.confined, place, *self.keep(info))
+        try:
+            size = yield from download(
+                self.sftp, path, sink, context, self.options.clock, self.part()
+            )
+            yield RunBlocking(lambda _: self.dir.replace(place, parts))
+        except BaseException as error:
+            self.dir.discard(place)
+            if isinstance(error, OSError):
+                self.fail_alone(path, target, error)
+                return
+            raise
+        if not self.keeps_none(path, target, sink.refused):
+            self.done(path, size)
+
+    def finish(self) -> Op[None]:
+        """Remove what is too much, then set modes and times of directories."""
+        if self.wanted.delete and not self.found_out.is_unread:
+            while self.extra:
+                part, self.extra[-REMOVED:] = self.extra[-REMOVED:], []
+                gone = yield RunBlocking(partial(self._remove, part))
+                for path, error in gone:
+                    self._failed_to_remove(path, error)
+        dirty = self.found_out.dirty | {
+            folder.above.path() for folder, _, _ in self.folders if folder.above is not None
+        }
+        for folder, info, differs in self.known_folders:
+            if differs or folder.path() in dirty:
+                self.folders.append((folder, *self.keep(info)))
+        if self.top is not None:
+            top = yield from inquired(self.sftp, kind_of(self.top.name, follow=True))
+            if isinstance(top, tuple):
+                self.folders.append((self.top, *self.keep(top[0])))
+        self.folders.sort(key=lambda one: one[0].depth)
+        yield from super().finish()
+
+    def _remove(
+        self, part: list[tuple[RemoteFolder, bytes]], _left: float | None
+    ) -> list[tuple[bytes, OSError]]:
+        failed: list[tuple[bytes, OSError]] = []
+        for folder, name in part:
+            self.found_out.dirty.add(folder.path())
+            gone, refused = self.dir.remove((*folder.parts(), name), self.wanted.exclude)
+            self.found_out.deleted += [decode_path(self.target((path,))) for path in gone]
+            failed += refused
+        return failed
+
+    def _failed_to_remove(self, path: bytes, error: OSError) -> None:
+        target = self.target((path,))
+        shown = file_error(
+            error.errno or errno.EIO, "remove", target, server_text="on this machine"
+        )
+        if self.options.fail_fast:
+            raise shown
+        self.failed.append(FailedPath.of(target, shown))
+
+    def result(self) -> MirrorResult:
+        return self.found_out.result(super().result(), self.wanted)
