@@ -267,7 +267,9 @@ def test_failure_before_the_stream_is_used(api: Any, tmp_path: Path) -> None:
             assert stream.closed == 1
 
     api.run(main)
-    os.close(os.open(silent, os.O_RDWR))  # lets those go on who wait for it
+    writer = os.open(silent, os.O_RDWR)  # lets those go on who wait for it
+    silent.unlink()  # and those who come late
+    os.close(writer)
 
 
 def test_refused_arguments() -> None:
