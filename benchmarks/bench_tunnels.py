@@ -2,8 +2,8 @@
 
 Each client holds one forward open in a process of its own.  In turn, repetition by repetition,
 the same connections go through each: one that downloads, one that uploads, a hundred at once, and
-1 KiB there and back.  CPU seconds are those of the client's process alone.  Run it through
-scripts/bench --tunnels.
+1 KiB there and back.  CPU seconds are those of the client's process alone, and, told apart, those
+of sshd.  Run it through scripts/bench --tunnels.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ sys.path.insert(0, str(TOP))
 from tests.support.keys import Keys  # noqa: E402
 from tests.support.sshd import Sshd, openssh_version  # noqa: E402
 
-CLIENTS = ("hussh", "hussh.aio", "OpenSSH", "asyncssh")
-TICK = os.sysconf("SC_CLK_TCK")
+CLIENTS = ("hussh", "hussh.aio", "OpenSSH", "asyncssh", "sshtunnel")
 PART = bytes(1 << 18)
 ROUNDS = 300
 
@@ -64,9 +63,17 @@ def answer(sock: socket.socket) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return what a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+    """Return what a process has used so far, with all threads that it had."""
+    return time.clock_gettime((~pid << 3) | 2)  # as clock_getcpuclockid(3) makes it
+
+
+def used(pids: set[int]) -> dict[int, float]:
+    """Return what each of these processes has used so far, without those that have ended."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found[pid] = cpu_seconds(pid)
+    return found
 
 
 def connect(port: int, order: bytes, size: int) -> socket.socket:
@@ -159,9 +166,13 @@ def client(name: str, server: Sshd, target: int) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-def measure(repetitions: int, size: int) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Return seconds and CPU seconds of each client, row by row."""
-    found: dict[str, dict[str, list[tuple[float, float]]]] = {row: {} for row in ROWS}
+#: Seconds, CPU seconds of the client, CPU seconds of sshd.
+Sample = tuple[float, float, float]
+
+
+def measure(repetitions: int, size: int) -> dict[str, dict[str, list[Sample]]]:
+    """Return the samples of each client, row by row."""
+    found: dict[str, dict[str, list[Sample]]] = {row: {} for row in ROWS}
     with (
         tempfile.TemporaryDirectory() as folder,
         Sshd(Path(folder) / "sshd", Keys(Path(folder))) as server,
@@ -171,17 +182,28 @@ def measure(repetitions: int, size: int) -> dict[str, dict[str, list[tuple[float
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
         target = listener.getsockname()[1]
         clients = {name: running.enter_context(client(name, server, target)) for name in CLIENTS}
-        for _ in range(repetitions):
+        servers = {process.pid for process in server.processes()}
+        for number in range(repetitions):
             for row, (work, _) in ROWS.items():
-                for name, (pid, port) in clients.items():
-                    cpu, start = cpu_seconds(pid), time.perf_counter()
+                turn = list(clients.items())
+                for name, (pid, port) in turn[number % 2 :] + turn[: number % 2]:
+                    before, start = used({pid, *servers}), time.perf_counter()
                     work(port, size)
                     seconds = time.perf_counter() - start
-                    found[row].setdefault(name, []).append((seconds, cpu_seconds(pid) - cpu))
+                    after = used({pid, *servers})
+                    spent = {one: after[one] - before[one] for one in after}
+                    cpu, sshd = spent.pop(pid), sum(spent.values())
+                    found[row].setdefault(name, []).append((seconds, cpu, sshd))
     return found
 
 
-def report(found: dict[str, dict[str, list[tuple[float, float]]]], size: int, count: int) -> str:
+def ratio(mine: list[Sample], other: list[Sample], which: int) -> str:
+    """Return the median of the quotients of samples that were taken one after the other."""
+    pairs = zip(mine, other, strict=True)
+    return f"{statistics.median(a[which] / b[which] for a, b in pairs):.2f}"
+
+
+def report(found: dict[str, dict[str, list[Sample]]], size: int, count: int) -> str:
     """Return the page."""
     gigabytes = size / 1e9
     major, minor = openssh_version()
@@ -189,9 +211,10 @@ def report(found: dict[str, dict[str, list[tuple[float, float]]]], size: int, co
         f"One run of `scripts/bench --tunnels`: {count} repetitions in turn, medians, sshd and all"
         f" clients on one machine ({os.cpu_count()} cores, load {os.getloadavg()[0]:.0f} at the"
         f" end, {platform.machine()}, OpenSSH {major}.{minor}, Python"
-        f" {platform.python_version()}). CPU is the client's alone. sshd works on one core for"
-        " each connection, and shares this"
-        " machine's with the client."
+        f" {platform.python_version()}). CPU is the client's alone. Quotients are medians over"
+        " pairs of measurements that were taken one after the other. sshd works on one core for"
+        " each connection, and shares this machine's with the client: where its share is near"
+        " 100 %, sshd is the limit."
     )
     head = ["# Tunnels, measured", "", told, ""]
     lines = [
@@ -200,10 +223,16 @@ def report(found: dict[str, dict[str, list[tuple[float, float]]]], size: int, co
         "|---" * (len(CLIENTS) + 1) + "|",
     ]
     for row, (_, words) in ROWS.items():
-        cells, cpus = [], []
+        cells, cpus, shares, times, costs = [], [], [], [], []
+        base = found[row]["OpenSSH"]
         for name in CLIENTS:
-            seconds = statistics.median(sample[0] for sample in found[row][name])
-            cpu = statistics.median(sample[1] for sample in found[row][name])
+            samples = found[row][name]
+            seconds = statistics.median(sample[0] for sample in samples)
+            cpu = statistics.median(sample[1] for sample in samples)
+            share = statistics.median(sample[2] / sample[0] for sample in samples)
+            shares.append(f"{share * 100:.0f} %")
+            times.append(ratio(samples, base, 0))
+            costs.append(ratio(samples, base, 1))
             if row == "echo":
                 cells.append(f"{seconds / ROUNDS * 1e6:.0f} µs")
                 cpus.append(f"{cpu / ROUNDS * 1e6:.0f} µs")
@@ -212,6 +241,9 @@ def report(found: dict[str, dict[str, list[tuple[float, float]]]], size: int, co
                 cpus.append(f"{cpu / gigabytes:.2f} s/GB")
         lines.append(f"| {words} | " + " | ".join(cells) + " |")
         lines.append("| … CPU | " + " | ".join(cpus) + " |")
+        lines.append("| … time ÷ that of OpenSSH | " + " | ".join(times) + " |")
+        lines.append("| … CPU ÷ that of OpenSSH | " + " | ".join(costs) + " |")
+        lines.append("| … sshd's share of a core | " + " | ".join(shares) + " |")
     return "\n".join(lines) + "\n"
 
 

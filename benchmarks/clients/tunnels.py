@@ -47,11 +47,29 @@ async def asyncssh(host: str, port: int, user: str, key: str, target: int) -> No
         await asyncio.to_thread(sys.stdin.read)
 
 
+def sshtunnel(host: str, port: int, user: str, key: str, target: int) -> None:
+    """Hold a forward of sshtunnel."""
+    import sshtunnel as library
+
+    with library.SSHTunnelForwarder(
+        (host, port),
+        ssh_username=user,
+        ssh_pkey=key,
+        ssh_config_file=None,
+        allow_agent=False,
+        host_pkey_directories=[],
+        local_bind_address=("127.0.0.1", 0),
+        remote_bind_address=("127.0.0.1", target),
+    ) as forward:
+        print(forward.local_bind_port, flush=True)
+        sys.stdin.read()
+
+
 def main(client: str, host: str, port: str, user: str, key: str, target: str) -> None:
     """Run one client."""
     given = (host, int(port), user, key, int(target))
-    if client == "hussh":
-        hussh(*given)
+    if client in ("hussh", "sshtunnel"):
+        {"hussh": hussh, "sshtunnel": sshtunnel}[client](*given)
     else:
         asyncio.run({"hussh.aio": hussh_aio, "asyncssh": asyncssh}[client](*given))
 
