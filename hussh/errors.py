@@ -5,16 +5,20 @@ Each exception says *where* something failed (`hop`, such as ``"user@bastion:22"
 ``TimeoutError`` from the sync API and ``RuntimeError`` from the async one. Where such code must
 keep working, a class inherits from both.
 
-Every layer raises these and users catch them. Of hussh, this module imports the root only.
+Every layer raises these and users catch them. Of hussh, this module imports the root only; type
+checkers also see the class of results.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._error_base import HusshError
 from ._error_base import Phase as Phase
 from ._error_base import printable as printable
+
+if TYPE_CHECKING:
+    from ._policy.result import SSHResult
 
 __all__ = [
     "AuthenticationError",
@@ -323,7 +327,7 @@ class CommandTimeout(HusshError, TimeoutError, RuntimeError):
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
-        self.result = result
+        self.result: SSHResult | None = result
 
 
 class CommandFailed(HusshError, OSError, RuntimeError):
@@ -337,13 +341,13 @@ class CommandFailed(HusshError, OSError, RuntimeError):
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
-        self.result = result
+        self.result: SSHResult | None = result
 
 
 class SudoError(HusshError, PermissionError, RuntimeError):
     """sudo did not run the command; see its subclasses for the usual reasons."""
 
-    default_phase = Phase.EXEC
+    default_phase: ClassVar[Phase | None] = Phase.EXEC
 
 
 class SudoPasswordError(SudoError):
@@ -370,7 +374,7 @@ class OutputLimitExceeded(HusshError, OSError, RuntimeError):
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
-        self.result = result
+        self.result: SSHResult | None = result
 
 
 class PartialFailureException(HusshError, RuntimeError):

@@ -1,0 +1,58 @@
+"""What tools that read annotations while a program runs see of the public interface; no server."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import hussh
+import hussh.aio
+import hussh.errors
+import hussh.multi_conn
+
+
+def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield every public class, function and method, by its dotted name."""
+    for module in (hussh, hussh.aio, hussh.multi_conn, hussh.errors):
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.ismodule(value):
+                continue
+            yield f"{module.__name__}.{name}", value
+            for member in dir(value) if inspect.isclass(value) else ():
+                found = inspect.getattr_static(value, member)
+                found = getattr(found, "fget", getattr(found, "__func__", found))
+                if inspect.isfunction(found) and (member == "__init__" or member[0] != "_"):
+                    yield f"{module.__name__}.{name}.{member}", found
+
+
+FUNCTIONS = dict(public_functions())
+
+
+def test_hints_can_be_read() -> None:
+    """`typing.get_type_hints` works for each public class, function, method and property."""
+    assert len(FUNCTIONS) > 300
+    wrong = {}
+    for name, function in FUNCTIONS.items():
+        try:
+            typing.get_type_hints(function)
+        except Exception as error:
+            wrong[name] = repr(error)
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "hint"),
+    [
+        (hussh.Connection.sftp_read, "encoding", str | None),
+        (hussh.Connection.__init__, "compression", bool),
+        (hussh.aio.AsyncConnection.execute, "return", hussh.SSHResult),
+    ],
+)
+def test_hints_are_types(function: Callable[..., Any], argument: str, hint: object) -> None:
+    """A hint is the type itself, also of an option that is declared in another module."""
+    assert typing.get_type_hints(function)[argument] == hint
