@@ -10,6 +10,8 @@ import contextlib
 import http.server
 import io
 import re
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ from tests.support.netns import ADDRESSES, Network
 from tests.support.postgres import WHY_NOT, postgres
 from tests.support.sshd import Sshd
 
+CURL = shutil.which("curl")
 PAGE = TOP / "docs/tunnels.md"
 RECIPES = dict(
     re.findall(r"^```python (\w+)\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
@@ -108,6 +111,22 @@ def test_http(network: Network, bastion: Sshd, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.delenv(name, raising=False)
     with intranet(network):
         run("http", network, bastion, monkeypatch)
+
+
+@pytest.mark.skipif(CURL is None, reason="needs curl")
+def test_curl(network: Network, bastion: Sshd) -> None:
+    """curl fetches through the SOCKS proxy by a name that only the bastion resolves."""
+    with (
+        intranet(network),
+        network.enter("client"),
+        Connection(bastion.host, username="alice", password=bastion.alice.password) as connection,
+        connection.forward_socks() as proxy,
+    ):
+        command = [str(CURL), "-sS", "--max-time", "20", "-x", f"socks5h://127.0.0.1:{proxy.port}"]
+        done = subprocess.run(
+            [*command, "http://intranet.internal/"], capture_output=True, text=True
+        )
+    assert done.stdout == "hello from intranet.internal", done
 
 
 def test_debugger(network: Network, bastion: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:

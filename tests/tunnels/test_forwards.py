@@ -9,6 +9,7 @@ import random
 import shutil
 import socket
 import stat
+import struct
 import subprocess
 import threading
 from collections.abc import Callable
@@ -189,11 +190,12 @@ async def test_refused_target_closes_that_one(client: Client) -> None:
 async def test_stalled_readers(client: Client, target: Sshd) -> None:
     """Who reads nothing, on either side, holds a bounded number of bytes, and hurts nobody."""
     over = threading.Event()
+    flooded = [0]
 
     def flood(sock: socket.socket) -> None:
         if sock.recv(1) == b"f":  # wants to be flooded, and will not read
             while True:
-                sock.sendall(bytes(1 << 16))
+                flooded[0] += sock.send(bytes(1 << 16))
         over.wait(60)  # reads nothing more
 
     with Peer(flood) as stalling, Peer(echo) as peer:
@@ -215,7 +217,44 @@ async def test_stalled_readers(client: Client, target: Sshd) -> None:
 
                 sent = await apart(client, work)
             over.set()
-        assert sent < 40 * MIB, "what lies in sockets and windows, and no more"
+        assert 0 < sent < 40 * MIB, "what lies in sockets and windows, and no more"
+        assert 0 < flooded[0] < 40 * MIB
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_resets(client: Client) -> None:
+    """A reset on either side ends the tunnel's other side at once, and no other tunnel."""
+    sudden = struct.pack("ii", 1, 0)
+    noticed = threading.Event()
+
+    def answer(sock: socket.socket) -> None:
+        if sock.recv(1) == b"r":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, sudden)
+            return
+        with contextlib.suppress(ConnectionResetError):
+            while sock.recv(1):
+                sock.sendall(b"x")
+        noticed.set()
+
+    with Peer(answer) as peer:
+        async with client.awaited.forward_local(0, peer.address) as forward:
+
+            def work() -> None:
+                with connect(forward.address) as other, connect(forward.address) as sock:
+                    for one in (other, sock):
+                        one.sendall(b"aa")
+                        assert one.recv(1) == b"x"
+                    with connect(forward.address) as far:
+                        far.sendall(b"r")
+                        with contextlib.suppress(ConnectionResetError):
+                            assert far.recv(1) == b""
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, sudden)
+                    sock.close()
+                    assert noticed.wait(20)
+                    other.sendall(b"a")
+                    assert other.recv(1) == b"x"
+
+            await apart(client, work)
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
@@ -239,8 +278,10 @@ async def test_closing_with_connections(client: Client) -> None:
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
 async def test_lost_connection(client: Client, target: Sshd) -> None:
-    """Where the server dies, tunnels are reset, listeners end, and the forward says why."""
+    """Where the server dies, tunnels are reset, listeners end, and each forward says why."""
     with Peer(echo) as peer:
+        remote = await client.awaited.forward_remote(0, peer.address)
+        proxy = await client.awaited.forward_socks()
         async with client.awaited.forward_local(0, peer.address) as forward:
 
             def work() -> None:
@@ -254,8 +295,9 @@ async def test_lost_connection(client: Client, target: Sshd) -> None:
             await apart(client, work)
             with pytest.raises(ConnectionLost):
                 await client.execute("true")
-            assert forward.closed
-            assert any(isinstance(error, ConnectionLost) for error in forward.errors)
+            for one in (forward, remote, proxy):
+                assert one.closed
+                assert any(isinstance(error, ConnectionLost) for error in one.errors)
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
@@ -325,12 +367,15 @@ async def test_remote_unix_and_refused(client: Client) -> None:
 
 
 def test_permit_listen(sshd_factory: Callable[..., Sshd]) -> None:
-    """A server that permits no listening, or only some: typed errors, and the rest works."""
-    server = sshd_factory(options={"PermitListen": "none"})
-    with login(server) as connection:
+    """A server that permits only some addresses: typed errors for others, and the rest works."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = sshd_factory(options={"PermitListen": f"localhost:{port}"})
+    with Peer(echo) as peer, login(server) as connection:
         with pytest.raises(ForwardRefused, match="PermitListen"):
-            connection.forward_remote(0, ("127.0.0.1", 1))
-        assert connection.execute("echo on").stdout == "on\n"
+            connection.forward_remote(port + 1 if port < 65535 else 1025, peer.address)
+        with connection.forward_remote(port, peer.address) as forward:
+            assert exchange(forward.address, b"abc") == b"abc"
 
 
 @pytest.mark.skipif(CURL is None, reason="needs curl")

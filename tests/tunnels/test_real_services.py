@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import os
+import random
 import shutil
 import socket
 import subprocess
@@ -21,6 +23,7 @@ from tests.support.sshd import Sshd
 from tests.support.watch import wait_for_text
 
 REDIS = shutil.which("redis-server")
+RSYNC = shutil.which("rsync")
 
 
 @contextlib.contextmanager
@@ -149,6 +152,53 @@ def test_httpx_through_socks(way: Connection, web: tuple[str, int]) -> None:
         address = f"socks5://127.0.0.1:{proxy.port}"
         with httpx.Client(proxy=address, timeout=30, trust_env=False) as client:
             assert client.get(f"http://localhost:{web[1]}/a").text == "/a" * 1000
+
+
+@contextlib.contextmanager
+def rsync_daemon(folder: Path, shown: Path) -> Iterator[int]:
+    """Run an rsync daemon that shows a folder as ``files``; its port."""
+    log = folder / "rsync.log"
+    log.touch()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    me = f"uid = {os.getuid()}\ngid = {os.getgid()}\n" if os.getuid() == 0 else ""
+    config = folder / "rsyncd.conf"
+    config.write_text(
+        f"log file = {log}\nuse chroot = no\n{me}[files]\npath = {shown}\nread only = no\n"
+    )
+    command = [str(RSYNC), "--daemon", "--no-detach", f"--config={config}", f"--port={port}",
+               "--address=127.0.0.1"]  # fmt: skip
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+        try:
+            wait_for_text(log, lambda text: "listening" in text, timeout=20, writer=process.pid)
+            yield port
+        finally:
+            process.terminate()
+
+
+@pytest.mark.skipif(RSYNC is None, reason="needs rsync")
+def test_rsync(way: Connection, tmp_path: Path) -> None:
+    """rsync copies files both ways with a daemon behind a local port."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    data = random.Random(3).randbytes(8 << 20)
+    (here / "big").write_bytes(data)
+    for number in range(100):
+        (here / str(number)).write_bytes(data[: number * 100])
+    with (
+        rsync_daemon(tmp_path, there) as port,
+        way.forward_local(0, ("127.0.0.1", port)) as forward,
+    ):
+        module = f"rsync://127.0.0.1:{forward.port}/files/"
+        for source, target in ((f"{here}/", module), (module, f"{tmp_path}/back/")):
+            done = subprocess.run(
+                [str(RSYNC), "-rt", source, target], capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode == 0, done.stderr
+        assert forward.errors == ()
+    back = {path.name: path.read_bytes() for path in (tmp_path / "back").iterdir()}
+    assert back == {path.name: path.read_bytes() for path in here.iterdir()}
 
 
 def test_http_client_at_the_server(way: Connection, web: tuple[str, int]) -> None:
