@@ -19,6 +19,7 @@ from ._api.shell import InteractiveShell
 from ._api.tail import FileTailer
 from ._api.tunnel import Tunnel
 from ._policy.algorithms import HopAlgorithms
+from ._policy.expect_match import ExpectMatch
 from ._policy.hostkeys.host_key import HostKey
 from ._policy.prompts import Prompt, PromptRequest
 from ._policy.result import SSHResult
@@ -36,6 +37,8 @@ from .errors import (
     ConnectionClosed,
     ConnectionLost,
     ConnectTimeout,
+    ExpectEOF,
+    ExpectTimeout,
     ForkedConnectionError,
     ForwardRefused,
     HostKeyError,
@@ -81,6 +84,9 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "ConnectionLost",
+    "ExpectEOF",
+    "ExpectMatch",
+    "ExpectTimeout",
     "FailedPath",
     "FileTailer",
     "ForkedConnectionError",

@@ -31,6 +31,8 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionLost",
     "ConnectTimeout",
+    "ExpectEOF",
+    "ExpectTimeout",
     "ForkedConnectionError",
     "ForwardRefused",
     "HostKeyError",
@@ -328,6 +330,46 @@ class CommandTimeout(HusshError, TimeoutError, RuntimeError):
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
         self.result: SSHResult | None = result
+
+
+class ExpectTimeout(CommandTimeout):
+    """What `expect` waits for has not come in time; the shell goes on.
+
+    Attributes:
+        result: an ``SSHResult`` with what came and nobody has taken; it is still there for the
+            next call.
+    """
+
+    default_phase = Phase.SHELL
+
+    @property
+    def before(self) -> str:
+        """What came, both streams in the order of arrival."""
+        return _text_of(self.result)
+
+
+class ExpectEOF(ChannelError, EOFError):
+    """The shell has ended before what `expect` waits for came.
+
+    Attributes:
+        result: an ``SSHResult`` with what came and nobody has taken; its status is -1 if the
+            server had not told it yet.
+    """
+
+    default_phase = Phase.SHELL
+
+    def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
+        super().__init__(text, **place)
+        self.result: Any = result
+
+    @property
+    def before(self) -> str:
+        """What came, both streams in the order of arrival."""
+        return _text_of(self.result)
+
+
+def _text_of(result: Any) -> str:
+    return "" if result is None else result.output_bytes.decode("utf-8", "replace")
 
 
 class CommandFailed(HusshError, OSError, RuntimeError):

@@ -7,13 +7,23 @@ classes for threads.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from time import monotonic
 
 from .._connect.async_connect import AsyncSession
 from .._native.link import Channel
+from .._policy.expect_match import ExpectMatch
 from .._policy.result import SSHResult
 from .._protocol import process as ops
 from .._protocol.core import DeadlineExceeded
+from .._protocol.expect import (
+    MAX_BEFORE,
+    AnyPattern,
+    Compiled,
+    check_max_before,
+    check_patterns,
+    expect,
+)
 from .._runtime.anyio_streams import ByteStream, stapled
 from ..errors import CommandTimeout, Phase
 from .arguments import check_number
@@ -22,6 +32,7 @@ from .closing import AsyncClosing
 from .documented import details_of
 from .process import Process
 from .remote_process import Command, Shell, typed
+from .shell import InteractiveShell
 
 __all__ = ["AsyncInteractiveShell", "AsyncProcess"]
 
@@ -126,6 +137,52 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         line = typed(data, add_newline)
         await self._session.call(ops.write(self._channel, line), self._timeout or None, Phase.SHELL)
 
+    @details_of(InteractiveShell.send_line)
+    async def send_line(self, data: str | bytes = "") -> None:
+        """Send a line, which an empty one may be."""
+        await self.send(data)
+
+    @details_of(InteractiveShell.expect)
+    async def expect(
+        self,
+        pattern: AnyPattern | Sequence[AnyPattern],
+        timeout: float | None = None,
+        *,
+        max_before: int = MAX_BEFORE,
+    ) -> ExpectMatch:
+        """Wait until a pattern comes, and take the output up to its end."""
+        return await self._expect(check_patterns(pattern), timeout, max_before)
+
+    @details_of(InteractiveShell.expect_exact)
+    async def expect_exact(
+        self,
+        text: str | bytes | Sequence[str | bytes],
+        timeout: float | None = None,
+        *,
+        max_before: int = MAX_BEFORE,
+    ) -> ExpectMatch:
+        """Wait until a text comes, as it is, and take the output up to its end."""
+        return await self._expect(check_patterns(text, is_exact=True), timeout, max_before)
+
+    async def _expect(
+        self, patterns: Sequence[Compiled], timeout: float | None, max_before: int
+    ) -> ExpectMatch:
+        most = check_max_before(max_before)
+        seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
+        op = expect(self._channel, self._seen, patterns, most, f" within {seconds:g} s")
+        match: ExpectMatch = await self._session.call(op, seconds or None, Phase.SHELL)
+        return match
+
+    @details_of(InteractiveShell.read_available)
+    async def read_available(self, timeout: float | None = None) -> SSHResult:
+        """Return what has arrived and nobody has taken, both streams."""
+        if timeout is not None and not self._seen:
+            seconds = check_number(timeout, "seconds") or None
+            with contextlib.suppress(CommandTimeout):
+                op = ops.read_any(self._channel, self._seen)
+                await self._session.call(op, seconds, Phase.SHELL)
+        return self._take_what_came()
+
     async def read(self) -> SSHResult:
         """Return what has arrived: wait 2 s for the first bytes, then until none come for 50 ms.
 
@@ -135,7 +192,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         patience = FIRST
         with contextlib.suppress(DeadlineExceeded):
             while await self._session.run(
-                ops.read_any(self._channel, self._out, self._err),
+                ops.read_any(self._channel, self._seen),
                 monotonic() + patience,
                 Phase.SHELL,
             ):

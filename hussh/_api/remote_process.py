@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from .._connect.hop import Hop
 from .._native.link import Channel
+from .._policy.merged_output import MergedOutput
 from .._policy.result import SSHResult
 from .._protocol import process as ops
 from .._protocol.core import Op
@@ -205,8 +206,7 @@ class Shell(RemoteProcess[Flow[H]], Generic[H]):
     def __init__(self, session: H, channel: Channel, pty: ops.Pty | None) -> None:
         super().__init__(Flow(session, channel))
         self._pty = pty
-        self._out = bytearray()
-        self._err = bytearray()
+        self._seen = MergedOutput()
         self.result: SSHResult | None = None
 
     def resize(self, columns: int, rows: int) -> None:
@@ -224,17 +224,22 @@ class Shell(RemoteProcess[Flow[H]], Generic[H]):
     def _drain(self) -> Op[ops.Exit]:
         """End its input and take all its output, until it has ended."""
         self._flow.end_input()
-        while (yield from ops.read_any(self._channel, self._out, self._err)):
+        while (yield from ops.read_any(self._channel, self._seen)):
             pass
         return (yield from ops.wait(self._channel))
 
     def _taken(self, ended: ops.Exit | None) -> SSHResult:
         """Return what came and was not taken yet; None if the shell has not ended."""
-        out, err = bytes(self._out), bytes(self._err)
-        self._out.clear()
-        self._err.clear()
+        out, err, order = self._seen.apart()
+        self._seen.clear()
         status, signal = (-1, None) if ended is None else (ended.status, ended.signal)
-        return SSHResult(out, err, status, signal)
+        return SSHResult(out, err, status, signal, False, order)
+
+    def _take_what_came(self) -> SSHResult:
+        """Return what has come, without waiting."""
+        with self._session.driver.my_fresh():
+            ops.take_any(self._channel, self._seen)
+            return self._taken(ops.exit_of(self._channel))
 
 
 def typed(data: str | bytes, add_newline: bool | None) -> bytes:

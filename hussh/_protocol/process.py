@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._native.link import Channel, Link
+from .._policy.merged_output import MergedOutput
 from .._policy.wire import string, uint32
 from ..errors import ChannelError, HusshError
 from .channel import note_length, open_session, send_signal, until_heard, was_unheard
@@ -19,7 +20,7 @@ from .core import Op, WaitFor
 from .growing import GrowingBytes
 
 __all__ = ["Exit", "Pty", "Talk", "communicate", "discard", "exit_of", "read", "read_any",
-           "send_signal", "start", "wait", "write"]  # fmt: skip
+           "send_signal", "start", "take_any", "wait", "write"]  # fmt: skip
 
 READ_SIZE = 1 << 20
 
@@ -115,6 +116,8 @@ def _start(
     """Run `start` on one channel; return None as `until_heard` describes."""
     channel = yield from open_session(link)
     try:
+        if command is None:
+            channel.keep_order()
         if lend is not None:
             lend(channel)
         for variable in variables:
@@ -164,16 +167,23 @@ def read(channel: Channel, stream: int, size: int, unread: Iterable[int] = ()) -
         yield WaitFor(channel)
 
 
-def read_any(channel: Channel, out: bytearray, err: bytearray) -> Op[int]:
+def take_any(channel: Channel, seen: MergedOutput) -> int:
+    """Append what has come of both streams; return the number of bytes, which may be 0."""
+    info = channel.get_info()
+    sizes = int(info.rx), int(info.rx_err)
+    if any(sizes):
+        order = channel.order()
+        seen.add(channel.read(0, sizes[0]), channel.read(1, sizes[1]), order)
+    return sum(sizes)
+
+
+def read_any(channel: Channel, seen: MergedOutput) -> Op[int]:
     """Append what has come of both streams, at least one byte; return 0 at the end of both."""
     while True:
+        size = take_any(channel, seen)
+        if size:
+            return size
         info = channel.get_info()
-        sizes = int(info.rx), int(info.rx_err)
-        if any(sizes):
-            for stream, (size, to) in enumerate(zip(sizes, (out, err), strict=True)):
-                if size:
-                    to += channel.read(stream, size)
-            return sum(sizes)
         if info.eof or info.closed:
             return 0
         channel.link.check()

@@ -443,3 +443,17 @@ def test_bad_arguments(target: Sshd) -> None:
         for to in (22, ("127.0.0.1", 0), ("-x", 1), ("a b", 1), "", None):
             with pytest.raises((TypeError, ValueError)):
                 connection.forward_local(0, to)  # type: ignore[arg-type]
+
+
+def test_pexpect_on_a_forward(target: Sshd) -> None:
+    """A socket to a forward has a descriptor, so the spawns of pexpect for these work on it."""
+    fdpexpect = pytest.importorskip("pexpect.fdpexpect")
+    account = target.alice
+    with (
+        Connection(target.host, target.port, "alice", private_key=account.key.path) as connection,
+        connection.forward_local(0, (target.host, target.port)) as forward,
+        socket.create_connection(("127.0.0.1", forward.port)) as sock,
+    ):
+        child = fdpexpect.fdspawn(sock, timeout=30)
+        assert child.expect([rb"never", rb"SSH-2.0-([A-Za-z]+)"]) == 1
+        assert child.match.group(1) == b"OpenSSH"
