@@ -173,6 +173,12 @@ def report(found: dict[str, Trips], names: list[str], rows: list[str]) -> str:
         "The second is of the same sshd with TCP_NODELAY set by a preloaded library, as sshd sets",
         "it by itself since 10.1; no package of that could be had.",
         "",
+        "hussh does not guess the server's key exchange (RFC 4253 section 7). A guess is right",
+        "only if both sides put the same key exchange and the same type of host key first. The",
+        "sshd of Debian 12 (9.2) and of Debian 13 (10.0) put `rsa-sha2-512` first, which hussh",
+        "does only where an RSA key is recorded; 9.2 puts sntrup761 first, too, and dropbear",
+        "2022.83 curve25519. So no guess would be right at any of them as they are installed.",
+        "",
         "| sshd as it is / with TCP_NODELAY | " + " | ".join(names) + " |",
         "|---|" + "---:|" * len(names),
     ]
