@@ -185,6 +185,8 @@ def _list_settings(options: Options, given: Collection[str]) -> Iterator[Setting
         else:
             source = "default"
         yield Setting(arguments[0], _show_value(name, value)[:_MOST_SHOWN], source)
+    for keyword, shown in options.configured.shown():
+        yield Setting(keyword, printable(shown, _MOST_SHOWN), "configuration")
 
 
 def _values(options: Options, usual: Options) -> Iterator[tuple[str, Any, Any]]:

@@ -71,6 +71,12 @@ _HOST_KEYS = {
 }
 
 
+_PINNED = (
+    "Ask the server's administrator for the fingerprint of its key. If it is the one above, name it"
+    " in host_key=; if not, somebody stands between, so log in nowhere."
+)
+
+
 def _of_timeout(error: HusshError) -> str:
     return _TIMEOUTS.get(error.phase or "", "Give more time, and look at the server's log.")
 
@@ -81,6 +87,10 @@ def _of_jump(error: HusshError) -> str:
 
 
 def _of_host_key(error: HusshError) -> str:
+    if "host_key= names" in error.text:
+        return _PINNED
+    if "given as host_key_policy=" in error.text:
+        return "The function decided so: see why, or compare the fingerprint and let it accept it."
     reason = error.reason if isinstance(error, HostKeyError) and error.fingerprint else ""
     return _HOST_KEYS.get(reason, "Mend the file that the cause names, or name another one with"
                           " known_hosts=.")  # fmt: skip
@@ -159,7 +169,14 @@ _ADVICE: tuple[tuple[type[HusshError], Advice], ...] = (
     (ServerBusy, _BUSY),
     (PassphraseRequired, "Give the passphrase as password=, or load the key with: ssh-add."),
     (WrongPassphrase, "password= is the key's passphrase where private_key= is given: mend it."),
-    (KeyUnreadable, "Check the path, the file's mode and that it is the private key."),
+    (
+        KeyUnreadable,
+        lambda error: (
+            "Check the path, the file's mode and that it is the certificate."
+            if error.text.startswith("certificate")
+            else "Check the path, the file's mode and that it is the private key."
+        ),
+    ),
     (KeyRefused, _REFUSED),
     (AuthenticationError, _of_login),
     (ConnectError, _of_connect),

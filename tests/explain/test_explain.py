@@ -118,6 +118,19 @@ def test_secrets_do_not_show(target: Sshd, tmp_path: Path) -> None:
     assert report.hops[0].carrier == "proxy command nc"
 
 
+def test_advice_fits_who_refused(target: Sshd) -> None:
+    """A pin, a function and a certificate that are at fault are what the advice is about."""
+    place = {"port": target.port, "username": "alice", "private_key": target.alice.key.path}
+    pin = "SHA256:" + 43 * "A"
+    for options, words in (
+        ({"host_key": pin}, "name it in host_key="),
+        ({"host_key_policy": lambda _: False}, "The function decided so"),
+        ({"certificate": "/nonexistent"}, "that it is the certificate"),
+    ):
+        report = hussh.explain(target.host, **place, **options)  # type: ignore[arg-type]
+        assert words in report.advice
+
+
 def test_settings_are_arguments(target: Sshd) -> None:
     """What a report calls a setting is an argument of `Connection`, and stands there once."""
     report = hussh.explain(
@@ -325,12 +338,21 @@ def test_configuration_is_a_source(
     config.write_text(
         f"Host t\n HostName {target.host}\n Port {target.port}\n User alice\n"
         f" StrictHostKeyChecking no\n IdentityFile {target.alice.key.path}\n"
+        " SetEnv TOKEN=S3CRET\n IdentitiesOnly yes\n PubkeyAuthentication yes\n"
     )
     assert main(["explain", "-F", str(config), "t", "--json"]) == 0
     (hop,) = json.loads(capsys.readouterr().out)["hops"]
     sources = {setting["name"]: setting["source"] for setting in hop["settings"]}
     assert sources["host"] == sources["port"] == sources["username"] == "configuration"
     assert sources["host_key_policy"] == "configuration"
+    shown = {
+        setting["name"]: setting["value"]
+        for setting in hop["settings"]
+        if setting["source"] == "configuration"
+    }
+    assert shown["IdentityFile"] == str(target.alice.key.path)
+    assert (shown["SetEnv"], shown["IdentitiesOnly"]) == ("TOKEN", "yes")
+    assert "S3CRET" not in str(hop)
     config.write_text("Host t\n VerifyHostKeyDNS yes\n")
     assert main(["explain", "-F", str(config), "t"]) == 1
     assert "in phase config" in capsys.readouterr().out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 __all__ = ["NOT_CONFIGURED", "Configured"]
@@ -50,6 +50,34 @@ class Configured(NamedTuple):
     def env_for(self, env: Mapping[str, str] | None) -> dict[str, str]:
         """Return the variables of a session, with those that the caller gives for it."""
         return {**dict(self.env), **(env or {})}
+
+    def shown(self) -> Iterator[tuple[str, str]]:
+        """Return what is set, by ssh's own keywords, for reports; no secret is in it.
+
+        Of variables and of a command's arguments only names are shown: they may be secrets.
+        """
+        lists: tuple[tuple[str, tuple[str, ...] | None], ...] = (
+            ("IdentityFile", self.identity_files),
+            ("CertificateFile", self.certificate_files or None),
+            ("PreferredAuthentications", self.methods),
+            ("PubkeyAcceptedAlgorithms", self.signature_algorithms),
+            ("CASignatureAlgorithms", self.ca_algorithms),
+            ("KnownHostsCommand", (self.known_hosts_command or ())[:1] or None),
+            ("SetEnv", tuple([name for name, _ in self.env]) or None),
+        )
+        for keyword, values in lists:
+            if values is not None:
+                yield keyword, ", ".join(values) or "none"
+        single: tuple[tuple[str, object], ...] = (
+            ("IdentitiesOnly", self.identities_only and "yes"),
+            ("RevokedHostKeys", self.revoked_host_keys),
+            ("ConnectTimeout", self.connect_timeout and f"{self.connect_timeout:g}"),
+            ("ServerAliveCountMax", self.keepalive_count),
+            ("ForwardAgent", "yes" if self.forward_agent is True else self.forward_agent),
+        )
+        for keyword, value in single:
+            if value:
+                yield keyword, str(value)
 
     @property
     def has_keys(self) -> bool:
