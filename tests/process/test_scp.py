@@ -76,6 +76,56 @@ def test_hostile_header(header: bytes, tmp_path: Path) -> None:
     assert not (tmp_path / "evil").exists()
 
 
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ([b"C" * 20_000, b"C" * 20_000], "endless line"),
+        ([b"C0644 3 x\n", b"abcdefgh\0" + b"x" * 20_000], "endless line"),
+        ([b"C0644 3 x\n", b"abc\x01scp: \x1b[2J\n"], r": \[2J \[u@"),
+        ([b"C0644 30 x\n", b"abc"], "scp ended with status 0"),
+        ([b"C0644 3 x\n", b"abc"], "scp ended with status 0"),
+    ],
+    ids=["no-header", "too-much", "refused-late", "too-little", "no-answer"],
+)
+def test_hostile_contents(parts: list[bytes], words: str, tmp_path: Path) -> None:
+    """A server whose lines or contents do not end, or end early, gets an error that says so."""
+
+    def execute(channel, command):  # type: ignore[no-untyped-def]
+        for part in parts:
+            channel.read()
+            channel.send_data(part)
+        channel.finish(0)
+
+    with (
+        HostileServer(polite(execute=execute)) as server,
+        Connection(
+            *server.address, "u", "p", host_key_policy="ignore", timeout=20_000
+        ) as connection,
+    ):
+        with pytest.raises((ProtocolError, OSError), match=words) as caught:
+            connection.scp_read("wanted", tmp_path / "wanted")
+        assert "\x1b" not in str(caught.value)
+
+
+def test_hostile_answers_to_an_upload() -> None:
+    """An answer without an end, or none at all, ends an upload with an error."""
+
+    def execute(channel, command):  # type: ignore[no-untyped-def]
+        channel.send_data(answers.pop(0))
+        channel.finish(0)
+
+    with (
+        HostileServer(polite(execute=execute)) as server,
+        Connection(
+            *server.address, "u", "p", host_key_policy="ignore", timeout=20_000
+        ) as connection,
+    ):
+        for answer, words in ((b"\x01" + b"x" * 20_000, "endless line"), (b"", "scp ended")):
+            answers = [answer]
+            with pytest.raises((ProtocolError, OSError), match=words):
+                connection.scp_write_data(b"data", "there")
+
+
 def test_hostile_name(tmp_path: Path) -> None:
     """The name that the server gives is not the name that we write."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Options:
     host_keys: Sequence[HostKey] = field(default_factory=lambda: (host_key(),))
     ciphers: Sequence[str] = CIPHERS
     macs: Sequence[str] = MACS
+    compression: Sequence[str] = ("none",)  # or "zlib", which begins with the first keys
     strict: bool = True
     ext_info: bool | bytes = True  # bytes: this payload instead of the good one
     sig_algs: Sequence[str] = (
@@ -123,6 +125,8 @@ class Transport:
         self._cipher_in: PacketCipher = Plain()
         self._cipher_out: PacketCipher = Plain()
         self._queued: deque[bytes] = deque()
+        self._deflate: Any = None
+        self._inflate: Any = None
         is_tcp = sock.family == socket.AF_INET
         self._quick_ack = getattr(socket, "TCP_QUICKACK", None) if is_tcp else None
         self._ends = time.monotonic() + options.lifetime
@@ -242,6 +246,8 @@ class Transport:
         corrupt_mac: bool = False,
     ) -> None:
         """Sends one message; the keywords each break one thing and leave the rest right."""
+        if self._deflate is not None:
+            payload = self._deflate.compress(payload) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
         body = self.make_body(payload, padding=padding, padding_length=padding_length)
         self.send_body(body, packet_length=packet_length, corrupt_mac=corrupt_mac)
 
@@ -272,6 +278,8 @@ class Transport:
         if not 4 <= body[0] <= len(body) - 2:
             raise PeerError(f"client packet of {len(body)} bytes has padding length {body[0]}")
         payload = body[1 : len(body) - body[0]]
+        if self._inflate is not None:
+            payload = self._inflate.decompress(payload)
         self.received.append(payload[0])
         if payload[0] == Msg.DISCONNECT:
             fields = Fields(payload[1:])
@@ -303,7 +311,10 @@ class Transport:
         kex = [*options.kex, *([STRICT_SERVER] if options.strict and first else [])]
         keys = [name for key in options.host_keys for name in key.algorithms]
         ciphers, macs = options.ciphers, options.macs
-        return wire.kexinit([kex, keys, ciphers, ciphers, macs, macs, ["none"], ["none"], [], []])
+        compression = options.compression
+        return wire.kexinit(
+            [kex, keys, ciphers, ciphers, macs, macs, compression, compression, [], []]
+        )
 
     def handshake(self, tamper: Tamper | None = None) -> None:
         """Versions and the first key exchange."""
@@ -369,6 +380,8 @@ class Transport:
         self.send(Msg.NEWKEYS)
         names = self.negotiated
         self._cipher_out = secrets.cipher(names["cipher_out"], names["mac_out"], to_client=True)
+        is_compressed = names["compression"] == "zlib"
+        self._deflate = zlib.compressobj(9) if is_compressed else None
         if self.strict:
             self.seq_out = 0
         if first and self.options.ext_info and "ext-info-c" in self.client_kexinit[0]:
@@ -376,6 +389,7 @@ class Transport:
         _run(do.after_newkeys, self)
         self._next_in_kex(Msg.NEWKEYS)
         self._cipher_in = secrets.cipher(names["cipher_in"], names["mac_in"], to_client=False)
+        self._inflate = zlib.decompressobj() if is_compressed else None
         if self.strict:
             self.seq_in = 0
         self.session_id = session_id
@@ -418,6 +432,7 @@ class Transport:
         pick = {
             "kex": self._pick(lists[0], options.kex),
             "hostkey": self._pick(lists[1], keys),
+            "compression": self._pick(lists[6], options.compression),
         }
         for at, way in enumerate(("in", "out")):
             cipher = self._pick(lists[2 + at], options.ciphers)
