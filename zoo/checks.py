@@ -133,6 +133,49 @@ def many_files(peer: Peer) -> None:
         _expect(here == contents, True, "what was got")
 
 
+@_row("mirrors and trees")
+def mirrors(peer: Peer) -> None:
+    """A mirror sends what differs and removes what is too much, back as well; no link is followed.
+
+    Paths are found by a pattern, a copy is made at the server, and the tree is removed.
+    """
+    with peer.connect() as connection, TemporaryDirectory() as folder:
+        sftp, here, top = connection.sftp, Path(folder, "here"), f"{peer.home}/mirror"
+        (here / "a/b").mkdir(parents=True)
+        for name in ("one", "a/two", "a/b/three"):
+            (here / name).write_text(name)
+        result = sftp.mirror(here, top, delete=True)
+        _expect((len(result.transferred), result.failed), (3, []), "first")
+        (here / "one").write_text("changed")
+        (here / "a/two").unlink()
+        (here / "a/link").symlink_to("b")
+        sftp.makedirs(f"{top}/extra/inner")
+        sftp.put_bytes(b"x", f"{top}/extra/inner/file")
+        result = sftp.mirror(here, top, delete=True, exclude="*.tmp")
+        _expect(result.failed, [], "second")
+        there = sorted(
+            str(path.relative_to(peer.files)) for path in peer.files.rglob("mirror/**/*")
+        )
+        expected = ["a", "a/b", "a/b/three", "a/link", "one"]
+        _expect(there, [f"mirror/{name}" for name in expected], "what is there")
+        _expect((peer.files / "mirror/one").read_text(), "changed", "contents")
+        result = sftp.mirror(here, top, delete=True)
+        # Erlang's server and Conch make relative links absolute, so those are sent again.
+        files = [path for path in result.transferred if not path.endswith("link")]
+        _expect((files, result.deleted), ([], []), "third")
+        back = Path(folder, "back")
+        (back / "extra").mkdir(parents=True)
+        result = sftp.mirror_back(top, back, delete=True)
+        _expect(result.failed, [], "back")
+        found = sorted(str(path.relative_to(back)) for path in back.rglob("*"))
+        _expect(found, expected, "what is back")
+        _expect(sftp.glob(f"{top}/**/th*"), [f"{top}/a/b/three"], "glob")
+        _expect(sftp.copy(f"{top}/one", f"{top}/copied"), 7, "size of a copy")
+        _expect((peer.files / "mirror/copied").read_text(), "changed", "a copy")
+        sftp.rmtree(top)
+        _expect((peer.files / "mirror").exists(), False, "after rmtree")
+
+
 @_row("names")
 def names(peer: Peer) -> None:
     """Folders and files can be made, listed, renamed and removed, whatever they are called."""
