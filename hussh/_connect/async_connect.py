@@ -179,6 +179,8 @@ async def _connect(
                 if attempt.story is not None:
                     attempt.story.failed(shown_error)
                     await in_thread(this_loop(), attempt.story.flush, is_slow=True)
+            elif isinstance(error, Exception):
+                attempt.note_place(error)
         finally:
             attempt.undo()
             if attempt.given is not None:

@@ -7,6 +7,7 @@ only where `failed` says so.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from time import monotonic
@@ -32,7 +33,10 @@ from .handshake_limits import Server, server_of
 from .hop import AnyDriver, Hop
 from .proxy_command import proxy_started
 
-__all__ = ["ConnectAttempt", "raise_shown"]
+__all__ = ["ConnectAttempt", "noted_place", "raise_shown"]
+
+#: Attribute of an exception that a function of the user's has raised.
+_PLACE = "_hussh_place"
 
 H = TypeVar("H", bound=Hop[Any])
 
@@ -220,6 +224,12 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         at = made[-1] if made else self._bastion
         return hop.mark(error) if at is None else at.failed(error, hop.phase)
 
+    def note_place(self, error: Exception) -> None:
+        """Note at which hop, and in which phase, a function of the user's has raised this."""
+        hop = self.current
+        with contextlib.suppress(AttributeError):  # of a class with slots
+            setattr(error, _PLACE, (hop.endpoint, hop.phase))
+
     def may_try_again(self) -> bool:
         """Tell whether this failed only for what was opened early.
 
@@ -250,6 +260,12 @@ def _tend(session: Hop[Any], options: Options) -> None:
         session.tend(keepalive, partial(Keepalive, misses=misses))
     if new_keys:
         session.tend(cast(float, new_keys), NewKeys)
+
+
+def noted_place(error: Exception) -> tuple[Endpoint, Phase] | None:
+    """Return what `ConnectAttempt.note_place` has noted, or None."""
+    place: tuple[Endpoint, Phase] | None = getattr(error, _PLACE, None)
+    return place
 
 
 def raise_shown(error: BaseException, shown: BaseException) -> NoReturn:

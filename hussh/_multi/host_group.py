@@ -37,6 +37,7 @@ from .._api.arguments import (
 from .._api.async_connection import AsyncConnection
 from .._api.internals import options_of, shared_of
 from .._connect.agent_forwarding import ForwardAgent, check_forward_agent, lend_agent
+from .._connect.connect_attempt import noted_place
 from .._connect.handshake_limits import HandshakeLimiter
 from .._connect.shared_session import Failures, Limit, Shared, ran_out
 from .._policy.file_cache import set_batch_start
@@ -339,9 +340,7 @@ class HostGroup:
         try:
             await member.shared.connect(limit, self._failures)
         except Exception as error:
-            settings = member.shared.target.settings
-            asked = settings["prompt"] is not None or settings["on_banner"] is not None
-            member.failure = _explained(member, error, Phase.AUTH if asked else Phase.CONNECT)
+            member.failure = _explained(member, error, Phase.CONNECT)
             raise member.failure from member.failure.__cause__
 
     async def ready(self, member: Host, within: Limit | None = None) -> AsyncConnection:
@@ -479,12 +478,14 @@ def _explained(member: Host, error: Exception, phase: Phase) -> HusshError:
 
     Frames would hold all objects that they used.
     """
+    endpoint = member.shared.endpoint
     if isinstance(error, HusshError):
         explained = error
     else:
         explained = HusshError(f"{type(error).__name__}: {error}")
         explained.__cause__ = error
-    member.shared.endpoint.mark(explained, phase)
+        endpoint, phase = noted_place(error) or (endpoint, phase)
+    endpoint.mark(explained, phase)
     link: BaseException | None = explained
     while link is not None:
         link.__traceback__ = link.__context__ = None

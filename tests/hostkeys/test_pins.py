@@ -173,6 +173,31 @@ def test_function_decides(
     api.run(main)
 
 
+@pytest.mark.parametrize("at_fault", ["bastion", "target"])
+def test_function_that_raises_in_a_batch(at_fault: str, bastion: Sshd, target: Sshd) -> None:
+    """The result of each host names the hop and the phase in which the function has raised."""
+    faulty = {"bastion": bastion, "target": target}[at_fault]
+
+    def decide(key: HostKey) -> bool:
+        if key.port == faulty.port:
+            raise LookupError("no such key")
+        return True
+
+    group = MultiConnection.from_shared_auth(
+        [target.host] * 2, port=target.port, host_key_policy=decide,
+        proxy_jump=f"{bastion.host}:{bastion.port}",
+        **options_for(target),
+    )  # fmt: skip
+    with group:
+        for result in group.execute("true").values():
+            assert "LookupError: no such key" in result.stderr
+            assert result.error is not None
+            assert (result.error.hop, result.error.phase) == (
+                f"alice@{faulty.host}:{faulty.port}",
+                "hostkey",
+            )
+
+
 def test_functions_that_cannot_decide(target: Sshd) -> None:
     """A coroutine function is for the async API, and an answer that is no bool is an error."""
 
