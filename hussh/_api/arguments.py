@@ -7,8 +7,10 @@ a secret.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
+from datetime import timedelta
 from inspect import iscoroutine, iscoroutinefunction
 from typing import Literal
 
@@ -34,6 +36,12 @@ __all__ = [
     "check_position",
     "check_sudo",
 ]
+
+#: Fewer milliseconds, and more seconds, are rather a number of the other unit.
+LEAST_USUAL, MOST_USUAL = 100, 3600
+_log = logging.getLogger("hussh.arguments")
+#: Units that the log has told of.
+_told_units: set[str] = set()
 
 
 def check_password(password: object, allow_empty_password: bool = False) -> str | None:
@@ -167,14 +175,36 @@ def _awaited_by_nobody(argument: str, what: str) -> str:
 
 
 def check_number(value: object, what: str) -> int | float:
-    """Return a finite number that is not negative; None counts as 0."""
+    """Return a time limit, finite and not negative, as a number of `what`; None counts as 0.
+
+    All time limits of users come here, in "milliseconds" or "seconds", or as a timedelta. A number
+    that looks like the other API's unit is logged, once in a process for each unit.
+    """
     if value is None:
         return 0
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"timeout must be a number of {what}")
+    if isinstance(value, timedelta):
+        value = value.total_seconds() * (1000 if what == "milliseconds" else 1)
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"timeout must be a number of {what}, or a datetime.timedelta")
+    elif (0 < value < LEAST_USUAL) if what == "milliseconds" else value > MOST_USUAL:
+        _tell_unit(value, what)
     if not math.isfinite(value) or value < 0:
         raise ValueError("timeout must be finite and not negative")
     return value
+
+
+def _tell_unit(value: float, what: str) -> None:
+    if what in _told_units or not math.isfinite(value):
+        return
+    _told_units.add(what)
+    if what == "milliseconds":
+        means = f"Connection takes milliseconds, so timeout={value:g} is {value / 1000:g} s"
+        other = f"datetime.timedelta(seconds={value:g})"
+    else:
+        hours = f"{value / 3600:.1f} hours"
+        means = f"hussh.aio and MultiConnection take seconds, so timeout={value:g} is {hours}"
+        other = f"datetime.timedelta(milliseconds={value:g})"
+    _log.warning("%s; if that is not what was meant, write timeout=%s", means, other)
 
 
 def check_max_output(max_output: object) -> int | None:
@@ -205,12 +235,14 @@ def check_position(position: object) -> int | None:
     return position
 
 
-def check_interval(keepalive_interval: float | None) -> float:
+def check_interval(keepalive_interval: float | timedelta | None) -> float:
     """Return the seconds between keepalives; None counts as 0."""
     if keepalive_interval is None:
         return 0
+    if isinstance(keepalive_interval, timedelta):
+        keepalive_interval = keepalive_interval.total_seconds()
     if isinstance(keepalive_interval, bool) or not isinstance(keepalive_interval, int | float):
-        raise TypeError("keepalive_interval must be a number of seconds")
+        raise TypeError("keepalive_interval must be a number of seconds, or a datetime.timedelta")
     if not math.isfinite(keepalive_interval) or keepalive_interval < 0:
         raise ValueError("keepalive_interval must be finite and not negative")
     return keepalive_interval

@@ -210,7 +210,7 @@ class AsyncConnection(AsyncFiles):
 
     # -- connecting
 
-    async def connect(self, timeout: float | None = None) -> None:
+    async def connect(self, timeout: Seconds | None = None) -> None:
         """Connect, unless it is connected; after `close` it may be connected again.
 
         Args:
@@ -236,7 +236,7 @@ class AsyncConnection(AsyncFiles):
     async def execute(
         self,
         command: str,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         input: str | bytes | None = None,
         max_output: int | None = None,
@@ -258,7 +258,7 @@ class AsyncConnection(AsyncFiles):
     async def sudo(
         self,
         command: str | Sequence[str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         user: str = "root",
         password: str | None = None,
@@ -288,7 +288,7 @@ class AsyncConnection(AsyncFiles):
 
     def _how(
         self,
-        timeout: float | None,
+        timeout: Seconds | None,
         input: str | bytes | None,
         max_output: int | None,
         wait: Literal["eof", "exit"],
@@ -369,19 +369,19 @@ class AsyncConnection(AsyncFiles):
 
     @details_of(Connection.open_connection)
     async def open_connection(
-        self, host: str, port: int, *, timeout: float | None = None
+        self, host: str, port: int, *, timeout: Seconds | None = None
     ) -> AsyncTunnel:
         """Open a byte stream to a TCP port, from the server, which resolves the name."""
         return await self._open_tunnel(check_target((host, port)), timeout)
 
     @details_of(Connection.open_unix_connection)
     async def open_unix_connection(
-        self, path: AnyPath, *, timeout: float | None = None
+        self, path: AnyPath, *, timeout: Seconds | None = None
     ) -> AsyncTunnel:
         """Open a byte stream to a Unix socket of the server; see `open_connection`."""
         return await self._open_tunnel(check_target(path), timeout)
 
-    async def _open_tunnel(self, to: Address, timeout: float | None) -> AsyncTunnel:
+    async def _open_tunnel(self, to: Address, timeout: Seconds | None) -> AsyncTunnel:
         session = self._live()
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
         op = open_tunnel(session.link, to, session.hop)

@@ -9,6 +9,7 @@ import os
 from typing import Any, Literal, TypeVar, overload
 
 from .._connect.async_connect import AsyncSession
+from .._policy.connection_options import Seconds
 from .._policy.sftp import AnyPath
 from .._policy.transfer_result import TransferResult
 from .._protocol import scp_files as scp
@@ -65,7 +66,7 @@ class AsyncFiles:
         local_path: None = None,
         *,
         encoding: str = "utf-8",
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> str: ...
     @overload
     async def scp_read(
@@ -74,7 +75,7 @@ class AsyncFiles:
         local_path: None = None,
         *,
         encoding: None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> bytes: ...
     @overload
     async def scp_read(
@@ -83,7 +84,7 @@ class AsyncFiles:
         local_path: AnyPath,
         *,
         encoding: str | None = "utf-8",
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> Literal["Ok"]: ...
     @overload
     async def scp_read(
@@ -92,7 +93,7 @@ class AsyncFiles:
         local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> str | bytes: ...
     @details_of(Files.scp_read)
     async def scp_read(
@@ -101,7 +102,7 @@ class AsyncFiles:
         local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> str | bytes:
         """Fetch a file with the server's scp."""
         session = self._live()
@@ -113,18 +114,18 @@ class AsyncFiles:
 
     @details_of(Files.scp_write)
     async def scp_write(
-        self, local_path: AnyPath, remote_path: AnyPath, *, timeout: float | None = None
+        self, local_path: AnyPath, remote_path: AnyPath, *, timeout: Seconds | None = None
     ) -> None:
         """Store a local file, with its permission bits; raise as `scp_read`."""
         await self._scp(scp.store_file(self._live().link, local_path, remote_path), timeout)
 
     async def scp_write_data(
-        self, data: str | bytes, remote_path: AnyPath, *, timeout: float | None = None
+        self, data: str | bytes, remote_path: AnyPath, *, timeout: Seconds | None = None
     ) -> None:
         """Store `data` as a file (mode 644); raise as `scp_read`."""
         await self._scp(scp.store(self._live().link, file_bytes(data), remote_path), timeout)
 
-    async def _scp(self, op: Op[T], timeout: float | None) -> T:
+    async def _scp(self, op: Op[T], timeout: Seconds | None) -> T:
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
         return await self._live().call(op, seconds or None, Phase.SCP)
 
@@ -145,7 +146,7 @@ class AsyncFiles:
         encoding: str = "utf-8",
         progress: ShownProgress = None,
         max_output: int | None = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> str: ...
     @overload
     async def sftp_read(
@@ -156,7 +157,7 @@ class AsyncFiles:
         encoding: None,
         progress: ShownProgress = None,
         max_output: int | None = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> bytes: ...
     @overload
     async def sftp_read(
@@ -167,7 +168,7 @@ class AsyncFiles:
         encoding: str | None = "utf-8",
         progress: ShownProgress = None,
         resume: bool = False,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> Literal["Ok"]: ...
     @overload
     async def sftp_read(
@@ -176,7 +177,7 @@ class AsyncFiles:
         local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         progress: ShownProgress = None,
         resume: bool = False,
         max_output: int | None = None,
@@ -189,7 +190,7 @@ class AsyncFiles:
         *,
         encoding: str | None = "utf-8",
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         resume: bool = False,
         max_output: int | None = None,
     ) -> str | bytes:
@@ -214,7 +215,7 @@ class AsyncFiles:
         remote_path: AnyPath | None = None,
         *,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         resume: bool = False,
     ) -> None:
         """Store a local file, at the same path if `remote_path` is None; see `SFTP.put`."""
@@ -222,12 +223,12 @@ class AsyncFiles:
         await self.sftp.put(local_path, target, progress=progress, timeout=timeout, resume=resume)
 
     async def sftp_write_data(
-        self, data: str | bytes, remote_path: AnyPath, *, timeout: float | None = None
+        self, data: str | bytes, remote_path: AnyPath, *, timeout: Seconds | None = None
     ) -> None:
         """Store `data` (text as UTF-8) as a file; raise as `sftp_read`."""
         await self.sftp.put_bytes(file_bytes(data), remote_path, timeout=timeout)
 
-    async def sftp_list(self, path: AnyPath = ".", *, timeout: float | None = None) -> list[str]:
+    async def sftp_list(self, path: AnyPath = ".", *, timeout: Seconds | None = None) -> list[str]:
         """Return the names in a directory, in no order, without "." and ".."; see `sftp_read`."""
         op = calls.listdir(self._sftp_state(), os.fsdecode(path))
         return await AsyncRunner(self)(op, "list", timeout)
@@ -244,7 +245,7 @@ class AsyncFiles:
         preserve_times: bool = False,
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> TransferResult:
         """Store a directory; return source paths (transferred, failed); see `SFTP.put_dir`."""
         try:
@@ -268,7 +269,7 @@ class AsyncFiles:
         preserve_times: bool = False,
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> TransferResult:
         """Fetch a directory; return source paths (transferred, failed); see `SFTP.get_dir`."""
         try:

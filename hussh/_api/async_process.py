@@ -12,6 +12,7 @@ from time import monotonic
 
 from .._connect.async_connect import AsyncSession
 from .._native.link import Channel
+from .._policy.connection_options import Seconds
 from .._policy.expect_match import ExpectMatch
 from .._policy.result import SSHResult
 from .._protocol import process as ops
@@ -70,7 +71,7 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
         self.stream: ByteStream = stapled(self.stdin, self.stdout)
 
     @details_of(Process.wait)
-    async def wait(self, timeout: float | None = None) -> int:
+    async def wait(self, timeout: Seconds | None = None) -> int:
         """Wait for the command to end; its output may still be read afterwards."""
         if self.returncode is None:
             limit = None if timeout is None else check_number(timeout, "seconds")
@@ -80,7 +81,7 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
 
     @details_of(Process.communicate)
     async def communicate(
-        self, input: str | bytes | None = None, timeout: float | None = None
+        self, input: str | bytes | None = None, timeout: Seconds | None = None
     ) -> tuple[bytes, bytes]:
         """Send all of `input`, end the command's stdin, and read until the command has ended."""
         limit = None if timeout is None else check_number(timeout, "seconds")
@@ -146,7 +147,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
     async def expect(
         self,
         pattern: AnyPattern | Sequence[AnyPattern],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         max_before: int = MAX_BEFORE,
     ) -> ExpectMatch:
@@ -157,7 +158,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
     async def expect_exact(
         self,
         text: str | bytes | Sequence[str | bytes],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         max_before: int = MAX_BEFORE,
     ) -> ExpectMatch:
@@ -165,7 +166,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         return await self._expect(check_patterns(text, is_exact=True), timeout, max_before)
 
     async def _expect(
-        self, patterns: Sequence[Compiled], timeout: float | None, max_before: int
+        self, patterns: Sequence[Compiled], timeout: Seconds | None, max_before: int
     ) -> ExpectMatch:
         most = check_max_before(max_before)
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
@@ -174,7 +175,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         return match
 
     @details_of(InteractiveShell.read_available)
-    async def read_available(self, timeout: float | None = None) -> SSHResult:
+    async def read_available(self, timeout: Seconds | None = None) -> SSHResult:
         """Return what has arrived and nobody has taken, both streams."""
         if timeout is not None and not self._seen:
             seconds = check_number(timeout, "seconds") or None

@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from .._policy.connection_options import Seconds
 from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
 from .._policy.transfer_result import MirrorResult, TransferResult
@@ -66,7 +67,7 @@ class AsyncSFTP:
     def _sftp(self) -> SftpState:
         return self._connection._sftp_state()
 
-    async def _run(self, op: Op[T], doing: str, timeout: float | None = None) -> T:
+    async def _run(self, op: Op[T], doing: str, timeout: Seconds | None = None) -> T:
         return await self._bound(op, doing, timeout)
 
     # -- files and directories
@@ -170,12 +171,12 @@ class AsyncSFTP:
 
     @details_of(SFTP.rmtree)
     async def rmtree(
-        self, path: AnyPath, ignore_errors: bool = False, *, timeout: float | None = None
+        self, path: AnyPath, ignore_errors: bool = False, *, timeout: Seconds | None = None
     ) -> None:
         """Remove a directory with all that is in it, as `shutil.rmtree` does."""
         await self._run(calls.rmtree(self._sftp, path, ignore_errors), "remove the tree", timeout)
 
-    async def glob(self, pattern: AnyPath, *, timeout: float | None = None) -> list[Any]:
+    async def glob(self, pattern: AnyPath, *, timeout: Seconds | None = None) -> list[Any]:
         """Return the paths that match a pattern, sorted; see `iglob`."""
         return await self._run(calls.PathSearch(pattern).all(self._sftp), "list", timeout)
 
@@ -235,7 +236,7 @@ class AsyncSFTP:
         dst: AnyPath,
         *,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> int:
         """Copy a file on the server; return its size in bytes."""
         with bars(progress, "copy") as tell:
@@ -248,7 +249,7 @@ class AsyncSFTP:
         local: AnyPath,
         *,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         resume: bool = False,
     ) -> int:
         """Copy a remote file to a local one; return its size in bytes."""
@@ -262,7 +263,7 @@ class AsyncSFTP:
         remote: AnyPath,
         *,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         max_output: int | None = None,
     ) -> bytes:
         """Return the contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
@@ -277,7 +278,7 @@ class AsyncSFTP:
         remote: AnyPath,
         *,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         resume: bool = False,
     ) -> int:
         """Copy a local file to a remote one; return its size in bytes. Otherwise as `get`."""
@@ -292,7 +293,7 @@ class AsyncSFTP:
         remote: AnyPath,
         *,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> int:
         """Write a remote file; return its size in bytes."""
         with bars(progress, "upload") as tell:
@@ -311,7 +312,7 @@ class AsyncSFTP:
         preserve_times: bool = False,
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> TransferResult:
         """Copy the content of a local directory into a remote one, made with parents if need be."""
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
@@ -332,7 +333,7 @@ class AsyncSFTP:
         preserve_times: bool = False,
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> TransferResult:
         """Copy the content of a remote directory into a local one; as `put_dir`."""
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
@@ -351,7 +352,7 @@ class AsyncSFTP:
         exclude: AnyPath | Iterable[AnyPath] = (),
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> MirrorResult:
         """Make a remote directory what a local one is; only what differs moves."""
         strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
@@ -370,7 +371,7 @@ class AsyncSFTP:
         exclude: AnyPath | Iterable[AnyPath] = (),
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
     ) -> MirrorResult:
         """Make a local directory what a remote one is; as `mirror`."""
         strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol, TypeVar
 
 from .._connect.async_connect import AsyncSession
+from .._policy.connection_options import Seconds
 from .._protocol.core import Op
 from .._protocol.sftp.session import SftpState
 from ..errors import Phase
@@ -37,11 +38,11 @@ class AsyncRunner(BaseRunner[AsyncSession]):
         super().__init__(connection._live(), connection._sftp_state())
         self.connection = connection
 
-    async def __call__(self, op: Op[T], doing: str, timeout: float | None = None) -> T:
+    async def __call__(self, op: Op[T], doing: str, timeout: Seconds | None = None) -> T:
         within, deadline = self._within(op, doing, timeout)
         return await self.session.run(within, deadline, Phase.SFTP)
 
-    def limit(self, timeout: float | None) -> tuple[float, str]:
+    def limit(self, timeout: Seconds | None) -> tuple[float, str]:
         given = self.connection._timeout if timeout is None else timeout
         seconds = check_number(given, "seconds")
         return seconds, f" after {seconds:g} s"

@@ -182,7 +182,7 @@ class Connection(Files, Closing):
     def execute(
         self,
         command: str,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
         *,
         input: str | bytes | None = None,
         max_output: int | None = None,
@@ -237,7 +237,7 @@ class Connection(Files, Closing):
     def sudo(
         self,
         command: str | Sequence[str],
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
         *,
         user: str = "root",
         password: str | None = None,
@@ -292,7 +292,7 @@ class Connection(Files, Closing):
 
     def _how(
         self,
-        timeout: int | None,
+        timeout: Milliseconds | None,
         input: str | bytes | None,
         max_output: int | None,
         wait: Literal["eof", "exit"],
@@ -386,7 +386,9 @@ class Connection(Files, Closing):
 
     # -- tunnels
 
-    def open_connection(self, host: str, port: int, *, timeout: int | None = None) -> Tunnel:
+    def open_connection(
+        self, host: str, port: int, *, timeout: Milliseconds | None = None
+    ) -> Tunnel:
         """Open a byte stream to a TCP port, from the server, which resolves the name.
 
         Args:
@@ -403,11 +405,11 @@ class Connection(Files, Closing):
         """
         return self._open_tunnel(check_target((host, port)), timeout)
 
-    def open_unix_connection(self, path: AnyPath, *, timeout: int | None = None) -> Tunnel:
+    def open_unix_connection(self, path: AnyPath, *, timeout: Milliseconds | None = None) -> Tunnel:
         """Open a byte stream to a Unix socket of the server; see `open_connection`."""
         return self._open_tunnel(check_target(path), timeout)
 
-    def _open_tunnel(self, to: Address, timeout: int | None) -> Tunnel:
+    def _open_tunnel(self, to: Address, timeout: Milliseconds | None) -> Tunnel:
         session = self._live()
         milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
         op = open_tunnel(session.link, to, session.hop)
@@ -499,6 +501,6 @@ class Connection(Files, Closing):
         return self._session
 
 
-def _milliseconds(value: int | None) -> int:
+def _milliseconds(value: Milliseconds | None) -> int:
     number = check_number(value, "milliseconds")
     return int(number) if number == int(number) or number >= 1 else 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypeVar, overload
 
 from .._connect.connect import Session
+from .._policy.connection_options import Milliseconds
 from .._policy.sftp import AnyPath
 from .._policy.transfer_result import TransferResult
 from .._protocol import scp_files as scp
@@ -59,7 +60,7 @@ class Files:
         local_path: None = None,
         *,
         encoding: str = "utf-8",
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> str: ...
     @overload
     def scp_read(
@@ -68,7 +69,7 @@ class Files:
         local_path: None = None,
         *,
         encoding: None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> bytes: ...
     @overload
     def scp_read(
@@ -77,7 +78,7 @@ class Files:
         local_path: AnyPath,
         *,
         encoding: str | None = "utf-8",
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> Literal["Ok"]: ...
     @overload
     def scp_read(
@@ -86,7 +87,7 @@ class Files:
         local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> str | bytes: ...
     def scp_read(
         self,
@@ -94,7 +95,7 @@ class Files:
         local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> str | bytes:
         """Fetch a file with the server's scp.
 
@@ -118,7 +119,7 @@ class Files:
         return contents(data, encoding, remote_path, session, Phase.SCP)
 
     def scp_write(
-        self, local_path: AnyPath, remote_path: AnyPath, *, timeout: int | None = None
+        self, local_path: AnyPath, remote_path: AnyPath, *, timeout: Milliseconds | None = None
     ) -> None:
         """Store a local file, with its permission bits; raise as `scp_read`.
 
@@ -127,12 +128,12 @@ class Files:
         self._scp(scp.store_file(self._live().link, local_path, remote_path), timeout)
 
     def scp_write_data(
-        self, data: str | bytes, remote_path: AnyPath, *, timeout: int | None = None
+        self, data: str | bytes, remote_path: AnyPath, *, timeout: Milliseconds | None = None
     ) -> None:
         """Store `data` as a file (mode 644); raise as `scp_read`."""
         self._scp(scp.store(self._live().link, file_bytes(data), remote_path), timeout)
 
-    def _scp(self, op: Op[T], timeout: int | None) -> T:
+    def _scp(self, op: Op[T], timeout: Milliseconds | None) -> T:
         given = self._timeout if timeout is None else timeout
         seconds = check_number(given, "milliseconds") / 1000
         return self._live().call(op, seconds or None, Phase.SCP)
@@ -154,7 +155,7 @@ class Files:
         encoding: str = "utf-8",
         progress: ShownProgress = None,
         max_output: int | None = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> str: ...
     @overload
     def sftp_read(
@@ -165,7 +166,7 @@ class Files:
         encoding: None,
         progress: ShownProgress = None,
         max_output: int | None = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> bytes: ...
     @overload
     def sftp_read(
@@ -176,7 +177,7 @@ class Files:
         encoding: str | None = "utf-8",
         progress: ShownProgress = None,
         resume: bool = False,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> Literal["Ok"]: ...
     @overload
     def sftp_read(
@@ -185,7 +186,7 @@ class Files:
         local_path: AnyPath | None = None,
         *,
         encoding: str | None = "utf-8",
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
         progress: ShownProgress = None,
         resume: bool = False,
         max_output: int | None = None,
@@ -197,7 +198,7 @@ class Files:
         *,
         encoding: str | None = "utf-8",
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
         resume: bool = False,
         max_output: int | None = None,
     ) -> str | bytes:
@@ -238,7 +239,7 @@ class Files:
         remote_path: AnyPath | None = None,
         *,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
         resume: bool = False,
     ) -> None:
         """Store a local file, at the same path if `remote_path` is None; see `SFTP.put`."""
@@ -246,7 +247,7 @@ class Files:
         self.sftp.put(local_path, target, progress=progress, timeout=timeout, resume=resume)
 
     def sftp_write_data(
-        self, data: str | bytes, remote_path: AnyPath, *, timeout: int | None = None
+        self, data: str | bytes, remote_path: AnyPath, *, timeout: Milliseconds | None = None
     ) -> None:
         """Store `data` (text as UTF-8) as a file; raise as `sftp_read`."""
         self.sftp.put_bytes(file_bytes(data), remote_path, timeout=timeout)
@@ -262,7 +263,7 @@ class Files:
         preserve_times: bool = False,
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> TransferResult:
         """Store a directory; return source paths (transferred, failed); see `SFTP.put_dir`.
 
@@ -289,7 +290,7 @@ class Files:
         preserve_times: bool = False,
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> TransferResult:
         """Fetch a directory; return source paths (transferred, failed); see `SFTP.get_dir`.
 

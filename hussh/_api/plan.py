@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, cast
 
-from .._policy.connection_options import ConnectionOptions, DefaultUser
+from .._policy.connection_options import ConnectionOptions, DefaultUser, Seconds
 from .._policy.hostkeys.pins import parse_pins
 from .._policy.keys.given_keys import GivenKey, parse_given_keys
 from .._policy.options import DEFAULTS_FAILED, Options
@@ -111,7 +111,7 @@ def make_plan(
     private_key: Any,
     proxy_jump: Any,
     proxy_command: str | Sequence[str] | None,
-    keepalive_interval: float,
+    keepalive_interval: Seconds,
     options: ConnectionOptions,
     defaults_failed: str = DEFAULTS_FAILED,
     can_await: bool = False,

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from .._connect.connect import Session
 from .._native.link import Channel
+from .._policy.connection_options import Milliseconds
 from .._protocol import process as ops
 from .._protocol.core import Op
 from ..errors import ChannelError, CommandTimeout, Phase
@@ -98,7 +99,7 @@ class Process(Command[_Flow], Closing):
         self.stdout: io.BufferedReader[_Output] = io.BufferedReader(_Output(flow, 0))
         self.stderr: io.BufferedReader[_Output] = io.BufferedReader(_Output(flow, 1))
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: Milliseconds | None = None) -> int:
         """Wait for the command to end; its output may still be read afterwards.
 
         Args:
@@ -114,7 +115,7 @@ class Process(Command[_Flow], Closing):
         return self.returncode
 
     def communicate(
-        self, input: str | bytes | None = None, timeout: float | None = None
+        self, input: str | bytes | None = None, timeout: Milliseconds | None = None
     ) -> tuple[bytes, bytes]:
         """Send all of `input`, end the command's stdin, and read until the command has ended.
 

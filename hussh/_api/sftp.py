@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any, overload
 
+from .._policy.connection_options import Milliseconds
 from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
 from .._policy.transfer_result import MirrorResult, TransferResult
@@ -164,7 +165,7 @@ class SFTP:
         self._run(ops.remove_directory(self._sftp, encode_path(path)), "rmdir")
 
     def rmtree(
-        self, path: AnyPath, ignore_errors: bool = False, *, timeout: int | None = None
+        self, path: AnyPath, ignore_errors: bool = False, *, timeout: Milliseconds | None = None
     ) -> None:
         """Remove a directory with all that is in it, as `shutil.rmtree` does.
 
@@ -177,7 +178,7 @@ class SFTP:
         """
         self._run(calls.rmtree(self._sftp, path, ignore_errors), "remove the tree", timeout)
 
-    def glob(self, pattern: AnyPath, *, timeout: int | None = None) -> list[Any]:
+    def glob(self, pattern: AnyPath, *, timeout: Milliseconds | None = None) -> list[Any]:
         """Return the paths that match a pattern, sorted; see `iglob`."""
         return self._run(calls.PathSearch(pattern).all(self._sftp), "list", timeout)
 
@@ -246,7 +247,7 @@ class SFTP:
         dst: AnyPath,
         *,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> int:
         """Copy a file on the server; return its size in bytes.
 
@@ -269,7 +270,7 @@ class SFTP:
         local: AnyPath,
         *,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
         resume: bool = False,
     ) -> int:
         """Copy a remote file to a local one; return its size in bytes.
@@ -295,7 +296,7 @@ class SFTP:
         remote: AnyPath,
         *,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
         max_output: int | None = None,
     ) -> bytes:
         """Return the contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
@@ -310,7 +311,7 @@ class SFTP:
         remote: AnyPath,
         *,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
         resume: bool = False,
     ) -> int:
         """Copy a local file to a remote one; return its size in bytes. Otherwise as `get`."""
@@ -325,7 +326,7 @@ class SFTP:
         remote: AnyPath,
         *,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> int:
         """Write a remote file; return its size in bytes."""
         with bars(progress, "upload") as tell:
@@ -343,7 +344,7 @@ class SFTP:
         preserve_times: bool = False,
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> TransferResult:
         """Copy the content of a local directory into a remote one, made with parents if need be.
 
@@ -386,7 +387,7 @@ class SFTP:
         preserve_times: bool = False,
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> TransferResult:
         """Copy the content of a remote directory into a local one; as `put_dir`.
 
@@ -408,7 +409,7 @@ class SFTP:
         exclude: AnyPath | Iterable[AnyPath] = (),
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> MirrorResult:
         """Make a remote directory what a local one is; only what differs moves.
 
@@ -445,7 +446,7 @@ class SFTP:
         exclude: AnyPath | Iterable[AnyPath] = (),
         preserve: Preserve | None = None,
         progress: ShownProgress = None,
-        timeout: int | None = None,
+        timeout: Milliseconds | None = None,
     ) -> MirrorResult:
         """Make a local directory what a remote one is; as `mirror`.
 

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from .._connect.connect import Session
 from .._connect.hop import Hop
 from .._native.link import Link
+from .._policy.connection_options import Milliseconds
 from .._policy.options import Options
 from .._policy.sftp_server import ServerLimits
 from .._protocol.core import Op
@@ -45,7 +46,7 @@ class BaseRunner(Generic[H]):
         self.session = session
         self.sftp = sftp
 
-    def limit(self, timeout: float | None) -> tuple[float, str]:
+    def limit(self, timeout: Milliseconds | None) -> tuple[float, str]:
         """Return seconds (0 means no limit), and the text of that limit for errors."""
         raise NotImplementedError
 
@@ -53,7 +54,9 @@ class BaseRunner(Generic[H]):
         """Make a call with the tree's lock held, now or by its holder; for finalizers."""
         self.session.link.deferred_frees.add(call, owner)
 
-    def _within(self, op: Op[T], doing: str, timeout: float | None) -> tuple[Op[T], float | None]:
+    def _within(
+        self, op: Op[T], doing: str, timeout: Milliseconds | None
+    ) -> tuple[Op[T], float | None]:
         seconds, limit = self.limit(timeout)
         return ops.within(op, doing, limit), monotonic() + seconds if seconds else None
 
@@ -77,11 +80,11 @@ class Runner(BaseRunner[Session]):
         super().__init__(connection._live(), connection._sftp)
         self.connection = connection
 
-    def __call__(self, op: Op[T], doing: str, timeout: float | None = None) -> T:
+    def __call__(self, op: Op[T], doing: str, timeout: Milliseconds | None = None) -> T:
         within, deadline = self._within(op, doing, timeout)
         return self.session.run(within, deadline, Phase.SFTP)
 
-    def limit(self, timeout: float | None) -> tuple[float, str]:
+    def limit(self, timeout: Milliseconds | None) -> tuple[float, str]:
         given = self.connection._timeout if timeout is None else timeout
         milliseconds = check_number(given, "milliseconds")
         return milliseconds / 1000, f" after {milliseconds} ms"

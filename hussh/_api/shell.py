@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from .._connect.connect import Session
 from .._native.link import Channel
+from .._policy.connection_options import Milliseconds
 from .._policy.expect_match import ExpectMatch
 from .._policy.result import SSHResult
 from .._protocol import process as ops
@@ -67,7 +68,7 @@ class InteractiveShell(Closing, Shell[Session]):
     def expect(
         self,
         pattern: AnyPattern | Sequence[AnyPattern],
-        timeout: float | None = None,
+        timeout: Milliseconds | None = None,
         *,
         max_before: int = MAX_BEFORE,
     ) -> ExpectMatch:
@@ -97,7 +98,7 @@ class InteractiveShell(Closing, Shell[Session]):
     def expect_exact(
         self,
         text: str | bytes | Sequence[str | bytes],
-        timeout: float | None = None,
+        timeout: Milliseconds | None = None,
         *,
         max_before: int = MAX_BEFORE,
     ) -> ExpectMatch:
@@ -110,7 +111,7 @@ class InteractiveShell(Closing, Shell[Session]):
         return self._expect(check_patterns(text, is_exact=True), timeout, max_before)
 
     def _expect(
-        self, patterns: Sequence[Compiled], timeout: float | None, max_before: int
+        self, patterns: Sequence[Compiled], timeout: Milliseconds | None, max_before: int
     ) -> ExpectMatch:
         most = check_max_before(max_before)
         seconds = self._timeout or 0
@@ -121,7 +122,7 @@ class InteractiveShell(Closing, Shell[Session]):
         match: ExpectMatch = self._session.call(op, seconds or None, Phase.SHELL)
         return match
 
-    def read_available(self, timeout: float | None = None) -> SSHResult:
+    def read_available(self, timeout: Milliseconds | None = None) -> SSHResult:
         """Return what has arrived and nobody has taken, both streams.
 
         Args:

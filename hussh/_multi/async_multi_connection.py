@@ -15,6 +15,7 @@ from typing import Literal
 from .._api.arguments import check_command, check_on_result
 from .._api.sftp_calls import Preserve
 from .._connect.agent_forwarding import ForwardAgent
+from .._policy.connection_options import Seconds
 from .._policy.sftp import AnyPath
 from .._protocol.process import Pty
 from .files import (
@@ -71,7 +72,7 @@ class AsyncMultiConnection:
     async def connect(
         self,
         prune_failures: bool = False,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
@@ -85,7 +86,7 @@ class AsyncMultiConnection:
     async def execute(
         self,
         command: str,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         input: str | bytes | None = None,
         max_output: int | None = None,
@@ -110,7 +111,7 @@ class AsyncMultiConnection:
     async def execute_map(
         self,
         host_command_map: Mapping[str, str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         input: str | bytes | None = None,
         max_output: int | None = None,
@@ -132,7 +133,7 @@ class AsyncMultiConnection:
     async def sudo(
         self,
         command: str | Sequence[str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         user: str = "root",
         password: str | Mapping[str, str] | None = None,
@@ -164,7 +165,7 @@ class AsyncMultiConnection:
     def stream(
         self,
         command: str | Mapping[str, str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         input: str | bytes | None = None,
         max_output: int | None = None,
@@ -191,7 +192,7 @@ class AsyncMultiConnection:
         remote_path: AnyPath,
         local_path: LocalPath | None = None,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: AsyncOnResult | None = None,
         max_output: int | None = None,
     ) -> MultiResult:
@@ -204,7 +205,7 @@ class AsyncMultiConnection:
         local_path: AnyPath,
         remote_path: AnyPath | None = None,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Store a local file on all hosts; see `MultiConnection.sftp_write`."""
@@ -216,7 +217,7 @@ class AsyncMultiConnection:
         data: str | bytes,
         remote_path: AnyPath,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Store `data` as a file on all hosts; see `MultiConnection.sftp_write_data`."""
@@ -233,7 +234,7 @@ class AsyncMultiConnection:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Store a directory on all hosts; see `MultiConnection.sftp_put_dir`."""
@@ -253,7 +254,7 @@ class AsyncMultiConnection:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Fetch a directory from all hosts; see `MultiConnection.sftp_get_dir`."""
@@ -268,7 +269,7 @@ class AsyncMultiConnection:
         remote_path: AnyPath,
         local_path: LocalPath | None = None,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Fetch a file from all hosts with their scp; see `MultiConnection.scp_read`."""
@@ -280,7 +281,7 @@ class AsyncMultiConnection:
         local_path: AnyPath,
         remote_path: AnyPath,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Store a local file on all hosts with their scp; see `MultiConnection.scp_write`."""
@@ -292,7 +293,7 @@ class AsyncMultiConnection:
         data: str | bytes,
         remote_path: AnyPath,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Store `data` on all hosts with their scp; see `MultiConnection.scp_write_data`."""

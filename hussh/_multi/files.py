@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeAlias
 from .._api.arguments import check_memory_only, check_plain_function
 from .._api.async_connection import AsyncConnection
 from .._api.sftp_calls import Preserve, is_strict
+from .._policy.connection_options import Seconds
 from .._policy.sftp import AnyPath, encode_path
 from .._policy.transfer_result import TransferResult
 from .._runtime.async_workers import in_thread
@@ -43,7 +44,7 @@ LocalPath: TypeAlias = AnyPath | Callable[[str], AnyPath]
 #: The operation's name, its limit in seconds, and the operation, with what is left of that.
 Move = tuple[
     str,
-    "float | None",
+    "Seconds | None",
     Callable[[AsyncConnection, "float | None"], Awaitable["bytes | str | TransferResult | None"]],
 ]
 
@@ -61,7 +62,7 @@ class TreeArguments(NamedTuple):
 def read(
     remote_path: AnyPath,
     local_path: LocalPath | None,
-    timeout: float | None,
+    timeout: Seconds | None,
     max_output: int | None = None,
 ) -> Move:
     check_memory_only(max_output, local_path)
@@ -76,7 +77,7 @@ def read(
     return "sftp_read", timeout, _reading(remote_path, local_path, fetch)
 
 
-def scp_read(remote_path: AnyPath, local_path: LocalPath | None, timeout: float | None) -> Move:
+def scp_read(remote_path: AnyPath, local_path: LocalPath | None, timeout: Seconds | None) -> Move:
     async def fetch(
         connection: AsyncConnection, to: AnyPath | None, left: float | None
     ) -> bytes | str:
@@ -106,7 +107,7 @@ def _reading(
 
 
 def put_dir(
-    local_path: AnyPath, remote_path: AnyPath, how: TreeArguments, timeout: float | None
+    local_path: AnyPath, remote_path: AnyPath, how: TreeArguments, timeout: Seconds | None
 ) -> Move:
     os.fspath(local_path)  # or its TypeError, before anything is opened
     encode_path(remote_path)
@@ -119,7 +120,7 @@ def put_dir(
 
 
 def get_dir(
-    remote_path: AnyPath, local_path: LocalPath, how: TreeArguments, timeout: float | None
+    remote_path: AnyPath, local_path: LocalPath, how: TreeArguments, timeout: Seconds | None
 ) -> Move:
     encode_path(remote_path)
     if local_path is None:
@@ -144,7 +145,7 @@ def _check_local(local_path: LocalPath | None) -> None:
         os.fspath(local_path)
 
 
-def write(local_path: AnyPath, remote_path: AnyPath | None, timeout: float | None) -> Move:
+def write(local_path: AnyPath, remote_path: AnyPath | None, timeout: Seconds | None) -> Move:
     os.fspath(local_path)  # or its TypeError, before anything is opened
     encode_path(local_path if remote_path is None else remote_path)
 
@@ -154,7 +155,7 @@ def write(local_path: AnyPath, remote_path: AnyPath | None, timeout: float | Non
     return "sftp_write", timeout, move
 
 
-def write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -> Move:
+def write_data(data: str | bytes, remote_path: AnyPath, timeout: Seconds | None) -> Move:
     # Not bytes(data): that makes a number that many NULs.
     raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))
     encode_path(remote_path)
@@ -165,7 +166,7 @@ def write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -
     return "sftp_write_data", timeout, move
 
 
-def scp_write(local_path: AnyPath, remote_path: AnyPath, timeout: float | None) -> Move:
+def scp_write(local_path: AnyPath, remote_path: AnyPath, timeout: Seconds | None) -> Move:
     os.fspath(local_path)  # or its TypeError, before anything is opened
     encode_path(remote_path)
 
@@ -175,7 +176,7 @@ def scp_write(local_path: AnyPath, remote_path: AnyPath, timeout: float | None) 
     return "scp_write", timeout, move
 
 
-def scp_write_data(data: str | bytes, remote_path: AnyPath, timeout: float | None) -> Move:
+def scp_write_data(data: str | bytes, remote_path: AnyPath, timeout: Seconds | None) -> Move:
     raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))
     encode_path(remote_path)
 

@@ -40,6 +40,7 @@ from .._connect.agent_forwarding import ForwardAgent, check_forward_agent, lend_
 from .._connect.connect_attempt import noted_place
 from .._connect.handshake_limits import HandshakeLimiter
 from .._connect.shared_session import Failures, Limit, Shared, ran_out
+from .._policy.connection_options import Seconds
 from .._policy.file_cache import set_batch_start
 from .._policy.transfer_result import TransferResult
 from .._protocol.execute import Execution, OnOutput, execute
@@ -110,7 +111,7 @@ class HostGroup:
         self,
         connections: Iterable[object],
         batch_size: int | None,
-        timeout: float | None,
+        timeout: Seconds | None,
         settings: MultiOptions,
     ) -> None:
         known: dict[int, AsyncConnection] = {}
@@ -194,7 +195,7 @@ class HostGroup:
 
     # -- what can be done
 
-    def connect(self, timeout: float | None) -> Job:
+    def connect(self, timeout: Seconds | None) -> Job:
         seconds = _seconds(timeout)
 
         async def connect(member: Host, _: None) -> HostResult:
@@ -228,7 +229,7 @@ class HostGroup:
     def execute(
         self,
         items: list[tuple[Host, Any]],
-        timeout: float | None,
+        timeout: Seconds | None,
         max_output: int | None,
         stdin: str | bytes | None,
         wait: Literal["eof", "exit"],
@@ -301,7 +302,7 @@ class HostGroup:
     def transfer(
         self,
         title: str,
-        timeout: float | None,
+        timeout: Seconds | None,
         move: Callable[
             [AsyncConnection, float | None], Awaitable[bytes | str | TransferResult | None]
         ],
@@ -431,7 +432,7 @@ def _worth_a_try(member: Host, limit: Limit) -> bool:
     return bool(limit.seconds) and limit.is_longer(given)
 
 
-def _seconds(timeout: float | None) -> float | None:
+def _seconds(timeout: Seconds | None) -> float | None:
     return None if timeout is None else check_number(timeout, "seconds")
 
 

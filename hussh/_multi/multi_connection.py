@@ -174,7 +174,7 @@ class MultiConnection:
     def connect(
         self,
         prune_failures: bool = False,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         on_result: OnResult | None = None,
     ) -> MultiResult:
@@ -199,7 +199,7 @@ class MultiConnection:
     def execute(
         self,
         command: str,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         input: str | bytes | None = None,
         max_output: int | None = None,
@@ -248,7 +248,7 @@ class MultiConnection:
     def execute_map(
         self,
         host_command_map: Mapping[str, str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         input: str | bytes | None = None,
         max_output: int | None = None,
@@ -273,7 +273,7 @@ class MultiConnection:
     def sudo(
         self,
         command: str | Sequence[str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         user: str = "root",
         password: str | Mapping[str, str] | None = None,
@@ -320,7 +320,7 @@ class MultiConnection:
     def stream(
         self,
         command: str | Mapping[str, str],
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         input: str | bytes | None = None,
         max_output: int | None = None,
@@ -352,7 +352,7 @@ class MultiConnection:
         remote_path: AnyPath,
         local_path: LocalPath | None = None,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: OnResult | None = None,
         max_output: int | None = None,
     ) -> MultiResult:
@@ -379,7 +379,7 @@ class MultiConnection:
         local_path: AnyPath,
         remote_path: AnyPath | None = None,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Store a local file on all hosts, at the same path if `remote_path` is None.
@@ -394,7 +394,7 @@ class MultiConnection:
         data: str | bytes,
         remote_path: AnyPath,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Store `data` (text as UTF-8) as a file on all hosts; return as `sftp_write`."""
@@ -410,7 +410,7 @@ class MultiConnection:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Store a directory on all hosts; see `AsyncConnection.sftp_put_dir`.
@@ -440,7 +440,7 @@ class MultiConnection:
         *,
         preserve_times: bool = False,
         preserve: Preserve | None = None,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Fetch a directory from all hosts; otherwise as `sftp_put_dir`.
@@ -460,7 +460,7 @@ class MultiConnection:
         remote_path: AnyPath,
         local_path: LocalPath | None = None,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Fetch a file from all hosts with their scp; otherwise as `sftp_read`."""
@@ -472,7 +472,7 @@ class MultiConnection:
         local_path: AnyPath,
         remote_path: AnyPath,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Store a local file on all hosts with their scp; otherwise as `sftp_write`."""
@@ -484,7 +484,7 @@ class MultiConnection:
         data: str | bytes,
         remote_path: AnyPath,
         *,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Store `data` as a file on all hosts with their scp; otherwise as `sftp_write_data`."""

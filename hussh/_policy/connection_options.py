@@ -33,8 +33,8 @@ __all__ = ["ARGUMENTS", "DEFAULT_USER", "ConnectionOptions", "Declared", "Defaul
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 #: Units that an editor shows beside an argument.
-Seconds = float
-Milliseconds = int
+Seconds = float | timedelta
+Milliseconds = float | timedelta
 
 
 class DefaultUser(str):

@@ -53,7 +53,7 @@ class Awaited:
 
         def call(*arguments: Any, **named: Any) -> _Call:
             given = [value.real if isinstance(value, Awaited) else value for value in arguments]
-            if "timeout" in named and self._is_sync and named["timeout"] is not None:
+            if self._is_sync and isinstance(named.get("timeout"), int | float):
                 named["timeout"] = round(named["timeout"] * 1000)
             return _Call(lambda: member(*given, **named))
 
