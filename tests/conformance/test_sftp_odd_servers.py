@@ -62,6 +62,12 @@ async def check_transfers(client: Client, conn: Awaited, server: Sshd, tmp_path:
     done, failed = await conn.sftp_get_dir("up", tmp_path / "down", preserve_permissions=False)
     assert (len(done), failed) == (len(contents), [])
     assert read_tree(tmp_path / "down") == contents
+    for size in (0, 4 << 20, 5_000_000):
+        data = os.urandom(size)
+        await conn.sftp_write_data(data, "original")
+        await conn.sftp_write_data(data + b"longer", "copied")
+        assert await conn.sftp.copy("original", "copied") == size
+        assert (server.alice.files / "copied").read_bytes() == data
 
     async def both_ways(number: int) -> None:
         for turn in range(4):

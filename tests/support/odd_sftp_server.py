@@ -113,9 +113,15 @@ class Server:
             return NAME, pack(">I", 1) + text(os.path.realpath(first)) + text(b"") + pack(">I", 0)
         if kind == MKDIR:
             os.mkdir(first)
-        elif kind != SETSTAT:
+        elif kind == SETSTAT:
+            self.cut(first, rest)
+        else:
             raise Refused(UNSUPPORTED)
         return STATUS, pack(">I", 0) + text(b"") + text(b"")
+
+    def cut(self, what: Any, rest: bytes) -> None:
+        if unpack_from(">I", rest)[0] & 1:  # other attributes are ignored
+            os.truncate(what, unpack_from(">Q", rest, 4)[0])
 
     def check_room(self) -> None:
         if len(self.open) >= self.max_open:
@@ -158,6 +164,8 @@ class Server:
             return NAME, pack(">I", len(names)) + b"".join(names)
         elif not isinstance(what, int):
             raise Refused(FAILURE)
+        elif kind == FSETSTAT:
+            self.cut(what, rest)
         elif kind == FSTAT:
             return ATTRS, attributes(os.fstat(what))
         elif kind == READ:

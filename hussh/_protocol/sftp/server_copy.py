@@ -30,7 +30,10 @@ _LINK = b"hardlink@openssh.com"
 COPIED_AT_ONCE = 32 * 1024 * 1024
 #: Bytes that come and go at once.
 BUFFER = 1024 * 1024
+#: The same where only one file may be open.
+PIECE = 4 * 1024 * 1024
 DOING = "copy"
+_WRITE = wire.FXF_WRITE | wire.FXF_CREAT
 
 
 def hard_link(sftp: SftpState, source: bytes, target: bytes) -> Op[None]:
@@ -58,21 +61,34 @@ def copy_file(sftp: SftpState, source: bytes, target: bytes, meter: Meter) -> Op
     session = yield from sftp.session()
     source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
     yield from _check_other(session, source, target)
-    reader = yield from _open(session, source, wire.FXF_READ, None, (source, target))
+    if session.machine.server.most_open_files(None) > 1:
+        size = yield from _with_both_open(session, source, target, meter)
+        if size is not None:
+            return size
+    return (yield from _in_turn(session, source, target, meter))
+
+
+def _with_both_open(
+    session: SftpSession, source: bytes, target: bytes, meter: Meter
+) -> Op[int | None]:
+    """Copy with both files open; return None if the server does not bear that."""
+    paths = source, target
+    reader = yield from _open(session, source, wire.FXF_READ, None, paths, lasting=True)
     writer: Handle | None = None
     try:
-        found = yield from _attributes(reader)
-        if modes.S_ISDIR(found.st_mode):
-            raise file_error(errno.EISDIR, DOING, source, target)
-        meter.total = found.st_size
-        mode = found.st_mode & 0o777 if found.st_mode else None
-        flags = wire.FXF_WRITE | wire.FXF_CREAT
-        writer = yield from _open(session, target, flags, mode, (source, target))
+        mode, expected = yield from _source(reader, paths, meter)
+        try:
+            writer = yield from _open(session, target, _WRITE, mode, paths, lasting=True)
+        except SFTPError as error:
+            # A bare "failure" may be about the number of files, too; otherwise it comes again.
+            if error.errno in (errno.EMFILE, errno.EIO):
+                return None
+            raise
         # What is there is cut at the end and not before: it may be the source.
         before = (yield from _attributes(writer)).st_size
-        size = yield from _contents(session, reader, writer, found.st_size or 0, meter)
+        size = yield from _contents(session, reader, writer, expected, meter)
         if before is None or before > size:
-            yield from _cut(writer, size)
+            yield from writer.ask(wire.FSETSTAT, wire.setting(size=size), DOING)
         yield from writer.close()
         yield from meter.report(size, final=True)
         return size
@@ -86,12 +102,76 @@ def copy_file(sftp: SftpState, source: bytes, target: bytes, meter: Meter) -> Op
             writer.forget()
 
 
+def _in_turn(session: SftpSession, source: bytes, target: bytes, meter: Meter) -> Op[int]:
+    """Copy with one file open at a time, piece by piece; return its size."""
+    paths = source, target
+    at, mode, before, is_over = 0, None, None, False
+    while not is_over:
+        reader = yield from _open(session, source, wire.FXF_READ, None, paths)
+        try:
+            if not at:
+                mode, _ = yield from _source(reader, paths, meter)
+            piece = yield from _read(reader, at)
+        finally:
+            reader.forget()
+        is_over = len(piece) < PIECE
+        if at and not piece:
+            break
+        writer = yield from _open(session, target, _WRITE, mode, paths)
+        try:
+            if not at:
+                before = (yield from _attributes(writer)).st_size
+            stream = Stream(writer)
+            yield from stream.write(at, piece)
+            yield from stream.settle()
+            at += len(piece)
+            yield from writer.close()
+        finally:
+            writer.forget()
+        yield from meter.report(at)
+    if before is None or before > at:
+        body = string(target) + wire.setting(size=at)
+        cut = yield from wait(session, session.machine.request(wire.SETSTAT, body))
+        if cut.status:
+            raise (yield from explained(session, cut, DOING, *paths))
+    yield from meter.report(at, final=True)
+    return at
+
+
+def _read(reader: Handle, at: int) -> Op[memoryview]:
+    """Return a piece of a file; a shorter one is the last."""
+    stream, view, have = Stream(reader), memoryview(bytearray(PIECE)), 0
+    try:
+        while have < PIECE and (count := (yield from stream.read_into(at + have, view[have:]))):
+            have += count
+        return view[:have]
+    finally:
+        stream.drop()
+
+
+def _source(reader: Handle, paths: tuple[bytes, bytes], meter: Meter) -> Op[tuple[int | None, int]]:
+    """Return the permissions of the source, and the size that the server tells."""
+    found = yield from _attributes(reader)
+    if modes.S_ISDIR(found.st_mode):
+        raise file_error(errno.EISDIR, DOING, *paths)
+    meter.total = found.st_size
+    return (found.st_mode & 0o777 if found.st_mode else None), found.st_size or 0
+
+
 def _open(
-    session: SftpSession, path: bytes, flags: int, mode: int | None, paths: tuple[bytes, bytes]
+    session: SftpSession,
+    path: bytes,
+    flags: int,
+    mode: int | None,
+    paths: tuple[bytes, bytes],
+    *,
+    lasting: bool = False,
 ) -> Op[Handle]:
+    """Open a file; with `lasting` an error comes of it where the server bears no other one."""
     body = string(path) + wire.U32.pack(flags) + wire.setting(mode=mode)
     tag = "write" if flags & wire.FXF_WRITE else None
-    request = yield from wait(session, session.machine.request(wire.OPEN, body, tag=tag))
+    asked = session.machine.request(wire.OPEN, body, tag=tag, lasting=lasting)
+    request = yield from wait(session, asked)
     if request.status:
         raise (yield from explained(session, request, DOING, *paths, look_at=path))
     return Handle(session, request.value, path)
@@ -159,7 +239,3 @@ def _by_this_machine(reader: Handle, writer: Handle, at: int, meter: Meter) -> O
             yield from meter.report(at)
     finally:
         source.drop()
-
-
-def _cut(writer: Handle, size: int) -> Op[None]:
-    yield from writer.ask(wire.FSETSTAT, wire.setting(size=size), DOING)
