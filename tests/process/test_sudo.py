@@ -22,7 +22,7 @@ from hussh import (
     SudoPasswordError,
 )
 from hussh.multi_conn import MultiConnection
-from tests.conformance.apis import APIS, Api
+from tests.conformance.apis import APIS, Api, run_in
 from tests.conformance.awaited import Awaited
 from tests.support.preload import compile_library
 from tests.support.sshd import Sshd
@@ -275,3 +275,33 @@ def test_many_hosts(server: Sshd) -> None:
         assert (failed.status, type(failed.error)) == (-1, SudoPasswordError)
         assert "give it as password=" in failed.stderr
         assert multi.sudo(["id", "-un"], user="bob").failed is None
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_many_hosts_in_a_loop(server: Sshd, loop: str) -> None:
+    """The async twin does the same."""
+    secret = server.alice.password
+
+    async def main() -> None:
+        async with MultiConnection.from_shared_auth(
+            [server.host], "alice", key_path=server.alice.key.path, port=server.port, timeout=30
+        ) as multi:
+            result = await multi.sudo("id -un", password=secret, check=True)
+            assert result[server.host].stdout == "root\n"
+            refused = (await multi.sudo("id", password="wrong"))[server.host]
+            assert isinstance(refused.error, SudoPasswordError)
+
+    run_in(loop, main)
+
+
+def test_sudo_in_a_shell(server: Sshd, alice: Connection) -> None:
+    """A user may lead sudo with `expect`, too, and sees no echo of the password."""
+    with alice.shell(pty=True) as shell:
+        shell.send_line("PS1='ready''> '; sudo -p 'secret''? ' -k id -un")
+        shell.expect_exact("secret? ", timeout=30_000)
+        shell.send_line("wrong")
+        shell.expect_exact("secret? ", timeout=30_000)
+        shell.send_line(server.alice.password)
+        found = shell.expect(r"(\w+)\r\nready> ", timeout=30_000)
+        assert found[1] == "root"
+        assert server.alice.password not in found.before

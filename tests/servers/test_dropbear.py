@@ -7,7 +7,15 @@ import os
 
 import pytest
 
-from hussh import AuthenticationError, Connection, ConnectionLost, SFTPUnavailable, TunnelRefused
+from hussh import (
+    AuthenticationError,
+    CommandFailed,
+    Connection,
+    ConnectionLost,
+    ExpectEOF,
+    SFTPUnavailable,
+    TunnelRefused,
+)
 from tests.support.connecting import connect_as_alice
 from tests.support.sshd import Sshd
 
@@ -100,3 +108,25 @@ def test_no_sftp(dropbear: tuple[str, int], surroundings: Sshd) -> None:
             with pytest.raises(SFTPUnavailable):
                 connection.sftp.listdir(".")
         assert connection.execute("echo usable").stdout == "usable\n"
+
+
+def test_terminals_and_prompts(dropbear: tuple[str, int], surroundings: Sshd) -> None:
+    """A terminal, the end of its input, prompts and `communicate` work as with OpenSSH."""
+    with connect_as_alice(surroundings, dropbear) as connection:
+        result = connection.execute("tty; cat; echo over", pty=True, input="in", timeout=30_000)
+        assert "/dev/pts/" in result.stdout
+        assert result.stdout.endswith("over\r\n")
+        with connection.popen("cat; echo err >&2; exit 3") as process:
+            assert process.communicate("in\n", timeout=30_000) == (b"in\n", b"err\n")
+            assert process.returncode == 3
+        with connection.shell(pty=True) as shell:
+            shell.send_line("stty -echo; PS1='ready''> '")
+            shell.expect_exact("ready> ", timeout=30_000)
+            shell.send_line("echo grün; exit 4")
+            assert shell.expect(r"gr(.)n\r\n", timeout=30_000)[1] == "ü"
+            with pytest.raises(ExpectEOF):
+                shell.expect("never", timeout=30_000)
+        assert shell.result is not None
+        assert shell.result.status == 4
+        with pytest.raises(CommandFailed, match="failed with status 5"):
+            connection.execute("exit 5", check=True)
