@@ -193,7 +193,11 @@ def test_kerberos(usual: Answer, tmp_path: Path) -> None:
         ("VerifyHostKeyDNS yes", "DNS"),
         ("CheckHostIP yes", "address"),
         ("ProxyUseFdpass yes", "descriptor"),
-        ("KnownHostsCommand /bin/keys %K", "key that the server shows"),
+        (
+            "KnownHostsCommand /bin/keys %K",
+            "KnownHostsCommand /bin/keys %K .*that the server shows",
+        ),
+        ("KnownHostsCommand keys %H", "path is not absolute"),
         ("KnownHostsCommand /bin/keys %I", "key that the server shows"),
         ("MACs umac-64@openssh.com", "names no algorithm"),
         ("IdentityFile ${NOBODY_HAS_SET_THIS}/x", "NOBODY_HAS_SET_THIS"),

@@ -69,7 +69,7 @@ class Reader(NamedTuple):
         )
 
     def unsafe(self, keyword: str, why: str) -> ConfigError:
-        host, value = self.answer.question.host, self.answer.one(keyword)
+        host, value = self.answer.question.host, self.answer.one(keyword.lower())
         return ConfigError(
             f"the ssh configuration sets {keyword} {value} for {host}, which cannot be followed: "
             f"{why}. To ignore it would be less safe than ssh is; give {host} a block without it"
@@ -130,6 +130,8 @@ def _known_hosts_command(read: Reader, into: Followed) -> None:
         words = shlex.split(value)
     except ValueError as error:
         raise read.unsafe("KnownHostsCommand", str(error)) from error
+    if not words or not words[0].startswith("/"):
+        raise read.unsafe("KnownHostsCommand", "its path is not absolute, which ssh refuses")
     if any(f"%{letter}" in word.replace("%%", "") for word in words for letter in _BEFORE):
         raise read.unsafe("KnownHostsCommand", "it asks for the key that the server shows")
     # The name that is looked up the hop knows: it takes the place of a NUL.
