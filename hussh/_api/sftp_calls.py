@@ -125,7 +125,7 @@ def utime(sftp: SftpState, path: AnyPath, times: tuple[float, float] | None) -> 
 def truncate(sftp: SftpState, path: AnyPath, length: int) -> Op[None]:
     if not 0 <= length < FILE_MOST:
         raise file_error(errno.EINVAL, "truncate", path)
-    return ops.set_attributes(sftp, encode_path(path), setting(size=length), "truncate")
+    return ops.truncate(sftp, encode_path(path), length)
 
 
 def rmtree(sftp: SftpState, path: AnyPath, ignore_errors: bool) -> Op[None]:

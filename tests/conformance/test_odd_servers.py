@@ -104,6 +104,30 @@ async def test_requests_overtake_writes(
     assert (there / "single").read_bytes() == data
 
 
+async def test_sizes_that_are_kept(client: Client, sshd_factory: Start) -> None:
+    """A server that says it has cut a file, and has not, gets an error; Erlang's is one."""
+    conn = await on(client, odd_server(sshd_factory, "keeps-sizes"))
+    await conn.sftp_write_data("four", "file")
+    with pytest.raises(SFTPError, match="did nothing"):
+        await conn.sftp.truncate("file", 2)
+    file = await conn.sftp.open("file", "r+b")
+    with pytest.raises(SFTPError, match="did nothing"):
+        await file.truncate(2)
+    assert await file.truncate(4) == 4
+    await file.close()
+
+
+async def test_missing_and_mistaken_folders(client: Client, sshd_factory: Start) -> None:
+    """Where the server says only FAILURE, what is missing and what is no folder is found out."""
+    conn = await on(client, odd_server(sshd_factory, "no-enoent"))
+    await conn.sftp_write_data("four", "file")
+    for ask in (conn.sftp.listdir, conn.sftp.rmdir, conn.sftp.remove):
+        with pytest.raises(FileNotFoundError):
+            await ask("missing")
+    with pytest.raises(NotADirectoryError):
+        await conn.sftp.listdir("file")
+
+
 async def test_resuming_needs_no_attributes(
     client: Client, sshd_factory: Start, tmp_path: Path
 ) -> None:

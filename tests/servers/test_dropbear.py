@@ -55,6 +55,15 @@ def test_no_unix_sockets(dropbear: tuple[str, int], surroundings: Sshd) -> None:
         connection.open_unix_connection("/run/nobody")
 
 
+def test_commands_of_its_own_limit(dropbear: tuple[str, int], surroundings: Sshd) -> None:
+    """It ends the connection for a command beyond 9,000 bytes, and the error says what to do."""
+    lost = pytest.raises(ConnectionLost, match=r"request of 9,1\d\d bytes: dropbear .*input=")
+    with connect_as_alice(surroundings, dropbear) as connection:
+        assert connection.execute(f"echo {'x' * 8900} | wc -c").stdout == "8901\n"
+        with lost:
+            connection.execute(f"echo {'x' * 9100} | wc -c")
+
+
 def test_signal_and_limit(dropbear: tuple[str, int], surroundings: Sshd) -> None:
     """A command that takes too long is stopped, and the connection goes on."""
     with connect_as_alice(surroundings, dropbear) as connection:

@@ -15,6 +15,8 @@ one may have.
     denied-mkdir      MKDIR answers PERMISSION_DENIED whatever is wrong
     evil-names        every listing has names that no directory can contain
     endless=N         every directory has N directories, for ever
+    keeps-sizes       SETSTAT and FSETSTAT succeed, and change no size
+    no-enoent         FAILURE where others say NO_SUCH_FILE, except to STAT and LSTAT
     late-writes       a WRITE is executed after all that comes within a tenth of a second
     listings-follow   listings tell of what links lead to
     wide              a list is one message, and comes again and again without an end
@@ -98,7 +100,8 @@ class Server:
         try:
             self.answer(kind, number, body)
         except (OSError, KeyError) as error:
-            self.status(number, _CODES.get(getattr(error, "errno", 0), 4))
+            is_vague = "no-enoent" in self.odd and kind not in (7, 17)
+            self.status(number, 4 if is_vague else _CODES.get(getattr(error, "errno", 0), 4))
 
     def send(self, kind: int, body: bytes) -> None:
         """Send a message."""
@@ -233,7 +236,8 @@ class Server:
         """Set attributes."""
         flags, at = struct.unpack_from(">I", body)[0], 4
         if flags & 1:
-            os.truncate(thing, struct.unpack_from(">Q", body, at)[0])
+            if "keeps-sizes" not in self.odd:
+                os.truncate(thing, struct.unpack_from(">Q", body, at)[0])
             at += 8
         at += 8 if flags & 2 else 0
         if flags & 4:

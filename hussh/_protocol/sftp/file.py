@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..._policy.sftp import FILE_MOST, AnyPath, encode_path, file_error
 from ..core import Op
-from .ops import open_handle
+from .ops import check_size, open_handle
 from .session import SftpState
 from .stream import Stream
 from .wire import (
@@ -150,4 +150,7 @@ class File:
         if not 0 <= size < FILE_MOST:
             raise file_error(errno.EINVAL, "truncate", self.name)
         yield from self.stream.set(setting(size=size), "truncate")
+        handle = self.stream.handle
+        if not handle.session.machine.server.is_openssh:
+            check_size((yield from handle.attributes()), size, handle.path)
         return size

@@ -178,9 +178,13 @@ def _find_errno(session: SftpSession, request: Request, about: bytes) -> Op[int 
         return None
     found = yield from wait(session, machine.request(wire.LSTAT, string(about)))
     mode = found.value.st_mode if found.value is not None else None
+    is_file = mode is not None and modes.S_ISREG(mode)
+    if is_file and kind == wire.OPENDIR:
+        return errno.ENOTDIR
     if request.status == _NO_SUCH_FILE:
-        is_file = mode is not None and modes.S_ISREG(mode)
-        return errno.ENOTDIR if is_file and kind in (wire.OPENDIR, wire.RMDIR) else None
+        return errno.ENOTDIR if is_file and kind == wire.RMDIR else None
+    if found.status == _NO_SUCH_FILE and kind in (wire.OPENDIR, wire.RMDIR, wire.REMOVE):
+        return errno.ENOENT
     if mode is not None:
         if kind in (wire.OPEN, wire.REMOVE, wire.READ, wire.WRITE) and modes.S_ISDIR(mode):
             return errno.EISDIR
@@ -240,6 +244,25 @@ def lstat(sftp: SftpState, path: bytes) -> Op[SFTPAttributes]:
 @expands_home
 def set_attributes(sftp: SftpState, path: bytes, setting: bytes, doing: str) -> Op[None]:
     yield from _ask(sftp, wire.SETSTAT, string(path) + setting, doing, path)
+
+
+@expands_home
+def truncate(sftp: SftpState, path: bytes, size: int) -> Op[None]:
+    """Cut or extend a file.
+
+    Raises:
+        SFTPError: the server refused, or said yes and did not do it (Erlang's).
+    """
+    yield from set_attributes(sftp, path, wire.setting(size=size), "truncate")
+    if not sftp.server.is_openssh:
+        check_size((yield from stat(sftp, path)), size, path)
+
+
+def check_size(found: SFTPAttributes, size: int, path: bytes) -> None:
+    """Raise SFTPError if a file that was cut has another size, as far as the server tells."""
+    if found.st_size not in (None, size):
+        reason = "the server said that it was done, and did nothing"
+        raise file_error(errno.EOPNOTSUPP, "truncate", path, reason=reason)
 
 
 @expands_home
