@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat as modes
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from glob import has_magic
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -90,7 +90,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
         given = {name: value for name, value in options.items() if name not in _FSSPEC_OPTIONS}
         given["host"] = host
         opts.check(given)
-        if given.get("credentials") is None:
+        if not opts.has_provider(given):
             opts.connection_of(given)  # or its error, now
         super().__init__(asynchronous=asynchronous, loop=loop, batch_size=batch_size)
         self.host = host
@@ -121,13 +121,15 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
         """Return what makes it again as JSON has it, never with secrets."""
         kept, left_out = opts.without_secrets(self.storage_options)
+        plain = {name: _plain(value) for name, value in kept.items()}
+        left_out += [name for name, value in plain.items() if callable(value)]
         if left_out:
-            kept["left_out"] = left_out
+            plain["left_out"] = left_out
         return {
             "cls": "hussh.fsspec:HusshFileSystem",
             "protocol": "hussh",
             "args": list(self.storage_args),
-            **{name: _plain(value) for name, value in kept.items()},
+            **{name: value for name, value in plain.items() if not callable(value)},
         }
 
     # -- paths
@@ -445,6 +447,8 @@ def _plain(value: Any) -> Any:
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 

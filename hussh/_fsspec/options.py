@@ -19,7 +19,15 @@ from typing import Any
 from .._api.async_connection import AsyncConnection
 from .._api.connection import Connection
 
-__all__ = ["OPTIONS", "Secret", "check", "connection_of", "sealed", "without_secrets"]
+__all__ = [
+    "OPTIONS",
+    "Secret",
+    "check",
+    "connection_of",
+    "has_provider",
+    "sealed",
+    "without_secrets",
+]
 
 #: The arguments of an `AsyncConnection`, and where its credentials come from.
 OPTIONS = frozenset(inspect.signature(AsyncConnection).parameters) | {"credentials"}
@@ -153,6 +161,13 @@ def without_secrets(options: Mapping[str, Any], of: str = "") -> tuple[dict[str,
         else:
             kept[name] = value
     return kept, left_out
+
+
+def has_provider(options: Mapping[str, Any]) -> bool:
+    """Tell whether credentials of the connection, or of a bastion, come from a function."""
+    jump = options.get("proxy_jump")
+    inner = isinstance(jump, Mapping) and has_provider(jump)
+    return options.get("credentials") is not None or inner
 
 
 def connection_of(options: Mapping[str, Any]) -> AsyncConnection:

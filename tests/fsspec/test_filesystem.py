@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,9 @@ def test_secrets(target: Sshd, bastion: Sshd) -> None:
     with pytest.raises(AuthenticationError) as refused:
         wrong.cat_file(path)
     assert secret not in str(refused.value)
+    more: dict[str, Any] = {"timeout": timedelta(seconds=9), "on_banner": credentials.of_no_use}
+    made = json.loads(HusshFileSystem("h", known_hosts=[Path("/x")], **more).to_json())
+    assert (made["timeout"], made["known_hosts"], made["left_out"]) == (9, ["/x"], ["on_banner"])
     again = fsspec.AbstractFileSystem.from_json(by_text.to_json())
     assert again.storage_options["left_out"] == ["private_key"]
 
@@ -136,6 +140,9 @@ def test_credentials_by_name(target: Sshd, monkeypatch: pytest.MonkeyPatch) -> N
     for wrong, kind in (("no-colon", ValueError), (7, ValueError)):
         with pytest.raises(kind, match="credentials"):
             HusshFileSystem(**options(target, credentials=wrong))
+    jump = {"host": "bastion", "credentials": named}
+    HusshFileSystem(**options(target, proxy_jump=jump))
+    assert len(credentials.ASKED) == 1  # not before a connection is opened
     bad = HusshFileSystem(**options(target, credentials="tests.fsspec.credentials:of_no_use"))
     with pytest.raises(TypeError, match="must return a mapping"):
         bad.ls("/")
