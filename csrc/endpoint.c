@@ -14,7 +14,7 @@
  * it may be able to move.  Moving goes on until something is missing, and each of
  * these has one place that puts the endpoint back on the list:
  *
- *   - bytes from the socket, or room in it: an event of epoll, in look();
+ *   - bytes from the socket, or room in it: an event of epoll, in poll_sockets();
  *   - bytes, EOF or CLOSE from the peer: channel_recv.c;
  *   - the peer's window, room in the link's tx queue, the end of a key exchange:
  *     channel_flush(), which the pump calls for each of them (see pump.c).
@@ -133,7 +133,7 @@ static size_t move(hussh_endpoint *endpoint) {
 }
 
 /* Asks which are ready. */
-static void look(hussh_link *root) {
+static void poll_sockets(hussh_link *root) {
   struct endpoints *of = root->endpoints;
   struct epoll_event events[EVENTS_AT_ONCE];
   int count, i;
@@ -167,7 +167,7 @@ size_t endpoints_run(hussh_link *root) {
   size_t moved = 0, turns;
   if (!of || !of->all)
     return 0;
-  look(root);
+  poll_sockets(root);
   /* What is put on the list meanwhile has its turn after the next flush. */
   for (turns = of->ready_count; turns && of->ready_head; turns--) {
     hussh_endpoint *endpoint = of->ready_head;

@@ -387,19 +387,19 @@ class _Walk(AsyncIterator[tuple[Any, list[Any], list[Any]]]):
     def __init__(self, sftp: AsyncSFTP, top: AnyPath) -> None:
         self._sftp = sftp
         self._left: list[Any] = [os.fspath(top)]  # the next one last
-        self._said: tuple[Any, list[Any], list[Any]] | None = None
+        self._yielded: tuple[Any, list[Any], list[Any]] | None = None
 
     async def __anext__(self) -> tuple[Any, list[Any], list[Any]]:
-        if self._said is not None:  # the caller may have taken directories out
-            (top, folders, _), self._said = self._said, None
+        if self._yielded is not None:  # the caller may have taken directories out
+            (top, folders, _), self._yielded = self._yielded, None
             self._left += [join(top, name) for name in reversed(folders)]
         if not self._left:
             raise StopAsyncIteration
         top = self._left[-1]
         found = await self._sftp._run(calls.sorted_out(self._sftp._sftp, top), "list")
         self._left.pop()
-        self._said = (top, *found)
-        return self._said
+        self._yielded = (top, *found)
+        return self._yielded
 
 
 class _Glob(AsyncIterator[Any]):

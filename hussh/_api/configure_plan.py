@@ -12,7 +12,7 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar, cast
 
-from .._connect.configure import ask_config, tell
+from .._connect.configure import ask_config, log_notes
 from .._policy.connection_options import ConnectionOptions
 from .._policy.endpoint import Endpoint
 from .._policy.hostkeys.configured_keys import parse_revoked
@@ -109,7 +109,7 @@ def configure(
     endpoint = endpoint_of(plan)
     file = plan.request.config_file
     made = ask_config(configure_plan(plan), file, endpoint, deadline, time_limit)
-    tell(made.notes)
+    log_notes(made.notes)
     if deadline is not None:
         return made.plan, max(0.001, deadline - monotonic()), time_limit
     limit = made.plan.target.configured.connect_timeout

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from .._connect.async_configure import ask_config
-from .._connect.configure import is_told, tell
+from .._connect.configure import is_logged, log_notes
 from .._connect.shared_session import Limit
 from .._policy.endpoint import Endpoint
 from .._policy.options import Options
@@ -52,9 +52,9 @@ class Planned(Generic[C]):
             str(limit),
         )
         self.plan = made.plan
-        if made.notes and is_told():
+        if made.notes and is_logged():
             loop, notes = this_loop(), made.notes
-            await in_thread(loop, lambda: tell(notes), is_slow=True)
+            await in_thread(loop, lambda: log_notes(notes), is_slow=True)
         seconds = made.plan.target.configured.connect_timeout
         if limit.deadline is None and seconds:
             limit = Limit.after(seconds)

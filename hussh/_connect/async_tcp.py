@@ -25,7 +25,7 @@ from .tcp import (
     Origin,
     SocketStream,
     begin,
-    in_turns,
+    interleave,
     note_addresses,
     unreachable,
     unresolved,
@@ -76,7 +76,7 @@ def _parse_address(host: str, port: int) -> list[Address] | None:
         pass
     flags = socket.AI_NUMERICHOST
     try:
-        return in_turns(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
+        return interleave(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
     except (OSError, UnicodeError):
         return None
 
@@ -85,7 +85,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
     ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
         # A resolver cannot be interrupted: its thread may outlive us.
-        return in_turns(await in_thread(this_loop(), ask, is_slow=True))
+        return interleave(await in_thread(this_loop(), ask, is_slow=True))
     except (OSError, UnicodeError) as error:
         raise unresolved(host, error) from error
 

@@ -21,7 +21,7 @@ from .._runtime.workers import call_within
 from ..errors import HusshError, Phase
 from .ssh_program import SshProgram, look_up
 
-__all__ = ["ask_config", "failed_to_ask", "program_for", "tell"]
+__all__ = ["ask_config", "failed_to_ask", "program_for", "log_notes"]
 
 R = TypeVar("R")
 
@@ -102,12 +102,12 @@ def failed_to_ask(
     return endpoint.mark(error, Phase.CONFIG)
 
 
-def tell(notes: Sequence[str]) -> None:
+def log_notes(notes: Sequence[str]) -> None:
     """Tell the log what is not followed; its handlers may wait."""
     for note in notes:
         _log.info("%s", note)
 
 
-def is_told() -> bool:
+def is_logged() -> bool:
     """Whether the log wants to know."""
     return _log.isEnabledFor(logging.INFO)

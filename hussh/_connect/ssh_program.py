@@ -97,9 +97,9 @@ class SshProgram:
         code, out, err = _run(what, [program, "-G", *where, *question.arguments()], seconds_left)
         if code:
             lines = err.decode("utf-8", "replace").splitlines()
-            said = "; ".join([line for line in lines if not line.startswith(_NOISE)])
+            program_text = "; ".join([line for line in lines if not line.startswith(_NOISE)])
             raise ConfigError(f"ssh refuses the configuration for {question.host}: "
-                              f"{printable(said, 1000)}")  # fmt: skip
+                              f"{printable(program_text, 1000)}")  # fmt: skip
         return out.decode("utf-8", "surrogateescape")
 
 
@@ -119,8 +119,10 @@ def look_up(lookup: Lookup, seconds_left: float | None) -> bytes:
         name = lookup.path or lookup.argv[0]
         raise ConfigError(f"{lookup.what}: {name}: {error.strerror}") from error
     if code:
-        said = printable(err.decode("utf-8", "replace"), 1000)
-        raise ConfigError(f"{lookup.what} failed with exit status {code}: {said or 'no reason'}")
+        program_text = printable(err.decode("utf-8", "replace"), 1000)
+        raise ConfigError(
+            f"{lookup.what} failed with exit status {code}: {program_text or 'no reason'}"
+        )
     return out
 
 

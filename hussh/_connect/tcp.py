@@ -27,7 +27,7 @@ from .._runtime.thread_start import start_thread
 from ..errors import ConnectError, HusshError, Phase
 
 __all__ = ["ANYWHERE", "ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "Origin",
-           "SocketStream", "begin", "dial", "in_turns", "note_addresses", "unreachable",
+           "SocketStream", "begin", "dial", "interleave", "note_addresses", "unreachable",
            "unresolved"]  # fmt: skip
 
 ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 section 5
@@ -192,7 +192,7 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
         ask()
     if isinstance(found[0], Exception):
         raise unresolved(host, found[0])
-    return in_turns(found[0])
+    return interleave(found[0])
 
 
 def note_addresses(story: HopStory, addresses: Iterable[Address]) -> None:
@@ -213,7 +213,7 @@ def unreachable(host: str, port: int, failures: Sequence[str]) -> ConnectError:
     return ConnectError(f"cannot connect to {host} port {port}: {'; '.join(failures)}")
 
 
-def in_turns(found: Iterable[Any]) -> list[Address]:
+def interleave(found: Iterable[Any]) -> list[Address]:
     """Return what `getaddrinfo` found, families alternating (RFC 8305 section 4)."""
     by_family: dict[socket.AddressFamily, list[Address]] = {}
     for family, _, _, _, place in found:

@@ -26,7 +26,7 @@ from .._api.async_sftp_file import AsyncSFTPFile
 from .._policy.remote_path import join
 from .._policy.sftp import SFTPAttributes, decode_path, encode_path
 from .._protocol.sftp import ops
-from .._protocol.sftp.file_types import told_type
+from .._protocol.sftp.file_types import type_from_listing
 from .._protocol.sftp.names import entry_stat
 from .._protocol.sftp.wire import Name
 from ..errors import SFTPError
@@ -211,7 +211,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
         infos = []
         for entry in found:
             name = join(path, decode_path(entry.name))
-            kind = told_type(entry.attributes)
+            kind = type_from_listing(entry.attributes)
             if kind and kind != modes.S_IFLNK:
                 infos.append(_entry(name, entry.attributes))
             else:

@@ -105,7 +105,7 @@ class Batch(Generic[I, R]):
         parts, left, slots = list(self._active), len(self.items), self.limit
         for part in parts:
             count = len(part.pending)
-            # A fair share of what is left, rounded up; so the last lanes may start without any,
+            # A fair share of what is left, rounded up; so the last loops may start without any,
             # and get their slots from the first worker that ends.
             part.grants = min(count, slots, -(-slots * count // left))
             slots -= part.grants
@@ -212,12 +212,12 @@ class _Part(Generic[I, R]):
         self.waking = False  # the caller will be woken in this turn of the loop
         self._batch = batch
         self._group: Group | None = None
-        self._news: anyio.Event | None = None
+        self._changed: anyio.Event | None = None
 
     def look(self) -> None:
         """Look, in the lane, whether there is something to begin."""
-        if self._news is not None:
-            self._news.set()
+        if self._changed is not None:
+            self._changed.set()
 
     def wake(self) -> None:
         """Tell the caller, from the lane, that there are results."""
@@ -237,7 +237,7 @@ class _Part(Generic[I, R]):
         try:
             async with self.lane.tasks() as self._group:
                 while True:
-                    self._news = anyio.Event()
+                    self._changed = anyio.Event()
                     grants = self._batch.grants(self)
                     if grants is None:
                         if self._batch.stopping:
@@ -245,7 +245,7 @@ class _Part(Generic[I, R]):
                         break
                     for _ in range(grants):
                         self._group.start_soon(self._work)
-                    await self._news.wait()
+                    await self._changed.wait()
         finally:
             self._group = None
             self._batch.ended(self)

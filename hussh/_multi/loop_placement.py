@@ -53,7 +53,7 @@ class LoopPlacement:
         # Reentrant: a signal handler may close what is being opened.
         self._lock = threading.RLock()
         self._loops: Loops | None = None
-        self._lanes: dict[Shared, LoopThread | None] = {}
+        self._homes: dict[Shared, LoopThread | None] = {}
         self._users: list[Shared] = []
         self._closing = False
         self.closed: bool = False
@@ -125,7 +125,7 @@ class LoopPlacement:
                 loops.close()
                 return True
             homes = {**there, **spread}
-            self._lanes = {user: homes[root] for root, tree in trees.items() for user in tree}
+            self._homes = {user: homes[root] for root, tree in trees.items() for user in tree}
             self._users = list(users)
             self.closed = False
             self._loops = loops
@@ -144,14 +144,14 @@ class LoopPlacement:
         spread = {}
         # The largest first, each to the loop that has the least.
         for root in sorted(own, key=lambda root: -len(trees[root])):
-            lane = loads.index(min(loads))
-            loads[lane] += len(trees[root])
-            spread[root] = root.home = loops.threads[lane]
+            number = loads.index(min(loads))
+            loads[number] += len(trees[root])
+            spread[root] = root.home = loops.threads[number]
         return loops, spread
 
     def of(self, user: Shared) -> LoopThread | None:
         """Return the loop of a connection; None means the caller's own."""
-        return self._lanes.get(user)
+        return self._homes.get(user)
 
     def shut(self) -> Loops | None:
         """Begin nothing new; return what is to be closed after the connections, then call `ended`.
@@ -172,9 +172,10 @@ class LoopPlacement:
 
     def shared(self) -> list[tuple[LoopThread, Shared]]:
         """Return those connections, open or being opened, whose loop outlasts us, with the loop."""
-        lanes = [(self.of(user), user) for user in self._users]
-        shared = [(lane, user) for lane, user in lanes if lane is not None and lane.is_shared]
-        return [(lane, user) for lane, user in shared if user.loop is not None]
+        placed = [(self.of(user), user) for user in self._users if user.loop is not None]
+        return [
+            (thread, user) for thread, user in placed if thread is not None and thread.is_shared
+        ]
 
     def ended(self) -> list[AsyncDriver]:
         """Note that the loops have ended, and that no connection of theirs is left open.

@@ -58,28 +58,28 @@ MISSING: Stamp = ()
 LOOK_AGAIN = 1.0
 NEVER = float("inf")
 
-_began: ContextVar[float] = ContextVar("hussh_batch_began", default=float("inf"))
+_batch_start: ContextVar[float] = ContextVar("hussh_batch_began", default=float("inf"))
 
 
 def set_batch_start(when: float) -> None:
     """Say that this context belongs to a batch that began at `when` (`time.monotonic()`)."""
-    _began.set(when)
+    _batch_start.set(when)
 
 
 def batch_start() -> float:
     """Return when the batch began to which this context belongs; infinity outside of a batch."""
-    return _began.get()
+    return _batch_start.get()
 
 
 @contextmanager
 def begun_now() -> Iterator[None]:
     """Accept looks at files since now, or since the batch began, for what runs inside."""
-    token = _began.set(min(_began.get(), monotonic()))
+    token = _batch_start.set(min(_batch_start.get(), monotonic()))
     try:
         yield
     finally:
         with suppress(ValueError):  # closed in another context, by the collector
-            _began.reset(token)
+            _batch_start.reset(token)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -111,7 +111,7 @@ class _CachedFiles(Generic[T]):
         It touches no file, so an event loop may call it.
         """
         looked = self._looked
-        if looked >= min(_began.get(), asked) and looked >= monotonic() - LOOK_AGAIN:
+        if looked >= min(_batch_start.get(), asked) and looked >= monotonic() - LOOK_AGAIN:
             return self._state
         return None
 

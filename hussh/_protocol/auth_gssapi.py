@@ -81,8 +81,8 @@ def _exchange(login: Login, context: KerberosContext, token: bytes) -> Op[Outcom
         if kind == bytes((ERROR,)):
             reader.uint32()  # GSSAPI's codes
             reader.uint32()
-            said = printable(reader.text())
-            login.tried[-1] = f"{METHOD} (the server's Kerberos said: {said})"
+            server_text = printable(reader.text())
+            login.tried[-1] = f"{METHOD} (the server's Kerberos said: {server_text})"
         else:
             # An error's token makes the library raise what it says.
             answer = yield from _call(partial(context.step, reader.string()))

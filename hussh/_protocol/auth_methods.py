@@ -42,7 +42,7 @@ REQUEST, FAILURE, SUCCESS = 50, 51, 52
 INFO_REQUEST = PK_OK = PASSWORD_CHANGE = 60  # what 60 means depends on the method
 INFO_RESPONSE = 61
 #: Characters in an error of the questions that a server asked.
-MOST_TOLD = 1000
+QUESTIONS_TEXT_MAX = 1000
 # These words are in the error of 0.3.3, and its users look for them.
 FAILED = "Authentication failed: "
 ALL_REFUSED = "the server refused every credential that was given"
@@ -251,7 +251,7 @@ class Login:
         if methods:
             parts.append(f"the server accepts: {printable(', '.join(methods))}")
         if self.unanswered:
-            asked = printable(self.unanswered, MOST_TOLD)
+            asked = printable(self.unanswered, QUESTIONS_TEXT_MAX)
             parts.append(f"it asked {asked}, for which prompt= gave no answer")
         elif (
             self.can_ask(methods)

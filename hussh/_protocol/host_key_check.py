@@ -109,7 +109,7 @@ def check_host_key(
     elif isinstance(policy, str):
         yield from _check(blob, options, policy, known, hop, story)
     else:
-        verdict = yield from _look(blob, "strict", known)
+        verdict = yield from _find_verdict(blob, "strict", known)
         is_trusted = yield from _ask(policy, verdict, options, hop)
         shown = verdict_status(verdict)
         _tell(story, verdict, f"{shown}, {'accepted' if is_trusted else 'refused'} by the caller")
@@ -160,7 +160,7 @@ def _check(
     """Apply one of the policies that have a name."""
     if known.problems and policy != "ignore":
         yield from _report(known, policy)
-    verdict = yield from _look(blob, policy, known)
+    verdict = yield from _find_verdict(blob, policy, known)
     _tell(story, verdict, VERDICTS[verdict.outcome])
     if verdict.must_record and options.known_hosts:
         path = options.known_hosts[0]
@@ -182,7 +182,7 @@ def _check(
         yield RunBlocking(lambda _: _warn(text), detachable=True)
 
 
-def _look(blob: bytes, policy: str, known: Recorded) -> Op[Verdict]:
+def _find_verdict(blob: bytes, policy: str, known: Recorded) -> Op[Verdict]:
     """Ask the known hosts; to check a certificate takes a moment."""
     check = partial(known.check, blob, policy)
     if (blob_type(blob) or "").endswith(CERTIFICATE) and policy != "ignore":

@@ -25,7 +25,7 @@ BANNER = 53
 #: Banners of one login; servers send one or two.
 BANNERS_MAX = 1000
 #: Characters of a banner in errors and in the log, as one line.
-MOST_TOLD = 1000
+BANNER_TEXT_MAX = 1000
 
 _log = logging.getLogger("hussh.auth")
 
@@ -53,7 +53,7 @@ class LoginBanners:
     """The banners of one login at one hop.
 
     Attributes:
-        last: the last banner as one line, cut to `MOST_TOLD` characters; "" if none came.
+        last: the last banner as one line, cut to `BANNER_TEXT_MAX` characters; "" if none came.
     """
 
     def __init__(self, hop: str, callback: BannerCallback | None) -> None:
@@ -93,7 +93,7 @@ class LoginBanners:
         if self._count > BANNERS_MAX:
             raise ProtocolError(f"the server sent more than {BANNERS_MAX} login banners")
         text = Reader(message, 1).text()
-        line = " ".join(fit_to_print(text[: 4 * MOST_TOLD]).split())[:MOST_TOLD]
+        line = " ".join(fit_to_print(text[: 4 * BANNER_TEXT_MAX]).split())[:BANNER_TEXT_MAX]
         self.last = line or self.last  # an empty banner replaces none
         return text, line
 

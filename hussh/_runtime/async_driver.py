@@ -213,14 +213,14 @@ class AsyncDriver(Driver[TaskState]):
         error: BaseException | None = None
         cancelled = False
         calm = True
-        turn = monotonic() + TIME_SLICE
+        slice_end = monotonic() + TIME_SLICE
         need: Wait | None = None
         looked = self.arrivals
         try:
             if not step_in_loop:
                 try:
                     self._enter()
-                    self._look()
+                    self._take_input()
                 finally:
                     self._leave()
             while True:
@@ -253,15 +253,15 @@ class AsyncDriver(Driver[TaskState]):
                                 answer = await self._block(need, deadline)
                         else:
                             answer = await self._block(need, deadline)
-                        turn = monotonic() + TIME_SLICE
+                        slice_end = monotonic() + TIME_SLICE
                     elif isinstance(need, WaitFor) and await self._wait(task, deadline):
-                        turn = monotonic() + TIME_SLICE
+                        slice_end = monotonic() + TIME_SLICE
                     else:
                         if isinstance(need, Checkpoint):
                             self._checkpoint(deadline)
-                        if monotonic() > turn:
+                        if monotonic() > slice_end:
                             await anyio.lowlevel.checkpoint()
-                            turn = monotonic() + TIME_SLICE
+                            slice_end = monotonic() + TIME_SLICE
                 except BaseException as raised:
                     error = raised
                     cancelled = cancelled or isinstance(raised, self._loop.cancelled)

@@ -1,7 +1,7 @@
 """The driver for asyncio: the loop itself moves the bytes; only `choose_driver` imports it.
 
 From the first wait on the root's fd is registered with the loop. When it is ready, the loop calls
-`_turn`, which does what a leader does elsewhere: it pumps, and wakes the tasks whose link or
+`_run_turn`, which does what a leader does elsewhere: it pumps, and wakes the tasks whose link or
 channel progressed. It steps an operation with `step_in_loop` itself, for some milliseconds at most,
 and wakes its task when the operation is over. So a wait costs a future, or not even that, and no
 system call. What comes while nobody waits is taken in as well.
@@ -146,7 +146,7 @@ class AsyncioDriver(AsyncDriver):
             flags = self._dispatch(flags)
         self._watch(flags)
 
-    def _turn(self) -> None:
+    def _run_turn(self) -> None:
         """Serve the tree after an fd is ready or a call asked for it; the loop calls this."""
         try:
             self._enter()
@@ -224,7 +224,7 @@ class AsyncioDriver(AsyncDriver):
         if self._simple and not self._endpoints and not flags & (MORE | WANT_WRITE | FULL):
             return  # it is watched for input, and that is all
         if flags & MORE and self._again is None:
-            self._again = self._native.call_soon(self._turn)
+            self._again = self._native.call_soon(self._run_turn)
         events = 0 if flags & FULL else select.POLLIN
         events |= select.POLLOUT if flags & WANT_WRITE else 0
         side = self._side_fds()
@@ -251,12 +251,12 @@ class AsyncioDriver(AsyncDriver):
             if before_reading >= 0:
                 self._native.remove_reader(before_reading)
             if reading >= 0:
-                self._native.add_reader(reading, self._turn)
+                self._native.add_reader(reading, self._run_turn)
         if before_writing != writing:
             if before_writing >= 0:
                 self._native.remove_writer(before_writing)
             if writing >= 0:
-                self._native.add_writer(writing, self._turn)
+                self._native.add_writer(writing, self._run_turn)
 
     def _unwatch(self) -> None:
         self._leader = None
@@ -289,8 +289,8 @@ class AsyncioDriver(AsyncDriver):
     def _ring(self) -> None:
         if self._stepping and self._loop.is_here:
             if self._again is None:
-                self._again = self._native.call_soon(self._turn)
-        elif self._loop.rests_here or not self._loop.soon(self._turn):
+                self._again = self._native.call_soon(self._run_turn)
+        elif self._loop.rests_here or not self._loop.soon(self._run_turn):
             # It has ended, or rests and may never run again: nobody polls.
             self._unwatch()
             if self.closed:

@@ -89,7 +89,7 @@ class LoopThread:
         self._lock = threading.RLock()  # a finalizer may come while this thread has it
         self._stopping = False
         self._given: deque[Callable[[], Coroutine[Any, Any, object]]] = deque()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._selector: selectors.BaseSelector | None = None
         self._loop: _Loop | None = None
         self._launched = threading.Event()
@@ -157,7 +157,7 @@ class LoopThread:
             if self._stopping:
                 return False
             self._given.append(main)
-            self.soon(self._news.set)
+            self.soon(self._changed.set)
             return True
 
     def soon(self, call: Callable[[], object]) -> None:
@@ -180,7 +180,7 @@ class LoopThread:
         """Cancel every task and end; wait for nothing."""
         with unless_exiting(self._lock):
             self._stopping = True
-            self.soon(self._news.set)
+            self.soon(self._changed.set)
 
     def join(self, seconds: float | None = None) -> None:
         if self._thread.ident is not None:  # else it never ran, or is about to and ends at once
@@ -220,8 +220,8 @@ class LoopThread:
             while not self._stopping:
                 while self._given:  # by this task, because only a task can start others
                     group.start_soon(self._given.popleft())
-                await self._news.wait()
-                self._news.clear()
+                await self._changed.wait()
+                self._changed.clear()
             while self._given:  # it was accepted, and somebody waits for its end
                 group.start_soon(self._given.popleft())
             group.cancel_scope.cancel()

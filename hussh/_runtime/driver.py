@@ -138,7 +138,7 @@ class Driver(Generic[W]):
         """Hold the lock as `locked` does; take all input in before, and send all output after."""
         with self.locked() as root:
             try:
-                self._look()
+                self._take_input()
                 yield root
                 if not root.freed:
                     self.root.pump(0)
@@ -362,7 +362,7 @@ class Driver(Generic[W]):
                     waiter.wake()
                     return
 
-    def _look(self) -> None:
+    def _take_input(self) -> None:
         """Take in what arrived while nobody waited, so that no operation starts with old news."""
         if self._leader is None and not self.root.freed and self.root.pump(0) & EVENTS:
             self._dispatch()

@@ -17,7 +17,7 @@ __all__ = ["one_at_a_time"]
 T = TypeVar("T")
 
 
-class _Turns:
+class _KeyedLocks:
     """A lock for each object that was asked for and still exists."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class _Turns:
             return lock
 
 
-_turns = _Turns()
+_locks = _KeyedLocks()
 
 
 def one_at_a_time(of: object | None, call: Callable[[], T], seconds_left: float | None) -> T:
@@ -43,7 +43,7 @@ def one_at_a_time(of: object | None, call: Callable[[], T], seconds_left: float 
     """
     if of is None:
         return call()
-    lock = _turns.lock(of)
+    lock = _locks.lock(of)
     has_lock = lock.acquire(timeout=-1 if seconds_left is None else max(0.0, seconds_left))
     try:
         return call()
@@ -54,8 +54,8 @@ def one_at_a_time(of: object | None, call: Callable[[], T], seconds_left: float 
 
 def _forget() -> None:
     """Forget, in a forked child, what threads of the parent hold."""
-    global _turns
-    _turns = _Turns()
+    global _locks
+    _locks = _KeyedLocks()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -90,7 +90,7 @@ class ThreadDriver(Driver[_Waiter]):
             raise RuntimeError("this interrupted an operation that uses the same connection")
         try:
             self._lock.acquire()
-            self._look()
+            self._take_input()
             value = self._run(op, deadline)
             self._finish(op)
             return value

@@ -42,7 +42,7 @@ class Interrupt:
         self._turn: FrameType | None = None
 
     def begun(self, frame: FrameType, _event: str, _argument: Any) -> Any:
-        if self._turn is None and frame.f_code is AsyncioDriver._turn.__code__:
+        if self._turn is None and frame.f_code is AsyncioDriver._run_turn.__code__:
             self._turn = frame
         if self._turn is None or not frame.f_code.co_filename.endswith(CODE):
             return None

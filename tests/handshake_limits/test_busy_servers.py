@@ -298,7 +298,7 @@ async def test_busy_until_time_is_over(
     assert (error.hop_index, error.phase) == (0, "banner")
 
 
-async def test_without_a_pacer(loop: str, sshd_factory: Start, make: Make) -> None:
+async def test_without_a_limiter(loop: str, sshd_factory: Start, make: Make) -> None:
     """A single connection is not tried again, in either API: the error is the refusal."""
     server = sshd_factory(options=TIGHT)
     with occupied(server):

@@ -19,7 +19,7 @@ from hussh._policy.remote_path import from_home, join, parent_of
 from hussh._policy.sftp import FailedPath, SFTPAttributes
 from hussh._policy.transfer_result import TransferResult
 from hussh._protocol.sftp import wire
-from hussh._protocol.sftp.file_types import told_type
+from hussh._protocol.sftp.file_types import type_from_listing
 from hussh._protocol.sftp.get_tree import get_tree
 from hussh._protocol.sftp.links import symlink
 from hussh._protocol.sftp.tree import TreeOptions
@@ -133,8 +133,8 @@ def test_entries_of_folders() -> None:
 )
 def test_types_from_long_names(longname: bytes, expected: int) -> None:
     """A line of ``ls -l`` tells the type; a name that begins like one does not."""
-    assert told_type(SFTPAttributes(), longname) == expected
-    assert told_type(SFTPAttributes(st_mode=FILE), longname) == stat.S_IFREG
+    assert type_from_listing(SFTPAttributes(), longname) == expected
+    assert type_from_listing(SFTPAttributes(st_mode=FILE), longname) == stat.S_IFREG
 
 
 class Links(FakeServer):

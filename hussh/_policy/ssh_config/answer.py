@@ -147,8 +147,9 @@ def parse_answer(question: Question, text: str) -> Answer:
         keyword, _, value = line.strip().partition(" ")
         if keyword:
             values.setdefault(keyword.lower(), []).append(value)
-    told = values.pop("controlpath", [""])[0].split(_SEPARATOR)
-    tokens = dict(zip(_LETTERS, told, strict=True)) if len(told) == len(_LETTERS) else {}
+    token_values = values.pop("controlpath", [""])[0].split(_SEPARATOR)
+    is_whole = len(token_values) == len(_LETTERS)
+    tokens = dict(zip(_LETTERS, token_values, strict=True)) if is_whole else {}
     if not values.get("hostname") or not tokens:
         raise ConfigError(
             f"ssh -G {question.host} did not print a configuration; config= needs the ssh of "

@@ -27,7 +27,7 @@ class Lines(Generic[S]):
     def readline(self, size: int = -1) -> Op[S]:
         raise NotImplementedError
 
-    def line_at_hand(self) -> S | None:
+    def cached_line(self) -> S | None:
         """Return what `readline` would return if it need not ask the server, otherwise None."""
         raise NotImplementedError
 
@@ -131,7 +131,7 @@ class Buffered(Lines[bytes]):
         self._at, self._chunk, self._used = at, chunk, used
         return b"".join(parts)
 
-    def line_at_hand(self) -> bytes | None:
+    def cached_line(self) -> bytes | None:
         end = self._chunk.find(b"\n", self._used) + 1
         if not end or self._out:
             return None

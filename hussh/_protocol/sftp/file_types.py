@@ -22,7 +22,7 @@ from .request import Request
 from .session import SftpState, wait
 from .wire import string
 
-__all__ = ["Inquiry", "Kind", "inquired", "is_directory", "kind_of", "told_type"]
+__all__ = ["Inquiry", "Kind", "inquired", "is_directory", "kind_of", "type_from_listing"]
 
 T = TypeVar("T")
 Inquiry = Generator[tuple[int, bytes], Request, T]
@@ -38,7 +38,7 @@ _LETTERS = {
 }  # fmt: skip
 
 
-def told_type(attributes: SFTPAttributes, longname: bytes = b"") -> int:
+def type_from_listing(attributes: SFTPAttributes, longname: bytes = b"") -> int:
     """Return the type that a listing tells, or 0.
 
     A long name counts if it begins as a line of ``ls -l`` does.
@@ -66,7 +66,7 @@ def kind_of(
         follow: whether the target of a link is meant.
     """
     if known is not None:
-        kind = told_type(known, longname)
+        kind = type_from_listing(known, longname)
         if kind and not (follow and kind == modes.S_IFLNK):
             return known, kind
     asked = yield (wire.STAT if follow else wire.LSTAT), string(path)
@@ -75,7 +75,7 @@ def kind_of(
     if asked.value is None:
         return asked
     attributes: SFTPAttributes = asked.value
-    kind = told_type(attributes, longname)
+    kind = type_from_listing(attributes, longname)
     if follow and kind == modes.S_IFLNK:  # by the long name, which is of the link itself
         kind = 0
     if not kind and not follow and (yield wire.READLINK, string(path)).value:

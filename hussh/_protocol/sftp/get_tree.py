@@ -22,13 +22,13 @@ from ..._policy.transfer_result import TransferResult
 from ..core import Op, RunBlocking
 from . import wire
 from .confined_dir import ConfinedDir, ConfinedSink, Times
-from .file_types import inquired, kind_of, told_type
+from .file_types import inquired, kind_of, type_from_listing
 from .job_pool import Job, Local
 from .ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, RealPath, failed
 from .request import Request
 from .session import SftpSession, SftpState
 from .transfer import download
-from .transfer_context import TransferContext, raise_told
+from .transfer_context import TransferContext, raise_shown
 from .tree import DEEPEST, Tree, TreeOptions
 from .wire import Name, string
 
@@ -146,8 +146,8 @@ def run_get(
         return (yield from tree.finished())
     except BaseException as error:
         if tree is None:
-            raise_told(error, context.failed(error, None))
-        raise_told(error, tree.ended(error, context))
+            raise_shown(error, context.failed(error, None))
+        raise_shown(error, tree.ended(error, context))
     finally:
         if folder is not None:
             folder.close()
@@ -265,7 +265,7 @@ class GetTree(Tree):
             target = self.target((*folder.parts(), name))
             self.fail(join(path, name), target, *problem)
             return
-        kind = told_type(info, entry.longname)
+        kind = type_from_listing(info, entry.longname)
         if kind in (0, modes.S_IFLNK):
             start = entry.longname[:10]
             self.search(partial(self.unknown, folder, name, info, start))

@@ -17,7 +17,7 @@ from ..._policy.glob_pattern import GlobPattern
 from ..._policy.remote_path import check_name, from_home, join
 from ..._policy.sftp import file_error
 from ..core import Op
-from .file_types import kind_of, told_type
+from .file_types import kind_of, type_from_listing
 from .home import expanded
 from .job_pool import Job, JobPool
 from .list_job import list_all
@@ -97,7 +97,7 @@ class Glob:
                 yield None
             if not check_name(entry.name):
                 continue
-            kind = told_type(entry.attributes, entry.longname)
+            kind = type_from_listing(entry.attributes, entry.longname)
             if kind and not (kind == modes.S_IFLNK and pattern.only_directories):
                 self._entry(path, entry.name, at, kind)
             elif pattern.after(at, entry.name, True):

@@ -63,7 +63,7 @@ class Machine:
         self.server: ServerLimits = server or ServerLimits()
         self._most = self.server.most_requests
         self.files: OpenFiles = OpenFiles(self.server)
-        self._told: int | None = None  # files that limits@openssh.com says may be open
+        self._handles_limit: int | None = None  # files that limits@openssh.com says may be open
         self._held: deque[Request] = deque()  # to be sent when replies have come
         self._pending: dict[int, Request] = {}
         self._next = 0
@@ -187,7 +187,7 @@ class Machine:
     def _submit(self, request: Request) -> Request:
         handle = request.handle
         if request.kind in OPENS:
-            if self.files.has_room(self._told):
+            if self.files.has_room(self._handles_limit):
                 self._queue(request)
             else:
                 self.files.add(request)
@@ -239,7 +239,7 @@ class Machine:
 
     def _open_more(self) -> None:
         """Send the OPENs for which there is room now; fail those for which there will be none."""
-        while (request := self.files.take(self._told)) is not None:
+        while (request := self.files.take(self._handles_limit)) is not None:
             if request.status:
                 self._done(request, None)
             else:
@@ -419,7 +419,8 @@ class Machine:
             self._ask_limits = None
             if value is not None:
                 self.limits.learn(*value)
-                self._told = self.limits.open_handles if self.limits.tells_handles else None
+                limits = self.limits
+                self._handles_limit = limits.open_handles if limits.tells_handles else None
         if request.abandoned:
             if request.kind in OPENS and value is not None:
                 self.forget(value)

@@ -19,7 +19,7 @@ from ..._policy.transfer_result import MirrorResult
 from ...errors import SFTPError
 from ..core import Op
 from . import wire
-from .file_types import kind_of, told_type
+from .file_types import kind_of, type_from_listing
 from .job_pool import Job, Local
 from .list_job import list_all
 from .mirror import Mirrored, Wanted, inner, is_same, temporary
@@ -92,7 +92,7 @@ class _MirrorPut(PutTree):
             is_directory = entry.info is not None and modes.S_ISDIR(entry.info.st_mode)
             if exclude(inner(folder.path, entry.name), is_directory):
                 continue
-            if other is not None and not told_type(other.attributes, other.longname):
+            if other is not None and not type_from_listing(other.attributes, other.longname):
                 self.search(partial(self.unknown, folder, entry, other))
             else:
                 self.compare(folder, entry, other)
@@ -157,7 +157,7 @@ class _MirrorPut(PutTree):
             self.found_out.is_unread = self.found_out.is_unread or not vanished
             self.fail(path, target, entry.error)
             return
-        kind = told_type(other.attributes, other.longname) if other is not None else 0
+        kind = type_from_listing(other.attributes, other.longname) if other is not None else 0
         if link is not None:
             if kind == modes.S_IFLNK:
                 self.search(partial(self.compare_link, path, target, link))

@@ -13,7 +13,7 @@ from ..._policy.remote_path import join
 from ..._policy.sftp import AnyPath, SFTPAttributes, decode_path, encode_path, file_error
 from ..core import Checkpoint, Op
 from . import ops
-from .file_types import Kind, inquired, kind_of, told_type
+from .file_types import Kind, inquired, kind_of, type_from_listing
 from .home import expands_home
 from .request import Request
 from .session import SftpState
@@ -67,7 +67,7 @@ def sorted_out(sftp: SftpState, path: bytes, as_bytes: bool) -> Op[tuple[list[An
 
 def entry_stat(sftp: SftpState, path: AnyPath, entry: Name, follow: bool) -> Op[SFTPAttributes]:
     """Return attributes with the type; ask the server only about links and unknown types."""
-    listed = entry.attributes if told_type(entry.attributes) else None
+    listed = entry.attributes if type_from_listing(entry.attributes) else None
     attributes, kind = yield from _kind(sftp, encode_path(path), listed, entry.longname, follow)
     return replace(attributes, st_mode=modes.S_IMODE(attributes.st_mode) | kind)
 

@@ -27,7 +27,7 @@ from .ops import remove
 from .request import FileHandle, Request
 from .session import SftpSession, SftpState, wait
 from .transfer import upload
-from .transfer_context import TransferContext, raise_told
+from .transfer_context import TransferContext, raise_shown
 from .tree import DEEPEST, Tree, TreeOptions
 from .wire import string
 
@@ -100,8 +100,8 @@ def run_put(
         return (yield from tree.finished())
     except BaseException as error:
         if tree is None:
-            raise_told(error, context.failed(error, None))
-        raise_told(error, tree.ended(error, context))
+            raise_shown(error, context.failed(error, None))
+        raise_shown(error, tree.ended(error, context))
 
 
 class PutTree(Tree):

@@ -20,7 +20,7 @@ from ..._policy.sftp import file_error
 from ...errors import SFTPError
 from ..core import Op
 from . import wire
-from .file_types import inquired, kind_of, told_type
+from .file_types import inquired, kind_of, type_from_listing
 from .home import expands_home
 from .job_pool import Job, JobPool
 from .list_job import list_all
@@ -184,7 +184,7 @@ class Removal:
             reason = "the server's name for it is no name"
             self._fail(path, folder, file_error(errno.EINVAL, "remove", path, reason=reason))
             return
-        kind = told_type(entry.attributes, entry.longname)
+        kind = type_from_listing(entry.attributes, entry.longname)
         if kind:
             self._known(folder, path, kind)
         else:

@@ -30,7 +30,7 @@ from .ops import Handle, explained
 from .request import Request
 from .resume import ResumedSink, download_start, upload_start
 from .session import SftpState, wait, wait_for_input
-from .transfer_context import Callback, Clock, Meter, TransferContext, raise_told
+from .transfer_context import Callback, Clock, Meter, TransferContext, raise_shown
 from .wire import string
 
 __all__ = ["Download", "Flight", "Upload", "download", "upload"]
@@ -296,7 +296,7 @@ def download(
         kept = transfer.kept() if transfer is not None else None
         with contextlib.suppress(OSError):  # the first error tells more
             sink.end(kept or 0)
-        raise_told(error, error if error is meter.raised else context.failed(error, kept))
+        raise_shown(error, error if error is meter.raised else context.failed(error, kept))
     finally:
         if transfer is not None:
             transfer.give_up()
@@ -446,7 +446,7 @@ def upload(
         return size
     except BaseException as error:
         kept = transfer.kept() if transfer is not None else None
-        raise_told(error, error if error is meter.raised else context.failed(error, kept))
+        raise_shown(error, error if error is meter.raised else context.failed(error, kept))
     finally:
         if source is not None:
             source.close()

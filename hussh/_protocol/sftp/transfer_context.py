@@ -16,7 +16,7 @@ from ..core import DeadlineExceeded, Op, RunBlocking
 from .ops import Handle, explained
 from .request import Request
 
-__all__ = ["Callback", "Clock", "Meter", "TransferContext", "raise_told"]
+__all__ = ["Callback", "Clock", "Meter", "TransferContext", "raise_shown"]
 
 Clock = Callable[[], float]
 Callback = Callable[[int, "int | None"], object]
@@ -90,7 +90,7 @@ class TransferContext:
         return shown_error
 
 
-def raise_told(error: BaseException, shown_error: BaseException) -> NoReturn:
+def raise_shown(error: BaseException, shown_error: BaseException) -> NoReturn:
     """Raise an error that tells more than the one that is being handled, or that one itself.
 
     The caller must not keep `told` in a variable: its traceback holds the frames of both, and so
