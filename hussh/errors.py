@@ -329,7 +329,7 @@ class CommandTimeout(HusshError, TimeoutError, RuntimeError):
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
-        self.result: SSHResult | None = result
+        self.result: SSHResult = result
 
 
 class ExpectTimeout(CommandTimeout):
@@ -383,7 +383,7 @@ class CommandFailed(HusshError, OSError, RuntimeError):
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
-        self.result: SSHResult | None = result
+        self.result: SSHResult = result
 
 
 class SudoError(HusshError, PermissionError, RuntimeError):
@@ -416,7 +416,7 @@ class OutputLimitExceeded(HusshError, OSError, RuntimeError):
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)
-        self.result: SSHResult | None = result
+        self.result: SSHResult = result
 
 
 class PartialFailureException(HusshError, RuntimeError):

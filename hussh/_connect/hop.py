@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from .._native.link import Link
 from .._policy.algorithms import HopAlgorithms
 from .._policy.endpoint import Endpoint
+from .._policy.result import SSHResult
 from .._protocol.story import agreed_at
 from .._protocol.tunnel import AUTH_AGENT
 from .._runtime.driver import Driver
@@ -113,7 +114,7 @@ class Hop(Generic[AnyDriver]):
 
     def command_timeout(self, limit: str, phase: Phase) -> CommandTimeout:
         """Return the error for an operation that took too long; `limit` is the limit as text."""
-        error = CommandTimeout(f"timed out after {limit}", phase=phase)
+        error = CommandTimeout(f"timed out after {limit}", result=SSHResult(), phase=phase)
         self.endpoint.mark(error)
         return error
 

@@ -151,7 +151,7 @@ def guarded() -> int:
     except CommandTimeout as error:
         assert_type(error.hop, str | None)
         assert_type(error.phase, str | None)
-        assert_type(error.result, SSHResult | None)
+        assert_type(error.result, SSHResult)
         return -1
     except AuthenticationError as error:
         return len(error.tried)
