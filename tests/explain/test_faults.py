@@ -161,7 +161,7 @@ def test_fault_of_ours(
 ) -> None:
     """What is wrong on this side is told as this side's, with what to do."""
     caplog.set_level(logging.DEBUG, "hussh")
-    options = {"username": "alice", "timeout": 20_000} | make(tmp_path, keys)
+    options: dict[str, Any] = {"username": "alice", "timeout": 20_000} | make(tmp_path, keys)
     report = hussh.explain(target.host, port=target.port, **options)
     hop = f"alice@{target.host}:{target.port}"
     check(report, told(report, caplog.records), hop, phase, says, advice)

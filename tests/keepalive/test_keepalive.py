@@ -14,7 +14,7 @@ import pytest
 
 from hussh import Connection, ConnectionLost
 from hussh._runtime.idle_thread import tend
-from hussh._runtime.keepalive import Keepalive, Rounds
+from hussh._runtime.keepalive import Beats, Rounds
 from tests.conformance.memory import allocated
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd
@@ -141,7 +141,7 @@ class Stub:
         self.probes = 0
         self.third = threading.Event()
 
-    def probe(self, keepalive: Keepalive) -> bool:
+    def probe(self, beats: Beats) -> bool:
         self.probes += 1
         if self.fails:
             raise ConnectionLost("in the middle of a probe")
