@@ -340,7 +340,7 @@ class ExpectTimeout(CommandTimeout):
             next call.
     """
 
-    default_phase = Phase.SHELL
+    default_phase: ClassVar[Phase | None] = Phase.SHELL
 
     @property
     def before(self) -> str:
@@ -356,7 +356,7 @@ class ExpectEOF(ChannelError, EOFError):
             server had not told it yet.
     """
 
-    default_phase = Phase.SHELL
+    default_phase: ClassVar[Phase | None] = Phase.SHELL
 
     def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
         super().__init__(text, **place)

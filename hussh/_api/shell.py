@@ -162,7 +162,7 @@ class InteractiveShell(Closing, Shell[Session]):
 
     def _leave(self) -> None:
         if self._closed:
-            self.result = self._taken(None)
+            self.result: SSHResult | None = self._taken(None)
             return
         try:
             self.result = self._ended(self._goodbye())

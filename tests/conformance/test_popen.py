@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hussh import ChannelError, CommandTimeout, ConnectionClosed, Pty
+from hussh import ChannelError, CommandTimeout, ConnectionClosed, Pty, SSHResult
 from tests.conformance.client import Client
 from tests.conformance.conftest import FOUR, NINE, THREE
 from tests.support.sshd import Sshd
@@ -74,8 +74,9 @@ async def test_signals_and_limits(client: Client) -> None:
     """`wait` gives up after its own limit and does nothing; a signal ends the command."""
     async with client.awaited.popen("echo ready; exec sleep 1000") as process:
         assert await process.stdout.readline() == b"ready\n"
-        with pytest.raises(CommandTimeout, match=r"after (100 ms|0\.1 s)"):
+        with pytest.raises(CommandTimeout, match=r"after (100 ms|0\.1 s)") as caught:
             await process.wait(timeout=0.1)
+        assert caught.value.result == SSHResult()
         assert await process.poll() is None
         await process.terminate()
         assert await process.wait(timeout=0) == -1
