@@ -270,7 +270,8 @@ class HostGroup:
             result = await session.run(op, limit.deadline, Phase.EXEC, step_in_loop=in_loop)
             return HostResult.of(member.host, result)
 
-        return Job("execute", Phase.EXEC, run, items)
+        is_sudo = bool(items) and isinstance(items[0][1], Sudo)
+        return Job("sudo" if is_sudo else "execute", Phase.EXEC, run, items)
 
     def sudo(
         self,
