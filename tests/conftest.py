@@ -118,7 +118,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     """Return the session's key pairs, made when first asked for."""
-    return Keys(tmp_path_factory.mktemp("keys"))
+    base = tmp_path_factory.getbasetemp()
+    of_all_workers = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return Keys(tmp_path_factory.mktemp("keys"), of_all_workers / "made-keys")
 
 
 @pytest.fixture

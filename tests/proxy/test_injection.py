@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hussh._connect.proxy_command import start_proxy
 from hussh._policy.route import expand_proxy_command
+from tests.support.alphabet import ANY_CHARACTER
 
 EXAMPLES = 2000 if os.environ.get("HUSSH_LONG") == "1" else 120
 
@@ -22,7 +23,7 @@ PIECES = st.sampled_from(
         "$IFS", "${PATH}", "%h", "%r", "%%", "-oProxyCommand=x", "--", "é", "\u202e", "\ud800",
     ]
 )  # fmt: skip
-NAMES = st.lists(PIECES, max_size=8).map("".join) | st.text(max_size=12)
+NAMES = st.lists(PIECES, max_size=8).map("".join) | st.text(ANY_CHARACTER, max_size=12)
 
 FORMS = [
     pytest.param("printf '%%s\\0' first %h second %r", id="string"),

@@ -85,7 +85,7 @@ def test_cuts_under_other_algorithms_and_through_a_bastion(
     known = recorded(name)
     complete = first_complete(known) if known.outcome.results else len(known.recording.server)
     end = complete - (0 if known.outcome.results else 60)  # the refusal is complete before that
-    for offset in some(150, end):
+    for offset in some(60, end):
         check_lost(play(known.conversation, known.recording.cut(offset)), offset)
 
 

@@ -7,6 +7,7 @@ same key, so a server that lets one of them in lets all of them in.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -69,9 +70,15 @@ class Key:
 class Keys:
     """A lazily filled cache of key pairs in one directory."""
 
-    def __init__(self, directory: Path) -> None:
-        """Use ``directory``, which must exist and belong to the tests."""
+    def __init__(self, directory: Path, shared: Path | None = None) -> None:
+        """Use ``directory``, which must exist and belong to the tests.
+
+        In ``shared`` the processes of one run make keys for one another, because a new RSA key
+        costs the time of a whole test.
+        """
         self._directory = directory
+        self._shared = shared or directory / "shared"
+        self._shared.mkdir(exist_ok=True)
         self._made: dict[tuple[str, str, str, str | None], Key] = {}
 
     def get(
@@ -96,10 +103,10 @@ class Keys:
     def _make(self, kind: str, name: str, format: str, passphrase: str | None) -> Key:
         if (format, passphrase) == ("OpenSSH", None):
             path = self._directory / f"{name}_{kind}"
-            how = {**_KINDS, **_WEAK_KINDS}[kind]
-            _keygen("-q", *how, "-N", "", "-C", f"{name}@tests", "-f", str(path))
-            public = path.with_name(path.name + ".pub").read_text().strip()
-            return Key(path, kind, format, None, public)
+            public = self._made_once(kind, name)
+            for file in (public.with_suffix(""), public):
+                shutil.copy(file, self._directory)
+            return Key(path, kind, format, None, public.read_text().strip())
         plain = self.get(kind, name=name)
         path = self._directory / f"{name}_{kind}_{format}_{len(self._made)}"
         shutil.copy(plain.path, path)
@@ -110,6 +117,17 @@ class Keys:
             arguments = ["-q", "-p", "-P", "", "-N", passphrase or "", "-a", "1", "-f", str(path)]
             _keygen(*arguments, *(() if format == "OpenSSH" else ("-m", format)))
         return Key(path, kind, format, passphrase, plain.public_line)
+
+    def _made_once(self, kind: str, name: str) -> Path:
+        """Return the public half of a plain pair that one of the processes has made."""
+        private = self._shared / f"{name}_{kind}"
+        public = private.with_name(f"{private.name}.pub")
+        with private.with_name(f"{private.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not public.exists():
+                how = {**_KINDS, **_WEAK_KINDS}[kind]
+                _keygen("-q", *how, "-N", "", "-C", f"{name}@tests", "-f", str(private))
+        return public
 
 
 def _keygen(*arguments: str) -> None:

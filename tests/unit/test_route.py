@@ -25,6 +25,7 @@ from hussh._policy.route import (
     parse_jump,
     resolve,
 )
+from tests.support.alphabet import ANY_CHARACTER
 
 PURE = settings(deadline=None, database=None)
 
@@ -348,7 +349,7 @@ def is_user(text: str) -> bool:
     return True
 
 
-USERS = st.text(min_size=1, max_size=12).filter(is_user)
+USERS = st.text(ANY_CHARACTER, min_size=1, max_size=12).filter(is_user)
 
 
 def is_simple(user: str) -> bool:
@@ -372,7 +373,7 @@ def test_urls_parse_back(host: str, port: int, user: str) -> None:
 
 
 @PURE
-@given(st.text(max_size=30) | st.text("ab@:[]%,/-1 ", max_size=30))
+@given(st.text(ANY_CHARACTER, max_size=30) | st.text("ab@:[]%,/-1 ", max_size=30))
 @example("ssh://[::1]:22:22")
 def test_any_string(text: str) -> None:
     """Any string gives safe hops that print and parse back, or one of the two documented errors."""
@@ -482,7 +483,9 @@ def test_values_that_are_not_used() -> None:
     assert expand_proxy_command("nc %h", "b", 22, "CORP\\Jane Doe")[2] == "exec nc b"
 
 
-SHELLY = st.text("ab-%$`'\"\\ ;&|<>(){}[]*?~#!=:@,+./\n\t", max_size=8) | st.text(max_size=8)
+SHELLY = st.text("ab-%$`'\"\\ ;&|<>(){}[]*?~#!=:@,+./\n\t", max_size=8) | st.text(
+    ANY_CHARACTER, max_size=8
+)
 
 
 @PURE
