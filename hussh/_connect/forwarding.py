@@ -164,6 +164,7 @@ class LocalForwarding(Forwarding):
 
     def begin(self) -> Op[None]:
         listener = yield RunBlocking(lambda _: listen_on(self.address))
+        listener.is_owned = True
         try:
             endpoint = self._driver.watch(listener.sock.fileno())
         except BaseException:

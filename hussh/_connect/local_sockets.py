@@ -29,6 +29,7 @@ class Listener:
     Attributes:
         sock: the socket.
         address: where it listens, with the port that the system chose.
+        is_owned: whether a forward has it, which unlinks it; nobody else would.
     """
 
     def __init__(self, sock: socket.socket, address: Address) -> None:
@@ -36,10 +37,13 @@ class Listener:
         self.address = address
         self._file = _identity(address.path) if address.path is not None else None
         self._pid = os.getpid()
+        self.is_owned = False
 
     def close(self) -> None:
-        """Stop listening; a Unix socket's file stays."""
+        """Stop listening; the file of a Unix socket stays if a forward has it."""
         self.sock.close()
+        if not self.is_owned:  # this is the worker whose call was abandoned
+            self.unlink()
 
     def unlink(self) -> None:
         """Remove the file of a Unix socket, if it is still ours; touches the file system.

@@ -1,4 +1,4 @@
-"""What remote forwards leave at a server, and how much a server may make of them."""
+"""What forwards leave behind that were given up, and how much a server may make of them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
 from hussh import Connection
-from hussh._connect import forwarding
+from hussh._connect import forwarding, local_sockets
 from hussh.aio import AsyncConnection
 from tests.conformance.apis import run_in
 from tests.support.hostile import Conn, HostileServer, Msg, Services
@@ -106,6 +107,52 @@ def test_late_port_after_cancellation(loop: str) -> None:
 
     with HostileServer(slow.script) as server:
         run_in(loop, main)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_no_file_after_cancellation(
+    loop: str, target: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Unix socket that was made while its task was cancelled is removed again."""
+    made, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    really = local_sockets.listen_on
+
+    def listen_slowly(address: Any) -> Any:
+        listener = really(address)
+        close = listener.close
+
+        def close_and_tell() -> None:
+            close()
+            ended.set()
+
+        listener.close = close_and_tell  # type: ignore[method-assign]
+        made.set()
+        go_on.wait(20)
+        return listener
+
+    monkeypatch.setattr(forwarding, "listen_on", listen_slowly)
+    path = tmp_path / "s"
+    account = target.alice
+
+    async def main() -> None:
+        connection = AsyncConnection(
+            target.host, account.name, port=target.port, private_key=account.key.path
+        )
+        async with connection:
+            async with anyio.create_task_group() as group:
+
+                async def ask() -> None:
+                    await connection.forward_local(str(path), ("127.0.0.1", 9))
+
+                group.start_soon(ask)
+                await anyio.to_thread.run_sync(made.wait, 20)
+                assert path.exists()
+                group.cancel_scope.cancel()
+            go_on.set()
+            assert await anyio.to_thread.run_sync(ended.wait, 20)
+            assert not path.exists()
+
+    run_in(loop, main)
 
 
 def test_a_forward_that_is_dropped(target: Sshd) -> None:
