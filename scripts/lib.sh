@@ -174,6 +174,7 @@ make_venv() {
         [ "$("$VENV/bin/python" -VV)" != "$("$PYTHON" -VV)" ]; then
         "$PYTHON" -m venv --clear "$VENV"
     fi
+    # shellcheck disable=SC2086 # none or one
     list=$("$VENV/bin/python" scripts/requirements.py test check engine $kerberos)
     # By file, because requirements contain characters that shells like.
     printf '%s\n' "$list" >"$VENV/hussh-requirements.txt"

@@ -116,7 +116,9 @@ def _of_login(error: HusshError) -> str:
     if "expired" in error.text:
         return "Log in once with ssh in a terminal and set a new password."
     if any(name.startswith("gssapi-with-mic") for name in error.tried):
-        return _TICKET_REFUSED if "gssapi-with-mic" in error.tried else _NO_TICKET
+        lacks = any(name.startswith("gssapi-with-mic (") for name in error.tried)
+        was_asked = any("(the server's Kerberos" in name for name in error.tried)
+        return _NO_TICKET if lacks and not was_asked else _TICKET_REFUSED
     if "more keys of the agent" in error.text:
         return "Name the key that the server knows with private_key=."
     if error.methods_left and not {"password", "keyboard-interactive"} & {*error.methods_left}:

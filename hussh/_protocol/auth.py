@@ -123,14 +123,14 @@ def _log_in(login: Login) -> Op[bool]:
     return done
 
 
-def _behind_ticket(login: Login, outcome: Outcome) -> Op[bool]:
+def _behind_ticket(login: Login, outcome: Outcome | None) -> Op[bool]:
     """Go on where a Kerberos ticket was the only credential given, and was not enough."""
     if outcome is Outcome.PARTIAL:
         if (yield from _with_defaults(login)):
             return True
     else:
-        login.verdict = NO_TICKET if login.methods_left is None else TICKET_REFUSED
-        login.hint = "" if login.methods_left is None else NOT_ASKED
+        login.verdict = NO_TICKET if outcome is None else TICKET_REFUSED
+        login.hint = "" if outcome is None else NOT_ASKED
     if login.options.settings["prompt"] is not None:
         return (yield from _with_password(login, None))
     return False

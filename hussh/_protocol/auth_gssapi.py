@@ -31,19 +31,28 @@ def may_try_gssapi(login: Login) -> Op[bool]:
     return (yield from _call(has_ticket))
 
 
-def try_gssapi(login: Login) -> Op[Outcome]:
-    """Try the user's ticket; why there is none is told in the error of the login."""
+def try_gssapi(login: Login) -> Op[Outcome | None]:
+    """Try the user's ticket; return None if there is none, so that the server was not asked.
+
+    The error of the login tells why there is none, or what the server's Kerberos said.
+    """
     given = login.options.settings["gssapi"]
     server = given if isinstance(given, str) else login.options.host
     context = KerberosContext(server)
     try:
         token = yield from _call(context.begin)
+    except KerberosError as error:
+        login.not_tried(METHOD, str(error))
+        return None
+    try:
         return (yield from _exchange(login, context, token))
     except KerberosError as error:
-        if login.tried[-1:] == [METHOD]:
-            login.tried.pop()  # it stands there with the reason
-        login.not_tried(METHOD, str(error))
+        _note(login, str(error))
         return Outcome.FAILURE
+
+
+def _note(login: Login, reason: str) -> None:
+    login.tried[-1] = f"{METHOD} (the server's Kerberos: {reason})"
 
 
 def _call(make: Callable[[], T]) -> Op[T]:
@@ -81,11 +90,16 @@ def _exchange(login: Login, context: KerberosContext, token: bytes) -> Op[Outcom
         if kind == bytes((ERROR,)):
             reader.uint32()  # GSSAPI's codes
             reader.uint32()
-            server_text = printable(reader.text())
-            login.tried[-1] = f"{METHOD} (the server's Kerberos said: {server_text})"
-        else:
-            # An error's token makes the library raise what it says.
+            _note(login, printable(reader.text()))
+            continue
+        try:
+            # An error's token makes the library raise what it says; FAILURE follows.
             answer = yield from _call(partial(context.step, reader.string()))
-            if answer:
-                link.send(bytes((TOKEN,)) + string(answer))
+        except KerberosError as error:
+            if kind != bytes((ERROR_TOKEN,)):
+                raise
+            _note(login, str(error))
+            continue
+        if answer:
+            link.send(bytes((TOKEN,)) + string(answer))
     raise ProtocolError(f"the server sent more than {TOKENS_MAX} GSSAPI tokens")

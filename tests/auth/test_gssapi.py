@@ -147,6 +147,20 @@ def test_ticket_that_is_not_enough(realm: Realm, start: Start) -> None:
     assert "wants another" in refused(both, gssapi=True).text
 
 
+def test_server_without_its_key(realm: Realm, start: Start) -> None:
+    """A keytab that is not, or no more, the server's is told in its Kerberos's words."""
+    server = start()
+    realm.change_key("127.0.0.1")
+    error = refused(server, gssapi=True)
+    assert "refused the Kerberos ticket" in error.text
+    assert "gssapi-with-mic (the server's Kerberos: " in error.text
+    assert "keytab" in advice_for(error)
+    assert isinstance(error, AuthenticationError)
+    assert "publickey" in error.methods_left  # what came after the token was heard
+    realm.keytab.unlink()
+    assert "refused the Kerberos ticket" in refused(server, gssapi=True).text
+
+
 def test_batch(realm: Realm, start: Start) -> None:
     """Hosts of a batch are entered by tickets, through a bastion that is entered by one."""
     bastion, target = start(), start()
@@ -195,7 +209,7 @@ BREACHES: dict[str, tuple[list[tuple[int, list[bytes]]], str]] = {
             (64, [u32(1), u32(2), string("no\x1b[2J keytab"), string("")]),
             (51, [string(b"password"), b"\0"]),
         ],
-        r"Kerberos said: no.\[2J keytab",
+        r"Kerberos: no.\[2J keytab",
     ),
     "cut": ([(60, [string(KERBEROS)]), (61, [u32(9)])], "ends within"),
     "endless": ([(60, [string(KERBEROS)]), *[(64, [u32(1)] * 2 + [u32(0)] * 2)] * 20], "more than"),

@@ -151,6 +151,10 @@ class Realm:
         """Get alice a ticket; ``arguments`` are those of kinit."""
         self._run("kinit", "-k", "-t", str(self._users), *arguments, f"alice@{REALM}")
 
+    def change_key(self, host: str) -> None:
+        """Give a host another key than that of its keytab."""
+        self._run("kadmin.local", "-r", REALM, input=f"cpw -randkey host/{host}\n")
+
     def forget_tickets(self) -> None:
         """Have no ticket any more."""
         self.cache.unlink(missing_ok=True)
