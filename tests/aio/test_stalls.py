@@ -24,7 +24,7 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from hussh import AuthenticationError
+from hussh import AuthenticationError, ExpectMatch
 from hussh._protocol.execute import _Output
 from hussh._protocol.growing import GrowingBytes
 from hussh.aio import AsyncConnection
@@ -144,6 +144,19 @@ async def test_large_results(loop: str, target: Sshd, make: Make) -> None:
             lambda: connection.execute(f"head -c {64 * MIB} /dev/zero")
         )
         assert len(result.stdout_bytes) == 64 * MIB
+        assert longest < stall()
+
+
+async def test_a_flood_before_a_prompt(loop: str, target: Sshd, make: Make) -> None:
+    """Not while 10 MB are searched for two patterns, nor when they become what came before."""
+    async with make(target) as connection, await connection.shell() as shell:
+
+        async def ask() -> ExpectMatch:
+            await shell.send_line("head -c 10000000 /dev/zero | tr '\\0' x; echo DO''NE")
+            return await shell.expect([r"D(.)NE\n", b"never"], timeout=120)
+
+        longest, found = await longest_step(ask)
+        assert len(found.before_bytes) == 10_000_000
         assert longest < stall()
 
 
