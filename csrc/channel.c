@@ -264,6 +264,10 @@ ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size
   return (ssize_t)n;
 }
 
+void hussh_channel_await_close(hussh_channel *channel, size_t most) {
+  channel->quiet = most;
+}
+
 void hussh_channel_keep_order(hussh_channel *channel) {
   channel->keeps_order = 1;
 }

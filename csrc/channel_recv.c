@@ -167,6 +167,12 @@ static void on_window(hussh_channel *channel, struct cursor *c) {
   channel_dirty(channel);
 }
 
+/* Something came that is no end. */
+static void channel_went_on(hussh_channel *channel) {
+  if (channel->rx.len + channel->rx_err.len >= channel->quiet)
+    channel_changed(channel);
+}
+
 static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
   uint32_t stream = extended ? take_u32(c) : 0;
   size_t len;
@@ -200,7 +206,7 @@ static void on_data(hussh_channel *channel, struct cursor *c, int extended) {
   else if (channel->endpoint)
     endpoint_ready(channel->endpoint);
   else if (to == &channel->rx_err || channel_worth_reading(channel))
-    channel_changed(channel);
+    channel_went_on(channel);
 }
 
 static void on_close(hussh_channel *channel) {
@@ -232,7 +238,7 @@ static void on_request(hussh_channel *channel, struct cursor *c) {
       return;
     channel->exit_status = status;
     channel->exit_known = 1;
-    channel_changed(channel);
+    channel_went_on(channel);
   } else if (len == 11 && !memcmp(name, "exit-signal", 11)) {
     const unsigned char *signal = take_string(c, &len);
     unsigned core = take_byte(c);
@@ -241,7 +247,7 @@ static void on_request(hussh_channel *channel, struct cursor *c) {
     copy_text(channel->text, sizeof(channel->text), signal, len);
     channel->core = core != 0;
     channel->exit_known = 2;
-    channel_changed(channel);
+    channel_went_on(channel);
   }
   if (want_reply && !channel->close_sent) {
     unsigned char answer[5];
@@ -259,7 +265,10 @@ static void on_answer(hussh_channel *channel, int failure) {
     channel->failures |= 1 << channel->replies;
   channel->replies++;
   channel->link->waiting--;
-  channel_changed(channel);
+  if (failure)
+    channel_changed(channel);
+  else
+    channel_went_on(channel);
   channel_signal_answered(channel, answer, failure); /* last: the channel may be gone */
 }
 
@@ -357,7 +366,7 @@ void channels_message(hussh_link *link, const unsigned char *message, size_t len
         channel_child_eof(channel);
         if (channel->endpoint)
           endpoint_ready(channel->endpoint);
-        channel_changed(channel);
+        channel_went_on(channel);
       } else if (type == MSG_CHANNEL_CLOSE)
         on_close(channel);
       else if (type == MSG_CHANNEL_REQUEST)

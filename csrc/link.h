@@ -168,6 +168,9 @@ int hussh_channel_signal(hussh_channel *channel, const void *name, size_t len, i
 /* Sessions that were freed and that the peer has not closed: their commands may still run. */
 uint32_t hussh_link_lingering(const hussh_link *link);
 ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size_t size);
+/* From now on no event is made for what an owner that waits for the end need not see before:
+ * answers without a refusal, an exit status, EOF, and data of less than `most` bytes in all. */
+void hussh_channel_await_close(hussh_channel *channel, size_t most);
 /* From now on the order is kept in which stdout and stderr arrive. */
 void hussh_channel_keep_order(hussh_channel *channel);
 /* What arrived since the last call: pairs of uint32_t, so many bytes of stdout and then so many of

@@ -126,6 +126,7 @@ struct hussh_channel {
   hussh_queue rx, rx_err, tx;   /* received: stdout, stderr; to be sent: stdin */
   hussh_queue order;            /* pairs of uint32_t, see hussh_channel_order */
   int keeps_order;
+  size_t quiet;                 /* see hussh_channel_await_close; 0: it was not called */
   size_t longest_message;       /* see hussh_channel_await_message; 0: it was not called */
   size_t message_rest;          /* its argument `rest` */
   int state, reason, eof, closed, abrupt, eof_wanted, eof_sent, close_sent, abandoned, want_room;

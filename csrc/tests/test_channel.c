@@ -191,6 +191,42 @@ static void test_order(void) {
   hussh_link_free(link);
 }
 
+static void test_await_close(void) {
+  hussh_link *link = ready_link();
+  hussh_channel *channel = opened(link, 1000, 0);
+  unsigned char buffer[100];
+  hussh_channel_await_close(channel, 20);
+  CHECK(!hussh_channel_request(channel, "a", 1, 1, "", 0));
+  CHECK(!hussh_channel_request(channel, "b", 1, 1, "", 0));
+  count_events(link);
+  say(link, "bu", MSG_CHANNEL_SUCCESS, 0);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)10);
+  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk, (size_t)9);
+  CHECK(count_events(link) == 0);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)1); /* that is much */
+  CHECK(count_events(link) == 1);
+  CHECK(hussh_channel_read(channel, 0, buffer, 100) == 11);
+  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)1);
+  say(link, "busbu", MSG_CHANNEL_REQUEST, 0, "exit-status", 0, 3);
+  CHECK(count_events(link) == 0 && channel->exit_known == 1);
+  say(link, "bu", MSG_CHANNEL_FAILURE, 0); /* a refusal */
+  CHECK(count_events(link) == 1);
+  say(link, "bu", MSG_CHANNEL_EOF, 0);
+  CHECK(count_events(link) == 0);
+  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
+  CHECK(count_events(link) == 1);
+  hussh_link_free(link);
+
+  link = ready_link(); /* nor is the end of the connection kept back */
+  channel = opened(link, 1000, 0);
+  hussh_channel_await_close(channel, 20);
+  count_events(link);
+  hussh_link_kill(link);
+  CHECK(count_events(link) >= 1);
+  hussh_channel_free(channel);
+  hussh_link_free(link);
+}
+
 static void test_await_message(void) {
   static const unsigned char head[] = {0, 0, 0, 10}, huge[] = {0, 0, 1, 45};
   hussh_link *link = ready_link();
@@ -568,6 +604,7 @@ int main(void) {
   test_receive_window();
   test_order();
   test_await_message();
+  test_await_close();
   test_send_window();
   test_writer_that_is_too_fast();
   test_bulk();

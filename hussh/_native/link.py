@@ -419,7 +419,10 @@ class Channel:
 
     def get_info(self) -> Any:
         """Return C's `hussh_channel_info`, filled in anew; it is valid until the next call."""
-        lib.hussh_channel_get_info(self.pointer, self._info)
+        # `pointer` without its call: this is asked a dozen times for each command.
+        if self._ptr is None or self.link.freed:
+            raise ConnectionClosed("this channel is closed")
+        lib.hussh_channel_get_info(self._ptr, self._info)
         return self._info
 
     @property
@@ -472,6 +475,10 @@ class Channel:
         return int(
             lib.hussh_channel_read(self.pointer, stream, ffi.from_buffer(buffer), len(buffer))
         )
+
+    def await_close(self, most: int) -> None:
+        """Wake nobody from now on for less than its end, a refusal or so many bytes of output."""
+        lib.hussh_channel_await_close(self.pointer, most)
 
     def keep_order(self) -> None:
         """Keep from now on the order in which stdout and stderr arrive, for `order`."""

@@ -35,6 +35,8 @@ DRAIN_ROUNDS = 200
 #: End of file, typed on a terminal.
 END_OF_FILE = b"\x04"
 STREAMS = "stdout", "stderr"
+#: Bytes of output that may wait in C for the command's end, where nobody wants to see them before.
+UNSEEN_OUTPUT = 64 * 1024
 
 #: Called with "stdout" or "stderr", and bytes that have come.
 OnOutput = Callable[[str, bytes], Any]
@@ -98,6 +100,12 @@ class Execution:
     lend: Callable[[Channel], None] | None = None
     converse: Callable[[], Dialogue] | None = None
 
+    @property
+    def needs_end_only(self) -> bool:
+        """Whether nothing is to be done between the command's begin and its end but to read."""
+        watches = self.on_output is not None or self.converse is not None
+        return self.wait == "eof" and self.max_output is None and not watches
+
 
 class _Output:
     """Collects both streams of a channel, exactly, up to a limit of bytes in all.
@@ -129,13 +137,14 @@ class _Output:
         self.size = 0
         self.cut = False
 
-    def take(self) -> None:
+    def take(self) -> Any:
+        """Take what has come; return the channel's state."""
+        info = self.channel.get_info()
         while self.discard or not self.cut:
-            info = self.channel.get_info()
             sizes = (int(info.rx), int(info.rx_err))
             total = sum(sizes)
             if not total:
-                return
+                break
             self.size += total
             order = self.channel.order()
             both = self.channel.read(0, sizes[0]), self.channel.read(1, sizes[1])
@@ -148,6 +157,8 @@ class _Output:
             else:
                 for stream, run in runs_of(*both, order):
                     self._keep(stream, bytes(run))
+            info = self.channel.get_info()
+        return info
 
     def _keep(self, stream: int, part: bytes) -> None:
         if self.dialogue is not None:
@@ -296,6 +307,8 @@ def _execute(
         if how.lend is not None:
             how.lend(channel)
         channel.keep_order()
+        if how.needs_end_only:
+            channel.await_close(UNSEEN_OUTPUT)
         wanted = _ask(channel, command, how)
         started = True
         if dialogue is None:
@@ -304,7 +317,7 @@ def _execute(
         SpareSession.of(link).open_beside(link)
         while True:
             size = output.size
-            output.take()
+            info = output.take()
             if how.on_output is not None and output.parts:
                 yield from _hand_out(output, how.on_output, how.turn)
                 continue  # more may have come meanwhile
@@ -313,8 +326,7 @@ def _execute(
                     f"the command wrote more than max_output={how.max_output} bytes",
                     result=output.result(finished=False),
                 )
-            info = channel.get_info()
-            for number, what in enumerate(wanted):
+            for number, what in enumerate(wanted if info.failures else ()):
                 if info.replies > number and info.failures >> number & 1:
                     raise ChannelError(f"the server refused {what}")
             if info.closed:  # complete, even if the connection has ended with it
