@@ -31,18 +31,14 @@ from .._policy.result import SSHResult
 from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
 from .._protocol.execute import Execution, OnOutput, execute
-from .._protocol.process import Pty, env_requests, start
+from .._protocol.process import Pty, start
 from .._protocol.tunnel import open_tunnel
 from ..errors import Phase
 from .arguments import (
     check_command,
-    check_max_output,
     check_number,
-    check_on_output,
     check_pty,
     check_sudo,
-    check_wait,
-    input_bytes,
 )
 from .async_files import AsyncFiles
 from .async_forward import AsyncForward
@@ -52,6 +48,7 @@ from .configure_plan import endpoint_of
 from .connection import Connection
 from .declared import documents_constructor, takes_options
 from .documented import details_of
+from .execution import make_execution
 from .plan import Plan, make_plan
 from .planned import Planned
 
@@ -298,17 +295,19 @@ class AsyncConnection(AsyncFiles):
         on_output: OnOutput | None,
         forward_agent: ForwardAgent,
     ) -> tuple[Execution, float]:
-        session = self._live()
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
-        how = Execution(
-            stdin=input_bytes(input),
-            pty=check_pty(pty),
-            max_output=check_max_output(max_output),
-            wait=check_wait(wait),
-            check=check,
-            on_output=check_on_output(on_output, can_await=True),
-            env=env_requests(self._env(env)),
-            lend=lend_agent(session, self._options, forward_agent),
+        how = make_execution(
+            self._live(),
+            self._options,
+            input,
+            max_output,
+            wait,
+            pty,
+            env,
+            check,
+            on_output,
+            forward_agent,
+            can_await=True,
             time_limit=f" after {seconds:g} s",
         )
         return how, seconds

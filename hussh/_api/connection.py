@@ -29,22 +29,19 @@ from .._policy.result import SSHResult
 from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
 from .._protocol.execute import Execution, OnOutput, execute
-from .._protocol.process import Pty, env_requests, start
+from .._protocol.process import Pty, start
 from .._protocol.tunnel import open_tunnel
 from .._runtime.workers import in_worker
 from ..errors import Phase
 from .arguments import (
     check_command,
-    check_max_output,
     check_number,
-    check_on_output,
     check_pty,
     check_sudo,
-    check_wait,
-    input_bytes,
 )
 from .closing import Closing
 from .declared import documents_constructor, takes_options
+from .execution import make_execution
 from .files import Files
 from .forward import Forward
 from .plan import make_plan
@@ -302,17 +299,19 @@ class Connection(Files, Closing):
         on_output: OnOutput | None,
         forward_agent: ForwardAgent,
     ) -> tuple[Execution, int]:
-        session = self._live()
         milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
-        how = Execution(
-            stdin=input_bytes(input),
-            pty=check_pty(pty),
-            max_output=check_max_output(max_output),
-            wait=check_wait(wait),
-            check=check,
-            on_output=check_on_output(on_output, can_await=False),
-            env=env_requests(self._env(env)),
-            lend=lend_agent(session, self._options, forward_agent),
+        how = make_execution(
+            self._live(),
+            self._options,
+            input,
+            max_output,
+            wait,
+            pty,
+            env,
+            check,
+            on_output,
+            forward_agent,
+            can_await=False,
             time_limit=f" after {milliseconds} ms",
         )
         return how, milliseconds
