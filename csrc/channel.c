@@ -389,7 +389,7 @@ void hussh_channel_free(hussh_channel *channel) {
   queue_clear(&channel->rx);
   queue_clear(&channel->rx_err);
   queue_clear(&channel->order);
-  if (!channel_gone(channel) && channel->is_session) {
+  if (!channel_gone(channel) && channel->is_session && !channel->overtaken) {
     channel->lingers = 1;
     channel->link->lingering++;
   }

@@ -121,13 +121,18 @@ static void on_global_request(hussh_link *link, struct cursor *c) {
     link_answer(link, &failure, 1);
 }
 
+static int is_unanswered(const hussh_channel *channel) {
+  return channel->state == HUSSH_CH_OPENING ||
+         (channel->state == HUSSH_CH_UNHEARD && channel->overtaken);
+}
+
 static void on_confirmation(hussh_channel *channel, struct cursor *c) {
   uint32_t id = take_u32(c), window = take_u32(c), packet = take_u32(c);
-  if (c->bad || channel->state != HUSSH_CH_OPENING || !packet) {
+  if (c->bad || !is_unanswered(channel) || !packet) {
     c->bad = 1;
     return;
   }
-  channel->link->waiting--;
+  channel->link->waiting -= channel->state == HUSSH_CH_OPENING;
   channel->remote_id = id;
   channel->send_window = window;
   channel->send_packet = packet < MAX_PACKET ? packet : MAX_PACKET;
@@ -143,7 +148,7 @@ static void on_refusal(hussh_channel *channel, struct cursor *c) {
   size_t len;
   const unsigned char *text;
   uint32_t reason = take_u32(c);
-  if (c->bad || channel->state != HUSSH_CH_OPENING) {
+  if (c->bad || !is_unanswered(channel)) {
     c->bad = 1;
     return;
   }
@@ -299,14 +304,17 @@ int channels_unimplemented(hussh_link *link, uint32_t seqno) {
   return 0;
 }
 
-/* Global requests are sent after the login only, and a server that has answered one has
- * answered the opens of sessions before it, unless it did not look at them. */
+/* Global requests are sent after the login only.  A server that has answered one has mostly
+ * answered the opens of sessions before it, unless it did not look at them.  Those that
+ * answer both side by side (Go's) may still do so: the number of the channel stays taken. */
 static void early_sessions_lost(hussh_link *link) {
   uint32_t i;
   for (i = 0; i < link->channel_slots; i++) {
     hussh_channel *channel = link->channels[i];
-    if (channel && channel->state == HUSSH_CH_OPENING && channel->early && channel->is_session)
+    if (channel && channel->state == HUSSH_CH_OPENING && channel->early && channel->is_session) {
+      channel->overtaken = 1;
       set_unheard(channel);
+    }
   }
 }
 

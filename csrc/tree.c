@@ -271,7 +271,7 @@ void channel_destroy(hussh_channel *channel) {
 int channel_gone(hussh_channel *channel) {
   if (channel->abandoned &&
       (channel->state == HUSSH_CH_REFUSED || channel->state == HUSSH_CH_DEAD ||
-       channel->state == HUSSH_CH_UNHEARD ||
+       (channel->state == HUSSH_CH_UNHEARD && !channel->overtaken) ||
        (channel->closed && channel->close_sent))) {
     channel_destroy(channel);
     return 1;

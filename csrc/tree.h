@@ -133,7 +133,7 @@ struct hussh_channel {
   int finishing;                /* CLOSE follows our EOF */
   int requests, replies, failures, running, has_open_seqno;
   int is_session, lingers;      /* it lingers: see hussh_link_lingering */
-  int early;                    /* opened before the login was done */
+  int early, overtaken;         /* opened before the login was done; its answer may be late */
   int heard;                    /* data came from the command, so that it has begun */
   int signal_tries, signal_reply; /* of the last signal: repeats left; the number of its answer */
   char signal[64];              /* its name */

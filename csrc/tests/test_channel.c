@@ -48,7 +48,7 @@ static hussh_link *login_link(void) {
 static void test_opens_before_the_login_is_done(void) {
   static const unsigned char ask[] = {MSG_USERAUTH_REQUEST, 0};
   int answer;
-  for (answer = 0; answer < 6; answer++) {
+  for (answer = 0; answer < 7; answer++) {
     hussh_link *link = login_link();
     hussh_channel *one, *two;
     uint32_t seqno;
@@ -79,6 +79,25 @@ static void test_opens_before_the_login_is_done(void) {
       say(link, "b", MSG_REQUEST_FAILURE);
       CHECK(one->state == HUSSH_CH_UNHEARD && two->state == late->state);
       CHECK(late->state == HUSSH_CH_OPENING && link->waiting == 2);
+      say(link, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 77, 100, 5); /* it did, but later */
+      CHECK(one->state == HUSSH_CH_OPEN && link->waiting == 2);
+    } else if (answer == 6) { /* the same, when the owner has given up */
+      static const unsigned char ping[] = {MSG_GLOBAL_REQUEST, 0, 0, 0, 1, 'x', 1};
+      say(link, "b", MSG_USERAUTH_SUCCESS);
+      link->phase = HUSSH_OPEN;
+      CHECK(!hussh_link_send(link, ping, sizeof(ping)));
+      say(link, "b", MSG_REQUEST_FAILURE);
+      while (hear(link))
+        continue;
+      hussh_channel_free(one);
+      hussh_channel_free(two);
+      CHECK(link->channel_live == 2 && hussh_link_lingering(link) == 0);
+      CHECK(opening(link, 1000)->local_id == 2); /* no late answer is taken for another one's */
+      say(link, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 77, 100, 5);
+      CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 77) && !hear(link));
+      say(link, "bu", MSG_CHANNEL_CLOSE, 0);
+      say(link, "buuss", MSG_CHANNEL_OPEN_FAILURE, 1, 2, "no", "");
+      CHECK(link->channel_live == 1 && link->waiting == 1);
     } else if (answer == 4) { /* another request is still to be answered */
       CHECK(!hussh_link_send(link, ask, sizeof(ask)));
       say(link, "bsb", MSG_USERAUTH_FAILURE, "password", 0);

@@ -185,6 +185,30 @@ def test_a_server_that_does_not_look_at_it(api: Api) -> None:
 
 
 @both_ways
+def test_a_server_that_answers_it_later(api: Api) -> None:
+    """A server that answers a global request before the session (Go's may) is not misunderstood."""
+
+    class Later(AfterOpen):
+        """Lets in, and keeps the open."""
+
+        def judge(self, conn: Conn, request: AuthRequest) -> bool | None:  # type: ignore[override]
+            conn.tag = conn.read_packet()
+            return self.inner.judge(conn, request)
+
+    def answered(name: str, data: bytes) -> None:
+        conn = server.conns[-1]
+        assert isinstance(conn.tag, bytes)
+        conn.unread(conn.tag)
+
+    services = Services(answered=answered)
+    scripts = [polite(Password("p")), polite(Later(Password("p")), services=services)]
+    with HostileServer(lambda conn: scripts.pop(0)(conn)) as server:
+        for _ in range(2):
+            log_in(api, server, password="p", timeout=30)
+    assert not scripts
+
+
+@both_ways
 def test_a_refusal_and_then_the_end(api: Api) -> None:
     """A refused login is that also where the server ends the connection, and is tried once."""
 
