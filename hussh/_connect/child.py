@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Sequence
 
 from .._runtime.polling import new_poll
+from .._runtime.weak_set import members
 
 __all__ = ["Child"]
 
@@ -236,7 +237,7 @@ _live: weakref.WeakSet[Child] = weakref.WeakSet()
 @atexit.register
 def _at_exit() -> None:
     """End all of them at once, because nothing will close them any more."""
-    children = [child for child in _live if child._is_ours()]
+    children = [child for child in members(_live) if child._is_ours()]
     for child in children:
         child.signal(signal.SIGTERM)
     end = time.monotonic() + GRACE

@@ -33,6 +33,7 @@ from .lock import unless_exiting
 from .loop_tools import this_loop
 from .poll_timeout import poll_timeout
 from .thread_start import start_thread
+from .weak_set import members
 
 __all__ = ["LoopUser", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
 
@@ -311,16 +312,8 @@ def watch(user: LoopUser) -> None:
     _users.add(user)
 
 
-def _listed(things: weakref.WeakSet[Any]) -> list[Any]:
-    while True:
-        try:
-            return list(things)
-        except RuntimeError:  # another thread adds a user
-            continue
-
-
 def _at_exit() -> None:
-    ending = [user.collect() for user in _listed(_users)]
+    ending = [user.collect() for user in members(_users)]
     deadline = monotonic() + EXIT_PATIENCE
     for loops in ending:
         if loops is not None:
@@ -328,8 +321,10 @@ def _at_exit() -> None:
 
 
 def _after_fork() -> None:
-    for left in (*_listed(_open), *_listed(_users)):
-        left.abandon()
+    for loops in members(_open):
+        loops.abandon()
+    for user in members(_users):
+        user.abandon()
 
 
 atexit.register(_at_exit)

@@ -13,6 +13,7 @@ import weakref
 from typing import Protocol
 
 from .lock import TreeLock
+from .weak_set import members
 
 __all__ = ["FREE_FOR_NOBODY", "Forkable", "enter"]
 
@@ -74,10 +75,10 @@ def _before_fork() -> None:
     held.callback(_forking.release)
     # One thread after the other: of two that take all trees each may have what the other lacks.
     # For the same reason a thread that forks in the middle of a step waits for nobody.
-    wait = not any(tree.owns_lock() for tree in _all_trees())
+    wait = not any(tree.owns_lock() for tree in members(_trees))
     if wait:
         _forking.acquire()
-    for tree in _all_trees():
+    for tree in members(_trees):
         if not tree.owns_lock():
             held.callback(tree.let_go)
             tree.take_lock(wait=wait)
@@ -90,16 +91,8 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _forks, _forking
     _forks, _forking = _Forks(), TreeLock()
-    for tree in _all_trees():
+    for tree in members(_trees):
         tree.abandon()
-
-
-def _all_trees() -> list[Forkable]:
-    while True:
-        try:
-            return list(_trees)
-        except RuntimeError:  # another thread adds a tree
-            continue
 
 
 os.register_at_fork(

@@ -70,8 +70,16 @@ class _Execution:
         ("sh -c 'kill -9 $$'", -9, "killed by SIGKILL"),
     ],
 )
-def test_failing_command(target: Sshd, command: str | list[str], code: int, words: str) -> None:
+def test_failing_command(
+    target: Sshd,
+    command: str | list[str],
+    code: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Exit status, words on stderr, hop and phase are in the error, which is a RuntimeError."""
+    # Where a folder in $PATH may not be read, sh says 126 of what is in none of them.
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
     with pytest.raises(RuntimeError, match="Failed to start proxy command") as caught:
         connect(target, command)
     error = caught.value

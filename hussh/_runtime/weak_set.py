@@ -1,0 +1,23 @@
+"""The members of a weak set to which other threads may add.
+
+Everything that looks after all objects of a kind, at a fork or at the interpreter's exit, imports
+it. It must not wait.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TypeVar
+
+__all__ = ["members"]
+
+Member = TypeVar("Member")
+
+
+def members(things: weakref.WeakSet[Member]) -> list[Member]:
+    """Return what is in the set now."""
+    while True:
+        try:
+            return list(things)
+        except RuntimeError:  # another thread adds one
+            continue
