@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -46,12 +47,12 @@ def test_the_same_command_everywhere(multi: Multi) -> None:
 
 def test_connecting_is_a_result_too(multi: Multi) -> None:
     """`connect` gives status 0 and no output for each host."""
-    connection = multi()
-    result = connection.connect()
-    assert [tuple(one._key()) for one in result.values()] == [
-        (host, b"", b"", 0, None, False, None) for host in HOSTS[:3]
-    ]
-    connection.close()
+    with closing(multi()) as connection:
+        result = connection.connect()
+    assert [
+        (one.host, one.stdout_bytes, one.stderr_bytes, one.status, one.signal, one.error)
+        for one in result.values()
+    ] == [(host, b"", b"", 0, None, None) for host in HOSTS[:3]]
 
 
 def test_a_command_of_its_own_for_each_host(multi: Multi) -> None:
