@@ -7,6 +7,7 @@ import http.server
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -213,14 +214,20 @@ def test_http_client_at_the_server(way: Connection, web: tuple[str, int]) -> Non
 
 def test_ctrl_c_leaves_the_tunnels_alone(way: Connection, web: tuple[str, int]) -> None:
     """A KeyboardInterrupt in a call on the same connection ends that call and no tunnel."""
-    import _thread
+    main = threading.main_thread().ident
+    assert main is not None
+    runs = threading.Event()
+
+    def interrupt() -> None:
+        runs.wait(20)
+        signal.pthread_kill(main, signal.SIGINT)
 
     with way.forward_local(0, web) as forward, socket.create_connection(forward.address) as sock:
-        timer = threading.Timer(0.3, _thread.interrupt_main)
-        timer.start()
+        thread = threading.Thread(target=interrupt)
+        thread.start()
         with pytest.raises(KeyboardInterrupt):
-            way.execute("sleep 20")
-        timer.join()
+            way.execute("echo on; sleep 20", on_output=lambda *_: runs.set())
+        thread.join()
         sock.sendall(b"GET /x HTTP/1.0\r\n\r\n")
         assert sock.recv(8) == b"HTTP/1.1"
         assert not forward.closed

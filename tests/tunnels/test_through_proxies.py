@@ -90,19 +90,22 @@ def test_http_connect_by_tasks(loop: str, target: Sshd) -> None:
 def websocket_server(target: Sshd) -> Iterator[str]:
     """Run a websocket server that carries binary messages to a server and back; its address."""
     server_of = pytest.importorskip("websockets.sync.server", reason="needs websockets")
+    websockets = pytest.importorskip("websockets.exceptions", reason="needs websockets")
 
     def handle(websocket: Any) -> None:
         with socket.create_connection((target.host, target.port)) as sock:
 
             def back() -> None:
-                while data := sock.recv(1 << 16):
-                    websocket.send(data)
-                websocket.close()
+                with contextlib.suppress(OSError, websockets.ConnectionClosed):
+                    while data := sock.recv(1 << 16):
+                        websocket.send(data)
+                    websocket.close()
 
             thread = threading.Thread(target=back)
             thread.start()
-            for message in websocket:
-                sock.sendall(message)
+            with contextlib.suppress(OSError):
+                for message in websocket:
+                    sock.sendall(message)
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             thread.join()
