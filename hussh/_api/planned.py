@@ -1,6 +1,7 @@
 """The plan of a connection that may still have to be configured; see `config=`.
 
-An `AsyncConnection` and what opens it share one, so that neither holds the other.
+An `AsyncConnection` and what opens it share one, so that neither holds the other. It
+asks the configuration in a worker, and opens nothing.
 """
 
 from __future__ import annotations

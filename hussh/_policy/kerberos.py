@@ -8,12 +8,13 @@ behind a bastion only the bastion can do that.
 
 from __future__ import annotations
 
-import ctypes
 from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import printable
+
+if TYPE_CHECKING:
+    from ctypes import CDLL
 
 __all__ = ["KERBEROS", "KerberosContext", "KerberosError", "has_gssapi", "has_ticket",
            "principal_of"]  # fmt: skip
@@ -45,6 +46,8 @@ class KerberosError(Exception):
 
 def has_gssapi() -> bool:
     """Tell whether the package ``gssapi`` is installed; does not import it."""
+    from importlib.util import find_spec  # here, because few programs ask
+
     return find_spec("gssapi") is not None
 
 
@@ -121,6 +124,8 @@ def principal_of(host: str) -> str:
     Without a realm, behind the ``@``, the user's own KDC finds it.  The name is taken as it is:
     GSSAPI's own kind of name for a service would be resolved on this machine, forth and back.
     """
+    import ctypes  # here, because few programs need it
+
     plain = f"host/{host.lower()}@"
     for name in _LIBRARIES:
         try:
@@ -130,7 +135,9 @@ def principal_of(host: str) -> str:
     return plain
 
 
-def _ask_library(library: ctypes.CDLL, host: str) -> str:
+def _ask_library(library: CDLL, host: str) -> str:
+    import ctypes
+
     context, principal, text = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
     if library.krb5_init_context(ctypes.byref(context)):
         return ""

@@ -38,28 +38,25 @@ TALK_MOST = 1 << 16
 #: Runs in the place of the command: it writes the mark, and becomes the user's command.
 SCRIPT = 'printf \'[hussh %s runs]\' "$0" >&2; unset LANGUAGE; exec /bin/sh -c "$1"'
 #: An unfinished line that asks for a password, as PAM modules word it.
-ASKS = re.compile(
-    r"(passw|passphrase|passcode|kennwort|mot de passe|contrase|senha|wachtwoord|lösenord|hasło|"
-    r"парол|パスワード|密码|密碼|口令|암호|\bpin\b)[^\n]*[:\uff1a?>]\s*\Z",
-    re.IGNORECASE,
+ASKS = (
+    r"(?i)(passw|passphrase|passcode|kennwort|mot de passe|contrase|senha|wachtwoord|lösenord|"
+    r"hasło|"
+    r"парол|パスワード|密码|密碼|口令|암호|\bpin\b)[^\n]*[:\uff1a?>]\s*\Z"
 )
-UNFINISHED = re.compile(r"[^\n]*[:\uff1a?>]\s*\Z")
+UNFINISHED = r"[^\n]*[:\uff1a?>]\s*\Z"
 #: What sudo writes in front of its own messages, which are no questions.
 OWN = "sudo:"
 #: What is a warning only.
 NO_HOST = "unable to resolve host"
-WRONG = re.compile(r"incorrect password attempt|try again|Authentication fail", re.IGNORECASE)
-WANTED = re.compile(
-    r"a password is required|no password was provided|a terminal is required to read", re.IGNORECASE
-)
-FORBIDDEN = re.compile(
-    r"is not in the sudoers file|is not allowed to (?:execute|run)|may not run sudo"
-    r"|not allowed to set the following|not allowed to preserve",
-    re.IGNORECASE,
+WRONG = r"(?i)incorrect password attempt|try again|Authentication fail"
+WANTED = r"(?i)a password is required|no password was provided|a terminal is required to read"
+FORBIDDEN = (
+    r"(?i)is not in the sudoers file|is not allowed to (?:execute|run)|may not run sudo"
+    r"|not allowed to set the following|not allowed to preserve"
 )
 #: How a refusal of sudo's own begins.
-SUDOS = re.compile(r"(?:sudo|Sorry)\b", re.IGNORECASE)
-TERMINAL = re.compile(r"must have a tty|no tty present", re.IGNORECASE)
+SUDOS = r"(?i)(?:sudo|Sorry)\b"
+TERMINAL = r"(?i)must have a tty|no tty present"
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,7 @@ class Conversation:
         if len(self._held) + len(self._said) > TALK_MOST and self.has_mark:
             raise SudoError("sudo has written more than 64 KiB, and the command has not begun")
         last = self._last_line()
-        self.has_question = bool(UNFINISHED.match(last)) and not last.startswith(OWN)
+        self.has_question = bool(re.match(UNFINISHED, last)) and not last.startswith(OWN)
         if self.has_mark:
             return b""
         return self._judge()
@@ -174,7 +171,7 @@ class Conversation:
         """Take what came last for a question of a PAM module."""
         self.has_question = False
         last = self._last_line()
-        if ASKS.search(last):
+        if re.search(ASKS, last):
             self._said += self._held
             self._held = b""
             self._give_password(last)
@@ -221,16 +218,16 @@ class Conversation:
         return SSHResult(out, err, result.status, result.signal, result.truncated, more)
 
     def _explain(self, said: str, result: SSHResult) -> HusshError | None:
-        if not self.has_mark and (result.status != 1 or not SUDOS.match(said)):
+        if not self.has_mark and (result.status != 1 or not re.match(SUDOS, said)):
             return None
         text = printable(said.replace("\n", " "), 300)
-        if TERMINAL.search(said):
+        if re.search(TERMINAL, said):
             return SudoNeedsTerminal(f"sudo wants a terminal: give pty=True ({text})")
-        if FORBIDDEN.search(said):
+        if re.search(FORBIDDEN, said):
             return SudoNotPermitted(f"sudo does not permit it: {text}")
-        if self._asked and (WRONG.search(said) or WANTED.search(said)):
+        if self._asked and (re.search(WRONG, said) or re.search(WANTED, said)):
             return self._wrong()
-        if WANTED.search(said):
+        if re.search(WANTED, said):
             return SudoPasswordError(f"sudo wants a password: give it as password= ({text})")
         if result.status == 127:
             return SudoError(f"the server has no sudo ({text})")

@@ -240,7 +240,7 @@ def test_breach(breach: str, realm: Realm) -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, target: Sshd) -> None:
     """An argument is an error that says what to install; a configuration's word is left out."""
-    monkeypatch.setattr("hussh._policy.kerberos.find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ImportError, match=r"pip install 'hussh\[gssapi\]'"):
         Connection("127.0.0.1", 1, gssapi=True)
     config = tmp_path / "config"

@@ -50,8 +50,8 @@ SEES_COMPILED = {
 }
 #: What only some users need, and what would make every program's start slow.
 LAZY = {
-    "anyio", "asyncio", "bcrypt", "cryptography", "ipaddress", "json", "pathlib", "random",
-    "shutil", "trio", "urllib",
+    "anyio", "asyncio", "bcrypt", "cryptography", "ctypes", "ipaddress", "json", "pathlib",
+    "random", "shutil", "trio", "urllib",
 }  # fmt: skip
 
 

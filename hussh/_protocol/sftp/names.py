@@ -1,4 +1,7 @@
-"""Answers questions about paths and directories in the way of `os`, from one or two requests."""
+"""Answers questions about paths and directories in the way of `os`, from one or two requests.
+
+`_api`, `glob.py` and `remove_tree.py` use it. Nothing here knows sockets or threads.
+"""
 
 from __future__ import annotations
 
