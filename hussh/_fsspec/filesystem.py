@@ -154,8 +154,17 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
 
     @staticmethod
     def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
-        url = urlsplit(path if path.startswith(_PREFIX) else "")
-        found = {"host": url.hostname, "port": url.port, "username": url.username}
+        try:
+            url = urlsplit(path if path.startswith(_PREFIX) else "")
+            port = url.port
+        except ValueError:
+            port = -1
+        if port == -1:  # not within `except`: what failed may show a part of a password
+            raise ValueError(
+                "the URL has no valid host and port; in its user name and password, "
+                "'#', '/', '?', '@', '[' and ']' are to be written as %23 and so on"
+            )
+        found = {"host": url.hostname, "port": port, "username": url.username}
         found["password"] = url.password
         texts = {name: unquote(v) if isinstance(v, str) else v for name, v in found.items()}
         return {name: value for name, value in texts.items() if value is not None}
@@ -369,10 +378,21 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
             for name in names:
                 if not modes.S_ISDIR((await sftp.lstat(name)).st_mode):
                     await sftp.remove(name)
+                elif recursive and maxdepth is not None:
+                    await self._remove_down_to(name, maxdepth)
                 elif recursive:
                     await sftp.rmtree(name)
                 else:
                     await sftp.rmdir(name)
+
+    async def _remove_down_to(self, path: str, maxdepth: int) -> None:
+        """Remove what lies in a directory to that depth, then it; OSError if more lies below."""
+        sftp = await self._sftp()
+        for name in reversed(await self._expand_path(path, recursive=True, maxdepth=maxdepth)):
+            if modes.S_ISDIR((await sftp.lstat(name)).st_mode):
+                await sftp.rmdir(name)
+            else:
+                await sftp.remove(name)
 
     async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
         path, sftp = self._strip_protocol(path), await self._sftp()

@@ -187,6 +187,15 @@ def test_paths_and_urls() -> None:
     assert fs.fsid == HusshFileSystem("h", username="u", port=23, compression=True).fsid
 
 
+@pytest.mark.parametrize("sign", "#/?[")
+def test_urls_that_are_mistaken(sign: str) -> None:
+    """A sign of a password that ends a URL's host shows no part of the password."""
+    with pytest.raises(ValueError, match="%23") as caught:
+        fsspec.open(f"hussh://u:sec{sign}ret@h/p")
+    assert "sec" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
 def test_files(fs: Any, target: Sshd, tmp_path: Path) -> None:
     """Files are written in pieces, read at any place, appended, moved, copied and listed."""
     data = os.urandom(3_000_000)
@@ -234,6 +243,10 @@ def test_files(fs: Any, target: Sshd, tmp_path: Path) -> None:
         fs.get_file(path.replace("new", "moved"), tmp_path / "back", callback=told)
         assert (tmp_path / "back").read_bytes() == data + b"end"
         assert seen[-1] == len(data) + 3
+        with pytest.raises(OSError, match="not empty"):
+            fs.rm(f"{top}/a", recursive=True, maxdepth=1)
+        assert (folder / "a/b/text").exists()
+        assert not os.path.lexists(folder / "a/nowhere")
         fs.rm(f"{top}/a", recursive=True)
         assert folder.exists()
         assert not (folder / "a").exists()

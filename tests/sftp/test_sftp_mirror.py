@@ -92,3 +92,32 @@ def test_names_that_are_none(tmp_path: Path) -> None:
     assert "nothing was deleted" in result.warnings[0]
     assert sorted(os.listdir(tmp_path / "here")) == ["mine", "ok"]
     assert (tmp_path / "beside").read_text() == "x"
+
+
+@pytest.mark.parametrize("refused", [[True], [True, True], [True, False, True]])
+def test_a_server_that_refuses_to_rename(tmp_path: Path, refused: list[bool]) -> None:
+    """Without posix-rename, a RENAME that is refused at any step leaves the old file its name."""
+    (tmp_path / "x").write_bytes(b"12345")
+    server = FakeServer(
+        folders={b"top": [(b"x", FILE)]},
+        files={b"top/x": bytearray(b"old")},
+        extensions={b"limits@openssh.com": b"1"},
+    )
+    left = list(refused)
+
+    def rename(kind: int, body: bytes, reply: bytes) -> bytes:
+        if kind == wire.REMOVE:
+            server.files.pop(wire.take_string(body[4:], 0)[0], None)
+        if kind != wire.RENAME:
+            return reply
+        if left and left.pop(0):
+            return server.status(body[:4], 4)
+        source, at = wire.take_string(body[4:], 0)
+        server.files[wire.take_string(body[4:], at)[0]] = server.files.pop(source)
+        return reply
+
+    server.twist = rename
+    result = put(server, tmp_path)
+    is_new = refused == [True]
+    assert server.files == {b"top/x": b"12345" if is_new else b"old"}
+    assert len(result.failed) == (not is_new)

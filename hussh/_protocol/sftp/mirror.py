@@ -3,7 +3,8 @@
 A mirror makes the receiving directory what the other is: links stay links, and only files whose
 size or time differs move. It never follows a link at the receiving end. A file that is there is
 replaced by a rename when the new one is complete. With ``delete`` it removes what the source does
-not have, after all else, and nothing at all if a part of the source could not be read.
+not have, after all else, and nothing at all if a part of the source could not be read. That holds
+for a directory in whose place a file or link comes, too.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 from ..._policy.glob_pattern import Exclusion
 from ..._policy.transfer_result import MirrorResult, TransferResult
 
-__all__ = ["Mirrored", "Wanted", "inner", "is_same", "temporary"]
+__all__ = ["LEFT_OUT", "UNREAD", "Mirrored", "Wanted", "inner", "is_same", "temporary"]
 
 #: Why nothing was removed.
 UNREAD = "nothing was deleted, because a part of the source could not be read"
+#: Why a file or link could not come.
+LEFT_OUT = "a directory that is left out of the mirror is in its place"
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,20 @@ class MirrorDir(ConfinedDir):
             fd = self._folder(target[:-1])
             os.replace(source[-1], target[-1], src_dir_fd=fd, dst_dir_fd=fd)
 
+    def is_folder(self, parts: Parts) -> bool | None:
+        """Tell whether a folder is there, and not a link to one; None if nothing is."""
+        with self._in_use:
+            try:
+                info = os.stat(parts[-1], dir_fd=self._folder(parts[:-1]), follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+            return modes.S_ISDIR(info.st_mode)
+
+    def unlink(self, parts: Parts) -> None:
+        """Remove what is no folder."""
+        with self._in_use:
+            os.unlink(parts[-1], dir_fd=self._folder(parts[:-1]))
+
     def discard(self, parts: Parts) -> None:
         """Remove a file that is of no use, if it is there."""
         with self._in_use, contextlib.suppress(OSError):

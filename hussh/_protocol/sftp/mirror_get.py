@@ -24,7 +24,7 @@ from .file_types import inquired, kind_of
 from .get_tree import GetTree, RemoteFolder, run_get
 from .job_pool import Job, Local
 from .list_job import list_all
-from .mirror import Mirrored, Wanted, is_same, temporary
+from .mirror import LEFT_OUT, UNREAD, Mirrored, Wanted, is_same, temporary
 from .mirror_dir import MirrorDir
 from .request import Request
 from .session import SftpState
@@ -62,6 +62,8 @@ class _MirrorGet(GetTree):
         self.here: dict[RemoteFolder, dict[bytes, os.stat_result]] = {}
         self.extra: list[tuple[RemoteFolder, bytes]] = []
         self.top: RemoteFolder | None = None
+        # Files and links in whose place a directory is, with the work that is put off.
+        self.obstructed: list[tuple[bytes, Parts, Callable[[], None]]] = []
         self.known_folders: list[tuple[RemoteFolder, SFTPAttributes, bool]] = []  # it differs
 
     @property
@@ -120,7 +122,7 @@ class _MirrorGet(GetTree):
         there = 0 if have is None else modes.S_IFMT(have.st_mode)
         if kind == modes.S_IFDIR and there not in (0, modes.S_IFDIR):
             inner = RemoteFolder(folder, name, real)
-            self.make_way(folder, name, there, partial(self.folder, inner, info), search=True)
+            self.search(partial(self.make_way, folder, name, partial(self.folder, inner, info)))
         elif kind == modes.S_IFDIR and have is not None:
             inner = RemoteFolder(folder, name, real)
             differs = modes.S_IMODE(have.st_mode) & 0o777 != modes.S_IMODE(info.st_mode) & 0o777
@@ -131,7 +133,10 @@ class _MirrorGet(GetTree):
             self.compare_file(folder, name, info, have)
         elif kind == modes.S_IFREG and there == modes.S_IFDIR:
             self.found(info.st_size)
-            self.make_way(folder, name, there, partial(self.file, folder, name, info))
+            self.put_off(
+                join(folder.path(), name), parts,
+                lambda: self.large.append(partial(self.big, folder, name, info)),
+            )  # fmt: skip
         else:
             super().known(folder, name, info, kind, real)
 
@@ -169,10 +174,39 @@ class _MirrorGet(GetTree):
         except OSError as error:
             self.fail(path, self.target(parts), error)
             return
+        if same is None:
+            self.put_off(path, parts, lambda: self.pool.add(partial(self.late_link, path, parts)))
+            return
         if same:
             self.found_out.unchanged += 1
             return
         yield from super().link(path, parts)
+
+    def late_link(self, path: bytes, parts: Parts) -> Job:
+        try:
+            yield Local(partial(self.clear, parts))
+        except OSError as error:
+            self.fail(path, self.target(parts), error)
+            return
+        yield from super().link(path, parts)
+
+    def put_off(self, path: bytes, parts: Parts, begin: Callable[[], None]) -> None:
+        """Leave what needs the removal of a directory for the end; fail it if that must stay."""
+        why = self.why_it_stays(parts)
+        if why is None:
+            self.obstructed.append((path, parts, begin))
+        else:
+            self.fail(path, self.target(parts), errno.ENOTEMPTY, why)
+
+    def why_it_stays(self, parts: Parts) -> str | None:
+        """Return why a directory must not be removed."""
+        if self.exclude(parts, True):
+            return LEFT_OUT
+        if not self.wanted.delete:
+            return "a directory is in its place"
+        if self.found_out.is_unread:
+            return f"a directory is in its place; {UNREAD}"
+        return None
 
     def asked_link(self, path: bytes) -> Generator[Any, Any, bytes | Request]:
         reply = yield from self.asked(wire.READLINK, path)
@@ -180,8 +214,12 @@ class _MirrorGet(GetTree):
             return cast("Request", reply)
         return cast("bytes", reply.value[0].name)
 
-    def prepare_link(self, parts: Parts, target: bytes) -> bool:
-        """Tell whether a link is there as it shall be; remove what is in its way."""
+    def prepare_link(self, parts: Parts, target: bytes) -> bool | None:
+        """Tell whether a link is there as it shall be; remove a file that is in its way.
+
+        Returns:
+            None if a directory is in its way.
+        """
         try:
             if self.dir.read_link(parts) == target:
                 return True
@@ -190,44 +228,39 @@ class _MirrorGet(GetTree):
         except OSError as error:
             if error.errno != errno.EINVAL:  # EINVAL: it is no link
                 raise
-            self.clear(parts)
+            try:
+                self.dir.unlink(parts)
+            except (IsADirectoryError, PermissionError):  # POSIX has EPERM for a directory
+                if self.dir.is_folder(parts):
+                    return None
+                raise
         return False
 
     def clear(self, parts: Parts) -> None:
         """Remove what is in the way of something else; a directory only if that is wanted."""
-        have = self.dir.scan(parts[:-1]).get(parts[-1])
-        if have is None:
+        is_folder = self.dir.is_folder(parts)
+        if is_folder is None:
             return
-        if modes.S_ISDIR(have.st_mode) and not self.wanted.delete:
-            raise OSError(errno.ENOTEMPTY, "a directory is in its place")
+        if is_folder and (why := self.why_it_stays(parts)) is not None:
+            raise OSError(errno.ENOTEMPTY, why)
         gone, failed = self.dir.remove(parts, self.wanted.exclude)
-        if modes.S_ISDIR(have.st_mode):
+        if is_folder:
             self.found_out.deleted += [decode_path(self.target((each,))) for each in gone]
         for _, error in failed:
             raise error
         if b"/".join(parts) not in gone:
             raise OSError(errno.ENOTEMPTY, "a directory in its place stays")
 
-    def make_way(
-        self, folder: RemoteFolder, name: bytes, there: int, then: Callable[[], Job],
-        search: bool = False,
-    ) -> None:  # fmt: skip
-        """Begin a job once nothing is in its way."""
+    def make_way(self, folder: RemoteFolder, name: bytes, then: Callable[[], Job]) -> Job:
+        """Begin a job once no file is in its way."""
         parts = (*folder.parts(), name)
-
-        def job() -> Job:
-            try:
-                yield Local(partial(self.clear, parts))
-            except OSError as error:
-                self.fail(join(folder.path(), name), self.target(parts), error)
-                return
-            self.here[folder].pop(name, None)
-            yield from then()
-
-        if search:
-            self.search(job, soon=True)
-        else:
-            self.pool.add(job)
+        try:
+            yield Local(partial(self.clear, parts))
+        except OSError as error:
+            self.fail(join(folder.path(), name), self.target(parts), error)
+            return
+        self.here[folder].pop(name, None)
+        yield from then()
 
     def done(self, path: bytes, size: int | None = 0) -> None:
         super().done(path, size)
@@ -250,7 +283,7 @@ class _MirrorGet(GetTree):
             size = yield from download(
                 self.sftp, path, sink, context, self.options.clock, self.part()
             )
-            yield RunBlocking(lambda _: self.dir.replace(place, parts))
+            yield RunBlocking(lambda _: self.put_in_place(place, parts))
         except BaseException as error:
             self.dir.discard(place)
             if isinstance(error, OSError):
@@ -260,14 +293,30 @@ class _MirrorGet(GetTree):
         if not self.keeps_none(path, target, sink.refused):
             self.done(path, size)
 
+    def put_in_place(self, place: Parts, parts: Parts) -> None:
+        """Give a complete file its name."""
+        try:
+            self.dir.replace(place, parts)
+        except IsADirectoryError:
+            self.clear(parts)
+            self.dir.replace(place, parts)
+
     def finish(self) -> Op[None]:
-        """Remove what is too much, then set modes and times of directories."""
+        """Remove what is in the way or too much, then set modes and times of directories."""
+        obstructed, self.obstructed = self.obstructed, []
+        for path, parts, begin in obstructed:
+            why = self.why_it_stays(parts)
+            if why is None:
+                begin()
+            else:
+                self.fail(path, self.target(parts), errno.ENOTEMPTY, why)
+        yield from self.run()
         if self.wanted.delete and not self.found_out.is_unread:
             while self.extra:
                 part, self.extra[-REMOVED:] = self.extra[-REMOVED:], []
                 gone = yield RunBlocking(partial(self._remove, part))
-                for path, error in gone:
-                    self._failed_to_remove(path, error)
+                for failed, why in gone:
+                    self._failed_to_remove(failed, why)
         dirty = self.found_out.dirty | {
             folder.above.path() for folder, _, _ in self.folders if folder.above is not None
         }

@@ -17,16 +17,17 @@ from ..._policy.remote_path import check_name, join, parent_of
 from ..._policy.sftp import FailedPath, SFTPAttributes, decode_path
 from ..._policy.transfer_result import MirrorResult
 from ...errors import SFTPError
-from ..core import Op
+from ..core import Op, RunBlocking
 from . import wire
 from .file_types import kind_of, type_from_listing
 from .job_pool import Job, Local
 from .list_job import list_all
-from .mirror import Mirrored, Wanted, inner, is_same, temporary
+from .mirror import LEFT_OUT, UNREAD, Mirrored, Wanted, inner, is_same, temporary
 from .put_tree import Entry, Folder, PutTree, run_put, scan
 from .remove_tree import Removal
 from .request import Request
 from .session import SftpSession, SftpState, wait
+from .transfer_context import TransferContext
 from .tree import DEEPEST, TreeOptions
 from .wire import Name, string
 
@@ -63,6 +64,11 @@ class _MirrorPut(PutTree):
         self.extra: list[tuple[bytes, bytes, bool]] = []  # remote path, local folder, directory
         self.known: list[tuple[Folder, bool]] = []  # and whether attributes differ
         self.remote_top = b""
+        # Names that are not complete, with those that they are to get.
+        self.half_done: dict[bytes, bytes] = {}
+        self.set_aside: dict[bytes, bytes] = {}  # old files, with their names
+        # Files and links in whose place a directory is: local and remote path, and the job.
+        self.obstructed: list[tuple[bytes, bytes, Callable[[], Job]]] = []
 
     def top(self, local: bytes, remote: bytes, info: os.stat_result) -> Folder:
         self.remote_top = remote
@@ -158,6 +164,11 @@ class _MirrorPut(PutTree):
             self.fail(path, target, entry.error)
             return
         kind = type_from_listing(other.attributes, other.longname) if other is not None else 0
+        is_directory = info is not None and modes.S_ISDIR(info.st_mode)
+        is_in_the_way = kind == modes.S_IFDIR and not is_directory
+        if is_in_the_way and self.wanted.exclude(inner(folder.path, entry.name), True):
+            self.fail(path, target, errno.ENOTEMPTY, LEFT_OUT)
+            return
         if link is not None:
             if kind == modes.S_IFLNK:
                 self.search(partial(self.compare_link, path, target, link))
@@ -224,7 +235,7 @@ class _MirrorPut(PutTree):
     ) -> None:
         """Begin a job once nothing is in its way."""
         if kind == modes.S_IFDIR:
-            self.large.append(partial(self.remove_folder, path, target, then))
+            self.obstructed.append((path, target, then))  # what is removed comes last
             return
 
         def job() -> Job:
@@ -242,6 +253,11 @@ class _MirrorPut(PutTree):
 
     def remove_folder(self, path: bytes, target: bytes, then: Callable[[], Job]) -> Op[None]:
         """Remove a directory in whose place something else comes: only an empty one, or all."""
+        try:
+            yield RunBlocking(lambda _: _check_readable(path))
+        except OSError as error:
+            self.fail(path, target, error)
+            return
         removal = Removal(self.sftp, keep=self.stays)
         removal.add(target, self.wanted.delete)
         if not self.wanted.delete:
@@ -273,13 +289,17 @@ class _MirrorPut(PutTree):
 
     def stays(self, remote: bytes, is_directory: bool) -> bool:
         """Tell whether what lies in a surplus directory is left out of the mirror."""
-        start = len(self.remote_top.rstrip(b"/")) + 1
-        return self.wanted.exclude(remote[start:], is_directory)
+        path = remote[len(self.remote_top) :].lstrip(b"/")
+        return self.wanted.exclude(path, is_directory)
 
     # -- files that are there already
 
     def place_of(self, target: bytes) -> bytes:
-        return join(parent_of(target), temporary()) if target in self.there else target
+        if target not in self.there:
+            return target
+        place = join(parent_of(target), temporary())
+        self.half_done[place] = target
+        return place
 
     def put_in_place(
         self, path: bytes, place: bytes, target: bytes
@@ -290,18 +310,41 @@ class _MirrorPut(PutTree):
         if _RENAME in machine.extensions:
             moved = machine.extended(_RENAME, body)
             moved.box, moved.tag = self.pool.box, self.pool.current
+            yield from self.pool.wait(moved)
         else:
-            yield from self.asked(wire.REMOVE, string(target))
-            moved = self.pool.ask(wire.RENAME, body)
-        yield from self.pool.wait(moved)
+            moved = yield from self.replace(place, target)
         if moved.status:
             self.discard(place, target)
             return moved
+        self.half_done.pop(place, None)
         return None
 
+    def replace(self, place: bytes, target: bytes) -> Generator[Any, Any, Request]:
+        """Replace a file at a server whose RENAME may refuse to; the old file goes last."""
+        moved: Request = yield from self.asked(wire.RENAME, string(place) + string(target))
+        if not moved.status:
+            return moved
+        aside = join(parent_of(target), temporary())
+        self.set_aside[aside] = target
+        moved = yield from self.asked(wire.RENAME, string(target) + string(aside))
+        if not moved.status:
+            moved = yield from self.asked(wire.RENAME, string(place) + string(target))
+            if moved.status:
+                self.put_back(aside)
+            else:
+                yield from self.asked(wire.REMOVE, string(aside))
+        self.set_aside.pop(aside, None)
+        return moved
+
+    def put_back(self, aside: bytes) -> None:
+        """Give a file its name back, unless another has it now; then the other one is right."""
+        body = string(aside) + string(self.set_aside.pop(aside))
+        self.session.machine.request(wire.RENAME, body)
+
     def discard(self, place: bytes, target: bytes) -> None:
-        if place != target:
-            self.session.machine.abandon(self.session.machine.request(wire.REMOVE, string(place)))
+        if self.half_done.pop(place, None) is not None:
+            # Not abandoned: such a request may never be sent.
+            self.session.machine.request(wire.REMOVE, string(place))
 
     def done(self, path: bytes, size: int | None = 0) -> None:
         super().done(path, size)
@@ -310,7 +353,16 @@ class _MirrorPut(PutTree):
     # -- the end
 
     def finish(self) -> Op[None]:
-        """Remove what is too much, then set modes and times of directories."""
+        """Remove what is in the way or too much, then set modes and times of directories."""
+        obstructed, self.obstructed = self.obstructed, []
+        for path, target, then in obstructed:
+            if self.found_out.is_unread and self.wanted.delete:
+                self.fail(path, target, errno.ENOTEMPTY, f"a directory is in its place; {UNREAD}")
+            else:
+                yield from self.remove_folder(path, target, then)
+        yield from self.run()
+        for place, target in list(self.half_done.items()):  # such as of a lost handle
+            self.discard(place, target)
         if self.wanted.delete and not self.found_out.is_unread and self.extra:
             removal = Removal(self.sftp, keep=self.stays)
             for target, above, is_directory in self.extra:
@@ -333,5 +385,20 @@ class _MirrorPut(PutTree):
         path = os.fsencode(error.filename or "")
         self.failed.append(FailedPath.of(path, error))
 
+    def ended(self, error: BaseException, context: TransferContext) -> BaseException:
+        """Remove what is not complete, as far as the server still hears that."""
+        for aside in list(self.set_aside):
+            self.put_back(aside)
+        for place, target in list(self.half_done.items()):
+            self.discard(place, target)
+        self.session.step()
+        return super().ended(error, context)
+
     def result(self) -> MirrorResult:
         return self.found_out.result(super().result(), self.wanted)
+
+
+def _check_readable(path: bytes) -> None:
+    """Raise the OSError of a regular file that cannot be read, or of what is gone."""
+    if modes.S_ISREG(os.lstat(path).st_mode):
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
