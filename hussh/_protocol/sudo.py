@@ -9,7 +9,8 @@ arguments is run without a shell, and so without a mark.
 
 The password is sent at most once: a second prompt means that it was wrong. A PAM module may put its
 own prompt in place of that. An unfinished line is taken for one if it asks for a password
-and the server, asked twice, has nothing to add. Any other question is an error.
+and the server, asked twice, has nothing to add. Any other question is an error. A terminal may show
+the password where PAM asks for it; that is taken out.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ __all__ = ["Conversation", "Sudo"]
 
 #: Most bytes that sudo may write before the command runs: lectures are shorter.
 TALK_MOST = 1 << 16
+#: Most bytes of a line that may be a question.
+QUESTION_MOST = 1 << 10
 #: Runs in the place of the command: it writes the mark, and becomes the user's command.
 SCRIPT = 'printf \'[hussh %s runs]\' "$0" >&2; unset LANGUAGE; exec /bin/sh -c "$1"'
 #: An unfinished line that asks for a password, as PAM modules word it.
@@ -124,6 +127,7 @@ class Conversation:
         self._said = b""  # by sudo, for errors
         self._asked = False
         self._answer = b""
+        self._echo = b""  # what a terminal may show of the answer, next
 
     def take(self, stream: int, part: bytes) -> bytes:
         """Take what has come; return the part of it that belongs to the command."""
@@ -140,6 +144,8 @@ class Conversation:
                 self._give_password("")
             else:  # a program has got to know the prompt, and gets no answer
                 self._held = said + self._prompt + self._held
+        if self._echo and self._held and not self._drop_echo():
+            return b""
         if self.has_mark and self._mark in self._held:
             said, _, rest = self._held.partition(self._mark)
             self._said += said
@@ -149,10 +155,19 @@ class Conversation:
         if len(self._held) + len(self._said) > TALK_MOST and self.has_mark:
             raise SudoError("sudo has written more than 64 KiB, and the command has not begun")
         last = self._last_line()
-        self.has_question = bool(re.match(UNFINISHED, last)) and not last.startswith(OWN)
+        may_ask = len(last) <= QUESTION_MOST and not last.startswith(OWN)
+        self.has_question = may_ask and bool(re.match(UNFINISHED, last))
         if self.has_mark:
             return b""
         return self._judge()
+
+    def _drop_echo(self) -> bool:
+        """Drop the answer if the terminal shows it; return False if more must come to tell."""
+        if len(self._held) < len(self._echo) and self._echo.startswith(self._held):
+            return False
+        self._held = self._held.removeprefix(self._echo)
+        self._echo = b""
+        return True
 
     def _judge(self) -> bytes:
         """Return what need not be held, if there is no mark: all that may be no prompt."""
@@ -189,6 +204,7 @@ class Conversation:
             raise self._wrong()
         self._asked = True
         self._answer = self._password
+        self._echo = self._password.rstrip(b"\n") if self._stream == 0 else b""
         self.has_begun = self.has_begun or not self.has_mark
 
     @staticmethod

@@ -192,13 +192,14 @@ def test_results_as_they_come(multi: Multi) -> None:
     def note(host: str, result: HostResult) -> None:
         seen.append((host, result.stdout, threading.get_ident()))
         if len(seen) == 2:  # only now the first may end
-            connected.sftp_write_data("", "gate")
+            connected.sftp_write_data("", gate)
 
+    gate = f"gate.{MINE}"
     with multi() as connected:
-        wait = "rm -f gate; while ! test -e gate; do sleep 0.02; done; echo slow"
+        wait = f"while ! test -e {gate}; do sleep 0.02; done; rm {gate}; echo slow"
         commands = {HOSTS[0]: wait, HOSTS[1]: "echo 1", HOSTS[2]: "echo 2"}
         result = connected.execute_map(commands, on_result=note)
-    assert [host for host, _, _ in seen][2] == HOSTS[0]
+    assert seen[2][:2] == (HOSTS[0], "slow\n")
     assert {ident for _, _, ident in seen} == {threading.get_ident()}
     assert result.keys() == HOSTS[:3]
 

@@ -154,3 +154,26 @@ def test_a_list() -> None:
     for result in (SSHResult(b"", b"", 2), SSHResult(b"", b"", 0)):
         conversation, _, _ = talk([b"sudo: a password is required\n"], Sudo(["id"], "root", None))
         assert conversation.end(result) is result
+
+
+def test_an_endless_line_is_no_question() -> None:
+    """Without a shell a line without an end is handed on, however much it looks like a question."""
+    conversation, kept, _ = talk([b":" * 4096] * 8, Sudo(["id"], "root", None))
+    assert (len(kept), conversation.has_question) == (8 * 4096, False)
+
+
+@pytest.mark.parametrize("command", ["id", ["id"]], ids=["shell", "list"])
+def test_a_terminal_that_shows_the_password(command: str | list[str]) -> None:
+    """A password that the terminal echoes is neither in an error nor in the result."""
+    sudo = Sudo(command, "root", SECRET, has_terminal=True)
+    refusal = b"\r\nsudo: bob is not in the sudoers file.\r\n"
+    text = sudo.prompt.encode() + b"secret" + refusal
+    for parts in ([text], each(text)):
+        conversation, kept, answers = talk(parts, sudo, stream=0)
+        assert answers == [SECRET]
+        assert b"secret" not in kept
+        with pytest.raises(SudoNotPermitted) as caught:
+            conversation.end(SSHResult(kept, b"", 1))
+        assert "secret" not in str(caught.value)
+    conversation, kept, _ = talk(each(sudo.prompt.encode() + b"secret"), sudo, stream=0)
+    assert (kept, conversation.has_question) == (b"", False)
