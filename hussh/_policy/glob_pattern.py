@@ -131,54 +131,88 @@ class Exclusion:
         """
         if isinstance(patterns, str | bytes | os.PathLike):
             patterns = [patterns]
-        self._rules = [_rule(encode_path(pattern)) for pattern in patterns]
+        self._rules = [_Rule(encode_path(pattern)) for pattern in patterns]
 
     def __bool__(self) -> bool:
         return bool(self._rules)
 
     def __call__(self, path: bytes, is_directory: bool) -> bool:
         """Tell whether a path is left out, though none of the directories above it is."""
-        text = decode_path(path)
+        names = decode_path(path).split("/")
         return any(
-            rule.match(text) is not None
-            for rule, only_directories in self._rules
-            if is_directory or not only_directories
+            rule.is_match(names)
+            for rule in self._rules
+            if is_directory or not rule.only_directories
         )
 
 
-def _rule(pattern: bytes) -> tuple[re.Pattern[str], bool]:
-    inner = pattern.strip(b"/")
-    if not inner:
-        raise ValueError("a pattern of exclude= is empty")
-    parts = []
-    for name in inner.split(b"/"):
-        # `translate` wraps a name in (?s:...)\Z, and its stars would match a slash.
-        parts.append(None if name == b"**" else _within_name(decode_path(name)))
-    text = "" if pattern.startswith(b"/") else "(?:.*/)?"
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        if part is None:
-            text += ".+" if last else "(?:.*/)?"
-        else:
-            text += part + ("" if last else "/")
-    return re.compile(f"(?s:{text})\\Z"), pattern.endswith(b"/")
+class _Rule:
+    """One pattern of an `Exclusion`.
+
+    A server chooses the names. So a match takes time in proportion to their length for each star,
+    and never more.
+    """
+
+    def __init__(self, pattern: bytes) -> None:
+        inner = pattern.strip(b"/")
+        if not inner:
+            raise ValueError("a pattern of exclude= is empty")
+        self.only_directories = pattern.endswith(b"/")
+        self._whole = pattern.startswith(b"/")
+        self._parts: list[re.Pattern[str] | None] = [
+            ANY_DEPTH if name == b"**" else re.compile(_within_name(decode_path(name)))
+            for name in inner.split(b"/")
+        ]
+
+    def is_match(self, names: list[str]) -> bool:
+        """Tell whether the names of a path, from the top down, end as the pattern says."""
+        parts, end = self._parts, len(self._parts)
+        if not self._whole and ANY_DEPTH not in parts:
+            names = names[-end:]
+        at = {0}
+        for name in names:
+            reached: set[int] = set()
+            if not self._whole:
+                at.add(0)
+            for start in at:
+                position = start
+                while position < end:
+                    part = parts[position]
+                    if part is not ANY_DEPTH:
+                        if part.match(name):
+                            reached.add(position + 1)
+                        break
+                    reached.add(position)
+                    position += 1  # it may stand for nothing, but at the end
+                    if position == end:
+                        reached.add(end)
+            at = reached
+        return end in at
 
 
 def _within_name(name: str) -> str:
-    """Return a regular expression for a part of a path, in which nothing matches a slash."""
-    found, at = "", 0
+    """Return a regular expression for one part of a path; it never tries a star twice."""
+    fixed, at = [""], 0  # between the stars
     while at < len(name):
         letter = name[at]
         at += 1
         if letter == "*":
-            found += "[^/]*"
+            fixed.append("")
         elif letter == "?":
-            found += "[^/]"
+            fixed[-1] += "."
         elif letter == "[" and (end := name.find("]", at + 1 + (name[at : at + 1] in "!^"))) > 0:
             inside = name[at:end].replace("\\", "\\\\").replace("[", "\\[")
             inverted = inside[:1] in ("!", "^")
-            found += f"(?!/)[{'^' if inverted else ''}{inside[inverted:]}]"
+            fixed[-1] += f"[{'^' if inverted else ''}{inside[inverted:]}]"
             at = end + 1
         else:
-            found += re.escape(letter)
-    return found
+            fixed[-1] += re.escape(letter)
+    first, *others = fixed
+    # The first place for what follows a star is as good as any later one, except for the last.
+    found = first
+    for number, text in enumerate(others[:-1]):
+        if text:
+            found += f"(?=(?P<g{number}>.*?{text}))(?P=g{number})"
+    if others:
+        found += f".*{others[-1]}"
+    return f"(?s:{found})\\Z"

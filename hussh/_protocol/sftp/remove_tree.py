@@ -68,7 +68,7 @@ def _remove_tree(sftp: SftpState, path: bytes, ignore_errors: bool) -> Op[None]:
     if found[1] != modes.S_IFDIR:
         reason = "it is a symbolic link" if found[1] == modes.S_IFLNK else ""
         raise file_error(errno.ENOTDIR, doing, path, reason=reason)
-    removal = Removal(sftp, stops=not ignore_errors)
+    removal = Removal(sftp, stops=not ignore_errors, lists=False)
     removal.add(path, True)
     yield from removal.run()
     if not ignore_errors:
@@ -100,12 +100,14 @@ class Removal:
     Attributes:
         stops: whether the first failure ends it.
         keep: tells what is to stay, although it lies in a tree that is removed.
+        lists: whether to note what is gone, and what could not be removed after the first.
         removed: what is gone, directories after their contents.
     """
 
     sftp: SftpState
     stops: bool = False
     keep: Keep | None = None
+    lists: bool = True
     removed: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -228,7 +230,8 @@ class Removal:
     # -- what became of it
 
     def _gone(self, path: bytes, above: _Folder | None) -> None:
-        self.removed.append(path)
+        if self.lists:
+            self.removed.append(path)
         self._leave(above)
 
     def _leave(self, folder: _Folder | None) -> None:
@@ -255,7 +258,8 @@ class Removal:
             self._fail(path, above, request)
 
     def _fail(self, path: bytes, above: _Folder | None, why: Request | SFTPError) -> None:
-        self._failed.append((path, why))
+        if self.lists or not self._failed:
+            self._failed.append((path, why))
         if self.stops:
             self._pool.stopped = True
         self._kept(above)
