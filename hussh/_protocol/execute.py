@@ -112,6 +112,7 @@ class _Output:
 
     Attributes:
         size: number of bytes that came.
+        asked: number of answers that the server owes, or has given, on this channel.
         cut: whether more came than there was room for.
         parts: what came and nobody has taken yet, if somebody wants the parts.
     """
@@ -134,7 +135,7 @@ class _Output:
         self.dialogue = dialogue
         self.wants_parts = wants_parts
         self.parts: list[tuple[int, bytes]] = []
-        self.size = 0
+        self.size = self.asked = 0
         self.cut = False
 
     def take(self) -> Any:
@@ -233,7 +234,7 @@ class _Drain:
     A server may send the status first and afterwards what still lies in its pipes (OpenSSH does, if
     the two coincide). So the server is asked something that it must answer (RFC 4254 section 5.4),
     until two answers in a row bring no output with them. The first answer may overtake what the
-    server reads in the same turn; the second cannot.
+    server reads in the same turn; the second cannot. Answers to earlier questions do not count.
     """
 
     def __init__(self, channel: Channel, output: _Output) -> None:
@@ -251,7 +252,8 @@ class _Drain:
         if self.quiet == 2 or self.rounds == DRAIN_ROUNDS:
             return True
         self.size = self.output.size
-        self.asked = answered + 1
+        self.output.asked += 1
+        self.asked = self.output.asked
         self.rounds += 1
         self.channel.request(b"keepalive@openssh.com", want_reply=True)
         return False
@@ -310,6 +312,7 @@ def _execute(
         if how.needs_end_only:
             channel.await_close(UNSEEN_OUTPUT)
         wanted = _ask(channel, command, how)
+        output.asked = len(wanted)
         started = True
         if dialogue is None:
             stdin.begin()

@@ -139,7 +139,10 @@ def expect(
                 found = search.look(seen.data, is_whole=is_whole)
                 if found is not None:
                     start, end, number, match = found
-                    before, after = seen.take(start), seen.take(end - start)
+                    if start > max_before:
+                        is_truncated = True
+                        seen.take(start - max_before)
+                    before, after = seen.take(min(start, max_before)), seen.take(end - start)
                     return ExpectMatch(before, after, number, match, is_truncated)
                 yield Checkpoint()
             too_many = len(seen) - max(max_before, OVERLAP)

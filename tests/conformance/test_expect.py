@@ -176,7 +176,10 @@ async def test_much_before(client: Client) -> None:
         found = await shell.expect(b"DONE\n", timeout=120, max_before=MIB)
         assert found.truncated
         assert set(found.before_bytes) == {ord("x")}
-        assert len(found.before_bytes) <= 4 * MIB
+        assert len(found.before_bytes) <= MIB
+        await shell.send_line("echo; echo some words; echo DO''NE")
+        found = await shell.expect("DONE\n", timeout=30, max_before=6)
+        assert (found.before_bytes, found.truncated) == (b"words\n", True)
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
