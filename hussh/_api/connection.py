@@ -261,7 +261,9 @@ class Connection(Files, Closing):
             user: a name, or ``#`` and a uid.
             password: for sudo. None means that sudo must not ask (``-n``), except that with
                 `forward_agent` its PAM modules may ask the agent.
-            input: what the command reads from its stdin; not with a list and a password.
+            input: what the command reads from its stdin; not with a list and a password. The
+                stdin of a list ends when sudo has got its password: give none where sudo asks for
+                none.
             pty: see `execute`; sudo then asks on the terminal.
             env: variables that the server and sudo (``SETENV``) let the command have.
 

@@ -62,6 +62,9 @@ class Dialogue(Protocol):
     def answer_question(self) -> None:
         """Note that nothing follows what has come so far."""
 
+    def hint(self) -> str:
+        """Return what to say of a time-out now; mostly nothing."""
+
     def end(self, result: SSHResult) -> SSHResult:
         """Return the result of the command; raise if the program ended without running it."""
 
@@ -352,8 +355,9 @@ def _execute(
             yield WaitFor(channel)
     except DeadlineExceeded:
         output.take()
+        hint = "" if dialogue is None else dialogue.hint()
         raise CommandTimeout(
-            f"Command timed out{how.time_limit}; it was told to stop",
+            f"Command timed out{how.time_limit}; it was told to stop{hint}",
             result=output.result(finished=False),
         ) from None
     except HusshError as error:

@@ -196,6 +196,17 @@ class Conversation:
                 "run it in a shell(), whose expect() can answer it"
             )
 
+    def hint(self) -> str:
+        """Return what to say of a time-out now."""
+        if self.has_begun:
+            return ""
+        if self.has_mark:
+            return "; sudo had not run it"
+        return (
+            "; sudo had not asked for the password, and until then the input of a program that runs"
+            " without a shell does not end: leave password= out, or give the command as one string"
+        )
+
     def _give_password(self, question: str) -> None:
         if self._password is None:
             asks = f" ({printable(question)!r})" if question else ""

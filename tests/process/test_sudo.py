@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hussh import (
+    CommandTimeout,
     Connection,
     HusshError,
     SSHResult,
@@ -163,6 +164,9 @@ def test_a_list_of_arguments(server: Sshd, alice: Connection) -> None:
     assert result == SSHResult(b"in\n", b"Sorry\n", 1)
     result = alice.sudo(["sh", "-c", "printf 'name: ' >&2; cat"], password=secret)
     assert result == SSHResult(b"", b"name: ", 0)
+    with pytest.raises(CommandTimeout, match="had not asked for the password"):
+        alice.sudo(["cat"], user="bob", password=secret, timeout=2000)
+    assert alice.sudo(["cat"], user="bob").status == 0
     for wrong in ([], {"id"}, [1]):
         with pytest.raises(TypeError, match="command must be"):
             alice.sudo(wrong)  # type: ignore[arg-type]
