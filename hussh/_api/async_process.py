@@ -26,7 +26,7 @@ from .._protocol.expect import (
     expect,
 )
 from .._runtime.anyio_streams import ByteStream, stapled
-from ..errors import CommandTimeout, Phase
+from ..errors import CommandTimeout, HusshError, Phase
 from .arguments import check_number
 from .async_streams import AsyncFlow, AsyncReader, AsyncWriter
 from .closing import AsyncClosing
@@ -88,8 +88,8 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
         out, err = self.stdout.take_buffered(), self.stderr.take_buffered()
         try:
             self._note(await self._flow.run(self._talk(input, out, err), limit))
-        except CommandTimeout as error:
-            error.result = self._said()
+        except HusshError as error:
+            error.result = self._said()  # type: ignore[attr-defined]
             raise
         return self._talked()
 

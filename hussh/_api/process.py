@@ -15,7 +15,7 @@ from .._native.link import Channel
 from .._policy.connection_options import Milliseconds
 from .._protocol import process as ops
 from .._protocol.core import Op
-from ..errors import ChannelError, CommandTimeout, Phase
+from ..errors import ChannelError, CommandTimeout, HusshError, Phase
 from .arguments import check_number
 from .closing import Closing
 from .remote_process import PATIENCE, Command, Flow
@@ -141,8 +141,8 @@ class Process(Command[_Flow], Closing):
             flow.only_buffered = False
         try:
             self._note(flow.run(self._talk(input, out, err), limit))
-        except CommandTimeout as error:
-            error.result = self._said()
+        except HusshError as error:
+            error.result = self._said()  # type: ignore[attr-defined]
             raise
         return self._talked()
 

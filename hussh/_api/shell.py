@@ -92,6 +92,7 @@ class InteractiveShell(Closing, Shell[Session]):
             ExpectTimeout: it has not come; `.before` and `.result` have what came, which stays
                 there for the next call. It is a CommandTimeout.
             ExpectEOF: the shell has ended; the same holds. It is an EOFError.
+            ConnectionLost: its `.result` has what came.
         """
         return self._expect(check_patterns(pattern), timeout, max_before)
 

@@ -17,7 +17,7 @@ from .._native.link import Channel
 from .._policy.expect_match import ExpectMatch
 from .._policy.merged_output import MergedOutput
 from .._policy.result import SSHResult
-from ..errors import ExpectEOF, ExpectTimeout, printable
+from ..errors import ExpectEOF, ExpectTimeout, HusshError, printable
 from .core import Checkpoint, DeadlineExceeded, Op
 from .process import exit_of, read_any
 
@@ -159,6 +159,10 @@ def expect(
     except DeadlineExceeded:
         text = f"{_name(patterns)} has not come{time_limit}{_tail(seen)}"
         raise ExpectTimeout(text, result=_so_far(seen, channel)) from None
+    except HusshError as error:
+        if channel.link.dead and getattr(error, "result", None) is None:
+            error.result = _so_far(seen, channel)  # type: ignore[attr-defined]
+        raise
 
 
 def _name(patterns: Sequence[Compiled]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import pickle
 import re
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hussh import ChannelError, CommandTimeout, ExpectEOF, ExpectTimeout, SSHResult
+from hussh import ChannelError, CommandTimeout, ConnectionLost, ExpectEOF, ExpectTimeout, SSHResult
 from hussh._policy.arrival import pair
 from hussh._policy.merged_output import MergedOutput
 from hussh._protocol.expect import OVERLAP, PORTION, _Search, check_patterns
@@ -180,6 +181,27 @@ async def test_much_before(client: Client) -> None:
         await shell.send_line("echo; echo some words; echo DO''NE")
         found = await shell.expect("DONE\n", timeout=30, max_before=6)
         assert (found.before_bytes, found.truncated) == (b"words\n", True)
+
+
+@pytest.mark.parametrize("client", THREE, indirect=True)
+async def test_a_connection_that_ends(client: Client) -> None:
+    """What came before a connection was lost is in the error, also of `communicate`."""
+    errors: list[Any] = []
+    with contextlib.suppress(ConnectionLost):  # the blocks end with it, too
+        async with client.awaited.popen("cat") as process, client.awaited.shell() as shell:
+            await process.stdin.write(b"one\ntwo\n")
+            if client.api.name == "sync":
+                process.real.stdin.flush()
+            assert await process.stdout.readline() == b"one\n"
+            await shell.send_line("echo one")
+            await shell.expect("on", timeout=30)
+            await shell.send_line("kill -9 $PPID")
+            for wait in (shell.expect("never", timeout=30), process.communicate()):
+                try:
+                    await wait
+                except ConnectionLost as error:
+                    errors.append(error)
+    assert [error.result.stdout for error in errors] == ["e\n", "two\n"]
 
 
 @pytest.mark.parametrize("client", THREE, indirect=True)
