@@ -30,7 +30,8 @@ from .files import (
     write,
     write_data,
 )
-from .host_group import HostGroup, Job, OnHostOutput, Results
+from .host_group import HostGroup, OnHostOutput
+from .job import Job, Results
 from .progress import Display
 from .results import HostResult, MultiResult, checked
 from .tail import AsyncMultiFileTailer, TailJob

@@ -1,7 +1,7 @@
 """The hosts of a `MultiConnection` and of its async twin, and what is done on each.
 
-Both classes import it. It says what happens on one host. `_multi.batch` says when, in which event
-loop, and how many at a time. Failures become results here.
+Both classes import it. It makes the jobs, each of which `job` describes. `batch` says when an item
+is done, in which event loop, and how many at a time.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from collections.abc import (
     Callable,
     Generator,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from time import monotonic
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from .._api.arguments import (
     check_command,
@@ -35,70 +33,32 @@ from .._api.arguments import (
     input_bytes,
 )
 from .._api.async_connection import AsyncConnection
-from .._api.internals import options_of, shared_of
+from .._api.internals import options_of
 from .._connect.agent_forwarding import ForwardAgent, check_forward_agent, lend_agent
-from .._connect.connect_attempt import noted_place
 from .._connect.handshake_limits import HandshakeLimiter
 from .._connect.shared_session import Failures, Limit, Shared, ran_out
 from .._policy.connection_options import Seconds
-from .._policy.file_cache import set_batch_start
 from .._policy.transfer_result import TransferResult
 from .._protocol.execute import Execution, OnOutput, execute
 from .._protocol.process import Pty, env_requests
 from .._protocol.sudo import Sudo
 from .._runtime.async_workers import to_the_end
 from .._runtime.background_loops import Loops
-from ..errors import ConnectError, ConnectionClosed, HusshError, Phase
+from ..errors import ConnectError, ConnectionClosed, Phase
 from .batch import Batch, Here, HereDrain, Lane, drain
 from .config_carriers import ConfigCarriers
 from .hosts import as_async
+from .job import CLOSED, Host, Job, Results, each_item, left_over, place_failure
 from .loop_placement import LoopPlacement
 from .multi_options import MultiOptions
 from .results import HostResult
 
-__all__ = ["HostGroup", "Host", "Results", "Job", "check_limit"]
+__all__ = ["HostGroup", "OnHostOutput", "check_limit"]
 
 #: Called with a host, "stdout" or "stderr", and bytes that have come from there.
 OnHostOutput = Callable[[str, str, bytes], object]
 
 BATCH_SIZE = 100
-CLOSED = "the MultiConnection is closed; connect() it again"
-
-
-class Host:
-    """One host.
-
-    Attributes:
-        shared: the session of its connection, which others may use, too.
-        failure: why the last attempt to connect it failed.
-        given: the time that an operation gave that attempt; None if it had as much as
-            connecting has.
-    """
-
-    __slots__ = ("connection", "failure", "given", "host", "shared")
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self.connection: AsyncConnection = connection
-        self.shared: Shared = shared_of(connection)
-        self.failure: HusshError | None = None
-        self.given: Limit | None = None
-        self.host: str = connection.host
-
-
-class Job(NamedTuple):
-    """One operation: what to do, on which hosts, each with an argument of its own.
-
-    Attributes:
-        title: for a progress display.
-        phase: for errors that do not know it.
-        again: whether it may open what was closed or has been lost.
-    """
-
-    title: str
-    phase: Phase
-    do: Callable[[Host, Any], Awaitable[HostResult]]
-    items: list[tuple[Host, Any]]
-    again: bool = False
 
 
 class HostGroup:
@@ -146,10 +106,10 @@ class HostGroup:
         if items is not None:
             for _ in drain(_close, self._lost(work, items), self.batch_size):
                 pass
-            for index, result in drain(_job(work), items, self.batch_size, self._running):
+            for index, result in drain(each_item(work), items, self.batch_size, self._running):
                 missing[index] = 0
                 yield index, result
-        yield from _left_over(work, missing)
+        yield from left_over(work, missing)
 
     @asynccontextmanager
     async def each_here(self, work: Job) -> AsyncIterator[Results]:
@@ -164,7 +124,8 @@ class HostGroup:
         async with HereDrain(_close, self._lost(work, items), self.batch_size, here) as closed:
             async for _ in closed:
                 pass
-        async with HereDrain(_job(work), items, self.batch_size, here, self._running) as results:
+        do = each_item(work)
+        async with HereDrain(do, items, self.batch_size, here, self._running) as results:
             yield Results(work, results)
 
     def _begin(self, work: Job, here: Here | None) -> list[tuple[Lane, tuple[Host, Any]]] | None:
@@ -342,7 +303,7 @@ class HostGroup:
         try:
             await member.shared.connect(limit, self._failures)
         except Exception as error:
-            member.failure = _explained(member, error, Phase.CONNECT)
+            member.failure = place_failure(member, error, Phase.CONNECT)
             raise member.failure from member.failure.__cause__
 
     async def ready(self, member: Host, within: Limit | None = None) -> AsyncConnection:
@@ -458,71 +419,3 @@ def check_limit(name: str, value: object) -> int:
     if value < 1:
         raise ValueError(f"{name} must be at least 1")
     return value
-
-
-def _job(work: Job) -> Callable[[tuple[Host, Any]], Awaitable[HostResult]]:
-    """Return the work on one item, whose failures are results."""
-    start = monotonic()
-
-    async def job(item: tuple[Host, Any]) -> HostResult:
-        member, argument = item
-        set_batch_start(start)
-        try:
-            return await work.do(member, argument)
-        except Exception as error:
-            return HostResult.failed(member.host, _explained(member, error, work.phase))
-
-    return job
-
-
-def _explained(member: Host, error: Exception, phase: Phase) -> HusshError:
-    """Return the error with its hop, and without the frames of a stack.
-
-    Frames would hold all objects that they used.
-    """
-    endpoint = member.shared.endpoint
-    if isinstance(error, HusshError):
-        explained = error
-    else:
-        explained = HusshError(f"{type(error).__name__}: {error}")
-        explained.__cause__ = error
-        endpoint, phase = noted_place(error) or (endpoint, phase)
-    endpoint.mark(explained, phase)
-    link: BaseException | None = explained
-    while link is not None:
-        link.__traceback__ = link.__context__ = None
-        link = link.__cause__
-    return explained
-
-
-def _left_over(work: Job, missing: bytearray) -> Iterator[tuple[int, HostResult]]:
-    """Return results for hosts that got none, because all was closed meanwhile."""
-    for index, (member, _) in enumerate(work.items):
-        if missing[index]:
-            error = _explained(member, ConnectionClosed(CLOSED), work.phase)
-            yield index, HostResult.failed(member.host, error)
-
-
-class Results:
-    """The results of a job, for ``async for``: pairs of an item's index and its result."""
-
-    def __init__(self, work: Job, drain: HereDrain[tuple[Host, Any], HostResult] | None) -> None:
-        self._drain = drain
-        self._missing = bytearray(b"\1") * len(work.items)
-        self._rest = _left_over(work, self._missing)
-
-    def __aiter__(self) -> Results:
-        return self
-
-    async def __anext__(self) -> tuple[int, HostResult]:
-        if self._drain is not None:
-            try:
-                index, result = await self._drain.__anext__()
-            except StopAsyncIteration:
-                self._drain = None
-            else:
-                self._missing[index] = 0
-                return index, result
-        for pair in self._rest:
-            return pair
-        raise StopAsyncIteration

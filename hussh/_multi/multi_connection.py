@@ -35,8 +35,9 @@ from .files import (
     write,
     write_data,
 )
-from .host_group import HostGroup, Job, OnHostOutput
+from .host_group import HostGroup, OnHostOutput
 from .hosts import shared_auth
+from .job import Job
 from .multi_options import (
     GROUP_ARGUMENTS,
     SHARED_ARGUMENTS,

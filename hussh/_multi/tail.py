@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from .._api.arguments import check_position
 from .._policy.sftp import AnyPath, encode_path
 from ..errors import HusshError, Phase
-from .host_group import Host, HostGroup, Job
+from .host_group import HostGroup
+from .job import Host, Job
 from .results import HostResult, MultiResult
 
 __all__ = ["AsyncMultiFileTailer", "MultiFileTailer", "TailJob"]

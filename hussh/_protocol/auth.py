@@ -1,6 +1,6 @@
 """User authentication (RFC 4252, 4256): which credentials are tried, and in which order.
 
-The handshake runs `authenticate`; `auth_methods.py` has the messages. An explicit key is tried
+The handshake runs `authenticate`; `auth_methods.py` has the methods. An explicit key is tried
 first, then what the server asks for besides. Without a key, the password is tried. A Kerberos
 ticket that the caller asks for (``gssapi=``) comes before both. With none of these, the order is
 ``none``, a ticket that the ssh configuration asks for, the agent's keys, the default key files and,
@@ -38,7 +38,8 @@ from . import agent
 from .auth_given_keys import agent_keys, load_file, load_given_certificate, try_given_keys
 from .auth_gssapi import METHOD as GSSAPI
 from .auth_gssapi import may_try_gssapi, try_gssapi
-from .auth_methods import NOT_ASKED, AskAgent, Login, Outcome
+from .auth_messages import AskAgent, Outcome
+from .auth_methods import NOT_ASKED, Login
 from .auth_questions import answer_questions
 from .core import DeadlineExceeded, Op, RunBlocking
 from .early_open import EarlyOpen

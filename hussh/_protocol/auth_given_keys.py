@@ -17,7 +17,8 @@ from .._policy.keys.given_keys import GivenKey
 from .._policy.keys.public_key import PublicKey
 from ..errors import AuthenticationError, KeyFileError, KeyRefused, KeyUnreadable, printable
 from . import agent
-from .auth_methods import Login, Outcome
+from .auth_messages import Outcome
+from .auth_methods import Login
 from .core import DeadlineExceeded, Op, RunBlocking
 
 __all__ = ["agent_keys", "load_file", "load_given_certificate", "try_given_keys"]

@@ -13,7 +13,8 @@ from typing import TypeVar
 from .._policy.kerberos import KERBEROS, KerberosContext, KerberosError, has_ticket
 from .._policy.wire import string, uint32
 from ..errors import ProtocolError, printable
-from .auth_methods import Login, Outcome
+from .auth_messages import Outcome
+from .auth_methods import Login
 from .core import DeadlineExceeded, Op, RunBlocking
 
 __all__ = ["METHOD", "may_try_gssapi", "try_gssapi"]

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from enum import Enum
-from functools import lru_cache, partial
-from typing import Protocol
+from functools import partial
 
 from .._native.constants import Death
 from .._native.link import Link
@@ -30,17 +28,25 @@ from ..errors import (
     printable,
 )
 from . import agent
+from .auth_messages import (
+    FAILURE,
+    PASSWORD_CHANGE,
+    PK_OK,
+    RESULTS,
+    SUCCESS,
+    AskAgent,
+    Outcome,
+    key_request,
+    request_head,
+)
 from .auth_queries import AHEAD_MAX
 from .core import DeadlineExceeded, Op, RunBlocking, WaitFor
 from .early_open import EarlyOpen
 from .login_banner import BANNER, LoginBanners
 from .story import HopStory
 
-__all__ = ["NOT_ASKED", "AskAgent", "Login", "Outcome"]
+__all__ = ["NOT_ASKED", "Login"]
 
-REQUEST, FAILURE, SUCCESS = 50, 51, 52
-INFO_REQUEST = PK_OK = PASSWORD_CHANGE = 60  # what 60 means depends on the method
-INFO_RESPONSE = 61
 #: Characters in an error of the questions that a server asked.
 QUESTIONS_TEXT_MAX = 1000
 # These words are in the error of 0.3.3, and its users look for them.
@@ -54,47 +60,6 @@ NOTHING_TO_TRY = "there was no key to try"
 
 
 _BEFORE_SERVICE = (Phase.BANNER, Phase.KEX, Phase.HOSTKEY)
-
-
-class AskAgent(Protocol):
-    """Makes the call that sends one framed request to the agent at a socket path.
-
-    Its result is the framed answer. `note` says in the log what is asked. `touch` says whether the
-    agent may have to wait for a touch.
-    `bind` is a request that is sent before, whatever the agent says to it (`agent.bind_request`).
-    """
-
-    def __call__(
-        self, path: str, request: bytes, note: str, touch: bool = False, bind: bytes = b""
-    ) -> RunBlocking: ...
-
-
-class Outcome(Enum):
-    SUCCESS = "success"
-    PARTIAL = "accepted, but the server wants more"
-    FAILURE = "refused"
-
-
-#: The words of a story for the result of an attempt.
-RESULTS = {
-    Outcome.SUCCESS: "accepted",
-    Outcome.PARTIAL: "accepted, but the server wants more",
-    Outcome.FAILURE: "refused",
-}
-
-
-@lru_cache(maxsize=64)
-def _head(username: str, method: str) -> bytes:
-    """Return the beginning of a request (RFC 4252 section 5)."""
-    names = (username, "ssh-connection", method)
-    return bytes((REQUEST,)) + b"".join([string(name.encode()) for name in names])
-
-
-@lru_cache(maxsize=64)
-def _key_request(username: str, algorithm: str, blob: bytes, signed: bool) -> bytes:
-    """Return a request with a key, up to the signature (RFC 4252 section 7)."""
-    fields = boolean(signed) + string(algorithm.encode()) + string(blob)
-    return _head(username, "publickey") + fields
 
 
 class Login:
@@ -144,7 +109,7 @@ class Login:
     # -- messages
 
     def request(self, method: str, extra: bytes = b"") -> bytes:
-        return _head(self.options.username, method) + extra
+        return request_head(self.options.username, method) + extra
 
     def reply(self) -> Op[Reader]:
         """Read the answer to the last request; its type is still to be read from the result.
@@ -426,7 +391,7 @@ class Login:
         return names if wanted is None else tuple([one for one in names if one in wanted])
 
     def key_request(self, algorithm: str, public: PublicKey, *, signed: bool = True) -> bytes:
-        return _key_request(self.options.username, algorithm, public.blob, signed)
+        return key_request(self.options.username, algorithm, public.blob, signed)
 
     def ask_ahead(self, keys: Iterable[PublicKey]) -> None:
         """Ask about the first keys of the agent at once, where the server bears it."""

@@ -12,7 +12,8 @@ from .._policy.options import is_secret
 from .._policy.prompts import Prompt, PromptCallback, PromptRequest
 from .._policy.wire import string, uint32
 from ..errors import printable
-from .auth_methods import INFO_REQUEST, INFO_RESPONSE, Login, Outcome
+from .auth_messages import INFO_REQUEST, INFO_RESPONSE, Outcome
+from .auth_methods import Login
 from .core import Op, RunBlocking
 
 __all__ = ["answer_questions"]
