@@ -6,10 +6,12 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import redirect_stderr
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from hussh._protocol.sftp.transfer_context import Meter
 from tests.conformance.client import Client
 from tests.conformance.conftest import THREE
 from tests.support.sshd import Sshd
@@ -52,9 +54,13 @@ def there(target: Sshd) -> Iterator[Path]:
         yield folder
 
 
-async def test_numbers(client: Client, there: Path, source: Path, tmp_path: Path) -> None:
+async def test_numbers(
+    client: Client, there: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The bytes only grow, the total is that of all files once it is known, and the end is told."""
     conn = client.awaited
+    for module in ("tree", "transfer"):  # every step is told, not only some in a second
+        monkeypatch.setattr(f"hussh._protocol.sftp.{module}.Meter", partial(Meter, every=0.0))
     for follow, total in ((True, 621_000), (False, 620_000)):
         for way in ("put", "get"):
             seen: list[tuple[int, int | None]] = []

@@ -114,15 +114,21 @@ async def test_memory_stays_flat(client: Client) -> None:
         for _ in range(count):
             assert (await client.execute(":")).status == 0
 
+    async def growth() -> tuple[int, int]:
+        gc.collect()
+        c_before, python_before = allocated()
+        await run(rounds)
+        gc.collect()
+        c_after, python_after = allocated()
+        return c_after - c_before, python_after - python_before
+
     await run(30)
-    gc.collect()
-    c_before, python_before = allocated()
-    await run(rounds)
-    gc.collect()
-    c_after, python_after = allocated()
+    grown = await growth()
+    if grown[0] >= rounds * 200:  # a buffer may have become larger, once
+        grown = await growth()
     # One lost channel per command would be 600 bytes and more in C, some blocks in Python.
-    assert c_after - c_before < rounds * 200
-    assert python_after - python_before < rounds
+    assert grown[0] < rounds * 200
+    assert grown[1] < rounds
 
 
 @pytest.mark.parametrize("client", FOUR, indirect=True)

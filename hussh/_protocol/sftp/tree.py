@@ -71,6 +71,7 @@ class Tree:
         self.refusals = Refusals(self.options.strict)
         self.large: deque[Callable[[], Op[None]]] = deque()
         self.bytes_found = self.files_found = self.bytes_done = 0
+        self._most_told = 0  # with a part of a file that is not in `bytes_done` yet
         self.searches = 0  # jobs that may find more
         tells = self.options.progress is not None
         self.meter = Meter(self._tell if tells else None, self.options.clock)
@@ -97,12 +98,15 @@ class Tree:
 
     def _report(self, final: bool = False) -> Op[None]:
         self.meter.total = None if self.searches else self.bytes_found
+        if final:  # exact, although a file failed of which a part had been told
+            self._most_told = 0
         return self.meter.report(self.bytes_done, final=final)
 
     def _tell(self, done: int, total: int | None) -> None:
         progress = self.options.progress
         assert progress is not None  # noqa: S101 (a caller's mistake)
         files = None if self.searches else self.files_found
+        done = self._most_told = max(done, self._most_told)
         progress(done, total, len(self.transferred), files)
 
     def part(self) -> Callback | None:
