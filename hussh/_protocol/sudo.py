@@ -176,7 +176,7 @@ class Conversation:
             done, self._held = lines + newline, last
         else:
             done, self._held = self._held, b""
-        self._said += done[: TALK_MOST - len(self._said)]
+        self._said += done[: max(0, TALK_MOST - len(self._said))]
         return done.lstrip(b"\r\n") if self._asked and not self._said.strip() else done
 
     def _last_line(self) -> str:

@@ -177,3 +177,12 @@ def test_a_terminal_that_shows_the_password(command: str | list[str]) -> None:
         assert "secret" not in str(caught.value)
     conversation, kept, _ = talk(each(sudo.prompt.encode() + b"secret"), sudo, stream=0)
     assert (kept, conversation.has_question) == (b"", False)
+
+
+def test_what_is_kept_for_errors_is_bounded() -> None:
+    """Without a shell a command's output is not kept, however long sudo's lecture was."""
+    sudo = Sudo(["id"], "root", SECRET)
+    lecture = b"x" * (1 << 17) + sudo.prompt.encode()
+    conversation, kept, _ = talk([lecture, *[b"y" * (1 << 18)] * 8], sudo)
+    assert len(kept) == 8 << 18
+    assert len(conversation._said) <= 1 << 17
