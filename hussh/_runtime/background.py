@@ -19,10 +19,13 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .._protocol.core import Op, RunBlocking, Wait, WaitFor
 from .workers import Call
+
+if TYPE_CHECKING:
+    from types import GeneratorType
 
 __all__ = ["Background", "Task"]
 
@@ -34,19 +37,22 @@ class Task:
 
     Attributes:
         is_over: whether it has ended.
-        is_running: whether it is within a step.
     """
 
-    __slots__ = ("op", "answer", "error", "token", "is_over", "is_running", "is_lost",
-                 "__weakref__")  # fmt: skip
+    __slots__ = ("op", "answer", "error", "token", "is_over", "is_lost", "__weakref__")
 
     def __init__(self, op: Op[None]) -> None:
         self.op = op
         self.answer: Any = None
         self.error: BaseException | None = None
         self.token = 0
-        self.is_over = self.is_running = False
+        self.is_over = False
         self.is_lost = False  # what the operation yielded last is not known
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is within a step; a flag could stay set if an interrupt came between."""
+        return cast("GeneratorType[Any, Any, None]", self.op).gi_running
 
 
 class Background:
@@ -119,7 +125,7 @@ class Background:
         self._blocked.discard(task)
         task.token = 0
         try:
-            task.is_running = task.is_lost = True
+            task.is_lost = True
             need = task.op.send(answer) if error is None else task.op.throw(error)
         except StopIteration:
             pass
@@ -131,7 +137,6 @@ class Background:
         finally:
             error = None  # its traceback holds this frame
             task.answer = task.error = None
-            task.is_running = False
         self._go_on(task, need)
 
     def _go_on(self, task: Task, need: Wait | None) -> None:

@@ -49,8 +49,11 @@ def test_bulk_both_ways(dropbear: tuple[str, int], surroundings: Sshd) -> None:
 
 
 def test_no_unix_sockets(dropbear: tuple[str, int], surroundings: Sshd) -> None:
-    """A refused Unix socket is not mistaken for a server that forwards nothing."""
-    refused = pytest.raises(TunnelRefused, match="forwards no Unix sockets")
+    """A refused Unix socket is not mistaken for a server that forwards nothing.
+
+    dropbear 2025 forwards some, and cannot find this one.
+    """
+    refused = pytest.raises(TunnelRefused, match=r"forwards no Unix sockets|No such file")
     with connect_as_alice(surroundings, dropbear) as connection, refused:
         connection.open_unix_connection("/run/nobody")
 

@@ -40,8 +40,11 @@ def stream_servers(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iter
     """A target and a bastion with one host key each, so that recordings stay short."""
     folder = tmp_path_factory.mktemp("streams")
     kinds = {"stream-target": ("ed25519", "ecdsa-256"), "stream-bastion": ("ed25519",)}
+    # OpenSSH 10 takes this exchange only if it is named.
+    options = {"KexAlgorithms": "+diffie-hellman-group14-sha256"}
     servers = [
-        Sshd(folder / name, keys, name=name, host_keys=hosts) for name, hosts in kinds.items()
+        Sshd(folder / name, keys, name=name, host_keys=hosts, options=options)
+        for name, hosts in kinds.items()
     ]
     with leaks.shared(*servers):
         yield servers
