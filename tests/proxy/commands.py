@@ -13,7 +13,7 @@ import pytest
 
 from hussh import Connection
 from tests.support.leaks import MARK
-from tests.support.processes import children_of
+from tests.support.processes import children_of, wait_gone
 from tests.support.sshd import Sshd
 
 #: A relay that is there wherever Python is; options of ``relay.py`` may follow.
@@ -61,6 +61,12 @@ def started() -> set[int]:
             except OSError:
                 continue
     return found
+
+
+def left_over() -> set[int]:
+    """Return what is still there of `started` once those that were killed had a moment to die."""
+    wait_gone(started(), 5.0)
+    return started()
 
 
 def descriptors() -> dict[int, str]:
