@@ -78,7 +78,8 @@ def test_rsa_key_does_not_wait_for_the_service(version: bytes, keys: Keys) -> No
         conn.auth_success()
         conn.serve()
 
-    with HostileServer(script, version=version, sig_algs=["rsa-sha2-512"]) as server:
+    # The first RSA key of a process waits for an import.
+    with HostileServer(script, version=version, sig_algs=["rsa-sha2-512"], timeout=60.0) as server:
         key = keys.get("rsa").path
         Connection(*server.address, "alice", private_key=key).close()
         server.wait()
