@@ -17,6 +17,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from hussh._policy import server_memory
 from tests.support import leaks, outside
 from tests.support.accounts import IS_ROOT, NEEDS_ROOT
 from tests.support.agent import SshAgent
@@ -113,6 +114,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("SSH_AUTH_SOCK", "SSH_AGENT_PID", "SSH_ASKPASS", "DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     return directory
+
+
+@pytest.fixture(autouse=True)
+def _forget_servers() -> None:
+    """Forget what other servers did, because a port of theirs may be another server's now."""
+    server_memory._known.clear()
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ class PrefixTruncation:
 
     def up(self, upstream: socket.socket, client: socket.socket) -> None:
         """Carry what the client sends."""
-        with upstream:
+        with upstream, contextlib.suppress(OSError):  # the other direction may have ended it
             while data := client.recv(65536):
                 upstream.sendall(data)
             upstream.shutdown(socket.SHUT_RDWR)
