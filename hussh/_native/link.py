@@ -82,10 +82,10 @@ class Link:
         )
         #: Whether the C object has been given up.
         self.freed: bool = False
+        self.token: int = int(lib.hussh_link_token(ptr))
         self._ptr = ptr  # not before: an interrupt may come between any two, and then __del__
         self._info = ffi.new("hussh_link_info *")
         self._tokens = ffi.new("uint64_t[]", EVENTS_AT_ONCE) if outer is None else None
-        self.token: int = int(lib.hussh_link_token(ptr))
         #: What the layers above keep for as long as the link lives, by kind.
         self.attached: dict[type, Any] = {}
         #: Of a root: what gives more tokens for `events` where that of a link is among them.
