@@ -138,7 +138,7 @@ def run_get(
         real = (yield from resolving.answer()) if resolving is not None else remote
         folder = yield RunBlocking(lambda _: confine(local))
         tree = make(sftp, session, options, "download")
-        tree.confined = folder
+        tree.confined, tree.info = folder, top[0]
         started = tree
         tree.search(lambda: started.fill(RemoteFolder(None, remote, real)))
         yield from tree.run()
@@ -154,7 +154,15 @@ def run_get(
 
 
 class GetTree(Tree):
+    """One transfer.
+
+    Attributes:
+        confined: the local directory.
+        info: what the server tells of the remote one.
+    """
+
     confined: ConfinedDir
+    info: SFTPAttributes
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -337,10 +345,15 @@ class GetTree(Tree):
         if b"\0" in leads_to or not leads_to:
             self.fail(path, target, errno.EINVAL, "the server's answer is no path")
             return
+        yield from self.make_link(path, parts, leads_to)
+
+    def make_link(
+        self, path: bytes, parts: tuple[bytes, ...], leads_to: bytes
+    ) -> Generator[Any, Any, None]:
         try:
             yield Local(lambda: self.confined.make_link(parts, leads_to))
         except OSError as error:
-            self.fail(path, target, error)
+            self.fail(path, self.target(parts), error)
             return
         self.done(path)
 
@@ -407,16 +420,32 @@ class GetTree(Tree):
 
     # -- later
 
+    def place_of(self, parts: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Return where the data of a large file goes at first."""
+        return parts
+
+    def put_in_place(self, place: tuple[bytes, ...], parts: tuple[bytes, ...]) -> Op[None]:
+        """Give data that is complete its name."""
+        return
+        yield
+
+    def discard(self, place: tuple[bytes, ...]) -> None:
+        """Remove what is of no use after a failure."""
+
     def big(self, folder: RemoteFolder, name: bytes, info: SFTPAttributes) -> Op[None]:
         path, parts = join(folder.path(), name), (*folder.parts(), name)
-        target = self.target(parts)
+        target, place = self.target(parts), self.place_of(parts)
         context = TransferContext("download", path, target, self.options.limit)
-        sink = ConfinedSink(self.confined, parts, *self.keep(info))
+        sink = ConfinedSink(self.confined, place, *self.keep(info))
         try:
             size = yield from download(
                 self.sftp, path, sink, context, self.options.clock, self.part()
             )
-        except OSError as error:
+            yield from self.put_in_place(place, parts)
+        except BaseException as error:
+            self.discard(place)
+            if not isinstance(error, OSError):
+                raise
             self.fail_alone(path, target, error)
             return
         if not self.keeps_none(path, target, sink.refused):

@@ -91,6 +91,10 @@ class JobPool:
         """Make a request about an open file or directory, to be yielded."""
         return self.session.machine.about(kind, handle, more, self.box, self.current)
 
+    def extended(self, name: bytes, body: bytes) -> Request:
+        """Make a request of an extension that has a mere status, to be yielded."""
+        return self.session.machine.extended(name, body, box=self.box, tag=self.current)
+
     @property
     def is_due(self) -> bool:
         """Whether the driver is to look at the time."""

@@ -126,12 +126,14 @@ class Machine:
         *,
         handle: bytes | None = None,
         reply: int = wire.EXTENDED_REPLY,
+        box: deque[Request] | None = None,
+        tag: Any = None,
     ) -> Request:
         """Queue a request of an extension; `parse` makes its value, None means a mere status.
 
         `reply` is the type of the message that has the value.
         """
-        request = Request(wire.EXTENDED, string(name) + body, None, None, handle=handle)
+        request = Request(wire.EXTENDED, string(name) + body, box, tag, handle=handle)
         request.expects = parse is not None
         request.parse = parse
         request.reply = reply

@@ -13,14 +13,12 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, cast
 
-from ..._policy.remote_path import join
-from ..._policy.sftp import FailedPath, SFTPAttributes, decode_path, file_error
+from ..._policy.remote_path import check_name, join
+from ..._policy.sftp import SFTPAttributes, decode_path, file_error
 from ..._policy.transfer_result import MirrorResult
 from ...errors import SFTPError
 from ..core import Op, RunBlocking
-from . import wire
-from .confined_dir import ConfinedSink, Parts
-from .file_types import inquired, kind_of
+from .confined_dir import Parts
 from .get_tree import GetTree, RemoteFolder, run_get
 from .job_pool import Job, Local
 from .list_job import list_all
@@ -28,9 +26,8 @@ from .mirror import LEFT_OUT, UNREAD, Mirrored, Wanted, is_same, temporary
 from .mirror_dir import MirrorDir
 from .request import Request
 from .session import SftpState
-from .transfer import download
-from .transfer_context import TransferContext
 from .tree import TreeOptions
+from .wire import Name
 
 __all__ = ["mirror_get"]
 
@@ -75,6 +72,11 @@ class _MirrorGet(GetTree):
         return self.wanted.exclude(b"/".join(parts), is_directory)
 
     # -- jobs
+
+    def begin(self, folder: RemoteFolder, path: bytes, entry: Name) -> None:
+        if not check_name(entry.name):  # it may be the name of what would be removed here
+            self.found_out.is_unread = True
+        super().begin(folder, path, entry)
 
     def read_list(self, folder: RemoteFolder, begun: frozenset[bytes]) -> Job:
         path, parts = folder.path(), folder.parts()
@@ -163,32 +165,30 @@ class _MirrorGet(GetTree):
 
     def link(self, path: bytes, parts: Parts) -> Generator[Any, Any, None]:
         """Make a link, unless the same is there."""
-        if self.exclude(parts, False):
-            return
-        reply = yield from self.asked_link(path)
-        if isinstance(reply, Request):
-            self.refuse(path, self.target(parts), reply, path)
-            return
+        if not self.exclude(parts, False):
+            yield from super().link(path, parts)
+
+    def make_link(self, path: bytes, parts: Parts, leads_to: bytes) -> Generator[Any, Any, None]:
         try:
-            same = yield Local(partial(self.prepare_link, parts, reply))
+            same = yield Local(partial(self.prepare_link, parts, leads_to))
         except OSError as error:
             self.fail(path, self.target(parts), error)
             return
         if same is None:
-            self.put_off(path, parts, lambda: self.pool.add(partial(self.late_link, path, parts)))
-            return
-        if same:
+            late = partial(self.late_link, path, parts, leads_to)
+            self.put_off(path, parts, lambda: self.pool.add(late))
+        elif same:
             self.found_out.unchanged += 1
-            return
-        yield from super().link(path, parts)
+        else:
+            yield from super().make_link(path, parts, leads_to)
 
-    def late_link(self, path: bytes, parts: Parts) -> Job:
+    def late_link(self, path: bytes, parts: Parts, leads_to: bytes) -> Job:
         try:
             yield Local(partial(self.clear, parts))
         except OSError as error:
             self.fail(path, self.target(parts), error)
             return
-        yield from super().link(path, parts)
+        yield from super().make_link(path, parts, leads_to)
 
     def put_off(self, path: bytes, parts: Parts, begin: Callable[[], None]) -> None:
         """Leave what needs the removal of a directory for the end; fail it if that must stay."""
@@ -207,12 +207,6 @@ class _MirrorGet(GetTree):
         if self.found_out.is_unread:
             return f"a directory is in its place; {UNREAD}"
         return None
-
-    def asked_link(self, path: bytes) -> Generator[Any, Any, bytes | Request]:
-        reply = yield from self.asked(wire.READLINK, path)
-        if reply.status or len(reply.value) != 1:
-            return cast("Request", reply)
-        return cast("bytes", reply.value[0].name)
 
     def prepare_link(self, parts: Parts, target: bytes) -> bool | None:
         """Tell whether a link is there as it shall be; remove a file that is in its way.
@@ -266,35 +260,19 @@ class _MirrorGet(GetTree):
         super().done(path, size)
         self.found_out.dirty.add(os.path.dirname(path))
 
-    def fail(self, path: bytes, target: bytes, error: OSError | int, server_text: str = "") -> None:
-        if error == errno.EINVAL and server_text == "the server's name for it is no name":
-            self.found_out.is_unread = True
-        super().fail(path, target, error, server_text)
-
     # -- later
 
-    def big(self, folder: RemoteFolder, name: bytes, info: SFTPAttributes) -> Op[None]:
-        """Copy a large file beside the one that it then replaces."""
-        path, parts = join(folder.path(), name), (*folder.parts(), name)
-        target, place = self.target(parts), (*folder.parts(), temporary())
-        context = TransferContext("download", path, target, self.options.limit)
-        sink = ConfinedSink(self.confined, place, *self.keep(info))
-        try:
-            size = yield from download(
-                self.sftp, path, sink, context, self.options.clock, self.part()
-            )
-            yield RunBlocking(lambda _: self.put_in_place(place, parts))
-        except BaseException as error:
-            self.dir.discard(place)
-            if isinstance(error, OSError):
-                self.fail_alone(path, target, error)
-                return
-            raise
-        if not self.keeps_none(path, target, sink.refused):
-            self.done(path, size)
+    def place_of(self, parts: Parts) -> Parts:
+        """Return a place beside the file that is replaced when the new one is complete."""
+        return (*parts[:-1], temporary())
 
-    def put_in_place(self, place: Parts, parts: Parts) -> None:
-        """Give a complete file its name."""
+    def put_in_place(self, place: Parts, parts: Parts) -> Op[None]:
+        yield RunBlocking(lambda _: self.replace(place, parts))
+
+    def discard(self, place: Parts) -> None:
+        self.dir.discard(place)
+
+    def replace(self, place: Parts, parts: Parts) -> None:
         try:
             self.dir.replace(place, parts)
         except IsADirectoryError:
@@ -316,7 +294,7 @@ class _MirrorGet(GetTree):
                 part, self.extra[-REMOVED:] = self.extra[-REMOVED:], []
                 gone = yield RunBlocking(partial(self._remove, part))
                 for failed, why in gone:
-                    self._failed_to_remove(failed, why)
+                    self._fail_to_remove(failed, why)
         dirty = self.found_out.dirty | {
             folder.above.path() for folder, _, _ in self.folders if folder.above is not None
         }
@@ -324,9 +302,7 @@ class _MirrorGet(GetTree):
             if differs or folder.path() in dirty:
                 self.folders.append((folder, *self.keep(info)))
         if self.top is not None:
-            top = yield from inquired(self.sftp, kind_of(self.top.name, follow=True))
-            if isinstance(top, tuple):
-                self.folders.append((self.top, *self.keep(top[0])))
+            self.folders.append((self.top, *self.keep(self.info)))
         self.folders.sort(key=lambda one: one[0].depth)
         yield from super().finish()
 
@@ -341,14 +317,10 @@ class _MirrorGet(GetTree):
             failed += refused
         return failed
 
-    def _failed_to_remove(self, path: bytes, error: OSError) -> None:
-        target = self.target((path,))
-        shown = file_error(
-            error.errno or errno.EIO, "remove", target, server_text="on this machine"
-        )
-        if self.options.fail_fast:
-            raise shown
-        self.failed.append(FailedPath.of(target, shown))
+    def _fail_to_remove(self, path: bytes, error: OSError) -> None:
+        target, code = self.target((path,)), error.errno or errno.EIO
+        shown = file_error(code, "remove", target, server_text="on this machine")
+        self.fail(target, target, shown)
 
     def result(self) -> MirrorResult:
         return self.found_out.result(super().result(), self.wanted)

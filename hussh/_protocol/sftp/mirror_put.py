@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, cast
 
 from ..._policy.remote_path import check_name, join, parent_of
-from ..._policy.sftp import FailedPath, SFTPAttributes, decode_path
+from ..._policy.sftp import SFTPAttributes, decode_path
 from ..._policy.transfer_result import MirrorResult
 from ...errors import SFTPError
 from ..core import Op, RunBlocking
@@ -306,10 +306,8 @@ class _MirrorPut(PutTree):
     ) -> Generator[Any, Any, Request | None]:
         if place == target:
             return None
-        machine, body = self.session.machine, string(place) + string(target)
-        if _RENAME in machine.extensions:
-            moved = machine.extended(_RENAME, body)
-            moved.box, moved.tag = self.pool.box, self.pool.current
+        if _RENAME in self.session.machine.extensions:
+            moved = self.pool.extended(_RENAME, string(place) + string(target))
             yield from self.pool.wait(moved)
         else:
             moved = yield from self.replace(place, target)
@@ -371,19 +369,14 @@ class _MirrorPut(PutTree):
             yield from removal.run()
             self.found_out.deleted += map(decode_path, removal.removed)
             for error in (yield from removal.errors()):
-                self.failed_to_remove(error)
+                path = os.fsencode(error.filename or "")
+                self.fail(path, path, error)
         dirty = self.found_out.dirty | {os.path.dirname(local) for local, _, _ in self.folders}
         for folder, differs in self.known:
             if folder.info is not None and (differs or folder.local in dirty):
                 self.folders.append((folder.local, folder.remote, self.setting(folder.info)))
         self.folders.sort(key=lambda one: one[1].count(b"/"))
         yield from super().finish()
-
-    def failed_to_remove(self, error: SFTPError) -> None:
-        if self.options.fail_fast:
-            raise error
-        path = os.fsencode(error.filename or "")
-        self.failed.append(FailedPath.of(path, error))
 
     def ended(self, error: BaseException, context: TransferContext) -> BaseException:
         """Remove what is not complete, as far as the server still hears that."""

@@ -211,11 +211,7 @@ class PutTree(Tree):
                 self.refuse(path, target, opened, place)
                 return
             handle: FileHandle = opened.value
-        except GeneratorExit:
-            machine.abandon(opened)
-            raise
-        asked, kept = [], None
-        try:
+            asked, kept = [], None
             if data:
                 asked.append(machine.write(handle, 0, data, pool.box, pool.current))
                 yield from self.in_order(asked[0])
