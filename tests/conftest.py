@@ -28,6 +28,7 @@ from tests.support.listeners import FullBacklog, MuteListener, SlowBanner
 from tests.support.netns import Network
 from tests.support.relay import Relay
 from tests.support.sshd import Sshd
+from tests.support.terminal import Terminal
 
 _watch_key = pytest.StashKey[leaks.Watch]()
 
@@ -114,6 +115,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("SSH_AUTH_SOCK", "SSH_AGENT_PID", "SSH_ASKPASS", "DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     return directory
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Return what can be made stderr, with a terminal's variables set: it has 120 columns."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return Terminal()
 
 
 @pytest.fixture(autouse=True)

@@ -15,24 +15,9 @@ from hussh._protocol.sftp.transfer_context import Meter
 from tests.conformance.client import Client
 from tests.conformance.conftest import THREE
 from tests.support.sshd import Sshd
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.parametrize("client", THREE, indirect=True)
-
-
-class Terminal(io.StringIO):
-    """A stderr that says that it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Return what can be made stderr, with a terminal's variables set."""
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    return Terminal()
 
 
 @pytest.fixture

@@ -12,24 +12,9 @@ import pytest
 
 from hussh.multi_conn import MultiConnection
 from tests.multi.conftest import HOSTS, Multi
+from tests.support.terminal import Terminal
 
 ROOT = str(Path(__file__).parents[2])
-
-
-class Terminal(io.StringIO):
-    """A stderr that says that it is a terminal, of 120 columns."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Return what can be made stderr, with a terminal's variables set."""
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    return Terminal()
 
 
 def test_on_a_terminal(

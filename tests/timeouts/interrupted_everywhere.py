@@ -14,6 +14,7 @@ import faulthandler
 import json
 import sys
 import threading
+from collections.abc import Callable
 from functools import cache
 from types import CodeType, FrameType
 from typing import Any
@@ -40,18 +41,23 @@ def places(code: CodeType) -> frozenset[int]:
     return frozenset(found)
 
 
+def is_ours(code: CodeType) -> bool:
+    """Tell whether to interrupt there. A finalizer's exceptions would only be printed."""
+    return code.co_filename.endswith(CODE) and code.co_name != "__del__"
+
+
 class Injector:
     """Raises KeyboardInterrupt in this thread at one place, counted from 1."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, is_traced: Callable[[CodeType], bool] = is_ours) -> None:
         """Prepare; ``where`` is the place once it was reached."""
         self.left = number
         self.where = ""
+        self._is_traced = is_traced
 
     def enter(self, frame: FrameType, event: str, argument: Any) -> Any:
-        """Trace what is ours. A finalizer's exceptions would only be printed."""
-        code = frame.f_code
-        if not code.co_filename.endswith(CODE) or code.co_name == "__del__":
+        """Trace what is to be traced, and nothing that it calls."""
+        if not self._is_traced(frame.f_code):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return self.step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from types import FrameType, SimpleNamespace
+from types import CodeType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,33 +12,14 @@ import pytest
 from hussh._protocol.core import Checkpoint, Op, RunBlocking, WaitFor
 from hussh._runtime import background
 from hussh._runtime.background import Background
-from tests.timeouts.interrupted_everywhere import places
+from tests.timeouts.interrupted_everywhere import Injector
 
 TOKEN = 7
 
 
-class Injector:
-    """Raises KeyboardInterrupt at the n-th place of the module at which a handler could."""
-
-    def __init__(self, number: int) -> None:
-        self.left = number
-        self.where = ""
-
-    def enter(self, frame: FrameType, event: str, argument: Any) -> Any:
-        """Trace the module, and nothing that it calls."""
-        if frame.f_code.co_filename != background.__file__:
-            return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return self.step
-
-    def step(self, frame: FrameType, event: str, argument: Any) -> Any:
-        """Count the places."""
-        if event == "opcode" and frame.f_lasti in places(frame.f_code):
-            self.left -= 1
-            if not self.left:
-                self.where = f"{frame.f_code.co_name}:{frame.f_lineno}"
-                raise KeyboardInterrupt
-        return self.step
+def is_traced(code: CodeType) -> bool:
+    """Tell whether code is the module's, and of nothing that it calls."""
+    return code.co_filename == background.__file__
 
 
 class CallAtOnce:
@@ -98,7 +79,7 @@ def interrupted_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Sce
     number = 0
     while True:
         number += 1
-        scene, injector = Scene(), Injector(number)
+        scene, injector = Scene(), Injector(number, is_traced)
         sys.settrace(injector.enter)
         try:
             scene.run()
