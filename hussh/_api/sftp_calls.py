@@ -305,7 +305,7 @@ def mirror(
     progress: TreeCallback | None,
 ) -> Op[MirrorResult]:
     """Make a remote directory what a local one is."""
-    asked = TreeOptions(False, True, True, False, limit, monotonic, strict, progress)
+    asked = _mirror_options(limit, strict, progress)
     source = local_path(local)
     return at_home(
         sftp, encode_path(remote), lambda to: mirror_put(sftp, source, to, asked, wanted)
@@ -322,11 +322,18 @@ def mirror_back(
     progress: TreeCallback | None,
 ) -> Op[MirrorResult]:
     """Make a local directory what a remote one is."""
-    asked = TreeOptions(False, True, True, False, limit, monotonic, strict, progress)
+    asked = _mirror_options(limit, strict, progress)
     target = local_path(local)
     return at_home(
         sftp, encode_path(remote), lambda path: mirror_get(sftp, path, target, asked, wanted)
     )
+
+
+def _mirror_options(limit: str, strict: bool, progress: TreeCallback | None) -> TreeOptions:
+    return TreeOptions(
+        follow_symlinks=False, preserve_permissions=True, preserve_times=True, fail_fast=False,
+        limit=limit, clock=monotonic, strict=strict, progress=progress,
+    )  # fmt: skip
 
 
 def wanted_mirror(delete: bool, exclude: AnyPath | Iterable[AnyPath]) -> Wanted:

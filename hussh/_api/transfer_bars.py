@@ -44,7 +44,7 @@ def bars(progress: ShownProgress, title: str) -> Iterator[Progress | None]:
     """Return the callback of one file's transfer; bars are shown while the block runs."""
     with _shown(progress, title, False) as display:
         if display is not None:
-            yield lambda done, total: display.tell(done, total)
+            yield display.tell
         else:
             yield None if isinstance(progress, bool) else progress
 

@@ -156,8 +156,7 @@ def write(local_path: AnyPath, remote_path: AnyPath | None, timeout: Seconds | N
 
 
 def write_data(data: str | bytes, remote_path: AnyPath, timeout: Seconds | None) -> Move:
-    # Not bytes(data): that makes a number that many NULs.
-    raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))
+    raw = _encode(data)
     encode_path(remote_path)
 
     async def move(connection: AsyncConnection, left: float | None) -> None:
@@ -177,13 +176,18 @@ def scp_write(local_path: AnyPath, remote_path: AnyPath, timeout: Seconds | None
 
 
 def scp_write_data(data: str | bytes, remote_path: AnyPath, timeout: Seconds | None) -> Move:
-    raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))
+    raw = _encode(data)
     encode_path(remote_path)
 
     async def move(connection: AsyncConnection, left: float | None) -> None:
         await connection.scp_write_data(raw, remote_path, timeout=left)
 
     return "scp_write_data", timeout, move
+
+
+def _encode(data: str | bytes) -> bytes:
+    # Not bytes(data): that makes a number that many NULs.
+    return data.encode() if isinstance(data, str) else bytes(memoryview(data))
 
 
 def _real(path: AnyPath) -> bytes:

@@ -53,18 +53,16 @@ class MergedOutput:
     def apart(self) -> tuple[bytes, bytes, bytes]:
         """Return stdout, stderr and their order."""
         streams = bytearray(), bytearray()
-        order, at = b"", 0
         if len(self._runs) == 1:  # without a copy more than needed
             stream, size = self._runs[0]
             whole = bytes(self.data)
             return (b"", whole, pair(1, size)) if stream else (whole, b"", pair(0, size))
-        parts = []
+        parts, at = [], 0
         for stream, size in self._runs:
             streams[stream].extend(self.data[at : at + size])
             parts.append(pair(stream, size))
             at += size
-        order = b"".join(parts)
-        return bytes(streams[0]), bytes(streams[1]), order
+        return bytes(streams[0]), bytes(streams[1]), b"".join(parts)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -25,6 +25,7 @@ __all__ = [
     "FX_EOF",
     "FX_FAILURE",
     "FX_LOCAL",
+    "FX_NO_SUCH_FILE",
     "FX_OK",
     "AnyPath",
     "FailedPath",
@@ -40,7 +41,7 @@ __all__ = [
 
 AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
-FX_OK, FX_EOF, FX_FAILURE = 0, 1, 4
+FX_OK, FX_EOF, FX_NO_SUCH_FILE, FX_FAILURE = 0, 1, 2, 4
 #: In place of a status of the server's: the request was refused on this machine.
 FX_LOCAL = -1
 

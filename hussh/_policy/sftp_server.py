@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 
-from .sftp import FX_FAILURE
+from .sftp import FX_FAILURE, FX_NO_SUCH_FILE
 
 __all__ = ["UNBOUNDED", "OpenRefusal", "ServerLimits", "classify_open_refusal"]
 
@@ -27,7 +27,6 @@ _TOO_MANY = (
     r"|(another|other) file is (already |still )?open"
     r"|\bEMFILE\b|\bENFILE\b|file table overflow"
 )
-_NO_SUCH_FILE = 2
 
 
 class OpenRefusal(Enum):
@@ -46,7 +45,7 @@ def classify_open_refusal(status: int, text: str) -> OpenRefusal:
             others say PERMISSION_DENIED.
         text: the server's text.
     """
-    if status != _NO_SUCH_FILE and re.search(_TOO_MANY, text, re.IGNORECASE):
+    if status != FX_NO_SUCH_FILE and re.search(_TOO_MANY, text, re.IGNORECASE):
         return OpenRefusal.TOO_MANY
     return OpenRefusal.MAYBE_TOO_MANY if status == FX_FAILURE else OpenRefusal.NOTHING
 

@@ -147,7 +147,7 @@ def _prefers_ticket(options: Options) -> bool:
 
 def _with_configured_ticket(login: Login) -> Op[bool]:
     """Try a Kerberos ticket, if there is one, where the ssh configuration says so."""
-    if not login.options.settings["gssapi"] or not (yield from may_try_gssapi(login)):
+    if not login.options.settings["gssapi"] or not (yield from may_try_gssapi()):
         return False
     if (yield from login.none_answer()):
         return True

@@ -27,7 +27,7 @@ TOKENS_MAX = 10
 T = TypeVar("T")
 
 
-def may_try_gssapi(login: Login) -> Op[bool]:
+def may_try_gssapi() -> Op[bool]:
     """Tell whether there is a ticket, where only the ssh configuration asks for the method."""
     return (yield from _call(has_ticket))
 

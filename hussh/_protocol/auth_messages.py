@@ -12,8 +12,8 @@ from typing import Protocol
 from .._policy.wire import boolean, string
 from .core import RunBlocking
 
-__all__ = ["FAILURE", "INFO_REQUEST", "INFO_RESPONSE", "PASSWORD_CHANGE", "PK_OK", "RESULTS",
-           "SUCCESS", "AskAgent", "Outcome", "key_request", "request_head"]  # fmt: skip
+__all__ = ["FAILURE", "INFO_REQUEST", "INFO_RESPONSE", "PASSWORD_CHANGE", "PK_OK", "SUCCESS",
+           "AskAgent", "Outcome", "key_request", "request_head"]  # fmt: skip
 
 REQUEST, FAILURE, SUCCESS = 50, 51, 52
 INFO_REQUEST = PK_OK = PASSWORD_CHANGE = 60  # what 60 means depends on the method
@@ -34,17 +34,11 @@ class AskAgent(Protocol):
 
 
 class Outcome(Enum):
-    SUCCESS = "success"
+    """The result of an attempt, in the words of a story."""
+
+    SUCCESS = "accepted"
     PARTIAL = "accepted, but the server wants more"
     FAILURE = "refused"
-
-
-#: The words of a story for the result of an attempt.
-RESULTS = {
-    Outcome.SUCCESS: "accepted",
-    Outcome.PARTIAL: "accepted, but the server wants more",
-    Outcome.FAILURE: "refused",
-}
 
 
 @lru_cache(maxsize=64)

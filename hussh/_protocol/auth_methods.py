@@ -32,7 +32,6 @@ from .auth_messages import (
     FAILURE,
     PASSWORD_CHANGE,
     PK_OK,
-    RESULTS,
     SUCCESS,
     AskAgent,
     Outcome,
@@ -149,7 +148,7 @@ class Login:
         """
         found = self._outcome(reader, counts)
         if self._story is not None:
-            self._story.attempt(name or self._trying, RESULTS[found])
+            self._story.attempt(name or self._trying, found.value)
             if found is not Outcome.SUCCESS:
                 self._story.offered(self.methods_left or ())
         return found

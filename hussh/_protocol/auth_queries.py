@@ -20,12 +20,12 @@ from .._native.link import Link
 from .._policy.options import Options
 from .._policy.server_memory import ServerMemory
 from .._policy.wire import Reader
+from .auth_messages import PK_OK
 
 __all__ = ["AHEAD_MAX", "QueriesAhead"]
 
 #: Half of OpenSSH's MaxAuthTries: from there on it logs refusals at a higher level.
 AHEAD_MAX = 3
-PK_OK = 60
 
 #: The algorithm to sign with and the key.
 Query = tuple[str, bytes]

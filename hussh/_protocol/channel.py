@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from .._native.constants import ChannelState
 from .._native.link import Channel, Link
+from .._policy.result import SSHResult
 from .._policy.wire import string, uint32
 from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
 from .core import Op, RunBlocking, WaitFor
@@ -19,9 +20,9 @@ from .open_answer import until_answered
 from .session_slots import SessionSlots
 from .spare_session import SpareSession
 
-__all__ = ["HINTS", "address", "ask_direct", "note_length", "open_channel", "open_direct",
-           "open_session", "send_signal", "until_heard", "was_never_there", "was_unheard",
-           "way_hint"]  # fmt: skip
+__all__ = ["HINTS", "address", "ask_direct", "note_length", "note_result", "open_channel",
+           "open_direct", "open_session", "send_signal", "until_heard", "was_never_there",
+           "was_unheard", "way_hint"]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -215,6 +216,12 @@ def until_heard(attempt: Callable[[bool], Op[T | None]]) -> Op[T]:
         if result is not None:
             return result
         left -= 1
+
+
+def note_result(error: HusshError, link: Link, so_far: Callable[[], SSHResult]) -> None:
+    """Give the error of a lost connection what had come by then, unless it has that."""
+    if link.dead and getattr(error, "result", None) is None:
+        error.result = so_far()  # type: ignore[attr-defined]
 
 
 def note_length(error: HusshError, channel: Channel, size: int) -> None:

@@ -22,7 +22,7 @@ from ..errors import (
     OutputLimitExceeded,
     printable,
 )
-from .channel import note_length, open_session, send_signal, until_heard, was_unheard
+from .channel import note_length, note_result, open_session, send_signal, until_heard, was_unheard
 from .core import DeadlineExceeded, Op, RunBlocking, WaitFor
 from .growing import GrowingBytes
 from .process import Pty
@@ -183,6 +183,11 @@ class _Output:
     def take_parts(self) -> list[tuple[int, bytes]]:
         parts, self.parts = self.parts, []
         return parts
+
+    def so_far(self) -> SSHResult:
+        """Return what has come of a command that has not ended."""
+        self.take()
+        return self.result(finished=False)
 
     def result(self, *, finished: bool) -> SSHResult:
         info = self.channel.get_info()
@@ -354,17 +359,15 @@ def _execute(
             stdin.send()
             yield WaitFor(channel)
     except DeadlineExceeded:
-        output.take()
+        result = output.so_far()  # which the hint looks at, too
         hint = "" if dialogue is None else dialogue.hint()
         raise CommandTimeout(
             f"Command timed out{how.time_limit}; it was told to stop{hint}",
-            result=output.result(finished=False),
+            result=result,
         ) from None
     except HusshError as error:
         note_length(error, channel, len(command))
-        if link.dead and getattr(error, "result", None) is None:
-            output.take()
-            error.result = output.result(finished=False)  # type: ignore[attr-defined]
+        note_result(error, link, output.so_far)
         raise
     finally:
         if started and not link.dead and not channel.get_info().exit_known:

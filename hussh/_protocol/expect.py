@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from .._native.link import Channel
@@ -18,6 +19,7 @@ from .._policy.expect_match import ExpectMatch
 from .._policy.merged_output import MergedOutput
 from .._policy.result import SSHResult
 from ..errors import ExpectEOF, ExpectTimeout, HusshError, printable
+from .channel import note_result
 from .core import Checkpoint, DeadlineExceeded, Op
 from .process import exit_of, read_any
 
@@ -160,8 +162,7 @@ def expect(
         text = f"{_name(patterns)} has not come{time_limit}{_tail(seen)}"
         raise ExpectTimeout(text, result=_so_far(seen, channel)) from None
     except HusshError as error:
-        if channel.link.dead and getattr(error, "result", None) is None:
-            error.result = _so_far(seen, channel)  # type: ignore[attr-defined]
+        note_result(error, channel.link, partial(_so_far, seen, channel))
         raise
 
 

@@ -17,6 +17,7 @@ from ..._policy.sftp import (
     FX_EOF,
     FX_FAILURE,
     FX_LOCAL,
+    FX_NO_SUCH_FILE,
     FX_OK,
     SFTPAttributes,
     decode_path,
@@ -57,7 +58,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_NO_SUCH_FILE, _PERMISSION_DENIED = 2, 3
+_PERMISSION_DENIED = 3
 #: `listdir` returns no more names than this; `scandir` yields any number of them.
 MOST_NAMES = 1_000_000
 #: Nor are more bytes of them: names without end need not be many.
@@ -162,7 +163,7 @@ def explained(
             request.errno, doing, path, path2, server_text=request.text, status=status
         )
     code = errno_of(request.status)
-    vague = request.status in (FX_FAILURE, _NO_SUCH_FILE)
+    vague = request.status in (FX_FAILURE, FX_NO_SUCH_FILE)
     # Some servers deny what is there already.
     vague = vague or (request.kind == wire.MKDIR and request.status == _PERMISSION_DENIED)
     if vague and session.broken is None:
@@ -181,9 +182,9 @@ def _find_errno(session: SftpSession, request: Request, about: bytes) -> Op[int 
     is_file = mode is not None and modes.S_ISREG(mode)
     if is_file and kind == wire.OPENDIR:
         return errno.ENOTDIR
-    if request.status == _NO_SUCH_FILE:
+    if request.status == FX_NO_SUCH_FILE:
         return errno.ENOTDIR if is_file and kind == wire.RMDIR else None
-    if found.status == _NO_SUCH_FILE and kind in (wire.OPENDIR, wire.RMDIR, wire.REMOVE):
+    if found.status == FX_NO_SUCH_FILE and kind in (wire.OPENDIR, wire.RMDIR, wire.REMOVE):
         return errno.ENOENT
     if mode is not None:
         if kind in (wire.OPEN, wire.REMOVE, wire.READ, wire.WRITE) and modes.S_ISDIR(mode):

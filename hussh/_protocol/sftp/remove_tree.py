@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ..._policy.remote_path import check_name, join
-from ..._policy.sftp import file_error
+from ..._policy.sftp import FX_NO_SUCH_FILE, file_error
 from ...errors import SFTPError
 from ..core import Op
 from . import wire
@@ -32,7 +32,6 @@ from .wire import Name, string
 
 __all__ = ["Removal", "remove_tree"]
 
-_NO_SUCH_FILE = 2
 #: So often a directory is listed again that was not empty after all in it had been removed.
 MOST_LISTINGS = 3
 
@@ -167,7 +166,7 @@ class Removal:
             self._fail(folder.path, folder.above, error)
             return
         if isinstance(found, Request):
-            if found.status == _NO_SUCH_FILE and folder.above is not None:
+            if found.status == FX_NO_SUCH_FILE and folder.above is not None:
                 self._leave(folder.above)  # somebody was quicker
             else:
                 self._fail(folder.path, folder.above, found)
@@ -221,7 +220,7 @@ class Removal:
         yield from self._pool.wait(gone)
         if not gone.status:
             self._gone(folder.path, folder.above)
-        elif gone.status != _NO_SUCH_FILE and folder.listings < MOST_LISTINGS:
+        elif gone.status != FX_NO_SUCH_FILE and folder.listings < MOST_LISTINGS:
             # Some servers leave names out of a listing, and somebody may have put a file there.
             yield from self._empty(folder)
         else:
@@ -252,7 +251,7 @@ class Removal:
         self._leave(folder)
 
     def _refused(self, request: Request, path: bytes, above: _Folder | None) -> None:
-        if request.status == _NO_SUCH_FILE and above is not None:
+        if request.status == FX_NO_SUCH_FILE and above is not None:
             self._leave(above)  # somebody was quicker
         else:
             self._fail(path, above, request)
