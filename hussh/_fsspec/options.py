@@ -18,6 +18,7 @@ from typing import Any
 
 from .._api.async_connection import AsyncConnection
 from .._api.connection import Connection
+from .._policy.keys.key_text import is_piece_of_key
 
 __all__ = [
     "OPTIONS",
@@ -129,7 +130,7 @@ def _is_key(name: str, value: object) -> bool:
             return any(_is_key(name, each) for each in value)
         if isinstance(value, os.PathLike) or value is None:
             return False
-        return not isinstance(value, str) or "-----BEGIN" in value or "\n" in value
+        return not isinstance(value, str) or "-----BEGIN" in value or is_piece_of_key(value)
     # A function is pickled by its name; other callables with all that they hold.
     plain = isinstance(value, FunctionType | BuiltinFunctionType)
     return name in _CALLED and callable(value) and not plain

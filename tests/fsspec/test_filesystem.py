@@ -10,6 +10,7 @@ import pickle
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -104,17 +105,21 @@ def test_secrets(target: Sshd, bastion: Sshd) -> None:
     assert pickle.loads(pickle.dumps(fs)) is fs
     key = target.alice.key.path.read_text()
     by_text = HusshFileSystem(**options(target, private_key=key))
-    for each in (fs, by_text):
+    coded = b64encode(key.encode()).decode()  # as many keep a key in a variable
+    by_code = HusshFileSystem(**options(target, private_key=coded))
+    for each in (fs, by_text, by_code):
         shown = [pickle.dumps(each), each.to_json().encode(), repr(each).encode()]
         shown += [repr(each.storage_options).encode(), repr(each.to_dict()).encode()]
         shown += [each._fs_token.encode(), repr(vars(each)).encode()]
         for text in shown:
             assert secret.encode() not in text
             assert key.split("\n")[1].encode() not in text
+            assert coded.encode() not in text
     assert json.loads(fs.to_json())["left_out"] == ["password", "proxy_jump.password"]
     (target.alice.files / "small").write_bytes(b"abc")
     path = target.alice.path("small")
-    assert fs.cat_file(path) == by_text.cat_file(path) == b"abc"
+    for each in (fs, by_text, by_code):
+        assert each.cat_file(path) == b"abc"
     told = worker(fs, path)
     assert told.startswith("AuthenticationError")
     assert "a pickle" not in told
