@@ -46,7 +46,7 @@ _SETTINGS = {"settings", "algorithms", "known_hosts", "host_key_pins"}
 _ARGUMENTS = {
     "private_key": ("private_key", "key_path"),
 }
-#: Stands for a key that is no path.
+#: Stands for a key that is no path, and tells that a value is one.
 _UNSHOWN = "-----BEGIN"
 _MOST_SHOWN = 300  # characters of a value
 
@@ -213,6 +213,6 @@ def _show_value(name: str, value: Any) -> str:
         return str(value)
     if isinstance(value, tuple | list):
         return ", ".join([_show_value(name, item) for item in value]) or "none"
-    if isinstance(value, str) and "-----BEGIN" not in value and len(value) <= _MOST_SHOWN:
+    if isinstance(value, str) and _UNSHOWN not in value and len(value) <= _MOST_SHOWN:
         return printable(value, _MOST_SHOWN) or "none"
     return "given"
