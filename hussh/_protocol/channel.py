@@ -280,14 +280,16 @@ def open_direct(
 
 
 def was_never_there(channel: Channel) -> bool:
-    """Tell whether a granted channel that closed before a byte came most likely led nowhere.
+    """Tell whether a granted channel that ended before a byte came most likely led nowhere.
 
     Some servers grant it first, and close it if they cannot connect. Servers that connect first
-    send an EOF when the other end has hung up.
+    send an EOF when the other end has hung up. The CLOSE behind an EOF may come in a later
+    packet: whether it is here yet must not decide.
     """
     banner = channel.link.banner or ""
     info = channel.get_info()
-    return bool(info.abrupt) or bool(info.closed and banner.startswith(GRANT_FIRST))
+    ended = info.closed or info.eof
+    return bool(info.abrupt) or bool(ended and banner.startswith(GRANT_FIRST))
 
 
 def address(host: str, port: int) -> str:

@@ -90,9 +90,10 @@ PARAMIKO = {"version": b"SSH-2.0-paramiko_3.4.0"}
     [
         (Channel.send_close, {}, JumpRefused),
         (_with_eof, PARAMIKO, JumpRefused),
+        (Channel.send_eof, PARAMIKO, JumpRefused),  # the CLOSE may come in a later packet
         (_with_eof, {}, ServerBusy),  # whoever was there has hung up
     ],
-    ids=["at-once", "paramiko", "with-eof"],
+    ids=["at-once", "paramiko", "paramiko-before-close", "with-eof"],
 )
 def test_by_how_it_closes(
     close: Callable[[Channel], object], options: dict[str, Any], kind: type[Exception]
