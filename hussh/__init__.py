@@ -26,6 +26,7 @@ from ._policy.result import SSHResult
 from ._policy.sftp import FailedPath
 from ._policy.transfer_result import MirrorResult, TransferResult
 from ._protocol.process import Pty
+from ._version import __version__ as __version__
 from .errors import (
     AuthenticationError,
     ChannelError,

@@ -23,7 +23,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: "public" are the modules beside the layers, such as `hussh.aio`.
 LAYERS = (
     "public", "_fsspec", "_multi", "_api", "_connect", "_runtime", "_protocol", "_policy",
-    "_native", "errors", "_error_base",
+    "_native", "errors", "_error_base", "_version",
 )  # fmt: skip
 #: Neighbours that know nothing of one another.
 APART = {("_policy", "_native")}

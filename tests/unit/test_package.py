@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import hussh
+
 TOP = Path(__file__).resolve().parents[2]
 
 
@@ -39,3 +41,9 @@ def test_licence_of_libssh2(package: Path) -> None:
     assert "Daniel Stenberg" in words
     assert "Redistributions in binary form must reproduce the above copyright notice" in words
     assert os.stat(package / "_native/LICENSE.libssh2").st_mode & 0o444 == 0o444
+
+
+def test_version(package: Path) -> None:
+    """What the build records as the version is what the package says of itself."""
+    (recorded,) = package.parent.glob("*.egg-info/PKG-INFO")
+    assert f"\nVersion: {hussh.__version__}\n" in recorded.read_text()
