@@ -22,10 +22,9 @@ from ._policy.algorithms import HopAlgorithms
 from ._policy.expect_match import ExpectMatch
 from ._policy.hostkeys.host_key import HostKey
 from ._policy.prompts import Prompt, PromptRequest
-from ._policy.result import SSHResult
-from ._policy.sftp import FailedPath
-from ._policy.transfer_result import MirrorResult, TransferResult
 from ._protocol.process import Pty
+from ._results.ssh_result import SSHResult
+from ._results.transfer_result import FailedPath, MirrorResult, TransferResult
 from ._version import __version__ as __version__
 from .errors import (
     AuthenticationError,

@@ -2,13 +2,16 @@
 
 `errors` derives every exception from `HusshError`, and the other modules import this through it.
 `printable` makes the text of a peer fit for an error, and all code that shows such a text uses it.
-This module imports nothing of hussh.
+Of hussh, this module imports the results that errors carry.
 """
 
 from __future__ import annotations
 
 from enum import Enum
 from typing import Any, ClassVar
+
+from ._results.ssh_result import SSHResult
+from ._results.transfer_result import TransferResult
 
 __all__ = ["HusshError", "Phase", "printable"]
 
@@ -70,12 +73,18 @@ class HusshError(Exception):
         hop: the hop that failed, as ``user@host:port``. It is None if no hop failed.
         hop_index: the number of that hop in the order of travel, counted from 0.
         phase: what hussh was doing, as the word of a `Phase`: "dns", "auth", "exec" ….
+        result: what the operation had brought by then: the output of a command, or the lists of a
+            transfer of a directory. It is None if the operation has no result of that kind.
     """
 
     hop: str | None = None
     hop_index: int | None = None
     phase: str | None = None
+    result: SSHResult | TransferResult | None = None
     default_phase: ClassVar[Phase | None] = None
+    #: Whether errors of the class mean that the time was over; some are a TimeoutError only for
+    #: programs that were written for hussh 0.3.3.
+    is_time_out: ClassVar[bool] = False
 
     def __init__(
         self,

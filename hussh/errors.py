@@ -5,20 +5,19 @@ Each exception says *where* something failed (`hop`, such as ``"user@bastion:22"
 ``TimeoutError`` from the sync API and ``RuntimeError`` from the async one. Where such code must
 keep working, a class inherits from both.
 
-Every layer raises these and users catch them. Of hussh, this module imports the root only; type
-checkers also see the class of results.
+Every layer raises these and users catch them. Of hussh, this module imports only the root and
+the results that errors carry.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ._error_base import HusshError
 from ._error_base import Phase as Phase
 from ._error_base import printable as printable
-
-if TYPE_CHECKING:
-    from ._policy.result import SSHResult
+from ._host_results import PartialFailureException
+from ._results.ssh_result import SSHResult
 
 __all__ = [
     "AuthenticationError",
@@ -317,8 +316,20 @@ class ForwardRefused(HusshError, OSError, RuntimeError):
 class ConnectTimeout(HusshError, TimeoutError, RuntimeError):
     """The time allowed for connecting, over all hops and phases, ran out."""
 
+    is_time_out: ClassVar[bool] = True
 
-class CommandTimeout(HusshError, TimeoutError, RuntimeError):
+
+class _OutputError(HusshError):
+    """What errors share that always have the output of a command so far."""
+
+    result: SSHResult
+
+    def __init__(self, text: str, *, result: SSHResult | None = None, **place: Any) -> None:
+        super().__init__(text, **place)
+        self.result = SSHResult() if result is None else result
+
+
+class CommandTimeout(_OutputError, TimeoutError, RuntimeError):
     """The time allowed for a command ran out; the connection stays usable.
 
     Attributes:
@@ -326,10 +337,7 @@ class CommandTimeout(HusshError, TimeoutError, RuntimeError):
     """
 
     default_phase: ClassVar[Phase | None] = Phase.EXEC
-
-    def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
-        super().__init__(text, **place)
-        self.result: SSHResult = result
+    is_time_out: ClassVar[bool] = True
 
 
 class ExpectTimeout(CommandTimeout):
@@ -345,10 +353,10 @@ class ExpectTimeout(CommandTimeout):
     @property
     def before(self) -> str:
         """What came, both streams in the order of arrival."""
-        return _text_of(self.result)
+        return self.result.output_bytes.decode("utf-8", "replace")
 
 
-class ExpectEOF(ChannelError, EOFError):
+class ExpectEOF(_OutputError, ChannelError, EOFError):
     """The shell has ended before what `expect` waits for came.
 
     Attributes:
@@ -358,21 +366,13 @@ class ExpectEOF(ChannelError, EOFError):
 
     default_phase: ClassVar[Phase | None] = Phase.SHELL
 
-    def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
-        super().__init__(text, **place)
-        self.result: Any = result
-
     @property
     def before(self) -> str:
         """What came, both streams in the order of arrival."""
-        return _text_of(self.result)
+        return self.result.output_bytes.decode("utf-8", "replace")
 
 
-def _text_of(result: Any) -> str:
-    return "" if result is None else result.output_bytes.decode("utf-8", "replace")
-
-
-class CommandFailed(HusshError, OSError, RuntimeError):
+class CommandFailed(_OutputError, OSError, RuntimeError):
     """A command that was run with ``check=True`` ended with another status than 0.
 
     Attributes:
@@ -380,10 +380,6 @@ class CommandFailed(HusshError, OSError, RuntimeError):
     """
 
     default_phase: ClassVar[Phase | None] = Phase.EXEC
-
-    def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
-        super().__init__(text, **place)
-        self.result: SSHResult = result
 
 
 class SudoError(HusshError, PermissionError, RuntimeError):
@@ -404,7 +400,7 @@ class SudoNeedsTerminal(SudoError):
     """sudo wants a terminal (``requiretty``): give ``pty=True``."""
 
 
-class OutputLimitExceeded(HusshError, OSError, RuntimeError):
+class OutputLimitExceeded(_OutputError, OSError, RuntimeError):
     """The output of a command, or a file, is longer than ``max_output``; the command was stopped.
 
     Attributes:
@@ -413,25 +409,6 @@ class OutputLimitExceeded(HusshError, OSError, RuntimeError):
     """
 
     default_phase: ClassVar[Phase | None] = Phase.EXEC
-
-    def __init__(self, text: str, *, result: Any = None, **place: Any) -> None:
-        super().__init__(text, **place)
-        self.result: SSHResult = result
-
-
-class PartialFailureException(HusshError, RuntimeError):
-    """An operation failed on some hosts, or on all.
-
-    Attributes:
-        succeeded, failed: the two parts of the ``MultiResult``; an empty part is None.
-    """
-
-    def __init__(
-        self, text: str, *, succeeded: Any = None, failed: Any = None, **place: Any
-    ) -> None:
-        super().__init__(text, **place)
-        self.succeeded = succeeded
-        self.failed = failed
 
 
 class NotText(HusshError, ValueError, OSError, RuntimeError):
@@ -504,6 +481,8 @@ class SFTPNotDirectoryError(SFTPError, NotADirectoryError):
 
 class SFTPTimeout(SFTPError, TimeoutError):
     """The time allowed for a file operation ran out; the connection stays usable."""
+
+    is_time_out: ClassVar[bool] = True
 
 
 class SFTPUnavailable(SFTPError):

@@ -8,9 +8,9 @@ with MultiConnection.from_shared_auth(["web1", "web2"], "u", "…", proxy_jump="
 """
 
 from ._api.async_connection import AsyncConnection
+from ._host_results import HostResult, MultiResult
 from ._multi.async_multi_connection import AsyncMultiConnection
 from ._multi.multi_connection import MultiConnection
-from ._multi.results import HostResult, MultiResult
 from ._multi.tail import AsyncMultiFileTailer, MultiFileTailer
 from .errors import PartialFailureException
 

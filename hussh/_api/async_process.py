@@ -14,7 +14,6 @@ from .._connect.async_connect import AsyncSession
 from .._native.link import Channel
 from .._policy.connection_options import Seconds
 from .._policy.expect_match import ExpectMatch
-from .._policy.result import SSHResult
 from .._protocol import process as ops
 from .._protocol.core import DeadlineExceeded
 from .._protocol.expect import (
@@ -25,6 +24,7 @@ from .._protocol.expect import (
     check_patterns,
     expect,
 )
+from .._results.ssh_result import SSHResult
 from .._runtime.anyio_streams import ByteStream, stapled
 from ..errors import CommandTimeout, HusshError, Phase
 from .arguments import check_number
@@ -89,7 +89,7 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
         try:
             self._note(await self._flow.run(self._talk(input, out, err), limit))
         except HusshError as error:
-            error.result = self._said()  # type: ignore[attr-defined]
+            error.result = self._said()
             raise
         return self._talked()
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from .._policy.connection_options import Seconds
 from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
-from .._policy.transfer_result import MirrorResult, TransferResult
 from .._protocol.core import Op
 from .._protocol.sftp import ops
 from .._protocol.sftp.links import symlink
 from .._protocol.sftp.makedirs import make_directories
 from .._protocol.sftp.session import SftpState
+from .._results.transfer_result import MirrorResult, TransferResult
 from . import sftp_calls as calls
 from .arguments import check_max_output
 from .async_sftp_file import AsyncScandirIterator, AsyncSFTPFile, open_buffered

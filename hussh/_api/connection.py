@@ -25,12 +25,12 @@ from .._connect.forwarding import (
 from .._policy.algorithms import HopAlgorithms
 from .._policy.connection_options import DEFAULT_USER, ConnectionOptions, Milliseconds, Seconds
 from .._policy.forwarding import Address, Listen, check_listen, check_target
-from .._policy.result import SSHResult
 from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
 from .._protocol.execute import Execution, OnOutput, execute
 from .._protocol.process import Pty, start
 from .._protocol.tunnel import open_tunnel
+from .._results.ssh_result import SSHResult
 from .._runtime.workers import in_worker
 from ..errors import Phase
 from .arguments import (

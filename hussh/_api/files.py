@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeVar, overload
 from .._connect.connect import Session
 from .._policy.connection_options import Milliseconds
 from .._policy.sftp import AnyPath
-from .._policy.transfer_result import TransferResult
 from .._protocol import scp_files as scp
 from .._protocol.core import Op
 from .._protocol.sftp.session import SftpState
+from .._results.transfer_result import TransferResult
 from ..errors import Phase, SFTPError
 from .arguments import check_memory_only, check_number, file_bytes
 from .contents import contents

@@ -142,7 +142,7 @@ class Process(Command[_Flow], Closing):
         try:
             self._note(flow.run(self._talk(input, out, err), limit))
         except HusshError as error:
-            error.result = self._said()  # type: ignore[attr-defined]
+            error.result = self._said()
             raise
         return self._talked()
 

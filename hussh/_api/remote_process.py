@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 from .._connect.hop import Hop
 from .._native.link import Channel
 from .._policy.merged_output import MergedOutput
-from .._policy.result import SSHResult
 from .._protocol import process as ops
 from .._protocol.core import Op
+from .._results.ssh_result import SSHResult
 from ..errors import ChannelError, HusshError
 from .arguments import input_bytes
 

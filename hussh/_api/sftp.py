@@ -12,10 +12,10 @@ from typing import IO, TYPE_CHECKING, Any, overload
 from .._policy.connection_options import Milliseconds
 from .._policy.remote_path import join
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
-from .._policy.transfer_result import MirrorResult, TransferResult
 from .._protocol.sftp import ops
 from .._protocol.sftp.links import symlink
 from .._protocol.sftp.makedirs import make_directories
+from .._results.transfer_result import MirrorResult, TransferResult
 from . import sftp_calls as calls
 from .arguments import check_max_output
 from .sftp_calls import Preserve

@@ -13,16 +13,13 @@ from time import monotonic, time
 from typing import Any, Literal
 
 from .._policy.glob_pattern import Exclusion
-from .._policy.result import SSHResult
 from .._policy.sftp import (
     FILE_MOST,
     AnyPath,
-    FailedPath,
     decode_path,
     encode_path,
     file_error,
 )
-from .._policy.transfer_result import MirrorResult, TransferResult
 from .._protocol.core import Op
 from .._protocol.sftp import names, ops
 from .._protocol.sftp.get_tree import get_tree
@@ -41,6 +38,8 @@ from .._protocol.sftp.transfer import download, upload
 from .._protocol.sftp.transfer_context import Meter, TransferContext
 from .._protocol.sftp.tree import TreeCallback, TreeOptions
 from .._protocol.sftp.wire import Name, setting
+from .._results.ssh_result import SSHResult
+from .._results.transfer_result import FailedPath, MirrorResult, TransferResult
 from ..errors import OutputLimitExceeded, Phase, SFTPError, SFTPTimeout, SFTPUnavailable
 from .plan import Plan
 from .transfer_bars import Progress
@@ -346,10 +345,10 @@ def not_begun(error: SFTPError, source: AnyPath, fail_fast: bool) -> TransferRes
 
     It raises the error with `fail_fast`, and if it is about no file (time-outs, no SFTP).
     """
-    begun = getattr(error, "result", None) is not None
+    begun = error.result is not None
     if fail_fast or begun or isinstance(error, SFTPTimeout | SFTPUnavailable):
         raise error
-    return TransferResult([], [FailedPath.of(encode_path(source), error)])
+    return TransferResult([], [FailedPath.of(decode_path(encode_path(source)), error)])
 
 
 # -- from server to server

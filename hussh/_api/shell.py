@@ -12,7 +12,6 @@ from .._connect.connect import Session
 from .._native.link import Channel
 from .._policy.connection_options import Milliseconds
 from .._policy.expect_match import ExpectMatch
-from .._policy.result import SSHResult
 from .._protocol import process as ops
 from .._protocol.core import Op
 from .._protocol.expect import (
@@ -23,6 +22,7 @@ from .._protocol.expect import (
     check_patterns,
     expect,
 )
+from .._results.ssh_result import SSHResult
 from ..errors import CommandTimeout, HusshError, Phase
 from .arguments import check_number
 from .closing import Closing
@@ -154,7 +154,7 @@ class InteractiveShell(Closing, Shell[Session]):
         try:
             return self._taken(self._session.call(op, self._timeout, Phase.SHELL))
         except HusshError as error:
-            error.result = self._taken(None)  # type: ignore[attr-defined]
+            error.result = self._taken(None)
             raise
 
     def close(self) -> None:

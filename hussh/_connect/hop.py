@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 from .._native.link import Link
 from .._policy.algorithms import HopAlgorithms
 from .._policy.endpoint import Endpoint
-from .._policy.result import SSHResult
 from .._protocol.story import agreed_at
 from .._protocol.tunnel import AUTH_AGENT
+from .._results.ssh_result import SSHResult
 from .._runtime.driver import Driver
 from .._runtime.keepalive import Beats, Keepalive, MakeBeats
 from ..errors import CommandTimeout, ConnectionClosed, HusshError, Phase

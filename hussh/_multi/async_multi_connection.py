@@ -15,6 +15,7 @@ from typing import Literal
 from .._api.arguments import check_command, check_on_result
 from .._api.sftp_calls import Preserve
 from .._connect.agent_forwarding import ForwardAgent
+from .._host_results import HostResult, MultiResult, checked
 from .._policy.connection_options import Seconds
 from .._policy.sftp import AnyPath
 from .._protocol.process import Pty
@@ -33,7 +34,6 @@ from .files import (
 from .host_group import HostGroup, OnHostOutput
 from .job import Job, Results
 from .progress import Display
-from .results import HostResult, MultiResult, checked
 from .tail import AsyncMultiFileTailer, TailJob
 
 __all__ = ["AsyncMultiConnection", "AsyncOnResult"]

@@ -19,7 +19,7 @@ from .._api.async_connection import AsyncConnection
 from .._api.sftp_calls import Preserve, is_strict
 from .._policy.connection_options import Seconds
 from .._policy.sftp import AnyPath, encode_path
-from .._policy.transfer_result import TransferResult
+from .._results.transfer_result import TransferResult
 from .._runtime.async_workers import in_thread
 from .._runtime.loop_tools import this_loop
 from ..errors import SFTPExistsError

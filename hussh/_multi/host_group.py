@@ -37,11 +37,12 @@ from .._api.internals import options_of
 from .._connect.agent_forwarding import ForwardAgent, check_forward_agent, lend_agent
 from .._connect.handshake_limits import HandshakeLimiter
 from .._connect.shared_session import Failures, Limit, Shared, ran_out
+from .._host_results import HostResult
 from .._policy.connection_options import Seconds
-from .._policy.transfer_result import TransferResult
 from .._protocol.execute import Execution, OnOutput, execute
 from .._protocol.process import Pty, env_requests
 from .._protocol.sudo import Sudo
+from .._results.transfer_result import TransferResult
 from .._runtime.async_workers import to_the_end
 from .._runtime.background_loops import Loops
 from ..errors import ConnectError, ConnectionClosed, Phase
@@ -51,7 +52,6 @@ from .hosts import as_async
 from .job import CLOSED, Host, Job, Results, each_item, left_over, place_failure
 from .loop_placement import LoopPlacement
 from .multi_options import MultiOptions
-from .results import HostResult
 
 __all__ = ["HostGroup", "OnHostOutput", "check_limit"]
 

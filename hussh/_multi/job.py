@@ -13,10 +13,10 @@ from .._api.async_connection import AsyncConnection
 from .._api.internals import shared_of
 from .._connect.connect_attempt import noted_place
 from .._connect.shared_session import Limit, Shared
+from .._host_results import HostResult
 from .._policy.file_cache import set_batch_start
 from ..errors import ConnectionClosed, HusshError, Phase
 from .batch import HereDrain
-from .results import HostResult
 
 __all__ = ["CLOSED", "Host", "Job", "Results", "each_item", "left_over", "place_failure"]
 

@@ -18,6 +18,7 @@ from .._api.declared import documents_constructor, refuse_unknown, takes_options
 from .._api.sftp_calls import Preserve
 from .._api.transfer_bars import check_bars
 from .._connect.agent_forwarding import ForwardAgent
+from .._host_results import HostResult, MultiResult, checked
 from .._policy.connection_options import Seconds
 from .._policy.route import DEFAULT_PORT
 from .._policy.sftp import AnyPath
@@ -46,7 +47,6 @@ from .multi_options import (
     with_group_defaults,
 )
 from .progress import Display
-from .results import HostResult, MultiResult, checked
 from .tail import MultiFileTailer, TailJob
 
 if TYPE_CHECKING:

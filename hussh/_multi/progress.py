@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from .results import HostResult
+from .._host_results import HostResult
 
 __all__ = ["Display"]
 

@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from .._api.arguments import check_position
+from .._host_results import HostResult, MultiResult
 from .._policy.sftp import AnyPath, encode_path
 from ..errors import HusshError, Phase
 from .host_group import HostGroup
 from .job import Host, Job
-from .results import HostResult, MultiResult
 
 __all__ = ["AsyncMultiFileTailer", "MultiFileTailer", "TailJob"]
 

@@ -485,7 +485,7 @@ class Channel:
         lib.hussh_channel_keep_order(self.pointer)
 
     def order(self) -> bytes:
-        """Return what arrived since the last call, as `_policy.arrival` describes it."""
+        """Return what arrived since the last call, as `_results.arrival` describes it."""
         size = int(lib.hussh_channel_order(self.pointer, ffi.NULL, 0))
         if not size:
             return b""

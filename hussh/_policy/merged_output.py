@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .arrival import pair, runs_of
+from .._results.arrival import pair, runs_of
 
 __all__ = ["MergedOutput"]
 

@@ -28,7 +28,6 @@ __all__ = [
     "FX_NO_SUCH_FILE",
     "FX_OK",
     "AnyPath",
-    "FailedPath",
     "SFTPAttributes",
     "SFTPLimits",
     "decode_path",
@@ -204,21 +203,3 @@ class SFTPLimits:
         if handles:
             self.open_handles = max(1, min(handles, 1 << 16))
             self.tells_handles = True
-
-
-class FailedPath(str):
-    """The path of a file that was not transferred: a str with the error.
-
-    Attributes:
-        error: why it was not transferred.
-    """
-
-    __slots__ = ("error",)
-
-    error: OSError
-
-    @classmethod
-    def of(cls, path: bytes, error: OSError) -> FailedPath:
-        made = cls(decode_path(path))
-        made.error = error
-        return made

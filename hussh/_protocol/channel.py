@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from .._native.constants import ChannelState
 from .._native.link import Channel, Link
-from .._policy.result import SSHResult
 from .._policy.wire import string, uint32
+from .._results.ssh_result import SSHResult
 from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
 from .core import Op, RunBlocking, WaitFor
 from .open_answer import until_answered
@@ -220,8 +220,8 @@ def until_heard(attempt: Callable[[bool], Op[T | None]]) -> Op[T]:
 
 def note_result(error: HusshError, link: Link, so_far: Callable[[], SSHResult]) -> None:
     """Give the error of a lost connection what had come by then, unless it has that."""
-    if link.dead and getattr(error, "result", None) is None:
-        error.result = so_far()  # type: ignore[attr-defined]
+    if link.dead and error.result is None:
+        error.result = so_far()
 
 
 def note_length(error: HusshError, channel: Channel, size: int) -> None:

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 from .._native.link import Channel, Link
-from .._policy.arrival import pair, runs_of
-from .._policy.result import SSHResult
 from .._policy.wire import string
+from .._results.arrival import pair, runs_of
+from .._results.ssh_result import SSHResult
 from ..errors import (
     ChannelError,
     CommandFailed,

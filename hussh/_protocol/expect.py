@@ -17,7 +17,7 @@ from typing import Any
 from .._native.link import Channel
 from .._policy.expect_match import ExpectMatch
 from .._policy.merged_output import MergedOutput
-from .._policy.result import SSHResult
+from .._results.ssh_result import SSHResult
 from ..errors import ExpectEOF, ExpectTimeout, HusshError, printable
 from .channel import note_result
 from .core import Checkpoint, DeadlineExceeded, Op

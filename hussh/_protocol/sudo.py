@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from shlex import quote
 
-from .._policy.arrival import pair
-from .._policy.result import SSHResult
+from .._results.arrival import pair
+from .._results.ssh_result import SSHResult
 from ..errors import (
     HusshError,
     SudoError,

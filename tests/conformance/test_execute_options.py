@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hussh import ChannelError, CommandFailed, CommandTimeout, Pty, SSHResult
-from hussh._policy.arrival import join_in_order, pair, runs_of
+from hussh._results.arrival import join_in_order, pair, runs_of
 from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import FOUR, THREE

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hussh import ChannelError, CommandTimeout, ConnectionLost, ExpectEOF, ExpectTimeout, SSHResult
-from hussh._policy.arrival import pair
 from hussh._policy.merged_output import MergedOutput
 from hussh._protocol.expect import OVERLAP, PORTION, _Search, check_patterns
+from hussh._results.arrival import pair
 from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import FOUR, THREE

@@ -474,6 +474,7 @@ def test_options_of_commands(multi: Multi) -> None:
         with pytest.raises(PartialFailureException) as caught:
             hosts.execute_map({hosts.hosts[0]: "exit 3", hosts.hosts[1]: "echo y"}, check=True)
         assert caught.value.failed[hosts.hosts[0]].status == 3
+        assert caught.value.succeeded is not None
         assert caught.value.succeeded[hosts.hosts[1]].stdout == "y\n"
 
         def refuse(host: str, stream: str, part: bytes) -> None:

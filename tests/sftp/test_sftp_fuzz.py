@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hussh._policy.sftp import FailedPath
 from hussh._protocol.core import Op
 from hussh._protocol.sftp import ops, wire
 from hussh._protocol.sftp.get_tree import get_tree
@@ -28,6 +27,7 @@ from hussh._protocol.sftp.transfer import download, upload
 from hussh._protocol.sftp.transfer_context import TransferContext
 from hussh._protocol.sftp.tree import TreeOptions
 from hussh._protocol.sftp.wire import Malformed
+from hussh._results.transfer_result import FailedPath
 from hussh.errors import SFTPError, SFTPUnavailable
 from tests.sftp.fake import Bench, FakeServer, Stuck, packet, text
 

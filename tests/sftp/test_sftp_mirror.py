@@ -11,12 +11,12 @@ from time import monotonic
 import pytest
 
 from hussh._policy.glob_pattern import Exclusion
-from hussh._policy.transfer_result import MirrorResult
 from hussh._protocol.sftp import put_tree, wire
 from hussh._protocol.sftp.mirror import Wanted
 from hussh._protocol.sftp.mirror_get import mirror_get
 from hussh._protocol.sftp.mirror_put import mirror_put
 from hussh._protocol.sftp.tree import TreeOptions
+from hussh._results.transfer_result import MirrorResult
 from tests.sftp.fake import Bench, FakeServer
 
 FOLDER, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644

@@ -16,13 +16,13 @@ from time import monotonic
 import pytest
 
 from hussh._policy.remote_path import from_home, join, parent_of
-from hussh._policy.sftp import FailedPath, SFTPAttributes
-from hussh._policy.transfer_result import TransferResult
+from hussh._policy.sftp import SFTPAttributes
 from hussh._protocol.sftp import wire
 from hussh._protocol.sftp.file_types import type_from_listing
 from hussh._protocol.sftp.get_tree import get_tree
 from hussh._protocol.sftp.links import symlink
 from hussh._protocol.sftp.tree import TreeOptions
+from hussh._results.transfer_result import FailedPath, TransferResult
 from hussh.errors import SFTPError, SFTPNotFoundError
 from tests.sftp.conftest import Connect
 from tests.sftp.fake import Bench, FakeServer, text
@@ -77,7 +77,7 @@ def test_refused_on_this_machine(
 def test_results_are_pairs() -> None:
     """The result of a directory unpacks, compares and pickles as a pair, reasons included."""
     error = SFTPNotFoundError("gone", errno=errno.ENOENT, filename="b", status=2)
-    result = TransferResult(["a"], [FailedPath.of(b"b", error)], ["odd"])
+    result = TransferResult(["a"], [FailedPath.of("b", error)], ["odd"])
     done, failed = result
     assert (done, failed) == result == (["a"], ["b"])
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
@@ -209,4 +209,4 @@ def test_long_paths_are_not_kept_for_each_name(
     with pytest.raises(SFTPError, match="names in it") as caught:
         bench.run(get_tree(bench.sftp, b"top", os.fsencode(tmp_path / "d"), options))
     assert caught.value.errno == errno.EOVERFLOW
-    assert caught.value.result == ([], [])  # type: ignore[attr-defined]
+    assert caught.value.result == ([], [])

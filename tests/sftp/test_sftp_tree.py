@@ -12,10 +12,10 @@ from time import monotonic
 import pytest
 
 from hussh import Connection
-from hussh._policy.sftp import FailedPath
 from hussh._protocol.sftp.get_tree import get_tree
 from hussh._protocol.sftp.put_tree import put_tree
 from hussh._protocol.sftp.tree import TreeOptions
+from hussh._results.transfer_result import FailedPath
 from hussh.errors import SFTPError
 from tests.sftp.fake import Bench, FakePipe, FakeServer
 from tests.support.sshd import Sshd

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import hussh
 from hussh._policy.connection_options import with_defaults
-from hussh._policy.result import SSHResult
 from hussh._protocol.channel import SESSION_WINDOW
+from hussh._results.ssh_result import SSHResult
 from tests.support.hostile_wire import Msg, channel_data, message, u32
 from tests.support.relay import Faults, Relay
 from tests.support.sshd import Sshd

@@ -14,7 +14,7 @@ import pytest
 import hussh
 from hussh._connect.connect_attempt import ConnectAttempt
 from hussh._policy.algorithms import CIPHERS
-from hussh._policy.result import SSHResult
+from hussh._results.ssh_result import SSHResult
 from tests.support import idle_thread
 from tests.support.relay import Faults, Relay
 from tests.support.sshd import Sshd

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 import hussh
-from hussh._policy.result import SSHResult
+from hussh._results.ssh_result import SSHResult
 from tests.support.relay import Faults, Relay
 from tests.support.sshd import Sshd
 from tests.support.streams import Memory, SocketPair, Wire, heap_in_use, live_objects

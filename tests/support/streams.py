@@ -25,12 +25,12 @@ from hussh._native._libssh2 import lib
 from hussh._native.constants import MORE
 from hussh._native.link import Link
 from hussh._policy.options import Options
-from hussh._policy.result import SSHResult
 from hussh._protocol.channel import open_direct
 from hussh._protocol.core import Checkpoint, Op, RunBlocking, WaitFor
 from hussh._protocol.execute import Execution, execute
 from hussh._protocol.handshake import HopAttempt, establish
 from hussh._protocol.host_key_check import recorded
+from hussh._results.ssh_result import SSHResult
 from hussh._runtime.thread_driver import BUDGET
 
 __all__ = [

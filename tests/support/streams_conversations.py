@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hussh._policy.options import Options
-from hussh._policy.result import SSHResult
 from hussh._protocol.core import Op
 from hussh._protocol.execute import Execution, execute
+from hussh._results.ssh_result import SSHResult
 from hussh.errors import ConnectionLost, ProtocolError
 
 from .streams import Command, Hang, Memory, Task, Tree, Wire, live_objects, session

@@ -17,6 +17,9 @@ from hussh import (
     AuthenticationError,
     CommandTimeout,
     Connection,
+    ConnectionLost,
+    ExpectEOF,
+    ExpectTimeout,
     FailedPath,
     HostKey,
     Prompt,
@@ -81,6 +84,16 @@ def commands(connection: Connection) -> str:
     with connection.tail("/var/log/syslog") as tail:
         assert_type(tail.read(), str)
     return result.stdout + text + lines[0].decode()
+
+
+def talked(connection: Connection) -> str:
+    """Wait for a prompt; say what came instead."""
+    with connection.shell(pty=True) as shell:
+        try:
+            return shell.expect("[#$] ").before
+        except (ExpectEOF, ExpectTimeout) as error:
+            assert_type(error.result, SSHResult)
+            return error.before
 
 
 def kinds_of_reading(connection: Connection, target: Path) -> str:
@@ -153,6 +166,9 @@ def guarded() -> int:
         assert_type(error.phase, str | None)
         assert_type(error.result, SSHResult)
         return -1
+    except ConnectionLost as error:
+        assert_type(error.result, SSHResult | TransferResult | None)
+        return -2
     except AuthenticationError as error:
         return len(error.tried)
     except SFTPError as error:
@@ -201,7 +217,9 @@ def on_many_hosts(hosts: list[str]) -> dict[str, str]:
         try:
             results.raise_if_any_failed()
         except PartialFailureException as error:
-            print(error.succeeded, error.failed)
+            assert_type(error.succeeded, MultiResult | None)
+            assert_type(error.failed, MultiResult)
+            assert_type(error.failed.values()[0].error, hussh.HusshError | None)
         return {host: result.stdout for host, result in results.items()}
 
 

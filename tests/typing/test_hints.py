@@ -51,8 +51,19 @@ def test_hints_can_be_read() -> None:
         (hussh.Connection.sftp_read, "encoding", str | None),
         (hussh.Connection.__init__, "compression", bool),
         (hussh.aio.AsyncConnection.execute, "return", hussh.SSHResult),
+        (hussh.CommandTimeout.__init__, "result", hussh.SSHResult | None),
+        (hussh.ExpectEOF, "result", hussh.SSHResult),
+        (hussh.ConnectionLost, "result", hussh.SSHResult | hussh.TransferResult | None),
+        (hussh.PartialFailureException.__init__, "failed", hussh.multi_conn.MultiResult | None),
     ],
 )
 def test_hints_are_types(function: Callable[..., Any], argument: str, hint: object) -> None:
     """A hint is the type itself, also of an option that is declared in another module."""
     assert typing.get_type_hints(function)[argument] == hint
+
+
+@pytest.mark.parametrize("cls", [getattr(hussh.errors, name) for name in hussh.errors.__all__])
+def test_errors_hide_no_type(cls: type[hussh.HusshError]) -> None:
+    """No attribute and no argument of an error is `Any`, except for where it failed."""
+    hints = typing.get_type_hints(cls) | typing.get_type_hints(cls.__init__)
+    assert Any not in [hint for name, hint in hints.items() if name not in ("place", "more")]

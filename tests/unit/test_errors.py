@@ -11,7 +11,7 @@ import pytest
 
 import hussh
 from hussh import errors
-from hussh._policy.result import SSHResult
+from hussh._results.ssh_result import SSHResult
 
 CLASSES = [getattr(errors, name) for name in errors.__all__]
 MORE: dict[str, dict[str, Any]] = {

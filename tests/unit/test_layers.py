@@ -23,7 +23,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: "public" are the modules beside the layers, such as `hussh.aio`.
 LAYERS = (
     "public", "_fsspec", "_multi", "_api", "_connect", "_runtime", "_protocol", "_policy",
-    "_native", "errors", "_error_base", "_version",
+    "_native", "errors", "_host_results", "_error_base", "_results", "_version",
 )  # fmt: skip
 #: Neighbours that know nothing of one another.
 APART = {("_policy", "_native")}
@@ -31,8 +31,6 @@ BELOW = {
     upper: {lower for lower in LAYERS[at + 1 :] if (upper, lower) not in APART}
     for at, upper in enumerate(LAYERS)
 }
-#: What an error carries, so that type checkers know it; never imported when the program runs.
-TYPES_ONLY = {("errors", "hussh._policy.result.SSHResult")}
 #: Modules by which one waits: for some layers only, and for what starts and counts batches.
 WAITING = {
     "anyio", "asyncio", "concurrent", "multiprocessing", "queue", "sched", "select", "selectors",
@@ -121,7 +119,7 @@ def test_imports_point_downward() -> None:
         f"{short(path)}, line {line}: {name}"
         for path in MODULES
         for line, name in imports(path)
-        if in_layer(name) not in allowed(path) and (layer(path), name) not in TYPES_ONLY
+        if in_layer(name) not in allowed(path)
     ]
     assert not wrong
 

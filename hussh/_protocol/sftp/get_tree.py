@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from ..._policy.remote_path import check_name, join
 from ..._policy.sftp import FX_EOF, SFTPAttributes, file_error
 from ..._policy.sftp_server import UNBOUNDED
-from ..._policy.transfer_result import TransferResult
+from ..._results.transfer_result import TransferResult
 from ..core import Op, RunBlocking
 from . import wire
 from .confined_dir import ConfinedDir, ConfinedSink, Times

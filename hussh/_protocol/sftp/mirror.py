@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 
 from ..._policy.glob_pattern import Exclusion
-from ..._policy.transfer_result import MirrorResult, TransferResult
+from ..._results.transfer_result import MirrorResult, TransferResult
 
 __all__ = ["LEFT_OUT", "UNREAD", "Mirrored", "Wanted", "inner", "is_same", "temporary"]
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from ..._policy.remote_path import check_name, join
 from ..._policy.sftp import SFTPAttributes, decode_path, file_error
-from ..._policy.transfer_result import MirrorResult
+from ..._results.transfer_result import MirrorResult
 from ...errors import SFTPError
 from ..core import Op, RunBlocking
 from .confined_dir import Parts

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from ..._policy.remote_path import check_name, join, parent_of
 from ..._policy.sftp import SFTPAttributes, decode_path
-from ..._policy.transfer_result import MirrorResult
+from ..._results.transfer_result import MirrorResult
 from ...errors import SFTPError
 from ..core import Op, RunBlocking
 from . import wire

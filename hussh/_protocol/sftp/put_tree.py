@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..._policy.remote_path import join
 from ..._policy.sftp import FX_OK
-from ..._policy.transfer_result import TransferResult
+from ..._results.transfer_result import TransferResult
 from ..core import Op, RunBlocking
 from . import wire
 from .file_types import inquired, kind_of

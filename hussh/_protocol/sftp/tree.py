@@ -13,8 +13,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from ..._policy.sftp import FailedPath, decode_path, errno_of, file_error
-from ..._policy.transfer_result import TransferResult
+from ..._policy.sftp import decode_path, errno_of, file_error
+from ..._results.transfer_result import FailedPath, TransferResult
 from ...errors import HusshError, SFTPError, printable
 from ..core import Op
 from .file_types import Inquiry
@@ -140,7 +140,7 @@ class Tree:
             error = file_error(code, self.doing, path, target, server_text=server_text)
         if self.options.fail_fast:
             raise error
-        self.failed.append(FailedPath.of(path, error))
+        self.failed.append(FailedPath.of(decode_path(path), error))
 
     def fail_alone(self, path: bytes, target: bytes, error: OSError) -> None:
         """Note the failure of one file, where that is handled; raise one that ends all work."""
@@ -209,5 +209,5 @@ class Tree:
             return error
         error = context.failed(error, None)
         if isinstance(error, HusshError):
-            error.result = self.result()  # type: ignore[attr-defined]
+            error.result = self.result()
         return error

@@ -1,6 +1,7 @@
 """`TransferResult`, `MirrorResult`: the outcome of the transfer of a directory; pure data.
 
-The directory methods of `_api` return it. It can be pickled.
+The directory methods of `_api` return it, and errors that end a transfer carry it. It can be
+pickled.
 """
 
 from __future__ import annotations
@@ -8,9 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
-from .sftp import FailedPath
+__all__ = ["FailedPath", "MirrorResult", "TransferResult"]
 
-__all__ = ["MirrorResult", "TransferResult"]
+
+class FailedPath(str):
+    """The path of a file that was not transferred: a str with the error.
+
+    Attributes:
+        error: why it was not transferred.
+    """
+
+    __slots__ = ("error",)
+
+    error: OSError
+
+    @classmethod
+    def of(cls, path: str, error: OSError) -> FailedPath:
+        made = cls(path)
+        made.error = error
+        return made
 
 
 class TransferResult(tuple[list[str], list[str]]):

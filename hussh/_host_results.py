@@ -1,6 +1,8 @@
-"""`HostResult` and `MultiResult`: the outcome of one operation on many hosts; pure data.
+"""`HostResult`, `MultiResult` and their error: the outcome of one operation on many hosts.
 
-The classes for many hosts import it. Everything here compares by value and can be pickled.
+`_multi` makes them. They are below `errors`, which has `PartialFailureException` from here,
+because that error carries a `MultiResult` and a `MultiResult` raises it. Results compare by value,
+and everything here can be pickled.
 """
 
 from __future__ import annotations
@@ -8,17 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar, overload
 
-from .._policy.result import SSHResult
-from .._policy.transfer_result import TransferResult
-from ..errors import (
-    CommandTimeout,
-    ConnectTimeout,
-    HusshError,
-    PartialFailureException,
-    SFTPTimeout,
-)
+from ._error_base import HusshError
+from ._results.ssh_result import SSHResult
+from ._results.transfer_result import TransferResult
 
-__all__ = ["HostResult", "MultiResult", "checked"]
+__all__ = ["HostResult", "MultiResult", "PartialFailureException", "checked"]
 
 D = TypeVar("D")
 
@@ -78,14 +74,13 @@ class HostResult(SSHResult):
     @classmethod
     def failed(cls, host: str, error: HusshError) -> HostResult:
         """Make the result of a failure: status -1, and the reason after the output so far."""
-        partial = getattr(error, "result", None)
+        partial = done = error.result
         if not isinstance(partial, SSHResult):
             partial = SSHResult()
         stderr = partial.stderr_bytes
         if stderr and not stderr.endswith(b"\n"):
             stderr += b"\n"
         stderr += _why(error).encode("utf-8", "replace")
-        done = getattr(error, "result", None)
         transfer = done if isinstance(done, TransferResult) else None
         return cls(
             host,
@@ -121,9 +116,7 @@ class HostResult(SSHResult):
 
 def _why(error: HusshError) -> str:
     reason = error.own_text()
-    # Not every TimeoutError: some are that for code of 0.3.3's only.
-    timed_out = isinstance(error, ConnectTimeout | CommandTimeout | SFTPTimeout)
-    if timed_out and "timed out" not in reason.lower():
+    if error.is_time_out and "timed out" not in reason.lower():
         reason = f"timed out: {reason}"
     origin = _find_origin(error)
     return reason if origin is error else f"{origin.own_text()}, and so: {reason}"
@@ -246,6 +239,29 @@ class MultiResult:
         good = sum(result.status == 0 for result in self._results)
         count = len(self._results)
         return f"MultiResult({count} hosts: {good} succeeded, {count - good} failed)"
+
+
+class PartialFailureException(HusshError, RuntimeError):
+    """An operation failed on some hosts, or on all.
+
+    Attributes:
+        succeeded, failed: the two parts of the `MultiResult`; if all hosts failed, `succeeded`
+            is None.
+    """
+
+    __module__ = "hussh.errors"  # where users find it
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        succeeded: MultiResult | None = None,
+        failed: MultiResult | None = None,
+        **place: Any,
+    ) -> None:
+        super().__init__(text, **place)
+        self.succeeded: MultiResult | None = succeeded
+        self.failed: MultiResult = MultiResult() if failed is None else failed
 
 
 def checked(result: MultiResult, check: bool) -> MultiResult:

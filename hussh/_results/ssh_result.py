@@ -1,4 +1,4 @@
-"""`SSHResult`: the output and the end of a command; pure data, used by every layer above."""
+"""`SSHResult`: the output and the end of a command; pure data, which every layer uses."""
 
 from __future__ import annotations
 

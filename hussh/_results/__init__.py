@@ -1,0 +1,1 @@
+"""What operations return and errors carry: plain values. Nothing here imports another layer."""
