@@ -1,16 +1,43 @@
 """The part of the build that pyproject.toml cannot say: the CFFI module and its ABI tag.
 
-What the wheel has of libssh2 besides its code is put there here, too: its licence demands that.
+What a source distribution and a wheel have of libssh2 is put there here: the patched source, and
+the licence, which demands that.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
+
+# Build front ends do not put this folder there.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+#: In a source distribution; vendor/fetch.py builds from it.
+BUNDLED = "vendor/libssh2"
+
+
+class Sdist(sdist):
+    """Puts the patched source of libssh2 into the source distribution, which then stands alone."""
+
+    def make_release_tree(self, base_dir: str, files: Sequence[str]) -> None:
+        """Copy our files, and that source."""
+        from build_ffi import fetcher
+
+        # One that lies here, because this is an unpacked source distribution, is made anew.
+        ours = [name for name in files if not name.startswith(f"{BUNDLED}/")]
+        super().make_release_tree(base_dir, ours)
+        vendor = fetcher()
+        try:
+            vendor.bundle(Path(base_dir, BUNDLED))
+        except vendor.FetchError as error:
+            raise SystemExit(f"hussh: {error}") from None
 
 
 class BuildExt(build_ext):
@@ -45,7 +72,7 @@ class BuildPy(build_py):
 
 
 setup(
-    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
+    cmdclass={"build_ext": BuildExt, "build_py": BuildPy, "sdist": Sdist},
     cffi_modules=["build_ffi.py:ffibuilder"],
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )

@@ -1,44 +1,62 @@
 #!/usr/bin/env python3
 """Get the libssh2 source that hussh is built from: upstream's release plus vendor/patches.
 
-Owns the download, its verification, the unpacking, the patching and the cache.  build_ffi.py
-may import it (importing does nothing); it needs nothing but the standard library, and apt
-where the release is neither cached nor given.  It never touches the machine's own apt state
-and never leaves a half-made folder where `prepare` would find it.
+Owns the verification, the unpacking, the patching and the cache; vendor/mirrors.py downloads.
+build_ffi.py may import it (importing does nothing); it needs nothing but the standard library, and
+apt where the release is neither bundled, nor cached, nor given.  It never leaves a half-made folder
+where `prepare` would find it.
 
-The release is pinned by its checksum, so it does not matter who hands it out.  The machine's
-Debian mirror does: every suite that has this version, however it is patched there, shares one
-`.orig.tar.gz` in the mirror's pool, which is asked for by its path.
+A source distribution bundles the patched source in vendor/libssh2 (setup.py puts it there), and
+is built from that, in place.
 
-Environment: HUSSH_LIBSSH2_SOURCE names the release, packed or unpacked, and replaces the
-download; HUSSH_CACHE names the cache folder (else $XDG_CACHE_HOME/hussh, else ~/.cache/hussh).
+Environment: HUSSH_LIBSSH2_SOURCE names the release, packed or unpacked, and replaces the bundled
+source and the download; HUSSH_CACHE names the cache folder (else $XDG_CACHE_HOME/hussh, else
+~/.cache/hussh).
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["SOURCES", "FetchError", "describe", "is_compiled", "prepare"]
+__all__ = ["RECORD", "SOURCES", "FetchError", "bundle", "describe", "is_compiled", "prepare"]
 
 HERE = Path(__file__).resolve().parent
+
+
+def _load_mirrors() -> ModuleType:
+    # By its path, as this file is loaded: vendor/ is no package.
+    spec = importlib.util.spec_from_file_location("hussh_vendor_mirrors", HERE / "mirrors.py")
+    if spec is None or spec.loader is None:
+        raise ImportError("vendor/mirrors.py cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # NamedTuple looks there
+    spec.loader.exec_module(module)
+    return module
+
+
+if TYPE_CHECKING:
+    from vendor import mirrors
+    from vendor.mirrors import FetchError
+else:
+    mirrors = _load_mirrors()
+    FetchError = mirrors.FetchError
+
 LOCK = HERE / "libssh2.lock"
 PATCHES = HERE / "patches"
-APT_ETC = Path("/etc/apt")
-APT_HELPER = Path("/usr/lib/apt/apt-helper")
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
+BUNDLED = HERE / "libssh2"  # in a source distribution
 RECORD = Path("hussh-record.json")  # in a patched source: what was done to it
-STEP_SECONDS = 100.0
 
 #: The files under src/ to compile, beside those of csrc/ (build_ffi.py).
 #: crypto.c includes openssl.c.  Left out on purpose, so that no server can reach them:
@@ -61,10 +79,6 @@ SOURCES = (
 )
 
 
-class FetchError(Exception):
-    """The source cannot be had; the text is one line and says what to do."""
-
-
 def prepare() -> Path:
     """Return a folder with the patched source (src/, include/, COPYING); quick when cached.
 
@@ -76,6 +90,8 @@ def prepare() -> Path:
         given = os.environ.get("HUSSH_LIBSSH2_SOURCE")
         if given:
             return _from_given(Path(given), lock, patches)
+        if BUNDLED.is_dir():
+            return _from_bundle(patches)
         return _from_release(lock, patches)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
@@ -93,8 +109,8 @@ def is_compiled(name: str) -> bool:
 def describe(path: Path) -> dict[str, Any]:
     """Return what the source in `path` really is, for build_info.
 
-    Keys: libssh2 (version), changed_files (those that differed from the release before
-    patches were applied: empty unless HUSSH_LIBSSH2_SOURCE named something else), patches
+    Keys: libssh2 (version), changed_files (those that are not what the release and the patches
+    give: empty unless HUSSH_LIBSSH2_SOURCE named something else, or files were edited), patches
     (file name of each that is applied to its sha256), cves (each published vulnerability of
     the release to "patched by NAME", "not compiled in: FILE" or "not patched").
     """
@@ -109,7 +125,7 @@ def describe(path: Path) -> dict[str, Any]:
             cves[cve] = "not patched"
     return {
         "libssh2": _version(path),
-        "changed_files": record["changed_files"],
+        "changed_files": _changed(path, record),
         "cves": cves,
         "patches": record["patches"],
     }
@@ -120,21 +136,50 @@ def describe(path: Path) -> dict[str, Any]:
 
 def _from_release(lock: dict[str, Any], patches: list[Path]) -> Path:
     cache = _cache()
+    archive = _archive(lock)
     # Two levels, so that a changed patch costs no second download.
-    release = cache / lock["upstream"]["file"]
-    done = cache / f"libssh2-{_digest(LOCK, *patches)[:20]}"
+    release = cache / archive.file
+    done = cache / f"patched-{_digest(LOCK, *patches)[:20]}"
     if (done / RECORD).is_file():
         return done
     with _Staging(cache) as staging:
         if not release.is_file():
-            _download(lock, staging.path / release.name)
+            mirrors.download(archive, staging.path / release.name)
             (staging.path / release.name).replace(release)
         # Also when it comes from the cache: reading 1 MB costs nothing.
-        _verify(release, lock["upstream"]["sha256"])
+        mirrors.verify(release, archive)
         _unpack(release, staging.path)
         _finish(staging.path, lock, patches, release)
         staging.publish(done)
     return done
+
+
+def _from_bundle(patches: list[Path]) -> Path:
+    """Return the folder in which a source distribution has the patched source, if it is ours."""
+    wanted = {patch.name: mirrors.sha256(patch) for patch in patches}
+    if _recorded(BUNDLED)["patches"] != wanted:
+        raise FetchError(
+            f"{BUNDLED} was not made with the patches of {PATCHES}; remove it, and the release is"
+            " fetched and patched anew"
+        )
+    return BUNDLED
+
+
+def bundle(target: Path) -> None:
+    """Copy the patched source into a folder, for a source distribution.
+
+    Raises FetchError, also if the source is not the pinned release: others shall get that.
+    """
+    source = prepare()
+    if changed := describe(source)["changed_files"]:
+        raise FetchError(f"unlike the release, {_few(changed)} changed in {source}")
+    try:
+        for path in [source / RECORD, *(source / name for name in _recorded(source)["files"])]:
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    except OSError as error:
+        raise FetchError(f"cannot copy {source}: {error}") from error
 
 
 def _from_given(given: Path, lock: dict[str, Any], patches: list[Path]) -> Path:
@@ -144,7 +189,7 @@ def _from_given(given: Path, lock: dict[str, Any], patches: list[Path]) -> Path:
             f"HUSSH_LIBSSH2_SOURCE={given} has no src/transport.c; name {_what_is_wanted(lock)},"
             " packed or unpacked, or unset it"
         )
-    key = hashlib.sha256(_digest(LOCK, *patches).encode())
+    key = hashlib.sha256(f"with files {_digest(LOCK, *patches)}".encode())
     for path in inputs:
         key.update(f"{path.relative_to(given)}\0{_digest(path)}\n".encode())
     cache = _cache()
@@ -189,93 +234,6 @@ class _Staging:
             # Another build was first: its folder holds the same, by the key in the name.
             if not target.is_dir():
                 raise
-
-
-# Download.
-
-
-def _download(lock: dict[str, Any], target: Path) -> None:
-    """Get the release from the first mirror that has it."""
-    if not APT_HELPER.is_file():
-        raise FetchError(
-            f"no apt here to get the source of libssh2 with: download {_what_is_wanted(lock)},"
-            " and name the file in HUSSH_LIBSSH2_SOURCE"
-        )
-    name, checksum = lock["upstream"]["file"], lock["upstream"]["sha256"]
-    # The machine's own configuration counts: proxies and credentials are set there.
-    options = {
-        "APT::Sandbox::User": "root",
-        "Acquire::Retries": "2",
-        "Acquire::http::Timeout": "20",
-        "Acquire::https::Timeout": "20",
-    }
-    command = [str(APT_HELPER), "-q", *(f"-o{key}={value}" for key, value in options.items())]
-    refusals: list[str] = []
-    for mirror in _mirrors():
-        for component in ("main", "universe") if "ubuntu" in mirror else ("main",):
-            url = f"{mirror}/pool/{component}/libs/libssh2/{name}"
-            done = _run([*command, "download-file", url, str(target), f"SHA256:{checksum}"])
-            if done.returncode == 0 and target.is_file():
-                return
-            refusals.append(f"{mirror}: {_reason(done)}")
-    # A mirror's address may carry a password.
-    reasons = re.sub(r"(://)[^/\s@]*@", r"\1", "; ".join(dict.fromkeys(refusals)))
-    if "No space left" in reasons:
-        raise FetchError(f"the disk is full ({target.parent}); make room or point HUSSH_CACHE")
-    raise FetchError(
-        f"no mirror gave {name} ({reasons}); check the network and the mirrors in /etc/apt, or"
-        f" download {_what_is_wanted(lock)}, and name the file in HUSSH_LIBSSH2_SOURCE"
-    )
-
-
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the first thing that apt complains about, without the address, in a few words."""
-    for line in (done.stderr + done.stdout).splitlines():
-        if found := re.match(r"E: (?:Failed to fetch \S+\s+)?(.+)", line):
-            return found[1].strip().rstrip(".")
-    return f"exit status {done.returncode}"
-
-
-def _mirrors() -> list[str]:
-    """Return the machine's own mirrors of Debian or Ubuntu, and last Debian's public one."""
-    found: list[str] = []
-    for path in sorted((APT_ETC / "sources.list.d").glob("*.sources")):
-        found += _deb822_uris(_read(path))
-    lists = [APT_ETC / "sources.list", *sorted((APT_ETC / "sources.list.d").glob("*.list"))]
-    for path in lists:
-        for line in _read(path).splitlines():
-            entry = re.match(r"\s*deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?(\S+)\s+\S+\s+(.*)", line)
-            if entry and "main" in entry[2].split():
-                found.append(entry[1])
-    good: list[str] = []
-    for uri in found:
-        # apt reads such lists only for an index; the addresses in them are plain ones.
-        indirect = uri.startswith("mirror+file:")
-        text = _read(Path(uri.removeprefix("mirror+file:"))) if indirect else uri
-        good += [line.split()[0].rstrip("/") for line in text.splitlines() if line.strip()]
-    # Security and third-party archives do not have it; what does is by custom called
-    # "debian", also behind caches ("…/debian-remote").
-    named = [uri for uri in good if re.search(r"/(debian|ubuntu)(?!-security)[^/]*$", uri)]
-    usable = [re.sub("^file:", "copy:", uri) for uri in named if not uri.startswith("cdrom:")]
-    return list(dict.fromkeys([*usable, DEFAULT_MIRROR]))
-
-
-def _deb822_uris(text: str) -> Iterator[str]:
-    for stanza in re.split(r"\n\s*\n", text):
-        fields: dict[str, str] = {}
-        name = ""
-        for line in stanza.splitlines():
-            if line.startswith("#"):
-                continue
-            if line[:1].isspace():
-                fields[name] = fields.get(name, "") + " " + line.strip()
-            else:
-                name, _, value = line.partition(":")
-                name = name.strip().lower()
-                fields[name] = value.strip()
-        enabled = fields.get("enabled", "yes").lower() not in ("no", "false", "0", "off")
-        if enabled and "main" in fields.get("components", "").split():
-            yield from fields.get("uris", "").split()
 
 
 # Unpack and patch.
@@ -325,10 +283,13 @@ def _finish(tree: Path, lock: dict[str, Any], patches: list[Path], origin: Path)
             f"{origin} is libssh2 {_version(tree)}; hussh needs {_what_is_wanted(lock)}"
         )
     record = _recorded(tree)
-    if not (tree / RECORD).is_file():
-        record["changed_files"] = [name for name in wanted if _sha256(tree / name) != wanted[name]]
+    if (tree / RECORD).is_file():
+        record["changed_files"] = _changed(tree, record)
+    else:
+        upstream = {name: mirrors.sha256(tree / name) for name in wanted}
+        record["changed_files"] = [name for name in wanted if upstream[name] != wanted[name]]
     for patch in patches:
-        digest = _sha256(patch)
+        digest = mirrors.sha256(patch)
         if record["patches"].get(patch.name) == digest:
             continue
         try:
@@ -342,6 +303,7 @@ def _finish(tree: Path, lock: dict[str, Any], patches: list[Path], origin: Path)
                 + f"; hussh needs {_what_is_wanted(lock)} without the patches of a distribution"
             ) from None
         record["patches"][patch.name] = digest
+    record["files"] = {name: mirrors.sha256(tree / name) for name in wanted}
     (tree / RECORD).write_text(json.dumps(record, indent=1))
 
 
@@ -386,13 +348,21 @@ def _nearest(lines: list[str], old: list[str], expected: int) -> int | None:
 # Small things.
 
 
+def _archive(lock: dict[str, Any]) -> mirrors.Archive:
+    upstream = lock["upstream"]
+    return mirrors.Archive(
+        "libssh2", upstream["file"], "libs/libssh2", upstream["sha256"], _what_is_wanted(lock),
+        "HUSSH_LIBSSH2_SOURCE", "vendor/libssh2.lock",
+    )  # fmt: skip
+
+
 def _what_is_wanted(lock: dict[str, Any]) -> str:
     version = lock["upstream"]["version"]
     return f"upstream's release libssh2-{version}.tar.gz ({lock['upstream']['site']})"
 
 
 def _version(tree: Path) -> str:
-    header = _read(tree / "include/libssh2.h")
+    header = mirrors.read(tree / "include/libssh2.h")
     version = re.search(r'^#define LIBSSH2_VERSION\s+"([^"]+)"', header, re.MULTILINE)
     if version is None:
         raise FetchError(f"{tree} is no libssh2 source: include/libssh2.h names no version")
@@ -423,39 +393,10 @@ def _cache() -> Path:
     return cache
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(  # noqa: S603 - fixed commands, no shell
-            command,
-            env={**os.environ, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=STEP_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        reasons = f"E: nothing came in {STEP_SECONDS:.0f} s"
-        return subprocess.CompletedProcess(command, 1, "", reasons)
-
-
-def _verify(path: Path, expected: str) -> None:
-    found = _sha256(path)
-    if found != expected:
-        raise FetchError(
-            f"{path} has the wrong checksum: sha256 {found}, vendor/libssh2.lock says"
-            f" {expected}; do not build from it, remove it and try again"
-        )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _digest(*paths: Path) -> str:
     total = hashlib.sha256()
     for path in paths:
-        total.update(f"{path.name}\0{_sha256(path)}\n".encode())
+        total.update(f"{path.name}\0{mirrors.sha256(path)}\n".encode())
     return total.hexdigest()
 
 
@@ -463,17 +404,20 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
+def _changed(tree: Path, record: dict[str, Any]) -> list[str]:
+    """Return the files that are not what the release and the patches give."""
+    edited = [
+        name
+        for name, digest in record["files"].items()
+        if not (tree / name).is_file() or mirrors.sha256(tree / name) != digest
+    ]
+    return list(dict.fromkeys([*record["changed_files"], *edited]))
 
 
 def _recorded(tree: Path) -> dict[str, Any]:
-    text = _read(tree / RECORD)
-    recorded: dict[str, Any] = json.loads(text) if text else {"changed_files": [], "patches": {}}
-    return recorded
+    nothing: dict[str, Any] = {"changed_files": [], "patches": {}, "files": {}}
+    text = mirrors.read(tree / RECORD)
+    return {**nothing, **json.loads(text)} if text else nothing
 
 
 def main() -> int:

@@ -22,7 +22,9 @@ LOCK = json.loads(fetch.LOCK.read_text())
 POOL = "pool/main/libs/libssh2/"
 WANTED = POOL + LOCK["upstream"]["file"]
 
-pytestmark = pytest.mark.skipif(not fetch.APT_HELPER.is_file(), reason=f"no {fetch.APT_HELPER}")
+HELPER = fetch.mirrors.APT_HELPER
+
+pytestmark = pytest.mark.skipif(not HELPER.is_file(), reason=f"no {HELPER}")
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty /etc/apt; whatever it will name is reached without the machine's proxy."""
     folder = tmp_path / "etc"
     (folder / "sources.list.d").mkdir(parents=True)
-    monkeypatch.setattr(fetch, "APT_ETC", folder)
+    monkeypatch.setattr(fetch.mirrors, "APT_ETC", folder)
     direct = tmp_path / "direct.conf"
     direct.write_text('Acquire::http::Proxy::127.0.0.1 "DIRECT";\n')
     monkeypatch.setenv("APT_CONFIG", str(direct))
@@ -54,7 +56,7 @@ def mirrors(etc: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Mirror]
         made = [stack.enter_context(mirror()) for _ in range(3)]
         lines = [f"deb {one.url} trixie main\n" for one in made[:2]]
         (etc / "sources.list").write_text("".join(lines))
-        monkeypatch.setattr(fetch, "DEFAULT_MIRROR", made[2].url)
+        monkeypatch.setattr(fetch.mirrors, "DEFAULT_MIRROR", made[2].url)
         yield made
 
 
@@ -69,7 +71,7 @@ def release(patched: Path) -> bytes:
     """The release as a mirror has it."""
     given = Path(os.environ.get("HUSSH_LIBSSH2_SOURCE", ""))
     for path in (given, fetch._cache() / LOCK["upstream"]["file"]):
-        if path.is_file() and fetch._sha256(path) == LOCK["upstream"]["sha256"]:
+        if path.is_file() and fetch.mirrors.sha256(path) == LOCK["upstream"]["sha256"]:
             return bytes(path.read_bytes())
     pytest.skip("the release itself is not here, only an unpacked source")
 
@@ -181,7 +183,7 @@ def test_file_cache_file_that_changed_is_refused(cache: Path, mirrors: list[Mirr
 
 def test_machine_without_apt(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without apt the error says what to download, and where to name it."""
-    monkeypatch.setattr(fetch, "APT_HELPER", tmp_path / "none")
+    monkeypatch.setattr(fetch.mirrors, "APT_HELPER", tmp_path / "none")
     with pytest.raises(fetch.FetchError, match=r"download upstream's .*HUSSH_LIBSSH2_SOURCE"):
         fetch.prepare()
     assert list(cache.iterdir()) == []
@@ -243,4 +245,4 @@ def test_machines_own_mirrors_are_known(
     listed = tmp_path / "mirrors.list"
     listed.write_text("https://one.example/debian/\tpriority:1\nhttps://two.example/debian\n")
     (etc / name).write_text(text.replace("{list}", str(listed)))
-    assert fetch._mirrors() == [*found, fetch.DEFAULT_MIRROR]
+    assert fetch.mirrors._mirrors() == [*found, fetch.mirrors.DEFAULT_MIRROR]
