@@ -18,7 +18,7 @@ from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from hussh._policy import server_memory
-from tests.support import leaks, outside
+from tests.support import leaks, outside, selection
 from tests.support.accounts import IS_ROOT, NEEDS_ROOT
 from tests.support.agent import SshAgent
 from tests.support.client import SshProgram
@@ -39,13 +39,15 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("hussh", database=None)
     settings.load_profile("hussh")
     config.addinivalue_line("markers", "needs_root: skipped unless the tests run as root")
+    config.addinivalue_line("markers", "long: runs with HUSSH_LONG=1 only; else it is deselected")
     config.addinivalue_line(
         "markers", "leaves_behind: the test leaves something behind on purpose; not searched"
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs root where we are not."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only a long run has; skip what needs root where we are not."""
+    selection.leave_out(config, items, selection.marked(items) | selection.columns(items))
     if IS_ROOT:
         return
     for item in items:
@@ -76,8 +78,23 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     return result
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one table what was skipped, and why."""
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let the controller of workers know what they left out."""
+    selection.tell_controller(session.config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from a worker of pytest-xdist, in its controller, what it left out."""
+    selection.hear_worker(node.config, getattr(node, "workeroutput", {}))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was left out, and in one table what was skipped, and why."""
+    if left_out := selection.summary(config):
+        terminalreporter.section(left_out)
     counted = Counter(_reason(report) for report in terminalreporter.getreports("skipped"))
     if not counted:
         return

@@ -1,12 +1,14 @@
 """The conformance suite's columns: every test runs once for each that it does not decline.
 
+A normal run has a choice of them for each test, two to four (see ``tests/support/selection.py``);
+with HUSSH_LONG=1 each test runs in all of its columns.
+
 A test is a coroutine function with a ``client``; it knows neither the API nor the transport.
 A new API joins in ``apis.py``, a new transport in ``TRANSPORTS``; no test changes.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from tests.conformance.apis import APIS, UVLOOP, Api
 from tests.conformance.client import Client, run_async_test
 from tests.proxy.commands import NC
-from tests.support import leaks
+from tests.support import leaks, selection
 from tests.support.given_streams import anyio_stream, socket_like
 from tests.support.keys import Keys
 from tests.support.sshd import Sshd
@@ -36,7 +38,7 @@ FIRST: dict[str, dict[str, Any]] = {
     **{name: {"stream": make} for name, make in GIVEN.items()},
 }
 
-LONG = os.environ.get("HUSSH_LONG") == "1"
+LONG = selection.LONG
 
 #: What takes long runs in these columns; each API and each transport is there.
 _FOUR = ("sync-socket", "sync-jump2", "asyncio-jump", "trio-pipe")
