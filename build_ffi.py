@@ -24,9 +24,10 @@ TOP = Path(__file__).resolve().parent
 CSRC = TOP / "csrc"
 MODULE = "hussh._native._libssh2"
 CDEFS = ("libssh2.cdef", "link.cdef", "channel.cdef", "endpoint.cdef")
-OURS = ("tree.c", "kex_work.c", "send.c", "channel.c", "channel_signal.c", "endpoint.c",
-        "channel_recv.c", "message_hook.c", "link.c", "pump.c", "crypto/aesgcm.c",
-        "crypto/chachapoly.c", "crypto/mlkem.c", "stubs.c")  # fmt: skip
+OURS = ("tree.c", "kex_work.c", "send.c", "channel.c", "channel_command.c",
+        "channel_signal.c", "endpoint.c", "channel_recv.c", "message_hook.c",
+        "link.c", "pump.c", "crypto/aesgcm.c", "crypto/chachapoly.c", "crypto/mlkem.c",
+        "stubs.c")  # fmt: skip
 DEFINES = ("HAVE_CONFIG_H", "NDEBUG", "LIBSSH2_NO_DEPRECATED", "_GNU_SOURCE")
 COMPILE = ("-std=gnu11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections",
            "-fdata-sections", "-g1")  # fmt: skip

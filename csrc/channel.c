@@ -199,7 +199,7 @@ void hussh_channel_get_info(const hussh_channel *channel, hussh_channel_info *in
   memcpy(info->text, channel->text, sizeof(info->text));
 }
 
-static int usable(const hussh_channel *channel) {
+int channel_usable(const hussh_channel *channel) {
   if (channel->link->dead)
     return HUSSH_E_DEAD;
   return channel->state == HUSSH_CH_OPEN && !channel->close_sent && !channel->closed
@@ -210,7 +210,7 @@ static int usable(const hussh_channel *channel) {
 int hussh_channel_request(hussh_channel *channel, const void *name, size_t name_len,
                           int want_reply, const void *extra, size_t extra_len) {
   unsigned char head[5 + 4 + 64 + 1], *p = head;
-  int rc = usable(channel);
+  int rc = channel_usable(channel);
   if (rc)
     return rc;
   if (name_len > 64 || extra_len > HUSSH_REQUEST_MAX)
@@ -304,7 +304,7 @@ static int queue_data(hussh_channel *channel, const unsigned char *bytes, size_t
 
 ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t len) {
   const unsigned char *from = bytes;
-  int rc = usable(channel);
+  int rc = channel_usable(channel);
   size_t left = len, room;
   if (rc)
     return rc;
@@ -344,7 +344,7 @@ ssize_t hussh_channel_write(hussh_channel *channel, const void *bytes, size_t le
 void hussh_channel_widen(hussh_channel *channel, uint32_t window) {
   unsigned char message[9];
   uint32_t more = window - channel->recv_window_max;
-  if (usable(channel) || window <= channel->recv_window_max)
+  if (channel_usable(channel) || window <= channel->recv_window_max)
     return;
   message[0] = MSG_CHANNEL_WINDOW_ADJUST;
   put_u32(put_u32(message + 1, channel->remote_id), more);
@@ -354,7 +354,7 @@ void hussh_channel_widen(hussh_channel *channel, uint32_t window) {
 }
 
 int hussh_channel_eof(hussh_channel *channel) {
-  int rc = usable(channel);
+  int rc = channel_usable(channel);
   if (rc)
     return rc;
   channel->eof_wanted = 1;
@@ -363,7 +363,7 @@ int hussh_channel_eof(hussh_channel *channel) {
 }
 
 int hussh_channel_close(hussh_channel *channel) {
-  int rc = usable(channel);
+  int rc = channel_usable(channel);
   if (rc)
     return rc;
   queue_clear(&channel->tx);
@@ -381,7 +381,7 @@ void hussh_channel_free(hussh_channel *channel) {
     channel->child->outer = NULL;
     channel->child = NULL;
   }
-  if (channel->signal_tries && !usable(channel))
+  if (channel->signal_tries && !channel_usable(channel))
     queue_clear(&channel->tx); /* CLOSE comes after the answer: see channel_signal.c */
   else
     hussh_channel_close(channel);

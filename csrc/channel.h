@@ -7,6 +7,8 @@
 /* Most channel data that a peer may put in one packet; the same the other way. */
 #define MAX_PACKET 32768u
 
+/* 0 if the owner may send by it, else why not: HUSSH_E_DEAD, HUSSH_E_STATE. */
+int channel_usable(const hussh_channel *channel);
 /* Sends a message of nothing but its number and the channel's.  It may fail the
  * link, which frees a channel that its owner has let go. */
 void channel_emit(hussh_channel *channel, unsigned char type);

@@ -171,6 +171,13 @@ ssize_t hussh_channel_read(hussh_channel *channel, int stream, void *bytes, size
 /* From now on no event is made for what an owner that waits for the end need not see before:
  * answers without a refusal, an exit status, EOF, and data of less than `most` bytes in all. */
 void hussh_channel_await_close(hussh_channel *channel, size_t most);
+/* All that a command needs that reads nothing: asks for it (exec; command: as an SSH string),
+ * keeps the order, awaits the close as hussh_channel_await_close, and ends its stdin. */
+int hussh_channel_run(hussh_channel *channel, const void *command, size_t len, size_t most);
+/* A session for later, as hussh_channel_open.  It makes no event until its owner takes it; that
+ * returns 0 if it is open, else HUSSH_E_STATE (its info tells why) or HUSSH_E_DEAD. */
+hussh_channel *hussh_channel_spare(hussh_link *link, uint32_t window);
+int hussh_channel_take(hussh_channel *channel);
 /* From now on the order is kept in which stdout and stderr arrive. */
 void hussh_channel_keep_order(hussh_channel *channel);
 /* What arrived since the last call: pairs of uint32_t, so many bytes of stdout and then so many of

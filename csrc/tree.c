@@ -68,7 +68,7 @@ void link_changed(hussh_link *link) {
 }
 
 void channel_changed(hussh_channel *channel) {
-  if (!channel->abandoned)
+  if (!channel->abandoned && !channel->spare)
     make_event(channel->link, channel->token, &channel->signalled);
 }
 

@@ -8,6 +8,7 @@
  *   channel_recv.c  takes the messages of the connection protocol
  *   endpoint.c      moves bytes between local sockets and channels
  *   channel_signal.c  signals to commands, repeated until they are heard
+ *   channel_command.c  commands whose owner waits for the end only
  *   channel.c       what leaves by a channel, and the calls of its owner
  *   send.c          sends whole messages, around key exchanges
  *   kex_work.c      has computed what key exchanges wait for
@@ -126,6 +127,7 @@ struct hussh_channel {
   hussh_queue rx, rx_err, tx;   /* received: stdout, stderr; to be sent: stdin */
   hussh_queue order;            /* pairs of uint32_t, see hussh_channel_order */
   int keeps_order;
+  int spare;                    /* nobody waits for it: see hussh_channel_spare */
   size_t quiet;                 /* see hussh_channel_await_close; 0: it was not called */
   size_t longest_message;       /* see hussh_channel_await_message; 0: it was not called */
   size_t message_rest;          /* its argument `rest` */

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -281,7 +280,7 @@ class AsyncConnection(AsyncFiles):
         how, seconds = self._how(
             timeout, input, max_output, wait, pty, env, check, on_output, forward_agent
         )
-        return await self._execute(run.line(), replace(how, converse=run.converse), seconds)
+        return await self._execute(run.line(), how._replace(converse=run.converse), seconds)
 
     def _how(
         self,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from time import monotonic
@@ -287,7 +286,7 @@ class Connection(Files, Closing):
         how, milliseconds = self._how(
             timeout, input, max_output, wait, pty, env, check, on_output, forward_agent
         )
-        return self._execute(run.line(), replace(how, converse=run.converse), milliseconds)
+        return self._execute(run.line(), how._replace(converse=run.converse), milliseconds)
 
     def _how(
         self,

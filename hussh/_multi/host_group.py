@@ -17,7 +17,6 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -217,8 +216,7 @@ class HostGroup:
             connection = await self.ready(member, given)
             limit = given or Limit.after(connection.timeout)
             session = member.shared.live()
-            here = replace(
-                how,
+            here = how._replace(
                 env=env_requests(connection._env(env)),
                 lend=lend_agent(session, options_of(connection), forward_agent),
                 on_output=_for_host(on_output, member.host),

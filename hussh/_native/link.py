@@ -36,6 +36,8 @@ __all__ = ["Channel", "Link"]
 lib.libssh2_init(0)  # once, before threads: its counters are not atomic
 
 EVENTS_AT_ONCE = 256
+#: Faster than its name, which would be looked up for each channel.
+_CHANNEL_INFO = ffi.typeof("hussh_channel_info *")
 #: Bytes in the name of a signal.
 MOST_SIGNAL = 63
 
@@ -340,19 +342,20 @@ class Link:
         """How many sessions were freed here that the server has not closed."""
         return int(lib.hussh_link_lingering(self._ptr)) if self._ptr else 0
 
-    def open_unowned(self, kind: bytes, extra: bytes, window: int) -> object | None:
-        """Ask for a channel that ends with the link, unless `own` makes it a `Channel`.
+    def open_spare(self, window: int) -> object | None:
+        """Ask for a session that ends with the link, unless `own` makes it a `Channel`.
 
         The layers above may attach it to the link, which a `Channel` would hold in a cycle.
         """
-        if self.dead:
-            return None
-        ptr = lib.hussh_channel_open(self.pointer, kind, len(kind), extra, len(extra), window)
-        return ptr or None
+        return lib.hussh_channel_spare(self._ptr, window) or None if self._ptr else None
 
-    def own(self, unowned: object) -> Channel:
-        """Return the owner of a channel of `open_unowned`; once for each."""
-        return Channel(unowned, self)
+    def is_open(self, spare: object) -> bool:
+        """Return whether a session of `open_spare` is there; it wakes its waiters from now on."""
+        return self._ptr is not None and lib.hussh_channel_take(spare) == 0
+
+    def own(self, spare: object) -> Channel:
+        """Return the owner of a session of `open_spare`, after `is_open`; once for each."""
+        return Channel(spare, self)
 
     def open(self, kind: bytes, extra: bytes, window: int) -> Channel:
         """Ask for a channel (RFC 4254 section 5.1)."""
@@ -381,7 +384,7 @@ class Channel:
         #: Called by `free` only, with the tree's lock held.
         self.at_end: Callable[[], None] | None = None
         self._ptr = ptr
-        self._info = ffi.new("hussh_channel_info *")
+        self._info = ffi.new(_CHANNEL_INFO)
         self.token: int = int(lib.hussh_channel_token(ptr))
 
     def __del__(self) -> None:
@@ -436,12 +439,7 @@ class Channel:
         Raises:
             ChannelError: the request is too long.
         """
-        if len(extra) > lib.HUSSH_REQUEST_MAX:
-            raise ChannelError(
-                f"a request ({name.decode('ascii')}) of {len(extra):,} bytes is too long:"
-                f" a packet of 256 KiB holds {lib.HUSSH_REQUEST_MAX:,};"
-                " long input belongs into stdin (input=)"
-            )
+        _check_length(name, extra)
         self._check(
             lib.hussh_channel_request(self.pointer, name, len(name), want_reply, extra, len(extra))
         )
@@ -475,6 +473,21 @@ class Channel:
         return int(
             lib.hussh_channel_read(self.pointer, stream, ffi.from_buffer(buffer), len(buffer))
         )
+
+    def run(self, command: bytes, most: int) -> None:
+        """Queue all that a command needs that reads nothing, then wake as `await_close` does.
+
+        Args:
+            command: as an SSH string.
+            most: see `await_close`.
+
+        Raises:
+            ChannelError: the command is too long.
+        """
+        code = lib.hussh_channel_run(self._ptr or self.pointer, command, len(command), most)
+        if code < 0:
+            _check_length(b"exec", command)
+            self._check(code)
 
     def await_close(self, most: int) -> None:
         """Wake nobody from now on for less than its end, a refusal or so many bytes of output."""
@@ -525,6 +538,15 @@ class Channel:
             self.link.check()
             raise ChannelError("the channel is closed")
         return code
+
+
+def _check_length(name: bytes, extra: bytes) -> None:
+    if len(extra) > lib.HUSSH_REQUEST_MAX:
+        raise ChannelError(
+            f"a request ({name.decode('ascii')}) of {len(extra):,} bytes is too long:"
+            f" a packet of 256 KiB holds {lib.HUSSH_REQUEST_MAX:,};"
+            " long input belongs into stdin (input=)"
+        )
 
 
 def _flush_if_alive(reference: weakref.ref[Link]) -> None:

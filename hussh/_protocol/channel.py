@@ -21,8 +21,8 @@ from .session_slots import SessionSlots
 from .spare_session import SpareSession
 
 __all__ = ["HINTS", "address", "ask_direct", "note_length", "note_result", "open_channel",
-           "open_direct", "open_session", "send_signal", "until_heard", "was_never_there",
-           "was_unheard", "way_hint"]  # fmt: skip
+           "open_direct", "open_session", "ready_session", "send_signal", "until_heard",
+           "was_never_there", "was_unheard", "way_hint"]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -164,6 +164,17 @@ def open_session(
             reason_code=code,
             reason_text=text,
         )
+
+
+def ready_session(
+    link: Link, slots: SessionSlots, spare: SpareSession, *, ends_by_itself: bool
+) -> Channel | None:
+    """Return a session that needs no wait, as `open_session` does; None if there is none."""
+    channel = spare.take_open(link)
+    if channel is not None:
+        slots.used += ends_by_itself
+        slots.watch(channel, is_counted=ends_by_itself)
+    return channel
 
 
 def _take_spare(

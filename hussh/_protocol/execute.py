@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from .._native.link import Channel, Link
 from .._policy.wire import string
@@ -22,19 +21,29 @@ from ..errors import (
     OutputLimitExceeded,
     printable,
 )
-from .channel import note_length, note_result, open_session, send_signal, until_heard, was_unheard
+from .channel import (
+    note_length,
+    note_result,
+    open_session,
+    ready_session,
+    send_signal,
+    until_heard,
+    was_unheard,
+)
 from .core import DeadlineExceeded, Op, RunBlocking, WaitFor
 from .growing import GrowingBytes
 from .process import Pty
+from .session_slots import SessionSlots
 from .spare_session import SpareSession
 
-__all__ = ["Dialogue", "Execution", "OnOutput", "execute"]
+__all__ = ["PLAIN", "Dialogue", "Execution", "OnOutput", "execute"]
 
 #: Most questions that `_Drain` asks; for each the server moves 16 KiB or more.
 DRAIN_ROUNDS = 200
 #: End of file, typed on a terminal.
 END_OF_FILE = b"\x04"
 STREAMS = "stdout", "stderr"
+EXEC_REQUEST = "to run a command (exec request denied)"
 #: Bytes of output that may wait in C for the command's end, where nobody wants to see them before.
 UNSEEN_OUTPUT = 64 * 1024
 
@@ -69,8 +78,7 @@ class Dialogue(Protocol):
         """Return the result of the command; raise if the program ended without running it."""
 
 
-@dataclass(frozen=True)
-class Execution:
+class Execution(NamedTuple):
     """How `execute` runs a command.
 
     Attributes:
@@ -109,6 +117,15 @@ class Execution:
         watches = self.on_output is not None or self.converse is not None
         return self.wait == "eof" and self.max_output is None and not watches
 
+    @property
+    def needs_command_only(self) -> bool:
+        """Whether, besides, nothing is to be sent but the command."""
+        return not (self.stdin or self.env) and self.pty is None and self.needs_end_only
+
+
+#: As `execute` runs a command if nothing else is asked for.
+PLAIN = Execution()
+
 
 class _Output:
     """Collects both streams of a channel, exactly, up to a limit of bytes in all.
@@ -120,35 +137,31 @@ class _Output:
         parts: what came and nobody has taken yet, if somebody wants the parts.
     """
 
-    def __init__(
-        self,
-        channel: Channel,
-        limit: int | None,
-        *,
-        discard: bool,
-        dialogue: Dialogue | None = None,
-        wants_parts: bool = False,
-    ) -> None:
+    # Not lists: joining 100 MB would take 60 ms, in one step of a loop. They begin with the output.
+    streams: tuple[GrowingBytes, GrowingBytes]
+    order: bytearray
+    size = asked = 0
+    cut = False
+
+    def __init__(self, channel: Channel, how: Execution, dialogue: Dialogue | None = None) -> None:
         self.channel = channel
-        # Not lists: joining 100 MB would take 60 ms, in one step of a loop.
-        self.streams = GrowingBytes(), GrowingBytes()
-        self.order = bytearray()
-        self.room = limit
-        self.discard = discard
+        self.room = how.max_output
+        self.discard = how.discard
         self.dialogue = dialogue
-        self.wants_parts = wants_parts
+        self.wants_parts = how.on_output is not None
         self.parts: list[tuple[int, bytes]] = []
-        self.size = self.asked = 0
-        self.cut = False
 
     def take(self) -> Any:
         """Take what has come; return the channel's state."""
         info = self.channel.get_info()
         while self.discard or not self.cut:
             sizes = (int(info.rx), int(info.rx_err))
-            total = sum(sizes)
+            total = sizes[0] + sizes[1]
             if not total:
                 break
+            if not self.size:
+                self.streams = GrowingBytes(), GrowingBytes()
+                self.order = bytearray()
             self.size += total
             order = self.channel.order()
             both = self.channel.read(0, sizes[0]), self.channel.read(1, sizes[1])
@@ -186,18 +199,19 @@ class _Output:
 
     def so_far(self) -> SSHResult:
         """Return what has come of a command that has not ended."""
-        self.take()
-        return self.result(finished=False)
+        return self.result(self.take(), finished=False)
 
-    def result(self, *, finished: bool) -> SSHResult:
-        info = self.channel.get_info()
+    def result(self, info: Any, *, finished: bool) -> SSHResult:
+        """Return what has been taken; `info` is the channel's state."""
         status, signal = -1, None
         if finished and info.exit_known == 1:
             status = int(info.exit_status)
         elif finished and info.exit_known == 2:
             signal = self.channel.text
-        stdout, stderr = (stream.take() for stream in self.streams)
-        return SSHResult(stdout, stderr, status, signal, self.cut, bytes(self.order))
+        if not self.size:
+            return SSHResult(b"", b"", status, signal)
+        stdout, stderr = self.streams
+        return SSHResult(stdout.take(), stderr.take(), status, signal, self.cut, bytes(self.order))
 
 
 class _Input:
@@ -267,7 +281,7 @@ class _Drain:
         return False
 
 
-def execute(link: Link, command: bytes, how: Execution = Execution()) -> Op[SSHResult]:
+def execute(link: Link, command: bytes, how: Execution = PLAIN) -> Op[SSHResult]:
     """Run a command; return its exit status and all of its output.
 
     A command that was ended by a signal, or whose channel closed without a status, has status -1,
@@ -295,37 +309,41 @@ def _execute(
     link: Link, command: bytes, how: Execution, *, may_repeat: bool
 ) -> Op[SSHResult | None]:
     """Run `execute` on one channel; return None as `until_heard` describes."""
+    slots, spare = SessionSlots.of(link), SpareSession.of(link)
     try:
-        channel = yield from open_session(link, ends_by_itself=True)
+        channel = ready_session(link, slots, spare, ends_by_itself=True)
+        if channel is None:
+            channel = yield from open_session(link, ends_by_itself=True)
     except DeadlineExceeded:
         raise CommandTimeout(
             f"Command timed out{how.time_limit}; the server had not accepted it yet",
             result=SSHResult(b"", b"", -1, None),
         ) from None
     dialogue = None if how.converse is None else how.converse()
-    output = _Output(
-        channel,
-        how.max_output,
-        discard=how.discard,
-        dialogue=dialogue,
-        wants_parts=how.on_output is not None,
-    )
-    stdin = _Input(channel, how)
-    drain, question = _Drain(channel, output), _Drain(channel, output)
-    started = False
+    output = _Output(channel, how, dialogue)
+    stdin: _Input | None = None
+    may_run = False
     try:
         if how.lend is not None:
             how.lend(channel)
-        channel.keep_order()
-        if how.needs_end_only:
-            channel.await_close(UNSEEN_OUTPUT)
-        wanted = _ask(channel, command, how)
-        output.asked = len(wanted)
-        started = True
-        if dialogue is None:
-            stdin.begin()
-            stdin.send()
-        SpareSession.of(link).open_beside(link)
+        if how.needs_command_only:
+            channel.run(string(command), UNSEEN_OUTPUT)
+            wanted: tuple[str, ...] = (EXEC_REQUEST,)
+        else:
+            channel.keep_order()
+            if how.needs_end_only:
+                channel.await_close(UNSEEN_OUTPUT)
+            stdin = _Input(channel, how)
+            drain, question = _Drain(channel, output), _Drain(channel, output)
+            wanted = _ask(channel, command, how)
+            output.asked = len(wanted)
+            if dialogue is None:
+                stdin.begin()
+                stdin.send()
+        may_run = True
+        spare.open_beside(link, slots)
+        if stdin is None:
+            yield WaitFor(channel)  # nothing can have come yet
         while True:
             size = output.size
             info = output.take()
@@ -335,20 +353,20 @@ def _execute(
             if output.cut and not how.discard:
                 raise OutputLimitExceeded(
                     f"the command wrote more than max_output={how.max_output} bytes",
-                    result=output.result(finished=False),
+                    result=output.result(info, finished=False),
                 )
-            for number, what in enumerate(wanted if info.failures else ()):
-                if info.replies > number and info.failures >> number & 1:
-                    raise ChannelError(f"the server refused {what}")
+            if info.failures:
+                _check_answers(info, wanted)
             if info.closed:  # complete, even if the connection has ended with it
-                unheard = not output.size and was_unheard(channel)
+                may_run = False
+                unheard = not (output.size or info.replies) and was_unheard(channel)
                 if may_repeat and unheard and not link.dead:
                     return None
-                return _end(output, dialogue)
+                return _end(output, info, dialogue)
             link.check()
             if how.wait == "exit" and info.exit_known and drain.done():
-                return _end(output, dialogue)
-            if dialogue is not None:
+                return _end(output, info, dialogue)
+            if dialogue is not None and stdin is not None:
                 if output.size != size:
                     question = _Drain(channel, output)
                 if dialogue.has_question and question.done():
@@ -356,7 +374,8 @@ def _execute(
                 stdin.add(dialogue.take_answer())
                 if dialogue.has_begun:
                     stdin.begin()
-            stdin.send()
+            if stdin is not None:
+                stdin.send()
             yield WaitFor(channel)
     except DeadlineExceeded:
         result = output.so_far()  # which the hint looks at, too
@@ -370,22 +389,28 @@ def _execute(
         note_result(error, link, output.so_far)
         raise
     finally:
-        if started and not link.dead and not channel.get_info().exit_known:
+        if may_run and not link.dead and not channel.get_info().exit_known:
             _stop(channel)
         channel.free()
 
 
-def _ask(channel: Channel, command: bytes, how: Execution) -> list[str]:
+def _ask(channel: Channel, command: bytes, how: Execution) -> tuple[str, ...]:
     """Ask for all that the command needs; return what each answer will be about."""
-    wanted = []
+    wanted: tuple[str, ...] = ()
     for variable in how.env:
         channel.request(b"env", variable)
     if how.pty is not None:
-        wanted.append("a terminal (pty-req request denied)")
+        wanted = ("a terminal (pty-req request denied)",)
         channel.request(b"pty-req", how.pty.request(), want_reply=True)
-    wanted.append("to run a command (exec request denied)")
     channel.request(b"exec", string(command), want_reply=True)
-    return wanted
+    return (*wanted, EXEC_REQUEST)
+
+
+def _check_answers(info: Any, wanted: Sequence[str]) -> None:
+    """Raise the error of the first refusal, if one of these was refused."""
+    for number, what in enumerate(wanted):
+        if info.replies > number and info.failures >> number & 1:
+            raise ChannelError(f"the server refused {what}")
 
 
 def _hand_out(output: _Output, on_output: OnOutput, key: object | None) -> Op[None]:
@@ -398,8 +423,8 @@ def _call(on_output: OnOutput, stream: str, part: bytes, _: float | None) -> Any
     return on_output(stream, part)
 
 
-def _end(output: _Output, dialogue: Dialogue | None) -> SSHResult:
-    result = output.result(finished=True)
+def _end(output: _Output, info: Any, dialogue: Dialogue | None) -> SSHResult:
+    result = output.result(info, finished=True)
     return result if dialogue is None else dialogue.end(result)
 
 

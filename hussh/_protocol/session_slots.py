@@ -50,10 +50,11 @@ class SessionSlots:
         return slots
 
     def release(self, link: Link, *, refused: bool = False) -> None:
-        """Give one of `used` back, and wake those who wait for the link."""
+        """Give one of `used` back, and wake those who wait for it."""
         self.used -= 1
         self.ended += not refused
-        link.notify()
+        if self._queue:
+            link.notify()
 
     def watch(self, channel: Channel, *, is_counted: bool) -> None:
         """Learn when the channel of a session is freed; `is_counted`: it is one of `used`."""

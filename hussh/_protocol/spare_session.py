@@ -55,16 +55,22 @@ class SpareSession:
         """Ask for one, unless there is one; return whether that was done."""
         if self._unowned is not None or not self.is_allowed:
             return False
-        self._unowned = link.open_unowned(b"session", b"", WINDOW)
+        self._unowned = link.open_spare(WINDOW)
         return self._unowned is not None
 
-    def open_beside(self, link: Link) -> None:
+    def open_beside(self, link: Link, slots: SessionSlots) -> None:
         """Ask for one beside a command that has just been sent, where that is of use."""
         self._commands += 1
-        slots = SessionSlots.of(link)
-        has_slot = slots.limit is None or slots.used < slots.limit
-        if self._commands >= FROM_COMMAND and self.memory.bears_spare and has_slot:
+        if self._commands >= FROM_COMMAND and self.memory.bears_spare and not slots.is_full:
             self.open(link)
+
+    def take_open(self, link: Link) -> Channel | None:
+        """Return the session if the server has given it by now; see `take`."""
+        unowned = self._unowned
+        if unowned is None or not link.is_open(unowned):
+            return None
+        self._unowned = None
+        return link.own(unowned)
 
     def take(self, link: Link) -> Op[Channel | None]:
         """Wait until the server has given the session; return None if there is none to be had.
@@ -72,6 +78,9 @@ class SpareSession:
         It has `WINDOW`. Its user may widen that once the server has answered a request: npm's ssh2
         forgets credit that comes before.
         """
+        channel = self.take_open(link)
+        if channel is not None:
+            return channel
         unowned, self._unowned = self._unowned, None
         if unowned is None:
             return None

@@ -14,7 +14,7 @@ import pytest
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 #: From top to bottom, as at the head of ``tree.h``.
 LAYERS = ("pump", "link", "message_hook", "channel_recv", "endpoint",
-          "channel_signal", "channel", "send", "kex_work", "tree")  # fmt: skip
+          "channel_signal", "channel_command", "channel", "send", "kex_work", "tree")  # fmt: skip
 #: Headers that every layer may include: the contract with Python, queues and numbers.
 COMMON = {"link.h", "queue.h", "messages.h"}
 
@@ -61,7 +61,11 @@ def test_calls_point_downward() -> None:
     graph = calls(CSRC)
     assert not upward(graph)
     assert graph["pump"] >= {"channel", "send", "tree"}, "the parser sees the calls"
-    assert {name for name in LAYERS if "tree" not in graph[name]} == {"channel_signal", "tree"}
+    assert {name for name in LAYERS if "tree" not in graph[name]} == {
+        "channel_signal",
+        "channel_command",
+        "tree",
+    }
 
 
 @pytest.mark.parametrize("name", LAYERS)

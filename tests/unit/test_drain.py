@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from hussh._protocol.execute import _Drain, _Output
+from hussh._protocol.execute import Execution, _Drain, _Output
 
 
 class AskedChannel:
@@ -26,7 +26,7 @@ class AskedChannel:
 def test_answers_to_earlier_questions_do_not_count() -> None:
     """A question that was dropped leaves an answer behind, which is none to those after it."""
     channel: Any = AskedChannel()
-    output = _Output(channel, None, discard=False)
+    output = _Output(channel, Execution())
     assert not _Drain(channel, output).done()
     assert not _Drain(channel, output).done()  # more has come, so it is asked anew
     drain = _Drain(channel, output)
