@@ -307,13 +307,12 @@ class AsyncConnection(AsyncFiles):
             on_output,
             forward_agent,
             can_await=True,
-            time_limit=f" after {seconds:g} s",
         )
         return how, seconds
 
     async def _execute(self, line: bytes, how: Execution, seconds: float) -> SSHResult:
         session = self._live()
-        op = execute(session.link, line, how)
+        op = execute(session.link, line, how, f" after {seconds:g} s")
         deadline = monotonic() + seconds if seconds else None
         in_loop = how.on_output is None
         return await session.run(op, deadline, Phase.EXEC, step_in_loop=in_loop)

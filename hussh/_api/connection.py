@@ -313,14 +313,14 @@ class Connection(Files, Closing):
             on_output,
             forward_agent,
             can_await=False,
-            time_limit=f" after {milliseconds} ms",
         )
         return how, milliseconds
 
     def _execute(self, line: bytes, how: Execution, milliseconds: int) -> SSHResult:
         session = self._live()
         deadline = monotonic() + milliseconds / 1000 if milliseconds else None
-        return session.run(execute(session.link, line, how), deadline, Phase.EXEC)
+        op = execute(session.link, line, how, f" after {milliseconds} ms")
+        return session.run(op, deadline, Phase.EXEC)
 
     def popen(
         self,

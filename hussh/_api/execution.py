@@ -11,7 +11,7 @@ from typing import Any, Literal
 from .._connect.agent_forwarding import ForwardAgent, lend_agent
 from .._connect.hop import Hop
 from .._policy.options import Options
-from .._protocol.execute import Execution, OnOutput
+from .._protocol.execute import PLAIN, Execution, OnOutput
 from .._protocol.process import Pty, env_requests
 from .arguments import (
     check_max_output,
@@ -37,13 +37,24 @@ def make_execution(
     forward_agent: ForwardAgent,
     *,
     can_await: bool,
-    time_limit: str,
 ) -> Execution:
     """Return how a command is run, of arguments as users give them.
 
     Raises:
         TypeError, ValueError: an argument is not usable.
     """
+    configured = options.configured
+    asks_for_more = (
+        input is not None
+        or max_output is not None
+        or pty is not None
+        or env is not None
+        or on_output is not None
+        or forward_agent is not None
+    )
+    sets_more = configured.env or configured.forward_agent
+    if wait == "eof" and not (check or asks_for_more or sets_more):
+        return PLAIN  # as most commands: no checks, and one object for all of them
     return Execution(
         stdin=input_bytes(input),
         pty=check_pty(pty),
@@ -51,7 +62,6 @@ def make_execution(
         wait=check_wait(wait),
         check=check,
         on_output=check_on_output(on_output, can_await=can_await),
-        env=env_requests(options.configured.env_for(env)),
+        env=env_requests(configured.env_for(env)),
         lend=lend_agent(session, options, forward_agent),
-        time_limit=time_limit,
     )

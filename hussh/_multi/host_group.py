@@ -221,10 +221,9 @@ class HostGroup:
                 lend=lend_agent(session, options_of(connection), forward_agent),
                 on_output=_for_host(on_output, member.host),
                 converse=command.converse if isinstance(command, Sudo) else None,
-                time_limit=str(limit),
             )
             line = command.line() if isinstance(command, Sudo) else command
-            op = execute(session.link, line, here)
+            op = execute(session.link, line, here, str(limit))
             in_loop = on_output is None
             result = await session.run(op, limit.deadline, Phase.EXEC, step_in_loop=in_loop)
             return HostResult.of(member.host, result)

@@ -93,7 +93,6 @@ class Execution(NamedTuple):
         on_output: gets all output as it comes.
         turn: executions with the same one call `on_output` one after another.
         env: requests for variables, see `env_requests`.
-        time_limit: the limit as the error words it.
         lend: lends the ssh-agent to the channel, once it is open.
         converse: makes the dialogue with what runs before the command, for each attempt anew.
     """
@@ -107,7 +106,6 @@ class Execution(NamedTuple):
     on_output: OnOutput | None = None
     turn: object | None = None
     env: Sequence[bytes] = ()
-    time_limit: str = ""
     lend: Callable[[Channel], None] | None = None
     converse: Callable[[], Dialogue] | None = None
 
@@ -281,15 +279,20 @@ class _Drain:
         return False
 
 
-def execute(link: Link, command: bytes, how: Execution = PLAIN) -> Op[SSHResult]:
+def execute(
+    link: Link, command: bytes, how: Execution = PLAIN, time_limit: str = ""
+) -> Op[SSHResult]:
     """Run a command; return its exit status and all of its output.
 
     A command that was ended by a signal, or whose channel closed without a status, has status -1,
     never a false 0. When the operation stops waiting (deadline, Ctrl-C, too much output), it sends
     SIGKILL to the command and closes its channel; the error has the output so far.
+
+    Args:
+        time_limit: the limit as the error words it.
     """
     result = yield from until_heard(
-        lambda may_repeat: _execute(link, command, how, may_repeat=may_repeat)
+        lambda may_repeat: _execute(link, command, how, time_limit, may_repeat=may_repeat)
     )
     if how.check and result.status != 0:
         raise CommandFailed(_explain(result), result=result)
@@ -306,7 +309,7 @@ def _explain(result: SSHResult) -> str:
 
 
 def _execute(
-    link: Link, command: bytes, how: Execution, *, may_repeat: bool
+    link: Link, command: bytes, how: Execution, time_limit: str, *, may_repeat: bool
 ) -> Op[SSHResult | None]:
     """Run `execute` on one channel; return None as `until_heard` describes."""
     slots, spare = SessionSlots.of(link), SpareSession.of(link)
@@ -316,7 +319,7 @@ def _execute(
             channel = yield from open_session(link, ends_by_itself=True)
     except DeadlineExceeded:
         raise CommandTimeout(
-            f"Command timed out{how.time_limit}; the server had not accepted it yet",
+            f"Command timed out{time_limit}; the server had not accepted it yet",
             result=SSHResult(b"", b"", -1, None),
         ) from None
     dialogue = None if how.converse is None else how.converse()
@@ -326,7 +329,7 @@ def _execute(
     try:
         if how.lend is not None:
             how.lend(channel)
-        if how.needs_command_only:
+        if how is PLAIN or how.needs_command_only:
             channel.run(string(command), UNSEEN_OUTPUT)
             wanted: tuple[str, ...] = (EXEC_REQUEST,)
         else:
@@ -381,7 +384,7 @@ def _execute(
         result = output.so_far()  # which the hint looks at, too
         hint = "" if dialogue is None else dialogue.hint()
         raise CommandTimeout(
-            f"Command timed out{how.time_limit}; it was told to stop{hint}",
+            f"Command timed out{time_limit}; it was told to stop{hint}",
             result=result,
         ) from None
     except HusshError as error:
