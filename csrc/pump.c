@@ -106,7 +106,8 @@ static void transport_failed(hussh_link *link, int rc) {
     link_out_of_memory(link);
     return;
   }
-  if (code != rc && (rc != -1 || !code)) {
+  /* What is left of an EAGAIN is no error. */
+  if (code != rc && (rc != -1 || !code || code == LIBSSH2_ERROR_EAGAIN)) {
     text = NULL;
     len = 0;
   }

@@ -17,8 +17,9 @@ typedef struct {
 
 #define HUSSH_QUEUE_KEEP ((size_t)16384)
 
+/* NULL: it is empty and has no memory. */
 static inline unsigned char *queue_head(const hussh_queue *q) {
-  return q->bytes + q->head;
+  return q->bytes ? q->bytes + q->head : NULL; /* adding 0 to NULL is undefined, too */
 }
 
 /* Returns room for n more bytes at the tail, in one piece; NULL: no memory. */

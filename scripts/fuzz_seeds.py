@@ -112,6 +112,7 @@ def kex(op: dict[str, int]) -> Iterator[bytes]:
             for how in ((235, 26, 9, 9), (235, 15, 0, 90), (241,), (246,), (249,)):
                 yield begun + bytes([1, *bytes(at), *how])
         for flags in (8, 9, 40, 48):
+            yield begun + bytes([flags, 7, op["LOOK"], 3, 4, 0])
             yield begun + bytes([flags, 7, op["LINES"], 3, 65, 66, 67, 0, 0, 0])
         yield begun + bytes([1, 0, 0, 0, 0, op["HOLD"], 1, op["REKEY_HERE"], op["SPOIL"],
                              op["HOLD"], 0, op["RUN"]])  # fmt: skip

@@ -168,6 +168,7 @@ static inline void check_link(hussh_link *link, int memory_failed) {
   CHECK(info.dead != HUSSH_DEAD_MEMORY || memory_failed);
   CHECK(!info.dead || info.dead == HUSSH_DEAD_PEER || info.text[0]);
   CHECK(memchr(info.text, '\0', sizeof(info.text)));
+  CHECK(info.dead != HUSSH_DEAD_PROTOCOL || info.code != LIBSSH2_ERROR_EAGAIN);
   CHECK(memchr(info.unasked_kind, '\0', sizeof(info.unasked_kind)));
   CHECK(info.phase >= HUSSH_BANNER && info.phase <= HUSSH_OPEN);
 }

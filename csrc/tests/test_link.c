@@ -371,8 +371,23 @@ static void test_stray_transport_messages(void) {
   hussh_link_free(link);
 }
 
+/* A failed re-exchange gives no text of its own, and what an EAGAIN left behind is none. */
+static void test_text_of_an_eagain_is_no_reason(void) {
+  static const unsigned char garbage[16] = {0xff, 0xff, 0xff, 0xff};
+  hussh_link *link = ready_link();
+  hussh_link_info info;
+  CHECK(!hussh_link_rekey(link));
+  _libssh2_error(link->session, LIBSSH2_ERROR_EAGAIN, "Would block");
+  CHECK(!hussh_feed(link, garbage, sizeof(garbage)));
+  hussh_pump(link, 1);
+  hussh_link_get_info(link, &info);
+  CHECK(info.dead == HUSSH_DEAD_PROTOCOL && !strstr(info.text, "Would block"));
+  hussh_link_free(link);
+}
+
 int main(void) {
   make_hello();
+  test_text_of_an_eagain_is_no_reason();
   test_queue_keeps_every_byte();
   test_queue_gives_back_what_it_does_not_need();
   test_queue_that_is_full_does_not_copy_at_every_turn();
