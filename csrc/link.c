@@ -156,6 +156,10 @@ hussh_link *hussh_link_over_fds(int read_fd, int write_fd) {
   return link;
 }
 
+void hussh_fd_shutdown(int fd) {
+  shutdown(fd, SHUT_RDWR); /* an error means that the peer has gone first */
+}
+
 hussh_link *hussh_link_over_channel(hussh_channel *outer) {
   hussh_link *link;
   if (outer->child || outer->state != HUSSH_CH_OPEN)

@@ -80,6 +80,8 @@ typedef struct {
 /* Making and ending.  A result of NULL means that there was no memory.  A link borrows
  * its source: the caller closes the fds, and the outer channel must outlive the link. */
 hussh_link *hussh_link_over_fds(int read_fd, int write_fd);
+/* Ends both directions of a socket that stays open; of anything else nothing. */
+void hussh_fd_shutdown(int fd);
 hussh_link *hussh_link_over_channel(hussh_channel *outer);
 hussh_link *hussh_link_over_memory(void);
 /* Frees the link and its channels without any I/O; links over its channels

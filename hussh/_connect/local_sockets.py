@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 import struct
+import threading
 
 from .._policy.forwarding import Address
+from .._runtime.lock import unless_exiting
 from ..errors import ForwardRefused
 
 __all__ = ["Listener", "connect_to", "listen_on", "prepare", "reset"]
@@ -38,6 +41,8 @@ class Listener:
         self._file = _identity(address.path) if address.path is not None else None
         self._pid = os.getpid()
         self.is_owned = False
+        # Held from the look at the file to its end: the next file may get the same inode.
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         """Stop listening; the file of a Unix socket stays if a forward has it."""
@@ -52,19 +57,21 @@ class Listener:
         """
         if os.getpid() != self._pid:
             return
-        path, file = self.address.path, self._file
-        if path is not None and file is not None and _identity(path) == file:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-        self._file = None  # last: on return it is gone, also if another thread removes it, too
+        with unless_exiting(self._lock):  # on return it is gone, also if another thread removes it
+            path, file = self.address.path, self._file
+            if path is not None and file is not None and _identity(path) == file:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+            self._file = None
 
 
 def _identity(path: str) -> tuple[int, int] | None:
+    """Return what tells one socket from another; None for anything else, such as a user's file."""
     try:
         found = os.lstat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return (found.st_dev, found.st_ino) if stat.S_ISSOCK(found.st_mode) else None
 
 
 def listen_on(address: Address) -> Listener:

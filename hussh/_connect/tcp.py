@@ -18,9 +18,11 @@ from itertools import chain, starmap, zip_longest
 from time import monotonic
 from typing import Any, NamedTuple
 
+from .._native.link import Link
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded
 from .._protocol.story import HopStory
+from .._runtime.close_fds import close_fds
 from .._runtime.poll_timeout import poll_timeout
 from .._runtime.polling import Poll, new_poll
 from .._runtime.thread_start import start_thread
@@ -86,20 +88,12 @@ class SocketStream:
         fd = self._fd
         if fd < 0:
             return
-        # Of whatever family it is: nobody looks at that here.
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
-        try:
-            with contextlib.suppress(OSError):  # the peer may have gone first
-                sock.shutdown(socket.SHUT_RDWR)
-        finally:
-            sock.detach()
+        # Not by a socket object, with which an interrupt would close the number that we own.
+        Link.end_socket(fd)
 
     def close(self) -> None:
         self._sock.close()  # which does nothing once it is detached
-        fds, self._detached = self._detached, [-1]
-        for fd in fds:
-            if fd >= 0:
-                os.close(fd)
+        close_fds(self._detached)
 
 
 class Origin(NamedTuple):

@@ -100,6 +100,11 @@ class Link:
         """Make a link over two non-blocking fds (equal for a socket), which stay the caller's."""
         return cls(lib.hussh_link_over_fds(read_fd, write_fd), None)
 
+    @staticmethod
+    def end_socket(fd: int) -> None:
+        """End both directions of a socket, which stays open; what it is over sees its end."""
+        lib.hussh_fd_shutdown(fd)
+
     @classmethod
     def over_channel(cls, outer: Channel) -> Link:
         """Make a link over an open channel from which nobody reads."""

@@ -330,14 +330,14 @@ class AsyncDriver(Driver[TaskState]):
 
     # -- ending
 
-    def _release(self) -> None:
+    def _close_stream(self) -> None:
         self._forget()
-        self._close_endpoints()
         if not self._stream.slow or is_finalizing():
             self._stream.close()
         elif self._closing is None:
-            self._closing = threading.Event()
-            Call(self._stream.close, self._closing.set, is_slow=True).start()
+            closing = threading.Event()
+            Call(self._stream.close, closing.set, is_slow=True).start()
+            self._closing = closing
 
     def _forget(self) -> None:
         several, self._fd_set = self._fd_set, None

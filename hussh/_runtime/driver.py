@@ -94,6 +94,7 @@ class Driver(Generic[W]):
         #: the type of the last.
         self.unasked: dict[int, tuple[int, str]] = {}
         self.closed = False
+        self._is_released = False
         self.root = Link.over_fds(*stream.fds())
         self.root.deferred_frees.lock = self._lock
         # A method would make a cycle of the driver and its root.
@@ -109,8 +110,8 @@ class Driver(Generic[W]):
         """Let the leader look at the fds again; may be called from any thread."""
         raise NotImplementedError
 
-    def _release(self) -> None:
-        """Close the stream's fds, and what the driver has besides; nobody waits for them."""
+    def _close_stream(self) -> None:
+        """Close the stream, and what the driver has besides; nobody waits for their fds."""
         raise NotImplementedError
 
     def _forget(self) -> None:
@@ -291,10 +292,13 @@ class Driver(Generic[W]):
         """End one that runs there."""
         self._background.cancel(task)
 
-    def _close_endpoints(self) -> None:
+    def _release(self) -> None:
+        """Close all fds of a tree that has ended; again, if an interrupt came into the middle."""
         if self._endpoints:
-            self._endpoints = ()
             close_endpoints(self.root)
+            self._endpoints = ()
+        self._close_stream()
+        self._is_released = True
 
     def finish_computation(self, work: Any) -> None:
         """Let a key exchange go on with an exponentiation that another thread has made."""
@@ -414,12 +418,16 @@ class Driver(Generic[W]):
             self.root.deferred_frees.add(self._end, link)
 
     def __del__(self) -> None:
-        if not getattr(self, "closed", True):  # nobody has ended it
-            with contextlib.suppress(Exception):  # nobody would get a finalizer's error
+        with contextlib.suppress(Exception):  # nobody would get a finalizer's error
+            if not getattr(self, "closed", True):  # nobody has ended it
                 self.collect(self.root)
+            elif not getattr(self, "_is_released", True) and not self.forked:
+                self._release()  # an interrupt kept somebody from it
 
     def _end(self, link: Link) -> None:
         if self.closed:
+            if not self._is_released and not self._polls:
+                self._release()
             return
         if not link.freed and not self.root.freed:
             self._note_unasked(link)
@@ -432,13 +440,15 @@ class Driver(Generic[W]):
             self._dispatch()
         if link is self.root:
             self.closed = True
-            self._background.close()
-            self._leave_idle_thread()
-            self._stream.shutdown()
-            if self._polls:  # they close the fds, whose numbers could be reused under a poll
-                self._ring()
-            else:
-                self._release()
+            try:
+                self._background.close()
+                self._leave_idle_thread()
+                self._stream.shutdown()
+            finally:
+                if self._polls:  # they close the fds, whose numbers could be reused under a poll
+                    self._ring()
+                else:
+                    self._release()
 
     def _note_unasked(self, link: Link) -> None:
         state = link.get_info()

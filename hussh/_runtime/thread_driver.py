@@ -60,8 +60,7 @@ class ThreadDriver(Driver[_Waiter]):
     def _ring(self) -> None:
         self._wakeup.wake()
 
-    def _release(self) -> None:
-        self._close_endpoints()
+    def _close_stream(self) -> None:
         try:
             self._stream.close()
         finally:

@@ -10,6 +10,8 @@ import contextlib
 import os
 from itertools import chain, starmap
 
+from .close_fds import close_fds
+
 __all__ = ["WakeupFd"]
 
 
@@ -48,9 +50,7 @@ class WakeupFd:
 
     def close(self) -> None:
         self.fd = self._write_fd = -1
-        fds, self._owned = self._owned, []
-        for fd in fds:
-            os.close(fd)
+        close_fds(self._owned)
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # an interrupt may come before any of this

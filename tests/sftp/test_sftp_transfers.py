@@ -80,8 +80,8 @@ def test_progress_of_small_files(conn: Connection, tmp_path: Path) -> None:
     for size in (0, 5):
         (tmp_path / "file").write_bytes(bytes(size))
         reports = Reports()
-        conn.sftp_write(tmp_path / "file", "small", progress=reports)
-        conn.sftp_read("small", progress=reports)
+        conn.sftp_write(tmp_path / "file", "small-progress", progress=reports)
+        conn.sftp_read("small-progress", progress=reports)
         assert [call[1:] for call in reports.calls] == [(size, size)] * 2
 
 

@@ -6,7 +6,7 @@ Nothing arrives here: the operations themselves tell their driver that something
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -26,31 +26,37 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(params=APIS)
-def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    """Run an operation over a socket on which nothing ever comes."""
-    near, far = socket.socketpair()
-    near.setblocking(False)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Return what runs an operation over a socket on which nothing ever comes."""
 
     def run_op(make: MakeOp, within: float = HUNG) -> int:
-        if request.param == "threads":
-            driver = ThreadDriver(SocketStream(near))
-            try:
-                return driver.run(make(driver), monotonic() + within)
-            finally:
-                driver.end(driver.root)
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        with far:
+            if request.param == "threads":
+                return in_thread(make, near, within)
+            return anyio.run(in_loop, make, near, within, backend=request.param)
 
-        async def main() -> int:
-            driver = start_driver(SocketStream(near))
-            try:
-                return await driver.run(make(driver), monotonic() + within)
-            finally:
-                driver.end(driver.root)
-                await driver.gone()
+    return run_op
 
-        return anyio.run(main, backend=request.param)
 
-    yield run_op
-    far.close()
+def in_thread(make: MakeOp, near: socket.socket, within: float) -> int:
+    """Run it in a thread."""
+    driver = ThreadDriver(SocketStream(near))
+    try:
+        return driver.run(make(driver), monotonic() + within)
+    finally:
+        driver.end(driver.root)
+
+
+async def in_loop(make: MakeOp, near: socket.socket, within: float) -> int:
+    """Run it in the event loop that runs."""
+    driver = start_driver(SocketStream(near))
+    try:
+        return await driver.run(make(driver), monotonic() + within)
+    finally:
+        driver.end(driver.root)
+        await driver.gone()
 
 
 @pytest.mark.parametrize("between", ["call", "checkpoint"])
@@ -88,8 +94,12 @@ def test_an_operation_that_has_looked_sleeps(run: Run) -> None:
             looks.append(None)
             yield WaitFor(driver.root)
 
-    with pytest.raises(DeadlineExceeded):
-        run(waits, 0.05)
+    for within in (0.05, 2, HUNG):  # seconds; a busy machine may need more for its two looks
+        looks.clear()
+        with pytest.raises(DeadlineExceeded):
+            run(waits, within)
+        if len(looks) >= 2:
+            break
     assert len(looks) == 2
 
 
