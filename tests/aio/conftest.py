@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import zlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -28,10 +29,23 @@ Make = Callable[..., AsyncConnection]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test once per kind of event loop; on uvloop, too, where its module asks for that."""
-    if "loop" in metafunc.fixturenames:
-        every = getattr(metafunc.module, "ON_UVLOOP", False)
-        metafunc.parametrize("loop", LOOPS if every else LOOPS[:2])
+    """Run a test once per kind of event loop; on uvloop, too, where its module asks for that.
+
+    In a normal run half of the latter's tests have uvloop in place of asyncio's own loop. A test
+    with the mark ``one_loop`` is about code that does not know its loop: it has one, by turns.
+    """
+    if "loop" not in metafunc.fixturenames:
+        return
+    loops = LOOPS if getattr(metafunc.module, "ON_UVLOOP", False) else LOOPS[:2]
+    number = zlib.crc32(metafunc.definition.name.encode())
+    if metafunc.definition.get_closest_marker("one_loop"):
+        chosen = {loops[number % len(loops)]}
+    else:
+        chosen = {"trio", loops[2 * (number % 2)] if len(loops) > 2 else loops[0]}
+    metafunc.parametrize(
+        "loop",
+        [pytest.param(loop, marks=() if loop in chosen else pytest.mark.long) for loop in loops],
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

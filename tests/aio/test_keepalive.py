@@ -119,6 +119,7 @@ def has_timer(tree: Any) -> bool:
     return thread is not None and thread.rounds.live()
 
 
+@pytest.mark.one_loop
 async def test_memory_of_an_hour(loop: str, target: Sshd, make: Make) -> None:
     """An idle connection that sends 3600 keepalives and takes in the answers does not grow."""
     async with make(target) as connection:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from hussh._protocol.session_slots import SessionSlots
@@ -22,13 +23,15 @@ from tests.support.sshd import Sshd
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
 ON_UVLOOP = LONG
-TARGETS = 200 if os.environ.get("HUSSH_LONG") == "1" else 100
+TARGETS = 200 if LONG else 50
+COMMANDS = 200 if LONG else 80
 #: Seconds to a bastion and back.
 FAR = 0.1
 
 
-async def test_two_hundred_commands(loop: str, target: Sshd, make: Make) -> None:
-    """Twenty times as many commands as the server takes at once all end with their own output.
+@pytest.mark.one_loop
+async def test_many_commands(loop: str, target: Sshd, make: Make) -> None:
+    """Many times as many commands as the server takes at once all end with their own output.
 
     Every tenth is given up in between, which gives its place to another.
     """
@@ -41,12 +44,12 @@ async def test_two_hundred_commands(loop: str, target: Sshd, make: Make) -> None
                 outputs[number] = (await Stepped(command, scope, 2 if is_cut(number) else 0)).stdout
 
         async with anyio.create_task_group() as group:
-            for number in range(200):
+            for number in range(COMMANDS):
                 group.start_soon(work, number)
         session: Any = connection._shared.session
         assert SessionSlots.of(session.link).used == 0
         assert (await connection.execute("echo a")).stdout == "a\n"
-    for number in range(200):
+    for number in range(COMMANDS):
         assert outputs.get(number) in ([str(number), None] if is_cut(number) else [str(number)])
 
 
@@ -79,6 +82,7 @@ async def test_fifty_transfers(loop: str, target: Sshd, make: Make) -> None:
     assert len(re.findall("request subsystem reply", target.log_text())) == 1
 
 
+@pytest.mark.one_loop
 async def test_many_targets_through_one_bastion(
     loop: str, sshd_factory: Callable[..., Sshd], make: Make
 ) -> None:
@@ -105,6 +109,7 @@ async def test_many_targets_through_one_bastion(
     assert sum(attempt.accepted for attempt in gate.authentications()) == 1
 
 
+@pytest.mark.one_loop
 async def test_opens_do_not_wait_for_one_another(
     loop: str,
     sshd_factory: Callable[..., Sshd],
@@ -136,6 +141,7 @@ async def test_opens_do_not_wait_for_one_another(
         assert (await bastion.execute("echo a")).stdout == "a\n"
 
 
+@pytest.mark.one_loop
 async def test_opens_through_a_delay(
     loop: str, sshd_factory: Callable[..., Sshd], relay_factory: Callable[..., Relay], make: Make
 ) -> None:
@@ -173,6 +179,7 @@ async def test_opens_through_a_delay(
         group.cancel_scope.cancel()
 
 
+@pytest.mark.one_loop
 async def test_commands_run_side_by_side(
     loop: str, sshd_factory: Callable[..., Sshd], make: Make
 ) -> None:

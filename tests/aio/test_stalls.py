@@ -25,7 +25,7 @@ import pytest
 from anyio.abc import SocketStream
 
 from hussh import AuthenticationError, ExpectMatch
-from hussh._protocol.execute import _Output
+from hussh._protocol.execute import Execution, _Output
 from hussh._protocol.growing import GrowingBytes
 from hussh.aio import AsyncConnection
 from tests.aio.conftest import Make
@@ -113,6 +113,7 @@ async def test_connecting(
     assert longest < stall()
 
 
+@pytest.mark.one_loop
 async def test_a_flood_of_banners(loop: str) -> None:
     """Not while a server sends 40 login banners of 250 KB at once, and no answer to the login."""
 
@@ -137,6 +138,7 @@ async def test_a_flood_of_banners(loop: str) -> None:
     assert longest < stall()
 
 
+@pytest.mark.one_loop
 async def test_large_results(loop: str, target: Sshd, make: Make) -> None:
     """Not while 64 MiB come as the output of a command, nor when they become a result."""
     async with make(target) as connection:
@@ -147,6 +149,7 @@ async def test_large_results(loop: str, target: Sshd, make: Make) -> None:
         assert longest < stall()
 
 
+@pytest.mark.one_loop
 async def test_a_flood_before_a_prompt(loop: str, target: Sshd, make: Make) -> None:
     """Not while 10 MB are searched for two patterns, nor when they become what came before."""
     async with make(target) as connection, await connection.shell() as shell:
@@ -175,13 +178,13 @@ def test_results_are_not_copied() -> None:
         def read(self, stream: int, size: int) -> bytearray:
             return bytearray(size)
 
-    output = _Output(cast(Any, Endless()), 32 * MIB, discard=False)
+    output = _Output(cast(Any, Endless()), Execution(max_output=32 * MIB))
     tracemalloc.start()
     try:
-        output.take()
+        info = output.take()
         tracemalloc.reset_peak()
         before, _ = tracemalloc.get_traced_memory()
-        result = output.result(finished=True)
+        result = output.result(info, finished=True)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -212,6 +215,7 @@ def test_large_outputs_grow_in_short_steps() -> None:
     assert min(longest() for _ in range(ATTEMPTS)) < stall()
 
 
+@pytest.mark.one_loop
 async def test_files(loop: str, target: Sshd, make: Make, tmp_path: Path) -> None:
     """Not while 256 MiB (64, if it shall be quick) travel up or down over SFTP."""
     size = (256 if LONG else 64) * MIB

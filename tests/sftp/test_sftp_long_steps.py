@@ -29,11 +29,12 @@ from hussh._protocol.sftp.tree import TreeOptions
 from hussh.errors import SFTPError
 from tests.sftp.fake import Bench, FakeServer, packet, text
 from tests.sftp.test_sftp_tree import FILE, FOLDER, LINK
+from tests.support.selection import LONG
 
 #: What taking apart the longest message with the most names takes is 350,000; 0.1 s, if slow.
 MOST_CALLS = 500_000
 #: An operation is given up after so many, in all.
-ENOUGH = 1_000_000
+ENOUGH = 2 * MOST_CALLS if LONG else MOST_CALLS + MOST_CALLS // 2
 
 Entries = list[tuple[bytes, int]]
 

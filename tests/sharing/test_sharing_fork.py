@@ -236,7 +236,7 @@ def test_interpreter_ends(end: str, sshd_factory: SshdFactory) -> None:
     abrupt = _ENDS[end].replace("sys.exit()", "") + "\nsys.stdout.flush(); os._exit(0)"
     *_, without_end = _python(abrupt, bastion, target, "0.039")
     times = []
-    for number in range(84 if LONG else 3):
+    for number in range(84 if LONG else 2):
         # Where in its work a thread is caught differs from run to run.
         wait = f"{number % 7 * 0.013:.3f}"
         status, output, errors, seconds = _python(_ENDS[end], bastion, target, wait)

@@ -33,9 +33,9 @@ Test = TypeVar("Test", bound=Callable[..., None])
 
 
 def many(examples: int) -> Callable[[Test], Test]:
-    """Hypothesis settings: so many examples, thirty times as many in the long mode."""
+    """Hypothesis settings: so many examples, sixty times as many in the long mode."""
     return settings(
-        max_examples=examples * (30 if LONG else 1),
+        max_examples=examples * (60 if LONG else 1),
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
@@ -64,7 +64,7 @@ BLOCKING = Chunks([0, 0, 1, 0, 5], [0, 3, 0, 0])
 
 
 @pytest.mark.parametrize("name", ["small", "refused", "gcm", "ctr", "zlib", "nist"])
-@many(12)
+@many(6)
 @given(pieces=chunks())
 @example(pieces=ONE_BYTE)
 @example(pieces=BLOCKING)
@@ -97,7 +97,7 @@ def test_the_recordings_hold_what_their_scenes_ask_for(
 
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("name", ["parallel", "nested", "nested-parallel", "large"])
-@many(4)
+@many(2)
 @given(pieces=chunks(smallest=1500))
 def test_channels_and_hops_do_not_notice_the_chunking(
     name: str, wire: Callable[[], Wire], pieces: Chunks, recorded: Callable[[str], Recorded]
@@ -110,7 +110,7 @@ def test_channels_and_hops_do_not_notice_the_chunking(
 
 
 @pytest.mark.parametrize("wire", [SocketPair, Pipes])
-@many(8)
+@many(4)
 @given(pieces=chunks())
 @example(pieces=ONE_BYTE)
 def test_descriptors_with_tiny_buffers_carry_the_same_bytes(
@@ -123,7 +123,7 @@ def test_descriptors_with_tiny_buffers_carry_the_same_bytes(
     assert outcome.sent == known.outcome.sent
 
 
-@many(12)
+@many(6)
 @given(pieces=chunks(), early=st.booleans())
 @example(pieces=Chunks(), early=True)
 def test_a_server_that_leaves_after_its_last_word_loses_nothing(

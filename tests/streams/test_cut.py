@@ -17,6 +17,7 @@ from hussh._policy.algorithms import CIPHERS
 from hussh._results.ssh_result import SSHResult
 from tests.support import idle_thread
 from tests.support.relay import Faults, Relay
+from tests.support.selection import by_turns
 from tests.support.sshd import Sshd
 from tests.support.streams import Pipes, SocketPair, Wire, heap_in_use, live_objects
 from tests.support.streams_conversations import (
@@ -85,7 +86,7 @@ def test_cuts_under_other_algorithms_and_through_a_bastion(
     known = recorded(name)
     complete = first_complete(known) if known.outcome.results else len(known.recording.server)
     end = complete - (0 if known.outcome.results else 60)  # the refusal is complete before that
-    for offset in some(60, end):
+    for offset in some(30, end):
         check_lost(play(known.conversation, known.recording.cut(offset)), offset)
 
 
@@ -95,7 +96,7 @@ def test_cuts_of_sockets_and_pipes(
 ) -> None:
     """An end of stream that the kernel tells is a lost connection, too."""
     known = recorded("small")
-    for offset in some(150, first_complete(known)):
+    for offset in some(80, first_complete(known)):
         check_lost(play(known.conversation, known.recording.cut(offset), wire=wire), offset)
 
 
@@ -212,9 +213,13 @@ def test_cuts_of_an_inner_hop_leave_the_bastion_usable(
     assert live_objects() == objects
 
 
-@pytest.mark.parametrize("direction", ["to_client", "to_server"])
-@pytest.mark.parametrize("cut_with", ["eof", "reset"])
-@pytest.mark.parametrize("place", ["target", "bastion", "inner"])
+@pytest.mark.parametrize(
+    ("place", "cut_with", "direction"),
+    by_turns(
+        ("target", "bastion", "inner"),
+        ("eof", "to_client"), ("reset", "to_server"), ("reset", "to_client"), ("eof", "to_server"),
+    ),
+)  # fmt: skip
 def test_cuts_of_a_live_connection(
     place: str,
     cut_with: Any,

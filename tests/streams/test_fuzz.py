@@ -36,7 +36,7 @@ from tests.support.streams_fuzz import (
 from tests.support.streams_peers import Chunks, Recording
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
-EXAMPLES = int(os.environ.get("HUSSH_FUZZ_EXAMPLES") or (1500 if LONG else 30))
+EXAMPLES = int(os.environ.get("HUSSH_FUZZ_EXAMPLES") or (1500 if LONG else 15))
 #: Most that one client may hold for what such a server sent: some hundred times that.
 MEMORY = 2 << 20
 

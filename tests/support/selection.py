@@ -38,6 +38,7 @@ def spread(name: str, columns: Iterable[Column]) -> set[Column]:
     A test with many columns keeps one for each API. The transports take turns, so that each column
     has its share of the tests. A test with few columns is about the code that all APIs share: it
     keeps one of the blocking API and one of an event loop, asyncio's or trio's by turns.
+    ``columns`` adds that these are the columns of a test's first parameters only.
     """
     transports: dict[str, list[str]] = {}
     for api, transport in columns:
@@ -72,20 +73,30 @@ def leave_out(config: pytest.Config, items: list[pytest.Item], left_out: set[pyt
 
 
 def columns(items: Iterable[pytest.Item]) -> set[pytest.Item]:
-    """Return the columns of conformance tests that these do not have in a normal run."""
-    tests: dict[str, dict[Column, list[pytest.Item]]] = {}
+    """Return the columns of conformance tests that these do not have in a normal run.
+
+    If a test has other parameters, too, the first of them are tried in the columns of `spread`,
+    and each of the others in one column, by turns.
+    """
+    # Name of the test -> its other parameters -> column -> the variant.
+    tests: dict[str, dict[frozenset[Any], dict[Column, pytest.Item]]] = {}
     for item in items:
-        callspec = getattr(item, "callspec", None)
-        match callspec.params.get("client") if callspec else None:
+        callspec: Any = getattr(item, "callspec", None)
+        match callspec and callspec.params.get("client"):
             case (api, str(transport)):
+                indices = callspec.indices.items()
+                others = frozenset(index for index in indices if index[0] != "client")
                 of_test = tests.setdefault(item.nodeid.partition("[")[0], {})
-                of_test.setdefault((api.name, transport), []).append(item)
-    return {
-        item
-        for name, of_test in tests.items()
-        for column in of_test.keys() - spread(name, of_test)
-        for item in of_test[column]
-    }
+                of_test.setdefault(others, {})[api.name, transport] = item
+    left_out = set()
+    for name, of_test in tests.items():
+        for number, variants in enumerate(of_test.values()):
+            if number == 0:
+                kept = spread(name, variants)
+            else:
+                kept = {list(variants)[(zlib.crc32(name.encode()) + number) % len(variants)]}
+            left_out |= {variants[column] for column in variants.keys() - kept}
+    return left_out
 
 
 def marked(items: Iterable[pytest.Item]) -> set[pytest.Item]:

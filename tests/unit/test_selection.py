@@ -1,11 +1,11 @@
-"""Which variants a normal run leaves out: every column keeps a share of the tests."""
+"""Which variants a normal run leaves out: every column keeps a share of the tests.
+
+`test_skipped_table.py` shows what a run says of them.
+"""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,17 +13,16 @@ import pytest
 
 from tests.conformance.conftest import COLUMNS, FOUR, NINE, THREE
 from tests.support import selection
-from tests.support.processes import clean_environment
 
-TOP = Path(__file__).resolve().parents[2]
 NAMES = [f"tests/conformance/test_file.py::test_{number}" for number in range(100)]
-INNER = '''
-import pytest
 
-@pytest.mark.parametrize("number", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 3))])
-def test_numbers(number):
-    """Run with each number."""
-'''
+
+class _Item:
+    """An item of pytest's, as far as ``columns`` looks; unlike a namespace it can be hashed."""
+
+    def __init__(self, nodeid: str, callspec: SimpleNamespace) -> None:
+        """Take its parts."""
+        self.nodeid, self.callspec = nodeid, callspec
 
 
 def _columns(parameters: list[object]) -> list[selection.Column]:
@@ -62,20 +61,6 @@ def test_a_single_column() -> None:
     assert selection.spread("test", [("trio", "socket")]) == {("trio", "socket")}
 
 
-def test_what_runs(tmp_path: Path) -> None:
-    """A normal run leaves out the variants that are long, and says how many, with workers, too."""
-    (tmp_path / "test_inner.py").write_text(INNER)
-    clean = clean_environment(PYTHONDONTWRITEBYTECODE="1")
-    clean.pop("HUSSH_LONG", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-c", "pyproject.toml", "-p", "tests.conftest",
-         "-p", "no:cacheprovider", "-n", "1", tmp_path / "test_inner.py"],
-        cwd=TOP, env=clean, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert "1 passed" in done.stdout.splitlines()[-1], done.stdout + done.stderr
-    assert "2 more variants of tests run with HUSSH_LONG=1" in done.stdout
-
-
 @pytest.mark.parametrize(
     ("long", "argument", "left"),
     [(False, "tests", ["a"]), (True, "tests", ["a", "b"]), (False, "t.py::b[1]", ["a", "b"])],
@@ -96,3 +81,24 @@ def test_what_is_never_left_out(
     assert selection.summary(config) == (
         "1 more variants of tests run with HUSSH_LONG=1" if deselected else ""
     )
+
+
+def test_variants_of_one_test() -> None:
+    """The first parameters of a test have the spread of columns, each of the others one column."""
+    columns = _columns(THREE)
+    items: list[Any] = [
+        _Item(
+            f"tests/test_file.py::test_odd[{size}-{api}-{transport}]",
+            SimpleNamespace(
+                params={"client": (SimpleNamespace(name=api), transport), "size": size},
+                indices={"client": number, "size": size},
+            ),
+        )
+        for size in range(4)
+        for number, (api, transport) in enumerate(columns)
+    ]
+    left_out = selection.columns(items)
+    kept = [item for item in items if item not in left_out]
+    sizes = Counter(item.callspec.params["size"] for item in kept)
+    assert sizes == {0: 2, 1: 1, 2: 1, 3: 1}
+    assert len({item.callspec.params["client"][0].name for item in kept}) == len(columns)
