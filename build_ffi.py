@@ -3,6 +3,9 @@
 setuptools calls `ffibuilder()` (see setup.py); importing this file does nothing.
 The module keeps to CPython's stable ABI, so one build serves 3.10 and later, and
 exports nothing but its init function.
+
+Environment: HUSSH_STATIC names a folder with include/ and lib/ of an OpenSSL and a zlib that are to
+be linked in statically, and linked.json, which says what they are; release/wheel.py makes all that.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ DEFINES = ("HAVE_CONFIG_H", "NDEBUG", "LIBSSH2_NO_DEPRECATED", "_GNU_SOURCE")
 COMPILE = ("-std=gnu11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections",
            "-fdata-sections", "-g1")  # fmt: skip
 #: Not every linker knows them: each is tried first.
-LINK = ("-Wl,--gc-sections", "-Wl,-z,relro,-z,now", "-Wl,--exclude-libs,ALL")
+LINK = ("-Wl,--gc-sections", "-Wl,-z,relro,-z,now", f"-Wl,--version-script={CSRC / 'module.map'}")
 
 PRELUDE = """
 #include <openssl/crypto.h>
@@ -128,14 +131,17 @@ def ffibuilder() -> Any:
         missing = f"{missing}\nhussh: {error}".strip()
     if missing:
         raise SystemExit(missing)
-    record = {**vendor.describe(source), "openssl": openssl_version()}
+    static = os.environ.get("HUSSH_STATIC")
+    linked = json.loads(Path(static, "linked.json").read_text()) if static else {}
+    record = {**vendor.describe(source), "openssl": openssl_version(), "static": linked}
     ffi = FFI()
     for name in CDEFS:
         ffi.cdef((CSRC / name).read_text())
     ffi.set_source(
         MODULE,
         PRELUDE % json.dumps(json.dumps(record)),
-        libraries=["crypto", "z"],
+        libraries=["pthread"] if static else ["crypto", "z"],  # older C libraries have it apart
+        extra_objects=[f"{static}/lib/lib{name}.a" for name in ("crypto", "z")] if static else [],
         py_limited_api=True,
         define_macros=[("Py_LIMITED_API", "0x030a0000")],
         **flags(source),

@@ -29,7 +29,12 @@
 #define HAVE_SYS_UN_H
 #define HAVE_UNISTD_H
 
+/* glibc has it since 2.25; wheels run with 2.17, where libssh2 writes through
+ * a volatile pointer instead. */
+#include <limits.h> /* in every C library it says which one that is */
+#if !defined(__GLIBC__) || __GLIBC__ * 1000 + __GLIBC_MINOR__ >= 2025
 #define HAVE_EXPLICIT_BZERO
+#endif
 #define HAVE_GETTIMEOFDAY
 #define HAVE_O_NONBLOCK
 #define HAVE_POLL

@@ -10,6 +10,8 @@ print(target.execute("hostname").stdout)
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import _older_package as _older_package  # isort: split
+
 from ._api.build_info import build_info
 from ._api.connection import Connection
 from ._api.forward import Forward

@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, ClassVar
 
+from . import _older_package as _older_package  # before all else of hussh
 from ._results.ssh_result import SSHResult
 from ._results.transfer_result import TransferResult
 

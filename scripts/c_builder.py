@@ -78,7 +78,10 @@ class Builder:
         self._ours = [f"-I{TOP / 'csrc'}", f"-I{TOP / 'csrc/crypto'}"]
         # As system headers: warnings in them are not ours to repair.
         self._theirs = [f"-isystem{libssh2 / 'include'}", f"-isystem{libssh2 / 'src'}"]
-        self._linking = settings["extra_link_args"]
+        # The version script hides also what a sanitizer puts in the place of the C library's.
+        self._linking = [
+            flag for flag in settings["extra_link_args"] if "version-script" not in flag
+        ]
         self._library = [libssh2 / "src" / name for name in fetcher().SOURCES]
         headers = (TOP / "csrc").rglob("*.h")
         self._headers = b"".join(path.read_bytes() for path in sorted(headers))

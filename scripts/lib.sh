@@ -219,3 +219,22 @@ prepare() {
     make_venv
     build_library
 }
+
+# Make the environment of scripts/wheels and scripts/release, apart from that of the tests.
+make_release_venv() {
+    choose_python
+    VENV=${HUSSH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hussh}/venv-release
+    want=$({ "$PYTHON" -VV && sed -n '/^wheels = /,/]/p' pyproject.toml; } | sha256sum)
+    if [ "$(cat "$VENV/hussh-made-from" 2>/dev/null)" != "$want" ]; then
+        say "making the Python environment $VENV"
+        "$PYTHON" -m venv --clear "$VENV"
+        "$VENV/bin/python" scripts/requirements.py wheels >"$VENV/hussh-requirements.txt"
+        narrate "$VENV/hussh-pip.log" "$VENV/bin/python" -m pip install --no-input \
+            --disable-pip-version-check --progress-bar off \
+            --requirement "$VENV/hussh-requirements.txt" ||
+            die "pip could not install what makes wheels; is there a network?"
+        printf '%s\n' "$want" >"$VENV/hussh-made-from"
+    fi
+    PATH=$VENV/bin:$PATH # abi3audit and others are found there
+    export PATH PYTHONPATH="$TOP"
+}

@@ -30,7 +30,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["RECORD", "SOURCES", "FetchError", "bundle", "describe", "is_compiled", "prepare"]
+__all__ = [
+    "RECORD", "SOURCES", "FetchError", "bundle", "cache_folder", "describe", "is_compiled",
+    "prepare",
+]  # fmt: skip
 
 HERE = Path(__file__).resolve().parent
 
@@ -135,7 +138,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _from_release(lock: dict[str, Any], patches: list[Path]) -> Path:
-    cache = _cache()
+    cache = cache_folder()
     archive = _archive(lock)
     # Two levels, so that a changed patch costs no second download.
     release = cache / archive.file
@@ -192,7 +195,7 @@ def _from_given(given: Path, lock: dict[str, Any], patches: list[Path]) -> Path:
     key = hashlib.sha256(f"with files {_digest(LOCK, *patches)}".encode())
     for path in inputs:
         key.update(f"{path.relative_to(given)}\0{_digest(path)}\n".encode())
-    cache = _cache()
+    cache = cache_folder()
     done = cache / f"given-{key.hexdigest()[:20]}"
     if not (done / RECORD).is_file():
         with _Staging(cache) as staging:
@@ -377,7 +380,7 @@ def _our_patches(lock: dict[str, Any]) -> list[Path]:
     return patches
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     named = os.environ.get("HUSSH_CACHE")
     if named:
         cache = Path(named)

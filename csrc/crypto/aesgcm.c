@@ -8,7 +8,9 @@
 #include "aesgcm.h"
 
 #include <limits.h>
-#ifdef __aarch64__
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#elif defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
@@ -89,7 +91,12 @@ int
 hussh_fast_aes(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
-    return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul");
+    unsigned int eax, ebx, ecx, edx;
+
+    /* Not __builtin_cpu_supports: a compiler that brings a runtime of its own,
+     * such as zig's, may answer 0 to that on every processor. */
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_AES) &&
+        (ecx & bit_PCLMUL);
 #elif defined(__aarch64__)
     unsigned long need = HWCAP_AES | HWCAP_PMULL;
 

@@ -26,6 +26,9 @@ def build_info() -> dict[str, Any]:
             in: FILE", or "not patched"
         ``openssl``: version compiled against
         ``openssl_running``: version loaded now
+        ``static``: what is linked in besides libssh2, as in hussh's wheels: name to ``version``,
+            ``sha256`` of the release, and ``cves``, each published vulnerability of that version to
+            the reason why the code does not have it. Empty where the system's libraries are used
         ``mlkem``: which library computes ML-KEM for post-quantum key exchanges: "OpenSSL",
             "cryptography", or "none": then they are not offered
 

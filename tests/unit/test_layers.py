@@ -24,6 +24,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     "public", "_fsspec", "_multi", "_api", "_connect", "_runtime", "_protocol", "_policy",
     "_native", "errors", "_host_results", "_error_base", "_results", "_version",
+    "_older_package",
 )  # fmt: skip
 #: Neighbours that know nothing of one another.
 APART = {("_policy", "_native")}

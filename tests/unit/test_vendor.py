@@ -50,7 +50,7 @@ def release(patched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = Path(os.environ.get("HUSSH_LIBSSH2_SOURCE", ""))
     if given.is_file():
         return given
-    kept = Path(fetch._cache(), LOCK["upstream"]["file"])
+    kept = Path(fetch.cache_folder(), LOCK["upstream"]["file"])
     if not kept.is_file():  # given unpacked, so that it must be packed again
         kept = tmp_path_factory.mktemp("packed") / "libssh2.tar.gz"
         with tarfile.open(kept, "w:gz") as tar:

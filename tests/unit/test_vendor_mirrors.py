@@ -70,7 +70,7 @@ def patched() -> Path:
 def release(patched: Path) -> bytes:
     """The release as a mirror has it."""
     given = Path(os.environ.get("HUSSH_LIBSSH2_SOURCE", ""))
-    for path in (given, fetch._cache() / LOCK["upstream"]["file"]):
+    for path in (given, fetch.cache_folder() / LOCK["upstream"]["file"]):
         if path.is_file() and fetch.mirrors.sha256(path) == LOCK["upstream"]["sha256"]:
             return bytes(path.read_bytes())
     pytest.skip("the release itself is not here, only an unpacked source")
