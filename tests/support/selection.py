@@ -79,13 +79,12 @@ def columns(items: Iterable[pytest.Item]) -> set[pytest.Item]:
     and each of the others in one column, by turns.
     """
     # Name of the test -> its other parameters -> column -> the variant.
-    tests: dict[str, dict[frozenset[Any], dict[Column, pytest.Item]]] = {}
+    tests: dict[str, dict[str, dict[Column, pytest.Item]]] = {}
     for item in items:
         callspec: Any = getattr(item, "callspec", None)
         match callspec and callspec.params.get("client"):
             case (api, str(transport)):
-                indices = callspec.indices.items()
-                others = frozenset(index for index in indices if index[0] != "client")
+                others = callspec.id.replace(f"{api.name}-{transport}", "", 1)
                 of_test = tests.setdefault(item.nodeid.partition("[")[0], {})
                 of_test.setdefault(others, {})[api.name, transport] = item
     left_out = set()

@@ -88,14 +88,14 @@ def test_variants_of_one_test() -> None:
     columns = _columns(THREE)
     items: list[Any] = [
         _Item(
-            f"tests/test_file.py::test_odd[{size}-{api}-{transport}]",
+            f"tests/test_file.py::test_odd[{api}-{transport}-{size}]",
             SimpleNamespace(
                 params={"client": (SimpleNamespace(name=api), transport), "size": size},
-                indices={"client": number, "size": size},
+                id=f"{api}-{transport}-{size}",
             ),
         )
         for size in range(4)
-        for number, (api, transport) in enumerate(columns)
+        for api, transport in columns
     ]
     left_out = selection.columns(items)
     kept = [item for item in items if item not in left_out]
