@@ -67,7 +67,8 @@ class SocketStream:
             self._sock.close()  # if no tree has it
 
     def fds(self) -> tuple[int, int]:
-        return self._fd, self._fd
+        fd = self._fd
+        return fd, fd
 
     def side_fds(self) -> tuple[int, ...]:
         return ()

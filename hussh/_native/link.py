@@ -35,6 +35,10 @@ __all__ = ["Channel", "Link"]
 
 lib.libssh2_init(0)  # once, before threads: its counters are not atomic
 
+# What is called most, bound once: an attribute of `lib` costs a search for each call.
+_pump, _flush, _events = lib.hussh_pump, lib.hussh_flush, lib.hussh_events
+_get_info, _get_channel_info = lib.hussh_link_get_info, lib.hussh_channel_get_info
+
 EVENTS_AT_ONCE = 256
 #: Faster than its name, which would be looked up for each channel.
 _CHANNEL_INFO = ffi.typeof("hussh_channel_info *")
@@ -147,20 +151,20 @@ class Link:
 
     def pump(self, budget: int) -> int:
         """Move what can move; return WANT_WRITE, MORE, EVENTS and FULL as bits."""
-        flags: int = lib.hussh_pump(self._ptr or self.pointer, budget)
+        flags: int = _pump(self._ptr or self.pointer, budget)
         while flags & WORK:  # a key exchange waits, and goes on in the next pump
             self.computations.run(self._ptr)
-            flags = lib.hussh_pump(self._ptr, 0)
+            flags = _pump(self._ptr, 0)
         return flags
 
     def flush(self) -> int:
-        return lib.hussh_flush(self._ptr or self.pointer)  # type: ignore[no-any-return]
+        return _flush(self._ptr or self.pointer)  # type: ignore[no-any-return]
 
     def events(self) -> list[int]:
         """Return the tokens of links and channels that something happened to since the last."""
         tokens: list[int] = []
         while True:
-            count = lib.hussh_events(self._ptr or self.pointer, self._tokens, EVENTS_AT_ONCE)
+            count = _events(self._ptr or self.pointer, self._tokens, EVENTS_AT_ONCE)
             tokens += ffi.unpack(self._tokens, count)
             if count < EVENTS_AT_ONCE:
                 break
@@ -204,19 +208,19 @@ class Link:
     # -- looking
 
     def get_info(self) -> LinkState:
-        lib.hussh_link_get_info(self.pointer, self._info)
+        _get_info(self.pointer, self._info)
         return LinkState(self._info)
 
     @property
     def phase(self) -> Phase:
-        lib.hussh_link_get_info(self._ptr or self.pointer, self._info)
+        _get_info(self._ptr or self.pointer, self._info)
         return PHASES[self._info.phase]
 
     @property
     def dead(self) -> bool:
         if not self._ptr:
             return True
-        lib.hussh_link_get_info(self._ptr, self._info)
+        _get_info(self._ptr, self._info)
         return self._info.dead != 0  # type: ignore[no-any-return]
 
     def _bytes(self, call: Any) -> bytes:
@@ -271,7 +275,7 @@ class Link:
 
     def check(self) -> None:
         """Raise the error that says why the link is dead, if it is."""
-        lib.hussh_link_get_info(self._ptr or self.pointer, self._info)
+        _get_info(self._ptr or self.pointer, self._info)
         if self._info.dead:
             raise self.death()
 
@@ -430,7 +434,7 @@ class Channel:
         # `pointer` without its call: this is asked a dozen times for each command.
         if self._ptr is None or self.link.freed:
             raise ConnectionClosed("this channel is closed")
-        lib.hussh_channel_get_info(self._ptr, self._info)
+        _get_channel_info(self._ptr, self._info)
         return self._info
 
     @property

@@ -291,9 +291,7 @@ def execute(
     Args:
         time_limit: the limit as the error words it.
     """
-    result = yield from until_heard(
-        lambda may_repeat: _execute(link, command, how, time_limit, may_repeat=may_repeat)
-    )
+    result = yield from until_heard(partial(_execute, link, command, how, time_limit))
     if how.check and result.status != 0:
         raise CommandFailed(_explain(result), result=result)
     return result
@@ -309,7 +307,7 @@ def _explain(result: SSHResult) -> str:
 
 
 def _execute(
-    link: Link, command: bytes, how: Execution, time_limit: str, *, may_repeat: bool
+    link: Link, command: bytes, how: Execution, time_limit: str, may_repeat: bool
 ) -> Op[SSHResult | None]:
     """Run `execute` on one channel; return None as `until_heard` describes."""
     slots, spare = SessionSlots.of(link), SpareSession.of(link)

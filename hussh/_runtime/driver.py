@@ -172,12 +172,16 @@ class Driver(Generic[W]):
         else:
             self._lock.try_acquire()
 
-    def let_go(self) -> None:
-        """Release the lock: the idle thread reads from now on, unless somebody waits."""
+    def let_go(self, flags: int | None = None) -> None:
+        """Release the lock: the idle thread reads from now on, unless somebody waits.
+
+        Args:
+            flags: what a pump has returned since the last change; None if there was none.
+        """
         try:
             idle = self._idle
             if idle is not None and idle.armed is bool(self._polls or self._waiters):
-                self._hand_over(idle)
+                self._hand_over(idle, flags)
         finally:
             self._lock.release()
         if self.root.deferred_frees.items:  # what finalizers could not free while we had the lock
@@ -217,17 +221,18 @@ class Driver(Generic[W]):
 
     # -- while nobody waits
 
-    def _hand_over(self, idle: IdleWatch) -> None:
+    def _hand_over(self, idle: IdleWatch, flags: int | None) -> None:
         """Let the idle thread read from now on, or tell it to stop."""
         if not self._lock.owned():
             return  # an interrupt came after the lock was let go
         if self._polls or self._waiters:
             idle.disarm()
             return
-        if self.root.freed or self.root.dead:
+        if self.root.dead:  # or freed
             self._leave_idle_thread()
             return
-        flags = self.root.flush()
+        if flags is None:
+            flags = self.root.flush()
         # An fd for input does not tell what the pump has left to do, but output is always possible.
         events = 0 if flags & FULL else select.POLLIN
         events |= select.POLLOUT if flags & (WANT_WRITE | MORE) else 0
@@ -236,7 +241,8 @@ class Driver(Generic[W]):
     def _wanted(self, events: int) -> dict[int, int]:
         """Return the stream's fds, each with the events to poll for."""
         read_fd, write_fd = self._stream.fds()
-        wanted = dict.fromkeys(self._side_fds(), int(select.POLLIN))
+        side = self._side_fds()
+        wanted = dict.fromkeys(side, int(select.POLLIN)) if side else {}
         if read_fd == write_fd:
             wanted[read_fd] = events
         else:
@@ -335,7 +341,14 @@ class Driver(Generic[W]):
                 self._ring()
 
     def _add_waiter(self, waiter: W, token: int) -> None:
-        """Register a waiter for a link or channel."""
+        """Register a waiter for a link or channel.
+
+        The idle thread stops reading here, before the pump sends what will be answered: each
+        answer that came first would wake it for nothing.
+        """
+        idle = self._idle
+        if idle is not None and idle.armed:
+            idle.disarm()
         waiter.token = token
         waiter.woken = False
         waiting = self._waiters.get(token)
@@ -349,13 +362,14 @@ class Driver(Generic[W]):
         token = waiter.token
         if not token:
             return
-        waiting = self._waiters.get(token, [])
-        if waiter in waiting:
-            waiting.remove(waiter)
-        if not waiting:
-            self._waiters.pop(token, None)
+        waiting = self._waiters.get(token)
+        if waiting is not None:
+            if waiter in waiting:
+                waiting.remove(waiter)
+            if not waiting:
+                self._waiters.pop(token, None)
         waiter.token = 0  # last: an interrupt may come before, and this is repeated then
-        if self._leader is None:
+        if self._leader is None and self._waiters:
             self._promote()
 
     def _promote(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from sys import is_finalizing
 from typing import Any
@@ -32,14 +33,12 @@ def unless_exiting(lock: AbstractContextManager[Any]) -> AbstractContextManager[
 class TreeLock:
     """A lock with one holder, who may take it twice and releases it once."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_lock", "owned")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-
-    def owned(self) -> bool:
-        """Whether the calling thread holds it."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]
+        #: Whether the calling thread holds it.
+        self.owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
 
     def acquire(self) -> None:
         """Wait for the lock and take it.
@@ -50,7 +49,7 @@ class TreeLock:
         if is_finalizing() and not self.owned() and not self._lock.acquire(False):
             raise RuntimeError("the interpreter ends")
         try:
-            if not self._lock._is_owned():  # type: ignore[attr-defined]
+            if not self.owned():
                 self._lock.acquire()
         except BaseException:
             self._insist()
@@ -60,7 +59,7 @@ class TreeLock:
         """Take the lock although an exception has come, or comes."""
         while True:
             try:
-                if self._lock._is_owned():  # type: ignore[attr-defined]
+                if self.owned():
                     return
                 self._lock.acquire()
             except BaseException:  # noqa: S112  (the first one is raised)

@@ -23,7 +23,7 @@ from ..errors import HusshError
 from .blocking_call import call_in_time
 from .driver import BUDGET, Driver
 from .poll_timeout import poll_timeout
-from .polling import new_poll
+from .polling import Poll, new_poll
 from .stream import Stream
 from .wakeup_fd import WakeupFd
 from .workers import LAST_MOMENT, call_within
@@ -34,7 +34,11 @@ T = TypeVar("T")
 
 
 class _Waiter:
-    """One waiting operation; `alarm` is a lock that is free once the operation was woken."""
+    """One waiting operation.
+
+    `alarm` is a lock that is free once the operation was woken. It exists from its first sleep
+    on: until then its thread holds the tree's lock between a look at `woken` and the sleep.
+    """
 
     __slots__ = ("token", "woken", "alarm", "thread")
 
@@ -42,12 +46,19 @@ class _Waiter:
         self.token = 0
         self.woken = False
         self.thread = threading.get_ident()
-        self.alarm = threading.Lock()
-        self.alarm.acquire()
+        self.alarm: threading.Lock | None = None
 
     def wake(self) -> None:
-        if self.alarm.locked():
+        if self.alarm is not None and self.alarm.locked():
             self.alarm.release()
+
+    def make_alarm(self) -> threading.Lock:
+        """Return the lock, made if need be; with the tree's lock held."""
+        if self.alarm is None:
+            alarm = threading.Lock()
+            alarm.acquire()
+            self.alarm = alarm
+        return self.alarm
 
 
 class ThreadDriver(Driver[_Waiter]):
@@ -55,6 +66,7 @@ class ThreadDriver(Driver[_Waiter]):
 
     def __init__(self, stream: Stream) -> None:
         self._wakeup = WakeupFd()
+        self._kept_poll: tuple[tuple[object, ...], Poll] | None = None
         super().__init__(stream)
 
     def _ring(self) -> None:
@@ -117,10 +129,11 @@ class ThreadDriver(Driver[_Waiter]):
         try:
             # Also on the way out of an error: CLOSE messages and the like must leave.
             op.close()
-            if not self.root.freed:
-                self._settle()
-        finally:
+            flags = None if self.root.freed else self._settle()
+        except BaseException:
             self.let_go()
+            raise
+        self.let_go(flags)
 
     def _run(self, op: Op[T], deadline: float | None) -> T:
         answer: Any = None
@@ -212,25 +225,17 @@ class ThreadDriver(Driver[_Waiter]):
 
     def _poll(self, events: int, deadline: float | None) -> None:
         """Wait for the root's fds or the wakeup fd, without the lock."""
-        read_fd, write_fd = self._stream.fds()
-        poll = new_poll()
         side = self._side_fds()
-        for fd in side:
-            poll.register(fd, select.POLLIN)
-        poll.register(self._wakeup.fd, select.POLLIN)
-        if read_fd == write_fd:
-            poll.register(read_fd, events)
-        else:
-            poll.register(read_fd, events & select.POLLIN)
-            if events & select.POLLOUT:
-                poll.register(write_fd, select.POLLOUT)
+        poll = self._poll_for(events, side)
         before, rung = self._polled_events, True
         try:
             self._polls += 1
             self._polled_events = events
             self.let_go()
             ready = poll.poll(poll_timeout(deadline) * 1000)
-            rung = any(fd == self._wakeup.fd for fd, _ in ready)
+            rung = False
+            for fd, _ in ready:
+                rung = rung or fd == self._wakeup.fd
             if side and any(fd in side for fd, _ in ready):
                 self._stream.read_side()
         finally:
@@ -244,9 +249,36 @@ class ThreadDriver(Driver[_Waiter]):
                 if self.closed and not self._polls:
                     self._release()  # left to us by end()
 
+    def _poll_for(self, events: int, side: tuple[int, ...]) -> Poll:
+        """Return what polls the root's fds for these events, and the others for input.
+
+        It is used again while they stay the same. One that an operation polls with is not
+        (a signal handler may run another one), and neither is one of gevent's, which belongs to a
+        thread.
+        """
+        fds = self._stream.fds()
+        of = (getattr(select, "poll", None), events, fds, side)
+        kept = self._kept_poll
+        if kept is not None and not self._polls and kept[0] == of:
+            return kept[1]
+        poll = new_poll()
+        for fd in side:
+            poll.register(fd, select.POLLIN)
+        poll.register(self._wakeup.fd, select.POLLIN)
+        if fds[0] == fds[1]:
+            poll.register(fds[0], events)
+        else:
+            poll.register(fds[0], events & select.POLLIN)
+            if events & select.POLLOUT:
+                poll.register(fds[1], select.POLLOUT)
+        if type(poll).__module__ == "select" and not self._polls:
+            self._kept_poll = of, poll
+        return poll
+
     def _sleep(self, waiter: _Waiter, deadline: float | None) -> None:
+        alarm = waiter.make_alarm()
         self.let_go()
         try:
-            waiter.alarm.acquire(timeout=poll_timeout(deadline))
+            alarm.acquire(timeout=poll_timeout(deadline))
         finally:
             self._lock.acquire()
