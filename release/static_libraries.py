@@ -32,11 +32,11 @@ FLAGS = ("-fPIC", "-g0", "-fvisibility=hidden", "-ffunction-sections", "-fdata-s
 #: Nothing here reads a file, a setting or a module of the machine, or listens, or knows a protocol:
 #: what remains is what csrc/ and our part of libssh2 ask for.
 LEFT_OUT = """
-    shared module dso engine autoload-config apps tests docs ssl tls dtls quic sock http cms
-    cmp ct ocsp ts rfc3779 srp psk comp legacy async atexit ui-console thread-pool default-
-    thread-pool egd afalgeng padlockeng srtp nextprotoneg ssl-trace multiblock integrity-only-
-    ciphers aria bf blake2 camellia cast cmac dsa ec2m gost idea md4 mdc2 ml-dsa ocb rc2 rc4
-    rmd160 scrypt seed siphash siv slh-dsa sm2 sm3 sm4 whirlpool
+    shared module dso engine autoload-config apps tests docs ssl tls dtls quic sock http
+    cms cmp ct ocsp ts rfc3779 srp psk comp legacy async atexit ui-console thread-pool
+    default-thread-pool egd afalgeng padlockeng srtp nextprotoneg ssl-trace multiblock
+    integrity-only-ciphers aria bf blake2 camellia cast cmac dsa ec2m gost idea md4 mdc2
+    ml-dsa ocb rc2 rc4 rmd160 scrypt seed siphash siv slh-dsa sm2 sm3 sm4 whirlpool
 """
 OPENSSL_OPTIONS = tuple(f"no-{name}" for name in LEFT_OUT.split())
 ZLIB_FILES = ("adler32", "crc32", "deflate", "inffast", "inflate", "inftrees", "trees", "zutil")

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"unknown target {sorted(unknown)[0]}; known are {', '.join(TARGETS)}")
     options.out.mkdir(parents=True, exist_ok=True)
     zig = find_zig()
-    compiler = f"zig {importlib.metadata.version('ziglang')}"
+    compiler = f"ziglang=={importlib.metadata.version('ziglang')}"
     with tempfile.TemporaryDirectory(prefix="hussh-release-") as name:
         scratch = Path(name)
         sdist = make_sdist(scratch / "sdist", options.out)

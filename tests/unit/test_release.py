@@ -90,6 +90,14 @@ def test_tags(target: object) -> None:
     assert lines == ["Wheel-Version: 1.0", *tags]
 
 
+def test_options_of_openssl_are_whole_words() -> None:
+    """No name was cut in two at its hyphen when the list was wrapped, and none is there twice."""
+    names = static_libraries.LEFT_OUT.split()
+    assert len(set(names)) == len(names)
+    assert not [name for name in names if name.startswith("-") or name.endswith("-")]
+    assert {"autoload-config", "default-thread-pool", "integrity-only-ciphers"} <= set(names)
+
+
 def test_bill_of_materials() -> None:
     """It names each library with its version, and says of each vulnerability why it is none."""
     bill = json.loads(sbom.make_sbom(content_of_a_wheel(), INFO, TOP))
