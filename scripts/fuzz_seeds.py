@@ -123,8 +123,8 @@ def kex(op: dict[str, int]) -> Iterator[bytes]:
 def fds(op: dict[str, int]) -> Iterator[bytes]:
     """Tunnels over sockets and pipes, which end in each way."""
     for kind in (0, 10, 15):
-        joined = bytes([kind, op["OPEN"], 0, TWO_MIB, op["CONFIRM"], 0, 7, MIB, BULK, op["PUMP"],
-            99, op["NEW"], 0, op["JOIN"], 0, op["LOCAL_WRITE"], 0, 4, 0, op["PUMP"], 99,
+        joined = bytes([kind, kind % 10, op["OPEN"], 0, TWO_MIB, op["CONFIRM"], 0, 7, MIB, BULK,
+            op["PUMP"], 99, op["NEW"], 0, op["JOIN"], 0, op["LOCAL_WRITE"], 0, 4, 0, op["PUMP"], 99,
             op["DATA"], 0, 64, 0, op["PUMP"], 99, op["LOCAL_READ"], 0, 64, 0])  # fmt: skip
         ends = ("LOCAL_SHUT", "LOCAL_CLOSE", "PEER_SHUT", "PEER_CLOSE", "FREE", "CHANNEL_FREE",
                 "KILL", "ENDPOINTS_CLOSE", "CHANNEL_FINISH")  # fmt: skip
@@ -132,7 +132,7 @@ def fds(op: dict[str, int]) -> Iterator[bytes]:
             yield joined + bytes([op[end], 0, 1, op["PUMP"], 99, op["SAY"], CLOSE, 0, 0,
                                   op["PUMP"], 9])  # fmt: skip
         for size in range(0, 40, 5):
-            yield bytes([kind, op["NO_MEMORY"], size]) + joined[1:]
+            yield bytes([kind, 0, op["NO_MEMORY"], size]) + joined[2:]
         full = bytes([op["SMALL"], 0, op["DATA"], 0, 255, 0, op["PUMP"], 99, op["LOCAL_WRITE"], 0,
                       255, 0, op["PUMP"], 99, op["EVENTS"], op["HEAR"], 255, 0])  # fmt: skip
         yield joined + full * 5

@@ -1,16 +1,15 @@
 /* fuzz_fds.c - a link over descriptors, and local sockets joined to its channels.
  *
  * The peer at the other end of the socket or pipes writes whole, cut and broken packets, reads
- * or does not, and goes away.  The sockets of endpoints do all that, too.  The session is not
- * encrypted (see fuzz_tree.c).
+ * or does not, and goes away.  The sockets of endpoints do all that, too.
  *
  * What must hold: each descriptor is closed once and by its owner, what passes through a tunnel
  * is never more than was sent, nothing is left.
  *
  * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c channel_signal.c endpoint.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
- * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2
+ * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2 fuzz/peer_packets.c
  */
-#include "fuzzing.h"
+#include "keyed.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +37,7 @@ static struct end {
 static hussh_link *root;
 static int read_fd, write_fd, to_us, from_us, memory_failed;
 static unsigned char bytes[70000];
+static struct peer_way way_to_us, way_from_us;
 
 static void close_fd(int *fd) {
   if (*fd >= 0)
@@ -85,7 +85,7 @@ static void begin(struct input *in) {
   }
   root = hussh_link_over_fds(read_fd, write_fd);
   CHECK(root);
-  make_ready(root);
+  key_both(root, &way_to_us, &way_from_us, 1 + take(in) % (peer_cipher_count - 1), 1, 0);
 }
 
 static struct end *any_end(struct input *in) {
@@ -97,13 +97,18 @@ static void say_to_us(const void *what, size_t len) {
     CHECK(errno == EAGAIN || errno == EPIPE || errno == ECONNRESET);
 }
 
+static void say_sealed(const struct message *m) {
+  static const struct peer_lie no_lie;
+  static unsigned char packet[PEER_PACKET];
+  say_to_us(packet, peer_seal(&way_to_us, m->bytes, m->len, &no_lie, packet));
+}
+
 static void say_form(struct input *in, const char *fields, unsigned char type) {
-  static struct message m, stream;
-  m.len = stream.len = 0;
+  static struct message m;
+  m.len = 0;
   put(&m, &type, 1);
   put_fields(in, &m, fields);
-  put_packet(&stream, &m);
-  say_to_us(stream.bytes, stream.len);
+  say_sealed(&m);
 }
 
 static void close_peer(void) {
@@ -192,17 +197,14 @@ static void on_end(struct input *in, unsigned op) {
 }
 
 static void on_root(struct input *in, unsigned op) {
-  static struct message m, stream;
+  static struct message m;
   uint64_t tokens[3];
   const void *text;
   size_t len;
   switch (op) {
   case OP_SAY:
     take_message(in, &m);
-    stream.len = 0;
-    if (m.len < GUARDED - 300)
-      put_packet(&stream, &m);
-    say_to_us(stream.bytes, stream.len);
+    say_sealed(&m);
     break;
   case OP_BYTES:
     text = take_bytes(in, &len);
@@ -268,6 +270,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   int i;
   (void)argc;
   (void)argv;
+  CHECK(!libssh2_init(0));
+  peer_fix_random();
   for (i = 0; i < ENDS; i++)
     ends[i].ours = ends[i].theirs = -1;
   return 0;
@@ -306,6 +310,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (write_fd != read_fd)
     close_fd(&write_fd);
   close_fd(&read_fd);
+  peer_way_clear(&way_to_us);
+  peer_way_clear(&way_from_us);
   CHECK(!hussh_live());
   after = dup(2);
   CHECK(after == lowest && !close(after));

@@ -1,8 +1,9 @@
 /* fuzz_tree.c - trees of links: any calls in any order, any messages, memory that fails.
  *
  * The sessions are not encrypted, and most are made ready by hand (see testing.h), so that
- * all the time goes into the shim: tables, queues, windows, events, ends.  fuzz_keyed.c and
- * fuzz_kex.c have the rest.
+ * all the time goes into the shim: tables, queues, windows, events, ends.  libssh2 takes no
+ * message from number 50 on without keys, so those come by its hook.  fuzz_keyed.c and fuzz_kex.c
+ * have the rest.
  *
  * What must hold: no event of an object that is gone, no object that is left at the end, no
  * death for want of memory unless memory failed, no call that the pump makes for nothing.

@@ -131,8 +131,8 @@ static int agree_x25519(const unsigned char *theirs, size_t len, unsigned char o
   EVP_PKEY_CTX *context;
   size_t size = 32;
   int good;
-  MUST(key && EVP_PKEY_get_raw_public_key(key, ours, &size) && len == 32);
-  other = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, theirs, 32);
+  MUST(key && EVP_PKEY_get_raw_public_key(key, ours, &size));
+  other = len != 32 ? NULL : EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, theirs, 32);
   context = EVP_PKEY_CTX_new(key, NULL);
   good = other && EVP_PKEY_derive_init(context) > 0 && EVP_PKEY_derive_set_peer(context, other) > 0 &&
          EVP_PKEY_derive(context, secret, &size) > 0;
@@ -149,12 +149,14 @@ static size_t agree_nist(int curve, const unsigned char *theirs, size_t len, uns
   BIGNUM *private = BN_new(), *x = BN_new();
   size_t size;
   BN_set_word(private, 1234567);
-  MUST(EC_POINT_oct2point(group, other, theirs, len, NULL) &&
-       EC_POINT_mul(group, point, private, NULL, NULL, NULL));
-  size = EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, ours, 200, NULL);
-  MUST(EC_POINT_mul(group, point, NULL, other, private, NULL) &&
-       EC_POINT_get_affine_coordinates(group, point, x, NULL, NULL));
-  put_number(secret, x);
+  size = 0;
+  if (EC_POINT_oct2point(group, other, theirs, len, NULL)) {
+    MUST(EC_POINT_mul(group, point, private, NULL, NULL, NULL));
+    size = EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, ours, 200, NULL);
+    MUST(EC_POINT_mul(group, point, NULL, other, private, NULL) &&
+         EC_POINT_get_affine_coordinates(group, point, x, NULL, NULL));
+    put_number(secret, x);
+  }
   BN_free(private);
   BN_free(x);
   EC_POINT_free(point);
@@ -212,7 +214,7 @@ static void encapsulate(const unsigned char *key, unsigned char *ciphertext,
   EVP_PKEY_free(peer);
 }
 
-/* Our value as it stands in the reply, and K as it is hashed. */
+/* Our value as it stands in the reply, and K as it is hashed; 0: theirs is for another exchange. */
 static int agree(struct peer *peer, const unsigned char *theirs, size_t len,
                  struct peer_bytes *ours) {
   const struct peer_kex *kex = &peer_kexes[peer->choice.kex];
@@ -229,9 +231,10 @@ static int agree(struct peer *peer, const unsigned char *theirs, size_t len,
   case PEER_NIST:
     size = agree_nist(kex->parameter, theirs, len, public, &peer->secret);
     peer_put_string(ours, public, size);
-    return 1;
+    return size != 0;
   case PEER_MLKEM:
-    MUST(len == 1184 + 32);
+    if (len != 1184 + 32)
+      return 0;
     encapsulate(theirs, public, both);
     if (!agree_x25519(theirs + 1184, 32, public + 1088, both + 32))
       return 0;
@@ -281,10 +284,8 @@ static void hash_of(struct peer *peer, const struct peer_bytes *blob, const unsi
   }
 }
 
-static void make_group(struct peer *peer, const unsigned char *request, size_t len,
-                       struct peer_bytes *answer) {
+static void make_group(struct peer *peer, const unsigned char *request, struct peer_bytes *answer) {
   BIGNUM *prime = prime_of(peer_kexes[peer->choice.kex].parameter), *two = BN_new();
-  MUST(len == 13);
   BN_set_word(two, 2);
   answer->len = peer->group.len = 0;
   peer_put_byte(answer, 31);
@@ -303,8 +304,8 @@ int peer_answer(struct peer *peer, const unsigned char *message, size_t len,
   struct peer_bytes blob, signature, ours;
   const unsigned char *theirs;
   size_t size;
-  if (is_gex && message[0] == 34) {
-    make_group(peer, message, len, answer);
+  if (is_gex && message[0] == 34 && len == 13) {
+    make_group(peer, message, answer);
     return 1;
   }
   if (message[0] != (is_gex ? 32 : 30) || !string_at(message, len, 1, &theirs, &size))
