@@ -127,6 +127,7 @@ async def close_all(connections: list[AsyncConnection]) -> None:
         await connection.close()
 
 
+@pytest.mark.one_loop
 async def test_sixty_targets_by_default(loop: str, sshd_factory: Start, paced: Paced) -> None:
     """A target that takes three at once gets sixty, through a bastion that takes three: all get in.
 
@@ -150,6 +151,7 @@ async def test_sixty_targets_by_default(loop: str, sshd_factory: Start, paced: P
     assert not way._shared.is_open
 
 
+@pytest.mark.one_loop
 async def test_at_the_servers_own_limit(loop: str, sshd_factory: Start, paced: Paced) -> None:
     """With as many at once as both servers take, twenty separate ways are never refused."""
     bastion, target = sshd_factory(options=TIGHT), sshd_factory(options=TIGHT)
@@ -188,6 +190,7 @@ def test_two_loops_share_a_servers_limit(sshd_factory: Start, paced: Paced) -> N
     assert (drops(target), logins(target), at(limiter, target).peak <= 3) == (0, 18, True)
 
 
+@pytest.mark.one_loop
 async def test_named_hops_take_turns_too(loop: str, sshd_factory: Start, paced: Paced) -> None:
     """A bastion given by name is one server for all that name it, and its hops are paced."""
     bastion, target = sshd_factory(options=TIGHT), sshd_factory(options=TIGHT)
@@ -228,6 +231,7 @@ async def test_a_refused_login_is_not_repeated(
     assert at(limiter, target)[1:3] == (0, 0)
 
 
+@pytest.mark.one_loop
 async def test_a_shared_bastion_is_retried_once_for_all(
     loop: str, sshd_factory: Start, target: Sshd, paced: Paced, brief: None
 ) -> None:
