@@ -61,6 +61,7 @@ def pytest_collection_finish() -> None:
     """Let no search for garbage go through modules and collected tests: they are there to stay.
 
     Tests that count objects call ``gc.collect`` hundreds of times, and each call took 0.2 s.
+    No test may call ``gc.unfreeze``, which would end this for all that follow.
     """
     gc.collect()
     gc.freeze()

@@ -132,29 +132,25 @@ def test_dropping_in_every_order(cyclic: bool, sshd_factory: SshdFactory) -> Non
     alice = bastion.alice
     credentials: dict[str, Any] = {"username": alice.name, "private_key": alice.key.path}
     gc.collect()
-    gc.freeze()  # what the tests before left on the heap is nothing to search again and again
     before = descriptors()
-    try:
-        for number, order in enumerate(permutations(("op", "other", "target", "bastion"))):
-            if not LONG and number % 2 != cyclic:
-                continue
-            things: dict[str, Any] = {}
-            things["bastion"] = Connection(bastion.host, bastion.port, **credentials)
-            for name in ("target", "other"):
-                things[name] = Connection(
-                    target.host, target.port, proxy_jump=things["bastion"], **credentials
-                )
-            session = things["target"]._session
-            things["op"] = execute(session.link, b"exec sleep 1000")
-            with session.driver.locked():
-                next(things["op"])  # its channel is being opened
-            del session
-            for name in order:
-                (_drop_in_a_cycle if cyclic else _drop)(things, name)
-            gc.collect()
-            assert descriptors() == before, order
-    finally:
-        gc.unfreeze()
+    for number, order in enumerate(permutations(("op", "other", "target", "bastion"))):
+        if not LONG and number % 2 != cyclic:
+            continue
+        things: dict[str, Any] = {}
+        things["bastion"] = Connection(bastion.host, bastion.port, **credentials)
+        for name in ("target", "other"):
+            things[name] = Connection(
+                target.host, target.port, proxy_jump=things["bastion"], **credentials
+            )
+        session = things["target"]._session
+        things["op"] = execute(session.link, b"exec sleep 1000")
+        with session.driver.locked():
+            next(things["op"])  # its channel is being opened
+        del session
+        for name in order:
+            (_drop_in_a_cycle if cyclic else _drop)(things, name)
+        gc.collect()
+        assert descriptors() == before, order
     assert wait_gone(sessions(bastion) + sessions(target), 20.0) == []
 
 
