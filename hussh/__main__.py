@@ -1,8 +1,8 @@
-"""Runs ``python -m hussh``, the command line of `hussh._api.command_line`."""
+"""Runs ``python -m hussh``, the command line of `hussh._command_line`."""
 
 import sys
 
-from ._api.command_line import main
+from ._command_line.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -14,7 +14,8 @@ from typing import Any
 from .._protocol.sftp.tree import TreeCallback
 from .arguments import check_plain_function
 
-__all__ = ["Progress", "ShownProgress", "bars", "check_bars", "tree_bars"]
+__all__ = ["Progress", "ShownProgress", "bars", "can_show", "check_bars", "terminal_settings",
+           "tree_bars"]  # fmt: skip
 
 #: Called with the bytes so far and in all.
 Progress = Callable[[int, "int | None"], object]
@@ -28,15 +29,38 @@ def check_bars(wanted: bool) -> bool:
     Raises:
         ImportError: it is wanted and could be shown, but `rich` is not installed.
     """
-    if not wanted or sys.stderr is None or not sys.stderr.isatty():
+    if not wanted or not _has_terminal():
+        return False
+    if not can_show():
+        raise ImportError("progress=True needs the package rich: pip install 'hussh[progress]'")
+    return True
+
+
+def can_show() -> bool:
+    """Tell whether a display is possible: stderr is a terminal, and `rich` is installed."""
+    if not _has_terminal():
         return False
     try:
         import rich.progress  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "progress=True needs the package rich: pip install 'hussh[progress]'"
-        ) from error
+    except ImportError:
+        return False
     return True
+
+
+def _has_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def terminal_settings() -> dict[str, Any]:
+    """Return how a display of `rich` shares the terminal with what the program prints.
+
+    The display belongs to stderr. It puts above itself what the program prints to a terminal,
+    without breaking long lines. A stdout that is a file or a pipe stays as it is.
+    """
+    from rich.console import Console
+
+    is_shared = sys.stdout is not None and sys.stdout.isatty()
+    return {"console": Console(stderr=True, soft_wrap=True), "redirect_stdout": is_shared}
 
 
 @contextmanager
@@ -79,7 +103,6 @@ class _Bars:
     """One line for the bytes, and one for the files of a directory."""
 
     def __init__(self, title: str, files: bool) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         self.progress: Any = Progress(
@@ -87,7 +110,7 @@ class _Bars:
             BarColumn(),
             TextColumn("{task.fields[counted]}"),
             TimeElapsedColumn(),
-            console=Console(stderr=True),
+            **terminal_settings(),
         )
         self._bytes = self.progress.add_task(title, total=None, counted="")
         self._files = self.progress.add_task("files", total=None, counted="") if files else None

@@ -96,6 +96,11 @@ class HostGroup:
     def hosts(self) -> list[str]:
         return [member.host for member in self.members]
 
+    def rename(self, names: Sequence[str]) -> None:
+        """Call the hosts by other names, in their order, in results and callbacks."""
+        for member, name in zip(self.members, names, strict=True):
+            member.host = name
+
     # -- running work
 
     def each(self, work: Job) -> Generator[tuple[int, HostResult], None, None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from .._api.transfer_bars import terminal_settings
 from .._host_results import HostResult
 
 __all__ = ["Display"]
@@ -21,7 +22,6 @@ class Display:
         self._progress: Any = None
         if not shown:
             return
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -36,7 +36,7 @@ class Display:
             MofNCompleteColumn(),
             TextColumn("{task.fields[failed]} failed"),
             TimeElapsedColumn(),
-            console=Console(stderr=True),
+            **terminal_settings(),
         )
         self._task = self._progress.add_task(title, total=total, failed=0)
 

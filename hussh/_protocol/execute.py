@@ -178,15 +178,16 @@ class _Output:
     def _keep(self, stream: int, part: bytes) -> None:
         if self.dialogue is not None:
             part = self.dialogue.take(stream, part)
+        kept = part
         if self.room is not None:
             self.cut = self.cut or len(part) > self.room
-            part = part[: self.room]
-            self.room -= len(part)
-        if not part:
-            return
-        self.streams[stream].append(part)
-        self.order += pair(stream, len(part))
-        if self.wants_parts:
+            kept = part[: self.room]
+            self.room -= len(kept)
+        if kept:
+            self.streams[stream].append(kept)
+            self.order += pair(stream, len(kept))
+        part = part if self.discard else kept
+        if self.wants_parts and part:
             if self.parts and self.parts[-1][0] == stream:
                 part = self.parts.pop()[1] + part
             self.parts.append((stream, part))

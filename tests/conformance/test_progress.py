@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hussh._api.transfer_bars import bars
 from hussh._protocol.sftp.transfer_context import Meter
 from tests.conformance.client import Client
 from tests.conformance.conftest import THREE
@@ -83,7 +84,12 @@ async def test_what_it_raises(client: Client, there: Path, source: Path, tmp_pat
 
 
 async def test_bars(
-    client: Client, there: Path, source: Path, tmp_path: Path, terminal: Terminal
+    client: Client,
+    there: Path,
+    source: Path,
+    tmp_path: Path,
+    terminal: Terminal,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With True a terminal sees bytes and files, and other outputs nothing."""
     conn = client.awaited
@@ -97,6 +103,11 @@ async def test_bars(
     assert shown.count("22/22") >= 2
     assert shown.count("621.0 kB of 621.0 kB") >= 2
     assert "600.0 kB of 600.0 kB" in shown
+    with redirect_stderr(terminal), bars(True, "title"):
+        print("what the program prints")
+    assert "title" in terminal.getvalue()
+    assert "prints" not in terminal.getvalue()
+    assert capsys.readouterr().out == "what the program prints\n"  # its stdout is no terminal
     quiet = io.StringIO()
     with redirect_stderr(quiet):
         await conn.sftp_read("there/large", os.devnull, progress=True)

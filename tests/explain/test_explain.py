@@ -17,7 +17,7 @@ import pytest
 import hussh
 import hussh.aio
 from hussh import Connection, Report
-from hussh._api.command_line import main
+from hussh._command_line.main import main
 from hussh.aio import AsyncConnection
 from tests.support.agent import SshAgent
 from tests.support.keys import Keys
@@ -278,13 +278,13 @@ def test_with_rich(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], target: Sshd
 ) -> None:
     """On a terminal `rich` draws the same, and takes no word of a server for its markup."""
-    from hussh._api import command_line
+    from hussh._command_line import explain
 
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     hop = hussh.HopReport("u@h:22", 0, "failed", banner="SSH-2.0-[bold]x[/nonsense]")
-    command_line.show(Report(False, (hop,), "u@h:22", "auth", "[red]why[/]", "what", "X"))
+    explain.show(Report(False, (hop,), "u@h:22", "auth", "[red]why[/]", "what", "X"))
     out = capsys.readouterr().out
     assert "SSH-2.0-[bold]x[/nonsense]" in out
     assert "[red]why[/]" in out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,30 @@ def test_on_a_terminal(
     assert shown.count("4/4") >= 2
     assert "1 failed" in shown
     assert capsys.readouterr().out == ""
+
+
+def test_what_is_printed_meanwhile(
+    multi: Multi, terminal: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the program prints goes to its stdout, which is a file, and not to the terminal."""
+    with redirect_stderr(terminal), multi(2, progress=True) as connected:
+        for host, _ in connected.stream("true"):
+            print(f"done: {host}")
+    assert sorted(capsys.readouterr().out.splitlines()) == [f"done: {one}" for one in HOSTS[:2]]
+    assert "done:" not in terminal.getvalue()
+
+
+def test_on_one_terminal(multi: Multi, terminal: Terminal) -> None:
+    """Where stdout is the terminal, too, a long line stays one line above the display."""
+    line = "word " * 50
+    with (
+        redirect_stderr(terminal),
+        redirect_stdout(terminal),
+        multi(1, progress=True) as connected,
+    ):
+        for _ in connected.stream("true"):
+            print(line)
+    assert f"{line}\n" in terminal.getvalue()
 
 
 async def test_for_tasks(loop: str, multi: Multi, terminal: Terminal) -> None:

@@ -154,6 +154,20 @@ def test_too_much_output_is_cut_and_said(multi: Multi) -> None:
     assert (len(whole.stdout_bytes), whole.status, whole.truncated) == (1000, 0, False)
 
 
+def test_output_that_is_not_kept_is_handed_out(multi: Multi) -> None:
+    """`on_output` gets all output as it comes, also what is beyond `max_output`."""
+    sizes = dict.fromkeys(HOSTS[:2], 0)
+
+    def on_output(host: str, stream: str, part: bytes) -> None:
+        sizes[host] += len(part)
+
+    with multi(2) as connected:
+        command = "head -c 300000 /dev/zero; echo late >&2"
+        done = connected.execute(command, max_output=10, on_output=on_output)
+    assert [(len(one.stdout_bytes), one.truncated) for one in done.values()] == [(10, True)] * 2
+    assert sizes == dict.fromkeys(HOSTS[:2], 300005)
+
+
 def test_input_for_every_host(multi: Multi) -> None:
     """Each command reads the same input from its stdin."""
     with multi(2) as connected:

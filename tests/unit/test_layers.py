@@ -22,8 +22,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: The layers, from top to bottom; each may import itself and those below, but for `APART`.
 #: "public" are the modules beside the layers, such as `hussh.aio`.
 LAYERS = (
-    "public", "_fsspec", "_multi", "_api", "_connect", "_runtime", "_protocol", "_policy",
-    "_native", "errors", "_host_results", "_error_base", "_results", "_version",
+    "public", "_command_line", "_fsspec", "_multi", "_api", "_connect", "_runtime", "_protocol",
+    "_policy", "_native", "errors", "_host_results", "_error_base", "_results", "_version",
     "_older_package",
 )  # fmt: skip
 #: Neighbours that know nothing of one another.
@@ -38,7 +38,7 @@ WAITING = {
     "signal", "socket", "socketserver", "ssl", "subprocess", "threading", "trio",
 }  # fmt: skip
 MAY_WAIT = {"_connect", "_runtime", "_fsspec"}
-MAY_WAIT_TOO = {"_multi/batch.py", "_multi/loop_placement.py"}
+MAY_WAIT_TOO = {"_command_line/output.py", "_multi/batch.py", "_multi/loop_placement.py"}
 COMPILED = "hussh._native._libssh2"
 SEES_COMPILED = {
     "_native/constants.py",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import hussh
+from hussh._command_line.main import main
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -47,3 +48,10 @@ def test_version(package: Path) -> None:
     """What the build records as the version is what the package says of itself."""
     (recorded,) = package.parent.glob("*.egg-info/PKG-INFO")
     assert f"\nVersion: {hussh.__version__}\n" in recorded.read_text()
+
+
+def test_program(package: Path) -> None:
+    """The installed program is the command line of ``python -m hussh``."""
+    (entries,) = package.parent.glob("*.egg-info/entry_points.txt")
+    assert "hussh = hussh._command_line.main:main\n" in entries.read_text()
+    assert callable(main)
