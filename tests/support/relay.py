@@ -31,13 +31,15 @@ class Faults:
 
     ``cut_after`` bytes both ends are closed (``cut_with``: "eof" or "reset"); ``freeze_after``
     bytes forwarding stops and reading, too, as if the peer hung; ``flip`` inverts a bit, as
-    (byte offset, bit 0 to 7); ``chunks`` are the sizes of successive writes, used in a cycle.
+    (byte offset, bit 0 to 7); ``duplicate`` sends bytes twice, as (byte offset, how many at most);
+    ``chunks`` are the sizes of successive writes, used in a cycle.
     """
 
     cut_after: int | None = None
     cut_with: Literal["eof", "reset"] = "eof"
     freeze_after: int | None = None
     flip: tuple[int, int] | None = None
+    duplicate: tuple[int, int] | None = None
     chunks: Sequence[int] | None = None
 
 

@@ -44,7 +44,13 @@ class Lane:
             damaged = bytearray(data)
             damaged[flip[0] - self.taken] ^= 1 << flip[1]
             data = bytes(damaged)
-        self.taken += len(data)
+        taken = len(data)
+        again = self.plan["duplicate"]
+        if again is not None and self.taken <= again[0] < self.taken + taken:
+            first = again[0] - self.taken
+            twice = data[first : first + again[1]]
+            data = data[: first + len(twice)] + twice + data[first + len(twice) :]
+        self.taken += taken
         self.held += len(data)
         self.waiting.append((now + self.plan["seconds"], data))
 
