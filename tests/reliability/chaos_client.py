@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -102,6 +102,11 @@ class _Round:
         self.plan = orders["plan"]
         self.dice = random.Random(orders["dice"])
         self.open: Any = None  # the connection, for the child of a fork
+        # Made before any limit holds.
+        self.data = [
+            random.Random(f"{orders['dice']}/{at}").randbytes(self.plan["size"])
+            for at in range(len(self.plan["works"]))
+        ]
 
     def run(self) -> None:
         """Do it, under what this process suffers from."""
@@ -144,10 +149,18 @@ class _Round:
             if "cancel" in self.kinds and not isinstance(self.api, SyncApi):
                 await cancelled_storm(self.calls, self.dice, works)
             for _ in range(self.plan["repeat"]):
-                for outcome in await self.api.together(*works):
+                for outcome in await self._together(works):
                     if isinstance(outcome, BaseException):
                         self.calls.findings.append(f"a work: {outcome!r}\n{_told(outcome)}")
             self.open = None
+
+    async def _together(self, works: Sequence[Callable[[], Any]]) -> Sequence[object]:
+        if "memory" not in self.kinds:
+            return await self.api.together(*works)
+        for work in works:  # one by one: there may be no memory for threads of ours
+            with suppress(MemoryError):  # of the work's own
+                await work()
+        return []
 
     async def _connect(self, stack: AsyncExitStack) -> Session:
         places = [self.orders["places"][hop] for hop in self.orders["hops"]]
@@ -187,10 +200,9 @@ class _Round:
 
     async def _work(self, job: Any, session: Session, at: int) -> None:
         host, port = self.orders["places"][self.orders["hops"][-1]]
-        data = random.Random(f"{self.orders['dice']}/{at}").randbytes(self.plan["size"])
         again = {**self._credentials(), "host": host, "port": port}
         work = Work(
-            self.api, Awaited(session.real), self.calls, data, self.folder,
+            self.api, Awaited(session.real), self.calls, self.data[at], self.folder,
             tuple(self.orders["echo"]), again,
         )  # fmt: skip
         with suppress(Stop):

@@ -116,6 +116,8 @@ def draw(seed: int, number: int) -> Plan:
     limit = 10.0 if all(kind in BENIGN for kind in kinds) else dice.choice((0.5, 1.0, 2.0))
     faults = tuple(_fault(dice, kind, WAYS[way], limit) for kind in dict.fromkeys(kinds))
     works = tuple(dice.sample(WORKS, dice.randint(1, 4)))
+    if "memory" in kinds:  # the program that uses a forward needs a thread
+        works = tuple(work for work in works if work != "forward") or ("execute",)
     size = dice.choice((10, 1000, 40_000, 400_000)) if "memory" not in kinds else 6_000_000
     at_once, repeat = dice.random() < 0.5, dice.randint(1, 4)
     return Plan(number, api, way, at_once, works, size, repeat, limit, faults)

@@ -182,7 +182,10 @@ async def forward(work: Work) -> None:
     made: Any = await work.calls("forward_local", lambda: _entered(work.connection, work.echo))
     try:
         part = work.data[:20_000]
-        talk = lambda: _exchange(made.address, part, work.calls.limit)  # noqa: E731
+
+        def talk() -> bytes:
+            return _exchange(made.address, part, work.calls.limit)
+
         with contextlib.suppress(OSError):  # the program's own: reset, time-out
             got = talk() if work.api.name == "sync" else await anyio.to_thread.run_sync(talk)
             work.calls.expect("forward", part.startswith(got), len(got))

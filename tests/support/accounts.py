@@ -216,7 +216,8 @@ def _write_check(program: Path, answers: dict[str, str]) -> None:
 
 def _crypt(password: str) -> str:
     # Python's own crypt module is gone in 3.13; the library is the one that PAM itself uses.
-    library = ctypes.CDLL(ctypes.util.find_library("crypt") or "libcrypt.so.1")
+    # PyDLL keeps the GIL: crypt has one buffer for all threads.
+    library = ctypes.PyDLL(ctypes.util.find_library("crypt") or "libcrypt.so.1")
     library.crypt.restype = ctypes.c_char_p
     salt = f"$6$rounds=1000${secrets.token_hex(8)}$"
     hashed: bytes | None = library.crypt(password.encode(), salt.encode())
