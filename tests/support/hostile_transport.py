@@ -14,7 +14,8 @@ import socket
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,6 +126,7 @@ class Transport:
         self._cipher_in: PacketCipher = Plain()
         self._cipher_out: PacketCipher = Plain()
         self._queued: deque[bytes] = deque()
+        self._held: bytearray | None = None  # what `in_one_write` collects
         self._deflate: Any = None
         self._inflate: Any = None
         is_tcp = sock.family == socket.AF_INET
@@ -141,8 +143,21 @@ class Transport:
 
     def send_raw(self, data: bytes) -> None:
         """Bytes on the wire, below every layer."""
+        if self._held is not None:
+            self._held += data
+            return
         self.sock.settimeout(self._patience())
         self.sock.sendall(data)
+
+    @contextmanager
+    def in_one_write(self) -> Iterator[None]:
+        """What is sent meanwhile leaves at once, so that a client reads it together."""
+        held = self._held = bytearray()
+        try:
+            yield
+        finally:
+            self._held = None
+            self.send_raw(bytes(held))
 
     def recv_raw(self, count: int) -> bytes:
         """Exactly `count` bytes; `ClientGone` at the end of the stream."""
@@ -377,15 +392,16 @@ class Transport:
         first = self.session_id is None
         session_id = self.session_id or digest
         secrets = Secrets(shared, digest, session_id)
-        self.send(Msg.NEWKEYS)
-        names = self.negotiated
-        self._cipher_out = secrets.cipher(names["cipher_out"], names["mac_out"], to_client=True)
-        is_compressed = names["compression"] == "zlib"
-        self._deflate = zlib.compressobj(9) if is_compressed else None
-        if self.strict:
-            self.seq_out = 0
-        if first and self.options.ext_info and "ext-info-c" in self.client_kexinit[0]:
-            self.send_ext_info()
+        with self.in_one_write():  # as OpenSSH does
+            self.send(Msg.NEWKEYS)
+            names = self.negotiated
+            self._cipher_out = secrets.cipher(names["cipher_out"], names["mac_out"], to_client=True)
+            is_compressed = names["compression"] == "zlib"
+            self._deflate = zlib.compressobj(9) if is_compressed else None
+            if self.strict:
+                self.seq_out = 0
+            if first and self.options.ext_info and "ext-info-c" in self.client_kexinit[0]:
+                self.send_ext_info()
         _run(do.after_newkeys, self)
         self._next_in_kex(Msg.NEWKEYS)
         self._cipher_in = secrets.cipher(names["cipher_in"], names["mac_in"], to_client=False)
