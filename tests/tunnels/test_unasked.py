@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,6 +60,9 @@ def test_only_what_was_asked_for(asked: bool) -> None:
                 forward = connection.forward_remote(("127.0.0.1", PORT), peer.address)
             assert done.wait(20)
             if asked:
+                deadline = time.monotonic() + 20
+                while not peer.seen and time.monotonic() < deadline:
+                    time.sleep(0.001)  # a worker connects to the peer
                 forward.close()
         left.set()
         assert len(peer.seen) == asked
