@@ -90,7 +90,9 @@ class HostLines:
             return
         try:
             if file.isatty():
-                file.write(data.decode("utf-8", "replace"))
+                encoding = getattr(file, "encoding", None) or "utf-8"
+                text = data.decode("utf-8", "replace")
+                file.write(text.encode(encoding, "backslashreplace").decode(encoding))
             else:
                 file.flush()
                 file.buffer.write(data)

@@ -303,6 +303,20 @@ def test_a_full_disk(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_a_terminal_without_utf8(run: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    """Characters that a terminal does not have are printed as escapes, and end nothing."""
+
+    class Latin1Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    raw = io.BytesIO()
+    with redirect_stdout(Latin1Terminal(raw, "iso-8859-1", newline="")):
+        assert run(HOSTS[0], "--", r"printf '\342\202\254 \303\244\n'") == 0
+        assert raw.getvalue() == b"127.0.0.1: \\u20ac \xe4\n"
+    assert capfd.readouterr() == ("", "")
+
+
 def test_progress(run: Run, terminal: Terminal, capfd: pytest.CaptureFixture[str]) -> None:
     """A terminal sees how far it is, unless it shall not; what hosts write goes to the file."""
     with redirect_stderr(terminal):
