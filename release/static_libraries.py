@@ -13,13 +13,13 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from build_ffi import fetcher
+from release.quiet_run import run
 from release.targets import Target, write_toolchain
 
 __all__ = ["LOCK", "build", "read_lock", "reasons"]
@@ -118,9 +118,9 @@ def _unpack(name: str, pinned: dict[str, Any], cache: Path, staging: Path) -> Pa
 def _build_zlib(source: Path, made: Path, target: Target, environment: dict[str, str]) -> None:
     # What hussh calls is inflate and deflate; gz* would read files.
     for name in ZLIB_FILES:
-        _run(["hussh-cc", "-O3", *FLAGS, "-c", f"{name}.c", "-o", f"{name}.o"], source, environment)
+        run(["hussh-cc", "-O3", *FLAGS, "-c", f"{name}.c", "-o", f"{name}.o"], source, environment)
     objects = [f"{name}.o" for name in ZLIB_FILES]
-    _run(["hussh-ar", "rcsD", str(made / "lib/libz.a"), *objects], source, environment)
+    run(["hussh-ar", "rcsD", str(made / "lib/libz.a"), *objects], source, environment)
     for name in ("zlib.h", "zconf.h"):
         shutil.copy(source / name, made / "include")
 
@@ -129,19 +129,9 @@ def _build_openssl(source: Path, made: Path, target: Target, environment: dict[s
     tools = [f"{name.upper()}=hussh-{name}" for name in ("cc", "ar", "ranlib")]
     folders = ["--prefix=/usr", "--openssldir=/usr/lib/ssl"]  # recorded, and never looked into
     configure = ["perl", "Configure", target.openssl, *tools, *folders, *FLAGS, *OPENSSL_OPTIONS]
-    _run(configure, source, environment)
+    run(configure, source, environment)
     jobs = f"-j{len(os.sched_getaffinity(0))}"
-    _run(["nice", "-n", "10", "make", "-s", jobs, "build_generated", "libcrypto.a"],
+    run(["nice", "-n", "10", "make", "-s", jobs, "build_generated", "libcrypto.a"],
          source, environment)  # fmt: skip
     shutil.copy(source / "libcrypto.a", made / "lib")
     shutil.copytree(source / "include/openssl", made / "include/openssl")
-
-
-def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace",
-    )  # fmt: skip
-    if done.returncode:
-        print(done.stdout[-5000:])
-        done.check_returncode()

@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import time
@@ -23,6 +22,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from release.quiet_run import run
 from release.sbom import make_sbom
 from release.static_libraries import read_lock, reasons
 from release.targets import Target, write_toolchain
@@ -113,13 +113,7 @@ def _run_setuptools(source: Path, static: Path, target: Target, scratch: Path) -
     }
     command = [sys.executable, "setup.py", "-q", "build", "--build-base", str(scratch / "build"),
                "bdist_wheel", "--dist-dir", str(scratch / "dist")]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=source, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace",
-    )  # fmt: skip
-    if done.returncode:
-        print(done.stdout[-8000:])
-        done.check_returncode()
+    run(command, source, environment)
     (wheel,) = (scratch / "dist").glob("*.whl")
     return wheel
 
