@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import anyio
@@ -30,6 +30,7 @@ from tests.proxy.commands import NC
 from tests.support.accounts import Account
 from tests.support.processes import clean_environment
 from tests.support.sshd import Sshd
+from tests.support.until import until
 
 TOP = Path(__file__).resolve().parents[2]
 #: A server that hangs up on who does not answer for three seconds.
@@ -56,14 +57,6 @@ def connect(server: Sshd, who: str = "alice", **more: Any) -> Connection:
     account = getattr(server, who)
     return Connection(server.host, server.port, account.name, host_key_policy="ignore",
                       private_key=account.key.path, **more)  # fmt: skip
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait without using any connection."""
-    end = monotonic() + 60
-    while not true():
-        assert monotonic() < end
-        sleep(0.02)
 
 
 def progress(session: Any, what: str) -> int:

@@ -6,7 +6,6 @@ A coroutine test with the fixture ``loop`` runs once per kind of event loop, as 
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from hussh.multi_conn import MultiConnection
 from tests.aio.conftest import pytest_generate_tests, pytest_pyfunc_call
 from tests.support import leaks
 from tests.support.keys import Keys
+from tests.support.listeners import free_port
 from tests.support.sshd import Sshd
 
 __all__ = ["pytest_generate_tests", "pytest_pyfunc_call"]
@@ -27,14 +27,6 @@ HOSTS = [f"127.0.0.{number}" for number in range(1, 17)]
 MINE = f"{os.getpid():08}"
 
 Multi = Callable[..., MultiConnection]
-
-
-def free_port() -> int:
-    """Return a port that is free on all of `HOSTS`, at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def runs(command: str) -> str:

@@ -6,10 +6,8 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
@@ -18,6 +16,7 @@ from tests.support import hostile_wire as wire
 from tests.support.hostile import Channel, Conn, HostileServer, Services
 from tests.support.processes import clean_environment
 from tests.support.sshd import Sshd
+from tests.support.until import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,14 +107,6 @@ with hussh.Connection(host, int(port), "me", "x", host_key_policy="ignore") as c
             sleep(0.02)
     print(connection.execute("echo at last").stdout.strip())
 """
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for what the other process does."""
-    end = monotonic() + 60
-    while not true():
-        assert monotonic() < end
-        sleep(0.01)
 
 
 @pytest.mark.parametrize("library", PATCH)

@@ -22,9 +22,10 @@ from pathlib import Path
 import anyio
 
 from tests.conformance.apis import APIS, Api, SyncApi
-from tests.support.dropbear import Dropbear, program
+from tests.support.dropbear import Dropbear
 from tests.support.keys import Keys
 from tests.support.processes import Process
+from tests.support.server_program import find_program, let_alice_in
 from tests.support.sshd import Sshd
 
 from .census import ALLOWANCES, EXACT, Census, Held
@@ -148,7 +149,8 @@ def servers(folder: Path) -> Iterator[tuple[list[Site], Census]]:
         sshd = stack.enter_context(Sshd(folder / "sshd", keys, options={"LogLevel": "INFO"}))
         echo = stack.enter_context(Echo())
         second: Dropbear | Sshd
-        if program("dropbear") and program("dropbearkey"):
+        if find_program("dropbear") and find_program("dropbearkey"):
+            let_alice_in(sshd)
             second = Dropbear(sshd, folder / "dropbear.log")
         else:
             second = Sshd(folder / "second", keys, options={"LogLevel": "INFO"})

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.dropbear import Dropbear
+from tests.support.listeners import free_port
+from tests.support.server_program import find_program, let_alice_in, running
 from tests.support.sshd import Sshd
-from tests.support.watch import wait_for_text
 
 
 def program(name: str) -> str:
     """Return the path of a program, or skip the test where it is not installed."""
-    path = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    path = find_program(name)
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path
@@ -28,14 +27,7 @@ def program(name: str) -> str:
 def surroundings(sshd_factory: Callable[..., Sshd]) -> Sshd:
     """Start an sshd that has the accounts; let alice's key in where other servers look."""
     server = sshd_factory()
-    folder = server.alice.files / ".ssh"
-    folder.mkdir(mode=0o700)
-    authorized = folder / "authorized_keys"
-    authorized.write_text(server.alice.key.public_line + "\n")
-    authorized.chmod(0o600)
-    for path in (folder, authorized):
-        os.chown(path, server.alice.uid, server.alice.gid)
-    server.alice.files.chmod(0o700)
+    let_alice_in(server)
     return server
 
 
@@ -44,51 +36,12 @@ def inside(server: Sshd, *command: str) -> list[str]:
     return server.inside(*command)
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-@contextmanager
-def running(
-    command: list[str], log: Path, *, ready: str, env: dict[str, str] | None = None
-) -> Iterator[None]:
-    """Run a server that writes to a log, from the moment when `ready` stands there."""
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            start_new_session=True,
-            env=env,
-        )
-    try:
-        wait_for_text(log, lambda text: ready in text, timeout=20, writer=process.pid)
-        yield
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(10)
-
-
 @pytest.fixture
 def dropbear(surroundings: Sshd, tmp_path: Path) -> Iterator[tuple[str, int]]:
     """Start dropbear on a free port; yield its address."""
-    path = program("dropbear")
-    key = surroundings.alice.files / "dropbear-key"
-    subprocess.run(
-        [program("dropbearkey"), "-t", "ed25519", "-f", key], check=True, capture_output=True
-    )
-    port = free_port()
-    command = inside(
-        surroundings, path, "-F", "-E", "-p", f"127.0.0.1:{port}",
-        "-r", surroundings.alice.path("dropbear-key"),
-    )  # fmt: skip
-    with running(command, tmp_path / "dropbear.log", ready="Not backgrounding"):
-        yield "127.0.0.1", port
+    program("dropbear"), program("dropbearkey")
+    with Dropbear(surroundings, tmp_path / "dropbear.log") as server:
+        yield server.host, server.port
 
 
 @pytest.fixture

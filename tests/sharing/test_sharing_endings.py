@@ -150,11 +150,7 @@ def test_dropping_in_every_order(cyclic: bool, sshd_factory: SshdFactory) -> Non
         for name in order:
             (_drop_in_a_cycle if cyclic else _drop)(things, name)
         gc.collect()
-        # The idle thread may have had the tree in its hands, and lets it go a moment later.
-        deadline = time.monotonic() + 20
-        while (held := descriptors()) != before and time.monotonic() < deadline:
-            time.sleep(0.001)
-        assert held == before, order
+        assert descriptors() == before, order
     assert wait_gone(sessions(bastion) + sessions(target), 20.0) == []
 
 

@@ -7,12 +7,12 @@ is started but by full settings of its own: the machine's Kerberos is never aske
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
 from hussh._policy.kerberos import has_gssapi
 
+from .listeners import free_port
 from .processes import clean_environment
 from .watch import WriterEnded, wait_for_text
 
@@ -70,9 +70,7 @@ class Realm:
         self.keytab.chmod(0o644)
 
     def _take_port(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         folder = self.folder
         (folder / "kdc.conf").write_text(
             f"[kdcdefaults]\n kdc_listen = \"\"\n kdc_tcp_listen = 127.0.0.1:{self.port}\n"

@@ -11,6 +11,15 @@ import socket
 import threading
 
 
+def free_port(address: str = "127.0.0.1") -> int:
+    """Return a TCP port of the address that nobody has at this moment."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 def _listen(address: str, backlog: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

@@ -19,8 +19,9 @@ import pytest
 
 from .accounts import IS_ROOT
 from .keys import Keys
+from .listeners import free_port
 from .processes import clean_environment
-from .sshd import START_TIMEOUT, _free_port, openssh_version
+from .sshd import START_TIMEOUT, openssh_version
 from .watch import wait_for_text
 
 __all__ = ["OtherOpenssh", "other_openssh"]
@@ -75,7 +76,7 @@ def other_openssh(folder: Path, keys: Keys) -> Iterator[OtherOpenssh]:
     (folder / "host").write_text(host.text)
     (folder / "host").chmod(0o600)
     (folder / "authorized").write_text(f"{key.public_line}\n")
-    log, port = folder / "log", _free_port("127.0.0.1")
+    log, port = folder / "log", free_port()
     command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", _START]
     with (
         log.open("wb") as file,

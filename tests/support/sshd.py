@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from . import preload, sshd_log
 from .accounts import IS_ROOT, Account, make_accounts, write_shadow_files
 from .fido import FidoKey
 from .keys import Key, Keys
+from .listeners import free_port
 from .processes import (
     Process,
     children_of,
@@ -220,7 +220,7 @@ class Sshd:
             raise RuntimeError(f"{self!r} is running")
         for _ in range(_PORT_ATTEMPTS):
             if self._any_port:
-                self.port = _free_port(self.host)
+                self.port = free_port(self.host)
             self._write_config()
             try:
                 self._launch()
@@ -441,11 +441,3 @@ def _sshd_path() -> str:
     if path is None:
         raise FileNotFoundError("no sshd: install openssh-server")
     return path
-
-
-def _free_port(address: str) -> int:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +16,7 @@ from hussh._runtime.background import Task
 from tests.support.hostile import Conn, HostileServer, Msg, Services
 from tests.support.hostile_wire import message, string, u32
 from tests.support.tunnel_peers import Peer, echo
+from tests.support.until import until
 
 PORT = 4711
 
@@ -60,9 +60,7 @@ def test_only_what_was_asked_for(asked: bool) -> None:
                 forward = connection.forward_remote(("127.0.0.1", PORT), peer.address)
             assert done.wait(20)
             if asked:
-                deadline = time.monotonic() + 20
-                while not peer.seen and time.monotonic() < deadline:
-                    time.sleep(0.001)  # a worker connects to the peer
+                until(lambda: peer.seen)  # a worker connects to it
                 forward.close()
         left.set()
         assert len(peer.seen) == asked
