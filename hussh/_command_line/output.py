@@ -64,7 +64,9 @@ class HostLines:
 
     def end_all(self) -> None:
         """Print what all hosts have written after their last lines."""
-        for host in sorted({host for host, _ in self._begun}):
+        with self._lock:
+            hosts = sorted({host for host, _ in self._begun})
+        for host in hosts:
             self.end(host)
 
     def tell(self, host: str, text: str) -> None:
