@@ -132,7 +132,7 @@ class HusshError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # A HusshError as cause names the hop that is to blame. Other causes may not pickle.
         cause = self.__cause__ if isinstance(self.__cause__, HusshError) else None
-        return _rebuild, (type(self), self.text, self._state(), cause)
+        return _rebuild, (type(self), self.text, self._copy_state(), cause)
 
-    def _state(self) -> dict[str, Any]:
+    def _copy_state(self) -> dict[str, Any]:
         return self.__dict__.copy()

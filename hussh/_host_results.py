@@ -56,7 +56,7 @@ class HostResult(SSHResult):
     @classmethod
     def of(cls, host: str, result: SSHResult) -> HostResult:
         """Make the result of a command."""
-        made = cls(host, *result._key())
+        made = cls(host, *result._make_key())
         made._order = result._order
         return made
 
@@ -80,7 +80,7 @@ class HostResult(SSHResult):
         stderr = partial.stderr_bytes
         if stderr and not stderr.endswith(b"\n"):
             stderr += b"\n"
-        stderr += _why(error).encode("utf-8", "replace")
+        stderr += _explain(error).encode("utf-8", "replace")
         transfer = done if isinstance(done, TransferResult) else None
         return cls(
             host,
@@ -104,17 +104,17 @@ class HostResult(SSHResult):
         """What hussh was doing when it failed, see `hussh.errors`; None if nothing failed."""
         return None if self.error is None else _find_origin(self.error).phase
 
-    def _key(self) -> tuple[Any, ...]:
+    def _make_key(self) -> tuple[Any, ...]:
         # Exceptions compare by identity, which pickling does not keep.
         error = self.error
         reasons = None if error is None else (type(error), str(error), error.hop_index, error.phase)
-        return self.host, *super()._key(), self.transfer, reasons
+        return self.host, *super()._make_key(), self.transfer, reasons
 
     def __reduce__(self) -> tuple[type[HostResult], tuple[Any, ...]]:
-        return HostResult, (*self._key()[:-2], self.error, self.transfer, self._order)
+        return HostResult, (*self._make_key()[:-2], self.error, self.transfer, self._order)
 
 
-def _why(error: HusshError) -> str:
+def _explain(error: HusshError) -> str:
     reason = error.own_text()
     if error.is_time_out and "timed out" not in reason.lower():
         reason = f"timed out: {reason}"
@@ -130,15 +130,15 @@ def _find_origin(error: HusshError) -> HusshError:
 
 def _list_reasons(failed: MultiResult) -> str:
     """Return the first hosts with their reasons, for the text of an exception."""
-    reasons = [f"{one.host}: {_reason(one)}" for one in failed.values()[:NAMED]]
+    reasons = [f"{one.host}: {_shorten_reason(one)}" for one in failed.values()[:NAMED]]
     left = len(failed) - len(reasons)
     return "; ".join([*reasons, f"and {left} more"] if left else reasons)
 
 
-def _reason(one: HostResult) -> str:
+def _shorten_reason(one: HostResult) -> str:
     if one.error is None:
         return f"status {one.status}" if one.signal is None else f"killed by SIG{one.signal}"
-    reason = _why(one.error)
+    reason = _explain(one.error)
     return reason if len(reason) <= MOST else f"{reason[:MOST]}…"
 
 
@@ -174,7 +174,7 @@ class MultiResult:
     def get(self, host: str, default: D) -> HostResult | D: ...
 
     def get(self, host: str, default: D | None = None) -> HostResult | D | None:
-        place = self._first().get(host)
+        place = self._find_first().get(host)
         return default if place is None else self._results[place]
 
     def get_all(self, host: str) -> list[HostResult]:
@@ -182,10 +182,10 @@ class MultiResult:
         return [result for result in self._results if result.host == host]
 
     def __getitem__(self, host: str) -> HostResult:
-        return self._results[self._first()[host]]
+        return self._results[self._find_first()[host]]
 
     def __contains__(self, host: object) -> bool:
-        return host in self._first()
+        return host in self._find_first()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
@@ -193,7 +193,7 @@ class MultiResult:
     def __len__(self) -> int:
         return len(self._results)
 
-    def _first(self) -> dict[str, int]:
+    def _find_first(self) -> dict[str, int]:
         if self._places is None:
             places: dict[str, int] = {}
             for place, result in enumerate(self._results):

@@ -453,7 +453,7 @@ class SFTPError(HusshError, OSError, RuntimeError):
         self.status = status
         self.transferred = transferred
 
-    def _state(self) -> dict[str, Any]:
+    def _copy_state(self) -> dict[str, Any]:
         names = ("errno", "strerror", "filename", "filename2")
         kept = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return self.__dict__ | kept

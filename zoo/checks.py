@@ -270,7 +270,7 @@ def many_logins(peer: Peer) -> None:
 def rekeying(peer: Peer) -> None:
     """Keys change five times at our wish, and the connection works after each."""
     with peer.connect() as connection:
-        session = connection._live()
+        session = connection._get_session()
         for count in range(1, REKEYS + 1):
             with session.driver.locked():
                 session.link.rekey()

@@ -215,11 +215,11 @@ class Connections(Client):
         return figures
 
     def heard(self) -> int:
-        return sum(c._live().link.get_info().packets for c in self.bastions)
+        return sum(c._get_session().link.get_info().packets for c in self.bastions)
 
     async def counted(self, loop: Any) -> Figures:
         figures: Figures = {}
-        tree = type(self.bastions[0]._live().driver)
+        tree = type(self.bastions[0]._get_session().driver)
         calls = (
             ("connect", self.connect, list(enumerate(self.places))),
             ("exec", self.execute, self.targets),

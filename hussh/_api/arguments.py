@@ -157,17 +157,17 @@ def check_on_result(on_result: object, *, can_await: bool) -> None:
 def check_plain_function(callback: object, argument: str) -> None:
     """Return a callback of the blocking API; raise TypeError for a coroutine function."""
     if iscoroutinefunction(callback) or iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
-        raise TypeError(_awaited_by_nobody(argument, "a coroutine function"))
+        raise TypeError(_describe_coroutine(argument, "a coroutine function"))
 
 
 def check_no_coroutine(returned: object, argument: str) -> None:
     """Return the result of a callback of the blocking API; raise TypeError for a coroutine."""
     if iscoroutine(returned):
         returned.close()
-        raise TypeError(_awaited_by_nobody(argument, "a function that returns a coroutine"))
+        raise TypeError(_describe_coroutine(argument, "a function that returns a coroutine"))
 
 
-def _awaited_by_nobody(argument: str, what: str) -> str:
+def _describe_coroutine(argument: str, what: str) -> str:
     return (
         f"{argument} is {what}, which nothing would await here: "
         "give a plain function, or use the async API"

@@ -135,7 +135,7 @@ class AsyncConnection(AsyncFiles):
         return self._planned.plan.target
 
     @classmethod
-    def _from_plan(cls, plan: Plan[AsyncConnection], timeout: float) -> AsyncConnection:
+    def _make_from_plan(cls, plan: Plan[AsyncConnection], timeout: float) -> AsyncConnection:
         made = cls.__new__(cls)
         made._prepare(plan, timeout)
         return made
@@ -151,7 +151,7 @@ class AsyncConnection(AsyncFiles):
                 f"cannot pickle a live connection ({self!r}): pickle one that is not connected, "
                 "and connect it where it is unpickled"
             )
-        return _from_plan, (type(self), self._planned.given, self._timeout)
+        return _make_from_plan, (type(self), self._planned.given, self._timeout)
 
     # -- what it was made with
 
@@ -196,7 +196,7 @@ class AsyncConnection(AsyncFiles):
         Raises:
             ConnectionClosed: it is not connected, or is closed.
         """
-        return self._live().algorithms()
+        return self._get_session().algorithms()
 
     def __repr__(self) -> str:
         return (
@@ -220,9 +220,9 @@ class AsyncConnection(AsyncFiles):
         await self._shared.connect(Limit.after(seconds))
 
     def __await__(self) -> Generator[Any, Any, AsyncConnection]:
-        return self._connected().__await__()
+        return self._connect_self().__await__()
 
-    async def _connected(self) -> AsyncConnection:
+    async def _connect_self(self) -> AsyncConnection:
         await self.connect()
         return self
 
@@ -296,7 +296,7 @@ class AsyncConnection(AsyncFiles):
     ) -> tuple[Execution, float]:
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
         how = make_execution(
-            self._live(),
+            self._get_session(),
             self._options,
             input,
             max_output,
@@ -311,7 +311,7 @@ class AsyncConnection(AsyncFiles):
         return how, seconds
 
     async def _execute(self, line: bytes, how: Execution, seconds: float) -> SSHResult:
-        session = self._live()
+        session = self._get_session()
         op = execute(session.link, line, how, f" after {seconds:g} s")
         deadline = monotonic() + seconds if seconds else None
         in_loop = how.on_output is None
@@ -327,7 +327,7 @@ class AsyncConnection(AsyncFiles):
         forward_agent: ForwardAgent = None,
     ) -> AsyncProcess:
         """Start a command and exchange data with it while it runs, like `subprocess.Popen`."""
-        session = self._live()
+        session = self._get_session()
         op = start(
             session.link,
             check_command(command),
@@ -347,7 +347,7 @@ class AsyncConnection(AsyncFiles):
         forward_agent: ForwardAgent = None,
     ) -> AsyncInteractiveShell:
         """Start a login shell; a context manager, see `AsyncInteractiveShell`."""
-        session = self._live()
+        session = self._get_session()
         terminal = check_pty(pty)
         op = start(
             session.link,
@@ -379,7 +379,7 @@ class AsyncConnection(AsyncFiles):
         return await self._open_tunnel(check_target(path), timeout)
 
     async def _open_tunnel(self, to: Address, timeout: Seconds | None) -> AsyncTunnel:
-        session = self._live()
+        session = self._get_session()
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
         op = open_tunnel(session.link, to, session.hop)
         channel = await session.call(op, seconds or None, Phase.CHANNEL)
@@ -388,23 +388,23 @@ class AsyncConnection(AsyncFiles):
     @details_of(Connection.forward_local)
     def forward_local(self, listen: Listen, to: tuple[str, int] | AnyPath) -> AsyncForward:
         """Listen on this machine, and carry each connection to where the server reaches."""
-        session = self._live()
+        session = self._get_session()
         return self._forward(LocalForwarding(session, check_listen(listen), check_target(to)))
 
     @details_of(Connection.forward_remote)
     def forward_remote(self, listen: Listen, to: tuple[str, int] | AnyPath) -> AsyncForward:
         """Let the server listen, and carry each connection to where this machine reaches."""
-        session = self._live()
+        session = self._get_session()
         return self._forward(RemoteForwarding(session, check_listen(listen), check_target(to)))
 
     @details_of(Connection.forward_socks)
     def forward_socks(self, listen: Listen = 0) -> AsyncForward:
         """Listen on this machine as a SOCKS proxy (4, 4a and 5) that connects from the server."""
-        session = self._live()
+        session = self._get_session()
         return self._forward(SocksForwarding(session, check_listen(listen), None))
 
     def _forward(self, forwarding: Forwarding) -> AsyncForward:
-        return AsyncForward(self, self._live(), forwarding, self._timeout)
+        return AsyncForward(self, self._get_session(), forwarding, self._timeout)
 
     # -- ending
 
@@ -433,11 +433,11 @@ class AsyncConnection(AsyncFiles):
         if shared.kept:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
-    def _live(self) -> AsyncSession:
+    def _get_session(self) -> AsyncSession:
         return self._shared.live()
 
 
-def _from_plan(
+def _make_from_plan(
     kind: type[AsyncConnection], plan: Plan[AsyncConnection], timeout: float
 ) -> AsyncConnection:
-    return kind._from_plan(plan, timeout)
+    return kind._make_from_plan(plan, timeout)

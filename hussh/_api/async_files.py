@@ -54,7 +54,7 @@ class AsyncFiles:
 
     _sftp: tuple[AsyncSession, SftpState] | None = None
 
-    def _live(self) -> AsyncSession:
+    def _get_session(self) -> AsyncSession:
         raise NotImplementedError
 
     # -- scp
@@ -105,11 +105,11 @@ class AsyncFiles:
         timeout: Seconds | None = None,
     ) -> str | bytes:
         """Fetch a file with the server's scp."""
-        session = self._live()
+        session = self._get_session()
         if local_path is not None:
-            await self._scp(scp.fetch_file(session.link, remote_path, local_path), timeout)
+            await self._call_scp(scp.fetch_file(session.link, remote_path, local_path), timeout)
             return "Ok"
-        data = await self._scp(scp.fetch(session.link, remote_path), timeout)
+        data = await self._call_scp(scp.fetch(session.link, remote_path), timeout)
         return contents(data, encoding, remote_path, session, Phase.SCP)
 
     @details_of(Files.scp_write)
@@ -117,24 +117,28 @@ class AsyncFiles:
         self, local_path: AnyPath, remote_path: AnyPath, *, timeout: Seconds | None = None
     ) -> None:
         """Store a local file, with its permission bits; raise as `scp_read`."""
-        await self._scp(scp.store_file(self._live().link, local_path, remote_path), timeout)
+        await self._call_scp(
+            scp.store_file(self._get_session().link, local_path, remote_path), timeout
+        )
 
     async def scp_write_data(
         self, data: str | bytes, remote_path: AnyPath, *, timeout: Seconds | None = None
     ) -> None:
         """Store `data` as a file (mode 644); raise as `scp_read`."""
-        await self._scp(scp.store(self._live().link, file_bytes(data), remote_path), timeout)
+        await self._call_scp(
+            scp.store(self._get_session().link, file_bytes(data), remote_path), timeout
+        )
 
-    async def _scp(self, op: Op[T], timeout: Seconds | None) -> T:
+    async def _call_scp(self, op: Op[T], timeout: Seconds | None) -> T:
         seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
-        return await self._live().call(op, seconds or None, Phase.SCP)
+        return await self._get_session().call(op, seconds or None, Phase.SCP)
 
     # -- sftp
 
     @property
     def sftp(self) -> AsyncSFTP:
         """The files on the server, with the method names of `os`; see `AsyncSFTP`."""
-        self._live()
+        self._get_session()
         return AsyncSFTP(self)
 
     @overload
@@ -199,7 +203,7 @@ class AsyncFiles:
         if local_path is None:
             if resume:
                 raise ValueError("resume= needs a local_path")
-            hop = self._live()
+            hop = self._get_session()
             data = await self.sftp.get_bytes(
                 remote_path, progress=progress, timeout=timeout, max_output=max_output
             )
@@ -230,7 +234,7 @@ class AsyncFiles:
 
     async def sftp_list(self, path: AnyPath = ".", *, timeout: Seconds | None = None) -> list[str]:
         """Return the names in a directory, in no order, without "." and ".."; see `sftp_read`."""
-        op = calls.listdir(self._sftp_state(), os.fsdecode(path))
+        op = calls.listdir(self._get_sftp_state(), os.fsdecode(path))
         return await AsyncRunner(self)(op, "list", timeout)
 
     @details_of(Files.sftp_put_dir)
@@ -315,9 +319,9 @@ class AsyncFiles:
         """Follow what is added to a file, in a context manager; see `AsyncFileTailer`."""
         return AsyncFileTailer(self, remote_file)
 
-    def _sftp_state(self) -> SftpState:
+    def _get_sftp_state(self) -> SftpState:
         """Return what this session keeps of SFTP; opens nothing yet."""
-        session = self._live()
+        session = self._get_session()
         if self._sftp is None or self._sftp[0] is not session:
             self._sftp = session, new_sftp(session.link, self._plan.target)
         return self._sftp[1]

@@ -89,9 +89,9 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
         try:
             self._note(await self._flow.run(self._talk(input, out, err), limit))
         except HusshError as error:
-            error.result = self._said()
+            error.result = self._copy_output()
             raise
-        return self._talked()
+        return self._end_talk()
 
     def __aiter__(self) -> AsyncReader:
         """Return an iterator over the lines of stdout."""
@@ -102,11 +102,11 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
         self.close()
 
     async def _leave(self) -> None:
-        """End the command: see `Command._endings`."""
+        """End the command: see `Command._end_command`."""
         if self._closed:
             return
         self.stdin.close()
-        for seconds in self._endings():
+        for seconds in self._end_command():
             with contextlib.suppress(CommandTimeout):
                 await self.wait(seconds)
                 return
@@ -200,7 +200,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
                 patience = QUIET
             # A server sends the status after the end of output.
             await self._session.run(ops.wait(self._channel), monotonic() + patience, Phase.SHELL)
-        return self._taken(ops.exit_of(self._channel))
+        return self._take_result(ops.exit_of(self._channel))
 
     async def close(self) -> None:
         """Close the channel, so that the server ends the shell; a second call does nothing."""
@@ -210,10 +210,10 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
 
     async def _leave(self) -> None:
         if self._closed:
-            self.result = self._taken(None)
+            self.result = self._take_result(None)
             return
         ended = None
         with contextlib.suppress(CommandTimeout):
             limit = min(self._timeout or LEAVING, LEAVING)
-            ended = await self._session.call(self._goodbye(), limit, Phase.SHELL)
-        self.result: SSHResult = self._taken(ended)
+            ended = await self._session.call(self._say_goodbye(), limit, Phase.SHELL)
+        self.result: SSHResult = self._take_result(ended)

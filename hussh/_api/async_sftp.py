@@ -65,7 +65,7 @@ class AsyncSFTP:
 
     @property
     def _sftp(self) -> SftpState:
-        return self._connection._sftp_state()
+        return self._connection._get_sftp_state()
 
     async def _run(self, op: Op[T], doing: str, timeout: Seconds | None = None) -> T:
         return await self._bound(op, doing, timeout)

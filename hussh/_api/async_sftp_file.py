@@ -52,7 +52,7 @@ async def open_buffered(
     raw = await run(open_file(run.sftp, path, wanted), "open")
     file: AsyncSFTPFile[Any] = AsyncSFTPFile(run, mode, Buffered(raw, size))
     if not wanted.binary:
-        file._as_text(encoding, errors, newline, buffering == 1)
+        file._make_text(encoding, errors, newline, buffering == 1)
     return file
 
 
@@ -85,7 +85,7 @@ class AsyncSFTPFile(AsyncClosing, Generic[S]):
         self._closed = False
         self._lines = 0  # lines that were returned since other tasks had a turn
 
-    def _as_text(
+    def _make_text(
         self, encoding: str | None, errors: str | None, newline: str | None, by_lines: bool
     ) -> None:
         try:
@@ -124,11 +124,11 @@ class AsyncSFTPFile(AsyncClosing, Generic[S]):
 
     async def read1(self, size: int = -1) -> bytes:
         """Read what is there of a binary file, at least a byte; none at the end."""
-        return await self._run(self._binary().read1(size), "read")
+        return await self._run(self._get_binary().read1(size), "read")
 
     async def readinto(self, buffer: Any) -> int:
         """Fill a buffer from a binary file; return the number of bytes, fewer only at the end."""
-        return await self._run(self._binary().readinto(buffer), "read")
+        return await self._run(self._get_binary().readinto(buffer), "read")
 
     async def readline(self, size: int = -1) -> S:
         """Read a line with its end, which the last one may lack; empty at the end of the file."""
@@ -233,7 +233,7 @@ class AsyncSFTPFile(AsyncClosing, Generic[S]):
         finally:
             op.close()
 
-    def _binary(self) -> Buffered:
+    def _get_binary(self) -> Buffered:
         if isinstance(self._file, Buffered):
             return self._file
         raise io.UnsupportedOperation("this is a text file")
@@ -260,7 +260,7 @@ class AsyncSFTPDirEntry(Entry):
 
     async def stat(self, *, follow_symlinks: bool = True) -> SFTPAttributes:
         """Return the attributes; ask the server only about links and unknown types."""
-        known = self._known(follow_symlinks)
+        known = self._get_known(follow_symlinks)
         if known is not None:
             return known
         op = entry_stat(self._run.sftp, self.path, self._entry, follow_symlinks)
@@ -279,7 +279,7 @@ class AsyncSFTPDirEntry(Entry):
         return await self._is(modes.S_ISLNK, False)
 
     async def _is(self, test: Any, follow: bool) -> bool:
-        known = self._known(follow)
+        known = self._get_known(follow)
         if known is not None:
             return bool(test(known.st_mode))
         op = entry_is(self._run.sftp, self.path, self._entry, test, follow)

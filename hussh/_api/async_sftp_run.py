@@ -26,20 +26,20 @@ class AsyncHasFiles(Protocol):
     @property
     def _timeout(self) -> float: ...  # seconds
 
-    def _live(self) -> AsyncSession: ...
+    def _get_session(self) -> AsyncSession: ...
 
-    def _sftp_state(self) -> SftpState: ...
+    def _get_sftp_state(self) -> SftpState: ...
 
 
 class AsyncRunner(BaseRunner[AsyncSession]):
     """Runs operations for tasks; time limits are in seconds."""
 
     def __init__(self, connection: AsyncHasFiles) -> None:
-        super().__init__(connection._live(), connection._sftp_state())
+        super().__init__(connection._get_session(), connection._get_sftp_state())
         self.connection = connection
 
     async def __call__(self, op: Op[T], doing: str, timeout: Seconds | None = None) -> T:
-        within, deadline = self._within(op, doing, timeout)
+        within, deadline = self._limit_op(op, doing, timeout)
         return await self.session.run(within, deadline, Phase.SFTP)
 
     def limit(self, timeout: Seconds | None) -> tuple[float, str]:

@@ -29,13 +29,13 @@ class AsyncFileTailer(Tailer[AsyncRunner], AsyncClosing):
 
     async def seek_end(self) -> int:
         """Skip to the present end of the file; return that offset."""
-        run, tail = self._tail()
+        run, tail = self._get_tail()
         return await run(tail.seek_end(), "follow")
 
     @details_of(FileTailer.read)
     async def read(self, from_pos: int | None = None) -> str:
         """Return what was added since the last read, or everything from an offset on; maybe ""."""
-        run, tail = self._tail()
+        run, tail = self._get_tail()
         return await run(tail.read(check_position(from_pos)), "follow")
 
     async def close(self) -> None:
@@ -45,13 +45,13 @@ class AsyncFileTailer(Tailer[AsyncRunner], AsyncClosing):
     aclose = close
 
     async def __aenter__(self) -> AsyncFileTailer:
-        run, tail = self._tail()
+        run, tail = self._get_tail()
         await run(tail.begin(), "follow")
         return self
 
     async def _leave(self) -> None:
-        run, tail = self._tail()
+        run, tail = self._get_tail()
         self.contents: str | None = await run(tail.end(), "follow")
 
-    def _runner(self) -> AsyncRunner:
+    def _make_runner(self) -> AsyncRunner:
         return AsyncRunner(self._conn)

@@ -63,14 +63,14 @@ def check_options(
         for name, value in checked.items():
             if callable(value):
                 check_plain_function(value, name)
-    settings = cast(ConnectionOptions, {**_defaults(), **checked})
+    settings = cast(ConnectionOptions, {**_check_defaults(), **checked})
     if settings["host_key_policy"] == "accept-new" and not settings["known_hosts"]:
         raise ValueError('host_key_policy="accept-new" needs a known_hosts file to record keys in')
     return settings
 
 
 @cache
-def _defaults() -> dict[str, Any]:
+def _check_defaults() -> dict[str, Any]:
     return {name: CHECKS[name](value, name) for name, value in with_defaults().items()}
 
 
@@ -236,7 +236,9 @@ def check_rsa_size(value: object, argument: str) -> int:
     return size
 
 
-def _names(kind: Method, default: Sequence[str]) -> Callable[[Any, str], tuple[str, ...]]:
+def _make_names_check(
+    kind: Method, default: Sequence[str]
+) -> Callable[[Any, str], tuple[str, ...]]:
     """Return the check of a list of algorithms.
 
     Only names that can be offered pass: a typing error must not weaken or widen the choice.
@@ -252,7 +254,7 @@ def _names(kind: Method, default: Sequence[str]) -> Callable[[Any, str], tuple[s
             raise TypeError(f"{argument} must be a list of names")
         if not given:
             raise ValueError(f"{argument} is empty")
-        known = _supported(kind)
+        known = _list_supported(kind)
         unknown = [name for name in given if name not in known]
         if unknown:
             raise ValueError(f"{argument}: {unknown[0]!r} is not one of {', '.join(known)}")
@@ -262,7 +264,7 @@ def _names(kind: Method, default: Sequence[str]) -> Callable[[Any, str], tuple[s
 
 
 @cache
-def _supported(kind: Method) -> tuple[str, ...]:
+def _list_supported(kind: Method) -> tuple[str, ...]:
     return tuple(
         name for name in Link.over_memory().supported(kind) if not name.startswith(_SIGNALS)
     )
@@ -272,10 +274,10 @@ def _supported(kind: Method) -> tuple[str, ...]:
 def supported_algorithms() -> dict[str, tuple[str, ...]]:
     """Return all algorithms that may be offered, by the name of the option."""
     return {
-        "ciphers": _supported(Method.CRYPT_CS),
-        "key_exchange": _supported(Method.KEX),
-        "macs": _supported(Method.MAC_CS),
-        "host_key_algorithms": _supported(Method.HOSTKEY),
+        "ciphers": _list_supported(Method.CRYPT_CS),
+        "key_exchange": _list_supported(Method.KEX),
+        "macs": _list_supported(Method.MAC_CS),
+        "host_key_algorithms": _list_supported(Method.HOSTKEY),
     }
 
 
@@ -295,10 +297,10 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "bind_address": check_bind_address,
     "family": check_family,
     "compression": check_truth,
-    "ciphers": _names(Method.CRYPT_CS, CIPHERS),
-    "key_exchange": _names(Method.KEX, KEY_EXCHANGE),
-    "macs": _names(Method.MAC_CS, MACS),
-    "host_key_algorithms": _names(Method.HOSTKEY, HOST_KEYS),
+    "ciphers": _make_names_check(Method.CRYPT_CS, CIPHERS),
+    "key_exchange": _make_names_check(Method.KEX, KEY_EXCHANGE),
+    "macs": _make_names_check(Method.MAC_CS, MACS),
+    "host_key_algorithms": _make_names_check(Method.HOSTKEY, HOST_KEYS),
     "rekey_interval": check_rekey_interval,
     "required_rsa_size": check_rsa_size,
     "spare_channel": check_flag,

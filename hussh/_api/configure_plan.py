@@ -68,7 +68,7 @@ def configure_plan(plan: Plan[C]) -> Generator[Question | Lookup, Any, Configure
     )
     notes: list[str] = []
     made = [
-        _hop(hop, request, usual, notes, is_target=hop is hops[-1], is_first=hop is hops[0])
+        _make_hop(hop, request, usual, notes, is_target=hop is hops[-1], is_first=hop is hops[0])
         for hop in hops
     ]
     last = made[-1]
@@ -78,7 +78,7 @@ def configure_plan(plan: Plan[C]) -> Generator[Question | Lookup, Any, Configure
         last = replace(last, proxy_command=tuple(argv))
         made = [last]
     for at, options in enumerate(made):
-        made[at] = yield from _with_keys(options)
+        made[at] = yield from _add_keys(options)
     last = made[-1]
     specs = [HopSpec(hop.host, hop.port, hop.username) for hop in made]
     before = () if plan.bastion is None else route_of(plan.bastion)
@@ -116,7 +116,7 @@ def configure(
     return made.plan, limit, f" after {limit:g} s (ConnectTimeout)" if limit else time_limit
 
 
-def _with_keys(options: Options) -> Generator[Lookup, bytes, Options]:
+def _add_keys(options: Options) -> Generator[Lookup, bytes, Options]:
     """Add the host keys that the configuration names elsewhere than in known_hosts files."""
     configured = options.configured
     path, argv = configured.revoked_host_keys, configured.known_hosts_command
@@ -138,7 +138,7 @@ def endpoint_of(plan: Plan[Any]) -> Endpoint:
     return Endpoint.of(plan.target, len(plan.route) - 1)
 
 
-def _hop(
+def _make_hop(
     hop: ConfiguredHop,
     request: Request,
     usual: Answer,
@@ -164,7 +164,7 @@ def _hop(
         "keepalive_interval", 0
     )
     try:
-        options = _merged(hop, request, followed, given)
+        options = _merge(hop, request, followed, given)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"the ssh configuration for {name} is not usable: {error}") from error
     names = set(configured.names)
@@ -191,7 +191,7 @@ def _leave_out(followed: Followed) -> None:
         followed.ignored += ("gssapiauthentication (without the package gssapi)",)
 
 
-def _merged(
+def _merge(
     hop: ConfiguredHop, request: Request, followed: Followed, given: dict[str, Any]
 ) -> Options:
     answer = hop.answer

@@ -103,7 +103,7 @@ class Connection(Files, Closing):
             keepalive_interval=keepalive_interval,
             options=options,
         )
-        self._timeout = _milliseconds(timeout) or 0
+        self._timeout = _to_milliseconds(timeout) or 0
         seconds, time_limit = self._timeout / 1000 or None, f" after {self._timeout} ms"
         if self._plan.request.config:
             # Few programs need it. It is imported in a worker: see `ConnectAttempt.load`.
@@ -114,7 +114,10 @@ class Connection(Files, Closing):
         self._options = self._plan.target
         bastion = self._plan.bastion  # alive as long as we are
         self._session = connect(
-            self._plan.hops, bastion._live() if bastion is not None else None, seconds, time_limit
+            self._plan.hops,
+            bastion._get_session() if bastion is not None else None,
+            seconds,
+            time_limit,
         )
         self._sftp = new_sftp(self._session.link, self._options)
 
@@ -159,7 +162,7 @@ class Connection(Files, Closing):
         Raises:
             ConnectionClosed: it is not connected, or is closed.
         """
-        return self._live().algorithms()
+        return self._get_session().algorithms()
 
     def __repr__(self) -> str:
         return (
@@ -300,9 +303,9 @@ class Connection(Files, Closing):
         on_output: OnOutput | None,
         forward_agent: ForwardAgent,
     ) -> tuple[Execution, int]:
-        milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
+        milliseconds = self._timeout if timeout is None else _to_milliseconds(timeout)
         how = make_execution(
-            self._live(),
+            self._get_session(),
             self._options,
             input,
             max_output,
@@ -317,7 +320,7 @@ class Connection(Files, Closing):
         return how, milliseconds
 
     def _execute(self, line: bytes, how: Execution, milliseconds: int) -> SSHResult:
-        session = self._live()
+        session = self._get_session()
         deadline = monotonic() + milliseconds / 1000 if milliseconds else None
         op = execute(session.link, line, how, f" after {milliseconds} ms")
         return session.run(op, deadline, Phase.EXEC)
@@ -344,7 +347,7 @@ class Connection(Files, Closing):
         Raises:
             ChannelRefused, ChannelError: the server does not run it.
         """
-        session = self._live()
+        session = self._get_session()
         op = start(
             session.link,
             check_command(command),
@@ -366,7 +369,7 @@ class Connection(Files, Closing):
         Raises:
             ChannelRefused, ChannelError: the server gives no shell.
         """
-        session = self._live()
+        session = self._get_session()
         terminal = check_pty(pty)
         channel = session.call(
             start(
@@ -410,8 +413,8 @@ class Connection(Files, Closing):
         return self._open_tunnel(check_target(path), timeout)
 
     def _open_tunnel(self, to: Address, timeout: Milliseconds | None) -> Tunnel:
-        session = self._live()
-        milliseconds = self._timeout if timeout is None else _milliseconds(timeout)
+        session = self._get_session()
+        milliseconds = self._timeout if timeout is None else _to_milliseconds(timeout)
         op = open_tunnel(session.link, to, session.hop)
         channel = session.call(op, milliseconds / 1000 or None, Phase.CHANNEL)
         return Tunnel(self, session, channel, to, self._seconds)
@@ -431,7 +434,7 @@ class Connection(Files, Closing):
         Raises:
             ForwardRefused (an OSError): the address is in use, or may not be used.
         """
-        session = self._live()
+        session = self._get_session()
         return self._forward(LocalForwarding(session, check_listen(listen), check_target(to)))
 
     def forward_remote(self, listen: Listen, to: tuple[str, int] | AnyPath) -> Forward:
@@ -449,7 +452,7 @@ class Connection(Files, Closing):
         Raises:
             ForwardRefused (an OSError): the server does not listen there.
         """
-        session = self._live()
+        session = self._get_session()
         return self._forward(RemoteForwarding(session, check_listen(listen), check_target(to)))
 
     def forward_socks(self, listen: Listen = 0) -> Forward:
@@ -466,11 +469,11 @@ class Connection(Files, Closing):
         Raises:
             ForwardRefused (an OSError): the address is in use, or may not be used.
         """
-        session = self._live()
+        session = self._get_session()
         return self._forward(SocksForwarding(session, check_listen(listen), None))
 
     def _forward(self, forwarding: Forwarding) -> Forward:
-        session = self._live()
+        session = self._get_session()
         session.call(forwarding.begin(), self._seconds, Phase.CHANNEL)
         return Forward(self, session, forwarding)
 
@@ -495,12 +498,12 @@ class Connection(Files, Closing):
     def _seconds(self) -> float | None:
         return self._timeout / 1000 or None
 
-    def _live(self) -> Session:
+    def _get_session(self) -> Session:
         if self._session is None:
             raise RuntimeError("the connection was never opened")
         return self._session
 
 
-def _milliseconds(value: Milliseconds | None) -> int:
+def _to_milliseconds(value: Milliseconds | None) -> int:
     number = check_number(value, "milliseconds")
     return int(number) if number == int(number) or number >= 1 else 1

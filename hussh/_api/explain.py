@@ -117,7 +117,10 @@ def report_of(story: Story, error: HusshError | None, given: Collection[str]) ->
     """
     failed_at = None if error is None else error.hop_index
     hops = tuple(
-        [_hop_report(hop, failed_at, given) for hop in sorted(story.hops, key=lambda h: h.index)]
+        [
+            _make_hop_report(hop, failed_at, given)
+            for hop in sorted(story.hops, key=lambda h: h.index)
+        ]
     )
     if error is None:
         return Report(True, hops)
@@ -134,7 +137,7 @@ def report_of(story: Story, error: HusshError | None, given: Collection[str]) ->
     )
 
 
-def _hop_report(story: HopStory, failed_at: int | None, given: Collection[str]) -> HopReport:
+def _make_hop_report(story: HopStory, failed_at: int | None, given: Collection[str]) -> HopReport:
     if story.index == failed_at:
         state = "failed"
     elif story.is_up:
@@ -174,7 +177,7 @@ def _hop_report(story: HopStory, failed_at: int | None, given: Collection[str]) 
 def _list_settings(options: Options, given: Collection[str]) -> Iterator[Setting]:
     """Return the settings of a hop that differ from the defaults, or that always show."""
     usual = Options("", settings=check_options("explain", {}))
-    for name, value, default in _values(options, usual):
+    for name, value, default in _list_values(options, usual):
         if name in _NEVER or (value == default and name not in _ALWAYS):
             continue
         arguments = _ARGUMENTS.get(name, (name,))
@@ -189,7 +192,7 @@ def _list_settings(options: Options, given: Collection[str]) -> Iterator[Setting
         yield Setting(keyword, printable(shown, _MOST_SHOWN), "configuration")
 
 
-def _values(options: Options, usual: Options) -> Iterator[tuple[str, Any, Any]]:
+def _list_values(options: Options, usual: Options) -> Iterator[tuple[str, Any, Any]]:
     for field in fields(options):
         if field.name == "keys":
             given = tuple([path_of((key,)) or _UNSHOWN for key in options.keys])

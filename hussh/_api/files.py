@@ -48,7 +48,7 @@ class Files:
     def _seconds(self) -> float | None:
         raise NotImplementedError
 
-    def _live(self) -> Session:
+    def _get_session(self) -> Session:
         raise NotImplementedError
 
     # -- scp
@@ -111,11 +111,11 @@ class Files:
                 scp. It is an OSError, also FileNotFoundError and the like.
             NotText: the contents are not text in that encoding.
         """
-        session = self._live()
+        session = self._get_session()
         if local_path is not None:
-            self._scp(scp.fetch_file(session.link, remote_path, local_path), timeout)
+            self._call_scp(scp.fetch_file(session.link, remote_path, local_path), timeout)
             return "Ok"
-        data = self._scp(scp.fetch(session.link, remote_path), timeout)
+        data = self._call_scp(scp.fetch(session.link, remote_path), timeout)
         return contents(data, encoding, remote_path, session, Phase.SCP)
 
     def scp_write(
@@ -125,25 +125,25 @@ class Files:
 
         A `remote_path` that ends in a slash is the directory for the file.
         """
-        self._scp(scp.store_file(self._live().link, local_path, remote_path), timeout)
+        self._call_scp(scp.store_file(self._get_session().link, local_path, remote_path), timeout)
 
     def scp_write_data(
         self, data: str | bytes, remote_path: AnyPath, *, timeout: Milliseconds | None = None
     ) -> None:
         """Store `data` as a file (mode 644); raise as `scp_read`."""
-        self._scp(scp.store(self._live().link, file_bytes(data), remote_path), timeout)
+        self._call_scp(scp.store(self._get_session().link, file_bytes(data), remote_path), timeout)
 
-    def _scp(self, op: Op[T], timeout: Milliseconds | None) -> T:
+    def _call_scp(self, op: Op[T], timeout: Milliseconds | None) -> T:
         given = self._timeout if timeout is None else timeout
         seconds = check_number(given, "milliseconds") / 1000
-        return self._live().call(op, seconds or None, Phase.SCP)
+        return self._get_session().call(op, seconds or None, Phase.SCP)
 
     # -- sftp
 
     @property
     def sftp(self) -> SFTP:
         """The files on the server, with the method names of `os`; see `SFTP`."""
-        self._live()
+        self._get_session()
         return SFTP(self)
 
     @overload
@@ -225,7 +225,7 @@ class Files:
         if local_path is None:
             if resume:
                 raise ValueError("resume= needs a local_path")
-            hop = self._live()
+            hop = self._get_session()
             data = self.sftp.get_bytes(
                 remote_path, progress=progress, timeout=timeout, max_output=max_output
             )

@@ -25,7 +25,7 @@ class ForwardView:
 
         ``(host, port)`` with the port that was chosen, or a path.
         """
-        return _shown(self._forwarding.address)
+        return _show(self._forwarding.address)
 
     @property
     def port(self) -> int:
@@ -81,5 +81,5 @@ class Forward(ForwardView, Closing):
                 forwarding.unlink()
 
 
-def _shown(address: Address) -> Any:
+def _show(address: Address) -> Any:
     return (address.host, address.port) if address.path is None else address.path

@@ -28,7 +28,7 @@ def options_of(connection: AsyncConnection) -> Options:
 
 def connection_from(plan: Plan[AsyncConnection], timeout: float) -> AsyncConnection:
     """Return a connection that is made so; `timeout` is in seconds, 0 for none."""
-    return AsyncConnection._from_plan(plan, timeout)
+    return AsyncConnection._make_from_plan(plan, timeout)
 
 
 def shared_of(connection: AsyncConnection) -> Shared:

@@ -142,9 +142,9 @@ class Process(Command[_Flow], Closing):
         try:
             self._note(flow.run(self._talk(input, out, err), limit))
         except HusshError as error:
-            error.result = self._said()
+            error.result = self._copy_output()
             raise
-        return self._talked()
+        return self._end_talk()
 
     def __iter__(self) -> Iterator[bytes]:
         """Return an iterator over the lines of stdout."""
@@ -156,14 +156,14 @@ class Process(Command[_Flow], Closing):
                 stream.close()
 
     def _leave(self) -> None:
-        """End the command: see `Command._endings`."""
+        """End the command: see `Command._end_command`."""
         if self._closed:
             return
         flow = self._flow
         flow.timeout = min(flow.timeout or PATIENCE, PATIENCE)
         with contextlib.suppress(OSError):  # it may read no more
             self.stdin.close()
-        for seconds in self._endings():
+        for seconds in self._end_command():
             with contextlib.suppress(CommandTimeout):
                 self.wait(seconds * 1000)
                 return

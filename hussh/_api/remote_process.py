@@ -150,7 +150,7 @@ class Command(RemoteProcess[F]):
         flow = self._flow
         return ops.communicate(self._channel, self._talking, flow.end_input_here, flow.unread)
 
-    def _talked(self) -> tuple[bytes, bytes]:
+    def _end_talk(self) -> tuple[bytes, bytes]:
         """Return what `communicate` returns, after the end."""
         talk, self._talking = self._talking, None
         if talk is None:  # it was called again
@@ -158,14 +158,14 @@ class Command(RemoteProcess[F]):
         out, err = (stream.take() for stream in talk.streams)
         return out, err
 
-    def _said(self) -> SSHResult:
+    def _copy_output(self) -> SSHResult:
         """Return what has come, while the command still runs, for an error; nothing is lost."""
         if self._talking is None:
             return SSHResult()
         out, err = (stream.copy() for stream in self._talking.streams)
         return SSHResult(out, err)
 
-    def _endings(self) -> Iterator[float]:
+    def _end_command(self) -> Iterator[float]:
         """End the command when its block is left; its input has ended.
 
         It yields seconds to wait for the end, and goes on if that has not come.
@@ -214,7 +214,7 @@ class Shell(RemoteProcess[Flow[H]], Generic[H]):
         size = ops.Pty("", columns, rows).window_change()
         self._session.at_once(lambda: self._channel.request(b"window-change", size))
 
-    def _goodbye(self) -> Op[ops.Exit]:
+    def _say_goodbye(self) -> Op[ops.Exit]:
         """Drain, after an ``exit`` for a shell with a terminal, whose end of input ends nothing."""
         if self._pty is not None and not self._flow.input_ended:
             with contextlib.suppress(ChannelError):  # it may have ended by itself
@@ -228,7 +228,7 @@ class Shell(RemoteProcess[Flow[H]], Generic[H]):
             pass
         return (yield from ops.wait(self._channel))
 
-    def _taken(self, ended: ops.Exit | None) -> SSHResult:
+    def _take_result(self, ended: ops.Exit | None) -> SSHResult:
         """Return what came and was not taken yet; None if the shell has not ended."""
         out, err, order = self._seen.apart()
         self._seen.clear()
@@ -239,7 +239,7 @@ class Shell(RemoteProcess[Flow[H]], Generic[H]):
         """Return what has come, without waiting."""
         with self._session.driver.my_fresh():
             ops.take_any(self._channel, self._seen)
-            return self._taken(ops.exit_of(self._channel))
+            return self._take_result(ops.exit_of(self._channel))
 
 
 def typed(data: str | bytes, add_newline: bool | None) -> bytes:

@@ -191,9 +191,9 @@ class SFTP:
         left out.
         """
         search = calls.PathSearch(pattern)
-        return self._found(search)
+        return self._yield_found(search)
 
-    def _found(self, search: calls.PathSearch) -> Iterator[Any]:
+    def _yield_found(self, search: calls.PathSearch) -> Iterator[Any]:
         while found := self._run(search.more(self._sftp), "list"):
             yield from found
 

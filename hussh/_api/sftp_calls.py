@@ -91,7 +91,7 @@ def exists(sftp: SftpState, path: AnyPath) -> Op[bool]:
 
 
 def listdir(sftp: SftpState, path: AnyPath) -> Op[list[Any]]:
-    pick = _plain if isinstance(os.fspath(path), bytes) else _text
+    pick = _get_plain if isinstance(os.fspath(path), bytes) else _get_text
     return ops.list_names(sftp, encode_path(path), pick)
 
 
@@ -112,12 +112,12 @@ def chmod(sftp: SftpState, path: AnyPath, mode: int) -> Op[None]:
 
 
 def chown(sftp: SftpState, path: AnyPath, uid: int, gid: int) -> Op[None]:
-    return ops.change_owner(sftp, encode_path(path), _id("uid", uid), _id("gid", gid))
+    return ops.change_owner(sftp, encode_path(path), _check_id("uid", uid), _check_id("gid", gid))
 
 
 def utime(sftp: SftpState, path: AnyPath, times: tuple[float, float] | None) -> Op[None]:
     access, change = times if times is not None else (time(),) * 2
-    to = setting(times=(_seconds(access), _seconds(change)))
+    to = setting(times=(_check_seconds(access), _check_seconds(change)))
     return ops.set_attributes(sftp, encode_path(path), to, "utime")
 
 
@@ -304,7 +304,7 @@ def mirror(
     progress: TreeCallback | None,
 ) -> Op[MirrorResult]:
     """Make a remote directory what a local one is."""
-    asked = _mirror_options(limit, strict, progress)
+    asked = _make_mirror_options(limit, strict, progress)
     source = local_path(local)
     return at_home(
         sftp, encode_path(remote), lambda to: mirror_put(sftp, source, to, asked, wanted)
@@ -321,14 +321,14 @@ def mirror_back(
     progress: TreeCallback | None,
 ) -> Op[MirrorResult]:
     """Make a local directory what a remote one is."""
-    asked = _mirror_options(limit, strict, progress)
+    asked = _make_mirror_options(limit, strict, progress)
     target = local_path(local)
     return at_home(
         sftp, encode_path(remote), lambda path: mirror_get(sftp, path, target, asked, wanted)
     )
 
 
-def _mirror_options(limit: str, strict: bool, progress: TreeCallback | None) -> TreeOptions:
+def _make_mirror_options(limit: str, strict: bool, progress: TreeCallback | None) -> TreeOptions:
     return TreeOptions(
         follow_symlinks=False, preserve_permissions=True, preserve_times=True, fail_fast=False,
         limit=limit, clock=monotonic, strict=strict, progress=progress,
@@ -393,7 +393,7 @@ def local_path(path: AnyPath) -> bytes:
     return os.fsencode(os.path.expanduser(path))
 
 
-def _id(what: str, value: int) -> int:
+def _check_id(what: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} must be an int, not {type(value).__name__}")
     if not -1 <= value < 1 << 32:
@@ -401,16 +401,16 @@ def _id(what: str, value: int) -> int:
     return value
 
 
-def _seconds(value: float) -> int:
+def _check_seconds(value: float) -> int:
     seconds = int(value)
     if not 0 <= seconds < 1 << 32:
         raise ValueError("a time must be between 1970 and 2106")
     return seconds
 
 
-def _plain(name: Name) -> bytes:
+def _get_plain(name: Name) -> bytes:
     return name.name
 
 
-def _text(name: Name) -> str:
+def _get_text(name: Name) -> str:
     return decode_path(name.name)

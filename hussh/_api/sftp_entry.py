@@ -34,7 +34,7 @@ class Entry:
     def __fspath__(self) -> Any:
         return self.path
 
-    def _known(self, follow: bool) -> SFTPAttributes | None:
+    def _get_known(self, follow: bool) -> SFTPAttributes | None:
         """Return the attributes of the listing; None if the server must be asked."""
         kind = type_from_listing(self.attributes)
         return self.attributes if kind and not (follow and kind == modes.S_IFLNK) else None

@@ -203,7 +203,7 @@ class SFTPDirEntry(Entry):
 
     def stat(self, *, follow_symlinks: bool = True) -> SFTPAttributes:
         """Return the attributes; ask the server only about links and unknown types."""
-        known = self._known(follow_symlinks)
+        known = self._get_known(follow_symlinks)
         if known is not None:
             return known
         op = entry_stat(self._run.sftp, self.path, self._entry, follow_symlinks)
@@ -222,7 +222,7 @@ class SFTPDirEntry(Entry):
         return self._is(modes.S_ISLNK, False)
 
     def _is(self, test: Any, follow: bool) -> bool:
-        known = self._known(follow)
+        known = self._get_known(follow)
         if known is not None:
             return bool(test(known.st_mode))
         op = entry_is(self._run.sftp, self.path, self._entry, test, follow)

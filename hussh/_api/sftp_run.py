@@ -54,7 +54,7 @@ class BaseRunner(Generic[H]):
         """Make a call with the tree's lock held, now or by its holder; for finalizers."""
         self.session.link.deferred_frees.add(call, owner)
 
-    def _within(
+    def _limit_op(
         self, op: Op[T], doing: str, timeout: Milliseconds | None
     ) -> tuple[Op[T], float | None]:
         seconds, limit = self.limit(timeout)
@@ -70,18 +70,18 @@ class HasFiles(Protocol):
     @property
     def _sftp(self) -> SftpState: ...
 
-    def _live(self) -> Session: ...
+    def _get_session(self) -> Session: ...
 
 
 class Runner(BaseRunner[Session]):
     """Runs operations for threads; time limits are in milliseconds."""
 
     def __init__(self, connection: HasFiles) -> None:
-        super().__init__(connection._live(), connection._sftp)
+        super().__init__(connection._get_session(), connection._sftp)
         self.connection = connection
 
     def __call__(self, op: Op[T], doing: str, timeout: Milliseconds | None = None) -> T:
-        within, deadline = self._within(op, doing, timeout)
+        within, deadline = self._limit_op(op, doing, timeout)
         return self.session.run(within, deadline, Phase.SFTP)
 
     def limit(self, timeout: Milliseconds | None) -> tuple[float, str]:

@@ -148,13 +148,13 @@ class InteractiveShell(Closing, Shell[Session]):
         Raises:
             CommandTimeout: the shell has not ended in time; `.result` has what came.
         """
-        return self._ended(self._drain())
+        return self._run_to_end(self._drain())
 
-    def _ended(self, op: Op[ops.Exit]) -> SSHResult:
+    def _run_to_end(self, op: Op[ops.Exit]) -> SSHResult:
         try:
-            return self._taken(self._session.call(op, self._timeout, Phase.SHELL))
+            return self._take_result(self._session.call(op, self._timeout, Phase.SHELL))
         except HusshError as error:
-            error.result = self._taken(None)
+            error.result = self._take_result(None)
             raise
 
     def close(self) -> None:
@@ -163,9 +163,9 @@ class InteractiveShell(Closing, Shell[Session]):
 
     def _leave(self) -> None:
         if self._closed:
-            self.result: SSHResult | None = self._taken(None)
+            self.result: SSHResult | None = self._take_result(None)
             return
         try:
-            self.result = self._ended(self._goodbye())
+            self.result = self._run_to_end(self._say_goodbye())
         except CommandTimeout as timeout_error:
             self.result = timeout_error.result

@@ -34,13 +34,13 @@ class Tailer(Generic[R]):
         """The offset in bytes up to which was read."""
         return 0 if self._used is None else self._used[1].last_pos
 
-    def _runner(self) -> R:
+    def _make_runner(self) -> R:
         raise NotImplementedError
 
-    def _tail(self) -> tuple[R, Tail]:
+    def _get_tail(self) -> tuple[R, Tail]:
         """Return the runner of operations, from the first use on, and the file that is followed."""
         if self._used is None:
-            run = self._runner()
+            run = self._make_runner()
             self._used = run, Tail(run.sftp, self._path, self._init_pos)
         return self._used
 
@@ -82,7 +82,7 @@ class FileTailer(Tailer[Runner], Closing):
 
     def seek_end(self) -> int:
         """Skip to the present end of the file; return that offset."""
-        run, tail = self._tail()
+        run, tail = self._get_tail()
         return run(tail.seek_end(), "follow")
 
     def read(self, from_pos: int | None = None) -> str:
@@ -92,7 +92,7 @@ class FileTailer(Tailer[Runner], Closing):
             SFTPError: such as FileNotFoundError if there never was such a file.
             TypeError, ValueError: `from_pos` is no offset.
         """
-        run, tail = self._tail()
+        run, tail = self._get_tail()
         return run(tail.read(check_position(from_pos)), "follow")
 
     def close(self) -> None:
@@ -100,13 +100,13 @@ class FileTailer(Tailer[Runner], Closing):
         self._close()
 
     def __enter__(self) -> FileTailer:
-        run, tail = self._tail()
+        run, tail = self._get_tail()
         run(tail.begin(), "follow")
         return self
 
     def _leave(self) -> None:
-        run, tail = self._tail()
+        run, tail = self._get_tail()
         self.contents: str | None = run(tail.end(), "follow")
 
-    def _runner(self) -> Runner:
+    def _make_runner(self) -> Runner:
         return Runner(self._conn)

@@ -66,7 +66,7 @@ def terminal_settings() -> dict[str, Any]:
 @contextmanager
 def bars(progress: ShownProgress, title: str) -> Iterator[Progress | None]:
     """Return the callback of one file's transfer; bars are shown while the block runs."""
-    with _shown(progress, title, False) as display:
+    with _show(progress, title, False) as display:
         if display is not None:
             yield display.tell
         else:
@@ -76,7 +76,7 @@ def bars(progress: ShownProgress, title: str) -> Iterator[Progress | None]:
 @contextmanager
 def tree_bars(progress: ShownProgress, title: str) -> Iterator[TreeCallback | None]:
     """Return the callback of a directory's transfer; bars are shown while the block runs."""
-    with _shown(progress, title, True) as display:
+    with _show(progress, title, True) as display:
         if display is not None:
             yield display.tell
         elif progress is None or isinstance(progress, bool):
@@ -87,7 +87,7 @@ def tree_bars(progress: ShownProgress, title: str) -> Iterator[TreeCallback | No
 
 
 @contextmanager
-def _shown(progress: object, title: str, files: bool) -> Iterator[_Bars | None]:
+def _show(progress: object, title: str, files: bool) -> Iterator[_Bars | None]:
     if progress is not None and not isinstance(progress, bool) and not callable(progress):
         raise TypeError("progress must be callable, True or None")
     check_plain_function(progress, "progress")

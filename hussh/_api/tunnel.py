@@ -175,7 +175,7 @@ class Tunnel(Closing):
         with contextlib.suppress(HusshError):  # the connection has gone
             self._session.at_once(lambda: give_up(self._session, self._channel))
 
-    def _file_closed(self) -> None:
+    def _note_closed_file(self) -> None:
         self._files -= 1
         if self._closed and not self._files:
             self._end()
@@ -221,7 +221,7 @@ class _TunnelFile(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            self._tunnel._file_closed()
+            self._tunnel._note_closed_file()
 
 
 def give_up(session: Hop[Any], channel: Channel) -> None:

@@ -68,11 +68,11 @@ class _Question:
         """Return the answer to the last of these requests, on a connection for them alone."""
         answer = b""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
-            agent.settimeout(_seconds_left(deadline))
+            agent.settimeout(_count_seconds_left(deadline))
             agent.connect(self._path)
             self._socket = agent
             for request in requests:
-                agent.settimeout(_seconds_left(deadline))
+                agent.settimeout(_count_seconds_left(deadline))
                 agent.sendall(request)
                 answer = self._frame(agent, deadline)
                 self._is_answered = request is not self._bind or is_bound(answer)
@@ -106,5 +106,5 @@ class _Question:
                 agent.shutdown(socket.SHUT_RDWR)
 
 
-def _seconds_left(deadline: float | None) -> float | None:
+def _count_seconds_left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.001, deadline - monotonic())

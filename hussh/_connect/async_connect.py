@@ -148,7 +148,7 @@ async def _connect(
                 loop, asked = this_loop(), monotonic()
                 left = None if deadline is None else deadline - asked
                 load = partial(in_thread, loop, partial(attempt.load, left))
-                cached = partial(_loaded, attempt, asked)
+                cached = partial(_wait_loaded, attempt, asked)
                 await single_flight(loop, attempt.files, cached, load)
         if limiter is None:
             driver = await _get_driver(attempt, deadline)
@@ -195,7 +195,7 @@ async def _connect(
             del shown_error  # whose traceback holds this frame, and so the tree
 
 
-def _loaded(attempt: Connecting, asked: float) -> bool | None:
+def _wait_loaded(attempt: Connecting, asked: float) -> bool | None:
     return attempt.is_loaded(asked) or None
 
 

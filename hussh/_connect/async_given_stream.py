@@ -104,8 +104,8 @@ class _AwaitedStream(RelayedStream):
         try:
             with self._scope:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._inward)
-                    await self._outward()
+                    group.start_soon(self._carry_inward)
+                    await self._carry_outward()
                     group.cancel_scope.cancel()
         except BaseException as failure:
             if not isinstance(failure, Exception) and not isinstance(failure, self._loop.cancelled):
@@ -117,7 +117,7 @@ class _AwaitedStream(RelayedStream):
                 self._theirs.close()
                 self._ended.set()
 
-    async def _inward(self) -> None:
+    async def _carry_inward(self) -> None:
         try:
             while data := await self._receive():
                 rest = memoryview(data)
@@ -131,7 +131,7 @@ class _AwaitedStream(RelayedStream):
         with contextlib.suppress(OSError):
             self._theirs.shutdown(socket.SHUT_WR)
 
-    async def _outward(self) -> None:
+    async def _carry_outward(self) -> None:
         while True:
             try:
                 data = self._theirs.recv(PART)

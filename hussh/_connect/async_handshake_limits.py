@@ -59,7 +59,7 @@ async def with_permit(
     try:
         while True:
             hop.enter(Phase.QUEUE)
-            await _granted(permit, deadline)
+            await _wait_granted(permit, deadline)
             if deadline is None and permit.hopeless:
                 raise hop.mark(_make_refusal(busy, permit, tries))
             hop.enter(Phase.CONNECT)
@@ -91,7 +91,7 @@ async def with_permit(
         permit.give_back()
 
 
-async def _granted(permit: Permit, deadline: float | None) -> None:
+async def _wait_granted(permit: Permit, deadline: float | None) -> None:
     if permit.granted and not permit.pause():
         return
     with until(deadline):

@@ -118,7 +118,7 @@ class Child:
         if not self._is_ours():
             return []
         self.signal_group(number)
-        others = self._others()
+        others = self._list_others()
         for pid in others:
             # A shell with job control gave it another group.
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -183,7 +183,7 @@ class Child:
             return False
         return True
 
-    def _others(self) -> list[int]:
+    def _list_others(self) -> list[int]:
         """Return the processes of the session besides its leader, zombies included."""
         found = []
         try:
@@ -235,7 +235,7 @@ _live: weakref.WeakSet[Child] = weakref.WeakSet()
 
 
 @atexit.register
-def _at_exit() -> None:
+def _end_at_exit() -> None:
     """End all of them at once, because nothing will close them any more."""
     children = [child for child in members(_live) if child._is_ours()]
     for child in children:

@@ -150,13 +150,13 @@ class ConnectAttempt(Generic[H, AnyDriver]):
 
     def bring_up(self) -> Op[None]:
         """Bring up all hops, one after the other."""
-        return bring_up(self.hops, self._carrier(0), ask_agent)
+        return bring_up(self.hops, self._find_carrier(0), ask_agent)
 
     def bring_up_one(self, index: int) -> Op[None]:
         """Bring up one hop; those before it are up."""
-        return bring_up([self.hops[index]], self._carrier(index), ask_agent)
+        return bring_up([self.hops[index]], self._find_carrier(index), ask_agent)
 
-    def _carrier(self, index: int) -> tuple[Link, Endpoint] | None:
+    def _find_carrier(self, index: int) -> tuple[Link, Endpoint] | None:
         if index:
             before = self.hops[index - 1]
             assert before.link is not None and before.state is HopState.UP  # noqa: S101, PT018

@@ -102,13 +102,13 @@ class Forwarding:
         self._tasks = {task for task in self._tasks if not task.is_over}
         self._tasks.add(self._driver.start(op))
 
-    def _failed(self, error: Exception) -> None:
+    def _log_failure(self, error: Exception) -> None:
         if isinstance(error, HusshError):
             error.at(self._hop, self._index, Phase.CHANNEL)
         self.errors.append(error)
         _log.info("%s: %s", self.address, error)
 
-    def _until_lost(self) -> Op[None]:
+    def _wait_lost(self) -> Op[None]:
         """Wait for the link's end; runs as long as the forward."""
         goes_on = False
         try:
@@ -117,18 +117,18 @@ class Forwarding:
             if not self.closed:
                 lost = ConnectionLost(f"the forward of {self.address} ended with its connection")
                 lost.__cause__ = self.link.death()
-                self._failed(lost)
+                self._log_failure(lost)
         except KeyboardInterrupt:
             goes_on = True  # the program decides what ends
             raise
         finally:
             if goes_on:
-                self._start(self._until_lost())
+                self._start(self._wait_lost())
             else:
                 self.close()
-                self._lost()
+                self._note_lost()
 
-    def _lost(self) -> None:
+    def _note_lost(self) -> None:
         """Note that it has ended, maybe in an event loop."""
 
     # -- one connection
@@ -174,13 +174,13 @@ class LocalForwarding(Forwarding):
         self._listener = listener
         self.address = listener.address
         self._start(self._accept(listener, endpoint))
-        self._start(self._until_lost())
+        self._start(self._wait_lost())
 
     def unlink(self) -> None:
         if self._listener is not None:
             self._listener.unlink()
 
-    def _lost(self) -> None:
+    def _note_lost(self) -> None:
         if self.address.path is not None and not self.link.deferred_frees.abandoned:
             Call(self.unlink).start()
 
@@ -215,7 +215,7 @@ class LocalForwarding(Forwarding):
             if error.errno not in _SHORTAGES:
                 return True  # it has gone again
             if not self._is_short:
-                self._failed(error)
+                self._log_failure(error)
             self._is_short = True
             return False
         self._is_short = False
@@ -234,7 +234,7 @@ class LocalForwarding(Forwarding):
             yield from self._join(sock, endpoint, channel)
         except (HusshError, OSError) as error:
             if not self.link.dead:
-                self._failed(error)
+                self._log_failure(error)
             reset(sock)
         finally:
             self._end(sock, endpoint, channel)
@@ -254,7 +254,7 @@ class SocksForwarding(LocalForwarding):
             try:
                 channel = yield from open_tunnel(self.link, request.target, self._hop, origin)
             except ChannelRefused as refused:
-                self._failed(refused)  # first: who gets the reply may look at once
+                self._log_failure(refused)  # first: who gets the reply may look at once
                 sock.send(request.failed(refused.reason_code))
                 return
             sock.send(request.granted())
@@ -263,7 +263,7 @@ class SocksForwarding(LocalForwarding):
             yield from self._join(sock, endpoint, channel)
         except (HusshError, OSError) as error:
             if not self.link.dead:
-                self._failed(error)
+                self._log_failure(error)
             if channel is not None or self.link.dead:
                 reset(sock)
         finally:
@@ -283,7 +283,9 @@ class SocksForwarding(LocalForwarding):
             if answer:
                 sock.send(answer)
         if request.is_over and request.target is None:
-            self._failed(ForwardRefused("a SOCKS client asked for what this proxy does not do"))
+            self._log_failure(
+                ForwardRefused("a SOCKS client asked for what this proxy does not do")
+            )
         return request
 
 
@@ -308,7 +310,7 @@ class RemoteForwarding(Forwarding):
             incoming.forwards.append(self)
         finally:
             incoming.answered()
-        self._start(self._until_lost())
+        self._start(self._wait_lost())
 
     def close(self) -> None:
         if self.closed:
@@ -329,7 +331,7 @@ class RemoteForwarding(Forwarding):
     def carry(self, offer: Offer) -> None:
         """Take a connection that came to the server."""
         if len(self._waiting) >= WAITING:
-            self._failed(
+            self._log_failure(
                 ForwardRefused(f"more than {WAITING} connections to {self.address} at once")
             )
             refuse_offer(self.link, offer, SHORTAGE)
@@ -343,7 +345,7 @@ class RemoteForwarding(Forwarding):
             self._connecting += 1
             self._start(self._carry(self._waiting.popleft()))
 
-    def _connected(self) -> None:
+    def _note_connected(self) -> None:
         """Let another connection be made in the place of one that is made, or failed."""
         self._connecting -= 1
         self._start_waiting()
@@ -361,13 +363,13 @@ class RemoteForwarding(Forwarding):
                 number = getattr(error, "errno", None)
                 raise ForwardRefused(text, errno=number) from error
             finally:
-                self._connected()
+                self._note_connected()
             endpoint = self._driver.watch(sock.fileno())
             channel = accept_offer(self.link, offer)
             yield from self._join(sock, endpoint, channel)
         except (HusshError, OSError) as error:
             if not self.link.dead:
-                self._failed(error)
+                self._log_failure(error)
             if sock is not None:
                 reset(sock)
         except GeneratorExit:

@@ -57,7 +57,7 @@ def given_stream(given: Any) -> SocketStream:
                 raise ConnectError("the stream given as stream= is closed")
             given.setblocking(False)
             return SocketStream(given)
-        return _relayed(given)
+        return _start_relay(given)
     except (OSError, ValueError) as error:
         if isinstance(error, ConnectError):
             raise
@@ -111,7 +111,7 @@ class RelayedStream(SocketStream):
         SocketStream.close(self)  # the object is the parent's
 
 
-def _relayed(given: Any) -> RelayedStream:
+def _start_relay(given: Any) -> RelayedStream:
     process = getattr(given, "process", None)
     if not hasattr(given, "fileno") and hasattr(process, "stdout"):
         given = _Pipes(given, process)  # paramiko's ProxyCommand
@@ -400,9 +400,9 @@ class _ThreadedStream(RelayedStream):
         self._theirs.close()
 
 
-def _after_fork() -> None:
+def _reset_after_fork() -> None:
     global _relay
     _relay = _Relay()  # the parent's thread is not here
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_reset_after_fork)

@@ -190,11 +190,11 @@ class Permit:
 
     def succeeded(self) -> None:
         """End the permit, because the hop is authenticated."""
-        self._end(_succeeded)
+        self._end(_note_success)
 
     def refused(self, busy: ServerBusy) -> None:
         """Note that the server was too busy; `ask` again, or `give_back`."""
-        self._end(lambda permit: _refused(permit, busy))
+        self._end(lambda permit: _note_refusal(permit, busy))
 
     def give_back(self) -> None:
         """End the permit, whatever the outcome; a second call does nothing."""
@@ -312,7 +312,7 @@ def _give_back(permit: Permit) -> None:
         permit._state.waiting -= 1
 
 
-def _succeeded(permit: Permit) -> None:
+def _note_success(permit: Permit) -> None:
     state = permit._state
     if not permit._holds:
         return
@@ -333,7 +333,7 @@ def _succeeded(permit: Permit) -> None:
         state.since_growth = 0
 
 
-def _refused(permit: Permit, busy: ServerBusy) -> None:
+def _note_refusal(permit: Permit, busy: ServerBusy) -> None:
     state = permit._state
     if not permit._holds:
         return

@@ -107,9 +107,9 @@ class Hop(Generic[AnyDriver]):
         It waits half a second for a proxy command that is about to end (`Driver.slow`).
         """
         if self.outer is None:
-            error = self._explained(error)
+            error = self._explain(error)
         self.endpoint.mark(error, phase)
-        error.__cause__ = self._cause(error)
+        error.__cause__ = self._find_cause(error)
         return error
 
     def command_timeout(self, limit: str, phase: Phase) -> CommandTimeout:
@@ -118,7 +118,7 @@ class Hop(Generic[AnyDriver]):
         self.endpoint.mark(error)
         return error
 
-    def _explained(self, error: HusshError) -> HusshError:
+    def _explain(self, error: HusshError) -> HusshError:
         """Return the same error as the stream that carries us explains it; keep partial output."""
         better = self.driver.explain(error)
         if better is not error:
@@ -127,7 +127,7 @@ class Hop(Generic[AnyDriver]):
             )
         return better
 
-    def _cause(self, error: HusshError) -> BaseException | None:
+    def _find_cause(self, error: HusshError) -> BaseException | None:
         """Return the error of a carrying connection whose loss is the cause of this one's."""
         lost = None
         outer = self.outer
@@ -142,7 +142,7 @@ class Hop(Generic[AnyDriver]):
                 return error.__cause__
             death = lost.link.death()
         if lost.outer is None:
-            death = lost._explained(death)
+            death = lost._explain(death)
         return lost.endpoint.mark(death, Phase.CHANNEL)
 
     def probe(self, beats: Beats) -> bool:

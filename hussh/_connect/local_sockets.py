@@ -38,7 +38,7 @@ class Listener:
     def __init__(self, sock: socket.socket, address: Address) -> None:
         self.sock = sock
         self.address = address
-        self._file = _identity(address.path) if address.path is not None else None
+        self._file = _get_identity(address.path) if address.path is not None else None
         self._pid = os.getpid()
         self.is_owned = False
         # Held from the look at the file to its end: the next file may get the same inode.
@@ -59,13 +59,13 @@ class Listener:
             return
         with unless_exiting(self._lock):  # on return it is gone, also if another thread removes it
             path, file = self.address.path, self._file
-            if path is not None and file is not None and _identity(path) == file:
+            if path is not None and file is not None and _get_identity(path) == file:
                 with contextlib.suppress(OSError):
                     os.unlink(path)
             self._file = None
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _get_identity(path: str) -> tuple[int, int] | None:
     """Return what tells one socket from another; None for anything else, such as a user's file."""
     try:
         found = os.lstat(path)

@@ -118,7 +118,7 @@ class ProxyStream:
         if code is None:
             how = "ended" if ended else "closed its output"
         elif code < 0:
-            how = f"killed by {_signal_name(-code)}"
+            how = f"killed by {_name_signal(-code)}"
         else:
             how = f"exited with exit status: {code}"
         what = "Failed to start proxy command" if before_banner else "the proxy command ended"
@@ -232,7 +232,7 @@ def _write_log(pid: int, lines: list[bytes]) -> None:
         _log.debug("[%d] %s", pid, shown)
 
 
-def _signal_name(number: int) -> str:
+def _name_signal(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -290,9 +290,11 @@ class Shared:
                     await attempt.wait()
             except DeadlineExceeded:
                 timeout_error = timed_out(
-                    *self._where(attempt), DeadlineExceeded(), f"{limit} (another task connects)"
+                    *self._find_place(attempt),
+                    DeadlineExceeded(),
+                    f"{limit} (another task connects)",
                 )
-                busy = attempt.busy or self._refusal() or seen
+                busy = attempt.busy or self._find_refusal() or seen
                 if busy is not None:
                     raise copy.copy(busy) from timeout_error
                 raise timeout_error from None
@@ -346,16 +348,16 @@ class Shared:
             self._hops = (last,)
         return limit
 
-    def _where(self, attempt: _Opening) -> tuple[Endpoint, Phase]:
+    def _find_place(self, attempt: _Opening) -> tuple[Endpoint, Phase]:
         """Return where an attempt at this is, or at what carries it."""
         if attempt.connecting is None and self._bastion is not None and self._bastion._attempt:
-            return self._bastion._where(self._bastion._attempt)
+            return self._bastion._find_place(self._bastion._attempt)
         if attempt.connecting is None:
             return self.endpoint, Phase.CONNECT
         hop = attempt.connecting.current
         return hop.endpoint, hop.phase
 
-    def _refusal(self) -> ServerBusy | None:
+    def _find_refusal(self) -> ServerBusy | None:
         """Return why opening takes so long: the text of a server that is tried again just now."""
         shared: Shared | None = self
         while shared is not None:

@@ -137,7 +137,7 @@ def _run(what: str, argv: list[str], seconds_left: float | None) -> tuple[int, b
         start_new_session=True,
     )
     try:
-        out, err = _outputs(child, monotonic() + limit)
+        out, err = _read_outputs(child, monotonic() + limit)
     except subprocess.TimeoutExpired:
         if seconds_left is not None and seconds_left <= MOST_SECONDS:
             raise DeadlineExceeded(Phase.CONFIG) from None
@@ -156,7 +156,7 @@ def _run(what: str, argv: list[str], seconds_left: float | None) -> tuple[int, b
     return child.returncode, out, err
 
 
-def _outputs(child: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
+def _read_outputs(child: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
     """Return output and errors of a program once it has ended.
 
     What it leaves behind may hold its pipes for longer, such as a tunnel that ``Match exec`` starts

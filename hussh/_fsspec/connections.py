@@ -81,7 +81,7 @@ class SharedConnection:
                 await connection.connect()
             except AuthenticationError as error:
                 if self._left_out:
-                    error.text += _advice(self._left_out)
+                    error.text += _advise(self._left_out)
                 raise
             self._connection = connection
             self._end = weakref.finalize(self, _collect, connection)
@@ -111,7 +111,7 @@ def _collect(connection: AsyncConnection) -> None:
     shared_of(connection).collect()
 
 
-def _advice(left_out: tuple[str, ...]) -> str:
+def _advise(left_out: tuple[str, ...]) -> str:
     return (
         f"; this file system was unpickled, which never brings {', '.join(left_out)}: let workers "
         "have a private_key= by its path, an ssh-agent, or credentials='package.module:function'"

@@ -100,9 +100,9 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
         self._shared: SharedConnection | None = None
 
     def __repr__(self) -> str:
-        return f"HusshFileSystem({self._address()!r})"
+        return f"HusshFileSystem({self._show_address()!r})"
 
-    def _address(self) -> str:
+    def _show_address(self) -> str:
         user, port = self._options.get("username"), self._options.get("port")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{f'{user}@' if user else ''}{host}{f':{port}' if port else ''}"
@@ -112,7 +112,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
     @property
     def fsid(self) -> str:
         """A name for the server and user that is the same in all processes."""
-        return f"hussh_{hashlib.sha256(self._address().encode()).hexdigest()[:32]}"
+        return f"hussh_{hashlib.sha256(self._show_address().encode()).hexdigest()[:32]}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         kept, left_out = opts.without_secrets(self.storage_options)
@@ -121,7 +121,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
         """Return what makes it again as JSON has it, never with secrets."""
         kept, left_out = opts.without_secrets(self.storage_options)
-        plain = {name: _plain(value) for name, value in kept.items()}
+        plain = {name: _make_plain(value) for name, value in kept.items()}
         left_out += [name for name, value in plain.items() if callable(value)]
         if left_out:
             plain["left_out"] = left_out
@@ -174,7 +174,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
         path = self._strip_protocol(name)
         if not path.startswith("/"):
             path = f"/{path}" if path == "~" or path.startswith("~/") else f"/~/{path}"
-        return f"{_PREFIX}{self._address()}{path}"
+        return f"{_PREFIX}{self._show_address()}{path}"
 
     @staticmethod
     def _join(folder: str, name: str) -> str:
@@ -182,7 +182,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
 
     # -- the connection
 
-    async def _sftp(self) -> AsyncSFTP:
+    async def _get_sftp(self) -> AsyncSFTP:
         """Return the files of the connection, which is opened if it is not."""
         if self._shared is None or not self._shared.is_here:
             self._shared = shared(self._options, self._left_out)
@@ -190,7 +190,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
 
     async def set_session(self) -> None:
         """Connect now; for ``asynchronous=True``, where nothing else would say that it works."""
-        await self._sftp()
+        await self._get_sftp()
 
     async def _close(self) -> None:
         """Close the connection; the next call opens it again."""
@@ -203,11 +203,11 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
 
     async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         path = self._strip_protocol(path)
-        return _entry(path, await (await self._sftp()).stat(path or "."))
+        return _make_entry(path, await (await self._get_sftp()).stat(path or "."))
 
     async def _ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
         path = self._strip_protocol(path)
-        sftp = await self._sftp()
+        sftp = await self._get_sftp()
         try:
             found: list[Name] = await sftp._run(
                 ops.list_names(sftp._sftp, encode_path(path or "."), lambda name: name), "list"
@@ -222,29 +222,29 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
             name = join(path, decode_path(entry.name))
             kind = type_from_listing(entry.attributes)
             if kind and kind != modes.S_IFLNK:
-                infos.append(_entry(name, entry.attributes))
+                infos.append(_make_entry(name, entry.attributes))
             else:
-                infos.append(await self._looked_at(sftp, name, entry))
+                infos.append(await self._look_at(sftp, name, entry))
         return infos
 
-    async def _looked_at(self, sftp: AsyncSFTP, path: str, entry: Name) -> dict[str, Any]:
+    async def _look_at(self, sftp: AsyncSFTP, path: str, entry: Name) -> dict[str, Any]:
         """Return the entry of a link, or of what the server does not tell the type of.
 
         A link to a file is that file. One to a directory is not followed, because it may lead up.
         """
         attributes = await sftp._run(entry_stat(sftp._sftp, path, entry, False), "lstat")
         if not modes.S_ISLNK(attributes.st_mode):
-            return _entry(path, attributes)
+            return _make_entry(path, attributes)
         try:
             target = await sftp.stat(path)
         except SFTPError:
             target = attributes
-        info = _entry(path, target if modes.S_ISREG(target.st_mode) else attributes)
+        info = _make_entry(path, target if modes.S_ISREG(target.st_mode) else attributes)
         info["islink"] = True
         return info
 
     async def _exists(self, path: str, **kwargs: Any) -> bool:
-        return await (await self._sftp()).exists(self._strip_protocol(path) or ".")
+        return await (await self._get_sftp()).exists(self._strip_protocol(path) or ".")
 
     async def _modified(self, path: str) -> datetime:
         seconds = (await self._info(path))["mtime"]
@@ -258,7 +258,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
         self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any
     ) -> bytes:
         path = self._strip_protocol(path)
-        sftp = await self._sftp()
+        sftp = await self._get_sftp()
         if start is None and end is None:
             return await sftp.get_bytes(path)
         remote = await sftp.open(path, "rb", buffering=0)
@@ -275,24 +275,24 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
         self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any
     ) -> None:
         path = self._strip_protocol(path)
-        sftp = await self._sftp()
+        sftp = await self._get_sftp()
         if mode == "create":
             await self._create(sftp, path)
-        await self._made(path, lambda: sftp.put_bytes(value, path))
+        await self._make_parent_for(path, lambda: sftp.put_bytes(value, path))
 
     async def _create(self, sftp: AsyncSFTP, path: str) -> None:
         """Make an empty file; FileExistsError if something is there."""
-        remote = await self._made(path, lambda: sftp.open(path, "xb", buffering=0))
+        remote = await self._make_parent_for(path, lambda: sftp.open(path, "xb", buffering=0))
         await remote.close()
 
-    async def _made(self, path: str, call: Callable[[], Any]) -> Any:
+    async def _make_parent_for(self, path: str, call: Callable[[], Any]) -> Any:
         """Await what a call returns, again with the parent made if that is missing."""
         try:
             return await call()
         except FileNotFoundError:
             if not self.auto_mkdir or not self._parent(path):
                 raise
-            await (await self._sftp()).makedirs(self._parent(path), exist_ok=True)
+            await (await self._get_sftp()).makedirs(self._parent(path), exist_ok=True)
             return await call()
 
     async def _put_file(
@@ -307,20 +307,20 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
         if os.path.isdir(lpath):
             await self._makedirs(rpath, exist_ok=True)
             return
-        sftp, progress = await self._sftp(), _progress(callback)
+        sftp, progress = await self._get_sftp(), _make_progress(callback)
         if mode == "create":
             await self._create(sftp, rpath)
         if not os.path.exists(lpath):  # otherwise the error would be taken for that of the parent
             raise FileNotFoundError(2, os.strerror(2), os.fspath(lpath))
-        await self._made(rpath, lambda: sftp.put(lpath, rpath, progress=progress))
+        await self._make_parent_for(rpath, lambda: sftp.put(lpath, rpath, progress=progress))
 
     async def _get_file(
         self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
     ) -> None:
         rpath = self._strip_protocol(rpath)
-        sftp = await self._sftp()
+        sftp = await self._get_sftp()
         try:
-            await sftp.get(rpath, lpath, progress=_progress(callback))
+            await sftp.get(rpath, lpath, progress=_make_progress(callback))
         except IsADirectoryError:
             if os.path.isdir(lpath) or not await self._isdir(rpath):
                 return
@@ -328,9 +328,9 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
 
     async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         path1, path2 = self._strip_protocol(path1), self._strip_protocol(path2)
-        sftp = await self._sftp()
+        sftp = await self._get_sftp()
         try:
-            await self._made(path2, lambda: sftp.copy(path1, path2))
+            await self._make_parent_for(path2, lambda: sftp.copy(path1, path2))
         except IsADirectoryError:
             if not await self._isdir(path1):
                 raise
@@ -339,7 +339,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
     # -- names
 
     async def _rename(self, path1: str, path2: str) -> None:
-        await (await self._sftp()).rename(path1, path2)
+        await (await self._get_sftp()).rename(path1, path2)
 
     async def _mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         await self._rename(self._strip_protocol(path1), self._strip_protocol(path2))
@@ -354,15 +354,15 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
             return
         if str(path2).endswith("/") or await self._isdir(target):
             target = join(target, source.rpartition("/")[2])
-        await self._made(target, lambda: self._rename(source, target))
+        await self._make_parent_for(target, lambda: self._rename(source, target))
 
     mv = sync_wrapper(_mv)
 
     async def _rm_file(self, path: str, **kwargs: Any) -> None:
-        await (await self._sftp()).remove(self._strip_protocol(path))
+        await (await self._get_sftp()).remove(self._strip_protocol(path))
 
     async def _rmdir(self, path: str) -> None:
-        await (await self._sftp()).rmdir(self._strip_protocol(path))
+        await (await self._get_sftp()).rmdir(self._strip_protocol(path))
 
     rmdir = sync_wrapper(_rmdir)
 
@@ -371,7 +371,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
         maxdepth: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         """Remove files, and with `recursive` directories; links are not followed."""
-        sftp = await self._sftp()
+        sftp = await self._get_sftp()
         for each in path if isinstance(path, list | tuple | set) else [path]:
             each = self._strip_protocol(each)
             names = await self._expand_path(each, maxdepth=1) if has_magic(each) else [each]
@@ -387,7 +387,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
 
     async def _remove_down_to(self, path: str, maxdepth: int) -> None:
         """Remove what lies in a directory to that depth, then it; OSError if more lies below."""
-        sftp = await self._sftp()
+        sftp = await self._get_sftp()
         for name in reversed(await self._expand_path(path, recursive=True, maxdepth=maxdepth)):
             if modes.S_ISDIR((await sftp.lstat(name)).st_mode):
                 await sftp.rmdir(name)
@@ -395,7 +395,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
                 await sftp.remove(name)
 
     async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
-        path, sftp = self._strip_protocol(path), await self._sftp()
+        path, sftp = self._strip_protocol(path), await self._get_sftp()
         if create_parents:
             await sftp.makedirs(path)
         else:
@@ -403,18 +403,18 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
 
     async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
         path = self._strip_protocol(path) or "."
-        await (await self._sftp()).makedirs(path, exist_ok=exist_ok)
+        await (await self._get_sftp()).makedirs(path, exist_ok=exist_ok)
 
     # -- open files
 
     async def _open_remote(self, path: str, mode: str) -> tuple[AsyncSFTPFile[bytes], int]:
         """Return an unbuffered file, and its size."""
-        sftp = await self._sftp()
+        sftp = await self._get_sftp()
         remote: AsyncSFTPFile[bytes]
         if mode == "rb":
             remote = await sftp.open(path, mode, buffering=0)
         else:
-            remote = await self._made(path, lambda: sftp.open(path, mode, buffering=0))
+            remote = await self._make_parent_for(path, lambda: sftp.open(path, mode, buffering=0))
         try:
             if mode in ("wb", "xb"):
                 return remote, 0
@@ -462,17 +462,17 @@ def _rebuild(
     return made
 
 
-def _plain(value: Any) -> Any:
+def _make_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _make_plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_make_plain(each) for each in value]
     if isinstance(value, timedelta):
         return value.total_seconds()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _entry(path: str, attributes: SFTPAttributes) -> dict[str, Any]:
+def _make_entry(path: str, attributes: SFTPAttributes) -> dict[str, Any]:
     mode = attributes.st_mode
     kind = "file" if modes.S_ISREG(mode) else "directory" if modes.S_ISDIR(mode) else None
     if kind is None:
@@ -488,7 +488,7 @@ def _entry(path: str, attributes: SFTPAttributes) -> dict[str, Any]:
     }
 
 
-def _progress(callback: Any) -> Any:
+def _make_progress(callback: Any) -> Any:
     """Return the progress function for one of fsspec's callbacks."""
     if callback is DEFAULT_CALLBACK:
         return None

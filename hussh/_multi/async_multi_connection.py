@@ -182,7 +182,7 @@ class AsyncMultiConnection:
         `MultiConnection.stream`. Leaving the block stops what is still under way.
         """
         items = self._group.commands(command)
-        return self._stream(
+        return self._yield_results(
             self._group.execute(
                 items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
             )
@@ -347,7 +347,7 @@ class AsyncMultiConnection:
         return MultiResult(result for result in results if result is not None)
 
     @asynccontextmanager
-    async def _stream(self, work: Job) -> AsyncIterator[AsyncStream]:
+    async def _yield_results(self, work: Job) -> AsyncIterator[AsyncStream]:
         with Display(self._progress, work.title, len(work.items)) as display:
             async with self._group.each_here(work) as each:
                 yield AsyncStream(each, display)

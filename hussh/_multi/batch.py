@@ -244,13 +244,13 @@ class _Part(Generic[I, R]):
                             self.cancel()
                         break
                     for _ in range(grants):
-                        self._group.start_soon(self._work)
+                        self._group.start_soon(self._do_items)
                     await self._changed.wait()
         finally:
             self._group = None
             self._batch.ended(self)
 
-    async def _work(self) -> None:
+    async def _do_items(self) -> None:
         batch = self._batch
         try:
             while (index := batch.claim(self)) is not None:

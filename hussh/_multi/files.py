@@ -74,7 +74,7 @@ def read(
             remote_path, to, encoding=None, timeout=left, max_output=max_output
         )
 
-    return "sftp_read", timeout, _reading(remote_path, local_path, fetch)
+    return "sftp_read", timeout, _make_reading(remote_path, local_path, fetch)
 
 
 def scp_read(remote_path: AnyPath, local_path: LocalPath | None, timeout: Seconds | None) -> Move:
@@ -83,10 +83,10 @@ def scp_read(remote_path: AnyPath, local_path: LocalPath | None, timeout: Second
     ) -> bytes | str:
         return await connection.scp_read(remote_path, to, encoding=None, timeout=left)
 
-    return "scp_read", timeout, _reading(remote_path, local_path, fetch)
+    return "scp_read", timeout, _make_reading(remote_path, local_path, fetch)
 
 
-def _reading(
+def _make_reading(
     remote_path: AnyPath,
     local_path: LocalPath | None,
     fetch: Callable[[AsyncConnection, AnyPath | None, float | None], Awaitable[bytes | str]],
@@ -99,8 +99,8 @@ def _reading(
         to = local_path(connection.host) if callable(local_path) else local_path
         if to is None:
             return await fetch(connection, None, left)
-        name = await in_thread(this_loop(), partial(_exclusive, to))
-        with _taking(name, [connection.host], taken):
+        name = await in_thread(this_loop(), partial(_find_exclusive, to))
+        with _keep_taken(name, [connection.host], taken):
             return await fetch(connection, to, left)
 
     return move
@@ -131,8 +131,8 @@ def get_dir(
 
     async def move(connection: AsyncConnection, left: float | None) -> TransferResult:
         to = local_path(connection.host) if callable(local_path) else local_path
-        name = await in_thread(this_loop(), partial(_real, to))
-        with _taking(name, [connection.host], taken, "files"):
+        name = await in_thread(this_loop(), partial(_resolve, to))
+        with _keep_taken(name, [connection.host], taken, "files"):
             return await connection.sftp_get_dir(remote_path, to, timeout=left, **how._asdict())
 
     return "sftp_get_dir", timeout, move
@@ -190,21 +190,21 @@ def _encode(data: str | bytes) -> bytes:
     return data.encode() if isinstance(data, str) else bytes(memoryview(data))
 
 
-def _real(path: AnyPath) -> bytes:
+def _resolve(path: AnyPath) -> bytes:
     return os.path.realpath(os.fsencode(os.path.expanduser(path)))
 
 
-def _exclusive(path: AnyPath) -> bytes | None:
+def _find_exclusive(path: AnyPath) -> bytes | None:
     """Return the file that one host alone may write to; None if all may.
 
     A device takes what all hosts have; a directory has its own error.
     """
-    name = _real(path)
+    name = _resolve(path)
     return None if os.path.exists(name) and not os.path.isfile(name) else name
 
 
 @contextlib.contextmanager
-def _taking(
+def _keep_taken(
     name: bytes | None, own: list[str], taken: dict[bytes, list[str]], what: str = "file"
 ) -> Generator[None, None, None]:
     """Keep a local file for one result, unless that fails; SFTPExistsError for any other."""

@@ -108,7 +108,7 @@ class HostGroup:
         items = self._begin(work, None)
         missing = bytearray(b"\1") * len(work.items)
         if items is not None:
-            for _ in drain(_close, self._lost(work, items), self.batch_size):
+            for _ in drain(_close, self._list_lost(work, items), self.batch_size):
                 pass
             for index, result in drain(each_item(work), items, self.batch_size, self._running):
                 missing[index] = 0
@@ -125,7 +125,7 @@ class HostGroup:
         if items is None:
             yield Results(work, None)
             return
-        async with HereDrain(_close, self._lost(work, items), self.batch_size, here) as closed:
+        async with HereDrain(_close, self._list_lost(work, items), self.batch_size, here) as closed:
             async for _ in closed:
                 pass
         do = each_item(work)
@@ -145,7 +145,7 @@ class HostGroup:
             found.append((lane, item))
         return found
 
-    def _lost(
+    def _list_lost(
         self, work: Job, items: list[tuple[Lane, tuple[Host, Any]]]
     ) -> list[tuple[Lane, Shared]]:
         """Return the connections that must be closed before any is opened again.
@@ -161,7 +161,7 @@ class HostGroup:
     # -- what can be done
 
     def connect(self, timeout: Seconds | None) -> Job:
-        seconds = _seconds(timeout)
+        seconds = _check_seconds(timeout)
 
         async def connect(member: Host, _: None) -> HostResult:
             member.given = None
@@ -203,7 +203,7 @@ class HostGroup:
         forward_agent: ForwardAgent,
         on_output: OnHostOutput | None,
     ) -> Job:
-        seconds = _seconds(timeout)
+        seconds = _check_seconds(timeout)
         check_on_output(on_output, can_await=False)
         check_forward_agent(forward_agent)
         env_requests(env or {})  # so that what is wrong with it is raised here
@@ -224,7 +224,7 @@ class HostGroup:
             here = how._replace(
                 env=env_requests(connection._env(env)),
                 lend=lend_agent(session, options_of(connection), forward_agent),
-                on_output=_for_host(on_output, member.host),
+                on_output=_bind_to_host(on_output, member.host),
                 converse=command.converse if isinstance(command, Sudo) else None,
             )
             line = command.line() if isinstance(command, Sudo) else command
@@ -272,7 +272,7 @@ class HostGroup:
         ],
     ) -> Job:
         """Return the job of a file operation; its result is the stdout, "Ok" for None."""
-        seconds = _seconds(timeout)
+        seconds = _check_seconds(timeout)
 
         async def run(member: Host, _: None) -> HostResult:
             if seconds is None or member.shared.is_open:
@@ -321,7 +321,7 @@ class HostGroup:
             limit = self._limit(member, None)
             if within is not None:
                 limit = limit.earlier(within)
-            if member.failure is not None and not _worth_a_try(member, limit):
+            if member.failure is not None and not _is_worth_a_try(member, limit):
                 raise member.failure
             member.given = within if limit is within else None
             await self._connect(member, limit)
@@ -388,7 +388,7 @@ async def _close(shared: Shared) -> None:
     await shared.close()
 
 
-def _worth_a_try(member: Host, limit: Limit) -> bool:
+def _is_worth_a_try(member: Host, limit: Limit) -> bool:
     """Tell whether a host that failed may answer within this limit; never without a limit."""
     failure, given = member.failure, member.given
     if failure is None or given is None or not ran_out(failure):
@@ -396,7 +396,7 @@ def _worth_a_try(member: Host, limit: Limit) -> bool:
     return bool(limit.seconds) and limit.is_longer(given)
 
 
-def _seconds(timeout: Seconds | None) -> float | None:
+def _check_seconds(timeout: Seconds | None) -> float | None:
     return None if timeout is None else check_number(timeout, "seconds")
 
 
@@ -404,7 +404,7 @@ class _OutputKey:
     """What the hosts share of which only one at a time may hand out output."""
 
 
-def _for_host(on_output: OnHostOutput | None, host: str) -> OnOutput | None:
+def _bind_to_host(on_output: OnHostOutput | None, host: str) -> OnOutput | None:
     """Return what is called with the output of one host."""
     if on_output is None:
         return None

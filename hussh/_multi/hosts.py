@@ -70,7 +70,7 @@ def shared_auth(
     bastions: dict[Any, AsyncConnection] = {}
     made = []
     for place, host in enumerate(hosts):
-        merged = {**options, **_own(host, place)}
+        merged = {**options, **_merge_own(host, place)}
         merged["proxy_jump"] = _convert_jump(merged["proxy_jump"], known)
         try:
             one = AsyncConnection(**merged)
@@ -82,7 +82,7 @@ def shared_auth(
     return made
 
 
-def _own(host: object, place: int) -> Mapping[str, Any]:
+def _merge_own(host: object, place: int) -> Mapping[str, Any]:
     if isinstance(host, str):
         return {"host": host}
     if not isinstance(host, Mapping):

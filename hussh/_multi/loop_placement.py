@@ -109,7 +109,9 @@ class LoopPlacement:
                 trees.setdefault(root, []).append(user)
             with _placing:
                 there = {
-                    root: thread for root, tree in trees.items() for thread in _homes(root, tree)
+                    root: thread
+                    for root, tree in trees.items()
+                    for thread in _find_homes(root, tree)
                 }
                 if None in there.values() and not here:
                     raise ConnectError(
@@ -218,7 +220,7 @@ class LoopPlacement:
             user.collect()
 
 
-def _homes(root: Shared, tree: list[Shared]) -> Iterator[LoopThread | None]:
+def _find_homes(root: Shared, tree: list[Shared]) -> Iterator[LoopThread | None]:
     """Return the loop of a tree: where any part of it is open, or where others would open it.
 
     None means that it is no background thread. An empty result means that it has no loop yet.

@@ -340,7 +340,7 @@ class MultiConnection:
             The host and its result, in the order in which the hosts finish.
         """
         items = self._group.commands(command)
-        return self._stream(
+        return self._yield_results(
             self._group.execute(
                 items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
             )
@@ -528,9 +528,9 @@ class MultiConnection:
     # -- the async twin
 
     def __await__(self) -> Generator[Any, Any, AsyncMultiConnection]:
-        return self._connected().__await__()
+        return self._make_async().__await__()
 
-    async def _connected(self) -> AsyncMultiConnection:
+    async def _make_async(self) -> AsyncMultiConnection:
         return await AsyncMultiConnection(self._group, self._progress).__aenter__()
 
     async def __aenter__(self) -> AsyncMultiConnection:
@@ -560,7 +560,7 @@ class MultiConnection:
                     check_no_coroutine(on_result(result.host, result), "on_result")
         return MultiResult(result for result in results if result is not None)
 
-    def _stream(self, work: Job) -> Generator[tuple[str, HostResult], None, None]:
+    def _yield_results(self, work: Job) -> Generator[tuple[str, HostResult], None, None]:
         with (
             Display(self._progress, work.title, len(work.items)) as display,
             contextlib.closing(self._group.each(work)) as each,

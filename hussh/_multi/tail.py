@@ -56,12 +56,12 @@ class TailJob:
     @classmethod
     def everywhere(cls, group: HostGroup, path: AnyPath) -> TailJob:
         """Follow the same path on all hosts."""
-        return cls(group, group.everywhere(_checked(path)))
+        return cls(group, group.everywhere(_check(path)))
 
     @classmethod
     def mapped(cls, group: HostGroup, paths: Mapping[str, AnyPath]) -> TailJob:
         """Follow a different path on each host that the mapping names."""
-        return cls(group, group.mapped(paths, _checked))
+        return cls(group, group.mapped(paths, _check))
 
     def enter(self) -> Job:
         async def enter(member: Host, tail: Tail) -> HostResult:
@@ -82,14 +82,14 @@ class TailJob:
         check_position(from_pos)
 
         async def read(member: Host, tail: Tail) -> HostResult:
-            text = await self._tailer(tail).read(from_pos)
+            text = await self._get_tailer(tail).read(from_pos)
             return HostResult(member.host, text.encode(), status=0)
 
         return Job("tail", Phase.SFTP, read, list(self._items))
 
     def leave(self) -> Job:
         async def leave(member: Host, tail: Tail) -> HostResult:
-            tailer = self._tailer(tail)
+            tailer = self._get_tailer(tail)
             await tailer.__aexit__(None, None, None)
             return HostResult(member.host, (tailer.contents or "").encode(), status=0)
 
@@ -111,13 +111,13 @@ class TailJob:
             if result.error is not None:
                 self.errors[host] = result.error
 
-    def _tailer(self, tail: Tail) -> Tailer:
+    def _get_tailer(self, tail: Tail) -> Tailer:
         if tail.tailer is None:
             raise tail.failure or RuntimeError("the tailer's block has not begun")
         return tail.tailer
 
 
-def _checked(path: AnyPath) -> AnyPath:
+def _check(path: AnyPath) -> AnyPath:
     encode_path(path)
     return path
 

@@ -94,12 +94,12 @@ class Computations:
     def _run_mlkem(self, work: Any) -> None:
         result = b""
         try:
-            result = self._mlkem(work)
+            result = self._compute_mlkem(work)
         finally:  # whatever happens: the key exchange fails without a result
             # C wipes these bytes, which nobody else has: a secret leaves no copy behind.
             lib.hussh_work_finish(work, ffi.from_buffer(result), len(result))
 
-    def _mlkem(self, work: Any) -> bytes:
+    def _compute_mlkem(self, work: Any) -> bytes:
         owner = lib.hussh_work_owner(work)
         if lib.hussh_work_kind(work) == lib.HUSSH_WORK_KEM_KEY:
             if _private_key is None:

@@ -56,7 +56,7 @@ class LinkState:
         self.phase: Phase = PHASES[info.phase]
         self.death: Death = Death(info.dead)
         self.code: int = int(info.code)
-        self.text: str = _words(info)
+        self.text: str = _read_words(info)
         self.messages: int = int(info.messages)
         self.unasked: int = int(info.unasked)
         self.unasked_kind: Any = ffi.string(info.unasked_kind).decode("ascii", "replace")
@@ -223,41 +223,41 @@ class Link:
         _get_info(self._ptr, self._info)
         return self._info.dead != 0  # type: ignore[no-any-return]
 
-    def _bytes(self, call: Any) -> bytes:
+    def _get_bytes(self, call: Any) -> bytes:
         size = ffi.new("size_t *")
         data = call(self.pointer, size)
         return bytes(ffi.buffer(data, size[0])) if data and size[0] else b""
 
-    def _text(self, data: Any) -> str | None:
+    def _get_text(self, data: Any) -> str | None:
         return ffi.string(data).decode("utf-8", "replace") if data else None
 
     @property
     def hostkey(self) -> bytes:
         """Return the host key blob whose possession the server proved (RFC 4253 section 8)."""
-        return self._bytes(lib.hussh_link_hostkey)
+        return self._get_bytes(lib.hussh_link_hostkey)
 
     @property
     def session_id(self) -> bytes:
-        return self._bytes(lib.hussh_link_session_id)
+        return self._get_bytes(lib.hussh_link_session_id)
 
     @property
     def hostkey_signature(self) -> bytes:
         """The signature of `session_id` by the host key, checked in the first key exchange."""
-        return self._bytes(lib.hussh_link_hostkey_signature)
+        return self._get_bytes(lib.hussh_link_hostkey_signature)
 
     @property
     def peer_kexinit(self) -> bytes:
         """Return the server's SSH_MSG_KEXINIT, until the first key exchange has ended."""
-        return self._bytes(lib.hussh_link_peer_kexinit)
+        return self._get_bytes(lib.hussh_link_peer_kexinit)
 
     @property
     def preamble(self) -> bytes:
         """Return the first bytes that arrived, at most 256."""
-        return self._bytes(lib.hussh_link_preamble)
+        return self._get_bytes(lib.hussh_link_preamble)
 
     @property
     def banner(self) -> str | None:
-        return self._text(lib.hussh_link_banner(self.pointer))
+        return self._get_text(lib.hussh_link_banner(self.pointer))
 
     @property
     def is_openssh(self) -> bool:
@@ -267,11 +267,11 @@ class Link:
     @property
     def signature_algorithms(self) -> tuple[str, ...] | None:
         """Return the server's server-sig-algs (RFC 8308), or None if it sent none."""
-        text = self._text(lib.hussh_link_sig_algs(self.pointer))
+        text = self._get_text(lib.hussh_link_sig_algs(self.pointer))
         return None if text is None else tuple(text.split(","))
 
     def method(self, kind: Method) -> str | None:
-        return self._text(lib.hussh_link_method(self.pointer, kind))
+        return self._get_text(lib.hussh_link_method(self.pointer, kind))
 
     def check(self) -> None:
         """Raise the error that says why the link is dead, if it is."""
@@ -375,7 +375,7 @@ class Link:
         return Channel(ptr, self)
 
 
-def _words(info: Any) -> str:
+def _read_words(info: Any) -> str:
     """Return the peer's text from one of C's structs; mostly it is empty."""
     text = ffi.string(info.text)
     return printable(text.decode("utf-8", "replace"), len(info.text)) if text else ""
@@ -440,7 +440,7 @@ class Channel:
     @property
     def text(self) -> str:
         """Return the reason of a refusal, or the name of the signal, after `get_info()`."""
-        return _words(self._info)
+        return _read_words(self._info)
 
     def request(self, name: bytes, extra: bytes = b"", *, want_reply: bool = False) -> None:
         """Queue a channel request (RFC 4254 section 5.4).

@@ -77,16 +77,16 @@ _PINNED = (
 )
 
 
-def _of_timeout(error: HusshError) -> str:
+def _advise_on_timeout(error: HusshError) -> str:
     return _TIMEOUTS.get(error.phase or "", "Give more time, and look at the server's log.")
 
 
-def _of_jump(error: HusshError) -> str:
+def _advise_on_jump(error: HusshError) -> str:
     code = error.reason_code if isinstance(error, JumpRefused) else 0
     return _JUMPS.get(code, "Look at the bastion's log.")
 
 
-def _of_host_key(error: HusshError) -> str:
+def _advise_on_host_key(error: HusshError) -> str:
     if "host_key= names" in error.text:
         return _PINNED
     if "given as host_key_policy=" in error.text:
@@ -96,7 +96,7 @@ def _of_host_key(error: HusshError) -> str:
                           " known_hosts=.")  # fmt: skip
 
 
-def _of_connect(error: HusshError) -> str:
+def _advise_on_connect(error: HusshError) -> str:
     if error.phase == "dns":
         return (
             "Check the spelling. A name that only a bastion can resolve needs the bastion in"
@@ -110,7 +110,7 @@ def _of_connect(error: HusshError) -> str:
     return "There is no route to that address from here: is the network up, or a VPN needed?"
 
 
-def _of_login(error: HusshError) -> str:
+def _advise_on_login(error: HusshError) -> str:
     if not isinstance(error, AuthenticationError):
         return ""
     if "expired" in error.text:
@@ -163,9 +163,9 @@ _NO_SSH = (
 
 #: The first that fits counts, so a class stands before those that it is derived from.
 _ADVICE: tuple[tuple[type[HusshError], Advice], ...] = (
-    (ConnectTimeout, _of_timeout),
-    (JumpRefused, _of_jump),
-    (HostKeyError, _of_host_key),
+    (ConnectTimeout, _advise_on_timeout),
+    (JumpRefused, _advise_on_jump),
+    (HostKeyError, _advise_on_host_key),
     (NegotiationError, _NEGOTIATION),
     (ProxyCommandError, _PROXY),
     (ServerBusy, _BUSY),
@@ -180,8 +180,8 @@ _ADVICE: tuple[tuple[type[HusshError], Advice], ...] = (
         ),
     ),
     (KeyRefused, _REFUSED),
-    (AuthenticationError, _of_login),
-    (ConnectError, _of_connect),
+    (AuthenticationError, _advise_on_login),
+    (ConnectError, _advise_on_connect),
     (ConnectionLost, _LOST),
     (ConnectionClosed, "The connection that carries this one was closed here: open it again."),
     (ProtocolError, _NO_SSH),

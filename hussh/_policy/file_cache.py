@@ -98,14 +98,14 @@ class _CachedFiles(Generic[T]):
         self._state: _State[T] | None = None
         self._looked = float("-inf")  # when `_state` was last known to hold
 
-    def _paths(self) -> Sequence[str]:
+    def _list_paths(self) -> Sequence[str]:
         raise NotImplementedError
 
     def _read(self, old: _State[T] | None) -> tuple[object, T]:
         """Return the content of the files, and what was made of it."""
         raise NotImplementedError
 
-    def _state_if_fresh(self, asked: float) -> _State[T] | None:
+    def _get_fresh_state(self, asked: float) -> _State[T] | None:
         """Return the state if a look since the batch began, or since `asked`, found it current.
 
         It touches no file, so an event loop may call it.
@@ -115,17 +115,21 @@ class _CachedFiles(Generic[T]):
             return self._state
         return None
 
-    def _current(self) -> _State[T] | None:
+    def _get_current(self) -> _State[T] | None:
         state, looked = self._state, monotonic()
-        if state is None or state.stamps is None or state.stamps != _read_stamps(self._paths()):
+        if (
+            state is None
+            or state.stamps is None
+            or state.stamps != _read_stamps(self._list_paths())
+        ):
             return None
         self._looked = looked
         return state
 
     def _refresh(self) -> T:
-        state = self._current()
+        state = self._get_current()
         if state is None:
-            paths, looked = self._paths(), monotonic()
+            paths, looked = self._list_paths(), monotonic()
             before = _read_stamps(paths)
             content, value = self._read(self._state)
             after = _read_stamps(paths)
@@ -143,7 +147,7 @@ class KnownHostsFiles(_CachedFiles[KnownHosts]):
         super().__init__()
         self._names = paths
 
-    def _paths(self) -> Sequence[str]:
+    def _list_paths(self) -> Sequence[str]:
         return self._names
 
     def _read(self, old: _State[KnownHosts] | None) -> tuple[object, KnownHosts]:
@@ -156,7 +160,7 @@ class KnownHostsFiles(_CachedFiles[KnownHosts]):
 
     def cached(self, asked: float = NEVER) -> KnownHosts | None:
         """Return the known hosts if the files were looked at since `asked` (`time.monotonic()`)."""
-        state = self._state_if_fresh(asked)
+        state = self._get_fresh_state(asked)
         return None if state is None else state.value
 
     def load(self) -> KnownHosts:
@@ -206,12 +210,12 @@ class KeyFile(_CachedFiles["Credential | KeyFileError"]):
         """Look whether a key that others have loaded is still current; read and decrypt nothing."""
         found = _key_files.get((expand(path), os.fspath(path), passphrase))
         if found is not None:
-            found._current()
+            found._get_current()
 
     def __repr__(self) -> str:
         return "<KeyFile>"
 
-    def _paths(self) -> Sequence[str]:
+    def _list_paths(self) -> Sequence[str]:
         path = expand(self._path)
         return path, path.removesuffix(".pub") + "-cert.pub", path + ".pub"
 
@@ -219,7 +223,7 @@ class KeyFile(_CachedFiles["Credential | KeyFileError"]):
         self, old: _State[Credential | KeyFileError] | None
     ) -> tuple[object, Credential | KeyFileError]:
         try:
-            data = self._content()
+            data = self._read_content()
         except KeyFileError as error:
             return None, error
         if old is not None and old.content == data and isinstance(old.value, Credential):
@@ -227,13 +231,13 @@ class KeyFile(_CachedFiles["Credential | KeyFileError"]):
         else:
             key = _parse_key(data, self._passphrase, os.fsdecode(self._path))
         if isinstance(key, PassphraseRequired):
-            key = self._beside(key) or key
+            key = self._read_beside(key) or key
         if isinstance(key, KeyFileError):
             return data, key
         path = os.fsdecode(self._path).removesuffix(".pub")
         return data, key._replace(certificate=certificate_for(path, key.public))
 
-    def _content(self) -> bytes:
+    def _read_content(self) -> bytes:
         try:
             return read_private_key(self._path)
         except KeyUnreadable:
@@ -242,13 +246,17 @@ class KeyFile(_CachedFiles["Credential | KeyFileError"]):
                 raise
             return read_private_key(path + ".pub")
 
-    def _beside(self, error: PassphraseRequired) -> Credential | None:
+    def _read_beside(self, error: PassphraseRequired) -> Credential | None:
         """Return the public half of a locked key from ``KEY.pub``, for the agent."""
         try:
             public = parse_public_key(read_private_key(expand(self._path) + ".pub"))
         except KeyFileError:
             return None
-        return None if public is None else Credential(None, None, False, public, _kept(error))
+        return (
+            None
+            if public is None
+            else Credential(None, None, False, public, _strip_traceback(error))
+        )
 
     def cached(self, asked: float = NEVER) -> Credential | None:
         """Return or raise what `load` would, if the file was looked at lately.
@@ -259,7 +267,7 @@ class KeyFile(_CachedFiles["Credential | KeyFileError"]):
         Returns:
             the credential, or None if nobody has looked since.
         """
-        state = self._state_if_fresh(asked)
+        state = self._get_fresh_state(asked)
         return None if state is None else _return_or_raise(state.value)
 
     def from_now_on(self) -> Callable[[], Credential | None]:
@@ -308,7 +316,7 @@ class KeyText:
         return _return_or_raise(self._value)
 
 
-def _kept(error: PassphraseRequired) -> PassphraseRequired:
+def _strip_traceback(error: PassphraseRequired) -> PassphraseRequired:
     """Return the error without its traceback, whose frames hold the file's content."""
     error.__traceback__ = error.__context__ = None
     return error
@@ -325,7 +333,11 @@ def _parse_key(data: bytes, passphrase: str | None, name: str) -> Credential | K
                     raise
                 blob = error.public_blob
                 return Credential(
-                    None, None, False, PublicKey(blob_type(blob) or "", blob), _kept(error)
+                    None,
+                    None,
+                    False,
+                    PublicKey(blob_type(blob) or "", blob),
+                    _strip_traceback(error),
                 )
         except KeyUnreadable:
             public = parse_public_key(data)

@@ -43,7 +43,7 @@ class GlobPattern:
         self.only_directories = pattern.endswith(b"/")
         self.parts: list[Part] = []
         for name in names:
-            part = _part(name)
+            part = _compile_part(name)
             twice = part is ANY_DEPTH and self.parts and self.parts[-1] is ANY_DEPTH
             if name not in (b"", b".") and not twice:
                 self.parts.append(part)
@@ -51,7 +51,7 @@ class GlobPattern:
 
     def begin(self) -> frozenset[int]:
         """Return the positions in `parts` at the beginning."""
-        return self._closure({0})
+        return self._close_over({0})
 
     def is_match(self, at: frozenset[int]) -> bool:
         """Tell whether what these positions were reached with matches the whole pattern."""
@@ -71,7 +71,7 @@ class GlobPattern:
 
     def upward(self, at: frozenset[int]) -> frozenset[int]:
         """Return the positions after ``..``, which no listing contains."""
-        return self._closure({p + 1 for p in at if p < self._end and self.parts[p] == b".."})
+        return self._close_over({p + 1 for p in at if p < self._end and self.parts[p] == b".."})
 
     def after(self, at: frozenset[int], name: bytes, is_directory: bool) -> frozenset[int]:
         """Return the positions after an entry of a directory.
@@ -97,9 +97,9 @@ class GlobPattern:
                 text = decode_path(name) if text is None else text
                 if part.match(text):
                     reached.add(position + 1)
-        return self._closure(reached)
+        return self._close_over(reached)
 
-    def _closure(self, at: set[int]) -> frozenset[int]:
+    def _close_over(self, at: set[int]) -> frozenset[int]:
         """Add the positions behind ``**``, which may stand for nothing."""
         for position in list(at):
             if position < self._end and self.parts[position] is ANY_DEPTH:
@@ -107,7 +107,7 @@ class GlobPattern:
         return frozenset(at)
 
 
-def _part(name: bytes) -> Part:
+def _compile_part(name: bytes) -> Part:
     if name == b"**":
         return ANY_DEPTH
     text = decode_path(name)
@@ -160,7 +160,7 @@ class _Rule:
         self.only_directories = pattern.endswith(b"/")
         self._whole = pattern.startswith(b"/")
         self._parts: list[re.Pattern[str] | None] = [
-            ANY_DEPTH if name == b"**" else re.compile(_within_name(decode_path(name)))
+            ANY_DEPTH if name == b"**" else re.compile(_translate_part(decode_path(name)))
             for name in inner.split(b"/")
         ]
 
@@ -190,7 +190,7 @@ class _Rule:
         return end in at
 
 
-def _within_name(name: str) -> str:
+def _translate_part(name: str) -> str:
     """Return a regular expression for one part of a path; it never tries a star twice."""
     fixed, at = [""], 0  # between the stars
     while at < len(name):

@@ -54,7 +54,7 @@ def has_gssapi() -> bool:
 def has_ticket() -> bool:
     """Tell whether there are credentials of the user to log in with; asks no KDC."""
     try:
-        left: int | None = _credentials(_gssapi()).lifetime  # seconds; None means no end
+        left: int | None = _get_credentials(_import_gssapi()).lifetime  # seconds; None means no end
         return left is None or left > 0
     except KerberosError:
         return False
@@ -79,13 +79,13 @@ class KerberosContext:
 
     def begin(self) -> bytes:
         """Return the first token, with a ticket for the server."""
-        library = _gssapi()
+        library = _import_gssapi()
         principal = self._server if "/" in self._server else principal_of(self._server)
         flags = library.RequirementFlag
         try:
             self._context = library.SecurityContext(
                 name=library.Name(principal, library.NameType.kerberos_principal),
-                creds=_credentials(library),
+                creds=_get_credentials(library),
                 mech=library.MechType.kerberos,
                 flags=flags.mutual_authentication | flags.integrity,
                 usage="initiate",
@@ -97,7 +97,7 @@ class KerberosContext:
 
     def step(self, token: bytes) -> bytes:
         """Take the server's token and return the next one for it, which may be empty."""
-        library = _gssapi()
+        library = _import_gssapi()
         try:
             answer: bytes = self._context.step(token) or b""
             if self._context.complete and not (
@@ -110,7 +110,7 @@ class KerberosContext:
 
     def sign(self, data: bytes) -> bytes:
         """Return the MIC of some data (RFC 4462 section 3.5); the context is complete."""
-        library = _gssapi()
+        library = _import_gssapi()
         try:
             signature: bytes = self._context.get_signature(data)
         except library.exceptions.GSSError as error:
@@ -159,14 +159,14 @@ def _ask_library(library: CDLL, host: str) -> str:
         library.krb5_free_context(context)
 
 
-def _gssapi() -> Any:
+def _import_gssapi() -> Any:
     try:
         return import_module("gssapi")
     except (ImportError, OSError) as error:  # OSError: of a library that it looks for
         raise KerberosError(f"the package gssapi cannot be used: {printable(str(error))}") from None
 
 
-def _credentials(library: Any) -> Any:
+def _get_credentials(library: Any) -> Any:
     return library.Credentials(usage="initiate", mechs=[library.MechType.kerberos])
 
 

@@ -109,7 +109,7 @@ def parse_identities(reply: bytes) -> list[PublicKey]:
     try:
         for _ in range(reader.uint32()):
             blob, comment = reader.string(), reader.text()
-            algorithm = _algorithm(blob)
+            algorithm = _read_algorithm(blob)
             if algorithm:
                 identities.append(PublicKey(algorithm, blob, comment))
     except ProtocolError as error:
@@ -205,7 +205,7 @@ def _open(reply: bytes, expected: int, refusal: str) -> Reader:
     return Reader(reply, 5)
 
 
-def _algorithm(blob: bytes) -> str:
+def _read_algorithm(blob: bytes) -> str:
     try:
         return Reader(blob).string().decode("ascii")
     except (ProtocolError, UnicodeDecodeError):

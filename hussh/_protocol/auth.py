@@ -105,35 +105,35 @@ def _log_in(login: Login) -> Op[bool]:
         if outcome is Outcome.SUCCESS:
             return True
         if not options.keys and options.password is None:
-            return (yield from _behind_ticket(login, outcome))
+            return (yield from _try_behind_ticket(login, outcome))
     if options.keys:
         login.hint = NOT_ASKED
-        return (yield from _with_key(login))
+        return (yield from _try_key(login))
     if options.password is not None:
         login.hint = NOT_ASKED
-        return (yield from _with_password(login, options.password))
+        return (yield from _try_password(login, options.password))
     login.verdict = options.defaults_failed
     done = yield from login.none_first()
     is_first = _prefers_ticket(options)
-    done = done or (is_first and (yield from _with_configured_ticket(login)))
-    done = done or (yield from _with_defaults(login))
-    done = done or (not is_first and (yield from _with_configured_ticket(login)))
+    done = done or (is_first and (yield from _try_configured_ticket(login)))
+    done = done or (yield from _try_defaults(login))
+    done = done or (not is_first and (yield from _try_configured_ticket(login)))
     done = done or (yield from login.none_answer())  # where there was nothing to try
     if not done and options.settings["prompt"] is not None:
-        done = yield from _with_password(login, None)
+        done = yield from _try_password(login, None)
     return done
 
 
-def _behind_ticket(login: Login, outcome: Outcome | None) -> Op[bool]:
+def _try_behind_ticket(login: Login, outcome: Outcome | None) -> Op[bool]:
     """Go on where a Kerberos ticket was the only credential given, and was not enough."""
     if outcome is Outcome.PARTIAL:
-        if (yield from _with_defaults(login)):
+        if (yield from _try_defaults(login)):
             return True
     else:
         login.verdict = NO_TICKET if outcome is None else TICKET_REFUSED
         login.hint = "" if outcome is None else NOT_ASKED
     if login.options.settings["prompt"] is not None:
-        return (yield from _with_password(login, None))
+        return (yield from _try_password(login, None))
     return False
 
 
@@ -145,7 +145,7 @@ def _prefers_ticket(options: Options) -> bool:
     return order.index(GSSAPI) < order.index("publickey")
 
 
-def _with_configured_ticket(login: Login) -> Op[bool]:
+def _try_configured_ticket(login: Login) -> Op[bool]:
     """Try a Kerberos ticket, if there is one, where the ssh configuration says so."""
     if not login.options.settings["gssapi"] or not (yield from may_try_gssapi()):
         return False
@@ -156,7 +156,7 @@ def _with_configured_ticket(login: Login) -> Op[bool]:
     return (yield from try_gssapi(login)) is Outcome.SUCCESS
 
 
-def _with_key(login: Login) -> Op[bool]:
+def _try_key(login: Login) -> Op[bool]:
     options = login.options
     secret = options.password
     outcome, was_encrypted = yield from try_given_keys(login)
@@ -168,15 +168,15 @@ def _with_key(login: Login) -> Op[bool]:
         # there is nobody else to ask.
         secret = None
     if secret is not None or options.settings["prompt"] is not None:
-        done = yield from _with_password(login, secret)
+        done = yield from _try_password(login, secret)
         if done:
             return True
     if outcome is Outcome.PARTIAL:
-        return (yield from _with_defaults(login))
+        return (yield from _try_defaults(login))
     return False
 
 
-def _with_password(login: Login, password: str | None) -> Op[bool]:
+def _try_password(login: Login, password: str | None) -> Op[bool]:
     refused = False
     if password is not None and login.prefers_questions():
         outcome = yield from answer_questions(login, password)
@@ -201,7 +201,7 @@ def _with_password(login: Login, password: str | None) -> Op[bool]:
     return False
 
 
-def _with_defaults(login: Login) -> Op[bool]:
+def _try_defaults(login: Login) -> Op[bool]:
     """Try the agent's keys, then the default files; return `False` if nothing was accepted."""
     again: list[Callable[[], Op[Outcome]]] = []
     configured = login.options.configured
@@ -217,7 +217,8 @@ def _with_defaults(login: Login) -> Op[bool]:
         login.ask_ahead(
             public
             for public in identities
-            if public.blob not in login.offered and not _given_certificate(login, named, public)
+            if public.blob not in login.offered
+            and not _find_given_certificate(login, named, public)
         )
         for public in identities:
             if login.failures >= ATTEMPTS_MAX or not login.takes("publickey"):
@@ -225,7 +226,7 @@ def _with_defaults(login: Login) -> Op[bool]:
             login.not_offered -= 1
             if public.blob in login.offered:
                 continue
-            given = _given_certificate(login, named, public)
+            given = _find_given_certificate(login, named, public)
             if given is not None:
                 outcome = yield from login.agent_key(path, public, certificate=given)
                 if outcome is Outcome.SUCCESS:
@@ -239,7 +240,7 @@ def _with_defaults(login: Login) -> Op[bool]:
     elif named is not None:
         files = list(named.files)
     else:
-        files = yield RunBlocking(lambda _: _existing_defaults())
+        files = yield RunBlocking(lambda _: _list_existing_defaults())
     for file in files:
         if not login.takes("publickey"):
             break
@@ -252,7 +253,7 @@ def _with_defaults(login: Login) -> Op[bool]:
             continue
         key, certificate = credential.key, credential.certificate
         name = f"{file}-cert.pub"
-        other = _given_certificate(login, named, key.public)
+        other = _find_given_certificate(login, named, key.public)
         if other is not None:
             certificate, name = other, f"the certificate of {file}"
         if certificate is not None and certificate.blob not in login.offered:
@@ -274,7 +275,7 @@ def _with_defaults(login: Login) -> Op[bool]:
     return False
 
 
-def _given_certificate(
+def _find_given_certificate(
     login: Login, named: Identities | None, public: PublicKey
 ) -> PublicKey | None:
     """Return the certificate that the caller, or the ssh configuration, names for this key."""
@@ -283,7 +284,7 @@ def _given_certificate(
     return None if named is None else named.certificate_of(public)
 
 
-def _existing_defaults() -> list[str]:
+def _list_existing_defaults() -> list[str]:
     """Return the default key files that exist; touches the file system."""
     found: list[str] = []
     for path in default_key_paths(os.path.expanduser("~")):

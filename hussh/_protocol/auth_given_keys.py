@@ -82,7 +82,7 @@ def try_given_keys(login: Login) -> Op[tuple[Outcome, bool]]:
     unusable: KeyFileError | None = None
     for key in keys:
         try:
-            credential = yield from _credential(login, key, passphrase)
+            credential = yield from _load_credential(login, key, passphrase)
             is_passphrase = was_encrypted or credential.was_encrypted
             is_last = key is keys[-1] and login.options.settings["prompt"] is None
             is_last &= passphrase is None or is_passphrase
@@ -104,7 +104,7 @@ def try_given_keys(login: Login) -> Op[tuple[Outcome, bool]]:
     return outcome, was_encrypted
 
 
-def _credential(login: Login, key: GivenKey, passphrase: str | None) -> Op[Credential]:
+def _load_credential(login: Login, key: GivenKey, passphrase: str | None) -> Op[Credential]:
     if key.key is not None:
         return Credential(key.key, None, False, key.key.public)
     if key.text is not None:
@@ -141,7 +141,7 @@ def _offer_of_agent(
         identities = yield from agent_keys(login, path)
         found = next((one for one in identities if one.blob == public.blob), None)
     if not path or found is None:
-        raise _not_in_agent(given, credential, has_agent=bool(path))
+        raise _make_agent_error(given, credential, has_agent=bool(path))
     outcome = Outcome.FAILURE
     if certificate is not None:
         outcome = yield from login.agent_key(path, found, certificate=certificate)
@@ -151,7 +151,7 @@ def _offer_of_agent(
     return outcome
 
 
-def _not_in_agent(given: GivenKey, credential: Credential, *, has_agent: bool) -> KeyFileError:
+def _make_agent_error(given: GivenKey, credential: Credential, *, has_agent: bool) -> KeyFileError:
     fingerprint = credential.public.fingerprint
     lacks = (
         f"the ssh-agent does not have it ({fingerprint})"

@@ -117,16 +117,16 @@ class Login:
         no other will come.
         """
         if self.none_pending:
-            answer = yield from self._next()
+            answer = yield from self._read_next()
             if self._judge_none(answer):
                 return Reader(answer)
         while self._ahead.waiting:
-            answer = self._ahead.answered((yield from self._next()))
+            answer = self._ahead.answered((yield from self._read_next()))
             if answer[0] == SUCCESS:
                 return Reader(answer)
-        return Reader((yield from self._next()))
+        return Reader((yield from self._read_next()))
 
-    def _next(self) -> Op[bytes]:
+    def _read_next(self) -> Op[bytes]:
         """Return the next message that is no banner."""
         while True:
             message = self.link.message()
@@ -146,14 +146,14 @@ class Login:
             counts: whether a refusal is one of the few that servers allow.
             name: what was tried; "" means what was begun last.
         """
-        found = self._outcome(reader, counts)
+        found = self._read_outcome(reader, counts)
         if self._story is not None:
             self._story.attempt(name or self._trying, found.value)
             if found is not Outcome.SUCCESS:
                 self._story.offered(self.methods_left or ())
         return found
 
-    def _outcome(self, reader: Reader, counts: bool) -> Outcome:
+    def _read_outcome(self, reader: Reader, counts: bool) -> Outcome:
         kind = reader.byte()
         if kind == SUCCESS:
             return Outcome.SUCCESS
@@ -296,7 +296,7 @@ class Login:
         """Return whether the server let us in by ``none``, after reading its answer if need be."""
         if not self.none_pending:
             return False
-        return self._judge_none((yield from self._next()))
+        return self._judge_none((yield from self._read_next()))
 
     def _judge_none(self, answer: bytes) -> bool:
         self.none_pending = False
@@ -337,9 +337,9 @@ class Login:
 
     def final(self, method: str) -> Op[Outcome]:
         """Wait for the final answer to a request, and remember a method that was enough alone."""
-        return self._judged(method, (yield from self.reply()))
+        return self._judge(method, (yield from self.reply()))
 
-    def _judged(self, method: str, reader: Reader) -> Outcome:
+    def _judge(self, method: str, reader: Reader) -> Outcome:
         outcome = self.outcome(reader)
         if outcome is Outcome.SUCCESS and not self._factors:
             self.early.memory.logins.add((self.options.username, method))
@@ -356,7 +356,7 @@ class Login:
                 least = self.options.configured_rsa_size
                 self.not_tried(name, f"{rsa_bits(public.blob)} bits, RequiredRSASize is {least}")
             return None
-        while (names := self._algorithms(public)) is None:
+        while (names := self._find_algorithms(public)) is None:
             if self.link.dead:
                 raise self.death()
             yield WaitFor(self.link)
@@ -373,7 +373,7 @@ class Login:
         bits = rsa_bits(public.blob)
         return bits is not None and bits < self.options.configured_rsa_size
 
-    def _algorithms(self, public: PublicKey) -> tuple[str, ...] | None:
+    def _find_algorithms(self, public: PublicKey) -> tuple[str, ...] | None:
         """Return what a key may sign with, best first; None as long as that is not known.
 
         An RSA key depends on the server's list (RFC 8308), which comes right after the key exchange
@@ -396,7 +396,7 @@ class Login:
         """Ask about the first keys of the agent at once, where the server bears it."""
         if self._ahead.may_ask(self.link, self.options, self.early.memory):
             for public in itertools.islice(keys, AHEAD_MAX):
-                names = self._algorithms(public)
+                names = self._find_algorithms(public)
                 if names is None:
                     break  # it has to wait, and so have those after it
                 if names:
@@ -410,11 +410,11 @@ class Login:
             self.link.send(self.key_request(algorithm, public, signed=False))
             return (yield from self.reply())
         if self.none_pending:
-            answer = yield from self._next()
+            answer = yield from self._read_next()
             if self._judge_none(answer):
                 return Reader(answer)
         while query in self._ahead.waiting:
-            answer = self._ahead.answered((yield from self._next()))
+            answer = self._ahead.answered((yield from self._read_next()))
             if answer[0] == SUCCESS:
                 return Reader(answer)
         return self._ahead.take(query)
@@ -479,4 +479,4 @@ class Login:
         if reader.rest[:1] == bytes((PASSWORD_CHANGE,)):
             self.hint = ""
             raise self.error("the password has expired and must be changed on the server")
-        return self._judged("password", reader)
+        return self._judge("password", reader)

@@ -65,20 +65,20 @@ def bring_up(
                 way = f"{bastion.hop} opened the way to {address(host, port)}"
                 hop.story.carried(bastion.hop, way)
         assert hop.link is not None  # noqa: S101  (it has begun)
-        early = hop.early = _behind_login(hop, after)
+        early = hop.early = _choose_early_open(hop, after)
         try:
             yield from establish(hop, ask_agent)
             asked = early.take()
         except ServerBusy as error:
-            if carrier is None or not _led_nowhere(hop.link, error):
+            if carrier is None or not _has_led_nowhere(hop.link, error):
                 raise
-            raise _refused(hop.options, carrier[1]) from None
+            raise _make_refusal(hop.options, carrier[1]) from None
         finally:
             early.drop()
         carrier = hop.link, hop.endpoint
 
 
-def _behind_login(hop: HopAttempt, after: HopAttempt | None) -> EarlyOpen:
+def _choose_early_open(hop: HopAttempt, after: HopAttempt | None) -> EarlyOpen:
     """Return what to open behind the login of a hop: the way to the next one, or a session."""
     if after is None:
         return EarlyOpen(hop.options, hop.memory, opens_session=hop.is_target)
@@ -86,7 +86,7 @@ def _behind_login(hop: HopAttempt, after: HopAttempt | None) -> EarlyOpen:
     return EarlyOpen(hop.options, hop.memory, lambda link: ask_direct(link, to.host, to.port))
 
 
-def _led_nowhere(link: Link, error: ServerBusy) -> bool:
+def _has_led_nowhere(link: Link, error: ServerBusy) -> bool:
     """Tell whether the bastion closed the channel because it could not connect to the server."""
     outer = link.outer
     if error.server_text or outer is None or outer.link.dead or link.get_info().received:
@@ -94,7 +94,7 @@ def _led_nowhere(link: Link, error: ServerBusy) -> bool:
     return was_never_there(outer)
 
 
-def _refused(options: Options, bastion: Endpoint) -> HusshError:
+def _make_refusal(options: Options, bastion: Endpoint) -> HusshError:
     target = address(options.host, options.port)
     error = JumpRefused(
         f"{bastion.hop} granted the way to {target} and closed it before a byte came: {HINTS[2]}",

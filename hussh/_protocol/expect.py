@@ -153,16 +153,16 @@ def expect(
                 seen.take(too_many)
                 search.done -= too_many
             if is_whole:
-                text = f"{_name(patterns)} has not come, and the shell has ended{_tail(seen)}"
-                raise ExpectEOF(text, result=_so_far(seen, channel))
+                text = f"{_name(patterns)} has not come, and the shell has ended{_show_tail(seen)}"
+                raise ExpectEOF(text, result=_copy_output(seen, channel))
             if not (yield from read_any(channel, seen)):
                 is_whole = True
                 search.done = max(0, search.done - 4)  # where a character may be cut
     except DeadlineExceeded:
-        text = f"{_name(patterns)} has not come{time_limit}{_tail(seen)}"
-        raise ExpectTimeout(text, result=_so_far(seen, channel)) from None
+        text = f"{_name(patterns)} has not come{time_limit}{_show_tail(seen)}"
+        raise ExpectTimeout(text, result=_copy_output(seen, channel)) from None
     except HusshError as error:
-        note_result(error, channel.link, partial(_so_far, seen, channel))
+        note_result(error, channel.link, partial(_copy_output, seen, channel))
         raise
 
 
@@ -172,13 +172,13 @@ def _name(patterns: Sequence[Compiled]) -> str:
     return f"{text} (and {more} more)" if more else text
 
 
-def _tail(seen: MergedOutput) -> str:
+def _show_tail(seen: MergedOutput) -> str:
     last = bytes(seen.data[-400:]).decode("utf-8", "replace").rstrip().rpartition("\n")[2]
     shown = printable(last[-80:])
     return f"; the last that came is {shown!r}" if shown else "; nothing came"
 
 
-def _so_far(seen: MergedOutput, channel: Channel) -> SSHResult:
+def _copy_output(seen: MergedOutput, channel: Channel) -> SSHResult:
     out, err, order = seen.apart()
     ended = None if channel.link.dead else exit_of(channel)
     status, signal = (-1, None) if ended is None else (ended.status, ended.signal)

@@ -166,7 +166,7 @@ def prepare(link: Link, options: Options, known: Recorded) -> None:
     link.prefer(
         (
             (Method.KEX, key_exchange),
-            (Method.HOSTKEY, _host_keys(types, wanted.host_keys, has_authority)),
+            (Method.HOSTKEY, _list_host_keys(types, wanted.host_keys, has_authority)),
             # The same both ways: libssh2 mixes up two different ciphers.
             (Method.CRYPT_CS, ciphers),
             (Method.CRYPT_SC, ciphers),
@@ -181,7 +181,7 @@ def prepare(link: Link, options: Options, known: Recorded) -> None:
 
 
 @lru_cache(maxsize=64)  # of most hosts keys of the same few types are recorded
-def _host_keys(types: tuple[str, ...], offered: tuple[str, ...], has_authority: bool) -> bytes:
+def _list_host_keys(types: tuple[str, ...], offered: tuple[str, ...], has_authority: bool) -> bytes:
     return ",".join(algorithms_for(types, offered, has_authority)).encode("ascii")
 
 
@@ -190,7 +190,7 @@ def _exchange_keys(link: Link, hop: HopAttempt) -> Op[None]:
         if phase is Phase.KEX:
             _enter_kex(link, hop)
         if link.dead:
-            raise _handshake_error(link, hop.options)
+            raise _make_handshake_error(link, hop.options)
         yield WaitFor(link)
     _enter_kex(link, hop)
 
@@ -202,26 +202,26 @@ def _enter_kex(link: Link, hop: HopAttempt) -> None:
         hop.enter(Phase.KEX)
 
 
-def _handshake_error(link: Link, options: Options) -> HusshError:
+def _make_handshake_error(link: Link, options: Options) -> HusshError:
     state = link.get_info()
     if state.death is Death.EOF and state.phase is Phase.BANNER:
-        return _no_banner(link)
+        return _make_banner_error(link)
     if state.death is Death.PEER and state.code == TOO_MANY_CONNECTIONS:
         return ServerBusy(
             f"the server has too many connections: {state.text or 'no reason'}",
             server_text=printable(state.text),
         )
     if state.death is Death.PROTOCOL and state.code in KEX_FAILURES:
-        return _negotiation_error(link, options, state.text)
+        return _make_negotiation_error(link, options, state.text)
     return link.death()
 
 
-def _no_banner(link: Link) -> HusshError:
+def _make_banner_error(link: Link) -> HusshError:
     """Return the error for an end before the banner; a reset counts as an end.
 
     If the stream is a proxy command's, the command knows more about an end without any text.
     """
-    if _carrier_died(link):
+    if _has_lost_carrier(link):
         return link.death()
     server_text = printable(link.preamble.decode("utf-8", "replace"))
     text = "the server closed the connection before its SSH banner"
@@ -239,7 +239,7 @@ def _no_banner(link: Link) -> HusshError:
     return ServerBusy(text, server_text=server_text, may_be_ban=may_be_ban)
 
 
-def _carrier_died(link: Link) -> bool:
+def _has_lost_carrier(link: Link) -> bool:
     outer = link.outer
     while outer is not None:
         if outer.link.dead:
@@ -264,7 +264,7 @@ def confirm(link: Link) -> Op[None]:
         yield WaitFor(link)
 
 
-def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
+def _make_negotiation_error(link: Link, options: Options, text: str) -> HusshError:
     wanted = offered_algorithms(options)
     host_keys = tuple(name for name in wanted.host_keys if not name.endswith(CERTIFICATE))
     ours = (wanted.key_exchange, host_keys, wanted.ciphers, wanted.ciphers,
@@ -278,9 +278,9 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
         (kind, ",".join(ours[i]), printable(",".join(theirs[i]), MOST_LISTED))
         for i, kind in enumerate(_KINDS)
         if theirs[i]
-        and not _common(ours[i], theirs[i])
+        and not _find_common(ours[i], theirs[i])
         # What a MAC stands beside is the cipher of the same direction, two places before it.
-        and not (kind[0] == "mac" and is_aead(_common(ours[i - 2], theirs[i - 2])))
+        and not (kind[0] == "mac" and is_aead(_find_common(ours[i - 2], theirs[i - 2])))
     ]
     if not missing:
         return ProtocolError(f"key exchange failed: {text}{FORGED}")
@@ -296,6 +296,6 @@ def _negotiation_error(link: Link, options: Options, text: str) -> HusshError:
     )
 
 
-def _common(ours: Sequence[str], theirs: Sequence[str]) -> str:
+def _find_common(ours: Sequence[str], theirs: Sequence[str]) -> str:
     """Return the name that is agreed on (RFC 4253 section 7.1), or an empty string."""
     return next((name for name in ours if name in theirs), "")

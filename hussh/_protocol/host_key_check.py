@@ -114,7 +114,7 @@ def check_host_key(
         shown = verdict_status(verdict)
         _tell(story, verdict, f"{shown}, {'accepted' if is_trusted else 'refused'} by the caller")
         if not is_trusted:
-            raise _refused_by_caller(verdict)
+            raise _make_caller_refusal(verdict)
     _check_authority(blob, options, known)
     if story is not None:
         story.trusted()
@@ -216,7 +216,7 @@ def _ask(policy: HostKeyCallback, verdict: Verdict, options: Options, hop: str) 
     return given
 
 
-def _refused_by_caller(verdict: Verdict) -> HostKeyError:
+def _make_caller_refusal(verdict: Verdict) -> HostKeyError:
     status = verdict_status(verdict)
     return HostKeyError(
         f"the host key of {verdict.name}, {verdict.fingerprint}, was refused by the function "

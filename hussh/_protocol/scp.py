@@ -110,7 +110,7 @@ class _Peer:
             server_text += part
         if ended.status == 127:
             no_scp = "the server has no scp program; use sftp"
-            return _error(errno.ENOSYS, self.doing, self.path, reason=no_scp)
+            return _make_error(errno.ENOSYS, self.doing, self.path, reason=no_scp)
         return self.error(bytes(server_text) or f"scp ended with status {ended.status}".encode())
 
     def error(self, server_text: bytes) -> SFTPError:
@@ -132,10 +132,10 @@ class _Peer:
         name = os.fsencode(os.path.basename(self.path))
         if "File name too long" in text and len(name) > LONGEST_NAME:
             code = errno.ENAMETOOLONG
-        return _error(code, self.doing, self.path, reason=reason)
+        return _make_error(code, self.doing, self.path, reason=reason)
 
 
-def _error(
+def _make_error(
     code: int,
     doing: str,
     path: str,
@@ -150,14 +150,14 @@ def _error(
 
 
 @contextlib.contextmanager
-def _on_this_machine(doing: str, path: str, path2: str) -> Iterator[None]:
+def _name_local_errors(doing: str, path: str, path2: str) -> Iterator[None]:
     """Name both files in the errors of the local one."""
     try:
         yield
     except OSError as error:
         if isinstance(error, HusshError):
             raise
-        shown_error = _error(
+        shown_error = _make_error(
             error.errno or errno.EIO, doing, path, path2, server_text="on this machine"
         )
         raise shown_error from error
@@ -196,7 +196,7 @@ def receive(
                 yield from peer.fill()
             part = peer.take(left)
             left -= len(part)
-            yield RunBlocking(partial(_local, sink, part))
+            yield RunBlocking(partial(_call_local, sink, part))
         yield from peer.accepted()
         with contextlib.suppress(ChannelError):  # all is here; it need not wait for our word
             yield from write(channel, b"\0")
@@ -222,9 +222,9 @@ def send(
         yield from peer.accepted()
         left = size
         while left:
-            part = yield RunBlocking(partial(_local, source, min(left, CHUNK)))
+            part = yield RunBlocking(partial(_call_local, source, min(left, CHUNK)))
             if not part:
-                raise _error(
+                raise _make_error(
                     errno.EIO, "write", path, reason=f"the source ended {left} bytes early"
                 )
             left -= len(part)
@@ -238,7 +238,7 @@ def send(
         channel.free()
 
 
-def _local(call: Callable[[A], T], argument: A, _left: object) -> T:
+def _call_local(call: Callable[[A], T], argument: A, _left: object) -> T:
     return call(argument)
 
 
@@ -257,12 +257,12 @@ def fetch(link: Link, path: str, local: str) -> Op[None]:
 
 def store(link: Link, local: str, path: str) -> Op[None]:
     """Send a local file, with its permission bits; raise as `fetch`."""
-    with _on_this_machine("upload", local, path):
+    with _name_local_errors("upload", local, path):
         source: FileSource = yield RunBlocking(lambda _: FileSource.open(os.fsencode(local)))
         try:
             info = source.info
             if source.size is None:
-                raise _error(errno.EINVAL, "upload", local, path, reason="not a regular file")
+                raise _make_error(errno.EINVAL, "upload", local, path, reason="not a regular file")
             yield from send(link, path, info.st_mode, source.size, _make_reader(source))
         finally:
             source.close()
@@ -292,17 +292,17 @@ class _LocalFile:
         self._size = 0
 
     def open(self, _left: float | None = None) -> None:
-        with self._named():
+        with self._name_errors():
             self._sink.begin()
 
     def write(self, data: bytes | bytearray) -> None:
-        with self._named():
+        with self._name_errors():
             self._sink.write([(self._size, memoryview(data))])
         self._size += len(data)
 
     def close(self) -> None:
-        with self._named():  # some file systems tell only now that they are full
+        with self._name_errors():  # some file systems tell only now that they are full
             self._sink.end(self._size)
 
-    def _named(self) -> contextlib.AbstractContextManager[None]:
-        return _on_this_machine("download", self._source, self._path)
+    def _name_errors(self) -> contextlib.AbstractContextManager[None]:
+        return _name_local_errors("download", self._source, self._path)

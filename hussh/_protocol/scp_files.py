@@ -32,7 +32,7 @@ def _fetch(link: Link, remote: str) -> Op[bytes]:
 
 def fetch_file(link: Link, remote: AnyPath, local: AnyPath) -> Op[None]:
     """Copy a remote file into a local one."""
-    return scp.fetch(link, _encode_remote(remote), _local(local))
+    return scp.fetch(link, _encode_remote(remote), _expand_local(local))
 
 
 def store(link: Link, data: bytes, remote: AnyPath) -> Op[None]:
@@ -45,7 +45,7 @@ def store_file(link: Link, local: AnyPath, remote: AnyPath) -> Op[None]:
 
     A slash at the end of `remote` makes it the directory for the file, as in hussh 0.3.3.
     """
-    here, there = _local(local), _encode_remote(remote)
+    here, there = _expand_local(local), _encode_remote(remote)
     if there.endswith("/"):
         there += os.path.basename(here)
     return scp.store(link, here, there)
@@ -64,5 +64,5 @@ def _encode_remote(path: AnyPath) -> str:
     return decode_path(from_home(there, START) if is_at_home(there) else there)
 
 
-def _local(path: AnyPath) -> str:
+def _expand_local(path: AnyPath) -> str:
     return os.path.expanduser(os.fsdecode(path))

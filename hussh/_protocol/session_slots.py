@@ -58,12 +58,12 @@ class SessionSlots:
 
     def watch(self, channel: Channel, *, is_counted: bool) -> None:
         """Learn when the channel of a session is freed; `is_counted`: it is one of `used`."""
-        channel.on_freed = self._counted_freed if is_counted else self._freed
+        channel.on_freed = self._note_counted_freed if is_counted else self._note_freed
 
-    def _freed(self, link: Link) -> None:
+    def _note_freed(self, link: Link) -> None:
         self.may_linger = True
 
-    def _counted_freed(self, link: Link) -> None:
+    def _note_counted_freed(self, link: Link) -> None:
         self.may_linger = True
         self.release(link)
 
@@ -79,7 +79,7 @@ class SessionSlots:
         """
         ticket = Ticket()
         self._queue[ticket] = None
-        link.root.callers[link.token] = partial(self._called, link)
+        link.root.callers[link.token] = partial(self._call_tickets, link)
         return ticket
 
     def leave_queue(self, link: Link, ticket: Ticket) -> None:
@@ -90,7 +90,7 @@ class SessionSlots:
         else:
             del link.root.callers[link.token]
 
-    def _called(self, link: Link) -> list[int]:
+    def _call_tickets(self, link: Link) -> list[int]:
         """Return the tokens of the tickets whose turn has come: no more than there are slots."""
         if link.dead or self.limit is None:
             return [ticket.token for ticket in self._queue]

@@ -62,20 +62,20 @@ class SocksRequest:
 
     def granted(self) -> bytes:
         """Return the answer for a target that was reached."""
-        return self._reply(GRANTED)
+        return self._make_reply(GRANTED)
 
     def failed(self, reason: int) -> bytes:
         """Return the answer for a target that was not, for a reason of RFC 4254 section 5.1."""
-        return self._reply(_BY_REASON.get(reason, FAILED))
+        return self._make_reply(_BY_REASON.get(reason, FAILED))
 
-    def _reply(self, code: int) -> bytes:
+    def _make_reply(self, code: int) -> bytes:
         if self._version == 5:
             return bytes((5, code, 0, 1)) + bytes(6)  # from 0.0.0.0 port 0: it is not known
         return bytes((0, 0x5A if code == GRANTED else 0x5B)) + bytes(6)
 
     def _end(self, code: int) -> bytes:
         self.is_over = True
-        return self._reply(code) if self._version else b""
+        return self._make_reply(code) if self._version else b""
 
     def _greet(self) -> bytes:
         """Read the version; for 5 also the choice of an authentication (RFC 1928 section 3)."""
@@ -112,10 +112,10 @@ class SocksRequest:
         head = self._peek(8)
         if head[1] != CONNECT:
             raise _Refused(NO_SUCH_COMMAND)
-        end = self._zero(8)
+        end = self._find_zero(8)
         if head[4:7] == b"\0\0\0" and head[7]:  # version 4a: a name follows
-            end, start = self._zero(end), end
-            host = _text(bytes(self._buffer[start : end - 1]))
+            end, start = self._find_zero(end), end
+            host = _decode_text(bytes(self._buffer[start : end - 1]))
         else:
             host = socket_text(head[4:8])
         del self._buffer[:end]
@@ -133,7 +133,7 @@ class SocksRequest:
         end = 4 + sizes[head[3]]
         whole = self._peek(end + 2)
         raw = whole[4:end]
-        host = _text(raw[1:]) if head[3] == 3 else socket_text(raw)
+        host = _decode_text(raw[1:]) if head[3] == 3 else socket_text(raw)
         del self._buffer[: end + 2]
         return host, int.from_bytes(whole[end:], "big")
 
@@ -142,7 +142,7 @@ class SocksRequest:
             raise _TooShort
         return bytes(self._buffer[:size])
 
-    def _zero(self, start: int) -> int:
+    def _find_zero(self, start: int) -> int:
         """Return where the text that begins here has ended, after its NUL."""
         end = self._buffer.find(b"\0", start, LONGEST)
         if end < 0:
@@ -157,7 +157,7 @@ def socket_text(raw: bytes) -> str:
     return str(ip_address(raw))
 
 
-def _text(raw: bytes) -> str:
+def _decode_text(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

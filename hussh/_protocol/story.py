@@ -111,7 +111,9 @@ class HopStory:
     def done(self, text: str) -> None:
         """End the phase well; `text` is the line for it."""
         seconds = self.end()
-        self._add(_connect_log, logging.INFO, f"{self.phases[-1].name}: {text} ({_ms(seconds)})")
+        self._add(
+            _connect_log, logging.INFO, f"{self.phases[-1].name}: {text} ({_show_ms(seconds)})"
+        )
 
     def detail(self, text: str) -> None:
         """Add a line at DEBUG."""
@@ -303,7 +305,7 @@ def agreed_at(hop: str, link: Link) -> HopAlgorithms:
     )
 
 
-def _ms(seconds: float) -> str:
+def _show_ms(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms"
 
 

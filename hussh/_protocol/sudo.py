@@ -154,7 +154,7 @@ class Conversation:
             return rest
         if len(self._held) + len(self._said) > TALK_MOST and self.has_mark:
             raise SudoError("sudo has written more than 64 KiB, and the command has not begun")
-        last = self._last_line()
+        last = self._get_last_line()
         may_ask = len(last) <= QUESTION_MOST and not last.startswith(OWN)
         self.has_question = may_ask and bool(re.match(UNFINISHED, last))
         if self.has_mark:
@@ -179,13 +179,13 @@ class Conversation:
         self._said += done[: max(0, TALK_MOST - len(self._said))]
         return done.lstrip(b"\r\n") if self._asked and not self._said.strip() else done
 
-    def _last_line(self) -> str:
+    def _get_last_line(self) -> str:
         return self._held.decode("utf-8", "replace").rpartition("\n")[2]
 
     def answer_question(self) -> None:
         """Take what came last for a question of a PAM module."""
         self.has_question = False
-        last = self._last_line()
+        last = self._get_last_line()
         if re.search(ASKS, last):
             self._said += self._held
             self._held = b""
@@ -212,14 +212,14 @@ class Conversation:
             asks = f" ({printable(question)!r})" if question else ""
             raise SudoPasswordError(f"sudo asks for a password{asks}: give it as password=")
         if self._asked:
-            raise self._wrong()
+            raise self._make_password_error()
         self._asked = True
         self._answer = self._password
         self._echo = self._password.rstrip(b"\n") if self._stream == 0 else b""
         self.has_begun = self.has_begun or not self.has_mark
 
     @staticmethod
-    def _wrong() -> HusshError:
+    def _make_password_error() -> HusshError:
         return SudoPasswordError(
             "sudo does not accept the password, which was tried once; or it asks for more than that"
         )
@@ -253,7 +253,7 @@ class Conversation:
         if re.search(FORBIDDEN, said):
             return SudoNotPermitted(f"sudo does not permit it: {text}")
         if self._asked and (re.search(WRONG, said) or re.search(WANTED, said)):
-            return self._wrong()
+            return self._make_password_error()
         if re.search(WANTED, said):
             return SudoPasswordError(f"sudo wants a password: give it as password= ({text})")
         if result.status == 127:

@@ -59,7 +59,7 @@ def open_tunnel(
         raise TunnelRefused(
             f"{server} refused the tunnel to {to}: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")
-            + f"; {_hint(link, code, to)}",
+            + f"; {_find_hint(link, code, to)}",
             target=str(to),
             reason_code=code,
             reason_text=text,
@@ -67,7 +67,7 @@ def open_tunnel(
     return channel
 
 
-def _hint(link: Link, code: int, to: Address) -> str:
+def _find_hint(link: Link, code: int, to: Address) -> str:
     if to.path is None:
         return way_hint(link, code)
     if code == PROHIBITED:

@@ -63,18 +63,22 @@ class SSHResult:
     def output_bytes(self) -> bytes:
         return join_in_order(self.stdout_bytes, self.stderr_bytes, self._order)
 
-    def _key(self) -> tuple[Any, ...]:
+    def _make_key(self) -> tuple[Any, ...]:
         """Return what `==` compares."""
         return self.stdout_bytes, self.stderr_bytes, self.status, self.signal, self.truncated
 
     def __eq__(self, other: object) -> bool:
-        return self._key() == other._key() if isinstance(other, SSHResult) else NotImplemented
+        return (
+            self._make_key() == other._make_key()
+            if isinstance(other, SSHResult)
+            else NotImplemented
+        )
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(self._make_key())
 
     def __reduce__(self) -> tuple[type[SSHResult], tuple[Any, ...]]:
-        return SSHResult, (*self._key(), self._order)
+        return SSHResult, (*self._make_key(), self._order)
 
     def __repr__(self) -> str:
         return f"SSHResult(stdout={self.stdout}, stderr={self.stderr}, status={self.status})"

@@ -53,7 +53,7 @@ class Receiver(ByteReceiveStream):
         if max_bytes < 1:
             raise ValueError("max_bytes must be at least 1")
         await anyio.lowlevel.checkpoint()
-        with _in_words_of_anyio():
+        with _translate_errors():
             part = await self.read(max_bytes)
         if not part:
             raise anyio.EndOfStream
@@ -94,7 +94,7 @@ class Sender(ByteSendStream):
         await anyio.lowlevel.checkpoint()
         if self.closed:
             raise anyio.ClosedResourceError
-        with self._sending, _in_words_of_anyio():
+        with self._sending, _translate_errors():
             await self.write(item)
 
     async def aclose(self) -> None:
@@ -104,7 +104,7 @@ class Sender(ByteSendStream):
 
 
 @contextmanager
-def _in_words_of_anyio() -> Generator[None, None, None]:
+def _translate_errors() -> Generator[None, None, None]:
     try:
         yield
     except TimeoutError:

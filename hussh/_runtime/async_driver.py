@@ -120,7 +120,7 @@ class AsyncDriver(Driver[TaskState]):
 
     # -- what asyncio and trio add
 
-    def _task_state(self, op: Op[Any], *, step_in_loop: bool) -> TaskState:
+    def _make_task_state(self, op: Op[Any], *, step_in_loop: bool) -> TaskState:
         """Return the state for an operation that `run` was given."""
         raise NotImplementedError
 
@@ -131,7 +131,7 @@ class AsyncDriver(Driver[TaskState]):
         """Wait for what `task` is registered for; return whether other tasks have run."""
         raise NotImplementedError
 
-    def _rest(self) -> None:
+    def _note_rest(self) -> None:
         """Note that an operation has ended; called within its last step."""
 
     # -- the loop
@@ -208,7 +208,7 @@ class AsyncDriver(Driver[TaskState]):
         """
         self.check_process()
         self.check_loop()
-        task = self._task_state(op, step_in_loop=step_in_loop)
+        task = self._make_task_state(op, step_in_loop=step_in_loop)
         answer: Any = None
         error: BaseException | None = None
         cancelled = False
@@ -258,7 +258,7 @@ class AsyncDriver(Driver[TaskState]):
                         slice_end = monotonic() + TIME_SLICE
                     else:
                         if isinstance(need, Checkpoint):
-                            self._checkpoint(deadline)
+                            self._pass_checkpoint(deadline)
                         if monotonic() > slice_end:
                             await anyio.lowlevel.checkpoint()
                             slice_end = monotonic() + TIME_SLICE
@@ -287,10 +287,10 @@ class AsyncDriver(Driver[TaskState]):
         task.op.close()
         if not self.root.freed:
             self._settle()
-        self._rest()
+        self._note_rest()
         task.concluded = True
 
-    def _checkpoint(self, deadline: float | None) -> None:
+    def _pass_checkpoint(self, deadline: float | None) -> None:
         """Send what is queued, and look at the time limit."""
         with self._step():
             self._settle()

@@ -92,7 +92,7 @@ class AsyncioDriver(AsyncDriver):
         self._nobody: Any = object()
         super().__init__(stream, loop)
 
-    def _task_state(self, op: Op[Any], *, step_in_loop: bool) -> _TaskState:
+    def _make_task_state(self, op: Op[Any], *, step_in_loop: bool) -> _TaskState:
         return _TaskState(op, self, step_in_loop=step_in_loop)
 
     def _prepare(self, task: _TaskState) -> None:
@@ -227,7 +227,7 @@ class AsyncioDriver(AsyncDriver):
             self._again = self._native.call_soon(self._run_turn)
         events = 0 if flags & FULL else select.POLLIN
         events |= select.POLLOUT if flags & WANT_WRITE else 0
-        side = self._side_fds()
+        side = self._list_side_fds()
         if events == self._polled_events and side == self._side:
             return
         self._polled_events, self._side = events, side
@@ -271,7 +271,7 @@ class AsyncioDriver(AsyncDriver):
             while self.backlog:  # there will be no turn
                 self.backlog.popleft().resolve()
 
-    def _rest(self) -> None:
+    def _note_rest(self) -> None:
         if not self._polls or self._waiters:
             return
         self._leader = None

@@ -41,14 +41,14 @@ class AsyncioTasks:
         if kind is not None:
             self.cancel()
         try:
-            await self._all_ended()
+            await self._wait_ended()
         except BaseException:
             self.cancel()
             with anyio.CancelScope(shield=True):
-                await self._all_ended()
+                await self._wait_ended()
             raise
 
-    async def _all_ended(self) -> None:
+    async def _wait_ended(self) -> None:
         # asyncio.wait() would cost one more callback for each task.
         while self._tasks:
             self._none_left = asyncio.Event()

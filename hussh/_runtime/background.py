@@ -159,10 +159,10 @@ class Background:
 
     def _call(self, task: Task, need: RunBlocking) -> None:
         self._blocked.add(task)
-        call = Call(partial(need.call, None), lambda: self._returned(task, call), is_slow=True)
+        call = Call(partial(need.call, None), lambda: self._take_returned(task, call), is_slow=True)
         call.start()
 
-    def _returned(self, task: Task, call: Call) -> None:
+    def _take_returned(self, task: Task, call: Call) -> None:
         """Take the result of a worker's call for a task (maybe in this thread)."""
         lock = self._enter()
         if lock is None:

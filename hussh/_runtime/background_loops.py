@@ -312,7 +312,7 @@ def watch(user: LoopUser) -> None:
     _users.add(user)
 
 
-def _at_exit() -> None:
+def _end_at_exit() -> None:
     ending = [user.collect() for user in members(_users)]
     deadline = monotonic() + EXIT_PATIENCE
     for loops in ending:
@@ -320,12 +320,12 @@ def _at_exit() -> None:
             loops.close(max(0.0, deadline - monotonic()))
 
 
-def _after_fork() -> None:
+def _reset_after_fork() -> None:
     for loops in members(_open):
         loops.abandon()
     for user in members(_users):
         user.abandon()
 
 
-atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_end_at_exit)
+os.register_at_fork(after_in_child=_reset_after_fork)

@@ -236,12 +236,12 @@ class Driver(Generic[W]):
         # An fd for input does not tell what the pump has left to do, but output is always possible.
         events = 0 if flags & FULL else select.POLLIN
         events |= select.POLLOUT if flags & (WANT_WRITE | MORE) else 0
-        idle.arm(self._wanted(events))
+        idle.arm(self._list_wanted(events))
 
-    def _wanted(self, events: int) -> dict[int, int]:
+    def _list_wanted(self, events: int) -> dict[int, int]:
         """Return the stream's fds, each with the events to poll for."""
         read_fd, write_fd = self._stream.fds()
-        side = self._side_fds()
+        side = self._list_side_fds()
         wanted = dict.fromkeys(side, int(select.POLLIN)) if side else {}
         if read_fd == write_fd:
             wanted[read_fd] = events
@@ -286,7 +286,7 @@ class Driver(Generic[W]):
                 self._ring()
         return endpoint
 
-    def _side_fds(self) -> tuple[int, ...]:
+    def _list_side_fds(self) -> tuple[int, ...]:
         """Return what to poll for input besides the stream's own fds."""
         return self._stream.side_fds() + self._endpoints
 

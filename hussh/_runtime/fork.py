@@ -63,7 +63,7 @@ def enter(tree: Forkable) -> None:
     _trees.add(tree)
 
 
-def _before_fork() -> None:
+def _prepare_fork() -> None:
     """Let no other thread be within C code while this one forks.
 
     The child gets a copy of every lock as it is, also of those in OpenSSL. A lock that another
@@ -84,11 +84,11 @@ def _before_fork() -> None:
             tree.take_lock(wait=wait)
 
 
-def _after_fork_in_parent() -> None:
+def _release_parent() -> None:
     _forks.held.pop().close()
 
 
-def _after_fork_in_child() -> None:
+def _leave_trees() -> None:
     global _forks, _forking
     _forks, _forking = _Forks(), TreeLock()
     for tree in members(_trees):
@@ -96,7 +96,7 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork_in_parent,
-    after_in_child=_after_fork_in_child,
+    before=_prepare_fork,
+    after_in_parent=_release_parent,
+    after_in_child=_leave_trees,
 )

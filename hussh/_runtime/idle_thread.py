@@ -242,7 +242,7 @@ _current: _IdleThread | None = None
 _exiting = False
 
 
-def _thread() -> _IdleThread:
+def _get_thread() -> _IdleThread:
     """Return the thread's object, to be started after `_lock` was released; needs `_lock`."""
     global _current
     if _exiting:
@@ -284,7 +284,7 @@ class IdleWatch:
         for fd in set(self._fds) - set(fds):
             self._leave(fd)
         with _lock:
-            thread = self._thread = _thread()
+            thread = self._thread = _get_thread()
             for fd in fds:
                 thread.drivers[fd] = self._driver
                 thread.poller.anew(fd)
@@ -322,7 +322,7 @@ def tend(session: Tended, interval: float, make: MakeBeats = Keepalive) -> None:
     if _exiting:
         return
     with _lock:
-        thread = _thread()
+        thread = _get_thread()
         thread.rounds.add(session, interval, make)
     thread.start()
     thread.wake()
@@ -353,7 +353,7 @@ def join() -> None:
         runner.join(LAST_MOMENT)
 
 
-def _after_fork() -> None:
+def _reset_after_fork() -> None:
     """Forget the parent's thread and its trees, in the child."""
     global _lock, _current
     _lock = threading.RLock()
@@ -362,7 +362,7 @@ def _after_fork() -> None:
         thread.abandon()
 
 
-def _at_exit() -> None:
+def _end_at_exit() -> None:
     """Let no thread be within C code while that is torn down."""
     global _exiting
     _exiting = True
@@ -373,5 +373,5 @@ def _at_exit() -> None:
         runner.join(LAST_MOMENT)
 
 
-os.register_at_fork(after_in_child=_after_fork)
-atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_reset_after_fork)
+atexit.register(_end_at_exit)

@@ -40,8 +40,8 @@ class Loop:
         self.is_trio: bool = not hasattr(self.native, "call_soon_threadsafe")
         self.cancelled: type[BaseException] = anyio.get_cancelled_exc_class()
         self._thread = threading.get_ident()
-        self._task: Callable[[], object] = _nothing
-        self._is_closed: Callable[[], object] = _nothing
+        self._task: Callable[[], object] = _do_nothing
+        self._is_closed: Callable[[], object] = _do_nothing
         # Asked for each operation, so not through anyio.
         self._current: Callable[[], Any]
         # May be called from other threads, signal handlers and finalizers.
@@ -106,7 +106,7 @@ class Loop:
     @property
     def ended(self) -> bool:
         """Tell whether the loop will never run again, as far as it knows."""
-        return not self.soon(_nothing)
+        return not self.soon(_do_nothing)
 
     def soon(self, call: Callable[[], object]) -> bool:
         """Make a call in the loop, from anywhere; return False if the loop has ended."""
@@ -119,7 +119,7 @@ class Loop:
         return True
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     return
 
 
@@ -127,7 +127,7 @@ class _Last(threading.local):
     """What `this_loop` returned last in a thread; the loop may have ended."""
 
     def __init__(self) -> None:
-        self.loop: Callable[[], Loop | None] = _nothing
+        self.loop: Callable[[], Loop | None] = _do_nothing
 
 
 _last = _Last()

@@ -153,7 +153,7 @@ class ThreadDriver(Driver[_Waiter]):
                             self._wait(need.of.token, deadline)
                         looked = self.arrivals
                     elif isinstance(need, Checkpoint):
-                        self._checkpoint(deadline)
+                        self._pass_checkpoint(deadline)
                     else:
                         answer = self._block(need, deadline)
                 except BaseException as raised:
@@ -161,7 +161,7 @@ class ThreadDriver(Driver[_Waiter]):
         finally:
             error = None  # its traceback holds this frame, and so the operation
 
-    def _checkpoint(self, deadline: float | None) -> None:
+    def _pass_checkpoint(self, deadline: float | None) -> None:
         """Send what is queued, and let others have the lock."""
         self._settle()
         self.let_go()
@@ -225,7 +225,7 @@ class ThreadDriver(Driver[_Waiter]):
 
     def _poll(self, events: int, deadline: float | None) -> None:
         """Wait for the root's fds or the wakeup fd, without the lock."""
-        side = self._side_fds()
+        side = self._list_side_fds()
         poll = self._poll_for(events, side)
         before, rung = self._polled_events, True
         try:

@@ -40,7 +40,7 @@ def start_thread(thread: threading.Thread) -> None:
         _starting.discard(thread)
 
 
-def _at_exit() -> None:
+def _end_at_exit() -> None:
     """Let no thread be between its creation and its first step when thread states are freed."""
     global _is_exiting
     _is_exiting = True
@@ -49,5 +49,5 @@ def _at_exit() -> None:
         sleep(_NAP)
 
 
-atexit.register(_at_exit)
+atexit.register(_end_at_exit)
 os.register_at_fork(after_in_child=_starting.clear)

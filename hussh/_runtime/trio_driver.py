@@ -52,7 +52,7 @@ class TrioDriver(AsyncDriver):
         self._scope: trio.CancelScope | None = None  # of the leader, while it awaits the fds
         super().__init__(stream, loop)
 
-    def _task_state(self, op: Op[Any], *, step_in_loop: bool) -> _TaskState:
+    def _make_task_state(self, op: Op[Any], *, step_in_loop: bool) -> _TaskState:
         return _TaskState(op, self)
 
     async def _wait(self, task: _TaskState, deadline: float | None) -> bool:
@@ -75,7 +75,7 @@ class TrioDriver(AsyncDriver):
                     if deadline is None:
                         await event.wait()
                     else:
-                        with _scope_until(deadline):
+                        with _make_scope(deadline):
                             await event.wait()
             return suspended
         finally:
@@ -105,7 +105,7 @@ class TrioDriver(AsyncDriver):
                         events = 0 if flags & FULL else select.POLLIN
                         events |= select.POLLOUT if flags & WANT_WRITE else 0
                         self._polled_events = events
-                        scope = self._scope = _scope_until(deadline)
+                        scope = self._scope = _make_scope(deadline)
                 finally:
                     self._leave()
                 suspended = True
@@ -114,7 +114,7 @@ class TrioDriver(AsyncDriver):
                     continue
                 try:
                     with scope:
-                        await self._ready(events)
+                        await self._wait_ready(events)
                 finally:
                     try:
                         self._enter()
@@ -129,10 +129,10 @@ class TrioDriver(AsyncDriver):
         finally:
             self._leader = None
 
-    async def _ready(self, events: int) -> None:
+    async def _wait_ready(self, events: int) -> None:
         """Wait until one of the fds is ready."""
         read_fd, write_fd = self._stream.fds()
-        side = self._side_fds()
+        side = self._list_side_fds()
         if events == select.POLLIN and not side:
             await trio.lowlevel.wait_readable(read_fd)
             return
@@ -163,7 +163,7 @@ class TrioDriver(AsyncDriver):
                 await trio.sleep(0.0005)
 
 
-def _scope_until(deadline: float | None) -> trio.CancelScope:
+def _make_scope(deadline: float | None) -> trio.CancelScope:
     if deadline is None:
         return trio.CancelScope()
     return trio.CancelScope(deadline=trio.current_time() + deadline - monotonic())

@@ -339,9 +339,9 @@ def finish(make: Callable[[], Any]) -> None:
     call.outcome()
 
 
-def _after_fork() -> None:
+def _reset_after_fork() -> None:
     global _pool
     _pool = _Pool()  # the parent's threads are not here
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_reset_after_fork)

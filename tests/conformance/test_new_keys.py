@@ -72,7 +72,7 @@ def test_by_time(api: Api, bastion: Sshd, target: Sshd) -> None:
 def test_bytes_of_each_cipher(cipher: str, most: int, target: Sshd) -> None:
     """OpenSSH's bounds: 2^32 blocks of AES, 1 GiB of a cipher with smaller blocks."""
     with connect_as_alice(target, ciphers=[cipher]) as connection:
-        link = connection._live().link
+        link = connection._get_session().link
         assert link.rekey_bytes == most
         link.rekey_after(5)
         assert link.rekey_bytes == 5

@@ -199,7 +199,7 @@ async def test_copies_without_leaving(client: Client, there: Path) -> None:
 
 def _machine(client: Client) -> Any:
     connection: Any = client.main.real
-    state = connection._sftp if client.api.name == "sync" else connection._sftp_state()
+    state = connection._sftp if client.api.name == "sync" else connection._get_sftp_state()
     return state._current.machine
 
 

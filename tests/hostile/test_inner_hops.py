@@ -125,7 +125,7 @@ def test_prefix_truncation(strict: bool) -> None:
                 assert (caught.value.hop_index, caught.value.phase) == (1, "kex")
             else:
                 with Connection("target", timeout=20_000, **options) as connection:
-                    assert connection._live().link.signature_algorithms is None
+                    assert connection._get_session().link.signature_algorithms is None
                     assert connection.execute("echo in").stdout == "in\n"
                 assert len(way.removed) == way.sealed_size()
         with contextlib.suppress(PeerError):  # our last words come without the new keys

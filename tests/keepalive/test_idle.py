@@ -94,9 +94,9 @@ def test_a_server_that_asks(poller: str, asking: Sshd, monkeypatch: pytest.Monke
     wait_for_no_thread()
     with ExitStack() as resources:
         connections = list(users(asking, resources))
-        before = [progress(c._live(), "packets") for c in connections]
+        before = [progress(c._get_session(), "packets") for c in connections]
         for connection, packets in zip(connections, before, strict=True):
-            session = connection._live()
+            session = connection._get_session()
             until(lambda s=session, p=packets: progress(s, "packets") >= p + QUESTIONS)  # type: ignore[misc]
         assert len(idle_threads()) == 1
         for connection in connections:
@@ -107,7 +107,7 @@ def test_a_server_that_asks(poller: str, asking: Sshd, monkeypatch: pytest.Monke
 def test_a_server_with_new_keys(rekeying: Sshd) -> None:
     """Key exchanges that the server begins after some time are answered, on each hop."""
     with connect(rekeying, "bob") as plain, connect(rekeying, proxy_jump=plain) as inner:
-        for session in (plain._live(), inner._live()):
+        for session in (plain._get_session(), inner._get_session()):
             until(lambda s=session: progress(s, "rekeys") >= 3)  # type: ignore[misc]
         assert inner.execute("echo here").stdout == "here\n"
     wait_for_no_thread()
@@ -147,7 +147,7 @@ def test_while_a_call_blocks(asking: Sshd, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     with connect(asking) as connection:
-        session = connection._live()
+        session = connection._get_session()
         expected = progress(session, "packets") + QUESTIONS
 
         def feed() -> None:
@@ -307,7 +307,7 @@ def test_fork(asking: Sshd) -> None:
             finally:
                 os._exit(0 if ok else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        session = connection._live()
+        session = connection._get_session()
         expected = progress(session, "packets") + 2
         until(lambda: progress(session, "packets") >= expected)
         assert connection.execute("echo here").stdout == "here\n"

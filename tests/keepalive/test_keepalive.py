@@ -97,9 +97,9 @@ def test_living_connection_stays(target: Sshd, relay_factory: Callable[..., Rela
     """Many intervals of idleness do no harm, because the server's answers are taken in."""
     relay = relay_factory(target)
     with connect(relay.host, relay.port, target, keepalive_interval=0.1) as connection:
-        before = connection._live().link.get_info().replies
+        before = connection._get_session().link.get_info().replies
         # 6 beats of the server's own answers: more than the three that would end it
-        while connection._live().link.get_info().replies < before + 6:
+        while connection._get_session().link.get_info().replies < before + 6:
             relay.wait_for_bytes("to_client", 1)
         assert connection.execute("echo alive").stdout == "alive\n"
     wait_for_no_thread()
@@ -208,7 +208,7 @@ def pass_an_hour(session: Any) -> None:
 def test_memory_of_an_hour(target: Sshd) -> None:
     """An idle connection that sends 3600 keepalives and takes in the answers does not grow."""
     with connect(target.host, target.port, target, keepalive_interval=0) as connection:
-        pass_an_hour(connection._live())
+        pass_an_hour(connection._get_session())
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])

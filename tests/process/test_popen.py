@@ -46,7 +46,7 @@ def test_left_with_input_that_nobody_reads(connection: Connection) -> None:
     """What a command does not read of its input does not hold up the end of the block."""
     with connection.popen("echo on; exec sleep 1000") as process:
         assert process.stdout.readline() == b"on\n"
-        session = connection._live()
+        session = connection._get_session()
         full = False
         while not full:  # the server's window, and our queue
             with session.driver.fresh():

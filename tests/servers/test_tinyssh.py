@@ -46,7 +46,7 @@ def connect(tinyssh: list[str], surroundings: Sshd) -> Connection:
 def test_new_keys_are_asked_for_late(connection: Connection) -> None:
     """It loses what follows a key exchange that a client asks for, so 1 GiB is no reason."""
     with connection:
-        assert connection._live().link.rekey_bytes == 64 << 30
+        assert connection._get_session().link.rekey_bytes == 64 << 30
 
 
 @pytest.fixture

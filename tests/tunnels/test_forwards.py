@@ -112,7 +112,7 @@ def test_interrupt_ends_no_forward(target: Sshd) -> None:
     with Peer(echo) as peer, login(target) as connection:
         with connection.forward_local(0, peer.address) as forward:
             interrupt(connection, list(forward._forwarding._tasks), "_accept")
-            interrupt(connection, list(forward._forwarding._tasks), "_until_lost")
+            interrupt(connection, list(forward._forwarding._tasks), "_wait_lost")
             assert not forward.closed
             assert exchange(forward.address, b"abc") == b"abc"
         with connection.forward_remote(0, peer.address) as forward:

@@ -27,7 +27,7 @@ def test_removed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             replaced.wait(PAUSE)
         return file
 
-    monkeypatch.setattr(local_sockets, "_identity", identity)
+    monkeypatch.setattr(local_sockets, "_get_identity", identity)
     other = threading.Thread(target=listener.unlink)
     other.start()
     looked.wait()

@@ -47,14 +47,14 @@ def parse_revoked(data: bytes, path: str) -> tuple[bytes, ...]:
         words = line.split()
         if not words or words[0].startswith(b"#"):
             continue
-        blob = _blob(words)
+        blob = _find_blob(words)
         if blob is None:
             raise ConfigError(f"RevokedHostKeys {path}: line {number} is no public key")
         blobs.append(blob)
     return tuple(blobs)
 
 
-def _blob(words: list[bytes]) -> bytes | None:
+def _find_blob(words: list[bytes]) -> bytes | None:
     for word in words[1:]:  # behind the type; options may stand before that
         try:
             blob = b64decode(word, validate=True)

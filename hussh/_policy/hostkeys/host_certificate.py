@@ -53,9 +53,9 @@ class HostCertificate(NamedTuple):
         if self.critical_options:
             return f"the certificate has unknown critical options ({self.critical_options[0]})"
         if now < self.valid_after:
-            return f"the certificate is not valid before {_date(self.valid_after)}"
+            return f"the certificate is not valid before {_show_date(self.valid_after)}"
         if now >= self.valid_before:
-            return f"the certificate has expired at {_date(self.valid_before)}"
+            return f"the certificate has expired at {_show_date(self.valid_before)}"
         if self.principals and host.lower() not in self.principals:
             return f"the certificate is for {', '.join(self.principals)[:200]} and not for {host}"
         if not is_signed_by(self.authority, self.signed, self.signature):
@@ -74,9 +74,9 @@ def read_certificate(blob: bytes) -> HostCertificate | None:
         reader.take(8)  # the serial number
         type_ = reader.uint32()
         key_id = reader.text()
-        principals = _strings(reader.string())
+        principals = _split_strings(reader.string())
         after, before = (int.from_bytes(reader.take(8), "big") for _ in range(2))
-        critical = _strings(reader.string())[::2]
+        critical = _split_strings(reader.string())[::2]
         reader.string()  # extensions; hosts have none
         reader.string()  # reserved
         authority = reader.string()
@@ -94,14 +94,14 @@ def read_certificate(blob: bytes) -> HostCertificate | None:
     )
 
 
-def _strings(data: bytes) -> tuple[str, ...]:
+def _split_strings(data: bytes) -> tuple[str, ...]:
     reader, found = Reader(data), []
     while not reader.done:
         found.append(reader.text())
     return tuple(found)
 
 
-def _date(seconds: int) -> str:
+def _show_date(seconds: int) -> str:
     from datetime import datetime, timezone  # for an error only
 
     try:

@@ -132,8 +132,8 @@ class Recorded:
         self._host = host or name  # what certificates name
         self._entries = entries
         self._bare = bare  # for ports other than 22: what is recorded for the bare name
-        self._plain = _plain(entries)
-        self._trusted = self._plain or _plain(bare)
+        self._plain = _keep_plain(entries)
+        self._trusted = self._plain or _keep_plain(bare)
         self.key_types = tuple(dict.fromkeys([entry.key_type for entry in self._trusted]))
         self.has_authority = any(entry.marker == CERT_AUTHORITY for entry in entries + bare)
 
@@ -163,14 +163,14 @@ class Recorded:
         if policy == "ignore":
             return Verdict(Outcome.UNCHECKED, self.name, key_blob)
         if not (blob_type(key_blob) or "").endswith(CERTIFICATE):
-            return self._revoked(key_blob) or self._check_plain(key_blob, policy, "")
+            return self._find_revoked(key_blob) or self._check_plain(key_blob, policy, "")
         certificate = read_certificate(key_blob)
         if certificate is None:
             return Verdict(Outcome.MALFORMED, self.name, key_blob)
-        revoked = self._revoked(certificate.key_blob, certificate.authority, key_blob)
+        revoked = self._find_revoked(certificate.key_blob, certificate.authority, key_blob)
         if revoked is not None:
             return revoked
-        authorities = self._authorities(certificate)
+        authorities = self._find_authorities(certificate)
         objection = "its authority is not one that a @cert-authority line names for this host"
         if authorities:
             objection = certificate.objection(self._host, time.time() if now is None else now)
@@ -179,14 +179,14 @@ class Recorded:
                 return Verdict(Outcome.ACCEPTED, self.name, key, tuple(authorities))
         return self._check_plain(certificate.key_blob, policy, objection)
 
-    def _authorities(self, certificate: HostCertificate) -> list[Entry]:
+    def _find_authorities(self, certificate: HostCertificate) -> list[Entry]:
         return [
             entry
             for entry in self._entries + self._bare
             if entry.marker == CERT_AUTHORITY and entry.key_blob == certificate.authority
         ]
 
-    def _revoked(self, *blobs: bytes) -> Verdict | None:
+    def _find_revoked(self, *blobs: bytes) -> Verdict | None:
         """Return the refusal if one of these keys is revoked; the first is the server's own."""
         identities = {identity(blob) for blob in blobs}
         revoked = [
@@ -444,7 +444,7 @@ def _has_lines(data: bytes) -> bool:
     return any(line and not line.startswith(b"#") for line in lines)
 
 
-def _plain(entries: Iterable[Entry]) -> list[Entry]:
+def _keep_plain(entries: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in entries if not entry.marker]
 
 

@@ -14,10 +14,10 @@ _UTF16 = ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")
 
 def is_utf16(data: bytes) -> bool:
     """Tell whether this is text in UTF-16, with or without a byte order mark."""
-    return _utf16(data) is not None
+    return _decode_utf16(data) is not None
 
 
-def _utf16(data: bytes) -> tuple[bytes, str] | None:
+def _decode_utf16(data: bytes) -> tuple[bytes, str] | None:
     for mark, codec in _UTF16:
         if data.startswith(mark):
             return mark, codec
@@ -36,7 +36,7 @@ def decode_text(data: bytes) -> tuple[bytes, str]:
 
     ssh reads no line of a UTF-16 file, and not the first one after a byte order mark.
     """
-    utf16 = _utf16(data)
+    utf16 = _decode_utf16(data)
     if utf16 is not None:
         mark, codec = utf16
         text = data[len(mark) :].decode(codec, "replace").encode("utf-8", "surrogatepass")

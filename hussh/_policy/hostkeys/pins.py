@@ -70,13 +70,13 @@ def parse_pins(value: object) -> Pins | None:
         if re.fullmatch(_FINGERPRINT, text):
             fingerprints.append(text.rstrip("="))
             continue
-        blob = _key(text)
+        blob = _parse_key(text)
         fingerprints.append(fingerprint(blob))
         types.append(blob_type(blob) or "")
     return Pins(tuple(fingerprints), tuple(types) if len(types) == len(items) else ())
 
 
-def _key(text: str) -> bytes:
+def _parse_key(text: str) -> bytes:
     words = text.split(None, 2)
     try:
         blob = b64decode(words[1], validate=True)

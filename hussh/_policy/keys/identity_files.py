@@ -65,14 +65,14 @@ def read_identities(configured: Configured) -> Identities:
     public: list[bytes] = []
     for path in named:
         text = _read(path)
-        own = _public_line(text)
+        own = _parse_public_line(text)
         if text and own is None:
             files.append(path)
-        found = own or _public_line(_read(f"{os.fspath(path)}.pub"))
-        blob = found.blob if found is not None else _public_half(text)
+        found = own or _parse_public_line(_read(f"{os.fspath(path)}.pub"))
+        blob = found.blob if found is not None else _find_public_half(text)
         if blob is not None:
             public.append(blob)
-    certificates = [_public_line(_read(path)) for path in configured.certificate_files]
+    certificates = [_parse_public_line(_read(path)) for path in configured.certificate_files]
     return Identities(
         tuple(files),
         tuple(dict.fromkeys(public)),
@@ -91,7 +91,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
         return b"?" if os.path.exists(path) else b""
 
 
-def _public_line(text: bytes) -> PublicKey | None:
+def _parse_public_line(text: bytes) -> PublicKey | None:
     """Parse a line as in ``id.pub``: the type, the blob in base64, a comment."""
     words = text.split(None, 2)
     if len(words) < 2 or text.startswith(b"-----"):
@@ -107,7 +107,7 @@ def _public_line(text: bytes) -> PublicKey | None:
     return PublicKey(kind, blob, comment)
 
 
-def _public_half(text: bytes) -> bytes | None:
+def _find_public_half(text: bytes) -> bytes | None:
     """Return the public key in OpenSSH's format for private keys, which no passphrase protects."""
     try:
         body = unarmour(text)

@@ -98,7 +98,7 @@ def parse_private_key(data: bytes, passphrase: str | bytes | None, name: str) ->
     Raises:
         KeyUnreadable, PassphraseRequired, WrongPassphrase: see `load_private_key`.
     """
-    source = Source(name, _secret(passphrase, name))
+    source = Source(name, _encode_secret(passphrase, name))
     try:
         if len(data) > MAX_FILE:
             raise source.unreadable("is larger than 1 MiB, too large for a key")
@@ -115,7 +115,7 @@ def default_key_paths(home: str | os.PathLike[str]) -> list[str]:
     return [os.path.join(home, ".ssh", name) for name in ("id_rsa", "id_ed25519", "id_ecdsa")]
 
 
-def _secret(passphrase: str | bytes | None, name: str) -> bytes | None:
+def _encode_secret(passphrase: str | bytes | None, name: str) -> bytes | None:
     if not passphrase:
         return None
     if isinstance(passphrase, bytes):

@@ -61,11 +61,13 @@ def rewrap(body: bytes) -> bytes:
     """Return what stands between BEGIN and END of a PEM file in lines, its headers first."""
     headers = re.match(_HEADERS, body, re.IGNORECASE)
     if headers is None:
-        return b"\n" + _lines(body)
+        return b"\n" + _wrap_lines(body)
     dek = headers[1]
-    return b"\nProc-Type: 4,ENCRYPTED\nDEK-Info: " + dek + b"\n\n" + _lines(body[headers.end() :])
+    return (
+        b"\nProc-Type: 4,ENCRYPTED\nDEK-Info: " + dek + b"\n\n" + _wrap_lines(body[headers.end() :])
+    )
 
 
-def _lines(body: bytes) -> bytes:
+def _wrap_lines(body: bytes) -> bytes:
     text = b"".join(body.split())
     return b"".join(text[at : at + 64] + b"\n" for at in range(0, len(text), 64))

@@ -45,7 +45,7 @@ def parse_openssh(body: bytes, source: Source) -> PrivateKey:
         raise source.unreadable("holds more than one key")
     blob, section, tag = reader.string(), reader.string(), reader.rest
     kind = Reader(blob).text()
-    if kind != "ssh-ed25519" and kind != "ssh-rsa" and kind not in _ecdsa_kinds():
+    if kind != "ssh-ed25519" and kind != "ssh-rsa" and kind not in _list_ecdsa_kinds():
         raise source.unsupported(kind)
     if cipher != "none":
         section = _decrypt(cipher, kdf, options, section, tag, source, PublicKey(kind, blob))
@@ -66,7 +66,7 @@ def parse_openssh(body: bytes, source: Source) -> PrivateKey:
     return adopted
 
 
-def _ecdsa_kinds() -> list[str]:
+def _list_ecdsa_kinds() -> list[str]:
     return [f"ecdsa-sha2-{curve}" for curve in CURVES.values()]
 
 

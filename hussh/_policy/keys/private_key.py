@@ -59,7 +59,7 @@ class PrivateKey:
                 f"private key {self.public.fingerprint} cannot sign with {algorithm}: "
                 f"{type(error).__name__} in the crypto library"
             ) from error
-        return _label(algorithm) + string(signature)
+        return _encode_label(algorithm) + string(signature)
 
     @property
     def is_quick(self) -> bool:
@@ -71,7 +71,7 @@ class PrivateKey:
 
 
 @cache
-def _label(algorithm: str) -> bytes:
+def _encode_label(algorithm: str) -> bytes:
     return string(algorithm.encode())
 
 

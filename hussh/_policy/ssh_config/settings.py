@@ -79,7 +79,7 @@ class Reader(NamedTuple):
 # -- one function for each keyword, or for keywords that belong together
 
 
-def _known_hosts(read: Reader, into: Followed) -> None:
+def _follow_known_hosts(read: Reader, into: Followed) -> None:
     if read.is_set("userknownhostsfile") or read.is_set("globalknownhostsfile"):
         user = read.answer.paths("userknownhostsfile")
         into.options["known_hosts"] = (*user, *read.answer.paths("globalknownhostsfile"))
@@ -98,7 +98,7 @@ _POLICIES = {
 }
 
 
-def _policy(read: Reader, into: Followed) -> None:
+def _follow_policy(read: Reader, into: Followed) -> None:
     value = read.answer.one("stricthostkeychecking").lower()
     policy = _POLICIES.get(value)
     if policy is None:
@@ -106,12 +106,12 @@ def _policy(read: Reader, into: Followed) -> None:
     into.options["host_key_policy"] = policy
 
 
-def _alias(read: Reader, into: Followed) -> None:
+def _follow_alias(read: Reader, into: Followed) -> None:
     if read.is_set("hostkeyalias"):
         into.options["host_key_alias"] = read.answer.one("hostkeyalias")
 
 
-def _revoked(read: Reader, into: Followed) -> None:
+def _follow_revoked(read: Reader, into: Followed) -> None:
     value = read.answer.one("revokedhostkeys")
     if value and not is_none(value):
         into.more["revoked_host_keys"] = read.answer.tilde(value)
@@ -122,7 +122,7 @@ def _revoked(read: Reader, into: Followed) -> None:
 _BEFORE = {"I": "ORDER", "t": "NONE", "f": "NONE", "K": "NONE"}
 
 
-def _known_hosts_command(read: Reader, into: Followed) -> None:
+def _follow_known_hosts_command(read: Reader, into: Followed) -> None:
     value = read.answer.one("knownhostscommand")
     if not value or is_none(value):
         return
@@ -141,7 +141,7 @@ def _known_hosts_command(read: Reader, into: Followed) -> None:
     )
 
 
-def _identities(read: Reader, into: Followed) -> None:
+def _follow_identities(read: Reader, into: Followed) -> None:
     if read.is_set("identityfile"):
         into.more["identity_files"] = tuple(dict.fromkeys(read.expand("identityfile")))
     if read.answer.many("certificatefile"):
@@ -150,7 +150,7 @@ def _identities(read: Reader, into: Followed) -> None:
         into.more["identities_only"] = True
 
 
-def _agent(read: Reader, into: Followed) -> None:
+def _follow_agent(read: Reader, into: Followed) -> None:
     value = read.answer.one("identityagent")
     if not value or value == "SSH_AUTH_SOCK":
         return
@@ -162,7 +162,7 @@ def _agent(read: Reader, into: Followed) -> None:
         into.options["agent"] = read.answer.tilde(value)
 
 
-def _algorithms(keyword: str, argument: str) -> Callable[[Reader, Followed], None]:
+def _make_follower(keyword: str, argument: str) -> Callable[[Reader, Followed], None]:
     def line(read: Reader, into: Followed) -> None:
         if not read.is_set(keyword):
             return
@@ -184,7 +184,7 @@ def _algorithms(keyword: str, argument: str) -> Callable[[Reader, Followed], Non
 _METHODS = ("publickey", "keyboard-interactive", "password")
 
 
-def _methods(read: Reader, into: Followed) -> None:
+def _follow_methods(read: Reader, into: Followed) -> None:
     order = read.answer.names("preferredauthentications") or _METHODS
     off = set()
     if read.answer.is_no("passwordauthentication"):
@@ -203,12 +203,12 @@ def _methods(read: Reader, into: Followed) -> None:
         into.more["methods"] = allowed
 
 
-def _signatures(read: Reader, into: Followed) -> None:
+def _follow_signatures(read: Reader, into: Followed) -> None:
     if read.is_set("pubkeyacceptedalgorithms"):
         into.more["signature_algorithms"] = read.answer.names("pubkeyacceptedalgorithms")
 
 
-def _authorities(read: Reader, into: Followed) -> None:
+def _follow_authorities(read: Reader, into: Followed) -> None:
     if read.is_set("casignaturealgorithms"):
         into.more["ca_algorithms"] = read.answer.names("casignaturealgorithms")
 
@@ -224,40 +224,40 @@ def _rekey(read: Reader, into: Followed) -> None:
         into.options["rekey_interval"] = seconds
 
 
-def _rsa(read: Reader, into: Followed) -> None:
+def _follow_rsa_size(read: Reader, into: Followed) -> None:
     if read.is_set("requiredrsasize"):
-        into.options["required_rsa_size"] = _number(read, "requiredrsasize")
+        into.options["required_rsa_size"] = _read_number(read, "requiredrsasize")
 
 
-def _times(read: Reader, into: Followed) -> None:
+def _follow_times(read: Reader, into: Followed) -> None:
     if read.is_set("connecttimeout"):
-        into.more["connect_timeout"] = float(_number(read, "connecttimeout"))
+        into.more["connect_timeout"] = float(_read_number(read, "connecttimeout"))
     if read.is_set("serveraliveinterval"):
-        into.options["keepalive_interval"] = _number(read, "serveraliveinterval")
+        into.options["keepalive_interval"] = _read_number(read, "serveraliveinterval")
     if read.is_set("serveralivecountmax"):
-        into.more["keepalive_count"] = _number(read, "serveralivecountmax")
+        into.more["keepalive_count"] = _read_number(read, "serveralivecountmax")
 
 
-def _number(read: Reader, keyword: str) -> int:
+def _read_number(read: Reader, keyword: str) -> int:
     value = read.answer.one(keyword)
     if not value.isascii() or not value.isdigit():
         raise ConfigError(f"{keyword} for {read.answer.question.host} is no number: {value}")
     return int(value)
 
 
-def _compression(read: Reader, into: Followed) -> None:
+def _follow_compression(read: Reader, into: Followed) -> None:
     if read.answer.is_yes("compression"):
         into.options["compression"] = True
 
 
-def _socket(read: Reader, into: Followed) -> None:
+def _follow_socket(read: Reader, into: Followed) -> None:
     if read.is_set("bindaddress"):
         into.options["bind_address"] = read.answer.one("bindaddress")
     if read.is_set("addressfamily"):
         into.options["family"] = read.answer.one("addressfamily")
 
 
-def _sessions(read: Reader, into: Followed) -> None:
+def _follow_sessions(read: Reader, into: Followed) -> None:
     pairs = [value.partition("=") for value in read.answer.many("setenv")]
     if pairs:
         into.more["env"] = tuple([(name, value) for name, _, value in pairs])
@@ -270,20 +270,20 @@ def _sessions(read: Reader, into: Followed) -> None:
 
 #: Keywords, and what follows them; in this order.
 _TABLE: tuple[tuple[tuple[str, ...], Callable[[Reader, Followed], None]], ...] = (
-    (("stricthostkeychecking",), _policy),
-    (("userknownhostsfile", "globalknownhostsfile"), _known_hosts),
-    (("hostkeyalias",), _alias),
-    (("revokedhostkeys",), _revoked),
-    (("knownhostscommand",), _known_hosts_command),
-    (("identityfile", "certificatefile", "identitiesonly"), _identities),
-    (("identityagent",), _agent),
-    (("kexalgorithms",), _algorithms("kexalgorithms", "key_exchange")),
-    (("ciphers",), _algorithms("ciphers", "ciphers")),
-    (("macs",), _algorithms("macs", "macs")),
-    (("hostkeyalgorithms",), _algorithms("hostkeyalgorithms", "host_key_algorithms")),
-    (("pubkeyacceptedalgorithms",), _signatures),
-    (("casignaturealgorithms",), _authorities),
-    (("requiredrsasize",), _rsa),
+    (("stricthostkeychecking",), _follow_policy),
+    (("userknownhostsfile", "globalknownhostsfile"), _follow_known_hosts),
+    (("hostkeyalias",), _follow_alias),
+    (("revokedhostkeys",), _follow_revoked),
+    (("knownhostscommand",), _follow_known_hosts_command),
+    (("identityfile", "certificatefile", "identitiesonly"), _follow_identities),
+    (("identityagent",), _follow_agent),
+    (("kexalgorithms",), _make_follower("kexalgorithms", "key_exchange")),
+    (("ciphers",), _make_follower("ciphers", "ciphers")),
+    (("macs",), _make_follower("macs", "macs")),
+    (("hostkeyalgorithms",), _make_follower("hostkeyalgorithms", "host_key_algorithms")),
+    (("pubkeyacceptedalgorithms",), _follow_signatures),
+    (("casignaturealgorithms",), _follow_authorities),
+    (("requiredrsasize",), _follow_rsa_size),
     (("rekeylimit",), _rekey),
     (
         (
@@ -293,12 +293,12 @@ _TABLE: tuple[tuple[tuple[str, ...], Callable[[Reader, Followed], None]], ...] =
             "pubkeyauthentication",
             "gssapiauthentication",
         ),
-        _methods,
+        _follow_methods,
     ),
-    (("connecttimeout", "serveraliveinterval", "serveralivecountmax"), _times),
-    (("compression",), _compression),
-    (("bindaddress", "addressfamily"), _socket),
-    (("setenv", "forwardagent"), _sessions),
+    (("connecttimeout", "serveraliveinterval", "serveralivecountmax"), _follow_times),
+    (("compression",), _follow_compression),
+    (("bindaddress", "addressfamily"), _follow_socket),
+    (("setenv", "forwardagent"), _follow_sessions),
 )
 #: `way` follows these; and what says for whom an answer is, or follows from others.
 _OF_THE_WAY = ("host", "hostname", "user", "port", "proxyjump", "proxycommand", "updatehostkeys")

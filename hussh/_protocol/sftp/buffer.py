@@ -78,7 +78,7 @@ class Buffered(Lines[bytes]):
         left = size if size is not None and size >= 0 else None
         if not self._size and left is not None:
             return (yield from self.read1(left))
-        at, chunk, used = yield from self._reading()
+        at, chunk, used = yield from self._find_place()
         parts = []
         while left is None or left:
             if used == len(chunk):
@@ -95,7 +95,7 @@ class Buffered(Lines[bytes]):
 
     def read1(self, size: int = -1) -> Op[bytes]:
         """Read what is there, after one request at most: at least a byte, none at the end."""
-        at, chunk, used = yield from self._reading()
+        at, chunk, used = yield from self._find_place()
         if used == len(chunk) and size:
             chunk, used = (yield from self._fill(at, RAW if size < 0 else size)), 0
         end = len(chunk) if size < 0 else min(len(chunk), used + size)
@@ -111,7 +111,7 @@ class Buffered(Lines[bytes]):
 
     def readline(self, size: int = -1) -> Op[bytes]:
         """Read up to and with the next newline; the last line may lack it."""
-        at, chunk, used = yield from self._reading()
+        at, chunk, used = yield from self._find_place()
         parts = []
         got = 0
         while size < 0 or got < size:
@@ -145,7 +145,7 @@ class Buffered(Lines[bytes]):
         self.file.check_writable()
         left = view = memoryview(data).cast("B")
         self._forget_read()
-        most = self._most()
+        most = self._measure_request()
         while left:
             if self._out and (len(self._out) >= self._size or len(left) >= most):
                 yield from self._push()
@@ -194,7 +194,7 @@ class Buffered(Lines[bytes]):
             raise
         yield from self.file.stream.close()
 
-    def _reading(self) -> Op[tuple[int, bytes, int]]:
+    def _find_place(self) -> Op[tuple[int, bytes, int]]:
         """Return where to read on, and what is there already."""
         self.file.check_readable()
         yield from self._push()
@@ -211,10 +211,10 @@ class Buffered(Lines[bytes]):
     def _push(self) -> Op[None]:
         """Send what was written; piece by piece, each of them once."""
         while self._out:
-            piece = bytes(self._out[: self._most()])
+            piece = bytes(self._out[: self._measure_request()])
             yield from self.file.stream.write(self._at - len(self._out), piece)
             del self._out[: len(piece)]
 
-    def _most(self) -> int:
+    def _measure_request(self) -> int:
         """Bytes of one request: such a write waits first, then it is sent as a whole."""
         return self.file.stream.handle.session.machine.limits.write

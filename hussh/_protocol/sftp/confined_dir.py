@@ -38,7 +38,7 @@ class ConfinedDir:
         self._root = os.open(root or b".", flags)  # the caller may name it through links
         self._open: OrderedDict[Parts, int] = OrderedDict()
 
-    def _folder(self, parts: Parts) -> int:
+    def _open_folder(self, parts: Parts) -> int:
         """Return an fd of a folder, valid until the next call."""
         if not parts:
             return self._root
@@ -60,11 +60,11 @@ class ConfinedDir:
     def make_folder(self, parts: Parts) -> bool:
         """Make a folder; return whether it was not there before."""
         with self._in_use:
-            above = self._folder(parts[:-1])
+            above = self._open_folder(parts[:-1])
             try:
                 os.mkdir(parts[-1], 0o777, dir_fd=above)
             except FileExistsError:
-                self._folder(parts)  # raises if it is no folder, or a link to one
+                self._open_folder(parts)  # raises if it is no folder, or a link to one
                 return False
             return True
 
@@ -72,14 +72,14 @@ class ConfinedDir:
         """Set mode and times, after all files are in it; return why that was refused."""
         try:
             with self._in_use:
-                return set_meta(self._folder(parts), mode, times)
+                return set_meta(self._open_folder(parts), mode, times)
         except OSError as error:
             return error
 
     def open_file(self, parts: Parts, mode: int | None) -> int:
         made = 0o666 if mode is None else mode & 0o777
         with self._in_use:
-            fd = os.open(parts[-1], _FILE, made | 0o200, dir_fd=self._folder(parts[:-1]))
+            fd = os.open(parts[-1], _FILE, made | 0o200, dir_fd=self._open_folder(parts[:-1]))
         try:
             if not modes.S_ISREG(os.fstat(fd).st_mode):
                 raise OSError(errno.EEXIST, "something that is no file is in its place")
@@ -107,7 +107,7 @@ class ConfinedDir:
             self._make_link(parts, target)
 
     def _make_link(self, parts: Parts, target: bytes) -> None:
-        above = self._folder(parts[:-1])
+        above = self._open_folder(parts[:-1])
         try:
             os.symlink(target, parts[-1], dir_fd=above)
         except FileExistsError:

@@ -88,7 +88,7 @@ class Glob:
         above = pattern.upward(at)
         if above:
             self._left.append((join(path, b".."), above))
-        names = yield from list_all(self._pool, self._asked(path) or b".")
+        names = yield from list_all(self._pool, self._encode_asked(path) or b".")
         if isinstance(names, Request):
             return
         for entry in names:
@@ -99,23 +99,25 @@ class Glob:
                 continue
             kind = type_from_listing(entry.attributes, entry.longname)
             if kind and not (kind == modes.S_IFLNK and pattern.only_directories):
-                self._entry(path, entry.name, at, kind)
+                self._take_entry(path, entry.name, at, kind)
             elif pattern.after(at, entry.name, True):
-                yield from self._unknown(path, entry, at)
+                yield from self._look_at_unknown(path, entry, at)
 
-    def _unknown(self, folder: bytes, entry: Name, at: frozenset[int]) -> Generator[Any, Any, None]:
+    def _look_at_unknown(
+        self, folder: bytes, entry: Name, at: frozenset[int]
+    ) -> Generator[Any, Any, None]:
         """Look at an entry whose type the server did not tell, or that may lead to a directory."""
-        path = self._asked(join(folder, entry.name))
+        path = self._encode_asked(join(folder, entry.name))
         inquiry = kind_of(path, entry.attributes, entry.longname, follow=False)
         found = yield from self._pool.inquired(inquiry)
         if isinstance(found, tuple):
-            self._entry(folder, entry.name, at, found[1])
+            self._take_entry(folder, entry.name, at, found[1])
             if found[1] == modes.S_IFLNK and self._pattern.only_directories:
                 after = self._pattern.after(at, entry.name, False)
                 if self._pattern.is_match(after):
                     yield from self._check(join(folder, entry.name))
 
-    def _entry(self, folder: bytes, name: bytes, at: frozenset[int], kind: int) -> None:
+    def _take_entry(self, folder: bytes, name: bytes, at: frozenset[int], kind: int) -> None:
         pattern, is_directory = self._pattern, kind == modes.S_IFDIR
         after = pattern.after(at, name, is_directory)
         if not after:
@@ -132,7 +134,7 @@ class Glob:
         if not path:  # an empty pattern
             return
         only = directory or self._pattern.only_directories
-        found = yield from self._pool.inquired(kind_of(self._asked(path), follow=only))
+        found = yield from self._pool.inquired(kind_of(self._encode_asked(path), follow=only))
         if isinstance(found, tuple) and (not only or found[1] == modes.S_IFDIR):
             self._add(path)
 
@@ -140,6 +142,6 @@ class Glob:
         slash = self._pattern.only_directories and not path.endswith(b"/")
         self._found.append(path + b"/" if slash else path)
 
-    def _asked(self, path: bytes) -> bytes:
+    def _encode_asked(self, path: bytes) -> bytes:
         """Return a path as the server knows it."""
         return path if self._home is None else from_home(path, self._home)

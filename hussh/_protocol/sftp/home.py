@@ -40,10 +40,10 @@ def at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]
     """Run an operation on a path, which it gets expanded."""
     if not is_at_home(path):
         return op(path)
-    return _at_home(sftp, path, op)
+    return _run_at_home(sftp, path, op)
 
 
-def _at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]:
+def _run_at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]:
     return (yield from op((yield from expanded(sftp, path))))
 
 

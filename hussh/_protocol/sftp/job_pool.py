@@ -136,7 +136,7 @@ class JobPool:
                     request = box.popleft()
                     ready.append((request.tag, request, None))
                 room = session.machine.backlog < BACKLOG
-                most = self._most_jobs()
+                most = self._limit_jobs()
                 while room and self._waiting and len(self._running) < most:
                     start, size = self._waiting[0]
                     if self._bytes and self._bytes + size > MOST_BYTES:
@@ -167,7 +167,7 @@ class JobPool:
                 job.close()
             session.step()
 
-    def _most_jobs(self) -> int:
+    def _limit_jobs(self) -> int:
         machine = self.session.machine
         bears_many = machine.limits.tells_handles and machine.server.most_requests == UNBOUNDED
         most = MOST_ANYWHERE if bears_many else MOST_JOBS

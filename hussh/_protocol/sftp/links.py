@@ -71,7 +71,7 @@ def _make_first(sftp: SftpState, session: SftpSession, target: bytes, link: byte
         raise file_error(errno.EEXIST, "link", target, link)
     made = yield from _ask(session, wire.SYMLINK, link_body(False, target, link))
     if made.status:
-        takes_link_first = yield from _order_of_probe(session, link)
+        takes_link_first = yield from _probe_order(session, link)
     else:
         made_link, made_target = yield from _find_existing(session, link, target)
         if not made_link and (has_target or not made_target):
@@ -87,7 +87,7 @@ def _make_first(sftp: SftpState, session: SftpSession, target: bytes, link: byte
         raise (yield from explained(session, made, "link", target, link))
 
 
-def _order_of_probe(session: SftpSession, link: bytes) -> Op[bool | None]:
+def _probe_order(session: SftpSession, link: bytes) -> Op[bool | None]:
     """Return whether the server takes the link's path first; None if no link can be made there."""
     name = b".hussh-" + os.urandom(8).hex().encode()
     first, second = (join(parent_of(link), name + end) for end in (b"a", b"b"))

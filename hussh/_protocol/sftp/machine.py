@@ -74,7 +74,7 @@ class Machine:
         # What is filled directly when it is too large for the stage, and what to do then.
         self._direct: memoryview | None = None
         self._filled = 0
-        self._then: Callable[[memoryview], None] = self._message
+        self._then: Callable[[memoryview], None] = self._take_message
 
     @property
     def in_flight(self) -> int:
@@ -195,7 +195,7 @@ class Machine:
                 self.files.add(request)
                 self._open_more()
         elif handle is not None and handle.is_lost:
-            self._done(request, None)
+            self._end_request(request, None)
         else:
             if handle is not None and request.kind == wire.CLOSE:
                 handle.closes += 1
@@ -243,7 +243,7 @@ class Machine:
         """Send the OPENs for which there is room now; fail those for which there will be none."""
         while (request := self.files.take(self._handles_limit)) is not None:
             if request.status:
-                self._done(request, None)
+                self._end_request(request, None)
             else:
                 self._queue(request)
 
@@ -251,7 +251,7 @@ class Machine:
         """Close a lost handle, and the file that has it, too."""
         for held in self._held:
             if held.handle is handle and held.kind != wire.CLOSE:
-                self._done(held, None)
+                self._end_request(held, None)
         for _ in range(1 if handle.closes else 2):
             request = Request(wire.CLOSE, string(handle), None, None, handle=handle)
             request.abandoned = True
@@ -291,10 +291,10 @@ class Machine:
         while self._have - at >= 4:
             (length,) = U32.unpack_from(self._stage, at)
             if not 5 <= length <= LONGEST:
-                raise Malformed(f"a message of {length} bytes{self._heard()}")
+                raise Malformed(f"a message of {length} bytes{self._show_heard()}")
             end = at + 4 + length
             if end <= self._have:
-                self._message(self._view[at + 4 : end])
+                self._take_message(self._view[at + 4 : end])
                 at = end
             elif length > STAGE - 4 and self._have - at >= 13:
                 self._begin(at, length)
@@ -313,9 +313,9 @@ class Machine:
             Malformed: that is in the middle of a message.
         """
         if self._direct is not None or self._have:
-            raise Malformed(f"the end of the stream within a message{self._heard()}")
+            raise Malformed(f"the end of the stream within a message{self._show_heard()}")
 
-    def _heard(self) -> str:
+    def _show_heard(self) -> str:
         """Return the first text of a server that may speak something else, such as a greeting."""
         if self.ready:
             return ""
@@ -326,7 +326,7 @@ class Machine:
         """Begin a message that the stage cannot hold: the rest of it goes where it belongs."""
         kind = self._stage[at + 4]
         first = at + 4
-        self._then = self._message
+        self._then = self._take_message
         target = None
         if kind == wire.DATA:
             (number,) = U32.unpack_from(self._stage, at + 5)
@@ -334,9 +334,9 @@ class Machine:
             request = self._pending.get(number)
             fits = request is not None and request.kind == wire.READ and not request.abandoned
             if request is not None and fits and size == length - 9 and size <= request.size:
-                target = self._room(request, size)
+                target = self._make_room(request, size)
                 first = at + 13
-                self._then = lambda data: self._done(request, data)
+                self._then = lambda data: self._end_request(request, data)
                 del self._pending[number]
         if target is None:
             target = memoryview(bytearray(length))
@@ -346,7 +346,7 @@ class Machine:
         self._direct = target
         self._filled = part
 
-    def _room(self, request: Request, size: int) -> memoryview:
+    def _make_room(self, request: Request, size: int) -> memoryview:
         pool = request.pool
         if pool is None:
             return memoryview(bytearray(size))
@@ -355,12 +355,12 @@ class Machine:
             buffer = bytearray(size)
         return memoryview(buffer)[:size]
 
-    def _message(self, message: memoryview) -> None:
+    def _take_message(self, message: memoryview) -> None:
         kind = message[0]
         if kind != wire.DATA:
             self.parsed += len(message)
         if not self.ready:
-            self._greeting(kind, message)
+            self._take_greeting(kind, message)
             return
         (number,) = U32.unpack_from(message, 1)
         request = self._pending.pop(number, None)
@@ -370,15 +370,15 @@ class Machine:
             request.status, request.text = wire.status(bytes(message[5:]))
             if request.status == FX_OK and request.expects:
                 raise Malformed("success, but not what was asked for")
-            self._done(request, None)
+            self._end_request(request, None)
         elif kind != request.reply or not request.expects:
             raise Malformed(f"a reply of type {kind} to a request of type {request.kind}")
         elif kind == wire.DATA:
-            self._data(request, message)
+            self._take_data(request, message)
         else:
-            self._done(request, self._value(request, kind, bytes(message[5:])))
+            self._end_request(request, self._parse_value(request, kind, bytes(message[5:])))
 
-    def _value(self, request: Request, kind: int, body: bytes) -> Any:
+    def _parse_value(self, request: Request, kind: int, body: bytes) -> Any:
         if kind == wire.HANDLE:
             handle, _ = wire.take_string(body, 0)
             if len(handle) > 256:
@@ -391,7 +391,7 @@ class Machine:
             return wire.attributes(body)[0]
         return request.parse(body) if request.parse is not None else body
 
-    def _data(self, request: Request, message: memoryview) -> None:
+    def _take_data(self, request: Request, message: memoryview) -> None:
         size = U32.unpack_from(message, 5)[0] if len(message) >= 9 else -1
         if not 0 <= size <= len(message) - 9:
             raise Malformed("data that ends before its length")
@@ -400,11 +400,11 @@ class Machine:
         if request.abandoned:
             self._send_held()
             return
-        room = self._room(request, size)
+        room = self._make_room(request, size)
         room[:] = message[9 : 9 + size]
-        self._done(request, room)
+        self._end_request(request, room)
 
-    def _done(self, request: Request, value: Any) -> None:
+    def _end_request(self, request: Request, value: Any) -> None:
         """End a request that was answered, or failed without having been sent."""
         request.value = value
         handle = request.handle
@@ -450,9 +450,9 @@ class Machine:
         self._close_both(handle)
         return self.files.again(request)
 
-    def _greeting(self, kind: int, message: memoryview) -> None:
+    def _take_greeting(self, kind: int, message: memoryview) -> None:
         if kind != wire.VERSION:
-            raise Malformed(f"a message of type {kind} instead of its version{self._heard()}")
+            raise Malformed(f"a message of type {kind} instead of its version{self._show_heard()}")
         self.version, self.extensions = wire.version(bytes(message[1:]))
         if self.version != 3:
             raise Malformed(f"version {self.version} of the protocol, we speak 3")

@@ -30,7 +30,7 @@ class MirrorDir(ConfinedDir):
         """Return what lies in a folder, links as such."""
         found: dict[bytes, os.stat_result] = {}
         with self._in_use:
-            fd = self._folder(parts)
+            fd = self._open_folder(parts)
             for name in os.listdir(fd):
                 raw = os.fsencode(name)
                 with contextlib.suppress(FileNotFoundError):
@@ -39,14 +39,14 @@ class MirrorDir(ConfinedDir):
 
     def read_link(self, parts: Parts) -> bytes:
         with self._in_use:
-            return os.readlink(parts[-1], dir_fd=self._folder(parts[:-1]))
+            return os.readlink(parts[-1], dir_fd=self._open_folder(parts[:-1]))
 
     def set_attributes(self, parts: Parts, mode: int | None) -> OSError | None:
         """Set the permissions of a file; return why that was refused."""
         try:
             with self._in_use:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                fd = os.open(parts[-1], flags, dir_fd=self._folder(parts[:-1]))
+                fd = os.open(parts[-1], flags, dir_fd=self._open_folder(parts[:-1]))
             try:
                 return set_meta(fd, mode, None)
             finally:
@@ -58,7 +58,7 @@ class MirrorDir(ConfinedDir):
         """Let the owner into a folder, which gets its permissions at the end."""
         with self._in_use, contextlib.suppress(OSError):
             # By its name, because one that may not be read cannot be opened.
-            above = self._folder(parts[:-1])
+            above = self._open_folder(parts[:-1])
             info = os.stat(parts[-1], dir_fd=above, follow_symlinks=False)
             if modes.S_ISDIR(info.st_mode) and info.st_mode & 0o700 != 0o700:
                 os.chmod(parts[-1], modes.S_IMODE(info.st_mode) | 0o700, dir_fd=above)
@@ -79,14 +79,16 @@ class MirrorDir(ConfinedDir):
     def replace(self, source: Parts, target: Parts) -> None:
         """Rename within a folder."""
         with self._in_use:
-            fd = self._folder(target[:-1])
+            fd = self._open_folder(target[:-1])
             os.replace(source[-1], target[-1], src_dir_fd=fd, dst_dir_fd=fd)
 
     def is_folder(self, parts: Parts) -> bool | None:
         """Tell whether a folder is there, and not a link to one; None if nothing is."""
         with self._in_use:
             try:
-                info = os.stat(parts[-1], dir_fd=self._folder(parts[:-1]), follow_symlinks=False)
+                info = os.stat(
+                    parts[-1], dir_fd=self._open_folder(parts[:-1]), follow_symlinks=False
+                )
             except FileNotFoundError:
                 return None
             return modes.S_ISDIR(info.st_mode)
@@ -94,12 +96,12 @@ class MirrorDir(ConfinedDir):
     def unlink(self, parts: Parts) -> None:
         """Remove what is no folder."""
         with self._in_use:
-            os.unlink(parts[-1], dir_fd=self._folder(parts[:-1]))
+            os.unlink(parts[-1], dir_fd=self._open_folder(parts[:-1]))
 
     def discard(self, parts: Parts) -> None:
         """Remove a file that is of no use, if it is there."""
         with self._in_use, contextlib.suppress(OSError):
-            os.unlink(parts[-1], dir_fd=self._folder(parts[:-1]))
+            os.unlink(parts[-1], dir_fd=self._open_folder(parts[:-1]))
 
     def remove(self, parts: Parts, keep: Keep) -> tuple[list[bytes], list[tuple[bytes, OSError]]]:
         """Remove a file, or a folder with all that is in it but what `keep` names.
@@ -114,7 +116,7 @@ class MirrorDir(ConfinedDir):
             for known in [key for key in self._open if key[: len(parts)] == parts]:
                 os.close(self._open.pop(known))
             try:
-                above = self._folder(parts[:-1])
+                above = self._open_folder(parts[:-1])
                 self._remove(above, parts[-1], path, keep, gone, failed, len(parts))
             except OSError as error:
                 failed.append((path, error))
@@ -129,7 +131,7 @@ class MirrorDir(ConfinedDir):
             info = os.stat(name, dir_fd=above, follow_symlinks=False)
             if not modes.S_ISDIR(info.st_mode):
                 os.unlink(name, dir_fd=above)
-            elif not self._empty(above, name, path, keep, gone, failed, depth):
+            elif not self._remove_entries(above, name, path, keep, gone, failed, depth):
                 return False
             else:
                 os.rmdir(name, dir_fd=above)
@@ -141,7 +143,7 @@ class MirrorDir(ConfinedDir):
         gone.append(path)
         return True
 
-    def _empty(
+    def _remove_entries(
         self, above: int, name: bytes, path: bytes, keep: Keep, gone: list[bytes],
         failed: list[tuple[bytes, OSError]], depth: int,
     ) -> bool:  # fmt: skip

@@ -71,7 +71,9 @@ def sorted_out(sftp: SftpState, path: bytes, as_bytes: bool) -> Op[tuple[list[An
 def entry_stat(sftp: SftpState, path: AnyPath, entry: Name, follow: bool) -> Op[SFTPAttributes]:
     """Return attributes with the type; ask the server only about links and unknown types."""
     listed = entry.attributes if type_from_listing(entry.attributes) else None
-    attributes, kind = yield from _kind(sftp, encode_path(path), listed, entry.longname, follow)
+    attributes, kind = yield from _find_kind(
+        sftp, encode_path(path), listed, entry.longname, follow
+    )
     return replace(attributes, st_mode=modes.S_IMODE(attributes.st_mode) | kind)
 
 
@@ -81,14 +83,14 @@ def entry_is(
     """Tell whether an entry is of some kind; False for a link to nothing, and a removed entry."""
     listed = entry.attributes
     try:
-        _, kind = yield from _kind(sftp, encode_path(path), listed, entry.longname, follow)
+        _, kind = yield from _find_kind(sftp, encode_path(path), listed, entry.longname, follow)
     except FileNotFoundError:
         return False
     return test(kind)
 
 
 @expands_home
-def _kind(
+def _find_kind(
     sftp: SftpState, path: bytes, listed: SFTPAttributes | None, longname: bytes, follow: bool
 ) -> Op[Kind]:
     found = yield from inquired(sftp, kind_of(path, listed, longname, follow=follow))

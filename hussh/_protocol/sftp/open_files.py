@@ -105,14 +105,14 @@ class OpenFiles:
 
     def not_sent(self) -> None:
         """Note that a request of `take` was abandoned before it was sent."""
-        self._answered()
+        self._note_answer()
 
     def opened(self, request: Request, value: bytes) -> tuple[FileHandle, bool]:
         """Note the answer to an OPEN; return its handle and whether another file has it.
 
         In that case the caller closes both files, and asks `again`.
         """
-        self._answered()
+        self._note_answer()
         other = self.handles.get(value)
         if other is not None:
             other.is_lost = True
@@ -130,7 +130,7 @@ class OpenFiles:
 
     def refused(self, request: Request) -> bool:
         """Note the refusal of an OPEN; return whether it waits here to be sent again."""
-        self._answered()
+        self._note_answer()
         if request.abandoned:
             return False
         meaning = classify_open_refusal(request.status, request.text)
@@ -171,7 +171,7 @@ class OpenFiles:
         if not handle.closes and self.handles.get(handle) is handle:
             del self.handles[handle]
 
-    def _answered(self) -> None:
+    def _note_answer(self) -> None:
         self._opening -= 1
         self._in_doubt = False  # no other OPEN is sent while one is in doubt
 

@@ -310,13 +310,13 @@ def rename(sftp: SftpState, source: bytes, target: bytes) -> Op[None]:
 @expands_home
 def read_link(sftp: SftpState, path: bytes) -> Op[bytes]:
     reply = yield from _ask(sftp, wire.READLINK, string(path), "read the link", path)
-    return _only(reply, path)
+    return _get_only(reply, path)
 
 
 @expands_home
 def real_path(sftp: SftpState, path: bytes) -> Op[bytes]:
     reply = yield from _ask(sftp, wire.REALPATH, string(path), "resolve", path)
-    return _only(reply, path)
+    return _get_only(reply, path)
 
 
 class RealPath:
@@ -336,10 +336,10 @@ class RealPath:
         request = yield from wait(self.session, self.request)
         if request.status:
             raise (yield from explained(self.session, request, "resolve", self.path))
-        return _only(request, self.path)
+        return _get_only(request, self.path)
 
 
-def _only(reply: Request, path: bytes) -> bytes:
+def _get_only(reply: Request, path: bytes) -> bytes:
     names: list[Name] = reply.value
     if len(names) != 1:
         raise file_error(errno.EIO, "resolve", path, server_text=f"{len(names)} answers", status=0)
@@ -400,15 +400,15 @@ class Listing:
                 raise (yield from explained(session, request, "list", self.handle.path))
             self.size += request.size
             self._given += len(request.value)
-            names = yield from self._checked(request.value)
+            names = yield from self._check(request.value)
             if names:
                 self._ahead = min(self._ahead * 2, READDIRS)
                 return names
             self._empty += 1
             if self._empty == EMPTY_LISTS:
-                raise SFTPError(f"the server does not end the list of {self._shown()}")
+                raise SFTPError(f"the server does not end the list of {self._show()}")
 
-    def _checked(self, found: list[Name]) -> Op[list[Name]]:
+    def _check(self, found: list[Name]) -> Op[list[Name]]:
         """Return the names without ".", ".." and impossible ones; log the first of the latter."""
         names = [name for name in found if check_name(name.name)]
         if len(names) < len(found) and not self._odd:
@@ -416,10 +416,10 @@ class Listing:
             if odd is not None:
                 self._odd = True
                 shown = printable(decode_path(odd))
-                yield from warn(f"left out of the list of {self._shown()}: {shown!r} is no name")
+                yield from warn(f"left out of the list of {self._show()}: {shown!r} is no name")
         return names
 
-    def _shown(self) -> str:
+    def _show(self) -> str:
         return repr(decode_path(self.handle.path))
 
     def close(self) -> None:
@@ -446,7 +446,7 @@ def list_names(sftp: SftpState, path: bytes, pick: Callable[[Name], Any]) -> Op[
     while True:
         listing = yield from open_directory(sftp, path)
         try:
-            return (yield from _all_names(listing, path, pick))
+            return (yield from _list_all(listing, path, pick))
         except SFTPError:
             if not listing.handle.is_lost:
                 raise
@@ -454,7 +454,7 @@ def list_names(sftp: SftpState, path: bytes, pick: Callable[[Name], Any]) -> Op[
             listing.close()
 
 
-def _all_names(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
+def _list_all(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
     found: list[Any] = []
     while names := (yield from listing.more()):
         for at in range(0, len(names), NAMES_AT_ONCE):

@@ -140,13 +140,13 @@ class Removal:
     def _begin(self, path: bytes, above: _Folder | None, is_directory: bool) -> None:
         if is_directory:
             # Soon, so that few directories are half removed at a time.
-            self._pool.add(partial(self._empty, _Folder(path, above)), soon=True)
+            self._pool.add(partial(self._empty_folder, _Folder(path, above)), soon=True)
         else:
             self._pool.add(partial(self._remove, path, above))
 
     # -- jobs
 
-    def _empty(self, folder: _Folder) -> Job:
+    def _empty_folder(self, folder: _Folder) -> Job:
         """List a directory, and begin to remove what is in it."""
         if len(folder.path) > LONGEST_PATH:
             reason = "directories lie in one another without end"
@@ -176,10 +176,10 @@ class Removal:
             self._pool.work += 1
             if self._pool.is_due:
                 yield None
-            self._entry(folder, entry)
+            self._take_entry(folder, entry)
         self._leave(folder)
 
-    def _entry(self, folder: _Folder, entry: Name) -> None:
+    def _take_entry(self, folder: _Folder, entry: Name) -> None:
         path = join(folder.path, entry.name)
         if not check_name(entry.name):
             reason = "the server's name for it is no name"
@@ -187,23 +187,23 @@ class Removal:
             return
         kind = type_from_listing(entry.attributes, entry.longname)
         if kind:
-            self._known(folder, path, kind)
+            self._remove_known(folder, path, kind)
         else:
-            self._pool.add(partial(self._unknown, folder, path, entry))
+            self._pool.add(partial(self._remove_unknown, folder, path, entry))
 
-    def _unknown(self, folder: _Folder, path: bytes, entry: Name) -> Job:
+    def _remove_unknown(self, folder: _Folder, path: bytes, entry: Name) -> Job:
         """Remove an entry whose type the server did not tell."""
         inquiry = kind_of(path, entry.attributes, entry.longname, follow=False)
         found = yield from self._pool.inquired(inquiry)
         if isinstance(found, Request):
-            self._refused(found, path, folder)
+            self._note_refusal(found, path, folder)
         else:
-            self._known(folder, path, found[1])
+            self._remove_known(folder, path, found[1])
 
-    def _known(self, folder: _Folder, path: bytes, kind: int) -> None:
+    def _remove_known(self, folder: _Folder, path: bytes, kind: int) -> None:
         is_directory = kind == modes.S_IFDIR
         if self.keep is not None and self.keep(path, is_directory):
-            self._kept(folder)
+            self._note_kept(folder)
         else:
             self._begin(path, folder, is_directory)
 
@@ -211,24 +211,24 @@ class Removal:
         gone = self._pool.ask(wire.REMOVE, string(path))
         yield from self._pool.wait(gone)
         if gone.status:
-            self._refused(gone, path, above)
+            self._note_refusal(gone, path, above)
         else:
-            self._gone(path, above)
+            self._note_gone(path, above)
 
     def _remove_empty(self, folder: _Folder) -> Job:
         gone = self._pool.ask(wire.RMDIR, string(folder.path))
         yield from self._pool.wait(gone)
         if not gone.status:
-            self._gone(folder.path, folder.above)
+            self._note_gone(folder.path, folder.above)
         elif gone.status != FX_NO_SUCH_FILE and folder.listings < MOST_LISTINGS:
             # Some servers leave names out of a listing, and somebody may have put a file there.
-            yield from self._empty(folder)
+            yield from self._empty_folder(folder)
         else:
-            self._refused(gone, folder.path, folder.above)
+            self._note_refusal(gone, folder.path, folder.above)
 
     # -- what became of it
 
-    def _gone(self, path: bytes, above: _Folder | None) -> None:
+    def _note_gone(self, path: bytes, above: _Folder | None) -> None:
         if self.lists:
             self.removed.append(path)
         self._leave(above)
@@ -241,16 +241,16 @@ class Removal:
         if folder.left:
             return
         if folder.kept:
-            self._kept(folder.above)
+            self._note_kept(folder.above)
         else:
             self._pool.add(partial(self._remove_empty, folder), soon=True)
 
-    def _kept(self, folder: _Folder | None) -> None:
+    def _note_kept(self, folder: _Folder | None) -> None:
         if folder is not None:
             folder.kept = True
         self._leave(folder)
 
-    def _refused(self, request: Request, path: bytes, above: _Folder | None) -> None:
+    def _note_refusal(self, request: Request, path: bytes, above: _Folder | None) -> None:
         if request.status == FX_NO_SUCH_FILE and above is not None:
             self._leave(above)  # somebody was quicker
         else:
@@ -261,4 +261,4 @@ class Removal:
             self._failed.append((path, why))
         if self.stops:
             self._pool.stopped = True
-        self._kept(above)
+        self._note_kept(above)

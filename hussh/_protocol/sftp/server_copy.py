@@ -62,13 +62,13 @@ def copy_file(sftp: SftpState, source: bytes, target: bytes, meter: Meter) -> Op
     source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
     yield from _check_other(session, source, target)
     if session.machine.server.most_open_files(None) > 1:
-        size = yield from _with_both_open(session, source, target, meter)
+        size = yield from _copy_with_both_open(session, source, target, meter)
         if size is not None:
             return size
-    return (yield from _in_turn(session, source, target, meter))
+    return (yield from _copy_in_turn(session, source, target, meter))
 
 
-def _with_both_open(
+def _copy_with_both_open(
     session: SftpSession, source: bytes, target: bytes, meter: Meter
 ) -> Op[int | None]:
     """Copy with both files open; return None if the server does not bear that."""
@@ -76,7 +76,7 @@ def _with_both_open(
     reader = yield from _open(session, source, wire.FXF_READ, None, paths, lasting=True)
     writer: Handle | None = None
     try:
-        mode, expected = yield from _source(reader, paths, meter)
+        mode, expected = yield from _stat_source(reader, paths, meter)
         try:
             writer = yield from _open(session, target, _WRITE, mode, paths, lasting=True)
         except SFTPError as error:
@@ -85,8 +85,8 @@ def _with_both_open(
                 return None
             raise
         # What is there is cut at the end and not before: it may be the source.
-        before = (yield from _attributes(writer)).st_size
-        size = yield from _contents(session, reader, writer, expected, meter)
+        before = (yield from _ask_attributes(writer)).st_size
+        size = yield from _copy_contents(session, reader, writer, expected, meter)
         if before is None or before > size:
             yield from writer.ask(wire.FSETSTAT, wire.setting(size=size), DOING)
         yield from writer.close()
@@ -102,7 +102,7 @@ def _with_both_open(
             writer.forget()
 
 
-def _in_turn(session: SftpSession, source: bytes, target: bytes, meter: Meter) -> Op[int]:
+def _copy_in_turn(session: SftpSession, source: bytes, target: bytes, meter: Meter) -> Op[int]:
     """Copy with one file open at a time, piece by piece; return its size."""
     paths = source, target
     at, mode, before, is_over = 0, None, None, False
@@ -110,7 +110,7 @@ def _in_turn(session: SftpSession, source: bytes, target: bytes, meter: Meter) -
         reader = yield from _open(session, source, wire.FXF_READ, None, paths)
         try:
             if not at:
-                mode, _ = yield from _source(reader, paths, meter)
+                mode, _ = yield from _stat_source(reader, paths, meter)
             piece = yield from _read(reader, at)
         finally:
             reader.forget()
@@ -120,7 +120,7 @@ def _in_turn(session: SftpSession, source: bytes, target: bytes, meter: Meter) -
         writer = yield from _open(session, target, _WRITE, mode, paths)
         try:
             if not at:
-                before = (yield from _attributes(writer)).st_size
+                before = (yield from _ask_attributes(writer)).st_size
             stream = Stream(writer)
             yield from stream.write(at, piece)
             yield from stream.settle()
@@ -149,9 +149,11 @@ def _read(reader: Handle, at: int) -> Op[memoryview]:
         stream.drop()
 
 
-def _source(reader: Handle, paths: tuple[bytes, bytes], meter: Meter) -> Op[tuple[int | None, int]]:
+def _stat_source(
+    reader: Handle, paths: tuple[bytes, bytes], meter: Meter
+) -> Op[tuple[int | None, int]]:
     """Return the permissions of the source, and the size that the server tells."""
-    found = yield from _attributes(reader)
+    found = yield from _ask_attributes(reader)
     if modes.S_ISDIR(found.st_mode):
         raise file_error(errno.EISDIR, DOING, *paths)
     meter.total = found.st_size
@@ -177,7 +179,7 @@ def _open(
     return Handle(session, request.value, path)
 
 
-def _attributes(handle: Handle) -> Op[SFTPAttributes]:
+def _ask_attributes(handle: Handle) -> Op[SFTPAttributes]:
     """Return what the server tells of an open file; some tell nothing."""
     session = handle.session
     found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
@@ -199,7 +201,7 @@ def _check_other(session: SftpSession, source: bytes, target: bytes) -> Op[None]
         raise SameFileError(errno.EINVAL, text, decode_path(source), None, decode_path(target))
 
 
-def _contents(
+def _copy_contents(
     session: SftpSession, reader: Handle, writer: Handle, size: int, meter: Meter
 ) -> Op[int]:
     """Copy all bytes; return their number."""
@@ -212,7 +214,7 @@ def _contents(
         done += piece
         yield from meter.report(done)
     # Files of /proc and the like have more than they say, and any may have grown.
-    return (yield from _by_this_machine(reader, writer, done, meter))
+    return (yield from _copy_by_this_machine(reader, writer, done, meter))
 
 
 def _ask_copy(
@@ -224,7 +226,7 @@ def _ask_copy(
     return (yield from wait(session, session.machine.extended(_COPY, body, handle=writer.id)))
 
 
-def _by_this_machine(reader: Handle, writer: Handle, at: int, meter: Meter) -> Op[int]:
+def _copy_by_this_machine(reader: Handle, writer: Handle, at: int, meter: Meter) -> Op[int]:
     """Copy what follows an offset; return the offset of the end."""
     source, target = Stream(reader), Stream(writer)
     try:

@@ -46,7 +46,7 @@ class Stream:
         if not len(view):
             return 0
         if not self._rest or self._rest_at != offset:
-            data = yield from self._next(offset, len(view))
+            data = yield from self._take_next(offset, len(view))
             self._rest, self._rest_at = data, offset
         count = min(len(self._rest), len(view))
         view[:count] = self._rest[:count]
@@ -54,7 +54,7 @@ class Stream:
         self._rest_at += count
         return count
 
-    def _next(self, offset: int, size: int) -> Op[memoryview]:
+    def _take_next(self, offset: int, size: int) -> Op[memoryview]:
         session = self.handle.session
         machine = session.machine
         most = min(machine.limits.read, self._piece)

@@ -64,7 +64,7 @@ class Tail:
     def begin(self) -> Op[None]:
         """Note the end of the file: what comes from here on is new."""
         try:
-            state = yield from self._opened()
+            state = yield from self._open_file()
             end = yield from size_of(state.stream.handle)
         except BaseException:
             self.close()
@@ -74,17 +74,17 @@ class Tail:
 
     def seek_end(self) -> Op[int]:
         """Skip to the present end of the file; return that offset."""
-        state, end = yield from _measure((yield from self._opened()))
+        state, end = yield from _measure((yield from self._open_file()))
         self._keep(state._replace(read_to=end))
         self._decoder.reset()
         return self.last_pos
 
     def read(self, from_pos: int | None = None) -> Op[str]:
         """Return what was added since the last read, or everything from an offset on."""
-        rest, state = b"", (yield from self._opened())
+        rest, state = b"", (yield from self._open_file())
         if from_pos is None:
-            rest, state = yield from self._moved_on(state)
-        with self._undoing(state):
+            rest, state = yield from self._move_on(state)
+        with self._undo_on_error(state):
             state, end = yield from _measure(state)
             if from_pos is not None:
                 state = state._replace(read_to=from_pos)
@@ -98,8 +98,8 @@ class Tail:
 
     def end(self) -> Op[str]:
         """Return all that came since the beginning."""
-        _, state = yield from self._moved_on((yield from self._opened()))
-        with self._undoing(state):
+        _, state = yield from self._move_on((yield from self._open_file()))
+        with self._undo_on_error(state):
             state, _ = yield from _measure(state)
             added = yield from _read_contents(state.stream, state.began)
         read_to = state.began + len(added)
@@ -114,7 +114,7 @@ class Tail:
             state.stream.drop()
             state.stream.handle.forget()
 
-    def _opened(self) -> Op[_State]:
+    def _open_file(self) -> Op[_State]:
         if self._state is not None and self._state.stream.handle.is_lost:
             self.close()
         if self._state is None:
@@ -123,7 +123,7 @@ class Tail:
             self._state = _State(stream, began, before, self.last_pos, seen)
         return self._state
 
-    def _moved_on(self, state: _State) -> Op[tuple[bytes, _State]]:
+    def _move_on(self, state: _State) -> Op[tuple[bytes, _State]]:
         """Return the rest of a file that another has replaced, and that other file.
 
         SFTP tells no inode numbers. The file under the name is the open one if its size and time
@@ -154,7 +154,7 @@ class Tail:
             before.stream.handle.forget()
 
     @contextmanager
-    def _undoing(self, state: _State) -> Generator[None, None, None]:
+    def _undo_on_error(self, state: _State) -> Generator[None, None, None]:
         """Close a file that was opened meanwhile, if what is inside raises."""
         try:
             yield

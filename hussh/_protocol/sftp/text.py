@@ -172,11 +172,11 @@ class Text(Lines[str]):
             low, high = 0, len(raw)
             while low < high:  # the fewest bytes that give so many characters
                 middle = (low + high) // 2
-                if self._decoded(raw[:middle], state) < consumed:
+                if self._count_decoded(raw[:middle], state) < consumed:
                     low = middle + 1
                 else:
                     high = middle
-            exact = self._decoded(raw[:low], state) == consumed
+            exact = self._count_decoded(raw[:low], state) == consumed
             clean = self._decoder.getstate() == _CLEAN or not offset + low
         finally:
             self._decoder.setstate(now)
@@ -184,7 +184,7 @@ class Text(Lines[str]):
             raise OSError("this place in the text has no offset")
         return offset + low
 
-    def _decoded(self, data: bytes, state: Any) -> int:
+    def _count_decoded(self, data: bytes, state: Any) -> int:
         self._decoder.setstate(state)
         return len(self._decoder.decode(data))
 

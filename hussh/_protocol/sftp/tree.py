@@ -83,9 +83,9 @@ class Tree:
     def search(self, start: Callable[[], Job], *, soon: bool = False) -> None:
         """Begin a job that may find more to copy."""
         self.searches += 1
-        self.pool.add(lambda: self._searched(start()), soon=soon)
+        self.pool.add(lambda: self._search(start()), soon=soon)
 
-    def _searched(self, job: Job) -> Job:
+    def _search(self, job: Job) -> Job:
         try:
             yield from job
         finally:

@@ -64,7 +64,7 @@ def take_string(body: bytes, at: int) -> tuple[bytes, int]:
     return body[at + 4 : end], end
 
 
-def _fields(layout: Struct, body: bytes, at: int) -> tuple[tuple[Any, ...], int]:
+def _unpack_fields(layout: Struct, body: bytes, at: int) -> tuple[tuple[Any, ...], int]:
     end = at + layout.size
     if end > len(body):
         raise Malformed("a reply that ends within a field")
@@ -73,7 +73,7 @@ def _fields(layout: Struct, body: bytes, at: int) -> tuple[tuple[Any, ...], int]
 
 def status(body: bytes) -> tuple[int, str]:
     """Return code and text; old servers leave the text out."""
-    (code,), at = _fields(U32, body, 0)
+    (code,), at = _unpack_fields(U32, body, 0)
     if at == len(body):
         return code, ""
     text, _ = take_string(body, at)
@@ -82,18 +82,18 @@ def status(body: bytes) -> tuple[int, str]:
 
 def attributes(body: bytes, at: int = 0) -> tuple[SFTPAttributes, int]:
     """Return a file's attributes (section 5) and the position after them."""
-    (flags,), at = _fields(U32, body, at)
+    (flags,), at = _unpack_fields(U32, body, at)
     found = SFTPAttributes()
     if flags & _SIZE:
-        (found.st_size,), at = _fields(U64, body, at)
+        (found.st_size,), at = _unpack_fields(U64, body, at)
     if flags & _UIDGID:
-        (found.st_uid, found.st_gid), at = _fields(_TWO, body, at)
+        (found.st_uid, found.st_gid), at = _unpack_fields(_TWO, body, at)
     if flags & _PERMISSIONS:
-        (found.st_mode,), at = _fields(U32, body, at)
+        (found.st_mode,), at = _unpack_fields(U32, body, at)
     if flags & _ACMODTIME:
-        (found.st_atime, found.st_mtime), at = _fields(_TWO, body, at)
+        (found.st_atime, found.st_mtime), at = _unpack_fields(_TWO, body, at)
     if flags & _EXTENDED:
-        (count,), at = _fields(U32, body, at)
+        (count,), at = _unpack_fields(U32, body, at)
         pairs = []
         for _ in range(count):  # each takes 8 bytes at least, so the body's end ends this
             kind, at = take_string(body, at)
@@ -128,7 +128,7 @@ def setting(
 
 
 def name_list(body: bytes) -> list[Name]:
-    (count,), at = _fields(U32, body, 0)
+    (count,), at = _unpack_fields(U32, body, 0)
     if count * 12 > len(body) - at:  # the least an entry takes
         raise Malformed(f"a list of {count} names in {len(body)} bytes")
     names = []
@@ -142,7 +142,7 @@ def name_list(body: bytes) -> list[Name]:
 
 def version(body: bytes) -> tuple[int, dict[bytes, bytes]]:
     """Return number and extensions of a VERSION message (section 4)."""
-    (number,), at = _fields(U32, body, 0)
+    (number,), at = _unpack_fields(U32, body, 0)
     extensions = {}
     while at < len(body):
         name, at = take_string(body, at)
@@ -152,10 +152,10 @@ def version(body: bytes) -> tuple[int, dict[bytes, bytes]]:
 
 def statvfs(body: bytes) -> tuple[int, ...]:
     """Return the reply to statvfs@openssh.com, in its order."""
-    return _fields(_STATVFS, body, 0)[0]
+    return _unpack_fields(_STATVFS, body, 0)[0]
 
 
 def limits(body: bytes) -> tuple[int, int, int, int]:
     """Return the reply to limits@openssh.com: packet, read and write length, open handles."""
-    packet, read, write, handles = _fields(_LIMITS, body, 0)[0]
+    packet, read, write, handles = _unpack_fields(_LIMITS, body, 0)[0]
     return packet, read, write, handles
