@@ -15,6 +15,7 @@ import os
 import socket
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .._native.link import Channel
@@ -111,7 +112,13 @@ class AgentLoan:
         if len(self._tasks) >= MOST:
             refuse_offer(self._link, offer, SHORTAGE)
             return
-        self._tasks.add(self._hop.driver.start(self._carry(offer)))
+        never_ran = partial(self._refuse, offer)
+        self._tasks.add(self._hop.driver.start(self._carry(offer), never_ran))
+
+    def _refuse(self, offer: Offer) -> None:
+        if not (self._link.dead or self._link.deferred_frees.abandoned):
+            with contextlib.suppress(HusshError):
+                refuse_offer(self._link, offer, CONNECT_FAILED)
 
     def _carry(self, offer: Offer) -> Op[None]:
         link = self._link
@@ -138,9 +145,8 @@ class AgentLoan:
                 endpoint.free()
             if channel is not None:
                 channel.free()
-            elif not (link.dead or link.deferred_frees.abandoned):
-                with contextlib.suppress(HusshError):
-                    refuse_offer(link, offer, CONNECT_FAILED)
+            else:
+                self._refuse(offer)
             if sock is not None:
                 sock.close()
 

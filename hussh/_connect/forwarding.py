@@ -15,6 +15,7 @@ import errno
 import logging
 import socket
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from time import sleep
 from typing import Any
@@ -98,9 +99,13 @@ class Forwarding:
     def unlink(self) -> None:
         """Remove what it has made in the file system."""
 
-    def _start(self, op: Op[None]) -> None:
+    def _start(self, op: Op[None], never_ran: Callable[[], object]) -> None:
+        """Start an operation; `never_ran` undoes what was done for it if it is never stepped."""
         self._tasks = {task for task in self._tasks if not task.is_over}
-        self._tasks.add(self._driver.start(op))
+        self._tasks.add(self._driver.start(op, never_ran))
+
+    def _watch_link(self) -> None:
+        self._start(self._wait_lost(), self._end_all)
 
     def _log_failure(self, error: Exception) -> None:
         if isinstance(error, HusshError):
@@ -123,10 +128,13 @@ class Forwarding:
             raise
         finally:
             if goes_on:
-                self._start(self._wait_lost())
+                self._watch_link()
             else:
-                self.close()
-                self._note_lost()
+                self._end_all()
+
+    def _end_all(self) -> None:
+        self.close()
+        self._note_lost()
 
     def _note_lost(self) -> None:
         """Note that it has ended, maybe in an event loop."""
@@ -173,8 +181,8 @@ class LocalForwarding(Forwarding):
             raise
         self._listener = listener
         self.address = listener.address
-        self._start(self._accept(listener, endpoint))
-        self._start(self._wait_lost())
+        self._accept_from(listener, endpoint)
+        self._watch_link()
 
     def unlink(self) -> None:
         if self._listener is not None:
@@ -183,6 +191,13 @@ class LocalForwarding(Forwarding):
     def _note_lost(self) -> None:
         if self.address.path is not None and not self.link.deferred_frees.abandoned:
             Call(self.unlink).start()
+
+    def _accept_from(self, listener: Listener, endpoint: LocalEnd) -> None:
+        def never_ran() -> None:
+            endpoint.free()
+            listener.close()
+
+        self._start(self._accept(listener, endpoint), never_ran)
 
     def _accept(self, listener: Listener, endpoint: LocalEnd) -> Op[None]:
         goes_on = False
@@ -199,7 +214,7 @@ class LocalForwarding(Forwarding):
             raise
         finally:
             if goes_on:
-                self._start(self._accept(listener, endpoint))
+                self._accept_from(listener, endpoint)
             else:
                 endpoint.free()
                 listener.close()
@@ -221,7 +236,7 @@ class LocalForwarding(Forwarding):
         self._is_short = False
         self.connections += 1
         origin = peer[:2] if isinstance(peer, tuple) else ("127.0.0.1", 0)
-        self._start(self._carry(sock, origin))
+        self._start(self._carry(sock, origin), partial(self._end, sock, None, None))
         return True
 
     def _carry(self, sock: socket.socket, origin: tuple[str, int]) -> Op[None]:
@@ -310,7 +325,7 @@ class RemoteForwarding(Forwarding):
             incoming.forwards.append(self)
         finally:
             incoming.answered()
-        self._start(self._wait_lost())
+        self._watch_link()
 
     def close(self) -> None:
         if self.closed:
@@ -343,7 +358,18 @@ class RemoteForwarding(Forwarding):
     def _start_waiting(self) -> None:
         while self._waiting and self._connecting < CONNECTING and not self.closed:
             self._connecting += 1
-            self._start(self._carry(self._waiting.popleft()))
+            offer = self._waiting.popleft()
+            self._start(self._carry(offer), partial(self._undo_carry, offer))
+
+    def _undo_carry(self, offer: Offer) -> None:
+        self._note_connected()
+        self._refuse(offer, PROHIBITED)
+        self._end(None, None, None)
+
+    def _refuse(self, offer: Offer, reason: int) -> None:
+        if not (self.link.dead or self.link.deferred_frees.abandoned):
+            with contextlib.suppress(HusshError):
+                refuse_offer(self.link, offer, reason)
 
     def _note_connected(self) -> None:
         """Let another connection be made in the place of one that is made, or failed."""
@@ -376,9 +402,8 @@ class RemoteForwarding(Forwarding):
             reason = PROHIBITED
             raise
         finally:
-            if channel is None and not (self.link.dead or self.link.deferred_frees.abandoned):
-                with contextlib.suppress(HusshError):
-                    refuse_offer(self.link, offer, reason)
+            if channel is None:
+                self._refuse(offer, reason)
             self._end(sock, endpoint, channel)
 
 

@@ -10,10 +10,14 @@ raises: it notes its own failures, and other errors are logged. An interrupt (Ct
 is raised in the thread that it interrupted, and may end that operation, but no other. It may also
 come between two steps of this module. So a task leaves `ready` only when it is known where it goes
 on. One whose operation has yielded something that got lost has the interrupt thrown in instead.
+
+A generator that is closed before its first step runs none of its clean-up. So an operation that is
+given something to free, such as a socket, is started with a function that frees it in that case.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -37,12 +41,14 @@ class Task:
 
     Attributes:
         is_over: whether it has ended.
+        never_ran: called if it is ended before its first step.
     """
 
-    __slots__ = ("op", "answer", "error", "token", "is_over", "is_lost", "__weakref__")
+    __slots__ = ("op", "never_ran", "answer", "error", "token", "is_over", "is_lost", "__weakref__")
 
-    def __init__(self, op: Op[None]) -> None:
+    def __init__(self, op: Op[None], never_ran: Callable[[], object] | None = None) -> None:
         self.op = op
+        self.never_ran = never_ran
         self.answer: Any = None
         self.error: BaseException | None = None
         self.token = 0
@@ -53,6 +59,12 @@ class Task:
     def is_running(self) -> bool:
         """Whether it is within a step; a flag could stay set if an interrupt came between."""
         return cast("GeneratorType[Any, Any, None]", self.op).gi_running
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has not had its first step."""
+        generator = cast("GeneratorType[Any, Any, None]", self.op)
+        return inspect.getgeneratorstate(generator) == inspect.GEN_CREATED
 
 
 class Background:
@@ -78,9 +90,13 @@ class Background:
         """Whether there is any."""
         return bool(self.ready or self._waiting or self._blocked)
 
-    def start(self, op: Op[None]) -> Task:
-        """Run an operation from the next step on."""
-        task = Task(op)
+    def start(self, op: Op[None], never_ran: Callable[[], object] | None = None) -> Task:
+        """Run an operation from the next step on.
+
+        Args:
+            never_ran: called instead of the operation's clean-up if it is ended before that step.
+        """
+        task = Task(op, never_ran)
         self.ready.append(task)
         return task
 
@@ -119,7 +135,7 @@ class Background:
             self._leave_ready(task)
             return
         answer, error = task.answer, task.error
-        if task.is_lost and error is None:
+        if task.is_lost and error is None and not task.is_new:
             error = KeyboardInterrupt("an interrupt came between two steps of a tunnel")
         need: Wait | None = None
         self._blocked.discard(task)
@@ -183,22 +199,26 @@ class Background:
         self.ready.append(task)
 
     def close(self) -> None:
-        """End all of them, wherever they are."""
-        tasks = [*self.ready, *self._blocked]
-        for waiting in self._waiting.values():
-            tasks += waiting
-        self.ready.clear()
-        self._blocked.clear()
-        self._waiting.clear()
-        for task in tasks:
-            _close(task)
+        """End all of them, wherever they are; also those that the end of others starts."""
+        while self:
+            tasks = [*self.ready, *self._blocked]
+            for waiting in self._waiting.values():
+                tasks += waiting
+            self.ready.clear()
+            self._blocked.clear()
+            self._waiting.clear()
+            for task in tasks:
+                _close(task)
 
 
 def _close(task: Task) -> None:
-    if task.is_running:
+    if task.is_running or task.is_over:
         return
+    never_ran = task.never_ran if task.is_new else None
     task.is_over = True
     try:
         task.op.close()
+        if never_ran is not None:
+            never_ran()
     except Exception:
         _log.warning("a tunnel failed in an unexpected way", exc_info=True)

@@ -29,7 +29,7 @@ import contextlib
 import os
 import select
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -290,9 +290,13 @@ class Driver(Generic[W]):
         """Return what to poll for input besides the stream's own fds."""
         return self._stream.side_fds() + self._endpoints
 
-    def start(self, op: Op[None]) -> Task:
-        """Run an operation in the background, from when the one that calls this has a rest."""
-        return self._background.start(op)
+    def start(self, op: Op[None], never_ran: Callable[[], object] | None = None) -> Task:
+        """Run an operation in the background, from when the one that calls this has a rest.
+
+        Args:
+            never_ran: called if it is ended before that, since its own clean-up does not run then.
+        """
+        return self._background.start(op, never_ran)
 
     def cancel(self, task: Task) -> None:
         """End one that runs there."""

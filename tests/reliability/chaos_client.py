@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
@@ -75,6 +76,7 @@ class Client:
                 calls.findings.append(_told(error))
             del one
         left = [f"left behind: {line}" for line in self._census.settle()]
+        left += _stacks() if any("thread:" in line for line in left) else []
         return {
             "counts": calls.counts,
             "findings": [*calls.findings, *left, *self._complaints],
@@ -210,9 +212,17 @@ class _Round:
 
 
 def _told(error: BaseException) -> str:
-    import traceback
-
     return "".join(traceback.format_exception(error))[-3000:]
+
+
+def _stacks() -> list[str]:
+    """Return where each thread but this one is."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return [
+        f"{names.get(number, number)} is in\n" + "".join(traceback.format_stack(frame))[-3000:]
+        for number, frame in sys._current_frames().items()
+        if number != threading.get_ident()
+    ]
 
 
 def main() -> None:

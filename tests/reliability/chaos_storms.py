@@ -12,6 +12,7 @@ import random
 import resource
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import anyio
 
 from hussh import Connection
-from hussh.errors import ForkedConnectionError
+from hussh.errors import ConnectionClosed
 
 from .chaos_calls import Calls
 
@@ -51,12 +52,16 @@ def forks(calls: Calls, connection: Callable[[], Any], count: int) -> Iterator[N
         for _ in range(count):
             if over.wait(0.05):
                 return
+            told, tells = os.pipe()
             pid = os.fork()
             if not pid:
-                _be_child(connection())
+                _be_child(connection(), tells)
+            os.close(tells)
+            with open(told, "rb") as pipe:
+                text = pipe.read().decode(errors="replace")
             _, status = os.waitpid(pid, 0)
             if status:
-                calls.findings.append(f"a child of a fork ended with {status:#x}")
+                calls.findings.append(f"a child of a fork ended with {status:#x}: {text}")
             else:
                 calls.count("forked")
 
@@ -69,7 +74,7 @@ def forks(calls: Calls, connection: Callable[[], Any], count: int) -> Iterator[N
         thread.join()
 
 
-def _be_child(connection: Any) -> None:
+def _be_child(connection: Any, tells: int) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(_CHILD_PATIENCE)
@@ -81,10 +86,10 @@ def _be_child(connection: Any) -> None:
             connection.execute("true")
         else:
             asyncio.run(connection.execute("true"))
-    except ForkedConnectionError:
+    except ConnectionClosed:  # ForkedConnectionError, or the parent had closed it
         status = 0
     except BaseException as error:
-        os.write(2, f"in a child: {error!r}\n".encode())
+        os.write(tells, "".join(traceback.format_exception(error))[-3000:].encode())
         status = 4
     os._exit(status)
 

@@ -104,3 +104,25 @@ def test_interrupt_anywhere(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> Non
         assert list(scene.ends.values()).count("well") >= 2, where
     assert seen > 50
     assert not caplog.records, "no operation was resumed with another one's answer"
+
+
+def test_what_never_ran_is_undone() -> None:
+    """An operation that ends before its first step leaves nothing open, however it is ended."""
+    loop = Background(lambda: None)
+    undone: list[str] = []
+
+    def work() -> Op[None]:
+        try:
+            yield Checkpoint()
+        finally:
+            undone.append("by itself")
+
+    loop.cancel(loop.start(work(), lambda: undone.append("cancelled")))
+    assert undone == ["cancelled"]
+    loop.start(work(), lambda: loop.start(work(), lambda: undone.append("the next")))
+    loop.close()
+    assert (undone, bool(loop)) == (["cancelled", "the next"], False)
+    begun = loop.start(work(), lambda: undone.append("wrong"))
+    loop._advance(begun)
+    loop.cancel(begun)
+    assert undone == ["cancelled", "the next", "by itself"]
