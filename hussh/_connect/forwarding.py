@@ -175,9 +175,12 @@ class LocalForwarding(Forwarding):
         listener.is_owned = True
         try:
             endpoint = self._driver.watch(listener.sock.fileno())
-        except BaseException:
+        except BaseException as error:
             listener.close()
             listener.unlink()
+            if isinstance(error, OSError):  # no descriptor for an epoll
+                text = f"cannot listen on {self.address}: {error.strerror or error}"
+                raise ForwardRefused(text, errno=error.errno) from error
             raise
         self._listener = listener
         self.address = listener.address

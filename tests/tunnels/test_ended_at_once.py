@@ -1,8 +1,9 @@
-"""A forward that ends when it has taken a connection, and done nothing for it yet."""
+"""A forward that ends before it has done anything: for a connection, or at all."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import inspect
 import socket
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from hussh import Connection
+from hussh import Connection, ForwardRefused
 from hussh._runtime.background import Background, Task
+from tests.sharing.helpers import descriptors
+from tests.support.limits import spare_descriptors
 from tests.support.sshd import Sshd
 from tests.support.tunnel_peers import Peer, echo
 
@@ -70,3 +73,23 @@ def test_connection_that_just_came(
             assert forward.connections == 0
         del met, forward
         gc.collect()  # warns of sockets that nobody closed
+
+
+def test_forward_without_descriptors(target: Sshd) -> None:
+    """At whatever step they run out, it cannot listen, says why, and keeps none."""
+    alice = target.alice
+    with Connection(
+        target.host, target.port, alice.name, private_key=alice.key.path, timeout=30_000
+    ) as connection:
+        held = descriptors()
+        refusals: list[ForwardRefused] = []
+        for spare in range(6):
+            try:
+                with spare_descriptors(spare), connection.forward_local(0, ("127.0.0.1", 1)):
+                    break
+            except ForwardRefused as error:
+                refusals.append(error)
+            assert descriptors() == held
+        assert {error.errno for error in refusals} == {errno.EMFILE}
+        assert all("Too many open files" in str(error) for error in refusals)
+        assert len(refusals) >= 2
