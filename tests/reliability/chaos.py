@@ -26,6 +26,7 @@ from tests.support.accounts import IS_ROOT
 from tests.support.processes import clean_environment
 
 from .chaos_arena import Arena, carry_out
+from .chaos_calls import LEFT_BEHIND
 from .chaos_plan import FAULTS, Plan, checkup, draw
 
 __all__ = ["Chaos", "main"]
@@ -167,17 +168,20 @@ class Chaos:
                         client = ClientProcess(folder)
                     plan = draw(self.seed, number)
                     try:
-                        self._round(arena, client, plan)
+                        is_as_before = self._round(arena, client, plan)
                     except Hung as hung:
                         self._found(plan, [str(hung)])
+                        arena.heal()
+                        is_as_before = False
+                    if not is_as_before:
                         client.close()
                         client = None
-                        arena.heal()
             finally:
                 if client is not None:
                     client.close()
 
-    def _round(self, arena: Arena, client: ClientProcess, plan: Plan) -> None:
+    def _round(self, arena: Arena, client: ClientProcess, plan: Plan) -> bool:
+        """Do a round; return False if it left what the client's next rounds would report again."""
         answer = self._ask(arena, client, plan)
         arena.heal()
         after = self._ask(arena, client, checkup(plan))
@@ -190,8 +194,10 @@ class Chaos:
             self.worst = max(self.worst, answer["worst"])
         if after["counts"] != {"right": 2}:
             after["findings"].append(f"when nothing was broken any more: {after['counts']}")
-        if answer["findings"] or after["findings"]:
-            self._found(plan, [*answer["findings"], *after["findings"]])
+        findings = [*answer["findings"], *after["findings"]]
+        if findings:
+            self._found(plan, findings)
+        return not any(line.startswith(LEFT_BEHIND) for line in findings)
 
     def _ask(self, arena: Arena, client: ClientProcess, plan: Plan) -> dict[str, Any]:
         orders = {**arena.orders(), "plan": plan.as_json(), "hops": plan.hops,

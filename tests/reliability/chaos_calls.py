@@ -17,11 +17,13 @@ from typing import Any, TypeVar
 from hussh import HusshError
 from hussh.errors import CommandTimeout, ConnectTimeout
 
-__all__ = ["SLACK", "Calls", "Control", "Stop"]
+__all__ = ["LEFT_BEHIND", "SLACK", "Calls", "Control", "Stop"]
 
 T = TypeVar("T")
 #: Seconds that a call may take beyond its limit.
 SLACK = 0.5
+#: What a finding begins with that its client keeps for as long as it runs.
+LEFT_BEHIND = "left behind: "
 _TICK = 0.02
 
 

@@ -32,7 +32,7 @@ from tests.conformance.awaited import Awaited
 from tests.support.limits import spare_descriptors
 
 from .census import Census
-from .chaos_calls import Calls, Control, Stop
+from .chaos_calls import LEFT_BEHIND, Calls, Control, Stop
 from .chaos_storms import cancelled_storm, forks, interrupts, memory_limit, signals
 from .chaos_works import FULL, WORKS, Work
 
@@ -75,7 +75,7 @@ class Client:
                 calls.findings.append(f"the round: {error!r}")
                 calls.findings.append(_told(error))
             del one
-        left = [f"left behind: {line}" for line in self._census.settle()]
+        left = [f"{LEFT_BEHIND}{line}" for line in self._census.settle()]
         left += _stacks() if any("thread:" in line for line in left) else []
         return {
             "counts": calls.counts,

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from tests.reliability import chaos
 from tests.reliability.chaos_plan import draw
 from tests.reliability.trend import FEWEST, Point, trend
 
@@ -52,3 +58,38 @@ def test_a_seed_draws_the_same_rounds() -> None:
     assert plans != [draw(SEED + 1, number) for number in range(200)]
     kinds = {fault.kind for plan in plans for fault in plan.faults}
     assert {"stop", "kill", "reset", "corrupt", "cancel", "fork", "memory", "disk"} <= kinds
+
+
+def test_what_is_left_behind_is_told_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a client keeps is reported for the round that left it, and not for all after it."""
+    made: list[Client] = []
+
+    class Client:
+        left = False
+
+        def __init__(self, folder: Path) -> None:
+            made.append(self)
+
+        def close(self) -> None:
+            pass
+
+    def ask(self: Any, arena: Any, client: Client, plan: Any) -> dict[str, Any]:
+        client.left = client.left or plan.number == 1
+        findings = ["left behind: a link"] if client.left else []
+        return {"counts": {"right": 2}, "findings": findings, "worst": 0.0}
+
+    class Arena(contextlib.nullcontext[Any]):
+        def __enter__(self) -> Any:
+            return self
+
+        def heal(self) -> None:
+            pass
+
+    monkeypatch.setattr(chaos, "ClientProcess", Client)
+    monkeypatch.setattr(chaos, "Arena", Arena)
+    monkeypatch.setattr(chaos.Chaos, "_ask", ask)
+    run = chaos.Chaos(SEED)
+    run.run(60.0, tmp_path, first=0, lanes=1, most=5)
+    assert run.rounds == 5
+    assert [text.split(":")[0] for text in run.findings] == ["round 1"]
+    assert len(made) == 2
