@@ -22,8 +22,9 @@ from tests.support.netns import ADDRESSES, BASTION_INSIDE, Network
 from tests.support.sshd import Sshd
 
 TOP = Path(__file__).resolve().parents[2]
-#: The loop of fsspec is in a thread of another network; tests/fsspec runs its page.
-ELSEWHERE = {"fsspec"}
+#: The loop of fsspec is in a thread of another network; tests/fsspec runs its page. Those of the
+#: other page are test files, which test_testing_plugin.py runs.
+ELSEWHERE = {"fsspec", "testing"}
 PAGES = sorted(
     page
     for page in (TOP / "docs").glob("*.md")

@@ -31,6 +31,7 @@ from hussh import (
 )
 from hussh.aio import AsyncConnection, AsyncSFTPFile
 from hussh.multi_conn import HostResult, MultiConnection, MultiResult, PartialFailureException
+from hussh.testing import Bastion, Sshd
 
 if TYPE_CHECKING:
     from typing_extensions import assert_type
@@ -228,3 +229,14 @@ def explained(host: str) -> str:
     report = hussh.explain(host, timeout=5_000)
     assert_type(report, hussh.Report)
     return report.cause or ", ".join(hop.hop for hop in report.hops)
+
+
+async def tested(sshd: Sshd, bastion: Bastion) -> str:
+    """Use the fixtures of a test."""
+    with sshd.connect(timeout=5_000) as connection, Sshd(Path("more"), behind=bastion) as behind:
+        assert_type(connection, Connection)
+        assert_type(behind, Sshd)
+    async with AsyncConnection(**bastion.target.options()) as target:
+        result = await target.execute("hostname")
+    with Connection(**sshd.options()) as again:
+        return result.stdout + again.execute("hostname").stdout

@@ -13,11 +13,12 @@ import hussh
 import hussh.aio
 import hussh.errors
 import hussh.multi_conn
+import hussh.testing
 
 
 def public_functions() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Yield every public class, function and method, by its dotted name."""
-    for module in (hussh, hussh.aio, hussh.multi_conn, hussh.errors):
+    for module in (hussh, hussh.aio, hussh.multi_conn, hussh.errors, hussh.testing):
         for name in module.__all__:
             value = getattr(module, name)
             if inspect.ismodule(value):

@@ -22,9 +22,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: The layers, from top to bottom; each may import itself and those below, but for `APART`.
 #: "public" are the modules beside the layers, such as `hussh.aio`.
 LAYERS = (
-    "public", "_command_line", "_fsspec", "_multi", "_api", "_connect", "_runtime", "_protocol",
-    "_policy", "_native", "errors", "_host_results", "_error_base", "_results", "_version",
-    "_older_package",
+    "public", "_command_line", "_fsspec", "_testing", "_multi", "_api", "_connect", "_runtime",
+    "_protocol", "_policy", "_native", "errors", "_host_results", "_error_base", "_results",
+    "_version", "_older_package",
 )  # fmt: skip
 #: Neighbours that know nothing of one another.
 APART = {("_policy", "_native")}
@@ -37,7 +37,7 @@ WAITING = {
     "anyio", "asyncio", "concurrent", "multiprocessing", "queue", "sched", "select", "selectors",
     "signal", "socket", "socketserver", "ssl", "subprocess", "threading", "trio",
 }  # fmt: skip
-MAY_WAIT = {"_connect", "_runtime", "_fsspec"}
+MAY_WAIT = {"_connect", "_runtime", "_fsspec", "_testing"}
 MAY_WAIT_TOO = {"_command_line/output.py", "_multi/batch.py", "_multi/loop_placement.py"}
 COMPILED = "hussh._native._libssh2"
 SEES_COMPILED = {
@@ -50,7 +50,7 @@ SEES_COMPILED = {
 #: What only some users need, and what would make every program's start slow.
 LAZY = {
     "anyio", "asyncio", "bcrypt", "cryptography", "ctypes", "ipaddress", "json", "pathlib",
-    "random", "shutil", "trio", "urllib",
+    "pytest", "random", "shutil", "trio", "urllib",
 }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Throw-away servers for the tests of users; `hussh.testing` has their public names."""
