@@ -113,16 +113,17 @@ class Sshd:
         self._program = _find_sshd()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self.host = _HOST
-        self.port = 0
-        self.behind = behind
-        self.username = _find_account()
-        self.home = self._folder / "home"
+        self.host: str = _HOST
+        self.port: int = 0
+        self.behind: Sshd | None = behind
+        self.username: str = _find_account()
+        self.home: Path = self._folder / "home"
         self.home.mkdir(parents=True, mode=0o700)
-        self.log_path = self._folder / "log"
+        self.log_path: Path = self._folder / "log"
         self.log_path.touch()
-        self.known_hosts = self._folder / "known_hosts"
+        self.known_hosts: Path = self._folder / "known_hosts"
         self._host_key = _make_key(self._folder / "host_key")
+        self.private_key_path: Path
         if behind is None:
             self.private_key_path = self._folder / "id_ed25519"
             self._authorized = _make_key(self.private_key_path)
@@ -295,7 +296,7 @@ class Bastion(Sshd):
     ) -> None:
         """Prepare both; arguments are those of `Sshd`, and ``settings`` are for the bastion."""
         super().__init__(Path(folder) / "bastion", settings=settings)
-        self.target = Sshd(Path(folder) / "target", behind=self)
+        self.target: Sshd = Sshd(Path(folder) / "target", behind=self)
 
     def __enter__(self) -> Bastion:
         """Start the bastion, then the target."""
