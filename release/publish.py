@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from release import verify, wheels
+from release.addresses import PLACEHOLDER, repository
 
 __all__ = ["date_changelog", "main", "set_version"]
 
@@ -69,6 +70,9 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("a release has wheels for all targets; name some only with --check")
     if _git("status", "--porcelain"):
         raise SystemExit("release: commit or remove what git status names first")
+    if not options.check and repository((TOP / "pyproject.toml").read_text()) == PLACEHOLDER:
+        raise SystemExit("release: nobody has said where the repository is: "
+                         "scripts/repository-address https://HOST/PATH")  # fmt: skip
     tag = f"v{options.version}"
     if _git("tag", "--list", tag):
         raise SystemExit(f"release: {tag} is tagged already")

@@ -175,7 +175,7 @@ make_venv() {
         "$PYTHON" -m venv --clear "$VENV"
     fi
     # shellcheck disable=SC2086 # none or one
-    list=$("$VENV/bin/python" scripts/requirements.py test check engine $kerberos)
+    list=$("$VENV/bin/python" scripts/requirements.py test check site engine $kerberos)
     # By file, because requirements contain characters that shells like.
     printf '%s\n' "$list" >"$VENV/hussh-requirements.txt"
     narrate "$VENV/hussh-pip.log" "$VENV/bin/python" -m pip install --no-input \
