@@ -292,6 +292,8 @@ static void forget(hussh_endpoint *endpoint) {
 }
 
 void hussh_endpoint_free(hussh_endpoint *endpoint) {
+  if (!endpoint)
+    return;
   if (endpoint->channel)
     finish(endpoint, ECONNABORTED);
   if (endpoint->root)

@@ -189,6 +189,8 @@ static void unref(hussh_link *link) {
 }
 
 void hussh_link_free(hussh_link *link) {
+  if (!link)
+    return;
   hussh_link_kill(link);
   channels_free(link);
   if (link->outer)

@@ -85,7 +85,7 @@ void hussh_fd_shutdown(int fd);
 hussh_link *hussh_link_over_channel(hussh_channel *outer);
 hussh_link *hussh_link_over_memory(void);
 /* Frees the link and its channels without any I/O; links over its channels
- * are dead from then on, and may be freed before or after. */
+ * are dead from then on, and may be freed before or after.  NULL does nothing. */
 void hussh_link_free(hussh_link *link);
 /* For leak tests: links and channels that exist, and blocks that libssh2 leaked. */
 size_t hussh_live(void);
@@ -228,7 +228,8 @@ uint64_t hussh_endpoint_token(const hussh_endpoint *endpoint);
  * alone; the next event says that it is over.  Half-closes are carried both ways. */
 int hussh_endpoint_join(hussh_endpoint *endpoint, hussh_channel *channel);
 void hussh_endpoint_get_info(const hussh_endpoint *endpoint, hussh_endpoint_info *info);
-/* Closes the channel that it is joined to; the descriptor may be closed afterwards. */
+/* Closes the channel that it is joined to; the descriptor may be closed afterwards.
+ * NULL does nothing. */
 void hussh_endpoint_free(hussh_endpoint *endpoint);
 /* Ends all of a tree, and the descriptor of hussh_endpoints_fd. */
 void hussh_endpoints_close(hussh_link *root);

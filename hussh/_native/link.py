@@ -30,6 +30,7 @@ from ._libssh2 import ffi, lib
 from .constants import PHASES, WORK, Death, Method
 from .deferred_frees import DeferredFrees
 from .kex_work import Computations
+from .owned import free_deferred, free_kept, free_owned, make_kept, make_owned
 
 __all__ = ["Channel", "Link"]
 
@@ -74,9 +75,8 @@ class Link:
     __slots__ = ("_ptr", "_info", "_tokens", "_root", "outer", "token", "deferred_frees",
                  "computations", "attached", "callers", "freed", "__weakref__")  # fmt: skip
 
-    def __init__(self, ptr: Any, outer: Channel | None) -> None:
-        if not ptr:
-            raise MemoryError("no memory for an SSH session")
+    def __init__(self, outer: Channel | None, make: Callable[..., Any], *arguments: Any) -> None:
+        """Own what a function of C makes of these arguments, with a channel that carries it."""
         self.outer: Channel | None = outer
         # Not itself for a root: in a cycle only the garbage collector would find it.
         self._root: Link | None = outer.link.root if outer is not None else None
@@ -88,8 +88,15 @@ class Link:
         )
         #: Whether the C object has been given up.
         self.freed: bool = False
-        self.token: int = int(lib.hussh_link_token(ptr))
-        self._ptr = ptr  # not before: an interrupt may come between any two, and then __del__
+        self.token: int = 0
+        self._ptr: Any = None
+        ptr = make_kept(self.deferred_frees.kept, lib.hussh_link_free, make, *arguments)
+        if not ptr:
+            if outer is not None:
+                outer.link.check()  # it may have died since the channel was opened
+            raise MemoryError("no memory for an SSH session")
+        self._ptr = ptr
+        self.token = int(lib.hussh_link_token(ptr))
         self._info = ffi.new("hussh_link_info *")
         self._tokens = ffi.new("uint64_t[]", EVENTS_AT_ONCE) if outer is None else None
         #: What the layers above keep for as long as the link lives, by kind.
@@ -102,7 +109,7 @@ class Link:
     @classmethod
     def over_fds(cls, read_fd: int, write_fd: int) -> Link:
         """Make a link over two non-blocking fds (equal for a socket), which stay the caller's."""
-        return cls(lib.hussh_link_over_fds(read_fd, write_fd), None)
+        return cls(None, lib.hussh_link_over_fds, read_fd, write_fd)
 
     @staticmethod
     def end_socket(fd: int) -> None:
@@ -112,30 +119,28 @@ class Link:
     @classmethod
     def over_channel(cls, outer: Channel) -> Link:
         """Make a link over an open channel from which nobody reads."""
-        ptr = lib.hussh_link_over_channel(outer.pointer)
-        if not ptr:
-            outer.link.check()  # it may have died since the channel was opened
-        return cls(ptr, outer)
+        return cls(outer, lib.hussh_link_over_channel, outer.pointer)
 
     @classmethod
     def over_memory(cls) -> Link:
         """Make a link without a stream: the caller feeds and drains it."""
-        return cls(lib.hussh_link_over_memory(), None)
+        return cls(None, lib.hussh_link_over_memory)
 
     def __del__(self) -> None:
-        ptr, self._ptr = getattr(self, "_ptr", None), None
+        ptr = getattr(self, "_ptr", None)  # an interrupt may come before there is one
         if ptr:
             self.freed = True
             self.computations.forget(self.token)
-            self.deferred_frees.add(lib.hussh_link_free, ptr)
+            self.deferred_frees.add(free_deferred, (self.deferred_frees.kept, ptr))
 
     def free(self) -> None:
         """Free the C object now; a second call does nothing."""
         self.freed = True  # first: an interrupt may come between any two
-        ptr, self._ptr = self._ptr, None
+        ptr = self._ptr
         if ptr:
             self.computations.forget(self.token)
-            lib.hussh_link_free(ptr)
+            free_kept(self.deferred_frees.kept, ptr)
+            self._ptr = None
 
     @property
     def pointer(self) -> Any:
@@ -364,15 +369,12 @@ class Link:
 
     def own(self, spare: object) -> Channel:
         """Return the owner of a session of `open_spare`, after `is_open`; once for each."""
-        return Channel(spare, self)
+        return Channel(self, _unchanged, spare)
 
     def open(self, kind: bytes, extra: bytes, window: int) -> Channel:
         """Ask for a channel (RFC 4254 section 5.1)."""
-        ptr = lib.hussh_channel_open(self.pointer, kind, len(kind), extra, len(extra), window)
-        if not ptr:
-            self.check()
-            raise ChannelError("no channel can be opened on this connection")
-        return Channel(ptr, self)
+        return Channel(self, lib.hussh_channel_open, self.pointer, kind, len(kind), extra,
+                       len(extra), window)  # fmt: skip
 
 
 def _read_words(info: Any) -> str:
@@ -384,29 +386,42 @@ def _read_words(info: Any) -> str:
 class Channel:
     """One channel; read its `state` and the other fields after `get_info()`."""
 
-    __slots__ = ("_ptr", "_info", "link", "token", "on_freed", "at_end", "__weakref__")
+    __slots__ = ("_ptr", "_owned", "_info", "link", "token", "on_freed", "at_end",
+                 "__weakref__")  # fmt: skip
 
-    def __init__(self, ptr: Any, link: Link) -> None:
-        self.link: Link = link  # first: an interrupt may come between any two, and then __del__
+    def __init__(self, link: Link, make: Callable[..., Any], *arguments: Any) -> None:
+        """Own what a function of C makes of these arguments.
+
+        Raises:
+            HusshError: it makes nothing; the link's own error if that is dead.
+        """
+        self.link: Link = link
         #: Called with the link after the channel was freed; must neither wait nor hold the link.
         self.on_freed: Callable[[Link], None] | None = None
         #: Called by `free` only, with the tree's lock held.
         self.at_end: Callable[[], None] | None = None
-        self._ptr = ptr
+        self._ptr: Any = None
         self._info = ffi.new(_CHANNEL_INFO)
+        # After what __del__ needs: an interrupt may come between any two.
+        self._owned: list[Any] = []
+        ptr = make_owned(self._owned, make, *arguments)
+        if not ptr:
+            link.check()
+            raise ChannelError("no channel can be opened on this connection")
+        self._ptr = ptr
         self.token: int = int(lib.hussh_channel_token(ptr))
 
     def __del__(self) -> None:
-        if getattr(self, "_ptr", None) is not None:
+        if getattr(self, "_owned", None):
             # The owner goes along: whether its link still exists is known only then.
-            owner = self.link, self._ptr, self.on_freed
+            owner = self.link, self._owned, self.on_freed
             self.link.deferred_frees.add(_free_collected, owner)
 
     def free(self) -> None:
         """Close the channel and forget it; a second call does nothing."""
-        ptr, self._ptr = self._ptr, None
-        if ptr is not None:
-            _free_collected((self.link, ptr, self.on_freed))
+        self._ptr = None
+        if self._owned:
+            _free_collected((self.link, self._owned, self.on_freed))
         at_end, self.at_end = self.at_end, None
         if at_end is not None:
             at_end()
@@ -418,10 +433,11 @@ class Channel:
 
     def forget(self, free: Any) -> None:
         """Free the channel as `free` does, by another function of C."""
-        ptr, self._ptr = self._ptr, None
+        self._ptr = None
         link = self.link
-        if ptr is not None and not link.freed and not link.deferred_frees.abandoned:
-            free(ptr)
+        if not link.freed and not link.deferred_frees.abandoned:
+            free_owned(self._owned, free)
+        self._owned.clear()
 
     @property
     def pointer(self) -> Any:
@@ -564,9 +580,16 @@ def _flush_if_alive(reference: weakref.ref[Link]) -> None:
         link.flush()
 
 
-def _free_collected(owner: tuple[Link, Any, Callable[[Link], None] | None]) -> None:
-    link, ptr, on_freed = owner
+def _free_collected(owner: tuple[Link, list[Any], Callable[[Link], None] | None]) -> None:
+    """Free a channel in C; after an interrupt it may be repeated."""
+    link, owned, on_freed = owner
     if not link.freed and not link.deferred_frees.abandoned:
-        lib.hussh_channel_free(ptr)
+        free_owned(owned, lib.hussh_channel_free)
         if on_freed is not None:
             on_freed(link)
+    owned.clear()
+
+
+def _unchanged(ptr: Any) -> Any:
+    """Return what C has made already, for an owner."""
+    return ptr

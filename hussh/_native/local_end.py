@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import ChannelError
 from ._libssh2 import ffi, lib
 from .link import Channel, Link
+from .owned import free_deferred, free_kept, make_kept
 
 __all__ = ["LocalEnd", "accept", "close_endpoints", "endpoints_fd", "finish", "keep_reply",
            "kept_reply", "next_offer", "take_offers"]  # fmt: skip
@@ -36,26 +37,28 @@ class LocalEnd:
             HusshError: the link is dead.
         """
         self.link: Link = root
-        self._ptr = None
+        self._ptr: Any = None
         self._info = ffi.new("hussh_endpoint_info *")
         root.check()
-        ptr = lib.hussh_endpoint_new(root.pointer, fd)
+        kept = root.deferred_frees.kept
+        ptr = make_kept(kept, lib.hussh_endpoint_free, lib.hussh_endpoint_new, root.pointer, fd)
         if not ptr:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
         self._ptr = ptr
         self.token: int = int(lib.hussh_endpoint_token(ptr))
 
     def __del__(self) -> None:
-        ptr, self._ptr = getattr(self, "_ptr", None), None
+        ptr = getattr(self, "_ptr", None)
         if ptr:
-            self.link.deferred_frees.add(lib.hussh_endpoint_free, ptr)
+            self.link.deferred_frees.add(free_deferred, (self.link.deferred_frees.kept, ptr))
 
     def free(self) -> None:
         """Forget the descriptor, and close the channel; a second call does nothing."""
-        ptr, self._ptr = self._ptr, None
+        ptr = self._ptr
         # A forked child shares what epoll watches with its parent.
         if ptr and not self.link.deferred_frees.abandoned:
-            lib.hussh_endpoint_free(ptr)
+            free_kept(self.link.deferred_frees.kept, ptr)
+        self._ptr = None
 
     def join(self, channel: Channel) -> None:
         """Let bytes move between the descriptor and an open channel from now on."""
@@ -105,11 +108,8 @@ def next_offer(link: Link) -> bytes | None:
 
 def accept(link: Link, number: int, peer_window: int, peer_packet: int, window: int) -> Channel:
     """Confirm a channel that the peer opens under this number, with these limits of its."""
-    ptr = lib.hussh_channel_accept(link.pointer, number, peer_window, peer_packet, window)
-    if not ptr:
-        link.check()
-        raise ChannelError("no channel can be opened on this connection")
-    return Channel(ptr, link)
+    return Channel(link, lib.hussh_channel_accept, link.pointer, number, peer_window, peer_packet,
+                   window)  # fmt: skip
 
 
 def keep_reply(link: Link) -> bool:

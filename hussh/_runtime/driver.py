@@ -482,7 +482,7 @@ class Driver(Generic[W]):
         self.forked = True
         self._idle = None  # its fds are the parent's
         self.root.deferred_frees.lock = fork.FREE_FOR_NOBODY
-        self.root.deferred_frees.abandoned = True
+        self.root.deferred_frees.abandon()
         self.closed = True
         self._background.close()
         for fd in self._endpoints:

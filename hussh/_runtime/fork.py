@@ -37,6 +37,9 @@ class Forkable(Protocol):
 class _NobodysLock:
     """A lock that is never free: what falls into `DeferredFrees` stays there."""
 
+    def owned(self) -> bool:
+        return False
+
     def try_acquire(self) -> bool:
         return False
 

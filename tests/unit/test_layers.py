@@ -45,6 +45,7 @@ SEES_COMPILED = {
     "_native/local_end.py",
     "_native/kex_work.py",
     "_native/link.py",
+    "_native/owned.py",
     "_api/build_info.py",
 }
 #: What only some users need, and what would make every program's start slow.
