@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from .._connect.async_connect import AsyncSession
-from .._native.link import Channel
+from .._native.channel import Channel
 from .._policy.connection_options import Seconds
 from .._policy.expect_match import ExpectMatch
 from .._protocol import process as ops

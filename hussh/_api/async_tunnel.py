@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from .._connect.async_connect import AsyncSession
-from .._native.link import Channel
+from .._native.channel import Channel
 from .._policy.forwarding import Address
 from .._protocol import process as ops
 from .._runtime.anyio_streams import ByteStream, Receiver, Sender

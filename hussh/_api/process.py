@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from .._connect.connect import Session
-from .._native.link import Channel
+from .._native.channel import Channel
 from .._policy.connection_options import Milliseconds
 from .._protocol import process as ops
 from .._protocol.core import Op

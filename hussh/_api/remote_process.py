@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
 from .._connect.hop import Hop
-from .._native.link import Channel
+from .._native.channel import Channel
 from .._policy.merged_output import MergedOutput
 from .._protocol import process as ops
 from .._protocol.core import Op

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Sequence
 
 from .._connect.connect import Session
-from .._native.link import Channel
+from .._native.channel import Channel
 from .._policy.connection_options import Milliseconds
 from .._policy.expect_match import ExpectMatch
 from .._protocol import process as ops

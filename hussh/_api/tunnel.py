@@ -8,7 +8,7 @@ from typing import Any
 
 from .._connect.connect import Session
 from .._connect.hop import Hop
-from .._native.link import Channel
+from .._native.channel import Channel
 from .._native.local_end import finish
 from .._policy.forwarding import Address
 from .._protocol import process as ops

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .._native.link import Channel
+from .._native.channel import Channel
 from .._native.local_end import LocalEnd
 from .._policy.options import Options
 from .._protocol.agent import bind_request, frame_length, socket_path

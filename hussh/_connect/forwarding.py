@@ -20,7 +20,8 @@ from functools import partial
 from time import sleep
 from typing import Any
 
-from .._native.link import Channel, Link
+from .._native.channel import Channel
+from .._native.link import Link
 from .._native.local_end import LocalEnd
 from .._policy.forwarding import Address
 from .._protocol.core import Op, RunBlocking, WaitFor

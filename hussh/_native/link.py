@@ -1,7 +1,7 @@
-"""Owners of the C objects: `Link` (one SSH session) and `Channel` (one of its channels).
+"""`Link`, the owner of one SSH session in C; `channel` has the owner of its channels.
 
-The drivers and the protocol use them; but for `constants` and `build_info`, nobody
-else touches the compiled module.
+The drivers and the protocol use both; besides their like in this folder and `build_info`,
+nobody touches the compiled module.
 Nothing here waits or locks: every method but the constructors' bookkeeping must
 be called with the lock of the link's tree held (see `DeferredFrees` for finalizers).
 
@@ -15,58 +15,43 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from ..errors import (
-    ChannelError,
-    ConnectionClosed,
-    ConnectionLost,
-    HusshError,
-    Phase,
-    ProtocolError,
-    printable,
-)
+from ..errors import ConnectionClosed, HusshError, Phase
 from ._libssh2 import ffi, lib
-from .constants import PHASES, WORK, Death, Method
+from .constants import PHASES, WORK, Method
 from .deferred_frees import DeferredFrees
 from .kex_work import Computations
-from .owned import free_deferred, free_kept, free_owned, make_kept, make_owned
+from .link_state import LinkState
+from .owned import free_deferred, free_kept, make_kept
 
-__all__ = ["Channel", "Link"]
+__all__ = ["Carrier", "Link"]
 
 lib.libssh2_init(0)  # once, before threads: its counters are not atomic
 
 # What is called most, bound once: an attribute of `lib` costs a search for each call.
 _pump, _flush, _events = lib.hussh_pump, lib.hussh_flush, lib.hussh_events
-_get_info, _get_channel_info = lib.hussh_link_get_info, lib.hussh_channel_get_info
+_get_info = lib.hussh_link_get_info
 
 EVENTS_AT_ONCE = 256
-#: Faster than its name, which would be looked up for each channel.
-_CHANNEL_INFO = ffi.typeof("hussh_channel_info *")
-#: Bytes in the name of a signal.
-MOST_SIGNAL = 63
 
 
-class LinkState:
-    """A snapshot of what the C side knows of a link."""
+class Carrier(Protocol):
+    """What a link needs of the channel that carries it, a `Channel`."""
 
-    __slots__ = ("phase", "death", "code", "text", "messages", "replies", "rekeys", "queued",
-                 "received", "sent", "packets", "unasked", "unasked_kind")  # fmt: skip
+    @property
+    def link(self) -> Link:
+        """The link whose channel it is."""
 
-    def __init__(self, info: Any) -> None:
-        self.phase: Phase = PHASES[info.phase]
-        self.death: Death = Death(info.dead)
-        self.code: int = int(info.code)
-        self.text: str = _read_words(info)
-        self.messages: int = int(info.messages)
-        self.unasked: int = int(info.unasked)
-        self.unasked_kind: Any = ffi.string(info.unasked_kind).decode("ascii", "replace")
-        self.replies: int = int(info.replies)
-        self.rekeys: int = int(info.rekeys)
-        self.queued: int = int(info.queued)
-        self.received: int = int(info.received)
-        self.sent: int = int(info.sent)
-        self.packets: int = int(info.packets)
+    @property
+    def pointer(self) -> Any:
+        """The channel in C."""
+
+    def get_info(self) -> Any:
+        """Return C's `hussh_channel_info`."""
+
+    def free(self) -> None:
+        """Close the channel and forget it."""
 
 
 class Link:
@@ -75,9 +60,9 @@ class Link:
     __slots__ = ("_ptr", "_info", "_tokens", "_root", "outer", "token", "deferred_frees",
                  "computations", "attached", "callers", "freed", "__weakref__")  # fmt: skip
 
-    def __init__(self, outer: Channel | None, make: Callable[..., Any], *arguments: Any) -> None:
+    def __init__(self, outer: Carrier | None, make: Callable[..., Any], *arguments: Any) -> None:
         """Own what a function of C makes of these arguments, with a channel that carries it."""
-        self.outer: Channel | None = outer
+        self.outer: Carrier | None = outer
         # Not itself for a root: in a cycle only the garbage collector would find it.
         self._root: Link | None = outer.link.root if outer is not None else None
         self.deferred_frees: DeferredFrees = (
@@ -117,7 +102,7 @@ class Link:
         lib.hussh_fd_shutdown(fd)
 
     @classmethod
-    def over_channel(cls, outer: Channel) -> Link:
+    def over_channel(cls, outer: Carrier) -> Link:
         """Make a link over an open channel from which nobody reads."""
         return cls(outer, lib.hussh_link_over_channel, outer.pointer)
 
@@ -286,21 +271,7 @@ class Link:
 
     def death(self) -> HusshError:
         """Return the error that says why the link is dead."""
-        state = self.get_info()
-        if state.death is Death.KILLED:
-            return ConnectionClosed("the connection was closed")
-        if state.death is Death.PEER:
-            return ConnectionLost(f"the server ended the connection: {state.text or 'no reason'}")
-        if state.death in (Death.EOF, Death.OS):
-            return ConnectionLost(f"connection lost: {state.text}")
-        if state.death is Death.MEMORY:
-            return ConnectionLost("connection lost: out of memory")
-        if state.death is Death.STUCK:
-            return ConnectionLost(
-                f"connection given up: {state.text}; this is a fault of hussh: please report it,"
-                " and connect again"
-            )
-        return ProtocolError(f"the server broke the protocol: {state.text}")
+        return self.get_info().as_error()
 
     # -- speaking
 
@@ -357,7 +328,7 @@ class Link:
         return int(lib.hussh_link_lingering(self._ptr)) if self._ptr else 0
 
     def open_spare(self, window: int) -> object | None:
-        """Ask for a session that ends with the link, unless `own` makes it a `Channel`.
+        """Ask for a session that ends with the link, unless `Channel.of_spare` takes it over.
 
         The layers above may attach it to the link, which a `Channel` would hold in a cycle.
         """
@@ -367,229 +338,8 @@ class Link:
         """Return whether a session of `open_spare` is there; it wakes its waiters from now on."""
         return self._ptr is not None and lib.hussh_channel_take(spare) == 0
 
-    def own(self, spare: object) -> Channel:
-        """Return the owner of a session of `open_spare`, after `is_open`; once for each."""
-        return Channel(self, _unchanged, spare)
-
-    def open(self, kind: bytes, extra: bytes, window: int) -> Channel:
-        """Ask for a channel (RFC 4254 section 5.1)."""
-        return Channel(self, lib.hussh_channel_open, self.pointer, kind, len(kind), extra,
-                       len(extra), window)  # fmt: skip
-
-
-def _read_words(info: Any) -> str:
-    """Return the peer's text from one of C's structs; mostly it is empty."""
-    text = ffi.string(info.text)
-    return printable(text.decode("utf-8", "replace"), len(info.text)) if text else ""
-
-
-class Channel:
-    """One channel; read its `state` and the other fields after `get_info()`."""
-
-    __slots__ = ("_ptr", "_owned", "_info", "link", "token", "on_freed", "at_end",
-                 "__weakref__")  # fmt: skip
-
-    def __init__(self, link: Link, make: Callable[..., Any], *arguments: Any) -> None:
-        """Own what a function of C makes of these arguments.
-
-        Raises:
-            HusshError: it makes nothing; the link's own error if that is dead.
-        """
-        self.link: Link = link
-        #: Called with the link after the channel was freed; must neither wait nor hold the link.
-        self.on_freed: Callable[[Link], None] | None = None
-        #: Called by `free` only, with the tree's lock held.
-        self.at_end: Callable[[], None] | None = None
-        self._ptr: Any = None
-        self._info = ffi.new(_CHANNEL_INFO)
-        # After what __del__ needs: an interrupt may come between any two.
-        self._owned: list[Any] = []
-        ptr = make_owned(self._owned, make, *arguments)
-        if not ptr:
-            link.check()
-            raise ChannelError("no channel can be opened on this connection")
-        self._ptr = ptr
-        self.token: int = int(lib.hussh_channel_token(ptr))
-
-    def __del__(self) -> None:
-        if getattr(self, "_owned", None):
-            # The owner goes along: whether its link still exists is known only then.
-            owner = self.link, self._owned, self.on_freed
-            self.link.deferred_frees.add(_free_collected, owner)
-
-    def free(self) -> None:
-        """Close the channel and forget it; a second call does nothing."""
-        self._ptr = None
-        if self._owned:
-            _free_collected((self.link, self._owned, self.on_freed))
-        at_end, self.at_end = self.at_end, None
-        if at_end is not None:
-            at_end()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether neither side has closed it."""
-        return self._ptr is not None and not self.link.freed and not self.get_info().closed
-
-    def forget(self, free: Any) -> None:
-        """Free the channel as `free` does, by another function of C."""
-        self._ptr = None
-        link = self.link
-        if not link.freed and not link.deferred_frees.abandoned:
-            free_owned(self._owned, free)
-        self._owned.clear()
-
-    @property
-    def pointer(self) -> Any:
-        if self._ptr is None or self.link.freed:
-            raise ConnectionClosed("this channel is closed")
-        return self._ptr
-
-    def get_info(self) -> Any:
-        """Return C's `hussh_channel_info`, filled in anew; it is valid until the next call."""
-        # `pointer` without its call: this is asked a dozen times for each command.
-        if self._ptr is None or self.link.freed:
-            raise ConnectionClosed("this channel is closed")
-        _get_channel_info(self._ptr, self._info)
-        return self._info
-
-    @property
-    def text(self) -> str:
-        """Return the reason of a refusal, or the name of the signal, after `get_info()`."""
-        return _read_words(self._info)
-
-    def request(self, name: bytes, extra: bytes = b"", *, want_reply: bool = False) -> None:
-        """Queue a channel request (RFC 4254 section 5.4).
-
-        Raises:
-            ChannelError: the request is too long.
-        """
-        _check_length(name, extra)
-        self._check(
-            lib.hussh_channel_request(self.pointer, name, len(name), want_reply, extra, len(extra))
-        )
-
-    def signal(self, name: bytes, *, repeat: bool) -> None:
-        """Queue the request to send a signal to the command (RFC 4254 section 6.9).
-
-        Args:
-            name: without "SIG", at most 63 bytes.
-            repeat: ask again while the server answers that it reached nobody, also after `free`,
-                which then closes the channel later. Only for servers that answer: OpenSSH's.
-
-        Raises:
-            ChannelError: the channel is closed.
-            ValueError: the name is too long.
-        """
-        if len(name) > MOST_SIGNAL:
-            raise ValueError(f"the name of a signal has {MOST_SIGNAL} bytes at most")
-        self._check(lib.hussh_channel_signal(self.pointer, name, len(name), repeat))
-
-    def read(self, stream: int, size: int) -> bytearray:
-        """Take what has come of stdout (0) or stderr (1), at most `size` bytes."""
-        buffer = bytearray(size)
-        count = lib.hussh_channel_read(self.pointer, stream, ffi.from_buffer(buffer), size)
-        if count < size:
-            del buffer[count:]
-        return buffer
-
-    def read_into(self, stream: int, buffer: memoryview) -> int:
-        """Fill a buffer with what has come of a stream; return the number of bytes, maybe 0."""
-        return int(
-            lib.hussh_channel_read(self.pointer, stream, ffi.from_buffer(buffer), len(buffer))
-        )
-
-    def run(self, command: bytes, most: int) -> None:
-        """Queue all that a command needs that reads nothing, then wake as `await_close` does.
-
-        Args:
-            command: as an SSH string.
-            most: see `await_close`.
-
-        Raises:
-            ChannelError: the command is too long.
-        """
-        code = lib.hussh_channel_run(self._ptr or self.pointer, command, len(command), most)
-        if code < 0:
-            _check_length(b"exec", command)
-            self._check(code)
-
-    def await_close(self, most: int) -> None:
-        """Wake nobody from now on for less than its end, a refusal or so many bytes of output."""
-        lib.hussh_channel_await_close(self.pointer, most)
-
-    def keep_order(self) -> None:
-        """Keep from now on the order in which stdout and stderr arrive, for `order`."""
-        lib.hussh_channel_keep_order(self.pointer)
-
-    def order(self) -> bytes:
-        """Return what arrived since the last call, as `_results.arrival` describes it."""
-        size = int(lib.hussh_channel_order(self.pointer, ffi.NULL, 0))
-        if not size:
-            return b""
-        buffer = bytearray(size)
-        lib.hussh_channel_order(self.pointer, ffi.from_buffer(buffer), size)
-        return bytes(buffer)
-
-    def await_message(self, rest: int, longest: int) -> None:
-        """Make events for stdout only when a message is complete, until the next read.
-
-        Messages have a 32-bit length in front. A length beyond `longest` makes an event at once.
-        `rest` is the number of bytes that are missing of a message that was read in part; 0 means
-        that the next byte begins a message.
-        """
-        lib.hussh_channel_await_message(self.pointer, rest, longest)
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Queue bytes for the peer; return how many were taken, which may be 0."""
-        return self._check(
-            int(lib.hussh_channel_write(self.pointer, ffi.from_buffer(data), len(data)))
-        )
-
-    def widen(self, window: int) -> None:
-        """Let the peer send so many bytes ahead of what is read, if those are more than now."""
-        lib.hussh_channel_widen(self.pointer, window)
-
-    def eof(self) -> None:
-        """Queue EOF after what is queued already."""
-        self._check(lib.hussh_channel_eof(self.pointer))
-
-    def close(self) -> None:
-        """Send CLOSE at once, unless that was done before."""
-        lib.hussh_channel_close(self.pointer)
-
-    def _check(self, code: int) -> int:
-        if code < 0:
-            self.link.check()
-            raise ChannelError("the channel is closed")
-        return code
-
-
-def _check_length(name: bytes, extra: bytes) -> None:
-    if len(extra) > lib.HUSSH_REQUEST_MAX:
-        raise ChannelError(
-            f"a request ({name.decode('ascii')}) of {len(extra):,} bytes is too long:"
-            f" a packet of 256 KiB holds {lib.HUSSH_REQUEST_MAX:,};"
-            " long input belongs into stdin (input=)"
-        )
-
 
 def _flush_if_alive(reference: weakref.ref[Link]) -> None:
     link = reference()
     if link is not None and not link.freed:
         link.flush()
-
-
-def _free_collected(owner: tuple[Link, list[Any], Callable[[Link], None] | None]) -> None:
-    """Free a channel in C; after an interrupt it may be repeated."""
-    link, owned, on_freed = owner
-    if not link.freed and not link.deferred_frees.abandoned:
-        free_owned(owned, lib.hussh_channel_free)
-        if on_freed is not None:
-            on_freed(link)
-    owned.clear()
-
-
-def _unchanged(ptr: Any) -> Any:
-    """Return what C has made already, for an owner."""
-    return ptr

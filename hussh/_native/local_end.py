@@ -11,7 +11,8 @@ from typing import Any
 
 from ..errors import ChannelError
 from ._libssh2 import ffi, lib
-from .link import Channel, Link
+from .channel import Channel
+from .link import Link
 from .owned import free_deferred, free_kept, make_kept
 
 __all__ = ["LocalEnd", "accept", "close_endpoints", "endpoints_fd", "finish", "keep_reply",

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from time import sleep
 from typing import TypeVar
 
+from .._native.channel import Channel
 from .._native.constants import ChannelState
-from .._native.link import Channel, Link
+from .._native.link import Carrier, Link
 from .._policy.wire import string, uint32
 from .._results.ssh_result import SSHResult
 from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
@@ -72,7 +73,7 @@ GRANT_FIRST = ("SSH-2.0-Twisted", "SSH-2.0-paramiko")
 
 def open_channel(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
     link.check()
-    return (yield from until_answered(link, link.open(kind, extra, window)))
+    return (yield from until_answered(link, Channel.open(link, kind, extra, window)))
 
 
 def _wait_for_a_slot(link: Link, slots: SessionSlots) -> Op[None]:
@@ -252,7 +253,7 @@ def note_length(error: HusshError, channel: Channel, size: int) -> None:
 def ask_direct(link: Link, host: str, port: int) -> Channel:
     """Ask for a channel that the server connects to host:port; for `open_direct`."""
     extra = string(host.encode()) + uint32(port) + string(b"127.0.0.1") + uint32(0)
-    return link.open(b"direct-tcpip", extra, JUMP_WINDOW)
+    return Channel.open(link, b"direct-tcpip", extra, JUMP_WINDOW)
 
 
 def open_direct(
@@ -290,7 +291,7 @@ def open_direct(
     return channel
 
 
-def was_never_there(channel: Channel) -> bool:
+def was_never_there(channel: Carrier) -> bool:
     """Tell whether a granted channel that ended before a byte came most likely led nowhere.
 
     Some servers grant it first, and close it if they cannot connect. Servers that connect first

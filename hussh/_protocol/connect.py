@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._native.link import Channel, Link
+from .._native.channel import Channel
+from .._native.link import Link
 from .._policy.endpoint import Endpoint
 from .._policy.options import Options
 from ..errors import ConnectTimeout, HusshError, JumpRefused, Phase, ServerBusy

@@ -22,7 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, TypeVar
 
-from .._native.link import Channel, Link
+from .._native.channel import Channel
+from .._native.link import Link
 from .._native.local_end import LocalEnd
 from ..errors import Phase
 from .session_slots import Ticket

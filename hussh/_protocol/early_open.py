@@ -25,7 +25,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .._native.link import Channel, Link
+from .._native.channel import Channel
+from .._native.link import Link
 from .._policy.options import Options
 from .._policy.server_memory import ServerMemory
 from .._policy.wire import KEEPALIVE

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
-from .._native.link import Channel, Link
+from .._native.channel import Channel
+from .._native.link import Link
 from .._policy.wire import string
 from .._results.arrival import pair, runs_of
 from .._results.ssh_result import SSHResult

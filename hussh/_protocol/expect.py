@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from .._native.link import Channel
+from .._native.channel import Channel
 from .._policy.expect_match import ExpectMatch
 from .._policy.merged_output import MergedOutput
 from .._results.ssh_result import SSHResult

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from .._native.channel import Channel
 from .._native.constants import ChannelState
-from .._native.link import Channel, Link
+from .._native.link import Link
 from .core import Op, WaitFor
 
 __all__ = ["until_answered"]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .._native.link import Channel, Link
+from .._native.channel import Channel
+from .._native.link import Link
 from .._policy.merged_output import MergedOutput
 from .._policy.wire import string, uint32
 from ..errors import ChannelError, HusshError

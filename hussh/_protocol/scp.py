@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from .._native.link import Channel, Link
+from .._native.channel import Channel
+from .._native.link import Link
 from .._policy.sftp import file_error
 from ..errors import ChannelError, HusshError, Phase, ProtocolError, SFTPError, printable
 from .core import Op, RunBlocking

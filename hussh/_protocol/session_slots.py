@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 from functools import partial
 
-from .._native.link import Channel, Link
+from .._native.channel import Channel
+from .._native.link import Link
 
 __all__ = ["SessionSlots", "Ticket"]
 

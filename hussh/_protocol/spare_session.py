@@ -9,8 +9,9 @@ connection. `spare_channel=False` of a connection switches all of this off.
 
 from __future__ import annotations
 
+from .._native.channel import Channel
 from .._native.constants import ChannelState
-from .._native.link import Channel, Link
+from .._native.link import Link
 from .._policy.server_memory import ServerMemory
 from .core import Op
 from .open_answer import until_answered
@@ -70,7 +71,7 @@ class SpareSession:
         if unowned is None or not link.is_open(unowned):
             return None
         self._unowned = None
-        return link.own(unowned)
+        return Channel.of_spare(link, unowned)
 
     def take(self, link: Link) -> Op[Channel | None]:
         """Wait until the server has given the session; return None if there is none to be had.
@@ -84,7 +85,7 @@ class SpareSession:
         unowned, self._unowned = self._unowned, None
         if unowned is None:
             return None
-        channel = yield from until_answered(link, link.own(unowned))
+        channel = yield from until_answered(link, Channel.of_spare(link, unowned))
         state = channel.get_info().state
         if state == ChannelState.OPEN and not channel.get_info().closed:
             return channel

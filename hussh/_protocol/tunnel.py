@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .._native.channel import Channel
 from .._native.constants import ChannelState
-from .._native.link import Channel, Link
+from .._native.link import Link
 from .._native.local_end import accept, keep_reply, kept_reply
 from .._policy.forwarding import Address, same_host
 from .._policy.wire import Reader, boolean, string, uint32

@@ -18,7 +18,7 @@ from tests.timeouts.interrupted_everywhere import places
 #: Whose steps may be interrupted while the loop makes a turn.
 CODE = ("/hussh/_runtime/async_driver.py", "/hussh/_runtime/asyncio_driver.py",
         "/hussh/_runtime/driver.py", "/hussh/_runtime/lock.py",
-        "/hussh/_native/link.py", "/hussh/_protocol/core.py",
+        "/hussh/_native/link.py", "/hussh/_native/channel.py", "/hussh/_protocol/core.py",
         "/hussh/_protocol/execute.py", "/hussh/_protocol/channel.py")  # fmt: skip
 
 

@@ -23,7 +23,8 @@ from hussh import Connection
 
 CODE = ("/hussh/_runtime/thread_driver.py", "/hussh/_runtime/driver.py", "/hussh/_runtime/lock.py",
         "/hussh/_protocol/execute.py", "/hussh/_protocol/channel.py",
-        "/hussh/_native/link.py", "/hussh/_native/deferred_frees.py")  # fmt: skip
+        "/hussh/_native/link.py", "/hussh/_native/channel.py",
+        "/hussh/_native/deferred_frees.py")  # fmt: skip
 LIMIT = 10_000  # milliseconds for commands that should take a few
 
 

@@ -44,7 +44,9 @@ SEES_COMPILED = {
     "_native/constants.py",
     "_native/local_end.py",
     "_native/kex_work.py",
+    "_native/channel.py",
     "_native/link.py",
+    "_native/link_state.py",
     "_native/owned.py",
     "_api/build_info.py",
 }

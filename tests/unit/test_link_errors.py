@@ -6,7 +6,8 @@ import pytest
 
 from hussh import ConnectionLost
 from hussh._native.constants import Death
-from hussh._native.link import Link, LinkState
+from hussh._native.link import Link
+from hussh._native.link_state import LinkState
 
 
 def test_the_belt_of_the_pump_is_a_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:

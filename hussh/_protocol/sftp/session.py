@@ -16,8 +16,9 @@ from __future__ import annotations
 import contextlib
 from typing import Protocol
 
+from ..._native.channel import Channel
 from ..._native.constants import ChannelState
-from ..._native.link import Channel, Link
+from ..._native.link import Link
 from ..._policy.sftp_server import ServerLimits
 from ..._policy.wire import string
 from ...errors import (
