@@ -14,6 +14,7 @@ from datetime import timedelta
 from inspect import iscoroutine, iscoroutinefunction
 from typing import Literal
 
+from .._policy.connection_options import Milliseconds
 from .._policy.options import is_secret
 from .._policy.sftp import FILE_MOST
 from .._protocol.execute import OnOutput
@@ -35,6 +36,7 @@ __all__ = [
     "check_password",
     "check_position",
     "check_sudo",
+    "to_milliseconds",
 ]
 
 #: Fewer milliseconds, and more seconds, are rather a number of the other unit.
@@ -246,3 +248,13 @@ def check_interval(keepalive_interval: float | timedelta | None) -> float:
     if not math.isfinite(keepalive_interval) or keepalive_interval < 0:
         raise ValueError("keepalive_interval must be finite and not negative")
     return keepalive_interval
+
+
+def to_milliseconds(value: Milliseconds | None) -> int:
+    """Return a limit as a whole number of milliseconds, 1 for what is less; 0 means no limit.
+
+    Raises:
+        TypeError, ValueError: it is no number, or negative.
+    """
+    number = check_number(value, "milliseconds")
+    return int(number) if number == int(number) or number >= 1 else 1

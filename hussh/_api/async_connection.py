@@ -15,22 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .._connect.agent_forwarding import ForwardAgent, lend_agent
 from .._connect.async_connect import AsyncSession
-from .._connect.forwarding import (
-    Forwarding,
-    LocalForwarding,
-    RemoteForwarding,
-    SocksForwarding,
-)
 from .._connect.shared_session import Limit, Shared
 from .._policy.algorithms import HopAlgorithms
 from .._policy.connection_options import ConnectionOptions, Seconds
-from .._policy.forwarding import Address, Listen, check_listen, check_target
 from .._policy.options import Options
 from .._policy.route import DEFAULT_PORT
-from .._policy.sftp import AnyPath
 from .._protocol.execute import Execution, OnOutput, execute
 from .._protocol.process import Pty, start
-from .._protocol.tunnel import open_tunnel
 from .._results.ssh_result import SSHResult
 from ..errors import Phase
 from .arguments import (
@@ -40,9 +31,8 @@ from .arguments import (
     check_sudo,
 )
 from .async_files import AsyncFiles
-from .async_forward import AsyncForward
+from .async_port_forwarding import AsyncPortForwarding
 from .async_process import AsyncInteractiveShell, AsyncProcess
-from .async_tunnel import AsyncTunnel
 from .configure_plan import endpoint_of
 from .connection import Connection
 from .declared import documents_constructor, takes_options
@@ -60,7 +50,7 @@ DEFAULTS_FAILED = "Failed to authenticate with default SSH keys, nor with ssh-ag
 
 
 @documents_constructor
-class AsyncConnection(AsyncFiles):
+class AsyncConnection(AsyncFiles, AsyncPortForwarding):
     """An authenticated SSH connection for tasks of one event loop, asyncio's or trio's.
 
     The constructor opens nothing.  ``await connection``, ``await connection.connect()``
@@ -361,50 +351,6 @@ class AsyncConnection(AsyncFiles):
 
     def _env(self, env: Mapping[str, str] | None) -> dict[str, str]:
         return self._options.configured.env_for(env)
-
-    # -- tunnels
-
-    @details_of(Connection.open_connection)
-    async def open_connection(
-        self, host: str, port: int, *, timeout: Seconds | None = None
-    ) -> AsyncTunnel:
-        """Open a byte stream to a TCP port, from the server, which resolves the name."""
-        return await self._open_tunnel(check_target((host, port)), timeout)
-
-    @details_of(Connection.open_unix_connection)
-    async def open_unix_connection(
-        self, path: AnyPath, *, timeout: Seconds | None = None
-    ) -> AsyncTunnel:
-        """Open a byte stream to a Unix socket of the server; see `open_connection`."""
-        return await self._open_tunnel(check_target(path), timeout)
-
-    async def _open_tunnel(self, to: Address, timeout: Seconds | None) -> AsyncTunnel:
-        session = self._get_session()
-        seconds = self._timeout if timeout is None else check_number(timeout, "seconds")
-        op = open_tunnel(session.link, to, session.hop)
-        channel = await session.call(op, seconds or None, Phase.CHANNEL)
-        return AsyncTunnel(self, session, channel, to, self._timeout)
-
-    @details_of(Connection.forward_local)
-    def forward_local(self, listen: Listen, to: tuple[str, int] | AnyPath) -> AsyncForward:
-        """Listen on this machine, and carry each connection to where the server reaches."""
-        session = self._get_session()
-        return self._forward(LocalForwarding(session, check_listen(listen), check_target(to)))
-
-    @details_of(Connection.forward_remote)
-    def forward_remote(self, listen: Listen, to: tuple[str, int] | AnyPath) -> AsyncForward:
-        """Let the server listen, and carry each connection to where this machine reaches."""
-        session = self._get_session()
-        return self._forward(RemoteForwarding(session, check_listen(listen), check_target(to)))
-
-    @details_of(Connection.forward_socks)
-    def forward_socks(self, listen: Listen = 0) -> AsyncForward:
-        """Listen on this machine as a SOCKS proxy (4, 4a and 5) that connects from the server."""
-        session = self._get_session()
-        return self._forward(SocksForwarding(session, check_listen(listen), None))
-
-    def _forward(self, forwarding: Forwarding) -> AsyncForward:
-        return AsyncForward(self, self._get_session(), forwarding, self._timeout)
 
     # -- ending
 

@@ -15,39 +15,29 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from .._connect.agent_forwarding import ForwardAgent, lend_agent
 from .._connect.connect import Session, connect
-from .._connect.forwarding import (
-    Forwarding,
-    LocalForwarding,
-    RemoteForwarding,
-    SocksForwarding,
-)
 from .._policy.algorithms import HopAlgorithms
 from .._policy.connection_options import DEFAULT_USER, ConnectionOptions, Milliseconds, Seconds
-from .._policy.forwarding import Address, Listen, check_listen, check_target
 from .._policy.route import DEFAULT_PORT
-from .._policy.sftp import AnyPath
 from .._protocol.execute import Execution, OnOutput, execute
 from .._protocol.process import Pty, start
-from .._protocol.tunnel import open_tunnel
 from .._results.ssh_result import SSHResult
 from .._runtime.workers import in_worker
 from ..errors import Phase
 from .arguments import (
     check_command,
-    check_number,
     check_pty,
     check_sudo,
+    to_milliseconds,
 )
 from .closing import Closing
 from .declared import documents_constructor, takes_options
 from .execution import make_execution
 from .files import Files
-from .forward import Forward
 from .plan import make_plan
+from .port_forwarding import PortForwarding
 from .process import Process
 from .sftp_run import new_sftp
 from .shell import InteractiveShell
-from .tunnel import Tunnel
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -58,7 +48,7 @@ T = TypeVar("T")
 
 
 @documents_constructor
-class Connection(Files, Closing):
+class Connection(Files, PortForwarding, Closing):
     """An authenticated SSH connection.
 
     The constructor connects, checks the host keys of all hops and logs in.  One
@@ -103,7 +93,7 @@ class Connection(Files, Closing):
             keepalive_interval=keepalive_interval,
             options=options,
         )
-        self._timeout = _to_milliseconds(timeout) or 0
+        self._timeout = to_milliseconds(timeout) or 0
         seconds, time_limit = self._timeout / 1000 or None, f" after {self._timeout} ms"
         if self._plan.request.config:
             # Few programs need it. It is imported in a worker: see `ConnectAttempt.load`.
@@ -303,7 +293,7 @@ class Connection(Files, Closing):
         on_output: OnOutput | None,
         forward_agent: ForwardAgent,
     ) -> tuple[Execution, int]:
-        milliseconds = self._timeout if timeout is None else _to_milliseconds(timeout)
+        milliseconds = self._timeout if timeout is None else to_milliseconds(timeout)
         how = make_execution(
             self._get_session(),
             self._options,
@@ -387,96 +377,6 @@ class Connection(Files, Closing):
     def _env(self, env: Mapping[str, str] | None) -> dict[str, str]:
         return self._options.configured.env_for(env)
 
-    # -- tunnels
-
-    def open_connection(
-        self, host: str, port: int, *, timeout: Milliseconds | None = None
-    ) -> Tunnel:
-        """Open a byte stream to a TCP port, from the server, which resolves the name.
-
-        Args:
-            timeout: **milliseconds** for the server to connect; None means the connection's
-                limit, 0 no limit.
-
-        Returns:
-            A `Tunnel`, which has the methods of a socket.
-
-        Raises:
-            TunnelRefused: the server does not permit it, or cannot reach the port; see its
-                `reason_code`. It is a ConnectionRefusedError.
-            ConnectionLost, ConnectionClosed: the SSH connection ended.
-        """
-        return self._open_tunnel(check_target((host, port)), timeout)
-
-    def open_unix_connection(self, path: AnyPath, *, timeout: Milliseconds | None = None) -> Tunnel:
-        """Open a byte stream to a Unix socket of the server; see `open_connection`."""
-        return self._open_tunnel(check_target(path), timeout)
-
-    def _open_tunnel(self, to: Address, timeout: Milliseconds | None) -> Tunnel:
-        session = self._get_session()
-        milliseconds = self._timeout if timeout is None else _to_milliseconds(timeout)
-        op = open_tunnel(session.link, to, session.hop)
-        channel = session.call(op, milliseconds / 1000 or None, Phase.CHANNEL)
-        return Tunnel(self, session, channel, to, self._seconds)
-
-    def forward_local(self, listen: Listen, to: tuple[str, int] | AnyPath) -> Forward:
-        """Listen on this machine, and carry each connection to where the server reaches.
-
-        Args:
-            listen: a port of the loopback (0: any), ``(host, port)``, or the path of a Unix
-                socket, which only this user may connect to.
-            to: ``(host, port)``, whose name the server resolves, or the path of a Unix socket
-                of the server.
-
-        Returns:
-            A `Forward`; best used in a ``with`` block.
-
-        Raises:
-            ForwardRefused (an OSError): the address is in use, or may not be used.
-        """
-        session = self._get_session()
-        return self._forward(LocalForwarding(session, check_listen(listen), check_target(to)))
-
-    def forward_remote(self, listen: Listen, to: tuple[str, int] | AnyPath) -> Forward:
-        """Let the server listen, and carry each connection to where this machine reaches.
-
-        Args:
-            listen: a port of the server's loopback (0: any), ``(host, port)`` (``""``: all its
-                addresses, where it permits that), or the path of a Unix socket there.
-            to: ``(host, port)``, whose name this machine resolves, or the path of a Unix
-                socket of this machine.
-
-        Returns:
-            A `Forward`; best used in a ``with`` block.
-
-        Raises:
-            ForwardRefused (an OSError): the server does not listen there.
-        """
-        session = self._get_session()
-        return self._forward(RemoteForwarding(session, check_listen(listen), check_target(to)))
-
-    def forward_socks(self, listen: Listen = 0) -> Forward:
-        """Listen on this machine as a SOCKS proxy (4, 4a and 5) that connects from the server.
-
-        There is no authentication.  The server resolves names.
-
-        Args:
-            listen: as of `forward_local`.
-
-        Returns:
-            A `Forward`; best used in a ``with`` block.
-
-        Raises:
-            ForwardRefused (an OSError): the address is in use, or may not be used.
-        """
-        session = self._get_session()
-        return self._forward(SocksForwarding(session, check_listen(listen), None))
-
-    def _forward(self, forwarding: Forwarding) -> Forward:
-        session = self._get_session()
-        session.call(forwarding.begin(), self._seconds, Phase.CHANNEL)
-        return Forward(self, session, forwarding)
-
     # -- ending
 
     def close(self) -> None:
@@ -502,8 +402,3 @@ class Connection(Files, Closing):
         if self._session is None:
             raise RuntimeError("the connection was never opened")
         return self._session
-
-
-def _to_milliseconds(value: Milliseconds | None) -> int:
-    number = check_number(value, "milliseconds")
-    return int(number) if number == int(number) or number >= 1 else 1

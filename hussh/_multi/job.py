@@ -18,7 +18,13 @@ from .._policy.file_cache import set_batch_start
 from ..errors import ConnectionClosed, HusshError, Phase
 from .batch import HereDrain
 
-__all__ = ["CLOSED", "Host", "Job", "Results", "each_item", "left_over", "place_failure"]
+__all__ = ["CLOSED", "AsyncOnResult", "Host", "Job", "OnResult", "Results", "each_item",
+           "left_over", "place_failure"]  # fmt: skip
+
+#: Called with each host and its result, as it comes.
+OnResult = Callable[[str, HostResult], object]
+#: The same in tasks; what a coroutine function returns is awaited.
+AsyncOnResult = Callable[[str, HostResult], "Awaitable[object] | object"]
 
 CLOSED = "the MultiConnection is closed; connect() it again"
 
