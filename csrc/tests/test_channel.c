@@ -210,82 +210,6 @@ static void test_order(void) {
   hussh_link_free(link);
 }
 
-static void test_await_close(void) {
-  hussh_link *link = ready_link();
-  hussh_channel *channel = opened(link, 1000, 0);
-  unsigned char buffer[100];
-  hussh_channel_await_close(channel, 20);
-  CHECK(!hussh_channel_request(channel, "a", 1, 1, "", 0));
-  CHECK(!hussh_channel_request(channel, "b", 1, 1, "", 0));
-  count_events(link);
-  say(link, "bu", MSG_CHANNEL_SUCCESS, 0);
-  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)10);
-  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk, (size_t)9);
-  CHECK(count_events(link) == 0);
-  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)1); /* that is much */
-  CHECK(count_events(link) == 1);
-  CHECK(hussh_channel_read(channel, 0, buffer, 100) == 11);
-  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)1);
-  say(link, "busbu", MSG_CHANNEL_REQUEST, 0, "exit-status", 0, 3);
-  CHECK(count_events(link) == 0 && channel->exit_known == 1);
-  say(link, "bu", MSG_CHANNEL_FAILURE, 0); /* a refusal */
-  CHECK(count_events(link) == 1);
-  say(link, "bu", MSG_CHANNEL_EOF, 0);
-  CHECK(count_events(link) == 0);
-  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
-  CHECK(count_events(link) == 1);
-  hussh_link_free(link);
-
-  link = ready_link(); /* nor is the end of the connection kept back */
-  channel = opened(link, 1000, 0);
-  hussh_channel_await_close(channel, 20);
-  count_events(link);
-  hussh_link_kill(link);
-  CHECK(count_events(link) >= 1);
-  hussh_channel_free(channel);
-  hussh_link_free(link);
-}
-
-static void test_run(void) {
-  static const unsigned char command[] = {0, 0, 0, 2, 'l', 's'};
-  hussh_link *link = ready_link();
-  hussh_channel *channel = opened(link, 1000, 0);
-  hussh_channel_info info;
-  uint32_t order[2];
-  count_events(link);
-  CHECK(!hussh_channel_run(channel, command, sizeof(command), 20));
-  hussh_pump(link, 0);
-  CHECK(hears(link, "busbs", MSG_CHANNEL_REQUEST, channel->remote_id, "exec", 1, "ls"));
-  CHECK(hears(link, "bu", MSG_CHANNEL_EOF, channel->remote_id));
-  say(link, "bu", MSG_CHANNEL_SUCCESS, 0);
-  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk, (size_t)3);
-  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)2);
-  say(link, "busbu", MSG_CHANNEL_REQUEST, 0, "exit-status", 0, 3);
-  say(link, "bu", MSG_CHANNEL_EOF, 0);
-  CHECK(count_events(link) == 0);
-  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
-  CHECK(count_events(link) == 1 && hears(link, "bu", MSG_CHANNEL_CLOSE, channel->remote_id));
-  hussh_channel_get_info(channel, &info);
-  CHECK(info.closed && info.exit_status == 3 && info.rx == 2 && info.rx_err == 3);
-  CHECK(hussh_channel_order(channel, order, sizeof(order)) == 16);
-  CHECK(hussh_channel_run(channel, command, sizeof(command), 20) == HUSSH_E_STATE);
-  hussh_channel_free(channel);
-  CHECK(!link->channel_live);
-
-  channel = opened(link, 1000, 0); /* a refusal and much output are told of */
-  count_events(link);
-  CHECK(!hussh_channel_run(channel, command, sizeof(command), 20));
-  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)20);
-  CHECK(count_events(link) == 1);
-  say(link, "bu", MSG_CHANNEL_FAILURE, 0);
-  CHECK(count_events(link) == 1);
-  hussh_link_kill(link); /* as is the end of the link */
-  CHECK(count_events(link) >= 1);
-  CHECK(hussh_channel_run(channel, command, sizeof(command), 20) == HUSSH_E_DEAD);
-  hussh_channel_free(channel);
-  hussh_link_free(link);
-}
-
 static void test_spare(void) {
   hussh_link *link = ready_link();
   hussh_channel *channel = hussh_channel_spare(link, 1000), *refused = hussh_channel_spare(link, 9);
@@ -433,144 +357,6 @@ static void test_bulk(void) {
   hussh_link_free(link);
 }
 
-static void test_requests(void) {
-  hussh_link *link = ready_link();
-  hussh_channel *channel = opened(link, 1000, 1000);
-  hussh_channel_info info;
-  int i;
-  CHECK(!hussh_channel_request(channel, "exec", 4, 1, "\0\0\0\1x", 5));
-  CHECK(hears(link, "busbs", MSG_CHANNEL_REQUEST, 1000, "exec", 1, "x") && link->waiting == 2);
-  CHECK(hussh_channel_request(channel, "exec", 4, 1, bulk, HUSSH_REQUEST_MAX + 1) ==
-        HUSSH_E_STATE);
-  CHECK(hussh_channel_request(channel, "exec", 65, 1, bulk, 1) == HUSSH_E_STATE);
-  CHECK(!hussh_channel_request(channel, "exec", 4, 0, bulk, 32768) && hear(link));
-  CHECK(dead_by(link, HUSSH_DEAD_NOT) && link->waiting == 2);
-  say(link, "bu", MSG_CHANNEL_SUCCESS, 0);
-  CHECK(link->waiting == 1); /* the command runs */
-  say(link, "bu", MSG_CHANNEL_FAILURE, 0);   /* to nothing that was asked */
-  hussh_channel_get_info(channel, &info);
-  CHECK(info.replies == 1 && info.failures == 0 && link->waiting == 1);
-  for (i = 1; i < 40; i++) {
-    CHECK(!hussh_channel_request(channel, "env", 3, 1, NULL, 0) && hear(link));
-    say(link, "bu", MSG_CHANNEL_FAILURE, 0);
-  }
-  hussh_channel_get_info(channel, &info);
-  CHECK(info.replies == 40 && info.failures == 0x7ffffffe);
-  say(link, "busbu", MSG_CHANNEL_REQUEST, 0, "exit-status", 1, 42);
-  CHECK(hears(link, "bu", MSG_CHANNEL_FAILURE, 1000)); /* nobody may ask for an answer to this,
-      but it is his */
-  say(link, "busbsbss", MSG_CHANNEL_REQUEST, 0, "exit-signal", 0, "KILL\n", 1, "", "");
-  hussh_channel_get_info(channel, &info);
-  CHECK(info.exit_known == 2 && info.core == 1 && !strcmp(info.text, "KILL "));
-  CHECK(!hussh_channel_request(channel, "env", 3, 1, NULL, 0) && hear(link) && link->waiting == 2);
-  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
-  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000) && link->waiting == 0);
-  CHECK(hussh_channel_request(channel, "env", 3, 1, NULL, 0) == HUSSH_E_STATE);
-  CHECK(hussh_channel_close(channel) == HUSSH_E_STATE);
-  hussh_channel_free(channel);
-  CHECK(link->channel_live == 0 && !hear(link));
-  hussh_link_free(link);
-}
-
-/* The peer is asked to send a signal, and hears nothing else from us. */
-static int hears_signal(hussh_link *link, const char *name, int want_reply) {
-  return hears(link, "busbs", MSG_CHANNEL_REQUEST, 1000, "signal", want_reply, name) && !hear(link);
-}
-
-static void test_signals(void) {
-  hussh_link *link = ready_link();
-  hussh_channel *channel = opened(link, 1000, 1000);
-  CHECK(hussh_channel_signal(channel, bulk, 64, 1) == HUSSH_E_STATE); /* too long a name */
-  CHECK(hussh_channel_signal(channel, "A\0B", 3, 1) == HUSSH_E_STATE && !hear(link));
-  CHECK(!hussh_channel_request(channel, "exec", 4, 1, NULL, 0) && hear(link));
-  CHECK(!hussh_channel_signal(channel, "TERM", 4, 0)); /* this peer does not answer */
-  CHECK(hears_signal(link, "TERM", 0));
-  CHECK(!hussh_channel_signal(channel, "TERM", 4, 1) && hears_signal(link, "TERM", 1));
-  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1) && hears_signal(link, "KILL", 1));
-  say(link, "bu", MSG_CHANNEL_FAILURE, 0); /* to exec */
-  say(link, "bu", MSG_CHANNEL_FAILURE, 0); /* to TERM, which is no longer wanted */
-  CHECK(!hear(link));
-  say(link, "bu", MSG_CHANNEL_FAILURE, 0);
-  CHECK(hears_signal(link, "KILL", 1));
-  CHECK(hussh_channel_write(channel, bulk, 2000) == 2000);
-  hussh_channel_free(channel); /* it lives on until the signal has come home */
-  hussh_flush(link);
-  CHECK(!hear(link) && hussh_link_lingering(link) == 1);
-  say(link, "bud", MSG_CHANNEL_DATA, 0, bulk, (size_t)3);
-  say(link, "bu", MSG_CHANNEL_FAILURE, 0);
-  CHECK(hears_signal(link, "KILL", 1));
-  say(link, "bu", MSG_CHANNEL_SUCCESS, 0);
-  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000) && !hear(link));
-  say(link, "bu", MSG_CHANNEL_FAILURE, 0);
-  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
-  CHECK(link->channel_live == 0 && link->waiting == 0 && !link->signals_refused && !hear(link));
-  hussh_link_free(link);
-}
-
-static void test_signals_that_are_not_repeated(void) {
-  hussh_link *link = ready_link();
-  hussh_channel *channel = opened(link, 1000, 1000);
-  int tries;
-  say(link, "buud", MSG_CHANNEL_EXTENDED_DATA, 0, 1, bulk, (size_t)3); /* it has begun */
-  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1) && hears_signal(link, "KILL", 0));
-  hussh_channel_free(channel);
-  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000) && hussh_link_lingering(link) == 1);
-  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
-  CHECK(link->channel_live == 0 && hussh_link_lingering(link) == 0);
-
-  channel = opened(link, 1000, 1000); /* it ends by itself meanwhile */
-  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1) && hears_signal(link, "KILL", 1));
-  say(link, "busbu", MSG_CHANNEL_REQUEST, 0, "exit-status", 0, 42);
-  say(link, "bu", MSG_CHANNEL_FAILURE, 0);
-  CHECK(!hear(link) && !link->signals_refused);
-  hussh_channel_free(channel);
-  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000));
-  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
-
-  channel = opened(link, 1000, 1000); /* the peer closes instead of an answer */
-  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1) && hears_signal(link, "KILL", 1));
-  hussh_channel_free(channel);
-  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
-  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000) && link->channel_live == 0);
-
-  channel = opened(link, 1000, 1000); /* a peer that sends no signals is asked in vain once */
-  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1));
-  hussh_channel_free(channel);
-  for (tries = 0; hears_signal(link, "KILL", 1); tries++)
-    say(link, "bu", MSG_CHANNEL_FAILURE, 0);
-  CHECK(tries == 100 && received.bytes[0] == MSG_CHANNEL_CLOSE && !hear(link));
-  say(link, "bu", MSG_CHANNEL_CLOSE, 0);
-  CHECK(link->channel_live == 0 && link->signals_refused);
-  channel = opened(link, 1000, 1000);
-  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1) && hears_signal(link, "KILL", 0));
-  hussh_channel_free(channel);
-  CHECK(hears(link, "bu", MSG_CHANNEL_CLOSE, 1000));
-  hussh_link_free(link);
-
-  link = ready_link(); /* the link ends meanwhile */
-  channel = opened(link, 1000, 1000);
-  CHECK(!hussh_channel_signal(channel, "KILL", 4, 1));
-  hussh_channel_free(channel);
-  hussh_link_kill(link);
-  CHECK(link->channel_live == 0);
-  hussh_link_free(link);
-}
-
-static void test_what_a_peer_may_ask(void) {
-  hussh_link *link = ready_link();
-  say(link, "bsb", MSG_GLOBAL_REQUEST, "hostkeys-00@openssh.com", 0);
-  say(link, "bsb", MSG_GLOBAL_REQUEST, "keepalive@openssh.com", 1);
-  CHECK(hears(link, "b", MSG_REQUEST_FAILURE) && !hear(link));
-  say(link, "bsuuu", MSG_CHANNEL_OPEN, "x11", 9, 1000, 1000);
-  CHECK(hears(link, "buuss", MSG_CHANNEL_OPEN_FAILURE, 9, 1, "", "") && !hear(link));
-  say(link, "bud", MSG_CHANNEL_DATA, 12345, bulk, (size_t)3); /* no such channel */
-  say(link, "b", MSG_REQUEST_SUCCESS);
-  CHECK(!hear(link) && dead_by(link, HUSSH_DEAD_NOT) && link->global_replies == 0);
-  say(link, "b", 101);
-  CHECK(hears(link, "bu", MSG_UNIMPLEMENTED, UINT32_MAX) && count_events(link) == 0);
-  hussh_link_free(link);
-}
-
 /* Every message cut at every length, and with every length field blown up. */
 static void test_cut_messages(void) {
   static const struct {
@@ -687,16 +473,10 @@ int main(void) {
   test_receive_window();
   test_order();
   test_await_message();
-  test_await_close();
-  test_run();
   test_spare();
   test_send_window();
   test_writer_that_is_too_fast();
   test_bulk();
-  test_requests();
-  test_signals();
-  test_signals_that_are_not_repeated();
-  test_what_a_peer_may_ask();
   test_cut_messages();
   test_noise();
   test_many_channels();

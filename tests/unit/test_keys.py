@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -18,19 +17,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hussh._policy.keys import key_files
-from hussh._policy.keys.key_files import default_key_paths, load_private_key, parse_private_key
-from hussh._policy.keys.openssh_format import MAX_BCRYPT_ROUNDS
+from hussh._policy.keys.key_files import load_private_key, parse_private_key
 from hussh._policy.keys.private_key import PrivateKey
 from hussh._policy.keys.public_key import PublicKey
 from hussh._policy.keys.signature_algorithms import signature_algorithms
-from hussh._policy.wire import Reader, mpint, string, uint32
+from hussh._policy.wire import Reader, string, uint32
 from hussh.errors import (
-    HusshError,
     KeyFileError,
     KeyUnreadable,
     PassphraseRequired,
     WrongPassphrase,
 )
+from tests.support.key_bytes import ED_BLOB, container, only_our_errors
 
 PASSPHRASE = "correct horse ü"
 WRONG = "t0psecret"
@@ -397,96 +395,7 @@ def test_an_unknown_cipher_is_not_a_wrong_passphrase(made: dict[str, Pair]) -> N
         parse_private_key(text % b64encode(odd), PASSPHRASE, "key")
 
 
-# --- Hand-made containers ----------------------------------------------------
-
-ED_BLOB = string(b"ssh-ed25519") + string(bytes(32))
-
-
-def container(
-    blob: bytes, section: bytes, cipher: bytes = b"none", options: bytes = b"", count: int = 1
-) -> bytes:
-    kdf = b"none" if cipher == b"none" else b"bcrypt"
-    body = b"openssh-key-v1\0" + string(cipher) + string(kdf) + string(options)
-    body += uint32(count) + string(blob) + string(section)
-    text = b"-----BEGIN OPENSSH PRIVATE KEY-----\n%s\n-----END OPENSSH PRIVATE KEY-----\n"
-    return text % b64encode(body)
-
-
-def ed25519_section(*, check: int = 7, seed: bytes = bytes(32), padding: bytes = b"") -> bytes:
-    key = string(b"ssh-ed25519") + string(bytes(32)) + string(seed + bytes(32))
-    return uint32(7) + uint32(check) + key + string(b"") + padding
-
-
-@pytest.mark.parametrize(
-    "kind", [b"sk-ssh-ed25519@openssh.com", b"sk-ecdsa-sha2-nistp256@openssh.com"]
-)
-def test_a_fido_handle_points_to_the_agent(kind: bytes) -> None:
-    """A security key's file is recognised before any passphrase is asked for."""
-    data = container(string(kind) + string(bytes(32)), b"", b"aes256-ctr")
-    with pytest.raises(KeyUnreadable, match=r"FIDO security key .*use it through ssh-agent"):
-        parse_private_key(data, None, "key")
-
-
-@pytest.mark.parametrize(
-    ("data", "text"),
-    [
-        (container(string(b"ssh-dss"), b""), "DSA key"),
-        (container(string(b"ssh-new"), b""), "'ssh-new'"),
-        (container(ED_BLOB, b"", count=2), "more than one key"),
-        (container(ED_BLOB, ed25519_section(check=8)), "check values"),
-        (container(ED_BLOB, ed25519_section()), "halves do not match"),
-        (container(ED_BLOB, ed25519_section(padding=b"\1\3")), "wrong padding"),
-        (container(ED_BLOB, ed25519_section(seed=b"")), "damaged"),
-        (container(ED_BLOB, ed25519_section()[:50]), "damaged"),
-        (container(ED_BLOB, b"", b"aes256-ctr"), "damaged"),
-    ],
-    ids=["dsa", "unknown", "two", "check", "halves", "padding", "empty", "cut", "options"],
-)
-def test_a_broken_container_is_unreadable(data: bytes, text: str) -> None:
-    """Every inconsistency within OpenSSH's format has its text."""
-    with pytest.raises(KeyUnreadable, match=text):
-        parse_private_key(data, "passphrase", "key")
-
-
-@pytest.mark.parametrize("rounds", [0, MAX_BCRYPT_ROUNDS + 1, 2**32 - 1])
-def test_absurd_bcrypt_rounds_are_refused(rounds: int) -> None:
-    """A file cannot make us compute for hours."""
-    options = string(b"salt") + uint32(rounds)
-    data = container(ED_BLOB, bytes(64), b"aes256-ctr", options)
-    with pytest.raises(KeyUnreadable, match=f"asks for {rounds} bcrypt rounds"):
-        parse_private_key(data, "passphrase", "key")
-
-
-@pytest.mark.parametrize("changed", range(6), ids=["n", "e", "d", "iqmp", "p", "q"])
-def test_inconsistent_rsa_numbers_are_refused(changed: int, made: dict[str, Pair]) -> None:
-    """Numbers that do not belong together never get to sign: a wrong signature leaks the key."""
-    from cryptography.hazmat.primitives.asymmetric import rsa
-    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-
-    theirs = load_ssh_private_key(made["rsa-OPENSSH"].path.read_bytes(), None)
-    assert isinstance(theirs, rsa.RSAPrivateKey)
-    private = theirs.private_numbers()
-    public = private.public_numbers
-    numbers = [public.n, public.e, private.d, private.iqmp, private.p, private.q]
-
-    def data() -> bytes:
-        fields = b"".join(mpint(number) for number in numbers)
-        section = uint32(7) * 2 + string(b"ssh-rsa") + fields + string(b"")
-        return container(string(b"ssh-rsa") + mpint(numbers[1]) + mpint(numbers[0]), section)
-
-    assert parse_private_key(data(), None, "key").public.algorithm == "ssh-rsa"
-    numbers[changed] += 2
-    with pytest.raises(KeyUnreadable, match="do not make an RSA key"):
-        parse_private_key(data(), None, "key")
-
-
 # --- Hostile bytes -----------------------------------------------------------
-
-
-def only_our_errors(data: bytes, passphrase: str | None) -> None:
-    with contextlib.suppress(HusshError):
-        key = parse_private_key(data, passphrase, "key")
-        assert key.public.blob.startswith(string(key.public.algorithm.encode()))
 
 
 @SMALL
@@ -496,17 +405,6 @@ def test_garbage_in_pem_is_our_error(body: bytes, label: str) -> None:
     for text in (b64encode(body), body):
         begin, end = f"-----BEGIN {label}PRIVATE KEY-----", f"-----END {label}PRIVATE KEY-----"
         only_our_errors(b"%s\n%s\n%s\n" % (begin.encode(), text, end.encode()), "passphrase")
-
-
-@SMALL
-@given(blob=st.binary(max_size=80), section=st.binary(max_size=200), count=st.integers(0, 2))
-def test_garbage_in_a_container_is_our_error(blob: bytes, section: bytes, count: int) -> None:
-    """Any bytes in OpenSSH's container are a HusshError."""
-    only_our_errors(container(blob, section, count=count), None)
-    only_our_errors(container(ED_BLOB, uint32(7) * 2 + section), None)
-    options = string(b"salt") + uint32(1)
-    for cipher in (b"aes256-ctr", b"aes128-cbc", b"aes256-gcm@openssh.com"):
-        only_our_errors(container(ED_BLOB, section, cipher, options), "passphrase")
 
 
 @SMALL
@@ -523,53 +421,3 @@ def test_a_mutated_key_is_read_or_our_error(made: dict[str, Pair], data: st.Data
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(first, len(content) - 1))] = data.draw(st.integers(0, 255))
     only_our_errors(bytes(content), PASSPHRASE)
-
-
-# --- Choices -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "server", "expected"),
-    [
-        ("ssh-rsa", None, "rsa-sha2-512"),
-        ("ssh-rsa", ["rsa-sha2-256", "rsa-sha2-512", "ssh-rsa"], "rsa-sha2-512"),
-        ("ssh-rsa", ["rsa-sha2-256", "ssh-rsa"], "rsa-sha2-256"),
-        ("ssh-rsa", ["ssh-rsa"], None),
-        ("ssh-rsa", [], None),
-        ("ssh-rsa-cert-v01@openssh.com", ["rsa-sha2-256"], "rsa-sha2-256-cert-v01@openssh.com"),
-        ("ssh-ed25519", ["rsa-sha2-256", "rsa-sha2-512"], "ssh-ed25519"),
-        ("ecdsa-sha2-nistp256", None, "ecdsa-sha2-nistp256"),
-        ("sk-ssh-ed25519@openssh.com", None, "sk-ssh-ed25519@openssh.com"),
-        ("ssh-dss", None, None),
-    ],
-)
-def test_the_signature_algorithm_follows_the_server(
-    algorithm: str, server: list[str] | None, expected: str | None
-) -> None:
-    """RSA follows the server's list, and never signs with SHA-1; other kinds have no choice."""
-    assert next(iter(signature_algorithms(algorithm, server)), None) == expected
-
-
-def test_all_choices_come_best_first() -> None:
-    """A server that lists what it then refuses can be asked for the next best."""
-    names = ("rsa-sha2-512", "rsa-sha2-256")
-    assert signature_algorithms("ssh-rsa", ("ssh-rsa", *reversed(names))) == names
-
-
-def test_default_keys_come_in_the_documented_order(tmp_path: Path) -> None:
-    """RSA, Ed25519, ECDSA: the order that 0.3.3 had."""
-    names = ["id_rsa", "id_ed25519", "id_ecdsa"]
-    assert default_key_paths(tmp_path) == [str(tmp_path / ".ssh" / name) for name in names]
-
-
-def test_importing_the_module_imports_no_crypto() -> None:
-    """`import hussh` stays quick: cryptography and bcrypt load with the first key."""
-    code = (
-        "import sys, hussh._policy.keys.key_files; "
-        "print({'cryptography', 'bcrypt'} & {*sys.modules})"
-    )
-    root = Path(key_files.__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, timeout=60, check=True
-    )
-    assert done.stdout == b"set()\n"

@@ -1,4 +1,4 @@
-"""known_hosts: the file format, agreement with ssh-keygen, policies and recording."""
+"""known_hosts: the file format, agreement with ssh-keygen, and policies."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import os
 import random
 import re
 import shutil
-import stat
 import subprocess
-import threading
 from base64 import b64encode
 from pathlib import Path
 
@@ -24,38 +22,15 @@ from hussh._policy.hostkeys.known_hosts import (
     host_key_error,
 )
 from hussh._policy.hostkeys.known_hosts_line import known_hosts_line, lookup_name
-from hussh._policy.hostkeys.known_hosts_record import append_line, record
-from hussh._policy.keys.public_key import blob_type, fingerprint
+from hussh._policy.hostkeys.known_hosts_record import record
+from hussh._policy.keys.public_key import fingerprint
 from hussh._policy.wire import mpint, string
 from hussh.errors import HostKeyError
 from tests.support.alphabet import ANY_CHARACTER
+from tests.support.public_keys import P256_POINT, ecdsa, ed25519, line, rsa
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
 PURE = settings(deadline=None, database=None, max_examples=1000 if LONG else 100)
-
-P256_POINT = bytes.fromhex(
-    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
-    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
-)
-
-
-def ed25519(seed: int) -> bytes:
-    return string(b"ssh-ed25519") + string(random.Random(seed).randbytes(32))
-
-
-def rsa(seed: int) -> bytes:
-    modulus = random.Random(seed).getrandbits(2048) | 1 << 2047 | 1
-    return string(b"ssh-rsa") + mpint(65537) + mpint(modulus)
-
-
-def ecdsa(point: bytes = P256_POINT) -> bytes:
-    return string(b"ecdsa-sha2-nistp256") + string(b"nistp256") + string(point)
-
-
-def line(names: str, blob: bytes, marker: str = "", end: str = "\n") -> bytes:
-    words = [marker] * bool(marker) + [names, blob_type(blob) or "?", b64encode(blob).decode()]
-    return " ".join(words).encode() + end.encode()
-
 
 A, B, R, E = ed25519(1), ed25519(2), rsa(3), ecdsa()
 
@@ -485,119 +460,6 @@ def test_algorithms_for(known: list[str], expected: list[str]) -> None:
 def test_key_types(data: bytes, port: int, expected: list[str]) -> None:
     """The types on record are those of plain entries, found as a check finds them."""
     assert KnownHosts.parse(data).key_types("a", port) == expected
-
-
-# Recording
-
-
-def test_recorded_line() -> None:
-    """The line is what ssh would write, and a hashed one does not show the name."""
-    expected = b"[a.example]:2222 ssh-ed25519 " + b64encode(A) + b"\n"
-    assert known_hosts_line("A.Example", 2222, A) == expected
-    hashed = known_hosts_line("a.example", 22, A, hashed=True)
-    assert hashed.startswith(b"|1|")
-    assert b"example" not in hashed
-    assert hashed != known_hosts_line("a.example", 22, A, hashed=True)
-
-
-@PURE
-@given(st.text(ANY_CHARACTER, min_size=1, max_size=20), st.integers(1, 65535), st.booleans())
-@example("*", 22, False)
-@example("a,b", 22, False)
-@example("@revoked", 22, False)
-@example("a\nb", 22, False)
-@example("#", 22, False)
-@example("!a", 22, False)
-def test_recorded_names_mean_only_themselves(host: str, port: int, hashed: bool) -> None:
-    """Whatever the name, its line is one line, is found again, and matches no other name."""
-    text = known_hosts_line(host, port, A, hashed=hashed)
-    assert text.count(b"\n") == 1
-    known = KnownHosts.parse(text)
-    assert known.check(host, port, A, "strict").outcome is Outcome.ACCEPTED
-    assert known.lookup(host + "x", port) == known.lookup("x" + host, port) == []
-
-
-@pytest.mark.parametrize(("host", "blob"), [("", A), ("a", b""), ("a", A[:-1])])
-def test_what_cannot_be_recorded(host: str, blob: bytes) -> None:
-    """Neither an empty name nor a broken key gets into a file."""
-    with pytest.raises(ValueError, match="not a host name and a public key"):
-        known_hosts_line(host, 22, blob)
-
-
-def test_file_and_folder_are_private(tmp_path: Path) -> None:
-    """A file made for recording belongs to its owner alone, and so do its folders."""
-    file = tmp_path / "one" / "two" / "known_hosts"
-    record(file, "a", 22, A)
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    for folder in (file.parent, file.parent.parent):
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-
-
-@PURE
-@given(content=st.binary(max_size=60))
-@example(content=b"no newline at the end")
-@example(content=b"")
-def test_appending_touches_nothing_else(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes
-) -> None:
-    """All bytes of the file stay, and the new line stands on a line of its own."""
-    file = tmp_path_factory.getbasetemp() / "appended"
-    file.write_bytes(content)
-    text = known_hosts_line("a", 22, A)
-    append_line(file, text)
-    newline = b"\n" * (content != b"" and not content.endswith(b"\n"))
-    assert file.read_bytes() == content + newline + text
-    file.unlink()
-
-
-def test_concurrent_recording(tmp_path: Path) -> None:
-    """Lines of many writers stand whole beside each other."""
-    file = tmp_path / "known_hosts"
-    start = threading.Barrier(8)
-
-    def write(number: int) -> None:
-        start.wait()
-        for at in range(20):
-            record(file, f"h{number}-{at}", 22, ed25519(number))
-
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    known = KnownHosts.load(file)
-    for number in range(8):
-        for at in range(20):
-            verdict = known.check(f"h{number}-{at}", 22, ed25519(number), "strict")
-            assert verdict.outcome is Outcome.ACCEPTED
-    # A writer that meets another's half-visible line may add an empty one; none is torn.
-    assert len(file.read_bytes().split()) == 160 * 3
-
-
-def test_recording_looks_again(tmp_path: Path) -> None:
-    """A key that came into the file meanwhile is not doubled, and a different one refuses."""
-    file = tmp_path / "known_hosts"
-    assert record(file, "a", 22, A).must_record
-    before = file.read_bytes()
-    assert record(file, "a", 22, A).outcome is Outcome.ACCEPTED
-    assert record(file, "a", 22, B).outcome is Outcome.CHANGED
-    assert file.read_bytes() == before
-
-
-def test_recording_that_fails(tmp_path: Path) -> None:
-    """A key that cannot be written down is remembered, which is told once; another has changed."""
-    (tmp_path / "file").touch()
-    path, told = tmp_path / "file" / "known_hosts", list[str]()
-    assert record(path, "a", 22, A, warn=told.append).must_record
-    assert record(path, "b", 22, B, warn=told.append).must_record
-    (text,) = told
-    assert "cannot record host keys in" in text
-    assert str(path) in text
-    assert record(path, "a", 22, A, warn=told.append).outcome is Outcome.ACCEPTED
-    verdict = record(path, "a", 22, B, warn=told.append)
-    assert verdict.outcome is Outcome.CHANGED
-    assert "connect in a new process" in str(host_key_error(verdict))
-    assert len(told) == 1
 
 
 # Errors

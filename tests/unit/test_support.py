@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shutil
 import socket
 import subprocess
-import sys
-import tempfile
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,16 +14,14 @@ from pathlib import Path
 import pytest
 
 from hussh import Connection
-from hussh._runtime.workers import call_within
-from tests.support import leaks, outside
+from tests.support import outside
 from tests.support.accounts import IS_ROOT
 from tests.support.agent import SshAgent
 from tests.support.client import SshProgram
 from tests.support.keys import FORMATS, KINDS, Keys
-from tests.support.listeners import FullBacklog, MuteListener, SlowBanner
 from tests.support.netns import ADDRESSES, Network, mount_folder
-from tests.support.processes import read_process, wait_gone
-from tests.support.relay import Faults, Relay
+from tests.support.processes import wait_gone
+from tests.support.relay import Relay
 from tests.support.sshd import Sshd
 
 SshdFactory = Callable[..., Sshd]
@@ -320,261 +313,3 @@ def test_environment_is_isolated(home: Path) -> None:
     assert os.environ["HOME"] == str(home)
     assert list(home.iterdir()) == []
     assert "SSH_AUTH_SOCK" not in os.environ
-
-
-# -- relays ----------------------------------------------------------------------------------------
-
-
-def read_all(peer: socket.socket) -> bytes:
-    """Read until the other side closes."""
-    return b"".join(iter(lambda: peer.recv(65536), b""))
-
-
-def read_exactly(peer: socket.socket, count: int) -> bytes:
-    """Read ``count`` bytes, or what came before the end."""
-    data = b""
-    while len(data) < count and (more := peer.recv(count - len(data))):
-        data += more
-    return data
-
-
-@pytest.fixture
-def ends(
-    relay_factory: RelayFactory, mute_listener: MuteListener
-) -> Callable[..., tuple[Relay, socket.socket, socket.socket]]:
-    """Return relay, client end and server end of one relayed connection."""
-
-    def connect(**settings: object) -> tuple[Relay, socket.socket, socket.socket]:
-        relay = relay_factory(mute_listener, **settings)
-        client = socket.create_connection((relay.host, relay.port), timeout=20)
-        server = mute_listener.accept()
-        server.settimeout(20)
-        return relay, client, server
-
-    return connect
-
-
-Ends = Callable[..., tuple[Relay, socket.socket, socket.socket]]
-
-
-def test_relay_carries_a_login_and_records_it(
-    relay_factory: RelayFactory, sshd_factory: SshdFactory, ssh: SshProgram
-) -> None:
-    """A login works in chunks of a few bytes, and the record starts with both banners."""
-    server = sshd_factory()
-    relay = relay_factory(
-        server, record=True, to_server=Faults(chunks=[1, 7, 3]), to_client=Faults(chunks=[5])
-    )
-    options = [f"Port={relay.port}", f"HostKeyAlias=[{server.host}]:{server.port}"]
-    ran = ssh.run(server, server.alice, "echo hello", key=server.alice.key, options=options)
-    assert ran.stdout == "hello\n", ran.stderr
-    relay.wait_closed()
-    assert relay.recorded("to_server").startswith(b"SSH-2.0-")
-    assert relay.recorded("to_client").startswith(b"SSH-2.0-")
-    assert relay.connections()[0]["to_client"] == len(relay.recorded("to_client"))
-
-
-def test_relay_half_close(ends: Ends) -> None:
-    """The end of one direction is passed on while the other still carries bytes."""
-    relay, client, server = ends()
-    with client, server:
-        client.sendall(b"question")
-        client.shutdown(socket.SHUT_WR)
-        assert read_all(server) == b"question"
-        server.sendall(b"answer" * 100_000)
-        server.shutdown(socket.SHUT_WR)
-        assert read_all(client) == b"answer" * 100_000
-    relay.wait_closed()
-
-
-def test_relay_cuts_after_a_byte_count(ends: Ends) -> None:
-    """The stream ends after exactly the given bytes, at both ends."""
-    _, client, server = ends(to_client=Faults(cut_after=5))
-    with client, server:
-        server.sendall(b"0123456789")
-        assert read_all(client) == b"01234"
-        assert read_all(server) == b""
-
-
-def test_relay_cuts_with_a_reset(ends: Ends) -> None:
-    """Cut with "reset", the ends see a reset connection and not an end of file."""
-    _, client, server = ends(to_client=Faults(cut_after=1, cut_with="reset"))
-    with client, server:
-        server.sendall(b"0")
-        with pytest.raises(ConnectionResetError):
-            read_all(server)
-
-
-def test_relay_flips_one_bit(ends: Ends) -> None:
-    """Exactly the bit that was asked for differs, wherever the stream was split."""
-    _, client, server = ends(to_server=Faults(flip=(3, 6), chunks=[1]))
-    with client, server:
-        client.sendall(b"\0" * 2)
-        client.sendall(b"\0" * 6)
-        assert read_exactly(server, 8) == b"\0\0\0\x40\0\0\0\0"
-
-
-def test_relay_freezes_and_thaws(ends: Ends) -> None:
-    """A frozen direction holds bytes back, the other goes on; thawed, nothing is lost."""
-    relay, client, server = ends(to_server=Faults(freeze_after=4))
-    with client, server:
-        client.sendall(b"abcdefgh")
-        assert read_exactly(server, 4) == b"abcd"
-        server.sendall(b"back")
-        assert read_exactly(client, 4) == b"back"
-        server.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            server.recv(1)
-        server.settimeout(20)
-        relay.thaw()
-        assert read_exactly(server, 4) == b"efgh"
-        relay.freeze("to_client")
-        server.sendall(b"more")
-        client.setblocking(False)
-        relay.connections()
-        with pytest.raises(BlockingIOError):
-            client.recv(1)
-
-
-def test_relay_delays(ends: Ends) -> None:
-    """A byte and its echo take no less than the round-trip time."""
-    _, client, server = ends(rtt=0.2)
-    with client, server:
-        start = time.monotonic()
-        client.sendall(b"x")
-        server.sendall(read_exactly(server, 1))
-        assert read_exactly(client, 1) == b"x"
-        assert time.monotonic() - start >= 0.2
-
-
-def test_relay_drops_and_refuses(ends: Ends) -> None:
-    """Open connections end when dropped, and new ones end at once when refused."""
-    relay, client, server = ends()
-    with client, server:
-        relay.drop()
-        assert read_all(client) == b""
-        relay.refuse()
-        with socket.create_connection((relay.host, relay.port), timeout=20) as refused:
-            assert read_all(refused) == b""
-
-
-# -- awkward peers ---------------------------------------------------------------------------------
-
-
-def test_full_backlog_makes_connect_hang(full_backlog: FullBacklog) -> None:
-    """A connection attempt is neither accepted nor refused."""
-    with pytest.raises(TimeoutError):
-        socket.create_connection((full_backlog.host, full_backlog.port), timeout=0.3)
-
-
-def test_mute_listener_accepts_and_says_nothing(mute_listener: MuteListener) -> None:
-    """The connection stands, the peer is silent, and the test can see what was sent."""
-    with socket.create_connection((mute_listener.host, mute_listener.port)) as client:
-        client.sendall(b"hello")
-        client.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            client.recv(1)
-        with mute_listener.accept() as server:
-            assert read_exactly(server, 5) == b"hello"
-
-
-def test_slow_banner_sends_what_it_may(slow_banner: Callable[..., SlowBanner]) -> None:
-    """Bytes come one by one, as many as were released."""
-    peer = slow_banner()
-    with socket.create_connection((peer.host, peer.port), timeout=20) as client:
-        peer.release(4)
-        assert read_exactly(client, 4) == b"SSH-"
-        peer.wait_sent(4)
-        client.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            client.recv(1)
-
-
-# -- leftovers -------------------------------------------------------------------------------------
-
-
-def test_leak_of_a_descriptor_is_seen() -> None:
-    """A listening socket that stays open is reported as one."""
-    watch = leaks.Watch("inner")
-    with socket.create_server(("127.0.0.1", 0)):
-        (line,) = watch.settle()
-    assert "listening socket ('127.0.0.1'" in line
-    assert leaks.Watch("inner").settle() == []
-
-
-def test_leak_of_a_thread_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread that still runs is reported by name."""
-    monkeypatch.setattr(leaks, "GRACE", 0.01)
-    watch = leaks.Watch("inner")
-    stop = threading.Event()
-    thread = threading.Thread(target=stop.wait, name="left-over")
-    thread.start()
-    try:
-        assert watch.settle() == ["thread: left-over"]
-    finally:
-        stop.set()
-        thread.join()
-
-
-def test_leak_of_a_zombie_is_seen() -> None:
-    """A child that ended but was never waited for is reported, and then reaped."""
-    watch = leaks.Watch("inner")
-    child = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", "-c", ""], os.environ)
-    assert wait_gone([child], 20.0) == []
-    (line,) = watch.settle()
-    assert f"pid {child} (Z)" in line
-    assert read_process(child) is None
-
-
-def test_leak_of_an_orphan_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grandchild whose parent is gone is reported, and then ended."""
-    monkeypatch.setattr(leaks, "GRACE", 0.01)
-    watch = leaks.Watch("inner")
-    started = subprocess.run(
-        ["sh", "-c", "sleep 987 >/dev/null 2>&1 & echo $!"], stdout=subprocess.PIPE, text=True
-    )
-    orphan = int(started.stdout)
-    (line,) = watch.settle()
-    assert f"pid {orphan}" in line
-    assert "sleep 987" in line
-    assert wait_gone([orphan], 20.0) == []
-
-
-def test_file_outside_the_folder_is_seen(tmp_path: Path) -> None:
-    """A file that is made where none may be is reported; hidden ones and older ones are not."""
-    (tmp_path / "older").touch()
-    watch = leaks.Watch("inner", [tmp_path, tmp_path / "missing"])
-    (tmp_path / "copy").touch()
-    (tmp_path / ".history").touch()
-    assert watch.settle() == [f"file outside the test's own folder: {tmp_path / 'copy'}"]
-
-
-def test_home_and_working_copy_are_watched(tmp_path: Path, home: Path) -> None:
-    """The folders in which no test may make a file are real ones, and none of this test's."""
-    real = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    assert {real, real / ".ssh", Path(__file__).parents[2]} <= set(outside.WATCHED)
-    assert not any(folder.is_relative_to(tmp_path) for folder in outside.WATCHED)
-    assert Path(tempfile.gettempdir()).is_relative_to(tmp_path.parent)
-
-
-def test_spared_things_outlive_the_test() -> None:
-    """What starts inside spared() is nobody's leftover."""
-    watch = leaks.Watch("inner")
-    with leaks.spared():
-        server = socket.create_server(("127.0.0.1", 0))
-    try:
-        assert watch.settle() == []
-    finally:
-        server.close()
-
-
-def test_workers_are_where_their_thread_is(network: Network) -> None:
-    """A call that hussh makes in a worker is in the place of who asks, also after another one."""
-
-    def place() -> int:
-        return os.stat("/proc/thread-self/ns/net").st_ino
-
-    outside = call_within(place, None)  # its worker rests now
-    with network.enter("client"):
-        assert call_within(place, None) == place() != outside
-    assert call_within(place, None) == place() == outside
