@@ -13,6 +13,7 @@ import pytest
 
 from hussh import Connection
 from hussh._native._libssh2 import lib
+from hussh._native.channel import Channel
 from hussh._native.deferred_frees import DeferredFrees
 from hussh._native.link import Link
 from tests.support.sshd import Sshd
@@ -89,8 +90,8 @@ def lose_channels(target: Sshd, lost: list[Any]) -> None:
 
         def open_and_free() -> None:
             with session.driver.locked():
-                kept = session.link.open(b"session", b"", 1000)
-                forgotten = session.link.open(b"session", b"", 1000)
+                kept = Channel.open(session.link, b"session", b"", 1000)
+                forgotten = Channel.open(session.link, b"session", b"", 1000)
                 del forgotten
                 kept.free()
 
