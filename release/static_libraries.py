@@ -69,8 +69,8 @@ def build(target: Target, zig: Path, compiler: str) -> Path:
     """
     lock = read_lock()
     inputs = [lock[name]["sha256"] for name in ("openssl", "zlib")]
-    inputs += [*FLAGS, *OPENSSL_OPTIONS, *ZLIB_FILES, compiler, *map(str, target)]
-    key = hashlib.sha256("\n".join([*inputs, target.wrapper]).encode()).hexdigest()
+    inputs += [*FLAGS, *OPENSSL_OPTIONS, *ZLIB_FILES, compiler, target.wrapper]
+    key = hashlib.sha256("\n".join([*inputs, target.machine]).encode()).hexdigest()
     cache = vendor.cache_folder()
     done: Path = cache / f"static-{target.name}-{key[:20]}"
     if done.is_dir():

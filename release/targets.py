@@ -30,6 +30,8 @@ class Target(NamedTuple):
     #: The platform tags of its wheels (PEP 600, PEP 656), and the policy that auditwheel checks.
     tags: tuple[str, ...]
     policy: str
+    #: What the C library is called there, where zig's linker calls it something else.
+    libc: str = ""
 
     @property
     def openssl(self) -> str:
@@ -59,6 +61,7 @@ TARGETS = {
             f"{machine}-linux-musl",
             (f"musllinux_1_2_{machine}",),
             f"musllinux_1_2_{machine}",
+            f"libc.musl-{machine}.so.1",
         ),
     )
 }

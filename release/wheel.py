@@ -32,8 +32,9 @@ __all__ = ["SOURCE_DATE", "build_wheel", "write_archive"]
 #: The time of all files in wheels, in seconds since 1970: that of the first release's year.
 SOURCE_DATE = 1767225600
 #: Links twice: the module with all its symbols, for debuggers and release/verify.py, and without.
+#: HUSSH_LIBC is what `_make_libc` returns.
 LINKER = """#!/bin/sh
-hussh-cc -shared "$@" -o "$HUSSH_WHOLE" && exec hussh-cc -shared -s "$@"
+hussh-cc -shared "$@" $HUSSH_LIBC -o "$HUSSH_WHOLE" && exec hussh-cc -shared -s "$@" $HUSSH_LIBC
 """
 MODULE = "hussh/_native/_libssh2.abi3.so"
 
@@ -69,7 +70,8 @@ def build_wheel(
     linker = scratch / "tools/hussh-link"
     linker.write_text(LINKER)
     linker.chmod(0o755)
-    made = _run_setuptools(source, prefix, target, scratch)
+    libc = _make_libc(target, zig, scratch) if target.libc else ""
+    made = _run_setuptools(source, prefix, target, scratch, libc)
     content = _unpack(made)
     info = next(name.partition("/")[0] for name in content if ".dist-info/" in name)
     symbols = folder / f"{info.removesuffix('.dist-info')}-{target.name}.so"
@@ -83,7 +85,28 @@ def build_wheel(
     return wheel
 
 
-def _run_setuptools(source: Path, static: Path, target: Target, scratch: Path) -> Path:
+def _make_libc(target: Target, zig: Path, scratch: Path) -> str:
+    """Return the arguments by which the linker records the C library under the name it has there.
+
+    zig records musl as ``libc.so``, which is a linker script where there is glibc, and not what
+    musllinux's policy names. So the linker gets a library first that has all symbols of musl, no
+    code, and the right name. Then zig's own is not needed, but for the headers.
+    """
+    library = scratch / "tools" / target.libc
+    definitions = ["-DPTR64", f"-DARCH_{target.machine}"]
+    if target.machine == "x86_64":
+        definitions.append("-DFAMILY_x86")
+    source = zig.parent / "lib/libc/musl/libc.S"  # for assemblers: zig makes its own of this
+    run(
+        ["hussh-cc", "-shared", "-nostdlib", *definitions, f"-Wl,-soname,{target.libc}",
+         str(source), "-o", str(library)],
+        scratch,
+        {"PATH": f"{scratch / 'tools'}:{os.environ['PATH']}", "HOME": os.environ.get("HOME", "/")},
+    )  # fmt: skip
+    return f"-Wl,--as-needed {library}"
+
+
+def _run_setuptools(source: Path, static: Path, target: Target, scratch: Path, libc: str) -> Path:
     """Return the wheel of setuptools, for `target` but named after a plain Linux."""
     headers = _copy_headers(scratch / "python")
     flags = f"-O2 -g1 -fwrapv -fstack-protector-strong -D_FORTIFY_SOURCE=2 {_maps(source, scratch)}"
@@ -102,6 +125,7 @@ def _run_setuptools(source: Path, static: Path, target: Target, scratch: Path) -
         "HUSSH_CACHE": str(scratch / "cache"),
         "HUSSH_STATIC": str(static),
         "HUSSH_WHOLE": str(scratch / "whole.so"),
+        "HUSSH_LIBC": libc,
         "CC": "hussh-cc",
         "CPPFLAGS": f"-I{headers} -I{static}/include",
         "PYTHONPATH": str(scratch),

@@ -189,6 +189,39 @@ def test_version_of_a_release() -> None:
             publish.set_version(text, wrong)
 
 
+def test_policy_that_auditwheel_names() -> None:
+    """A wheel is for the policy that auditwheel finds, with versioned symbols and without."""
+    musl = (
+        'x.whl is consistent with the following platform tag: "musllinux_1_2_x86_64". The wheel'
+        " references no external versioned symbols from system-provided shared libraries."
+    )
+    glibc = (
+        'x.whl is consistent with the following platform tag: "manylinux_2_28_x86_64". The wheel'
+        " references external versioned symbols in these system-provided shared libraries:"
+        " libc.so.6 with versions {'GLIBC_2.28'} This constrains the platform tag to"
+        ' "manylinux_2_28_x86_64".'
+    )
+    assert verify.is_for(musl, TARGETS["musllinux_1_2_x86_64"])
+    assert not verify.is_for(musl, TARGETS["musllinux_1_2_aarch64"])
+    assert not verify.is_for(glibc, TARGETS["manylinux2014_x86_64"])
+    assert verify.is_for(glibc.replace("2_28", "2_17"), TARGETS["manylinux2014_x86_64"])
+
+
+def test_name_of_the_c_library(tmp_path: Path) -> None:
+    """The linker is given one for musl that has the name of Alpine's, of zig's list of symbols."""
+    zig = tmp_path / "zig"
+    zig.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/said\n')
+    zig.chmod(0o755)
+    target = TARGETS["musllinux_1_2_aarch64"]
+    write_toolchain(target, zig, tmp_path / "tools")
+    arguments = wheel._make_libc(target, zig, tmp_path)
+    assert arguments == f"-Wl,--as-needed {tmp_path}/tools/libc.musl-aarch64.so.1"
+    said = (tmp_path / "said").read_text()
+    assert "-Wl,-soname,libc.musl-aarch64.so.1" in said
+    assert f"{tmp_path}/lib/libc/musl/libc.S" in said
+    assert TARGETS["manylinux2014_aarch64"].libc == ""
+
+
 def test_wheel_for_no_target_is_refused(tmp_path: Path) -> None:
     """A wheel that only this machine could use is not verified."""
     (fault,) = verify.check_wheel(tmp_path / "x-1.0-cp310-abi3-linux_x86_64.whl")
