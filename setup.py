@@ -30,9 +30,9 @@ class Sdist(sdist):
         """Copy our files, and that source."""
         from build_ffi import fetcher
 
-        # One that lies here, because this is an unpacked source distribution, is made anew.
-        ours = [name for name in files if not name.startswith(f"{BUNDLED}/")]
-        super().make_release_tree(base_dir, ours)
+        # One that lies here, because this is an unpacked source distribution, is made anew:
+        # MANIFEST.in leaves it out.
+        super().make_release_tree(base_dir, files)
         vendor = fetcher()
         try:
             vendor.bundle(Path(base_dir, BUNDLED))

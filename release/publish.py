@@ -4,7 +4,8 @@ Usage: python -m release.publish [--check] VERSION
 
 The order is such that a failure leaves no tag: the changelog and the version are written and
 committed, all is built twice and compared, verified, and only then tagged. With --check the commit
-and the tag are left out, and the version has to be the one that the tree has.
+and the tag are left out, and the version has to be the one that the tree has. That also works
+without git, in an unpacked source distribution.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from release import verify, wheels
 from release.addresses import PLACEHOLDER, repository
+from release.source import is_clone
 
 __all__ = ["date_changelog", "main", "set_version"]
 
@@ -68,14 +70,17 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.targets and not options.check:
         parser.error("a release has wheels for all targets; name some only with --check")
-    if _git("status", "--porcelain"):
-        raise SystemExit("release: commit or remove what git status names first")
     if not options.check and repository((TOP / "pyproject.toml").read_text()) == PLACEHOLDER:
         raise SystemExit("release: nobody has said where the repository is: "
                          "scripts/repository-address https://HOST/PATH")  # fmt: skip
     tag = f"v{options.version}"
-    if _git("tag", "--list", tag):
-        raise SystemExit(f"release: {tag} is tagged already")
+    if is_clone():
+        if _git("status", "--porcelain"):
+            raise SystemExit("release: commit or remove what git status names first")
+        if _git("tag", "--list", tag):
+            raise SystemExit(f"release: {tag} is tagged already")
+    elif not options.check:
+        raise SystemExit("release: this is no clone, so nothing can be tagged: use --check")
     try:
         version = set_version(VERSION.read_text(), options.version)
         if options.check and version != VERSION.read_text():

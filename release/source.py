@@ -1,12 +1,14 @@
 """Makes the source distribution: setuptools' own, packed so that its bytes depend on nothing else.
 
-What is committed is packed, whatever else lies in the folder.
+In a clone, what is committed is packed, whatever else lies in the folder. Elsewhere, as in an
+unpacked source distribution, it is what lies there; then the result has the same bytes again.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,13 +16,23 @@ from pathlib import Path
 
 from release.wheel import SOURCE_DATE
 
-__all__ = ["make_sdist", "pack"]
+__all__ = ["is_clone", "make_sdist", "pack"]
 
 TOP = Path(__file__).resolve().parents[1]
+#: What builds and tests put into a folder.
+_MADE = shutil.ignore_patterns(
+    "*.egg-info", "*.so", ".*_cache", ".hypothesis", ".venv", "__pycache__"
+)
+_MADE_HERE = {"PKG-INFO", "build", "dist", "setup.cfg"}
+
+
+def is_clone() -> bool:
+    """Tell whether this folder is a clone; it may lie in that of something else, too."""
+    return (TOP / ".git").exists()
 
 
 def make_sdist(scratch: Path, folder: Path) -> Path:
-    """Make it of the last commit.
+    """Make it of the last commit, or of the folder where that is no clone.
 
     Args:
         scratch: a folder that this makes and fills.
@@ -30,17 +42,26 @@ def make_sdist(scratch: Path, folder: Path) -> Path:
         The file.
     """
     tree = scratch / "tree"
-    tree.mkdir(parents=True)
-    archive = subprocess.run(
-        ["git", "archive", "HEAD"], cwd=TOP, check=True, stdout=subprocess.PIPE
-    )
-    subprocess.run(["tar", "-x"], cwd=tree, input=archive.stdout, check=True)
+    scratch.mkdir(parents=True)
+    if is_clone():
+        tree.mkdir()
+        archive = subprocess.run(
+            ["git", "archive", "HEAD"], cwd=TOP, check=True, stdout=subprocess.PIPE
+        )
+        subprocess.run(["tar", "-x"], cwd=tree, input=archive.stdout, check=True)
+    else:
+        shutil.copytree(TOP, tree, ignore=_is_made)
     command = [sys.executable, "setup.py", "-q", "sdist", "--dist-dir", str(scratch)]
     subprocess.run(command, cwd=tree, check=True, stdout=subprocess.DEVNULL)
     (made,) = scratch.glob("*.tar.gz")
     packed = folder / made.name
     packed.write_bytes(pack(made.read_bytes()))
     return packed
+
+
+def _is_made(folder: str, names: list[str]) -> set[str]:
+    """Return which files of a folder are not source."""
+    return _MADE(folder, names) | (_MADE_HERE if Path(folder) == TOP else set())
 
 
 def pack(archive: bytes) -> bytes:

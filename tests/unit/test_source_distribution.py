@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from build_ffi import fetcher
+from release import source
 from tests.support.processes import clean_environment
 
 TOP = Path(__file__).resolve().parents[2]
@@ -88,6 +89,17 @@ def test_edited_source_is_told(unpacked: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert "FetchError: unlike the release, src/kex.c changed" in refused.stderr
     assert not (tmp_path / "bundle").exists()
+
+
+def test_packed_again(
+    sdist: Path, unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without git, `release` makes one of an unpacked one, and the bytes are the same."""
+    monkeypatch.setattr(source, "TOP", unpacked)
+    assert not source.is_clone()
+    (tmp_path / "out").mkdir()
+    again = source.make_sdist(tmp_path / "scratch", tmp_path / "out")
+    assert again.read_bytes() == source.pack(sdist.read_bytes())
 
 
 def test_other_patches_are_told(unpacked: Path, tmp_path: Path) -> None:
