@@ -1,4 +1,7 @@
-/* messages.h - numbers of messages (RFC 4250 section 4.1.2) and 32-bit numbers in them. */
+/* messages.h - numbers of messages (RFC 4250 section 4.1.2) and 32-bit numbers in them.
+ *
+ * All files of the shim that make or read a message use it.  It keeps no state.
+ */
 #ifndef HUSSH_MESSAGES_H
 #define HUSSH_MESSAGES_H
 

@@ -3,6 +3,8 @@
  * The bytes lie in one piece, so that libssh2 and the system calls work in place.
  * An empty queue frees its memory only if most of it was unused since the queue was
  * last empty.  So bulk transfers do not allocate, and idle links do not hoard.
+ *
+ * Links and channels (tree.h) have queues.  A queue knows nothing of what its bytes mean.
  */
 #ifndef HUSSH_QUEUE_H
 #define HUSSH_QUEUE_H

@@ -4,11 +4,11 @@
  * changes structs, tables and lists only: it sends no message, moves no byte and
  * calls nothing of libssh2.
  *
- * The root of a tree keeps three things for all of its links and channels.  The
- * ready list has the links with input to process, the dirty list the channels with
- * output to send; the pump empties both.  A third list has the endpoints to serve.  The events are the tokens of links and
- * channels that something happened to, each at most once, until hussh_events takes
- * them.
+ * The root of a tree keeps four things for all of its links and channels.  The ready
+ * list has the links with input to process, the dirty list the channels with output to
+ * send; the pump empties both.  A third list has the endpoints to serve.  The events
+ * are the tokens of links and channels that something happened to, each at most once,
+ * until hussh_events takes them.
  */
 #include "tree.h"
 

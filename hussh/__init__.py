@@ -5,6 +5,9 @@ from hussh import Connection
 bastion = Connection("bastion", username="u", password="…")
 target = Connection("target.internal", username="u", proxy_jump=bastion)
 print(target.execute("hostname").stdout)
+
+Users import it. It has names only; `_api` has the classes, and a name that few programs need loads
+its module when it is first used.
 """
 
 import importlib

@@ -1,4 +1,7 @@
-"""Runs ``python -m hussh``, the command line of `hussh._command_line`."""
+"""Runs ``python -m hussh``, the command line of `hussh._command_line`.
+
+`main` in `_command_line/main.py` does all of it. Nothing imports this module.
+"""
 
 import sys
 

@@ -2,7 +2,7 @@
 
 `errors` derives every exception from `HusshError`, and the other modules import this through it.
 `printable` makes the text of a peer fit for an error, and all code that shows such a text uses it.
-Of hussh, this module imports the results that errors carry.
+Of hussh, this module imports only the results that errors carry.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`HostResult`, `MultiResult` and their error: the outcome of one operation on many hosts.
 
-`_multi` makes them. They are below `errors`, which has `PartialFailureException` from here,
-because that error carries a `MultiResult` and a `MultiResult` raises it. Results compare by value,
-and everything here can be pickled.
+`_multi` makes them. They are below `errors`, which has `PartialFailureException` from here, because
+that error carries a `MultiResult` and a `MultiResult` raises it. Results compare by value, and
+everything here can be pickled. Nothing here knows a connection.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from hussh.aio import AsyncConnection
 async with AsyncConnection("bastion", "u", "…") as bastion:
     async with AsyncConnection("target.internal", "u", proxy_jump=bastion) as target:
         print((await target.execute("hostname")).stdout)
+
+Users import it. It has names only; `_api` has the classes.
 """
 
 from ._api.async_connection import AsyncConnection

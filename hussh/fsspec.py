@@ -1,7 +1,7 @@
 """hussh for fsspec: ``hussh://user@host/path``, through bastions and proxy commands.
 
-Needs the extra ``hussh[fsspec]``. Importing it registers the protocol; where hussh is installed,
-fsspec finds the protocol by itself.
+Users need the extra ``hussh[fsspec]``. Importing it registers the protocol; where hussh is
+installed, fsspec finds the protocol by itself. It has no logic: `_fsspec` has the file system.
 """
 
 from fsspec import register_implementation

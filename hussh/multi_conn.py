@@ -5,6 +5,8 @@ from hussh.multi_conn import MultiConnection
 with MultiConnection.from_shared_auth(["web1", "web2"], "u", "…", proxy_jump="bastion") as multi:
     for host, result in multi.execute("uptime").items():
         print(host, result.stdout)
+
+Users import it. It has names only; `_multi` has the classes.
 """
 
 from ._api.async_connection import AsyncConnection

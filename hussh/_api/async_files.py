@@ -1,6 +1,7 @@
 """The file methods of `AsyncConnection`: one-line methods over the operations of SFTP and scp.
 
-`async_connection.py` inherits from it. `sftp_calls.py` and `_protocol` do the work.
+`async_connection.py` inherits from it. `sftp_calls.py` and `_protocol` do the work; nothing here
+opens a channel or reads a file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""`AsyncForward`: a listening address, here or at the server, and the tunnels behind it."""
+"""`AsyncForward`: a listening address, here or at the server, and the tunnels behind it.
+
+`async_port_forwarding.py` makes one. `_connect/forwarding.py` does the work; nothing here touches a
+socket.
+"""
 
 from __future__ import annotations
 

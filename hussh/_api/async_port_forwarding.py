@@ -1,6 +1,7 @@
 """The methods of `AsyncConnection` for tunnels and forwarded ports, as in `port_forwarding.py`.
 
-`async_connection.py` inherits from it.
+`async_connection.py` inherits from it. It checks arguments; `_connect/forwarding.py` has the
+sockets and `_protocol/tunnel.py` the messages, nothing here has either.
 """
 
 from __future__ import annotations

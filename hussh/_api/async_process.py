@@ -1,7 +1,7 @@
 """`AsyncProcess` and `AsyncInteractiveShell`: commands and shells that exchange data with tasks.
 
-`AsyncConnection.popen` and `shell` make them. `remote_process.py` has what they share with the
-classes for threads.
+`AsyncConnection.popen` and `AsyncConnection.shell` make them. `remote_process.py` has what they
+share with the classes for threads. Nothing here knows the protocol or blocks the loop.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`AsyncSFTP`: what `SFTP` is for threads, for tasks; one-line methods over the same operations.
 
-`AsyncConnection.sftp` makes one. `sftp_calls.py` turns arguments into operations.
+`AsyncConnection.sftp` makes one, and `async_files.py` has that method. `sftp_calls.py` turns
+arguments into operations; nothing here makes a request or blocks the loop.
 """
 
 from __future__ import annotations

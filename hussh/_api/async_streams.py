@@ -1,6 +1,7 @@
 """stdin, stdout and stderr of an `AsyncProcess`: streams of anyio with the methods of files.
 
-`async_process` uses them.
+`async_process.py` makes them. One task at a time may use a stream. Nothing here knows the protocol
+or blocks the loop.
 """
 
 from __future__ import annotations

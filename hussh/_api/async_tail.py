@@ -1,6 +1,7 @@
 """`AsyncFileTailer`: what `FileTailer` is for threads, for tasks.
 
-`AsyncConnection.tail` makes one. `_protocol/sftp/tail.py` does the work.
+`AsyncConnection.tail` in `async_files.py` makes one. `_protocol/sftp/tail.py` does the work. A
+finalizer never waits: the file is closed at the next use of the connection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""`AsyncTunnel`: a byte stream from the last hop to any address, with the interface of anyio."""
+"""`AsyncTunnel`: a byte stream from the last hop to any address, with the interface of anyio.
+
+`async_port_forwarding.py` makes one. Its methods run operations of `_protocol/process.py`, and
+never block the loop.
+"""
 
 from __future__ import annotations
 

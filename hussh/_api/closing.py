@@ -1,6 +1,7 @@
 """``with`` and ``async with`` blocks of objects that are closed after use: two base classes.
 
-The public classes inherit from them. They know nothing of SSH.
+`Connection`, `Process`, `Tunnel` and the other public classes inherit from them, in modules such as
+`connection.py` and `tunnel.py`. The base classes know nothing of SSH.
 """
 
 from __future__ import annotations

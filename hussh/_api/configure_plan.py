@@ -1,7 +1,8 @@
 """`config=`: from a plan and what ``ssh -G`` answers to the plan that is connected.
 
-A generator that yields a `Question` for each host and gets an `Answer`; `_connect/configure.py`
-and its twin ask.  What the caller gave by argument wins over the configuration.
+`connection.py` and `planned.py` run it. It is a generator that yields a `Question` for each host
+and gets an `Answer`; `_connect/configure.py` and its twin ask. What the caller gave by argument
+wins over the configuration. Nothing here starts a program or reads a file.
 """
 
 from __future__ import annotations

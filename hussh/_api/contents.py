@@ -1,6 +1,7 @@
 """Returns file contents as the user asked for them: bytes, or text that was not changed.
 
-The methods that read files into memory call it. It never replaces a byte that it cannot decode.
+`files.py` and `async_files.py` call it for files that are read into memory. It never replaces a
+byte that it cannot decode.
 """
 
 from __future__ import annotations

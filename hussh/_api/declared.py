@@ -1,9 +1,9 @@
 """Makes signatures and documentation out of declared options.
 
-The public classes decorate with it what takes ``**options: Unpack[…]``. Afterwards
-`inspect.signature`, `typing.get_type_hints` and `help()` show every option with its type, default
-and unit, as if it stood there. Signatures are made at once, which is cheap. The text of a class is
-made when it is first read.
+`connection.py`, `async_connection.py` and `multi_connection.py` decorate with it what takes
+``**options: Unpack[…]``. Afterwards `inspect.signature`, `typing.get_type_hints` and `help()` show
+every option with its type, default and unit, as if it stood there. Signatures are made at once,
+which is cheap. The text of a class is made when it is first read. Nothing here checks a value.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`details_of`: long docstrings that the sync and the async class share are written once.
 
-The public classes import it. An async method has its summary line in the source, where a reader and
-an editor look for it. Args, Returns and Raises come from its sync twin, with the units and names of
-the async side.
+The async classes import it, such as `async_sftp.py` and `async_process.py`. An async method has its
+summary line in the source, where a reader and an editor look for it. Args, Returns and Raises come
+from its sync twin, with the units and names of the async side. It changes docstrings only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""`Forward`: a listening address, here or at the server, and the tunnels behind it."""
+"""`Forward`: a listening address, here or at the server, and the tunnels behind it.
+
+`port_forwarding.py` makes one, and `async_forward.py` shares the attributes.
+`_connect/forwarding.py` does the work; nothing here touches a socket.
+"""
 
 from __future__ import annotations
 

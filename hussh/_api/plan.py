@@ -1,6 +1,7 @@
 """Turns the arguments of a constructor into what connecting needs; opens nothing.
 
-Both classes import it, because they take the same options and mean the same by them.
+`Connection` and `AsyncConnection` import it, because they take the same options and mean the same
+by them.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Request:
         port, username: None where they were not given.
         jumps: the hosts that ``proxy_jump=`` names, with what was given of each.
         has_way: a proxy was given, or disabled.
-        callee, can_await, defaults_failed: of the facade.
+        callee, can_await, defaults_failed: of the public class.
     """
 
     host: str

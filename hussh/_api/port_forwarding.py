@@ -1,6 +1,7 @@
 """The methods of `Connection` for tunnels and forwarded ports (RFC 4254 section 7).
 
-`connection.py` inherits from it. `_connect/forwarding.py` and `_protocol/tunnel.py` do the work.
+`connection.py` inherits from it. It checks arguments; `_connect/forwarding.py` has the sockets and
+`_protocol/tunnel.py` the messages, nothing here has either.
 """
 
 from __future__ import annotations

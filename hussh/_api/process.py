@@ -1,6 +1,7 @@
 """`Process`: a command that runs while you read and write, like `subprocess.Popen`.
 
-`Connection.popen` makes one. `remote_process.py` has what it shares with `AsyncProcess`.
+`Connection.popen` makes one. `remote_process.py` has what it shares with `AsyncProcess`. Nothing
+here knows the protocol.
 """
 
 from __future__ import annotations

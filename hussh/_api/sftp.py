@@ -1,6 +1,7 @@
 """`SFTP`: files on the server, with the method names of `os`; one-line methods over operations.
 
-`Connection.sftp` makes one. `Connection.sftp_read` and the other file methods use its transfers.
+`Connection.sftp` in `files.py` makes one. `Connection.sftp_read` and the other file methods use its
+transfers. `sftp_calls.py` turns arguments into operations; nothing here makes a request.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Answers questions about an entry of a directory without asking the server.
 
-`SFTPDirEntry` and its twin inherit from `Entry`.
+`SFTPDirEntry` in `sftp_file.py` and its async twin inherit from `Entry`. A method here returns None
+where only the server knows; the class that inherits then asks.
 """
 
 from __future__ import annotations

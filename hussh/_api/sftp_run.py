@@ -1,7 +1,7 @@
 """Runs the operations of the file classes: within a time limit, on the session they began with.
 
 `SFTP`, `AsyncSFTP`, and the objects that these return have one runner each. It keeps the connection
-alive.
+alive, and knows nothing of files.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """`InteractiveShell`: a login shell that you send lines to, as in hussh 0.3.3.
 
-`Connection.shell` makes one. `remote_process.py` has what it shares with its async twin.
+`Connection.shell` makes one. `remote_process.py` has what it shares with its async twin. Nothing
+here knows the protocol.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`FileTailer`: what is added to a remote file, as it comes.
 
-`Connection.tail` makes one; 0.3.3's programs also make it themselves. `_protocol/sftp/tail.py` does
-the work.
+`Connection.tail` in `files.py` makes one; 0.3.3's programs also make it themselves.
+`_protocol/sftp/tail.py` does the work. A finalizer never waits: the file is closed at the next use
+of the connection.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Shows the progress of transfers on a terminal, by `rich`, or calls the user's function.
 
-The file classes use it for their ``progress=``, and `_multi` asks it whether to show anything.
-Nothing is imported, and nothing is shown, unless the user asked for it and stderr is a terminal.
+`sftp.py`, `files.py` and their twins use it for their ``progress=``, and `_multi` asks it whether
+to show anything. Nothing is imported, and nothing is shown, unless the user asked for it and stderr
+is a terminal.
 """
 
 from __future__ import annotations

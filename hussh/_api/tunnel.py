@@ -1,4 +1,8 @@
-"""`Tunnel`: a byte stream from the last hop to any address, with the methods of a socket."""
+"""`Tunnel`: a byte stream from the last hop to any address, with the methods of a socket.
+
+`port_forwarding.py` makes one. Its methods run operations of `_protocol/process.py`; nothing here
+knows the protocol.
+"""
 
 from __future__ import annotations
 

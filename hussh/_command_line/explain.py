@@ -1,6 +1,7 @@
 """The subcommand ``explain``: says for each hop what happened, and why it does not connect.
 
-`main` imports it. Exit status: 0 connected, 1 not connected, 2 usage.
+`main.py` imports it. Exit status: 0 connected, 1 not connected, 2 usage. `_api/explain.py` connects
+and makes the report; nothing here does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Parses the command line and runs the subcommand; ``python -m hussh`` and ``hussh`` call `main`.
+"""Parses the command line and runs the subcommand.
 
-Passwords are asked for and never arguments, because every user of a machine can read those.
+``python -m hussh`` (`hussh.__main__`) and the program ``hussh`` call `main`. Passwords are asked
+for and never arguments, because every user of a machine can read those.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What `run` prints: lines of many hosts with the name of each before them, or JSON.
 
 `run` feeds it from several threads. Bytes go to a file or a pipe as they came. A terminal gets
-text, because a progress display shares the screen there.
+text, because a progress display shares the screen there. It runs no command and opens no
+connection.
 """
 
 from __future__ import annotations

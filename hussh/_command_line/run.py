@@ -1,7 +1,7 @@
 """The subcommand ``run``: runs one command on many hosts, and prints what comes, host by host.
 
-`main` imports it. A `HostGroup` does the work, as it does for a `MultiConnection`. What a host
-writes is printed line by line as it comes, because some commands never end, and Ctrl-C shall lose
+`main.py` imports it. A `HostGroup` does the work, as it does for a `MultiConnection`. What a host
+writes is printed line by line as it comes, because some commands never end, and Ctrl-C must lose
 nothing.
 
 Exit status: 0 the command ended with 0 on every host; 1 it ran to its end everywhere, and somewhere

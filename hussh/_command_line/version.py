@@ -1,4 +1,7 @@
-"""The text of ``hussh --version``."""
+"""The text of ``hussh --version``.
+
+`main.py` prints it. It opens no connection.
+"""
 
 from __future__ import annotations
 

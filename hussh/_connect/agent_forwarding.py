@@ -1,10 +1,10 @@
-"""Lending the ssh-agent to one session of a server (``forward_agent=``), and to no other.
+"""Lends the ssh-agent to one session of a server (``forward_agent=``), and to no other.
 
-The facades make a loan and pass it to the operation that opens the session's channel. From then on
-until that channel ends, channels to the agent that the server opens on this connection are accepted
-(`incoming.Incoming`); all others are refused. A person who controls the server can use the agent
-meanwhile. Each connection to the agent begins with ``session-bind@openssh.com``. So the agent knows
-which server borrows it.
+`execution.py` and `host_group.py` make a loan and pass it to the operation that opens the session's
+channel. From then on until that channel ends, channels to the agent that the server opens on this
+connection are accepted (`incoming.Incoming`); all others are refused. A person who controls the
+server can use the agent meanwhile. Each connection to the agent begins with
+``session-bind@openssh.com``. So the agent knows which server borrows it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Asks an ssh-agent over its Unix socket: a call that waits, and that can be abandoned.
 
-The drivers make this call for a login. An agent may wait for its user: for a touch of a security
-key, or for an answer to a prompt. So the logger ``hussh.agent`` gets what the agent is asked, at a
-higher level if a touch is likely. A driver that abandons the call closes the socket, which ends the
-call in whatever thread it runs.
+`connect_attempt.py` hands this call to the drivers, which make it for a login. An agent may wait
+for its user: for a touch of a security key, or for an answer to a prompt. So the logger
+``hussh.agent`` gets what the agent is asked, at a higher level if a touch is likely. A driver that
+abandons the call closes the socket, which ends the call in whatever thread it runs.
+`_protocol/agent.py` has the messages; nothing here takes them apart.
 """
 
 from __future__ import annotations

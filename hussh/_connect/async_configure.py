@@ -1,4 +1,8 @@
-"""Asking the user's ssh configuration, for tasks: runs what yields `Question`s, blocks no loop."""
+"""Asks the user's ssh configuration, for tasks: runs what yields `Question`s, blocks no loop.
+
+`planned.py` calls `ask_config`; `configure.py` is its twin for threads. `ssh_program.py` runs ``ssh
+-G``.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Connects for the async driver: from a route to an authenticated session.
 
-`_api/async_connection.py` and `shared_session` call it; `connect.py` is its twin for threads.
+`_api/async_connection.py` and `shared_session` call it; `connect.py` is its twin for threads. It
+never blocks the loop, and contains no protocol: `_protocol/connect.py` is the operation that it
+runs.
 """
 
 from __future__ import annotations

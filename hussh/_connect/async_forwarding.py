@@ -1,4 +1,8 @@
-"""What `forwarding` needs of an event loop besides: files are removed in a worker."""
+"""Removes the file of a Unix socket that a forward has listened on, in a worker.
+
+`async_forward.py` calls it. Everything else of a forward is in `forwarding.py`, for both APIs; only
+this step may block a loop.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Asking the user's ssh configuration, for threads: runs what yields `Question`s.
+"""Asks the user's ssh configuration, for threads: runs what yields `Question`s.
 
-`Connection` imports it.  The answers of one attempt are those of one moment, and of a batch too.
+`_api/planned.py` and `configure_plan.py` import it; `async_configure.py` is its twin for tasks. All
+answers for one attempt to connect are those of one moment, and so are all answers for one batch. It
+decides nothing: `_policy/ssh_config` reads the answers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Connects for the sync driver: from a route to an authenticated session.
 
-`_api/connection.py` calls it; `async_connect.py` is its twin for tasks.
+`_api/connection.py` calls it; `async_connect.py` is its twin for tasks. It contains no protocol:
+`_protocol/connect.py` is the operation that it runs.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Forwards: what listens on one side, and the tunnels of the connections that come there.
 
-The facades of both APIs use it.  Everything happens in operations that the tree's driver runs
-in the background (`Driver.start`): one for the listener, one for each connection, one that
-sees the end of the link.  Once a connection's channel is open, its bytes move in C
-(`csrc/endpoint.c`) and its operation sleeps until that is over.
+`port_forwarding.py` and `forward.py` of `_api` use it, and so do their async twins. Everything
+happens in operations that the tree's driver runs in the background (`Driver.start`): one for the
+listener, one for each connection, one that sees the end of the link. Once a connection's channel is
+open, its bytes move in C (`csrc/endpoint.c`) and its operation sleeps until that is over.
 
-All of it runs with the tree's lock held, so nothing here blocks: what may, is yielded.
+All of it runs with the tree's lock held, so nothing here blocks: a call that may block is yielded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Limits how many unauthenticated handshakes each server gets at once, and learns from refusals.
 
-The drivers import it. `MultiConnection` makes one `HandshakeLimiter` for all of its connections.
-Nothing here waits, knows an event loop, or opens anything.
+`connect_attempt.py` and `async_handshake_limits.py` import it. `MultiConnection` makes one
+`HandshakeLimiter` for all of its connections. Nothing here waits, knows an event loop, or opens
+anything.
 
 Theory of operation. Code that is about to bring up a hop takes a `Permit` at its server, and may
 begin when the permit is granted and its pause is over. Permits of one server are granted in the

@@ -1,6 +1,7 @@
 """The sockets of this machine at which tunnels begin and end: listening, and connecting.
 
-`forwarding` uses it. `listen_on` and `connect_to` may block, and belong in a worker.
+`forwarding` uses it. `listen_on` and `connect_to` may block, and belong in a worker. Nothing here
+knows SSH.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A ProxyCommand: a child process whose stdin and stdout carry a root link.
+"""Runs a ProxyCommand: a child process whose stdin and stdout carry a root link.
 
-Its stderr never gets into the stream. The thread or loop that waits for the link also empties that
-pipe. The last 4 KiB are kept for the error, and the logger ``hussh.proxy`` gets each line at level
-DEBUG.
+`connect.py` and `async_connect.py` start one. Its stderr never gets into the stream. The thread or
+loop that waits for the link also empties that pipe. The last 4 KiB are kept for the error, and the
+logger ``hussh.proxy`` gets each line at level DEBUG.
 
 The stream ends with the process. If the process fails while something that it left behind still
 holds the pipes, that is killed, so that the failure is noticed at once. A process that ends with

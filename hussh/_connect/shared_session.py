@@ -1,7 +1,8 @@
 """One connection's session for several users: opened by the first, closed after the last.
 
-The users are the caller, who connects it explicitly, and the connections that it carries. The async
-API and `loop_placement` import it.
+The users are the caller, who connects it explicitly, and the connections that it carries.
+`AsyncConnection` and `loop_placement` import it. It opens nothing itself: `async_connect.py` does,
+in the loop of the first user.
 """
 
 from __future__ import annotations

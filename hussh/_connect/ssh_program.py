@@ -1,8 +1,9 @@
-"""Asking OpenSSH's ``ssh -G`` what the user's configuration says; never more than a batch needs.
+"""Asks OpenSSH's ``ssh -G`` what the user's configuration says; never more than a batch needs.
 
-``config=`` needs it.  An answer serves all connections of a batch that ask the same
-(`set_batch_start`), and everything inside of one attempt to connect.  The program gets no
-terminal and no input, and is ended with all that it started (``Match exec``) when time is over.
+`configure.py` and `async_configure.py` use it for ``config=``. An answer serves all connections of
+a batch that ask the same (`set_batch_start`), and everything inside of one attempt to connect. The
+program gets no terminal and no input, and is ended with all that it started (``Match exec``) when
+time is over.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Opens a TCP connection: name resolution within the deadline, and RFC 8305.
 
-Addresses of both families are tried in turns. Each attempt starts 250 ms after the one before, or
-as soon as that failed. So a dead first address costs a quarter of a second and not the whole
-time-out.
+`connect.py` calls `dial`; `async_tcp.py` is its twin for tasks, and shares what is said of
+addresses. Addresses of both families are tried in turns. Each attempt starts 250 ms after the one
+before, or as soon as that failed. So a dead first address costs a quarter of a second and not the
+whole time-out. Nothing here knows SSH.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""The file system for fsspec; `hussh.fsspec` has its public name."""
+"""The file system for fsspec; `hussh.fsspec` has its public name.
+
+Only `hussh.fsspec` imports these modules, because they need the package fsspec.
+"""

@@ -1,6 +1,7 @@
 """Open files of `HusshFileSystem`: buffered ones for threads, and streams for tasks.
 
-Both work on an unbuffered `AsyncSFTPFile`, in the loop of the file system.
+`filesystem.py` makes them. Both work on an unbuffered `AsyncSFTPFile`, in the loop of the file
+system. A file opens no connection and closes none.
 """
 
 from __future__ import annotations

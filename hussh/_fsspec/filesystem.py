@@ -1,7 +1,8 @@
 """`HusshFileSystem`: files on SSH servers for fsspec, and so for pandas, pyarrow and Dask.
 
-Users import it from `hussh.fsspec`. Its methods are coroutines over `AsyncSFTP`; fsspec makes the
-blocking ones of them, which it runs in one event loop for the whole process.
+Users import it from `hussh.fsspec`. Its methods are coroutines over `AsyncSFTP`. fsspec makes the
+blocking methods of them and runs those in one event loop for the whole process. `connections.py`
+opens and closes connections; nothing here does so itself.
 """
 
 from __future__ import annotations

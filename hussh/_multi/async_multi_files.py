@@ -1,6 +1,7 @@
 """The file methods of `AsyncMultiConnection`: those of `multi_files.py`, awaited.
 
-`async_multi_connection.py` inherits from it. `files.py` says what one host has to do.
+`async_multi_connection.py` inherits from it. `files.py` says what one host has to do; nothing here
+touches a file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Bastions that a configuration names for many hosts of one group: one login for all in one loop.
 
-`HostGroup` has one.  What is named by argument is shared before (`hosts.py`); what
-a configuration names is known only when it is asked, while a host is being opened.
+`HostGroup` has one. A bastion that is named by argument is shared before (`hosts.py`). A bastion
+that a configuration names is known only when the configuration is asked, while a host is being
+opened. It opens nothing itself.
 """
 
 from __future__ import annotations

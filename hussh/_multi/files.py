@@ -1,8 +1,8 @@
 """File operations on many hosts: what is done on one host.
 
-Both classes for many hosts import it. Arguments are checked here, once and before anything is
-opened. A local file takes the contents of one host only, because two that write to it at once would
-leave a mixture.
+`multi_files.py` and `async_multi_files.py` import it. Arguments are checked here, once and before
+anything is opened. A local file takes the contents of one host only, because two that write to it
+at once would leave a mixture.
 """
 
 from __future__ import annotations

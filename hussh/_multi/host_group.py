@@ -1,7 +1,8 @@
 """The hosts of a `MultiConnection` and of its async twin, and what is done on each.
 
-Both classes import it. It makes the jobs, each of which `job` describes. `batch` says when an item
-is done, in which event loop, and how many at a time.
+`MultiConnection` and `AsyncMultiConnection` import it. It makes the jobs, each of which `job`
+describes. `batch` says when an item is done, in which event loop, and how many at a time. Nothing
+here speaks to a host but by an `AsyncConnection`.
 """
 
 from __future__ import annotations

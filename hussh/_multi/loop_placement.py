@@ -3,7 +3,8 @@
 `_multi.host_group` imports it. A tree belongs to one loop. Connections that share a bastion go to
 one loop. The others are spread, so that all loops have about the same to do. A tree that is open
 already stays where it is: in the loop of the caller, or in one that another `LoopPlacement` has
-started, which then lasts until the last of them ends.
+started, which then lasts until the last of them ends. It decides and starts loops; it runs nothing
+in them.
 """
 
 from __future__ import annotations

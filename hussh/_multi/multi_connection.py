@@ -1,7 +1,7 @@
 """`MultiConnection`: one blocking call does the same, or something different, on many hosts.
 
 Users import it from `hussh.multi_conn`. A `HostGroup` does the work; the methods here check
-arguments and return results.
+arguments and return results. They open nothing.
 """
 
 from __future__ import annotations

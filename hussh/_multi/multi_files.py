@@ -1,6 +1,7 @@
 """The file methods of `MultiConnection`: a file or directory, the same work on many hosts.
 
-`multi_connection.py` inherits from it. `files.py` says what one host has to do; the group does it.
+`multi_connection.py` inherits from it. `files.py` says what one host has to do, and the `HostGroup`
+does it; nothing here touches a file.
 """
 
 from __future__ import annotations

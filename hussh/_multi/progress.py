@@ -1,6 +1,7 @@
-"""Shows the progress of a batch on a terminal, by `rich`; the classes for many hosts use it.
+"""Shows the progress of a batch on a terminal, by `rich`.
 
-Nothing is imported, and nothing is shown, unless the user asked for it and stderr is a terminal.
+`multi_connection.py`, its twin and the subcommand ``run`` use it. Nothing is imported, and nothing
+is shown, unless the user asked for it and stderr is a terminal.
 """
 
 from __future__ import annotations

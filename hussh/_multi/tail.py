@@ -1,7 +1,7 @@
 """`MultiFileTailer` and its async twin: follow what is added to a file of many hosts.
 
-`MultiConnection.tail` and `tail_map` make them, and those of the async twin. Each host has an
-`AsyncFileTailer`.
+The methods `tail` and `tail_map` of `multi_files.py` and `async_multi_files.py` make them. Each
+host has an `AsyncFileTailer`. A host that fails becomes an entry of `errors`, and stops no other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`Channel`, the owner of one channel of a link in C.
 
-The protocol opens channels and moves their data by it, with the lock of the link's tree held.
-Nothing here waits: what is not there yet is for the drivers to wait for.
+Operations of `_protocol` open channels and move their data by it, with the lock of the link's tree
+held. Nothing here waits: a driver waits for what is not there yet.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The numbers of link.h and libssh2 that Python reads: phases, states, kinds of algorithms, flags.
 
-All code that looks at a link imports it. It calls C only to ask what the processor can do.
+All code of `_protocol` and `_runtime` that looks at a link imports it. It calls C only to ask what
+the processor can do.
 """
 
 from __future__ import annotations

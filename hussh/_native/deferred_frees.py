@@ -1,6 +1,7 @@
 """Frees C objects whose Python owners were collected, as soon as the lock of their tree allows it.
 
-The links and channels of a tree share one `DeferredFrees` with its driver. It never waits.
+`link.py` makes one `DeferredFrees` for each tree; the links and channels of the tree share it with
+its driver. It never waits.
 """
 
 from __future__ import annotations

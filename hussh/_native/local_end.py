@@ -1,7 +1,8 @@
 """`LocalEnd`: a local socket that the pump serves, alone or joined to a channel.
 
-The tunnels use it.  The rules of `link` hold: the tree's lock is held for every call, and
-nothing here waits.  The descriptor stays the caller's, who closes it after `free`.
+`_protocol/tunnel.py` and `_connect/forwarding.py` use it. The rules of `link` hold: the tree's lock
+is held for every call, and nothing here waits. The descriptor stays the caller's, who closes it
+after `free`.
 """
 
 from __future__ import annotations

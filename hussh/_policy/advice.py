@@ -1,7 +1,7 @@
 """Tells what to do about a failed connection, in one or two sentences for each cause.
 
 `hussh.explain` appends this to the text of the error, which is the cause. If that text already says
-what to do, the advice says where to look.
+what to do, the advice says where to look. Pure: an error is all that it looks at.
 """
 
 from __future__ import annotations

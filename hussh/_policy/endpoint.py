@@ -1,6 +1,7 @@
 """`Endpoint`: which server on the way to the target something is about.
 
-Errors, stories and limits name hops by it. It never changes, and knows nothing of links.
+Errors, stories and limits of `_connect`, `_protocol` and `_multi` name hops by it. It never
+changes, and knows nothing of links.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Caches files that every connection of a batch needs: parsed once, and again after a change.
 
-Connecting, the login and batches import it. It keeps the known hosts of a few sets of files until
-newer sets push them out. It keeps a decrypted key only while somebody holds its `KeyFile`, and
-every link that logged in with the key does. Nothing here locks: callers that run `load` in threads
-make the calls for one object take turns.
+`_connect`, the login in `_protocol`, and batches import it. It keeps the known hosts of a few sets
+of files until newer sets push them out. It keeps a decrypted key only while somebody holds its
+`KeyFile`, and every link that logged in with the key does. Nothing here locks: callers that run
+`load` in threads make the calls for one object take turns.
 
 A file counts as unchanged while its device, inode, size and times are those of the last reading.
 That holds only if it was not written shortly before the reading, because a second change within one

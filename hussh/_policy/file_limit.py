@@ -1,6 +1,7 @@
 """Recognises local files that could not be read because the process has too many open.
 
-Such an error says nothing about the file. The readers of keys and known hosts import it.
+Such an error says nothing about the file. `key_files.py` and `known_hosts.py` import it. It opens
+nothing.
 """
 
 from __future__ import annotations

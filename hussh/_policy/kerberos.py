@@ -1,9 +1,9 @@
 """The user's Kerberos ticket, by the package ``gssapi`` (the extra ``hussh[gssapi]``).
 
-`_protocol/auth_gssapi.py` uses it and has the messages.  The package is imported when a login
-first needs it.  Every method may read files, and may ask a KDC and wait for it, so operations yield
-them as `RunBlocking`.  The server's name is never resolved here, nor by the Kerberos library:
-behind a bastion only the bastion can do that.
+The login (`_protocol/auth_gssapi.py`) uses it and has the messages. The package is imported when a
+login first needs it. Every method may read files, and may ask a KDC and wait for it, so operations
+yield the calls as `RunBlocking`. The server's name is never resolved here, nor by the Kerberos
+library: behind a bastion only the bastion can do that.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Parses the way to a target: jump hosts in the order of travel, or a proxy command.
 
 It owns the meaning of the arguments ``proxy_jump=`` and ``proxy_command=``, and of host names, user
-names and ports. `_api` and `_connect` import it. It never resolves a name, opens a socket or starts
-a process.
+names and ports. `plan.py` and `configure_plan.py` of `_api` import it. It never resolves a name,
+opens a socket or starts a process.
 
 Errors about a jump string never repeat its user or port part, because a password that somebody put
 there must not reach a log. Every refusal comes before anything is opened.

@@ -1,8 +1,8 @@
 """What this process has seen of each server, so that the next connection needs fewer round trips.
 
-The connecting code makes one `ServerMemory` for each server (address and way to it); protocol
-operations ask it and tell it.  It holds no secret, is never written to a file, and never decides
-which algorithms are offered or in which order.
+`connect_attempt.py` finds the `ServerMemory` of each server (its address and the way to it). The
+operations of `_protocol` ask it and tell it. It holds no secret, is never written to a file, and
+never decides which algorithms are offered or in which order.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Maps SFTP replies to Python: errors by status and errno, attributes, path rules; pure.
 
-The SFTP modules above use it. It never speaks to a server and opens no file.
+`_protocol/sftp` and the file classes of `_api` use it. It never speaks to a server and opens no
+file.
 """
 
 from __future__ import annotations

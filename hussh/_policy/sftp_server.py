@@ -1,7 +1,7 @@
 """Keeps how many requests and open files one SFTP server allows: stated, learned, and asked for.
 
-A connection has one `ServerLimits` for all of its SFTP sessions. The SFTP machine asks it, and
-reports to it what the server refuses. Nothing here speaks to a server.
+A connection has one `ServerLimits` for all of its SFTP sessions. The SFTP machine (`machine.py`)
+asks it, and reports to it what the server refuses. Nothing here speaks to a server.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The data types of SSH messages (RFC 4251 section 5); pure, used by all layers above.
+"""The data types of SSH messages (RFC 4251 section 5); pure.
 
-`Reader` walks over one message and never reads past its end: a hostile length raises a
-`ProtocolError`, not an IndexError.
+`_protocol`, `keys` and `hostkeys` make messages and blobs of them. `Reader` walks over one message
+and never reads past its end: a hostile length raises a `ProtocolError`, not an IndexError.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """User authentication (RFC 4252, 4256): which credentials are tried, and in which order.
 
-The handshake runs `authenticate`; `auth_methods.py` has the methods. An explicit key is tried
+`handshake.py` runs `authenticate`; `auth_methods.py` has the methods. An explicit key is tried
 first, then what the server asks for besides. Without a key, the password is tried. A Kerberos
 ticket that the caller asks for (``gssapi=``) comes before both. With none of these, the order is
 ``none``, a ticket that the ssh configuration asks for, the agent's keys, the default key files and,

@@ -1,7 +1,7 @@
 """Logs in with a Kerberos ticket: the method ``gssapi-with-mic`` (RFC 4462 section 3).
 
-`auth` decides when.  What asks the Kerberos library may wait for a KDC, and is yielded.  The ticket
-is fetched before the server is asked, so that no attempt is lost where there is none.
+`auth.py` decides when. A call of the Kerberos library may wait for a KDC, and is yielded. The
+ticket is fetched before the server is asked, so that no attempt is lost where there is none.
 """
 
 from __future__ import annotations

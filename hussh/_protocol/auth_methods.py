@@ -3,7 +3,7 @@
 `auth` decides which methods are tried, and in which order. A private key of a file is offered
 together with its signature. Keys of the agent are first offered without one, because signing there
 may need a touch. `Login` remembers what was tried and what the server answered last, and makes the
-error of it.
+error of it. It decides nothing else, and reads no file.
 """
 
 from __future__ import annotations

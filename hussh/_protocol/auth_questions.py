@@ -1,6 +1,7 @@
 """Answers the questions of a server that asks by keyboard-interactive (RFC 4256).
 
-`auth` calls it.  The password answers the first hidden prompt, ``prompt=`` answers the others.
+`auth` calls it. The password answers the first hidden prompt, ``prompt=`` answers the others. It
+never answers a prompt that shows what is typed with the password.
 """
 
 from __future__ import annotations

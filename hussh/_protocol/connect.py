@@ -1,8 +1,8 @@
 """Brings up every hop, one inside the other, as one operation.
 
 A `ConnectAttempt` makes the hops' attempts, gets the byte stream of the first one (or has a
-bastion's link), prepares that link, and runs `bring_up`. It reads afterwards how far they have
-come. Every link that exists then must be closed by its owner.
+bastion's link), prepares that link, and runs `bring_up`. Afterwards the `ConnectAttempt` reads how
+far the hops have come. It must close every link that exists then; nothing here does.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ Deadlines, Ctrl-C and cancellation reach an operation as an exception at the yie
 may catch it to clean up and to add what it knows. It must not wait again, except for a
 `RunBlocking` of its own making: clean-up only queues messages.
 
+Every module of `_protocol` imports this one, and the drivers of `_runtime` run what they yield.
 Operations know no threads, clocks or event loops; a test steps them by hand.
 """
 

@@ -1,7 +1,7 @@
 """`GrowingBytes`: collects any number of bytes in steps that are all short.
 
-Operations use it that keep what arrives: a command's output, a file that is read into memory. It
-knows nothing of channels and never waits.
+`execute.py`, `process.py` and `local_file.py` keep what arrives in it: a command's output, a file
+that is read into memory. It knows nothing of channels and never waits.
 
 A step of an event loop must not copy tens of MB. `io.BytesIO` grows by `realloc` and gives its own
 bytes away. But glibc copies a block that lies in its heap, and any block of less than 32 MiB may

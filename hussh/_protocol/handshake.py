@@ -1,7 +1,8 @@
 """Brings one hop up: key exchange, host key check, authentication.
 
 A `ConnectAttempt` and `bring_up` run it. `HopAttempt` tells, at any moment, which hop and phase an
-operation is in, so that a time-out or a lost connection can say so.
+operation is in, so that a time-out or a lost connection can say so. It frees no link: the
+`ConnectAttempt` does.
 """
 
 from __future__ import annotations

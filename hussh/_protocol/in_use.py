@@ -1,10 +1,10 @@
 """Closes descriptors that one thread may still use while another one ends them.
 
-The local ends of transfers use it. A call that its driver has abandoned may still be in the middle
-of a read or a write, in its own thread, when the clean-up of its operation comes to close the file.
-Then that thread closes it when the call comes back. If it were closed sooner, the number could
-belong to another file, which would get the rest. Nothing here waits: items are added to lists and
-taken off them in single steps.
+`local_file.py` and `confined_dir.py`, the local ends of transfers, use it. A call that its driver
+has abandoned may still be in the middle of a read or a write, in its own thread, when the clean-up
+of its operation comes to close the file. Then that thread closes it when the call comes back. If it
+were closed sooner, the number could belong to another file, which would get the rest. Nothing here
+waits: items are added to lists and taken off them in single steps.
 """
 
 from __future__ import annotations

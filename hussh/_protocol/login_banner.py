@@ -1,9 +1,9 @@
 """Login banners (RFC 4252 section 5.4): the text that a server shows before the login.
 
-`auth` hands each banner in. It is made fit to print, and given to the logger ``hussh.auth`` at
-level INFO and to the user's ``on_banner=``. The last one is remembered for errors, and nothing else
-is kept. A server that never stops sending banners is an error. While a callback runs, the next
-banners wait in C, which drops what is beyond 1.5 MiB.
+`Login` in `auth_methods.py` hands each banner in. It is made fit to print, and given to the logger
+``hussh.auth`` at level INFO and to the user's ``on_banner=``. The last one is remembered for
+errors, and nothing else is kept. A server that never stops sending banners is an error. While a
+callback runs, the next banners wait in C, which drops what is beyond 1.5 MiB.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Waits for the server's answer to the open of a channel (RFC 4254 section 5.1).
 
-`channel` and `spare_session` use it. What the answer means is for them to see.
+`channel` and `spare_session` use it, and judge the answer; nothing here does.
 """
 
 from __future__ import annotations

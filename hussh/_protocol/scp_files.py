@@ -1,6 +1,7 @@
 """Copies files and bytes over scp: the operations of the ``scp_*`` methods, with a user's paths.
 
-`_api` runs them; `scp.py` has the protocol.
+`files.py` and `async_files.py` of `_api` run them; `scp.py` has the protocol, of which nothing is
+here.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""What operations return and errors carry: plain values. Nothing here imports another layer."""
+"""What operations return and errors carry: plain values.
+
+`errors` and all layers import them. Nothing here imports another layer.
+"""

@@ -1,8 +1,8 @@
 """The order in which two streams arrived, and the two as one; pure functions.
 
-An order is a sequence of pairs of unsigned 32-bit numbers in the machine's own form, as
-`Channel.order` returns it: so many bytes of stdout came, and then so many of stderr. Orders that
-follow one another are joined with ``+``. Results and shells use this.
+`SSHResult`, `execute` and the shells' `MergedOutput` use it. An order is a sequence of pairs of
+unsigned 32-bit numbers in the machine's own form, as `Channel.order` returns it: so many bytes of
+stdout came, and then so many of stderr. Orders that follow one another are joined with ``+``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""`SSHResult`: the output and the end of a command; pure data, which every layer uses."""
+"""`SSHResult`: the output and the end of a command; pure data.
+
+`_protocol/execute.py` makes one, `_api` returns it, and errors carry it.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Gives our streams the interface of anyio:
+"""Gives our streams the interface of anyio: `receive`, `send` and its errors.
 
-`receive`, `send` and its errors, over `read` and `write`.
+`async_streams.py` and the other async streams of `_api` build on it: they bring `read` and `write`.
+It knows nothing of SSH.
 
 The async streams of `_api` build on it.
 """

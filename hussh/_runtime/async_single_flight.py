@@ -1,8 +1,8 @@
 """Makes one call for many tasks that need it at once, because all can use the first one's result.
 
-The async driver imports it. `single_flight` has the same for threads. Here the others wait in the
-loop, so a batch which needs one key, or one file of known hosts, gives one call to a thread and not
-one for each host.
+`async_driver` and `async_configure` import it. `single_flight` has the same for threads. Here the
+others wait in the loop, so a batch which needs one key, or one file of known hosts, gives one call
+to a thread and not one for each host.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Makes calls that may block, for tasks: a worker thread makes them while the loop goes on.
 
-The async driver imports it. `workers` has the threads. It waits for none of them longer than it is
-told.
+`async_driver` and the async modules of `_connect` import it. `workers` has the threads. It waits
+for none of them longer than it is told.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A group of asyncio's own tasks, for loops that are asyncio's for certain.
 
 `background_loops` imports it. A task of anyio costs three times as much to start and end. That
-counts where every host gets a task for each thing that is done to it.
+counts where every host gets a task for each thing that is done to it. It must not be used in a loop
+of trio.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Closes descriptors so that no interrupt comes between the close and forgetting the number.
 
-What owns descriptors in the main thread uses it. A number that is closed and not forgotten may be
-another file's by the time of the next close; one that is forgotten and not closed stays open.
+`tcp.py` and `wakeup_fd.py`, which own descriptors in the main thread, use it. A number that is
+closed and not forgotten may be another file's by the time of the next close; one that is forgotten
+and not closed stays open.
 """
 
 from __future__ import annotations

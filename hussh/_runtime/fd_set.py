@@ -1,4 +1,8 @@
-"""Makes one fd of several that an event loop awaits; the async driver imports it."""
+"""Makes one fd of several that an event loop awaits.
+
+`async_driver` and the drivers for asyncio and trio use it. It reads no fd and closes none but its
+own.
+"""
 
 from __future__ import annotations
 

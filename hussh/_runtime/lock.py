@@ -6,6 +6,9 @@ relies on what they did: both may be repeated, and `release` releases only what 
 
 When the interpreter ends, it stops every other thread where that stands, and daemon threads take
 their locks along. Finalizers that run after that must not wait for such a lock.
+
+`driver` has a lock for each tree. `fork` and `background_loops` take theirs by way of this module,
+too.
 """
 
 from __future__ import annotations

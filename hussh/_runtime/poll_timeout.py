@@ -1,6 +1,6 @@
 """Limits how long one system call of a waiting thread may take; the thread then calls again.
 
-All code that waits in a thread imports it.
+`thread_driver`, `workers`, `tcp` and all other code that waits in a thread import it.
 
 A signal that comes in the last moment before a system call does not end that call. The handler that
 Python runs for the signal, and with it a KeyboardInterrupt, waits until the call returns. Handlers

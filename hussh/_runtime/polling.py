@@ -1,8 +1,9 @@
 """`select.poll`, or the same over `select.select` in programs that have patched it away.
 
-All code that waits in a thread imports it. eventlet takes `poll` out of the module `select` and
-makes `select` let other green threads run; gevent has both. `poll` is looked up anew each time,
-because a program may patch after it has imported hussh.
+`thread_driver`, `idle_thread`, `tcp` and all other code that polls in a thread import it. eventlet
+takes `poll` out of the module `select` and makes `select` let other green threads run; gevent has
+both. `poll` is looked up anew each time, because a program may patch after it has imported hussh.
+Nothing here imports either of the two.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Lets one thread at a time make a call whose result serves the others.
 
-The drivers import it: many logins need the same key, and decrypting it takes a tenth of a second. A
-permit to call is a lock, and no thread waits for it beyond its time limit.
+`blocking_call` and `connect_attempt` import it: many logins need the same key, and decrypting it
+takes a tenth of a second. A permit to call is a lock, and no thread waits for it beyond its time
+limit.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ also polls a wakeup fd, by which others end its `poll`.
 A signal handler may run between any two steps. It may run an operation while its thread is in
 `poll` or asleep. Then it leads itself, because the leader may be the very thread that it
 interrupted.
+
+`connect.py` makes one for each tree. It knows nothing of SSH but links and their events.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Starts daemon threads, but none while the interpreter ends.
 
-All that start a thread import it. CPython up to 3.11 frees the state of a thread that another
-thread started in its last moment, and the new thread crashes the process when it begins. So the
-exit waits until threads that are being started have begun, and from then on `start_thread` refuses.
-This module imports nothing of hussh, so that its exit handler is registered before the others and
-runs after them.
+`workers`, `idle_thread`, `background_loops` and all others that start a thread import it. CPython
+up to 3.11 frees the state of a thread that another thread started in its last moment, and the new
+thread crashes the process when it begins. So the exit waits until threads that are being started
+have begun, and from then on `start_thread` refuses. This module imports nothing of hussh, so that
+its exit handler is registered before the others and runs after them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The members of a weak set to which other threads may add.
 
-Everything that looks after all objects of a kind, at a fork or at the interpreter's exit, imports
-it. It must not wait.
+`fork.py`, `background_loops.py` and `child.py` look after all objects of a kind, at a fork or at
+the interpreter's exit, and import it. It must not wait.
 """
 
 from __future__ import annotations

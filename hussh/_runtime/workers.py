@@ -12,9 +12,9 @@ others of them wait in a queue. Calls that wait for somebody else (`is_slow`), a
 do not count there, because otherwise a few of them would hold up all files of the process. `MOST`
 bounds all of them together.
 
-The drivers import it. It holds no lock anywhere, because a signal handler or a finalizer may come
-between any two steps and start its own call. Instead it uses lists that grow and shrink in single
-steps.
+`thread_driver.py` and `async_workers.py` import it. It holds no lock anywhere, because a signal
+handler or a finalizer may come between any two steps and start its own call. Instead it uses lists
+that grow and shrink in single steps.
 """
 
 from __future__ import annotations

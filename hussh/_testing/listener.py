@@ -1,4 +1,4 @@
-"""Accepts the connections of one throw-away server and runs an sshd for each, until it is told.
+"""Accepts the connections of one throw-away server, and runs an sshd for each, until its end.
 
 A program of its own that `server.py` starts by its path. It imports nothing but the standard
 library, so that it starts quickly.

@@ -1,6 +1,7 @@
 """The fixtures of `hussh.testing`: they make servers in pytest's temporary folder, and end them.
 
 Users' conftest.py names `hussh.testing`, and pytest finds what is here by way of that module.
+`server.py` runs the servers; nothing here starts a process.
 """
 
 from __future__ import annotations

@@ -39,6 +39,10 @@ WAITING = {
 }  # fmt: skip
 MAY_WAIT = {"_connect", "_runtime", "_fsspec", "_testing"}
 MAY_WAIT_TOO = {"_command_line/output.py", "_multi/batch.py", "_multi/loop_placement.py"}
+#: What the body of a module defines under a name that others may use for it.
+DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+#: The words by which a head draws a limit.
+LIMIT = re.compile(r"\b(neither|never|no|nobody|none|not|nothing|only|pure)\b", re.IGNORECASE)
 COMPILED = "hussh._native._libssh2"
 SEES_COMPILED = {
     "_native/constants.py",
@@ -128,20 +132,31 @@ def test_imports_point_downward() -> None:
     assert not wrong
 
 
-def circle() -> list[str]:
-    """Return modules of the package that import one another in a circle; empty: there is none."""
+def names_of_modules() -> dict[str, Path]:
+    """Return the modules of the package by their dotted names; a folder's is its `__init__`."""
     names = {}
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         names[".".join(parts).removesuffix(".__init__")] = path
+    return names
+
+
+def needs_of_modules() -> dict[str, set[str]]:
+    """Return which modules of the package each of them imports, lazily or not."""
+    names = names_of_modules()
     needs: dict[str, set[str]] = {name: set() for name in names}
     for name, path in names.items():
         for _, wanted in imports(path):
             while wanted and wanted not in names:
                 wanted = wanted.rpartition(".")[0]
             needs[name] |= {wanted} - {name, ""}
+    return needs
+
+
+def circle() -> list[str]:
+    """Return modules of the package that import one another in a circle; empty: there is none."""
     try:
-        TopologicalSorter(needs).prepare()
+        TopologicalSorter(needs_of_modules()).prepare()
     except CycleError as error:
         return list(error.args[1])
     return []
@@ -187,11 +202,60 @@ def test_only_the_owner_touches_the_compiled_module() -> None:
     assert seen == SEES_COMPILED
 
 
-def test_modules_say_what_they_are() -> None:
-    """Every module begins with a docstring of a sentence at least."""
-    sentence = re.compile(r"\w+ \w+ \w+.*\.|\w: \w", re.DOTALL)
-    docstrings = {short(path): ast.get_docstring(tree(path)) or "" for path in MODULES}
-    assert not {name: text for name, text in docstrings.items() if not sentence.search(text)}
+def head(path: Path) -> str:
+    """Return what the docstring of a module says within the first 30 lines of the file."""
+    return "\n".join((ast.get_docstring(tree(path)) or "").splitlines()[:30])
+
+
+def names_a_user(text: str, users: set[str], names: dict[str, Path]) -> bool:
+    """Tell whether a head names a module that imports this one, its folder or what it defines."""
+    spans = re.findall(r"`+([^`]+)`+", text)
+    named = {word for span in spans for word in re.split(r"[./ ]", span)}
+    for user in users:
+        nodes = [node for node in tree(names[user]).body if isinstance(node, DEFINITIONS)]
+        if named & {*user.removeprefix("hussh.").split("."), *(node.name for node in nodes)}:
+            return True
+    return re.search(r"\b[Uu]sers\b", text) is not None
+
+
+def silent_heads() -> dict[str, str]:
+    """Return the modules whose first 30 lines leave open what they are for, for whom, or not."""
+    names, silent = names_of_modules(), {}
+    needs = needs_of_modules()
+    for name, path in names.items():
+        text = head(path)
+        users = {user for user, wanted in needs.items() if name in wanted}
+        if len(re.findall(r"\S[.:;](?:\s|$)", text)) < 2:
+            silent[short(path)] = "says less than two things"
+        elif path.name != "__init__.py" and users and not names_a_user(text, users, names):
+            silent[short(path)] = "names nobody of those that import it"
+        elif not LIMIT.search(text):
+            silent[short(path)] = "says nothing about what it does not do"
+    return silent
+
+
+def test_heads_tell_purpose_users_and_limits() -> None:
+    """The first 30 lines of a module say what it is for, who uses it, and what it must not do."""
+    assert silent_heads() == {}
+
+
+def test_the_rule_sees_a_silent_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads are found out that name a module which imports something else, or draw no limit."""
+    package = tmp_path / "hussh"
+    monkeypatch.setattr(f"{__name__}.PACKAGE", package)
+    (package / "_api").mkdir(parents=True)
+    heads = {
+        "good": "Parses. `user.py` calls it. It opens no file.",
+        "stale": "Parses. `other.py` calls it. It opens no file.",
+        "endless": "Parses. `user.py` calls it. It opens files.",
+        "short": "Parses, for `user.py`, and opens no file.",
+    }
+    for name, text in heads.items():
+        (package / "_api" / f"{name}.py").write_text(f'"""{text}"""\n')
+    (package / "_api" / "user.py").write_text(
+        '"""Uses all. Nothing imports it."""\nfrom . import good, stale, endless, short\n'
+    )
+    assert set(silent_heads()) == {"_api/stale.py", "_api/endless.py", "_api/short.py"}
 
 
 def test_the_rules_see_a_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

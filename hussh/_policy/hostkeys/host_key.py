@@ -1,6 +1,6 @@
 """The host key that a user's function gets to decide about: ``host_key_policy=`` as a callable.
 
-`_protocol/host_key_check.py` makes it. Pure data.
+`host_key_check.py` of `_protocol` makes it. Pure data.
 """
 
 from __future__ import annotations

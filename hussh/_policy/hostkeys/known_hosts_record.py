@@ -1,6 +1,7 @@
 """Records a new host key; nothing else writes to a known_hosts file.
 
-Connecting imports it. It appends one line and changes no other.
+The check of a host key (`_protocol/host_key_check.py`) calls it. It appends one line and changes no
+other.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pinned host keys: the argument ``host_key=``, which replaces known_hosts for one hop.
 
-`_api` parses it, and the check of a host key asks it. Pure.
+`check_options.py` of `_api` parses it, and the check of a host key asks it. Pure.
 """
 
 from __future__ import annotations

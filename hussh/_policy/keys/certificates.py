@@ -1,7 +1,8 @@
 """Reads the certificate beside a key file: ``KEY-cert.pub``, as ssh(1) finds it.
 
-The format is OpenSSH's (PROTOCOL.certkeys): the type, a nonce, then the fields of the plain public
-key, then what a server checks. Apart from reading that file nothing here has an effect.
+`file_cache.py` of `_policy` and the login (`_protocol/auth.py`) use it. The format is OpenSSH's
+(PROTOCOL.certkeys): the type, a nonce, then the fields of the plain public key, then what a server
+checks. Apart from reading that file nothing here has an effect.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Parses the argument ``private_key=``: paths, texts and objects, one or a list; opens nothing.
 
-`_api` parses it, and the login reads it. No secret gets into a repr or an error.
+`plan.py` of `_api` parses it, and the login (`auth_given_keys.py`) reads it. No secret gets into a
+repr or an error.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The keys that an ssh configuration names: IdentityFile, CertificateFile, their public halves.
 
-The login uses it for `config=`. Reads files; a file that is missing or broken is left out, as
-ssh(1) leaves it out.
+The login (`_protocol/auth.py`) uses it for `config=`. It reads files, and asks nobody for a
+passphrase. A file that is missing or broken is left out, as ssh(1) leaves it out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Parses private keys in PEM (PKCS#1, SEC 1) and PKCS#8, by way of ``cryptography``.
 
 `key_files.py` uses it. It reads bytes only, and imports ``cryptography`` within functions, because
-``import hussh`` must not pay for it.
+``import hussh`` must not pay for that package.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A decrypted private key, and signing with it.
 
-The readers of key files make it, and the login signs with it. It reads no file and lets no secret
-into a repr or an error. It imports ``cryptography`` within functions only, because ``import hussh``
-must not pay for it.
+`openssh_format.py`, `pem_format.py` and `given_keys.py` make it, and the login signs with it. It
+reads no file and lets no secret into a repr or an error. It imports ``cryptography`` within
+functions only, because ``import hussh`` must not pay for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Public keys as SSH sends them: their type, their fingerprint, and when two are the same.
 
-Known hosts, key files, certificates and agents build on it. It reads bytes only: no file, no
-secret, and nothing of ``cryptography``.
+`known_hosts.py`, `key_files.py`, `certificates.py` and `agent.py` build on it. It reads bytes only:
+no file, no secret, and nothing of ``cryptography``.
 """
 
 from __future__ import annotations

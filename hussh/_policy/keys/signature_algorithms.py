@@ -1,6 +1,6 @@
 """Chooses the signature algorithm of a login by what the server takes (RFC 8332).
 
-The login uses it. It is pure: it asks no key and no server.
+The login (`_protocol/auth_methods.py`) uses it. It is pure: it asks no key and no server.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Checks a signature that an SSH key made: who signed a certificate.
 
-Host certificates use it. C checks the signatures of a key exchange. It reads bytes only, and
+`host_certificate.py` uses it. C checks the signatures of a key exchange. It reads bytes only, and
 imports ``cryptography`` within functions, because ``import hussh`` must not pay for it.
 """
 

@@ -1,8 +1,9 @@
 """One answer of ``ssh -G``: its values, and what tokens, ``~`` and ``${ENV}`` in them stand for.
 
-`settings` makes options of it.  ``ssh -G`` leaves some values as they stand in the file, for
-instance those of IdentityFile, and would expand them later; so does this.  What the tokens stand
-for it tells itself, by a ControlPath that has them all.
+`settings.py` makes options of it. ``ssh -G`` leaves some values as they stand in the file, for
+instance those of IdentityFile, and expands them later; so does this module. What the tokens stand
+for, the answer tells itself, by a ControlPath that has them all. Nothing here starts a program or
+reads a file.
 """
 
 from __future__ import annotations

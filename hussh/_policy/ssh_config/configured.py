@@ -1,4 +1,8 @@
-"""What a hop has from an ssh configuration and no argument of a connection can say; pure data."""
+"""What an ssh configuration says of a hop and no argument can say; pure data.
+
+`settings.py` makes it, `_policy/options.py` carries it. The check of a host key and the login read
+it.
+"""
 
 from __future__ import annotations
 

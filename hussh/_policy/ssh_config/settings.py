@@ -1,7 +1,8 @@
-"""From an answer of ``ssh -G`` to the options of one hop: a table with a line for each keyword.
+"""Turns an answer of ``ssh -G`` into the options of one hop: a table with a line for each keyword.
 
-What is not in the table and differs from ``ssh -G -F none`` is named, for the log; where ignoring
-it would weaken security it is an error.  Pure: algorithms, environment and defaults are handed in.
+`configure_plan.py` of `_api` calls it. A keyword that is not in the table is named in the log if
+its value differs from that of ``ssh -G -F none``; where ignoring it would weaken security it is an
+error. Pure: algorithms, environment and defaults are handed in.
 """
 
 from __future__ import annotations

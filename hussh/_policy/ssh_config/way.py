@@ -1,8 +1,9 @@
 """The way to a host by the user's ssh configuration: ProxyJump and ProxyCommand, hop by hop.
 
-ssh runs itself for a jump host, and so every hop has a block of its own.  Of a list of jump hosts
-the first one also has a way of its own there; the others are reached through those before them.
-A generator that yields a `Question` for each host and gets an `Answer`; it asks nobody itself.
+`configure_plan.py` of `_api` runs it. ssh runs itself for a jump host, and so every hop has a block
+of its own. Of a list of jump hosts the first one also has a way of its own there; the others are
+reached through those before them. It is a generator that yields a `Question` for each host and gets
+an `Answer`; it asks nobody itself.
 """
 
 from __future__ import annotations

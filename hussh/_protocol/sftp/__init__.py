@@ -1,1 +1,4 @@
-"""SFTP version 3 as operations: no I/O of its own, like all of `_protocol`."""
+"""SFTP version 3 as operations: no I/O of its own, like all of `_protocol`.
+
+`_api` runs them for `SFTP` and `AsyncSFTP`.
+"""

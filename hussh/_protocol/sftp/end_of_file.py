@@ -1,7 +1,7 @@
 """Finds the end of a file at servers that answer a READ past it with an error instead of EOF.
 
 Some do so for a READ that begins at the end, others for every READ that reaches past it. With them
-the size of FSTAT is the end. Transfers and streams ask here after a READ failed, and only then.
+the size of FSTAT is the end. `transfer` and `stream` ask here after a READ failed, and only then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""An open remote file with a position, unbuffered; the sync file object is made of it.
+"""An open remote file with a position, unbuffered; the file objects of `_api` are made of it.
 
 `io` buffers it for threads, `sftp.buffer` and `sftp.text` for tasks. It runs one operation at a
-time. An operation that is cancelled leaves the position where it was.
+time. An operation that is cancelled leaves the position where it was. Nothing here knows text or
+lines.
 """
 
 from __future__ import annotations

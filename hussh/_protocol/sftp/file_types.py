@@ -1,8 +1,9 @@
 """Finds out whether a path is a file, a directory or a link, at servers that do not tell types.
 
-Version 3 has no field for the type. It is in the permissions, which a server may leave out or send
-without these bits. Then the long name of a listing tells, or LSTAT, or an attempt: what READLINK
-reads is a link, and what OPENDIR opens is a directory.
+`glob`, `remove_tree`, the transfers of directories and `os`-like methods use it. Version 3 has no
+field for the type. It is in the permissions, which a server may leave out or send without these
+bits. Then the long name of a listing tells, or LSTAT, or an attempt: what READLINK reads is a link,
+and what OPENDIR opens is a directory.
 
 An inquiry is a generator that yields a request as ``(kind, body)`` and is sent the answered
 `Request`. `inquired` runs one for an operation, `Tree.inquired` for one of many jobs. So both ask

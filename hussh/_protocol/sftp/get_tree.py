@@ -1,8 +1,9 @@
 """Copies a remote directory to this machine, and trusts none of the server's names, links or sizes.
 
-A hostile server could pretend to have a tree without end. So depth, the number of names and the
-bytes that they take are bounded. What waits to be copied is held as a name and its directory, so a
-deep path is not kept once for each name.
+`sftp_calls.py` makes it for `SFTP.get_dir` and `sftp_get_dir`, and `mirror_get` adds to it. A
+hostile server could pretend to have a tree without end. So depth, the number of names and the bytes
+that they take are bounded. What waits to be copied is held as a name and its directory, so a deep
+path is not kept once for each name.
 """
 
 from __future__ import annotations

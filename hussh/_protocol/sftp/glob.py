@@ -1,7 +1,7 @@
 """Finds the paths that match a pattern, with as few listings as it takes, many at once.
 
-`SFTP.glob` and `iglob` use it. Each directory is listed once, whatever the pattern. What cannot be
-listed has nothing that matches, as with `pathlib`.
+`sftp_calls.py` makes it for `SFTP.glob` and `iglob`. Each directory is listed once, whatever the
+pattern. What cannot be listed has nothing that matches, as with `pathlib`.
 """
 
 from __future__ import annotations

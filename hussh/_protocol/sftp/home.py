@@ -1,8 +1,8 @@
 """Expands ``~`` in remote paths; nothing else does.
 
-Every operation that takes a path of the user goes through `expands_home` or `at_home`. scp uses the
-rule for servers without the extension. The home is asked for once for each connection, and only if
-a path begins with ``~``.
+Every operation that takes a path of the user goes through `expands_home` or `at_home`, as those of
+`ops.py` do. scp uses the rule for servers without the extension. The home is asked for once for
+each connection, and only if a path begins with ``~``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Runs many small jobs over one SFTP session at once, within one operation.
 
-The transfers of directories use it. A `Job` is a generator that yields a request which it made with
-`JobPool.box` and itself as the tag; it is resumed when one of its requests is done. Or it yields
-`Local(call)` for a call that may block, and is resumed with its result. The calls of all jobs that
-wait for one are made together, in one `RunBlocking`.
+`get_tree`, `put_tree`, `glob`, `remove_tree` and the mirrors use it. A `Job` is a generator that
+yields a request which it made with `JobPool.box` and itself as the tag; it is resumed when one of
+its requests is done. Or it yields `Local(call)` for a call that may block, and is resumed with its
+result. The calls of all jobs that wait for one are made together, in one `RunBlocking`. The pool
+knows nothing of files.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Lists one directory within a job of a `JobPool`, so that many are listed at once.
 
-`remove_tree`, `glob` and the mirrors use it. It bounds what a server can make it hold.
+`remove_tree`, `glob` and the mirrors use it. It bounds what a server can make it hold, and follows
+no link.
 """
 
 from __future__ import annotations

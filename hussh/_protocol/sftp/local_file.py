@@ -1,7 +1,8 @@
 """The local end of a transfer: a local file, or memory.
 
-Methods of the file classes may block. Operations call them through `RunBlocking`, or directly if
-they work on memory or when everything is over. Nothing here knows SFTP.
+`transfer.py` and `scp.py` use it. Methods of the file classes may block. Operations call them
+through `RunBlocking`, or directly if they work on memory or when everything is over. Nothing here
+knows SFTP.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ request that was not sent yet is not sent at all.
 No more requests are sent than the server allows (`ServerLimits`). The others are held back in their
 order until replies come. OPENs have their own queue before that one, see `sftp.open_files`. Nothing
 here waits, and nothing knows files.
+
+`SftpSession` (`session.py`) owns one machine and moves its bytes.
 """
 
 from __future__ import annotations

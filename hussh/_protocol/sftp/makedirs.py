@@ -1,9 +1,9 @@
 """Makes directories with their missing parents, at servers whose MKDIR does not say what is wrong.
 
-Servers answer MKDIR for a directory that exists, or for one without a parent, in different ways:
-"failure", "permission denied", "no such file". So the answer only says that it did not work. A look
-at the path and at its parents tells why. The look at the path travels with the first MKDIR, so that
-a directory which is there costs one round trip.
+`SFTP.makedirs` and `put_tree` use it. Servers answer MKDIR for a directory that exists, or for one
+without a parent, in different ways: "failure", "permission denied", "no such file". So the answer
+only says that it did not work. A look at the path and at its parents tells why. The look at the
+path travels with the first MKDIR, so that a directory which is there costs one round trip.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """What both directions of a mirror share: what is left out, what counts as the same, the result.
 
-A mirror makes the receiving directory what the other is: links stay links, and only files whose
-size or time differs move. It never follows a link at the receiving end. A file that is there is
-replaced by a rename when the new one is complete. With ``delete`` it removes what the source does
-not have, after all else, and nothing at all if a part of the source could not be read. That holds
-for a directory in whose place a file or link comes, too.
+`mirror_put.py` and `mirror_get.py` have the directions. A mirror makes the receiving directory what
+the other is: links stay links, and only files whose size or time differs move. It never follows a
+link at the receiving end. A file that is there is replaced by a rename when the new one is
+complete. With ``delete`` it removes what the source does not have, after all else, and nothing at
+all if a part of the source could not be read. That holds for a directory in whose place a file or
+link comes, too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Makes a directory on the server what a local one is; `_api` runs it for `SFTP.mirror`.
 
-`mirror.py` says what that means, `mirror_get.py` has the other direction. It adds to `put_tree` a
-look at what is there already.
+`mirror.py` says what that means, `mirror_get.py` has the other direction. `sftp_calls.py` makes the
+operation. It adds to `put_tree` a look at what is there already. Like all mirrors it never follows
+a link on the receiving side.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Keeps which files are open in one SFTP session, and which OPENs wait until one is closed.
 
-The SFTP machine has one `OpenFiles` and asks it before it sends an OPEN or OPENDIR.
+The SFTP machine (`machine.py`) has one `OpenFiles` and asks it before it sends an OPEN or OPENDIR.
+Nothing here sends or waits.
 
 Theory of operation. A server may allow one open file, or four, or sixteen. A few tell the number
 (limits@openssh.com). The others refuse the OPEN that is one too many, with a text or with a bare

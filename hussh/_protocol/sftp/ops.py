@@ -1,7 +1,8 @@
 """File operations over SFTP, of one request or a few each, as generators.
 
-The public methods run them; transfers have their own modules. After a status that says only
-"failure", a second look at the path explains the error.
+`SFTP` and `AsyncSFTP` run them by way of `sftp_calls.py`; transfers have their own modules. After a
+status that says only "failure", a second look at the path explains the error. Nothing here keeps
+anything between two operations.
 """
 
 from __future__ import annotations

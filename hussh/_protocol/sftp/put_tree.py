@@ -1,7 +1,7 @@
-"""Copies a local directory to the server; `_api` runs it for `sftp_put_dir`.
+"""Copies a local directory to the server, for `SFTP.put_dir` and `sftp_put_dir`.
 
-`get_tree.py` has the other direction, `tree.py` what both share. It reads local files through
-`RunBlocking`.
+`sftp_calls.py` makes the operation, and `mirror_put` adds to it. `get_tree.py` has the other
+direction, `tree.py` what both share. It reads local files only through `RunBlocking`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One SFTP request with its result, and the handle of the open file that it may be about.
 
-The SFTP machine makes requests, and code that waits for one looks at it. Pure data.
+`machine.py` makes requests, and code that waits for one looks at it. Pure data.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Copies a file on the server, and gives a file a second name there; `SFTP.copy` and `link` do.
 
-The bytes stay on the server where it has ``copy-data`` (draft-ietf-secsh-filexfer-extensions-00
-section 7, which OpenSSH has since 9.0). Elsewhere they come and go by this machine, in bounded
-memory. A copy of a file to itself, under another name, leaves it as it is.
+`sftp_calls.py` makes the operations. The bytes stay on the server where it has ``copy-data``
+(draft-ietf-secsh-filexfer-extensions-00 section 7, which OpenSSH has since 9.0). Elsewhere they
+come and go by this machine, in bounded memory. A copy of a file to itself, under another name,
+leaves it as it is and does not empty it.
 """
 
 from __future__ import annotations

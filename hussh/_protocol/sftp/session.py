@@ -9,6 +9,9 @@ because it may have to wait for room (`open_session`); the others wait for that 
 A session that broke (protocol violation, end of the stream, an interrupt in the middle of a step)
 fails all operations that wait in it. The channel is closed, which also wakes them. The next
 operation begins a new session. The connection goes on.
+
+`ops.py` and all other operations over SFTP get the session here. Nothing here knows files or local
+paths.
 """
 
 from __future__ import annotations

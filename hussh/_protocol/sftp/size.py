@@ -1,7 +1,8 @@
 """Finds the size of an open file by reading, at servers that do not tell it.
 
-It reads a byte ever further on until there is none, then in between. That takes about twice as many
-requests as the size has bits, and only if FSTAT has no size.
+`tail`, `stream` and `resume` use it. It reads a byte ever further on until there is none, then in
+between. That takes about twice as many requests as the size has bits, and only if FSTAT has no
+size.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An open remote file as a stream: it reads ahead and writes behind.
 
-`sftp.file` uses it. It runs one operation at a time. An operation that is cancelled leaves it
-usable, at the same position.
+`file`, `tail` and `server_copy` use it. It runs one operation at a time. An operation that is
+cancelled leaves it usable, at the same position. It knows no local files.
 """
 
 from __future__ import annotations

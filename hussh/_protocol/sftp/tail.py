@@ -1,7 +1,7 @@
 """Follows a file over SFTP: returns what was added to it, across truncation and rotation.
 
-`FileTailer` and `AsyncFileTailer` run it. It runs one operation at a time. One that is cancelled or
-fails leaves everything as it was before.
+`FileTailer` and `AsyncFileTailer` run it. It runs one operation at a time. An operation that is
+cancelled or fails changes nothing.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ last WRITE.
 
 When a transfer fails, everything up to the first missing byte stays where it is, and the error says
 how much that is.
+
+`sftp_calls.py` makes transfers of single files, `get_tree` and `put_tree` those of the files in a
+directory. `local_file.py` reads and writes local files; nothing here opens one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the transfers of whole directories share: small files many at once, large ones one by one.
 
-`sftp.put_tree` and `sftp.get_tree` have the two directions. Directories get their modes and times
-last, so that a read-only one can be filled.
+`put_tree.py` and `get_tree.py` have the two directions. Directories get their modes and times last,
+so that a read-only one can be filled. Nothing here touches a local file.
 """
 
 from __future__ import annotations

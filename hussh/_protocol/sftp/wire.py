@@ -1,6 +1,6 @@
 """Messages of SFTP version 3 (draft-ietf-secsh-filexfer-02) and OpenSSH's additions to it.
 
-It makes requests and takes replies apart, for the machine. It checks every length that a server
+It makes requests and takes replies apart, for `machine.py`. It checks every length that a server
 sends before it uses it; what does not fit raises `Malformed`. It knows no ids and no order.
 """
 
