@@ -25,9 +25,9 @@ class ForwardView:
 
     @property
     def address(self) -> Any:
-        """The address on which it listens:
+        """The address on which the forward listens.
 
-        ``(host, port)`` with the port that was chosen, or a path.
+        It is ``(host, port)`` with the port that was chosen, or a path.
         """
         return _show(self._forwarding.address)
 

@@ -13,9 +13,9 @@ __all__ = ["check_name", "from_home", "is_at_home", "is_name", "join", "parent_o
 
 
 def is_at_home(path: bytes) -> bool:
-    """Tell whether a path begins at the home directory:
+    """Tell whether a path begins at the home directory.
 
-    ``~`` or ``~/x``, but not ``~x`` or ``./~``.
+    ``~`` and ``~/x`` do; ``~x`` and ``./~`` do not.
     """
     return path[:2] == b"~/" or path == b"~"
 

@@ -1,6 +1,6 @@
 """Accepts the connections of one throw-away server, and runs an sshd for each, until its end.
 
-A program of its own that `server.py` starts by its path. It imports nothing but the standard
+It is a program of its own, which `server.py` starts by its path. It imports only the standard
 library, so that it starts quickly.
 
 It adopts every process that a session leaves behind, and ends them all with itself. Its end comes
