@@ -29,13 +29,16 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "pages", "reference"]
 exclude_patterns = ["_*"]
 nitpicky = False
 
+# Docstrings say "" when they mean an empty text.
+smartquotes = False
+
 # Anchors of headings as the repository's viewer makes them.
 myst_heading_anchors = 4
 
 default_role = "py:obj"
 add_module_names = False
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 60
+python_maximum_signature_line_length = 76
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 autodoc_typehints = "signature"
@@ -51,7 +54,8 @@ html_title = "hussh"
 html_baseurl = ""
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_js_files = [("site.js", {"priority": 100})]
+html_js_files = ["site.js"]
+html_search_scorer = str(HERE / "_static/scorer.js")
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False

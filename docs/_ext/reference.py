@@ -31,7 +31,7 @@ _ITEM = re.compile(r"(\*{0,2}[\w.`, ()-]+?):\s+(.*)", re.DOTALL)
 _IN_BACKTICKS = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _NAME = re.compile(r"[A-Za-z_][\w.]*(\(\))?")
 #: A page of the site, as docstrings name it.
-_PAGE = re.compile(r"\b(docs/([\w-]+)\.md)\b")
+_PAGE = re.compile(r"\bdocs/([\w-]+)\.md\b")
 #: Classes that programs make themselves; of all others the constructor is not shown.
 MADE_BY_PROGRAMS = {
     "Connection", "AsyncConnection", "MultiConnection", "AsyncMultiConnection", "Pty",
@@ -105,7 +105,7 @@ def _process_docstring(
     app: Sphinx, kind: str, name: str, value: object, options: object, lines: list[str]
 ) -> None:
     """Turn the sections of a docstring into fields of reStructuredText."""
-    lines[:] = fields([_PAGE.sub(r":doc:`\1 </\2>`", _mark_code(line)) for line in lines])
+    lines[:] = fields([_PAGE.sub(r":doc:`/\1`", _mark_code(line)) for line in lines])
 
 
 def _mark_code(line: str) -> str:
@@ -186,7 +186,9 @@ def _process_signature(
     arguments: str | None,
     result: str,
 ) -> tuple[str, str] | None:
-    """Hide the constructors of what only hussh makes."""
+    """Hide the constructors of what only hussh makes, and say what a method returns for itself."""
+    if result == "_Self":
+        return arguments or "", name.split(".")[-2]
     is_made_by_hussh = kind == "exception" or (
         kind == "class" and value.__name__ not in MADE_BY_PROGRAMS
     )
