@@ -81,4 +81,4 @@ def test_no_release_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish, "repository", lambda text: PLACEHOLDER)
     with pytest.raises(SystemExit, match="scripts/repository-address"):
         publish.main(["9.9.9"])
-    assert asked == [("status", "--porcelain")]
+    assert not asked
