@@ -233,9 +233,7 @@ def put(
 
     def copy(to: bytes) -> Op[int]:
         context = TransferContext("upload", path, to, limit)
-        return upload(
-            sftp, lambda: FileSource.open(path), to, context, monotonic, tell, resume=resume
-        )
+        return upload(sftp, lambda: FileSource(path), to, context, monotonic, tell, resume=resume)
 
     return at_home(sftp, encode_path(remote), copy)
 

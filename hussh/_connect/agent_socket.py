@@ -18,6 +18,8 @@ from .._protocol.core import RunBlocking
 from .._runtime.poll_timeout import poll_timeout
 from ..errors import AuthenticationError
 from .log import logger
+from .owned_sockets import Socket, open_socket
+from .tcp import SocketStream
 
 __all__ = ["ask_agent"]
 
@@ -51,7 +53,7 @@ class _Question:
         self._path = path
         self._request = request
         self._bind = bind
-        self._socket: socket.socket | None = None
+        self._socket: Socket | None = None
         self._aborted = False
         self._is_answered = False  # a request was, and no "I do not know that" of an older agent
 
@@ -68,7 +70,11 @@ class _Question:
     def _exchange(self, requests: list[bytes], deadline: float | None) -> bytes:
         """Return the answer to the last of these requests, on a connection for them alone."""
         answer = b""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
+        stream = SocketStream()  # its finalizer closes what an interrupt leaves
+        try:
+            agent = open_socket(
+                stream.opened, socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC
+            )
             agent.settimeout(_count_seconds_left(deadline))
             agent.connect(self._path)
             self._socket = agent
@@ -77,9 +83,11 @@ class _Question:
                 agent.sendall(request)
                 answer = self._frame(agent, deadline)
                 self._is_answered = request is not self._bind or is_bound(answer)
+        finally:
+            stream.close()
         return answer
 
-    def _frame(self, agent: socket.socket, deadline: float | None) -> bytes:
+    def _frame(self, agent: Socket, deadline: float | None) -> bytes:
         answer = bytearray()
         while (size := frame_length(answer)) is None or len(answer) < size:
             part = self._receive(agent, deadline)
@@ -88,7 +96,7 @@ class _Question:
             answer += part
         return bytes(answer[:size])
 
-    def _receive(self, agent: socket.socket, deadline: float | None) -> bytes:
+    def _receive(self, agent: Socket, deadline: float | None) -> bytes:
         while not self._aborted:
             agent.settimeout(max(0.001, poll_timeout(deadline)))
             try:

@@ -88,8 +88,7 @@ class _AwaitedStream(RelayedStream):
         receive: Callable[[], Awaitable[bytes]],
         send: Callable[[bytes], Awaitable[object]],
     ) -> None:
-        super().__init__(ours)
-        self._theirs = theirs
+        super().__init__(ours, theirs)
         self._given = given
         self._receive, self._send = receive, send
         self._loop = this_loop()

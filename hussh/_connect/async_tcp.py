@@ -16,6 +16,7 @@ from .._protocol.story import HopStory
 from .._runtime.async_workers import in_thread
 from .._runtime.loop_tools import this_loop, until
 from ..errors import Phase
+from .owned_sockets import Socket, close_socket
 from .tcp import (
     ANYWHERE,
     ATTEMPT_DELAY,
@@ -51,19 +52,20 @@ async def dial(
     addresses = origin.usable(host, addresses)
     if story is not None:
         note_addresses(story, addresses)
-    attempts = _Attempts(origin)
+    stream = SocketStream()  # it owns each socket from its first moment on
+    attempts = _Attempts(origin, stream.opened)
     try:
         if not attempts.at_once(addresses):
             with until(deadline):
                 await attempts.run(addresses)
+        if story is not None:
+            attempts.tell(story, port)
+        if attempts.won is None:
+            raise unreachable(host, port, attempts.failures)
+        return stream
     except BaseException:
-        attempts.end()
+        stream.close()
         raise
-    if story is not None:
-        attempts.tell(story, port)
-    if attempts.won is None:
-        raise unreachable(host, port, attempts.failures)
-    return SocketStream(attempts.won)
 
 
 def _parse_address(host: str, port: int) -> list[Address] | None:
@@ -93,9 +95,10 @@ async def _resolve(host: str, port: int) -> list[Address]:
 class _Attempts:
     """Connects to several addresses in turns (RFC 8305 section 5); the first to answer wins."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, opened: list[Socket]) -> None:
         self._origin = origin
-        self.won: socket.socket | None = None
+        self._opened = opened
+        self.won: Socket | None = None
         self.address = ""
         self.failures: list[str] = []
         self._first: Begun | None = None  # begun by `at_once`
@@ -104,7 +107,7 @@ class _Attempts:
         """Begin, if there is one address only; return whether that has ended, well or not."""
         if len(addresses) != 1:
             return False
-        self._first = begin(addresses[0], self.failures, self._origin)
+        self._first = begin(addresses[0], self._opened, self.failures, self._origin)
         if self._first is not None and self._first.there:
             self.won, self.address = self._first.sock, str(addresses[0][1][0])
         return self._first is None or self._first.there
@@ -115,12 +118,6 @@ class _Attempts:
             story.not_answered(self.failures)
         else:
             story.answered(self.address, self.failures, port)
-
-    def end(self) -> None:
-        """Close what is open."""
-        for sock in (self.won, self._first.sock if self._first is not None else None):
-            if sock is not None:
-                sock.close()
 
     async def run(self, addresses: list[Address]) -> None:
         if self._first is not None:
@@ -136,7 +133,7 @@ class _Attempts:
     async def _compete(
         self, address: Address, failed: anyio.Event, race: anyio.CancelScope
     ) -> None:
-        begun = begin(address, self.failures, self._origin)
+        begun = begin(address, self._opened, self.failures, self._origin)
         if begun is not None:
             await self._finish(begun, address)
         if self.won is not None:
@@ -158,4 +155,4 @@ class _Attempts:
                 self.won, self.address = sock, str(address[1][0])
         finally:
             if self.won is not sock:
-                sock.close()
+                close_socket(sock, self._opened)

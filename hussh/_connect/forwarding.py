@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import socket
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -38,11 +37,13 @@ from .._protocol.tunnel import (
     refuse_offer,
 )
 from .._runtime.background import Task
-from .._runtime.workers import Call
+from .._runtime.workers import Call, in_worker
 from ..errors import ChannelRefused, ConnectionLost, ForwardRefused, HusshError, Phase
 from .hop import Hop
 from .incoming import Incoming
-from .local_sockets import Listener, connect_to, listen_on, prepare, reset
+from .local_sockets import Listener, connect_to, get_origin, listen_on, prepare, reset
+from .owned_sockets import Socket, accept_socket
+from .tcp import SocketStream
 
 __all__ = ["Forwarding", "LocalForwarding", "RemoteForwarding", "SocksForwarding"]
 
@@ -142,7 +143,7 @@ class Forwarding:
 
     # -- one connection
 
-    def _join(self, sock: socket.socket, endpoint: LocalEnd, channel: Channel) -> Op[None]:
+    def _join(self, sock: Socket, endpoint: LocalEnd, channel: Channel) -> Op[None]:
         """Let bytes move until both sides have had enough, or one of them fails."""
         endpoint.join(channel)
         while not (info := endpoint.get_info()).over:
@@ -150,9 +151,7 @@ class Forwarding:
         if info.error:
             reset(sock)
 
-    def _end(
-        self, sock: socket.socket | None, endpoint: LocalEnd | None, channel: Channel | None
-    ) -> None:
+    def _end(self, sock: Socket | None, endpoint: LocalEnd | None, channel: Channel | None) -> None:
         if endpoint is not None:
             endpoint.free()
         if channel is not None:
@@ -172,7 +171,8 @@ class LocalForwarding(Forwarding):
     _is_short = False
 
     def begin(self) -> Op[None]:
-        listener = yield RunBlocking(lambda _: listen_on(self.address))
+        # In a worker: an interrupt could come between the socket and its owner.
+        listener = yield RunBlocking(lambda _: in_worker(partial(listen_on, self.address)))
         listener.is_owned = True
         try:
             endpoint = self._driver.watch(listener.sock.fileno())
@@ -225,8 +225,9 @@ class LocalForwarding(Forwarding):
 
     def _accept_one(self, listener: Listener) -> bool:
         """Take one connection; False: there is none, or no descriptor for one."""
+        stream = SocketStream()  # until the operation that carries it has it
         try:
-            sock, peer = listener.sock.accept()
+            sock = accept_socket(stream.opened, listener.sock)
         except BlockingIOError:
             self._is_short = False
             return False
@@ -239,11 +240,11 @@ class LocalForwarding(Forwarding):
             return False
         self._is_short = False
         self.connections += 1
-        origin = peer[:2] if isinstance(peer, tuple) else ("127.0.0.1", 0)
-        self._start(self._carry(sock, origin), partial(self._end, sock, None, None))
+        self._start(self._carry(sock, get_origin(sock)), partial(self._end, sock, None, None))
+        stream.opened.clear()
         return True
 
-    def _carry(self, sock: socket.socket, origin: tuple[str, int]) -> Op[None]:
+    def _carry(self, sock: Socket, origin: tuple[str, int]) -> Op[None]:
         endpoint = channel = None
         try:
             prepare(sock)
@@ -262,7 +263,7 @@ class LocalForwarding(Forwarding):
 class SocksForwarding(LocalForwarding):
     """A SOCKS proxy: each connection names its target."""
 
-    def _carry(self, sock: socket.socket, origin: tuple[str, int]) -> Op[None]:
+    def _carry(self, sock: Socket, origin: tuple[str, int]) -> Op[None]:
         endpoint = channel = None
         try:
             prepare(sock)
@@ -288,7 +289,7 @@ class SocksForwarding(LocalForwarding):
         finally:
             self._end(sock, endpoint, channel)
 
-    def _read(self, sock: socket.socket, endpoint: LocalEnd) -> Op[SocksRequest]:
+    def _read(self, sock: Socket, endpoint: LocalEnd) -> Op[SocksRequest]:
         request = SocksRequest()
         while not request.is_over:
             try:
@@ -411,5 +412,5 @@ class RemoteForwarding(Forwarding):
             self._end(sock, endpoint, channel)
 
 
-def _connect(to: Address, _: float | None) -> socket.socket:
+def _connect(to: Address, _: float | None) -> Socket:
     return connect_to(to)

@@ -24,11 +24,13 @@ import select
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .._runtime.polling import new_poll
 from .._runtime.thread_start import start_thread
 from .._runtime.wakeup_fd import WakeupFd
+from .._runtime.workers import in_worker
 from ..errors import ConnectError, ConnectionLost, HusshError
 from .tcp import SocketStream
 
@@ -100,9 +102,15 @@ class RelayedStream(SocketStream):
         failure: what the user's object has raised.
     """
 
-    def __init__(self, ours: socket.socket) -> None:
+    def __init__(self, ours: socket.socket, theirs: socket.socket) -> None:
         super().__init__(ours)
+        self._theirs = theirs
         self.failure: BaseException | None = None
+
+    def __del__(self) -> None:
+        super().__del__()
+        with contextlib.suppress(AttributeError):
+            self._theirs.close()  # where an interrupt came before anybody could end this
 
     def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
         return lost(error, self.failure)
@@ -115,6 +123,12 @@ def _start_relay(given: Any) -> RelayedStream:
     process = getattr(given, "process", None)
     if not hasattr(given, "fileno") and hasattr(process, "stdout"):
         given = _Pipes(given, process)  # paramiko's ProxyCommand
+    # An interrupt could come between the sockets, or the threads, and their owner.
+    stream: RelayedStream = in_worker(partial(_make_relay, given))
+    return stream
+
+
+def _make_relay(given: Any) -> RelayedStream:
     ours, theirs = socket.socketpair()
     try:
         ours.setblocking(False)
@@ -179,8 +193,7 @@ class _PolledStream(RelayedStream):
     """A user's object that the one thread relays."""
 
     def __init__(self, ours: socket.socket, theirs: socket.socket, given: Any) -> None:
-        super().__init__(ours)
-        self._theirs = theirs
+        super().__init__(ours, theirs)
         self._given = given
         self.fd: int = given.fileno()
         self._lock = threading.Lock()  # the thread, or who closes, moves bytes
@@ -300,7 +313,13 @@ class _Relay:
             if self._thread is None:
                 self._wakeup = WakeupFd()
                 self._thread = threading.Thread(target=self._run, name="hussh-relay", daemon=True)
-                start_thread(self._thread)
+                try:
+                    start_thread(self._thread)
+                except BaseException:  # no more threads: the next stream tries again
+                    self._wakeup.close()
+                    self._thread = self._wakeup = None
+                    self._streams.discard(stream)
+                    raise
             elif self._wakeup is not None:
                 self._wakeup.wake()
 
@@ -352,8 +371,7 @@ class _ThreadedStream(RelayedStream):
     """A user's object that can only be waited for, by two threads."""
 
     def __init__(self, ours: socket.socket, theirs: socket.socket, given: Any) -> None:
-        super().__init__(ours)
-        self._theirs = theirs
+        super().__init__(ours, theirs)
         self._given = given
         self._threads = [
             threading.Thread(target=self._guard, args=(call,), name="hussh-relay", daemon=True)

@@ -16,8 +16,9 @@ import threading
 from .._policy.forwarding import Address
 from .._runtime.lock import unless_exiting
 from ..errors import ForwardRefused
+from .owned_sockets import Socket
 
-__all__ = ["Listener", "connect_to", "listen_on", "prepare", "reset"]
+__all__ = ["Listener", "connect_to", "get_origin", "listen_on", "prepare", "reset"]
 
 #: Connections that the kernel holds until they are accepted.
 BACKLOG = 512
@@ -157,7 +158,7 @@ def connect_to(address: Address) -> socket.socket:
     return sock
 
 
-def prepare(sock: socket.socket) -> None:
+def prepare(sock: Socket) -> None:
     """Make a connected socket one that the pump can serve."""
     sock.setblocking(False)
     if sock.family != socket.AF_UNIX:
@@ -165,7 +166,15 @@ def prepare(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def reset(sock: socket.socket) -> None:
+def get_origin(sock: Socket) -> tuple[str, int]:
+    """Return where a connection comes from; a Unix socket's is nowhere."""
+    peer: object = None
+    with contextlib.suppress(OSError):  # it has gone again
+        peer = sock.getpeername()
+    return peer[:2] if isinstance(peer, tuple) else ("127.0.0.1", 0)
+
+
+def reset(sock: Socket) -> None:
     """Close a socket so that its peer takes it for a failure, and not for the end of the data."""
     with contextlib.suppress(OSError):
         if sock.family != socket.AF_UNIX:

@@ -15,19 +15,21 @@ import select
 import socket
 import threading
 from collections.abc import Iterable, Sequence
-from itertools import chain, starmap, zip_longest
+from itertools import chain, zip_longest
+from operator import methodcaller
 from time import monotonic
 from typing import Any, NamedTuple
 
 from .._native.link import Link
 from .._policy.options import Options
+from .._policy.owned_fd import close_fds
 from .._protocol.core import DeadlineExceeded
 from .._protocol.story import HopStory
-from .._runtime.close_fds import close_fds
 from .._runtime.poll_timeout import poll_timeout
 from .._runtime.polling import Poll, new_poll
 from .._runtime.thread_start import start_thread
 from ..errors import ConnectError, HusshError, Phase
+from .owned_sockets import Socket, close_socket, close_sockets, open_socket
 
 __all__ = ["ANYWHERE", "ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "Origin",
            "SocketStream", "begin", "dial", "interleave", "note_addresses", "unreachable",
@@ -51,21 +53,24 @@ class SocketStream:
 
     slow = False
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, sock: Socket | None = None) -> None:
+        """Take a socket, or the one that will be the last of `opened` once it is connected."""
+        self.opened: list[Socket] = [] if sock is None else [sock]
         self._detached: list[int] = []
 
     @property
     def _fd(self) -> int:
-        return self._detached[0] if self._detached else self._sock.fileno()
+        if self._detached:
+            return self._detached[0]
+        return self.opened[0].fileno() if self.opened else -1
 
     def adopt(self) -> None:
         # In one step of C, so that no interrupt comes between `detach` and the list.
-        self._detached.extend(starmap(self._sock.detach, [()]))
+        self._detached.extend(map(methodcaller("detach"), self.opened))
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError):  # an interrupt may come before any of this
-            self._sock.close()  # if no tree has it
+            close_sockets(self.opened)  # if no tree has it
 
     def fds(self) -> tuple[int, int]:
         fd = self._fd
@@ -94,7 +99,7 @@ class SocketStream:
         Link.end_socket(fd)
 
     def close(self) -> None:
-        self._sock.close()  # which does nothing once it is detached
+        close_sockets(self.opened)  # which does nothing once it is detached
         close_fds(self._detached)
 
 
@@ -161,7 +166,13 @@ def dial(
     addresses = origin.usable(host, _resolve(host, port, deadline))
     if story is not None:
         note_addresses(story, addresses)
-    return SocketStream(_connect(addresses, host, port, deadline, story, origin))
+    stream = SocketStream()  # it owns each socket from its first moment on
+    try:
+        _connect(stream.opened, addresses, host, port, deadline, story, origin)
+        return stream
+    except BaseException:
+        stream.close()
+        raise
 
 
 def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
@@ -219,63 +230,68 @@ def interleave(found: Iterable[Any]) -> list[Address]:
 
 
 def _connect(
+    opened: list[Socket],
     addresses: list[Address],
     host: str,
     port: int,
     deadline: float | None,
     story: HopStory | None,
     origin: Origin,
-) -> socket.socket:
-    pending: dict[int, tuple[socket.socket, Address]] = {}
+) -> None:
+    """Connect to one of the addresses; only its socket is left open, in `opened`."""
+    pending: dict[int, tuple[Socket, Address]] = {}
     failures: list[str] = []
     queue = list(addresses)
     poll = new_poll()
     next_start = monotonic()
 
-    def settle(fd: int, code: int) -> socket.socket | None:
+    def settle(fd: int, code: int) -> bool:
         sock, (_, place) = pending.pop(fd)
         poll.unregister(fd)
         if code in CONNECTED:
             if story is not None:
                 story.answered(place[0], failures, port)
-            return sock
-        sock.close()
+            _keep_only(sock, opened)
+            return True
+        close_socket(sock, opened)
         failures.append(f"{place[0]}: {os.strerror(code)}")
-        return None
+        return False
 
-    try:
-        while queue or pending:
-            now = monotonic()
-            if deadline is not None and now >= deadline:
-                raise DeadlineExceeded
-            if queue and (now >= next_start or not pending):
-                address = queue.pop(0)
-                next_start = now + ATTEMPT_DELAY
-                _start(address, pending, poll, failures, origin)
-                continue
-            ends = [end for end in (deadline, next_start if queue else None) if end is not None]
-            for fd, _ in poll.poll(poll_timeout(min(ends) if ends else None) * 1000):
-                code = pending[fd][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                sock = settle(fd, code)
-                if sock is not None:
-                    return sock
-                next_start = now  # the next attempt need not wait for a failed one
-    finally:
-        for sock, _ in pending.values():
-            sock.close()
+    while queue or pending:
+        now = monotonic()
+        if deadline is not None and now >= deadline:
+            raise DeadlineExceeded
+        if queue and (now >= next_start or not pending):
+            address = queue.pop(0)
+            next_start = now + ATTEMPT_DELAY
+            _start(address, opened, pending, poll, failures, origin)
+            continue
+        ends = [end for end in (deadline, next_start if queue else None) if end is not None]
+        for fd, _ in poll.poll(poll_timeout(min(ends) if ends else None) * 1000):
+            code = pending[fd][0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if settle(fd, code):
+                return
+            next_start = now  # the next attempt need not wait for a failed one
     if story is not None:
         story.not_answered(failures)
     raise unreachable(host, port, failures)
 
 
+def _keep_only(winner: Socket, opened: list[Socket]) -> None:
+    for sock in opened[:]:
+        if sock is not winner:
+            close_socket(sock, opened)
+
+
 def _start(
     address: Address,
-    pending: dict[int, tuple[socket.socket, Address]],
+    opened: list[Socket],
+    pending: dict[int, tuple[Socket, Address]],
     poll: Poll,
     failures: list[str],
     origin: Origin,
 ) -> None:
-    begun = begin(address, failures, origin)
+    begun = begin(address, opened, failures, origin)
     if begun is not None:
         # A connection that is there at once polls as writable, like any other.
         pending[begun.sock.fileno()] = (begun.sock, address)
@@ -285,16 +301,21 @@ def _start(
 class Begun(NamedTuple):
     """A socket that is connecting; `there` says that it is connected already, as on loopback."""
 
-    sock: socket.socket
+    sock: Socket
     there: bool
 
 
-def begin(address: Address, failures: list[str], origin: Origin = ANYWHERE) -> Begun | None:
-    """Start to connect; return None if it failed, and add the reason."""
+def begin(
+    address: Address, opened: list[Socket], failures: list[str], origin: Origin = ANYWHERE
+) -> Begun | None:
+    """Start to connect; return None if it failed, and add the reason.
+
+    The socket is one of `opened` as long as it is open.
+    """
     family, place = address
     kind = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:
-        sock = socket.socket(family, kind)
+        sock = open_socket(opened, family, kind)
     except OSError as error:
         failures.append(f"{place[0]}: {error.strerror}")
         return None
@@ -302,7 +323,7 @@ def begin(address: Address, failures: list[str], origin: Origin = ANYWHERE) -> B
         try:
             sock.bind((origin.address, 0))
         except OSError as error:
-            sock.close()
+            close_socket(sock, opened)
             failures.append(f"{place[0]}: cannot begin at {origin.address}: {error.strerror}")
             return None
     code = sock.connect_ex(place)
@@ -312,12 +333,12 @@ def begin(address: Address, failures: list[str], origin: Origin = ANYWHERE) -> B
         # Linux says so even where it is done, as on loopback.  A second connect() would know,
         # too, but after a reset it throws away what the server has said before that.
         return Begun(sock, _has_peer(sock))
-    sock.close()
+    close_socket(sock, opened)
     failures.append(f"{place[0]}: {os.strerror(code)}")
     return None
 
 
-def _has_peer(sock: socket.socket) -> bool:
+def _has_peer(sock: Socket) -> bool:
     try:
         sock.getpeername()
     except OSError:  # not yet, never, or not any more: polling tells which

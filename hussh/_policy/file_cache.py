@@ -35,6 +35,7 @@ from .keys.certificates import certificate_for
 from .keys.key_files import parse_private_key, parse_public_key, read_private_key
 from .keys.private_key import PrivateKey
 from .keys.public_key import PublicKey, blob_type
+from .owned_fd import OwnedFd
 
 __all__ = [
     "Credential",
@@ -384,16 +385,13 @@ def _read_stamps(paths: Sequence[str]) -> tuple[Stamp, ...] | None:
     for path in paths:
         try:
             # Opening makes a network file system ask its server; a stat would not.
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            with OwnedFd(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC) as fd:
+                info = os.fstat(fd)
         except (FileNotFoundError, NotADirectoryError):
             stamps.append(MISSING)
             continue
         except (OSError, ValueError):
             return None
-        try:
-            info = os.fstat(fd)
-        finally:
-            os.close(fd)
         if not stat.S_ISREG(info.st_mode):
             return None
         stamps.append((info.st_mtime_ns, info.st_ctime_ns, info.st_dev, info.st_ino, info.st_size))

@@ -259,7 +259,7 @@ def fetch(link: Link, path: str, local: str) -> Op[None]:
 def store(link: Link, local: str, path: str) -> Op[None]:
     """Send a local file, with its permission bits; raise as `fetch`."""
     with _name_local_errors("upload", local, path):
-        source: FileSource = yield RunBlocking(lambda _: FileSource.open(os.fsencode(local)))
+        source: FileSource = yield RunBlocking(lambda _: FileSource(os.fsencode(local)))
         try:
             info = source.info
             if source.size is None:

@@ -10,7 +10,7 @@ import contextlib
 import os
 from itertools import chain, starmap
 
-from .close_fds import close_fds
+from .._policy.owned_fd import close_fds
 
 __all__ = ["WakeupFd"]
 

@@ -11,6 +11,7 @@ import pytest
 
 from hussh import Connection
 from hussh._connect import connect as module
+from hussh._connect import owned_sockets
 from tests.support.sshd import Sshd
 
 
@@ -23,6 +24,7 @@ def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "dial", never)
     monkeypatch.setattr(socket, "socket", never)
+    monkeypatch.setattr(owned_sockets, "Socket", never)
     monkeypatch.setattr(socket, "getaddrinfo", never)
 
 

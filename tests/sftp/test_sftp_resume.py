@@ -98,7 +98,7 @@ def test_upload(tmp_path: Path, there: bytes | None, start: int) -> None:
     bench = Bench(server)
     path = os.fsencode(tmp_path / "file")
     op = upload(
-        bench.sftp, lambda: FileSource.open(path), b"file", CONTEXT, monotonic, None, resume=True
+        bench.sftp, lambda: FileSource(path), b"file", CONTEXT, monotonic, None, resume=True
     )
     assert bench.run(op) == len(DATA)
     assert server.files[b"file"] == DATA

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hussh._connect import owned_sockets
 from hussh.errors import ConnectError, ConnectTimeout, ServerBusy
 from tests.conformance.apis import Api
 from tests.support.hostile import HostileServer, polite
@@ -155,21 +156,21 @@ async def test_a_name_that_does_not_exist(api: Api, monkeypatch: pytest.MonkeyPa
 
 async def test_a_reset_after_words(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a server says before it resets the connection is heard, however early that comes."""
-    real = socket.socket.connect_ex
     at_once = struct.pack("ii", 1, 0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
 
-        def connect_ex(sock: socket.socket, place: Any) -> int:
-            code = real(sock, place)
-            with suppress(BlockingIOError):
-                accepted, _ = listener.accept()
-                with accepted:
-                    accepted.sendall(b"Exceeded MaxStartups\r\n")
-                    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
-            return code
+        class Refused(socket.SocketType):
+            def connect_ex(self, place: Any) -> int:
+                code = super().connect_ex(place)
+                with suppress(BlockingIOError):
+                    accepted, _ = listener.accept()
+                    with accepted:
+                        accepted.sendall(b"Exceeded MaxStartups\r\n")
+                        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+                return code
 
-        monkeypatch.setattr(socket.socket, "connect_ex", connect_ex)
+        monkeypatch.setattr(owned_sockets, "Socket", Refused)
         port = listener.getsockname()[1]
         with pytest.raises(ServerBusy) as caught:
             await api.connect("127.0.0.1", port, username="u", password="p")

@@ -128,11 +128,11 @@ class ShortOfDescriptors:
         self._real = real
         self.failed = 0
 
-    def accept(self) -> Any:
+    def _accept(self) -> Any:
         if not self.failed:
             self.failed += 1
             raise OSError(errno.EMFILE, "Too many open files")
-        return self._real.accept()
+        return self._real._accept()  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from ...errors import HostKeyError, Phase
 from ..file_limit import check_file_limit
 from ..keys.public_key import CERTIFICATE, RSA_NAMES, blob_type, fingerprint, identity
+from ..owned_fd import OwnedFd
 from .host_certificate import HostCertificate, read_certificate
 from .known_hosts_line import (
     CERT_AUTHORITY,
@@ -251,7 +252,10 @@ class KnownHosts:
         files: list[tuple[str, bytes | str]] = []
         for path in map(expand, paths):
             try:
-                with open(path, "rb") as file:
+                with (
+                    OwnedFd(path, os.O_RDONLY | os.O_CLOEXEC) as fd,
+                    open(fd, "rb", closefd=False) as file,
+                ):
                     data = file.read()
             except (FileNotFoundError, NotADirectoryError):
                 continue

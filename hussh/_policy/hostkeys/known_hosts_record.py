@@ -11,6 +11,7 @@ import os
 import shlex
 from collections.abc import Callable
 
+from ..owned_fd import OwnedFd
 from .known_hosts import KnownHosts, Verdict, expand
 from .known_hosts_line import known_hosts_line, lookup_name
 from .remembered import entries_for, remember
@@ -81,15 +82,12 @@ def append_line(path: str | os.PathLike[str], line: bytes) -> None:
         raise FileNotFoundError(f"no home folder is known for {where}")
     _make_folders(os.path.dirname(where))
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-    fd = os.open(where, flags, 0o600)
-    try:
+    with OwnedFd(where, flags, 0o600) as fd:
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
             line = b"\n" + line
         if os.write(fd, line) != len(line):
             raise OSError(f"could not write a whole line to {where}")
-    finally:
-        os.close(fd)
 
 
 def _make_folders(folder: str) -> None:

@@ -15,6 +15,7 @@ from base64 import b64decode
 
 from ...errors import KeyFileError, KeyUnreadable, Phase, WrongPassphrase
 from ..file_limit import check_file_limit
+from ..owned_fd import OwnedFd
 from .key_source import Source, unarmour
 from .key_text import is_piece_of_key, rewrap, straighten
 from .openssh_format import parse_openssh
@@ -132,8 +133,7 @@ def _read_file(name: str) -> bytes:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
         # O_NONBLOCK: a named pipe without a writer must be an error, not a hang.
-        fd = os.open(os.path.expanduser(name), flags)
-        try:
+        with OwnedFd(os.path.expanduser(name), flags) as fd:
             mode = os.fstat(fd).st_mode
             if stat.S_ISDIR(mode):
                 raise source.unreadable("is a directory")
@@ -141,8 +141,6 @@ def _read_file(name: str) -> bytes:
                 raise source.unreadable("is not a regular file")
             with open(fd, "rb", closefd=False) as file:
                 return file.read(MAX_FILE + 1)
-        finally:
-            os.close(fd)
     except OSError as error:
         check_file_limit(error, f"cannot read the private key {name}", Phase.AUTH)
         why = _OS_ERRORS.get(error.errno, f"cannot be opened: {error.strerror}")

@@ -13,6 +13,7 @@ import os
 import stat as modes
 from collections import OrderedDict
 
+from ..._policy.owned_fd import OwnedFds, close_fds, open_fd
 from ..in_use import InUse
 from .local_file import FileSink
 
@@ -31,30 +32,32 @@ class ConfinedDir:
 
     def __init__(self, root: bytes) -> None:
         """Make the folder, and its parents if they are missing."""
+        self._root = OwnedFds()
+        self._open: OrderedDict[Parts, list[int]] = OrderedDict()
         self.path = root
         self._in_use = InUse()
         os.makedirs(root or b".", exist_ok=True)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        self._root = os.open(root or b".", flags)  # the caller may name it through links
-        self._open: OrderedDict[Parts, int] = OrderedDict()
+        open_fd(self._root, root or b".", flags)  # the caller may name it through links
 
     def _open_folder(self, parts: Parts) -> int:
         """Return an fd of a folder, valid until the next call."""
         if not parts:
-            return self._root
-        fd = self._open.get(parts)
-        if fd is not None:
+            return self._root[-1]
+        owned = self._open.get(parts)
+        if owned:
             self._open.move_to_end(parts)
-            return fd
+            return owned[-1]
         known = len(parts) - 1
-        while known and parts[:known] not in self._open:
+        while known and not self._open.get(parts[:known]):  # empty: opening it failed
             known -= 1
-        fd = self._open[parts[:known]] if known else self._root
+        fd = self._open[parts[:known]][-1] if known else self._root[-1]
         for depth in range(known, len(parts)):
-            fd = os.open(parts[depth], _FOLDER, dir_fd=fd)
-            self._open[parts[: depth + 1]] = fd
-        while len(self._open) > OPEN_FOLDERS and next(iter(self._open)) != parts:
-            os.close(self._open.popitem(last=False)[1])
+            owned = self._open.setdefault(parts[: depth + 1], OwnedFds())
+            fd = open_fd(owned, parts[depth], _FOLDER, dir_fd=fd)
+        while len(self._open) > OPEN_FOLDERS and (oldest := next(iter(self._open))) != parts:
+            close_fds(self._open[oldest])
+            del self._open[oldest]
         return fd
 
     def make_folder(self, parts: Parts) -> bool:
@@ -76,30 +79,29 @@ class ConfinedDir:
         except OSError as error:
             return error
 
-    def open_file(self, parts: Parts, mode: int | None) -> int:
+    def open_file(self, owned: list[int], parts: Parts, mode: int | None) -> int:
+        """Make or empty a file, as `open_fd` does; what this leaves in the list is to be closed."""
         made = 0o666 if mode is None else mode & 0o777
         with self._in_use:
-            fd = os.open(parts[-1], _FILE, made | 0o200, dir_fd=self._open_folder(parts[:-1]))
-        try:
-            if not modes.S_ISREG(os.fstat(fd).st_mode):
-                raise OSError(errno.EEXIST, "something that is no file is in its place")
-            os.set_blocking(fd, True)
-        except BaseException:
-            os.close(fd)
-            raise
+            folder = self._open_folder(parts[:-1])
+            fd = open_fd(owned, parts[-1], _FILE, made | 0o200, dir_fd=folder)
+        if not modes.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EEXIST, "something that is no file is in its place")
+        os.set_blocking(fd, True)
         return fd
 
     def write_file(
         self, parts: Parts, data: memoryview, mode: int | None, times: Times | None
     ) -> OSError | None:
         """Write a whole file; return why its mode or times were refused."""
-        fd = self.open_file(parts, mode)
+        owned = OwnedFds()
         try:
+            fd = self.open_file(owned, parts, mode)
             while data:
                 data = data[os.write(fd, data) :]
             return set_meta(fd, mode, times)
         finally:
-            os.close(fd)
+            close_fds(owned)
 
     def make_link(self, parts: Parts, target: bytes) -> None:
         """Make a link; it replaces a link that is there, nothing else."""
@@ -122,12 +124,10 @@ class ConfinedDir:
         self._in_use.end(self._close)
 
     def _close(self) -> None:
-        fds, self._root = [*self._open.values(), self._root], -1
+        for owned in [*self._open.values(), self._root]:
+            with contextlib.suppress(OSError):
+                close_fds(owned)
         self._open.clear()
-        for fd in fds:
-            if fd >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(fd)
 
 
 class ConfinedSink(FileSink):
@@ -147,8 +147,8 @@ class ConfinedSink(FileSink):
         self._times = times
         self.refused: OSError | None = None
 
-    def open(self) -> int:
-        return self._folder.open_file(self._parts, self._keep)
+    def open_into(self, owned: list[int]) -> int:
+        return self._folder.open_file(owned, self._parts, self._keep)
 
     def finish(self, fd: int) -> None:
         self.refused = set_meta(fd, self._keep, self._times)

@@ -13,6 +13,7 @@ import os
 import stat as modes
 from typing import Protocol
 
+from ..._policy.owned_fd import OwnedFds, close_fds, open_fd
 from ..growing import GrowingBytes
 from ..in_use import InUse
 
@@ -111,28 +112,23 @@ class FileSource:
 
     blocks = True
 
-    def __init__(self, fd: int) -> None:
-        """Take over an open fd."""
-        self._fd = fd
+    def __init__(self, path: bytes) -> None:
+        """Open it.
+
+        Raises:
+            OSError: as `os.open`, and of folders.
+        """
+        self._owned = OwnedFds()  # `_fd`, until it is closed
+        self._fd = open_fd(self._owned, path, os.O_RDONLY | os.O_CLOEXEC)
         self._in_use = InUse()
-        info = os.fstat(fd)
+        info = os.fstat(self._fd)
+        if modes.S_ISDIR(info.st_mode):
+            raise IsADirectoryError(21, os.strerror(21), path)
         regular = modes.S_ISREG(info.st_mode)
         self.info = info
         self.size: int | None = info.st_size if regular else None
         self._pieces: list[memoryview] = []
         self._seekable = regular
-
-    @classmethod
-    def open(cls, path: bytes) -> FileSource:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            source = cls(fd)
-            if modes.S_ISDIR(source.info.st_mode):
-                raise IsADirectoryError(21, os.strerror(21), path)
-            return source
-        except BaseException:
-            os.close(fd)
-            raise
 
     def read(self, offset: int, size: int, count: int) -> list[memoryview]:
         with self._in_use:
@@ -167,9 +163,8 @@ class FileSource:
         self._in_use.end(self._close)
 
     def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self._fd = -1
+        close_fds(self._owned)
 
 
 class FileSink:
@@ -185,19 +180,25 @@ class FileSink:
         self._seekable = True
         self._ended = False
         self._in_use = InUse()
-        self._owned: list[int] = []  # `fd`, until somebody pops it to close it
+        self._owned = OwnedFds()  # `fd`, until somebody pops it to close it
+        self._closing = OwnedFds()
 
-    def open(self) -> int:
-        return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, self.mode)
+    def open_into(self, owned: list[int]) -> int:
+        """Open it, as `open_fd` does; subclasses open it otherwise."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        return open_fd(owned, self.path, flags, self.mode)
 
     def begin(self) -> None:
-        self.take(self.open())
+        self.open()
         self._seekable = modes.S_ISREG(os.fstat(self.fd).st_mode)
 
-    def take(self, fd: int) -> None:
-        """Own an fd, unless `end` has been called while this call was abandoned in a thread."""
-        self.fd = fd
-        self._owned.append(fd)
+    def open(self) -> None:
+        """Open it, unless `end` has been called while this call was abandoned in a thread."""
+        try:
+            self.fd = self.open_into(self._owned)
+        except BaseException:
+            close_fds(self._owned)
+            raise
         if self._ended:
             with contextlib.suppress(IndexError):
                 os.close(self._owned.pop())
@@ -230,10 +231,10 @@ class FileSink:
 
     def _end(self, size: int) -> None:
         try:
-            fd = self._owned.pop()
+            self._closing.extend(map(list.pop, (self._owned,)))
+            fd, self.fd = self._closing[-1], -1
         except IndexError:
             return
-        self.fd = -1
         try:
             if self._seekable:
                 if os.fstat(fd).st_size > size:
@@ -241,7 +242,7 @@ class FileSink:
                 self.finish(fd)
         finally:
             with contextlib.suppress(InterruptedError):
-                os.close(fd)
+                close_fds(self._closing)
 
     def finish(self, fd: int) -> None:
         """Set modes and times before the file is closed; subclasses do."""

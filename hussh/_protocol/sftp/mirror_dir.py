@@ -12,6 +12,7 @@ import os
 import stat as modes
 from collections.abc import Callable
 
+from ..._policy.owned_fd import OwnedFd, close_fds
 from .confined_dir import ConfinedDir, Parts, Times, set_meta
 from .mirror import inner, temporary
 from .tree import DEEPEST
@@ -46,11 +47,9 @@ class MirrorDir(ConfinedDir):
         try:
             with self._in_use:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                fd = os.open(parts[-1], flags, dir_fd=self._open_folder(parts[:-1]))
-            try:
+                opened = OwnedFd(parts[-1], flags, dir_fd=self._open_folder(parts[:-1]))
+            with opened as fd:
                 return set_meta(fd, mode, None)
-            finally:
-                os.close(fd)
         except OSError as error:
             return error
 
@@ -114,7 +113,8 @@ class MirrorDir(ConfinedDir):
         path = b"/".join(parts)
         with self._in_use:
             for known in [key for key in self._open if key[: len(parts)] == parts]:
-                os.close(self._open.pop(known))
+                close_fds(self._open[known])
+                del self._open[known]
             try:
                 above = self._open_folder(parts[:-1])
                 self._remove(above, parts[-1], path, keep, gone, failed, len(parts))
@@ -149,8 +149,7 @@ class MirrorDir(ConfinedDir):
     ) -> bool:  # fmt: skip
         if depth > DEEPEST:
             raise OSError(errno.ELOOP, "too deep")
-        fd = os.open(name, _FOLDER, dir_fd=above)
-        try:
+        with OwnedFd(name, _FOLDER, dir_fd=above) as fd:
             is_empty = True
             for child in map(os.fsencode, os.listdir(fd)):
                 below = inner(path, child)
@@ -159,5 +158,3 @@ class MirrorDir(ConfinedDir):
                 if stays or not self._remove(fd, child, below, keep, gone, failed, depth + 1):
                     is_empty = False
             return is_empty
-        finally:
-            os.close(fd)

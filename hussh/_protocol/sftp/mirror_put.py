@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, cast
 
+from ..._policy.owned_fd import OwnedFd
 from ..._policy.remote_path import check_name, join, parent_of
 from ..._policy.sftp import SFTPAttributes, decode_path
 from ..._results.transfer_result import MirrorResult
@@ -395,4 +396,5 @@ class _MirrorPut(PutTree):
 def _check_readable(path: bytes) -> None:
     """Raise the OSError of a regular file that cannot be read, or of what is gone."""
     if modes.S_ISREG(os.lstat(path).st_mode):
-        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
+        with OwnedFd(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC):
+            pass

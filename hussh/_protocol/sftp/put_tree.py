@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple
 
+from ..._policy.owned_fd import OwnedFd
 from ..._policy.remote_path import join
 from ..._policy.sftp import FX_OK
 from ..._results.transfer_result import TransferResult
@@ -297,7 +298,7 @@ class PutTree(Tree):
         clock = self.options.clock
         try:
             size = yield from upload(
-                self.sftp, lambda: FileSource.open(path), place, context, clock, self.part()
+                self.sftp, lambda: FileSource(path), place, context, clock, self.part()
             )
             session = yield from self.sftp.session()
             kept: Request | None = None
@@ -355,8 +356,7 @@ def scan(folder: bytes, options: TreeOptions) -> list[Entry]:
 
 def _read_small(path: bytes, most: int) -> bytes | None:
     """Return a whole file, or None if it is larger than that."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
+    with OwnedFd(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) as fd:
         data = os.read(fd, most + 1)
         if len(data) > most:
             return None
@@ -365,5 +365,3 @@ def _read_small(path: bytes, most: int) -> bytes | None:
             if len(data) > most:
                 return None
         return data
-    finally:
-        os.close(fd)

@@ -13,6 +13,7 @@ import stat as modes
 from collections.abc import Callable
 from functools import partial
 
+from ..._policy.owned_fd import open_fd
 from ..core import Op, RunBlocking
 from .local_file import FileSink, Source
 from .ops import Handle
@@ -33,12 +34,12 @@ class ResumedSink(FileSink):
 
     _begun = False
 
-    def open(self) -> int:
-        return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self.mode)
+    def open_into(self, owned: list[int]) -> int:
+        return open_fd(owned, self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self.mode)
 
     def have(self) -> int:
         """Open it; return its number of bytes, 0 if it is no regular file."""
-        self.take(self.open())
+        self.open()
         info = os.fstat(self.fd)
         return info.st_size if modes.S_ISREG(info.st_mode) else 0
 
