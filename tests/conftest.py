@@ -58,7 +58,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Let no search for garbage go through modules and collected tests: they are there to stay.
+    """Let no search for garbage go through modules and collected tests: they are there to stay."""
+    _freeze()
+
+
+def _freeze() -> None:
+    """Let later searches for garbage leave out what exists now and is no garbage.
 
     Tests that count objects call ``gc.collect`` hundreds of times, and each call took 0.2 s.
     No test may call ``gc.unfreeze``, which would end this for all that follow.
@@ -76,7 +81,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, Any, Any]:
     """Fail the test that left something behind, after its last fixture is gone."""
     watch = item.stash[_watch_key]
     try:
@@ -84,6 +91,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     except BaseException:
         watch.settle()  # already failed: only clean up
         raise
+    if nextitem is not None and nextitem.path != item.path:
+        _freeze()  # what the libraries of this file keep: event loops, caches, modules
     left = watch.settle()
     if left and not item.get_closest_marker("leaves_behind"):
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)

@@ -24,7 +24,7 @@ __all__ = ["CLOSED", "AsyncOnResult", "Host", "Job", "OnResult", "Results", "eac
 #: Called with each host and its result, as it comes.
 OnResult = Callable[[str, HostResult], object]
 #: The same in tasks; what a coroutine function returns is awaited.
-AsyncOnResult = Callable[[str, HostResult], "Awaitable[object] | object"]
+AsyncOnResult = Callable[[str, HostResult], Awaitable[object] | object]
 
 CLOSED = "the MultiConnection is closed; connect() it again"
 

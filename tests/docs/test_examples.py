@@ -107,9 +107,12 @@ def _teach_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_page_is_linked() -> None:
-    """README names every page of docs/."""
+    """README names every page of docs/, but for those that only the site has."""
     readme = (TOP / "README.md").read_text()
+    of_site = {"index.md", "changelog.md", "contributing.md"}
     missing = [
-        page.name for page in (TOP / "docs").glob("*.md") if f"docs/{page.name}" not in readme
+        page.name
+        for page in (TOP / "docs").glob("*.md")
+        if f"docs/{page.name}" not in readme and page.name not in of_site
     ]
     assert missing == []
