@@ -6,6 +6,7 @@ exports nothing but its init function.
 
 Environment: HUSSH_STATIC names a folder with include/ and lib/ of an OpenSSL and a zlib that are to
 be linked in statically, and linked.json, which says what they are; release/wheel.py makes all that.
+HUSSH_FREE_THREADED=1 builds for a CPython without the global interpreter lock, untried as that is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -116,6 +118,22 @@ def prerequisites() -> str:
     return subprocess.run(command, capture_output=True, text=True).stderr.strip()  # noqa: S603
 
 
+def python_api() -> dict[str, Any]:
+    """Return what of CPython's API the module may use: the limited one, where that exists.
+
+    SystemExit: there is no such API without the global interpreter lock, and it was not asked for.
+    """
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return {"py_limited_api": True, "define_macros": [("Py_LIMITED_API", "0x030a0000")]}
+    if not os.environ.get("HUSSH_FREE_THREADED"):
+        raise SystemExit(
+            "hussh: this CPython is free-threaded, and nobody has tried hussh without the global"
+            " interpreter lock: use the usual one, or set HUSSH_FREE_THREADED=1 to build it all"
+            " the same"
+        )
+    return {"py_limited_api": False}
+
+
 def ffibuilder() -> Any:
     """Fetch libssh2 (or take it from the cache) and describe the extension to CFFI.
 
@@ -123,6 +141,7 @@ def ffibuilder() -> Any:
     """
     from cffi import FFI
 
+    api = python_api()
     vendor = fetcher()
     missing = prerequisites()
     try:
@@ -142,8 +161,7 @@ def ffibuilder() -> Any:
         PRELUDE % json.dumps(json.dumps(record)),
         libraries=["pthread"] if static else ["crypto", "z"],  # older C libraries have it apart
         extra_objects=[f"{static}/lib/lib{name}.a" for name in ("crypto", "z")] if static else [],
-        py_limited_api=True,
-        define_macros=[("Py_LIMITED_API", "0x030a0000")],
+        **api,
         **flags(source),
     )
     return ffi

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,5 +75,8 @@ class BuildPy(build_py):
 setup(
     cmdclass={"build_ext": BuildExt, "build_py": BuildPy, "sdist": Sdist},
     cffi_modules=["build_ffi.py:ffibuilder"],
-    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    # Where CPython is free-threaded, there is no such API: see build_ffi.py.
+    options={}
+    if sysconfig.get_config_var("Py_GIL_DISABLED")
+    else {"bdist_wheel": {"py_limited_api": "cp310"}},
 )

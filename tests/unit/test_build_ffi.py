@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,17 @@ def test_headers_elsewhere(variable: str, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "openssl/opensslv.h").write_text('# define OPENSSL_VERSION_STR "3.77.1"\n')
     monkeypatch.setenv(variable, f"-nostdinc '-I{tmp_path}'")
     assert build_ffi.openssl_version() == "3.77.1"
+
+
+def test_free_threaded_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the global interpreter lock it builds only for who asks, not for the limited API."""
+    assert build_ffi.python_api()["py_limited_api"] is True
+    monkeypatch.setattr(sysconfig, "get_config_var", {"Py_GIL_DISABLED": 1}.get)
+    monkeypatch.delenv("HUSSH_FREE_THREADED", raising=False)
+    with pytest.raises(SystemExit, match=r"free-threaded.*HUSSH_FREE_THREADED=1"):
+        build_ffi.ffibuilder()
+    monkeypatch.setenv("HUSSH_FREE_THREADED", "1")
+    assert build_ffi.python_api() == {"py_limited_api": False}
 
 
 def test_all_that_is_missing_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
