@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 #: What the interpreter runs; its arguments are the options of the two servers, as JSON.
 PROGRAM = """
-import hashlib, json, os, platform, sys, tempfile, time
+import hashlib, importlib, json, os, platform, sys, tempfile, time
 from pathlib import Path
 import hussh
 from hussh._native import _libssh2
@@ -59,15 +59,15 @@ async def in_loop():
     async with AsyncConnection(**target, timeout=120) as connection:
         assert (await connection.execute("printf hello")).stdout == "hello"
 
-try:
-    import ssl
-except ImportError:
-    print("tasks were not tried: anyio needs the module ssl, which this interpreter has not")
-else:
-    import asyncio, trio
-    asyncio.run(in_loop())
-    trio.run(in_loop)
-    print("asyncio, trio: as they should be")
+for kind in ("asyncio", "trio"):
+    try:
+        loop = importlib.import_module(kind)
+        import hussh.aio
+    except ImportError as error:
+        print(f"{kind} was not tried: {error}")  # a small interpreter may lack ssl or ctypes
+    else:
+        loop.run(in_loop() if kind == "asyncio" else in_loop)
+        print(f"{kind}: as it should be")
 """
 
 

@@ -144,7 +144,7 @@ async def test_left_while_it_may_end(client: Client) -> None:
         assert await process.stdout.read() == b"a\n"
     assert process.returncode == 4
     async with client.awaited.popen("cat; sleep 0.3; exit 5") as process:
-        await process.stdin.write(b"x" * 100_000)
+        await process.say(b"x" * 100_000)
         assert await process.stdout.read(1) == b"x"
     assert process.returncode == 5
     async with client.awaited.popen("head -c 5000000 /dev/zero; exit 6") as process:
