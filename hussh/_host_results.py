@@ -14,7 +14,7 @@ from ._error_base import HusshError
 from ._results.ssh_result import SSHResult
 from ._results.transfer_result import TransferResult
 
-__all__ = ["HostResult", "MultiResult", "PartialFailureException", "checked"]
+__all__ = ["HostResult", "MultiResult", "PartialFailureException", "check_result"]
 
 D = TypeVar("D")
 
@@ -264,7 +264,7 @@ class PartialFailureException(HusshError, RuntimeError):
         self.failed: MultiResult = MultiResult() if failed is None else failed
 
 
-def checked(result: MultiResult, check: bool) -> MultiResult:
+def check_result(result: MultiResult, check: bool) -> MultiResult:
     """Return the result; with `check`, raise what `raise_if_any_failed` raises."""
     if check:
         result.raise_if_any_failed()

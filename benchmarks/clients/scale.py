@@ -283,7 +283,7 @@ class Batch(Client):
             for _ in range(repeat):
                 multi.execute("true").raise_if_any_failed()
         figures["after_exec"] = settled()
-        figures["loops"] = multi._crew.lanes.count
+        figures["loops"] = multi._group.loops
         with Phase(len(places)) as figures["close"]:
             multi.close()
         return figures

@@ -350,7 +350,7 @@ class AsyncConnection(AsyncFiles, AsyncPortForwarding):
         return AsyncInteractiveShell(session, channel, terminal, self._timeout)
 
     def _env(self, env: Mapping[str, str] | None) -> dict[str, str]:
-        return self._options.configured.env_for(env)
+        return self._options.configured.complete_env(env)
 
     # -- ending
 

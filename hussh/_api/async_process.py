@@ -25,7 +25,7 @@ from .._protocol.expect import (
     expect,
 )
 from .._results.ssh_result import SSHResult
-from .._runtime.anyio_streams import ByteStream, stapled
+from .._runtime.anyio_streams import ByteStream, staple
 from ..errors import CommandTimeout, HusshError, Phase
 from .arguments import check_number
 from .async_streams import AsyncFlow, AsyncReader, AsyncWriter
@@ -68,7 +68,7 @@ class AsyncProcess(Command[AsyncFlow], AsyncClosing):
         self.stdin: AsyncWriter = AsyncWriter(flow)
         self.stdout: AsyncReader = AsyncReader(flow, 0)
         self.stderr: AsyncReader = AsyncReader(flow, 1)
-        self.stream: ByteStream = stapled(self.stdin, self.stdout)
+        self.stream: ByteStream = staple(self.stdin, self.stdout)
 
     @details_of(Process.wait)
     async def wait(self, timeout: Seconds | None = None) -> int:

@@ -75,7 +75,7 @@ class AsyncTunnel(Receiver, Sender, ByteStream):
         if not self._input_ended:
             self._input_ended = True
             with contextlib.suppress(HusshError):  # it has ended anyway
-                self._session.at_once(self._channel.eof)
+                self._session.at_once(self._channel.send_eof)
 
     def close(self) -> None:
         """End both directions, after what was sent; waits for nothing, and may be repeated."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from .._native._libssh2 import ffi, lib
-from .._native.kex_work import load_mlkem, mlkem_source
-from .._runtime.workers import in_worker
+from .._native.kex_work import get_mlkem_source, load_mlkem
+from .._runtime.workers import run_in_worker
 
 __all__ = ["build_info"]
 
@@ -46,5 +46,5 @@ def build_info() -> dict[str, Any]:
     running = ffi.string(lib.hussh_openssl_version()).decode().split()[1]
     if running.split(".")[0] != built["openssl"].split(".")[0]:
         raise RuntimeError(f"built for OpenSSL {built['openssl']}, but {running} is loaded")
-    in_worker(load_mlkem)  # an import: see `ConnectAttempt.load`
-    return {**built, "openssl_running": running, "mlkem": mlkem_source() or "none"}
+    run_in_worker(load_mlkem)  # an import: see `ConnectAttempt.load`
+    return {**built, "openssl_running": running, "mlkem": get_mlkem_source() or "none"}

@@ -25,9 +25,9 @@ from .._policy.algorithms import (
     KEY_EXCHANGE,
     MACS,
     Algorithms,
-    preferred_ciphers,
+    order_ciphers,
 )
-from .._policy.connection_options import ConnectionOptions, Paths, with_defaults
+from .._policy.connection_options import ConnectionOptions, Paths, add_defaults
 from .._policy.hostkeys.known_hosts import POLICIES
 from .._policy.hostkeys.pins import parse_pins
 from .._policy.kerberos import has_gssapi
@@ -36,7 +36,7 @@ from .declared import refuse_unknown
 
 __all__ = ["algorithms_of", "check_options", "supported_algorithms"]
 
-_CIPHERS = preferred_ciphers(fast_aes=FAST_AES)
+_CIPHERS = order_ciphers(fast_aes=FAST_AES)
 #: Seconds; a key exchange takes a while, and round trips.
 LEAST_REKEY_INTERVAL = 1
 #: OpenSSL takes no larger keys.
@@ -71,7 +71,7 @@ def check_options(
 
 @cache
 def _check_defaults() -> dict[str, Any]:
-    return {name: CHECKS[name](value, name) for name, value in with_defaults().items()}
+    return {name: CHECKS[name](value, name) for name, value in add_defaults().items()}
 
 
 def check_policy(policy: object, _: str) -> object:
@@ -266,7 +266,7 @@ def _make_names_check(
 @cache
 def _list_supported(kind: Method) -> tuple[str, ...]:
     return tuple(
-        name for name in Link.over_memory().supported(kind) if not name.startswith(_SIGNALS)
+        name for name in Link.over_memory().list_supported(kind) if not name.startswith(_SIGNALS)
     )
 
 

@@ -17,7 +17,7 @@ from .._connect.configure import ask_config, log_notes
 from .._policy.connection_options import ConnectionOptions
 from .._policy.endpoint import Endpoint
 from .._policy.hostkeys.configured_keys import parse_revoked
-from .._policy.hostkeys.known_hosts_line import lookup_name
+from .._policy.hostkeys.known_hosts_line import make_lookup_name
 from .._policy.kerberos import has_gssapi
 from .._policy.options import Options
 from .._policy.route import (
@@ -127,7 +127,8 @@ def _add_keys(options: Options) -> Generator[Lookup, bytes, Options]:
         configured = configured._replace(revoked_keys=revoked)
     if argv is not None:
         alias = options.settings["host_key_alias"]
-        name = lookup_name(alias, 22) if alias else lookup_name(options.host, options.port)
+        host, port = (alias, 22) if alias else (options.host, options.port)
+        name = make_lookup_name(host, port)
         line = tuple([word.replace("\0", name) for word in argv])
         text = yield Lookup(f"KnownHostsCommand for {options.host}", argv=line)
         configured = configured._replace(known_hosts_text=text)
@@ -160,7 +161,7 @@ def _make_hop(
         given.pop("gssapi", None)
     if request.keys and hop.is_named:
         followed.more["identity_files"] = None  # that key, and no other
-    configured = followed.configured(given)
+    configured = followed.make_configured(given)
     followed.options["keepalive_interval"] = request.keepalive_interval or followed.options.get(
         "keepalive_interval", 0
     )
@@ -207,9 +208,9 @@ def _merge(
             keys=request.keys if hop.is_named else (),
             options=merged,
         ),
-        host=check_host(answer.one("hostname")),
-        port=check_port(answer.one("port")),
-        username=check_username(answer.one("user")),
+        host=check_host(answer.get_one("hostname")),
+        port=check_port(answer.get_one("port")),
+        username=check_username(answer.get_one("user")),
     )
 
 

@@ -21,7 +21,7 @@ from .._policy.route import DEFAULT_PORT
 from .._protocol.execute import Execution, OnOutput, execute
 from .._protocol.process import Pty, start
 from .._results.ssh_result import SSHResult
-from .._runtime.workers import in_worker
+from .._runtime.workers import run_in_worker
 from ..errors import Phase
 from .arguments import (
     check_command,
@@ -97,7 +97,7 @@ class Connection(Files, PortForwarding, Closing):
         seconds, time_limit = self._timeout / 1000 or None, f" after {self._timeout} ms"
         if self._plan.request.config:
             # Few programs need it. It is imported in a worker: see `ConnectAttempt.load`.
-            in_worker(partial(import_module, "hussh._api.configure_plan"))
+            run_in_worker(partial(import_module, "hussh._api.configure_plan"))
             from .configure_plan import configure
 
             self._plan, seconds, time_limit = configure(self._plan, seconds, time_limit)
@@ -375,7 +375,7 @@ class Connection(Files, PortForwarding, Closing):
         return InteractiveShell(session, channel, terminal, self._seconds)
 
     def _env(self, env: Mapping[str, str] | None) -> dict[str, str]:
-        return self._options.configured.env_for(env)
+        return self._options.configured.complete_env(env)
 
     # -- ending
 

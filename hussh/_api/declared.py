@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from .._policy.connection_options import ARGUMENTS, Option, declared
+from .._policy.connection_options import ARGUMENTS, Option, read_declared
 from .documented import async_text
 
 __all__ = ["documents_constructor", "refuse_unknown", "takes_options"]
@@ -40,7 +40,7 @@ def takes_options(
     def decorate(function: F) -> F:
         signature = inspect.signature(function)
         shown = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        options = declared(kind)
+        options = read_declared(kind)
         for name, (annotation, option) in options.items():
             shown.append(
                 inspect.Parameter(

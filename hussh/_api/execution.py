@@ -62,6 +62,6 @@ def make_execution(
         wait=check_wait(wait),
         check=check,
         on_output=check_on_output(on_output, can_await=can_await),
-        env=env_requests(configured.env_for(env)),
+        env=env_requests(configured.complete_env(env)),
         lend=lend_agent(session, options, forward_agent),
     )

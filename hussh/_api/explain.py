@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._connect.proxy_command import proxy_started
-from .._policy.advice import advice_for
+from .._policy.advice import advise
 from .._policy.algorithms import is_post_quantum
 from .._policy.connection_options import (
     DEFAULT_USER,
@@ -21,7 +21,7 @@ from .._policy.connection_options import (
     Milliseconds,
     Seconds,
 )
-from .._policy.keys.given_keys import path_of
+from .._policy.keys.given_keys import get_path
 from .._policy.options import Options
 from .._policy.report import HopReport, HostKeyReport, Report, Setting
 from .._policy.route import DEFAULT_PORT, DefaultPort
@@ -132,7 +132,7 @@ def report_of(story: Story, error: HusshError | None, given: Collection[str]) ->
         hop=error.hop,
         phase=error.phase,
         cause=error.text + because,
-        advice=advice_for(error),
+        advice=advise(error),
         error=type(error).__name__,
     )
 
@@ -188,14 +188,14 @@ def _list_settings(options: Options, given: Collection[str]) -> Iterator[Setting
         else:
             source = "default"
         yield Setting(arguments[0], _show_value(name, value)[:_MOST_SHOWN], source)
-    for keyword, shown in options.configured.shown():
+    for keyword, shown in options.configured.list_shown():
         yield Setting(keyword, printable(shown, _MOST_SHOWN), "configuration")
 
 
 def _list_values(options: Options, usual: Options) -> Iterator[tuple[str, Any, Any]]:
     for field in fields(options):
         if field.name == "keys":
-            given = tuple([path_of((key,)) or _UNSHOWN for key in options.keys])
+            given = tuple([get_path((key,)) or _UNSHOWN for key in options.keys])
             yield "private_key", given, ()
         elif field.name not in _SETTINGS:
             yield field.name, getattr(options, field.name), getattr(usual, field.name)

@@ -14,7 +14,7 @@ from .._connect.configure import is_logged, log_notes
 from .._connect.shared_session import Limit
 from .._policy.endpoint import Endpoint
 from .._policy.options import Options
-from .._runtime.async_workers import in_thread
+from .._runtime.async_workers import run_in_thread
 from .._runtime.loop_tools import this_loop
 from .configure_plan import configure_plan, endpoint_of
 from .plan import Plan
@@ -55,7 +55,7 @@ class Planned(Generic[C]):
         self.plan = made.plan
         if made.notes and is_logged():
             loop, notes = this_loop(), made.notes
-            await in_thread(loop, lambda: log_notes(notes), is_slow=True)
+            await run_in_thread(loop, lambda: log_notes(notes), is_slow=True)
         seconds = made.plan.target.configured.connect_timeout
         if limit.deadline is None and seconds:
             limit = Limit.after(seconds)

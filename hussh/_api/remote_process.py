@@ -63,7 +63,7 @@ class Flow(Generic[H]):
             return
         self.input_ended = True
         if not self.channel.link.dead and not self.channel.get_info().closed:
-            self.channel.eof()
+            self.channel.send_eof()
 
 
 F = TypeVar("F", bound=Flow[Any])
@@ -230,7 +230,7 @@ class Shell(RemoteProcess[Flow[H]], Generic[H]):
 
     def _take_result(self, ended: ops.Exit | None) -> SSHResult:
         """Return what came and was not taken yet; None if the shell has not ended."""
-        out, err, order = self._seen.apart()
+        out, err, order = self._seen.split_apart()
         self._seen.clear()
         status, signal = (-1, None) if ended is None else (ended.status, ended.signal)
         return SSHResult(out, err, status, signal, False, order)

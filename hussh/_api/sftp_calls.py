@@ -18,7 +18,7 @@ from .._policy.sftp import (
     AnyPath,
     decode_path,
     encode_path,
-    file_error,
+    make_file_error,
 )
 from .._protocol.core import Op
 from .._protocol.sftp import names, ops
@@ -123,7 +123,7 @@ def utime(sftp: SftpState, path: AnyPath, times: tuple[float, float] | None) -> 
 
 def truncate(sftp: SftpState, path: AnyPath, length: int) -> Op[None]:
     if not 0 <= length < FILE_MOST:
-        raise file_error(errno.EINVAL, "truncate", path)
+        raise make_file_error(errno.EINVAL, "truncate", path)
     return ops.truncate(sftp, encode_path(path), length)
 
 

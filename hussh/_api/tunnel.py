@@ -109,7 +109,7 @@ class Tunnel(Closing):
         if how != SHUT_RD and not self._input_ended:
             self._input_ended = True
             with contextlib.suppress(HusshError):  # it has ended anyway
-                self._session.at_once(channel.eof)
+                self._session.at_once(channel.send_eof)
 
     # -- settings
 

@@ -23,7 +23,7 @@ from .._api.transfer_bars import can_show
 from .._host_results import HostResult
 from .._multi.host_group import BATCH_SIZE, HostGroup
 from .._multi.hosts import shared_auth
-from .._multi.multi_options import with_group_defaults
+from .._multi.multi_options import add_group_defaults
 from .._multi.progress import Display
 from .connection_arguments import (
     HOST,
@@ -121,7 +121,7 @@ def run(given: argparse.Namespace, command: Sequence[str] | None) -> int:
         shared_auth([_own_options(place) for place in places.values()], common),
         given.concurrency,
         None,
-        with_group_defaults({}),
+        add_group_defaults({}),
     )
     group.rename(list(places))
     lines = HostLines()

@@ -12,12 +12,12 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from .._policy.endpoint import Endpoint
-from .._policy.file_cache import begun_now
+from .._policy.file_cache import begin_now
 from .._policy.ssh_config.answer import Answer, Lookup, Question
 from .._protocol.core import DeadlineExceeded
 from .._protocol.story import current_story
 from .._runtime.async_single_flight import single_flight
-from .._runtime.async_workers import in_thread
+from .._runtime.async_workers import run_in_thread
 from .._runtime.loop_tools import this_loop, until
 from ..errors import HusshError, Phase
 from .configure import failed_to_ask, pick, program_for
@@ -39,21 +39,21 @@ async def ask_config(
     program = program_for(file)
     loop = this_loop()
     try:
-        with begun_now():
+        with begin_now():
             question = next(asking)
             while True:
                 left = None if deadline is None else deadline - monotonic()
                 if isinstance(question, Lookup):
                     with until(deadline, Phase.CONFIG):
                         look = partial(look_up, question, left)
-                        text = await in_thread(loop, look, is_slow=True)
+                        text = await run_in_thread(loop, look, is_slow=True)
                     question = asking.send(text)
                     continue
                 asked = pick(question, program)
                 found = asked.cached(question)
                 if found is None:
                     make = partial(asked.ask, question, left)
-                    ask: Callable[[], Awaitable[Answer]] = partial(in_thread, loop, make)
+                    ask: Callable[[], Awaitable[Answer]] = partial(run_in_thread, loop, make)
                     cached = partial(asked.cached, question)
                     with until(deadline, Phase.CONFIG):
                         found = await single_flight(loop, (asked, question), cached, ask)
@@ -66,7 +66,7 @@ async def ask_config(
         story = current_story(monotonic)
         if story is not None:
             story.failed(shown)
-            await in_thread(loop, story.flush, is_slow=True)
+            await run_in_thread(loop, story.flush, is_slow=True)
         raise shown from error.__cause__
     finally:
         asking.close()

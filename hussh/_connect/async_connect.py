@@ -12,13 +12,13 @@ from functools import partial
 from time import monotonic
 from typing import TypeVar
 
-from .._policy.file_cache import begun_now
+from .._policy.file_cache import begin_now
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.handshake import confirm
 from .._runtime.async_driver import AsyncDriver
 from .._runtime.async_single_flight import single_flight
-from .._runtime.async_workers import in_thread, to_the_end
+from .._runtime.async_workers import run_in_thread, run_to_the_end
 from .._runtime.choose_driver import start_driver
 from .._runtime.keepalive import Keepalive, MakeBeats
 from .._runtime.loop_tools import this_loop, until
@@ -48,7 +48,7 @@ class AsyncSession(Hop[AsyncDriver]):
         self.driver.tend(self, interval, make)
 
     def untend(self) -> None:
-        self.driver.ended()
+        self.driver.note_session_end()
 
     def collect(self) -> None:
         super().collect()
@@ -92,7 +92,7 @@ class AsyncSession(Hop[AsyncDriver]):
         if not self.closed:
             self.driver.check_closable()
         self.end()
-        await self.driver.gone()
+        await self.driver.wait_gone()
 
 
 #: A connection of this API in the making.
@@ -125,7 +125,7 @@ async def connect(
         ConnectTimeout: the time was over.
         HusshError: what `dial`, `start_proxy` and `bring_up` raise.
     """
-    with begun_now():
+    with begin_now():
         session = None
         while session is None:  # a second time at most: see `ConnectAttempt.may_try_again`
             session = await _connect(hops, bastion, deadline, time_limit, limiter, note, begun)
@@ -149,7 +149,7 @@ async def _connect(
             with until(deadline, Phase.HOSTKEY):
                 loop, asked = this_loop(), monotonic()
                 left = None if deadline is None else deadline - asked
-                load = partial(in_thread, loop, partial(attempt.load, left))
+                load = partial(run_in_thread, loop, partial(attempt.load, left))
                 cached = partial(_wait_loaded, attempt, asked)
                 await single_flight(loop, attempt.files, cached, load)
         if limiter is None:
@@ -180,7 +180,7 @@ async def _connect(
                 )
                 if attempt.story is not None:
                     attempt.story.failed(shown_error)
-                    await in_thread(this_loop(), attempt.story.flush, is_slow=True)
+                    await run_in_thread(this_loop(), attempt.story.flush, is_slow=True)
             elif isinstance(error, Exception):
                 attempt.note_place(error)
         finally:
@@ -188,7 +188,7 @@ async def _connect(
             if attempt.given is not None:
                 await async_close_given(attempt.given)
             if attempt.driver is not None:
-                await attempt.driver.gone()
+                await attempt.driver.wait_gone()
         try:
             if again:
                 return None
@@ -238,7 +238,7 @@ def _has_ended_well(error: HusshError) -> bool:
 async def _take_back(attempt: Connecting, index: int) -> None:
     driver = attempt.take_back(index)
     if driver is not None:
-        await driver.gone()
+        await driver.wait_gone()
 
 
 async def _get_driver(attempt: Connecting, deadline: float | None) -> AsyncDriver:
@@ -261,7 +261,7 @@ async def _open_stream(attempt: Connecting, deadline: float | None) -> Stream:
         options = first.options
         return await dial(options.host, options.port, deadline, first.story, Origin.of(options))
     with until(deadline):
-        child: Stream = await in_thread(this_loop(), partial(start_proxy, argv), is_slow=True)
+        child: Stream = await run_in_thread(this_loop(), partial(start_proxy, argv), is_slow=True)
     attempt.proxy_began()
     return child
 
@@ -271,7 +271,7 @@ async def _take_root(attempt: Connecting, stream: Stream) -> None:
         attempt.start_in(start_driver(stream))
     except BaseException:
         if attempt.hops[0].link is None:  # else `undo` closes it
-            await to_the_end(this_loop(), stream.close)
+            await run_to_the_end(this_loop(), stream.close)
         raise
 
 
@@ -283,5 +283,5 @@ async def _ask(
     """Let an error tell more; in a thread, if a proxy command may take its time for that."""
     if driver is None or not driver.slow or not isinstance(error, ConnectionError):
         return tell()
-    shown_error: HusshError = await in_thread(this_loop(), tell, is_slow=True)
+    shown_error: HusshError = await run_in_thread(this_loop(), tell, is_slow=True)
     return shown_error

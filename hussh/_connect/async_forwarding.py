@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import anyio.lowlevel
 
-from .._runtime.async_workers import to_the_end
+from .._runtime.async_workers import run_to_the_end
 from .._runtime.loop_tools import this_loop
 from .forwarding import Forwarding
 
@@ -18,6 +18,6 @@ __all__ = ["remove_file"]
 async def remove_file(forwarding: Forwarding) -> None:
     """Remove the file of a Unix socket that a closed forward has listened on, even if cancelled."""
     if forwarding.address.path is not None:
-        await to_the_end(this_loop(), forwarding.unlink)
+        await run_to_the_end(this_loop(), forwarding.unlink)
     else:
         await anyio.lowlevel.checkpoint()

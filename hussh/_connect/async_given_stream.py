@@ -153,7 +153,7 @@ class _AwaitedStream(RelayedStream):
 
     def close(self) -> None:
         super().close()
-        if self._ended.wait(LAST_MOMENT) or not self._loop.soon(self._scope.cancel):
+        if self._ended.wait(LAST_MOMENT) or not self._loop.call_soon(self._scope.cancel):
             return
         self._ended.wait(LAST_MOMENT)
 

@@ -97,7 +97,7 @@ async def _wait_granted(permit: Permit, deadline: float | None) -> None:
     with until(deadline):
         if not permit.granted:
             event, loop = anyio.Event(), this_loop()
-            permit.wake = lambda: loop.soon(event.set)
+            permit.wake = lambda: loop.call_soon(event.set)
             if not permit.granted:
                 await event.wait()
         while left := permit.pause():

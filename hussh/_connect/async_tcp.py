@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from .._protocol.story import HopStory
-from .._runtime.async_workers import in_thread
+from .._runtime.async_workers import run_in_thread
 from .._runtime.loop_tools import this_loop, until
 from ..errors import Phase
 from .owned_sockets import Socket, close_socket
@@ -87,7 +87,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
     ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
         # A resolver cannot be interrupted: its thread may outlive us.
-        return interleave(await in_thread(this_loop(), ask, is_slow=True))
+        return interleave(await run_in_thread(this_loop(), ask, is_slow=True))
     except (OSError, UnicodeError) as error:
         raise unresolved(host, error) from error
 

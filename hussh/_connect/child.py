@@ -18,8 +18,8 @@ import time
 import weakref
 from collections.abc import Sequence
 
-from .._runtime.polling import new_poll
-from .._runtime.weak_set import members
+from .._runtime.polling import make_poll
+from .._runtime.weak_set import list_members
 
 __all__ = ["Child"]
 
@@ -211,7 +211,7 @@ def _wait_readable(fds: list[int], seconds: float) -> bool:
     """Return whether all of them became readable in time."""
     end = time.monotonic() + seconds
     for fd in fds:
-        poll = new_poll()
+        poll = make_poll()
         poll.register(fd, select.POLLIN)
         if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
             return False
@@ -237,7 +237,7 @@ _live: weakref.WeakSet[Child] = weakref.WeakSet()
 @atexit.register
 def _end_at_exit() -> None:
     """End all of them at once, because nothing will close them any more."""
-    children = [child for child in members(_live) if child._is_ours()]
+    children = [child for child in list_members(_live) if child._is_ours()]
     for child in children:
         child.signal(signal.SIGTERM)
     end = time.monotonic() + GRACE

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from .._policy.endpoint import Endpoint
-from .._policy.file_cache import begun_now
+from .._policy.file_cache import begin_now
 from .._policy.ssh_config.answer import USUAL, Lookup, Question
 from .._protocol.connect import timed_out
 from .._protocol.core import DeadlineExceeded
@@ -64,7 +64,7 @@ def ask_config(
     """
     program = program_for(file)
     try:
-        with begun_now():
+        with begin_now():
             question = next(asking)
             while True:
                 left = None if deadline is None else deadline - monotonic()

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from .._policy.options import Options
 from .._protocol.core import DeadlineExceeded, Op
-from .._runtime.idle_thread import ended, join, tend
+from .._runtime.idle_thread import join, note_session_end, tend
 from .._runtime.keepalive import Keepalive, MakeBeats
 from .._runtime.stream import Stream
 from .._runtime.thread_driver import ThreadDriver
@@ -37,7 +37,7 @@ class Session(Hop[ThreadDriver]):
         tend(self, interval, make)
 
     def untend(self) -> None:
-        ended()
+        note_session_end()
 
     def run(self, op: Op[T], deadline: float | None, phase: Phase) -> T:
         """Run an operation; its errors name the hop, and the phase if they do not know it."""

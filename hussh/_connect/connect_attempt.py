@@ -17,7 +17,7 @@ from .._native.link import Link
 from .._policy.endpoint import Endpoint
 from .._policy.file_cache import NEVER, KeyFile
 from .._policy.options import Options
-from .._policy.server_memory import remembered
+from .._policy.server_memory import get_memory
 from .._protocol.connect import bring_up, timed_out
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.handshake import HopAttempt, HopState
@@ -26,7 +26,7 @@ from .._protocol.offered_algorithms import are_algorithms_loaded, load_algorithm
 from .._protocol.story import Story, current_story
 from .._runtime.keepalive import MISSES, Keepalive, NewKeys
 from .._runtime.single_flight import one_at_a_time
-from .._runtime.workers import in_worker
+from .._runtime.workers import run_in_worker
 from ..errors import HusshError, Phase
 from .agent_socket import ask_agent
 from .handshake_limits import Server, server_of
@@ -68,7 +68,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         self.hops = [HopAttempt.to(options, index) for index, options in enumerate(hops, first)]
         self._made: list[H] = []
         for hop, server in zip(self.hops, self.servers, strict=True):
-            hop.memory = remembered(server)
+            hop.memory = get_memory(server)
             hop.is_target = hop is self.hops[-1]
         self.story = current_story(monotonic)
         if self.story is not None:
@@ -119,7 +119,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
                 if are_algorithms_loaded(hop.options):
                     algorithms()
                 else:  # CPython up to 3.11 never finishes an import that Ctrl-C cut short
-                    in_worker(algorithms)
+                    run_in_worker(algorithms)
                 known = one_at_a_time(files, files.load, seconds_left)
                 hop.known = recorded_in(known, hop.options)
             except HusshError as error:

@@ -123,7 +123,7 @@ class Forwarding:
                 yield WaitFor(self.link)
             if not self.closed:
                 lost = ConnectionLost(f"the forward of {self.address} ended with its connection")
-                lost.__cause__ = self.link.death()
+                lost.__cause__ = self.link.get_death()
                 self._log_failure(lost)
         except KeyboardInterrupt:
             goes_on = True  # the program decides what ends

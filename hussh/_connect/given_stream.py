@@ -27,7 +27,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .._runtime.polling import new_poll
+from .._runtime.polling import make_poll
 from .._runtime.thread_start import start_thread
 from .._runtime.wakeup_fd import WakeupFd
 from .._runtime.workers import in_worker
@@ -342,7 +342,7 @@ class _Relay:
                     self._thread = self._wakeup = None
                     break
                 streams = list(self._streams)
-            poll = new_poll()
+            poll = make_poll()
             poll.register(wakeup.fd, select.POLLIN)
             owners: dict[int, _PolledStream] = {}
             is_soon = False

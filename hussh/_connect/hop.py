@@ -140,7 +140,7 @@ class Hop(Generic[AnyDriver]):
                 outer = outer.outer
             if lost is None:
                 return error.__cause__
-            death = lost.link.death()
+            death = lost.link.get_death()
         if lost.outer is None:
             death = lost._explain(death)
         return lost.endpoint.mark(death, Phase.CHANNEL)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from .._native.link import Link
-from .._native.local_end import next_offer, take_offers
+from .._native.local_end import get_next_offer, take_offers
 from .._policy.forwarding import Address
 from .._protocol.core import Op, WaitFor
 from .._protocol.tunnel import (
@@ -107,7 +107,7 @@ class Incoming:
         try:
             while not self._link.dead:
                 give_back(self._link, self.unclaimed)
-                while (message := next_offer(self._link)) is not None:
+                while (message := get_next_offer(self._link)) is not None:
                     self._answer(read_offer(message))
                 yield WaitFor(self._link)
         except KeyboardInterrupt:

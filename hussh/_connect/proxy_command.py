@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from .._runtime.lock import unless_exiting
-from .._runtime.polling import new_poll
+from .._runtime.polling import make_poll
 from .._runtime.workers import Call, finish
 from ..errors import ConnectionLost, HusshError, ProxyCommandError, ServerBusy
 from .child import Child
@@ -161,7 +161,7 @@ class ProxyStream:
                 return False
             fds = [self._child.stderr] if self._stderr_open else []
             if self._child.pidfd >= 0:
-                poll = new_poll()
+                poll = make_poll()
                 for fd in (*fds, self._child.pidfd):
                     poll.register(fd, select.POLLIN)
                 poll.poll(left * 1000)

@@ -15,7 +15,7 @@ import subprocess
 from collections import OrderedDict
 from time import monotonic
 
-from .._policy.file_cache import batch_start
+from .._policy.file_cache import get_batch_start
 from .._policy.ssh_config.answer import Answer, Lookup, Question, parse_answer
 from .._protocol.core import DeadlineExceeded
 from .._runtime.single_flight import one_at_a_time
@@ -59,7 +59,7 @@ class SshProgram:
         asked = self._asked.get(question)
         if asked is None or asked.answer is None:
             return None
-        return asked.answer if self._lasting or asked.when >= batch_start() else None
+        return asked.answer if self._lasting or asked.when >= get_batch_start() else None
 
     def ask(self, question: Question, seconds_left: float | None) -> Answer:
         """Return the answer; blocks.
@@ -95,7 +95,9 @@ class SshProgram:
             )
         where = [] if self._file is None else ["-F", self._file]
         what = f"ssh -G {question.host}"
-        code, out, err = _run(what, [program, "-G", *where, *question.arguments()], seconds_left)
+        code, out, err = _run(
+            what, [program, "-G", *where, *question.list_arguments()], seconds_left
+        )
         if code:
             lines = err.decode("utf-8", "replace").splitlines()
             program_text = "; ".join([line for line in lines if not line.startswith(_NOISE)])

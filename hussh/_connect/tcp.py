@@ -26,7 +26,7 @@ from .._policy.owned_fd import close_fds
 from .._protocol.core import DeadlineExceeded
 from .._protocol.story import HopStory
 from .._runtime.poll_timeout import poll_timeout
-from .._runtime.polling import Poll, new_poll
+from .._runtime.polling import Poll, make_poll
 from .._runtime.thread_start import start_thread
 from ..errors import ConnectError, HusshError, Phase
 from .owned_sockets import Socket, close_socket, close_sockets, open_socket
@@ -242,7 +242,7 @@ def _connect(
     pending: dict[int, tuple[Socket, Address]] = {}
     failures: list[str] = []
     queue = list(addresses)
-    poll = new_poll()
+    poll = make_poll()
     next_start = monotonic()
 
     def settle(fd: int, code: int) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, cast
 from .._api.async_connection import AsyncConnection
 from .._api.internals import shared_of
 from .._runtime.anyio_streams import FairLock
-from .._runtime.async_workers import in_thread
+from .._runtime.async_workers import run_in_thread
 from .._runtime.loop_tools import this_loop
 from ..errors import AuthenticationError
 from .options import connection_of
@@ -75,7 +75,7 @@ class SharedConnection:
                 return connection
             await self._close()
             options = self._options
-            made = await in_thread(this_loop(), lambda: connection_of(options), is_slow=True)
+            made = await run_in_thread(this_loop(), lambda: connection_of(options), is_slow=True)
             connection = cast("AsyncConnection", made)
             try:
                 await connection.connect()

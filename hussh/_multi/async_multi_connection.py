@@ -14,7 +14,7 @@ from typing import Literal
 
 from .._api.arguments import check_command, check_on_result
 from .._connect.agent_forwarding import ForwardAgent
-from .._host_results import HostResult, MultiResult, checked
+from .._host_results import HostResult, MultiResult, check_result
 from .._policy.connection_options import Seconds
 from .._protocol.process import Pty
 from .async_multi_files import AsyncMultiFiles
@@ -90,7 +90,7 @@ class AsyncMultiConnection(AsyncMultiFiles):
         work = self._group.execute(
             items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
         )
-        return checked(await self._run(work, on_result), check)
+        return check_result(await self._run(work, on_result), check)
 
     async def execute_map(
         self,
@@ -112,7 +112,7 @@ class AsyncMultiConnection(AsyncMultiFiles):
         work = self._group.execute(
             items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
         )
-        return checked(await self._run(work, on_result), check)
+        return check_result(await self._run(work, on_result), check)
 
     async def sudo(
         self,
@@ -144,7 +144,7 @@ class AsyncMultiConnection(AsyncMultiFiles):
         work = self._group.execute(
             items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
         )
-        return checked(await self._run(work, on_result), check)
+        return check_result(await self._run(work, on_result), check)
 
     def stream(
         self,

@@ -54,16 +54,16 @@ class Group(Protocol):
 class Lane(Protocol):
     """An event loop that work can be given to, from any thread."""
 
-    def tasks(self) -> Group:
+    def make_group(self) -> Group:
         """Return a new group of tasks; for tasks of the loop."""
 
     def start(self, main: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Run a coroutine function in a task, soon; return False if the loop has ended."""
 
-    def soon(self, call: Callable[[], object]) -> None:
+    def call_soon(self, call: Callable[[], object]) -> None:
         """Make a call in the loop's thread."""
 
-    def later(self, call: Callable[[], object]) -> None:
+    def call_later(self, call: Callable[[], object]) -> None:
         """Make a call, maybe after what is due in this turn; for the loop's thread."""
 
 
@@ -138,7 +138,7 @@ class Batch(Generic[I, R]):
             self.stopping = True
             parts = list(self._active)
         for part in parts:
-            part.lane.soon(part.cancel)
+            part.lane.call_soon(part.cancel)
             # An interrupt may have come before it was begun; so it is, and ends at once.
             self._begin(part)
 
@@ -179,7 +179,7 @@ class Batch(Generic[I, R]):
         # Once for all that a turn of the loop brings: each wake costs a change of threads.
         if not part.waking:
             part.waking = True
-            part.lane.later(part.wake)
+            part.lane.call_later(part.wake)
 
     def failed(self, error: BaseException) -> None:
         """Note a bug, or an error that is no failure of a host: the caller shall get it."""
@@ -198,7 +198,7 @@ class Batch(Generic[I, R]):
         part = max(self._active, key=lambda part: len(part.pending), default=None)
         if part is not None and part.pending:
             part.grants += 1
-            part.lane.soon(part.look)
+            part.lane.call_soon(part.look)
 
 
 class _Part(Generic[I, R]):
@@ -235,7 +235,7 @@ class _Part(Generic[I, R]):
             return
         self.begun = True
         try:
-            async with self.lane.tasks() as self._group:
+            async with self.lane.make_group() as self._group:
                 while True:
                     self._changed = anyio.Event()
                     grants = self._batch.grants(self)
@@ -337,13 +337,13 @@ class Here:
         self.group.start_soon(main)
         return True
 
-    def soon(self, call: Callable[[], object]) -> None:
-        self.loop.soon(call)
+    def call_soon(self, call: Callable[[], object]) -> None:
+        self.loop.call_soon(call)
 
-    def later(self, call: Callable[[], object]) -> None:
+    def call_later(self, call: Callable[[], object]) -> None:
         call()
 
-    def tasks(self) -> Group:
+    def make_group(self) -> Group:
         return _AnyGroup()
 
     @staticmethod
@@ -380,7 +380,7 @@ class HereDrain(Generic[I, R]):
     def _wake(self) -> None:
         if self._asleep:
             self._asleep = False
-            self._here.loop.soon(lambda: self._event.set())
+            self._here.loop.call_soon(lambda: self._event.set())
 
     async def __aenter__(self) -> HereDrain[I, R]:
         if any(lane is self._here for lane, _ in self._batch.items):

@@ -20,7 +20,7 @@ from .._api.sftp_calls import Preserve, is_strict
 from .._policy.connection_options import Seconds
 from .._policy.sftp import AnyPath, encode_path
 from .._results.transfer_result import TransferResult
-from .._runtime.async_workers import in_thread
+from .._runtime.async_workers import run_in_thread
 from .._runtime.loop_tools import this_loop
 from ..errors import SFTPExistsError
 
@@ -99,7 +99,7 @@ def _make_reading(
         to = local_path(connection.host) if callable(local_path) else local_path
         if to is None:
             return await fetch(connection, None, left)
-        name = await in_thread(this_loop(), partial(_find_exclusive, to))
+        name = await run_in_thread(this_loop(), partial(_find_exclusive, to))
         with _keep_taken(name, [connection.host], taken):
             return await fetch(connection, to, left)
 
@@ -131,7 +131,7 @@ def get_dir(
 
     async def move(connection: AsyncConnection, left: float | None) -> TransferResult:
         to = local_path(connection.host) if callable(local_path) else local_path
-        name = await in_thread(this_loop(), partial(_resolve, to))
+        name = await run_in_thread(this_loop(), partial(_resolve, to))
         with _keep_taken(name, [connection.host], taken, "files"):
             return await connection.sftp_get_dir(remote_path, to, timeout=left, **how._asdict())
 

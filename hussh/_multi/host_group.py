@@ -43,7 +43,7 @@ from .._protocol.execute import Execution, OnOutput, execute
 from .._protocol.process import Pty, env_requests
 from .._protocol.sudo import Sudo
 from .._results.transfer_result import TransferResult
-from .._runtime.async_workers import to_the_end
+from .._runtime.async_workers import run_to_the_end
 from .._runtime.background_loops import Loops
 from ..errors import ConnectError, ConnectionClosed, Phase
 from .batch import Batch, Here, HereDrain, Lane, drain
@@ -122,7 +122,7 @@ class HostGroup:
         here = Here()
         begin = partial(self._begin, work, here)
         # Threads that are to be started are waited for, which a loop must not.
-        items = begin() if self.placement.is_open else await to_the_end(here.loop, begin)
+        items = begin() if self.placement.is_open else await run_to_the_end(here.loop, begin)
         if items is None:
             yield Results(work, None)
             return
@@ -373,10 +373,10 @@ class HostGroup:
                     async for _ in ended:
                         pass
         finally:
-            await loops.closed()
+            await loops.wait_closed()
             with here.unhurried():
                 for driver in self.placement.ended():
-                    await driver.gone()
+                    await driver.wait_gone()
 
     def __del__(self) -> None:
         placement = getattr(self, "placement", None)

@@ -14,7 +14,7 @@ from .._api.async_connection import AsyncConnection
 from .._api.connection import Connection
 from .._api.internals import connection_from, plan_of
 from .._api.plan import Plan
-from .._policy.connection_options import with_defaults
+from .._policy.connection_options import add_defaults
 from .._policy.options import Options
 from .._policy.route import is_none
 
@@ -120,7 +120,7 @@ def make_comparable(options: Options) -> tuple[object, ...]:
     """Return what stands for the options of a hop in a key; callbacks need not be hashable."""
     values = options.settings.values()  # in the order of their declaration
     shown = [one if isinstance(one, Hashable) else id(one) for one in values]
-    return replace(options, settings=with_defaults()), *shown
+    return replace(options, settings=add_defaults()), *shown
 
 
 def _share_bastion(

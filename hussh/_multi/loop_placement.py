@@ -16,7 +16,7 @@ from time import monotonic
 
 from .._connect.shared_session import Shared
 from .._runtime.async_driver import AsyncDriver
-from .._runtime.background_loops import Loops, LoopThread, how_many, watch
+from .._runtime.background_loops import Loops, LoopThread, choose_count, watch
 from ..errors import ConnectError, ConnectionClosed
 
 __all__ = ["LoopPlacement"]
@@ -139,7 +139,7 @@ class LoopPlacement:
     ) -> tuple[Loops, dict[Shared, LoopThread]]:
         own = [root for root in trees if root not in there]
         hosts = sum([len(trees[root]) for root in own])
-        count = how_many(hosts, len(own)) if self._count is None else self._count
+        count = choose_count(hosts, len(own)) if self._count is None else self._count
         count = min(count, len(own), self._most)
         guests = [thread for thread in set(there.values()) if thread is not None]
         loops = Loops(count, guests)

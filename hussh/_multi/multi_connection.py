@@ -17,7 +17,7 @@ from .._api.connection import Connection
 from .._api.declared import documents_constructor, refuse_unknown, takes_options
 from .._api.transfer_bars import check_bars
 from .._connect.agent_forwarding import ForwardAgent
-from .._host_results import HostResult, MultiResult, checked
+from .._host_results import HostResult, MultiResult, check_result
 from .._policy.connection_options import Seconds
 from .._policy.route import DEFAULT_PORT
 from .._protocol.process import Pty
@@ -31,7 +31,7 @@ from .multi_options import (
     SHARED_ARGUMENTS,
     MultiOptions,
     SharedAuthOptions,
-    with_group_defaults,
+    add_group_defaults,
 )
 from .progress import Display
 
@@ -72,7 +72,7 @@ class MultiConnection(MultiFiles):
         **options: Unpack[MultiOptions],
     ) -> None:
         refuse_unknown("MultiConnection.__init__", options, MultiOptions)
-        settings = with_group_defaults(options)
+        settings = add_group_defaults(options)
         self._given = {"batch_size": batch_size, "timeout": timeout, **options}
         self._progress = check_bars(settings["progress"])
         self._group = HostGroup(connections, batch_size, timeout, settings)
@@ -227,7 +227,7 @@ class MultiConnection(MultiFiles):
         work = self._group.execute(
             items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
         )
-        return checked(self._run(work, on_result), check)
+        return check_result(self._run(work, on_result), check)
 
     def execute_map(
         self,
@@ -252,7 +252,7 @@ class MultiConnection(MultiFiles):
         work = self._group.execute(
             items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
         )
-        return checked(self._run(work, on_result), check)
+        return check_result(self._run(work, on_result), check)
 
     def sudo(
         self,
@@ -299,7 +299,7 @@ class MultiConnection(MultiFiles):
         work = self._group.execute(
             items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
         )
-        return checked(self._run(work, on_result), check)
+        return check_result(self._run(work, on_result), check)
 
     def stream(
         self,

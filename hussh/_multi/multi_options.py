@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Annotated, TypedDict, cast
 
 from .._connect.handshake_limits import HANDSHAKES
-from .._policy.connection_options import ARGUMENTS, ConnectionOptions, Option, declared
+from .._policy.connection_options import ARGUMENTS, ConnectionOptions, Option, read_declared
 
 __all__ = ["GROUP_ARGUMENTS", "SHARED_ARGUMENTS", "MultiOptions", "SharedAuthOptions",
-           "with_group_defaults"]  # fmt: skip
+           "add_group_defaults"]  # fmt: skip
 
 
 class MultiOptions(TypedDict, total=False):
@@ -87,10 +87,10 @@ SHARED_ARGUMENTS: Mapping[str, Option] = {
     ),
 }
 
-_DEFAULTS = {name: option.default for name, (_, option) in declared(MultiOptions).items()}
+_DEFAULTS = {name: option.default for name, (_, option) in read_declared(MultiOptions).items()}
 
 
-def with_group_defaults(given: Mapping[str, object]) -> MultiOptions:
+def add_group_defaults(given: Mapping[str, object]) -> MultiOptions:
     """Return those of `given` that are declared here, and the default of each other one."""
     known = {name: value for name, value in given.items() if name in _DEFAULTS}
     return cast(MultiOptions, {**_DEFAULTS, **known})

@@ -70,7 +70,7 @@ class Channel:
     @classmethod
     def of_spare(cls, link: Link, spare: object) -> Channel:
         """Own a session of `Link.open_spare`, after `Link.is_open`; once for each."""
-        return cls(link, _unchanged, spare)
+        return cls(link, _return_unchanged, spare)
 
     def __del__(self) -> None:
         if getattr(self, "_owned", None):
@@ -180,10 +180,10 @@ class Channel:
         lib.hussh_channel_await_close(self.pointer, most)
 
     def keep_order(self) -> None:
-        """Keep from now on the order in which stdout and stderr arrive, for `order`."""
+        """Keep from now on the order in which stdout and stderr arrive, for `take_order`."""
         lib.hussh_channel_keep_order(self.pointer)
 
-    def order(self) -> bytes:
+    def take_order(self) -> bytes:
         """Return what arrived since the last call, as `_results.arrival` describes it."""
         size = int(lib.hussh_channel_order(self.pointer, ffi.NULL, 0))
         if not size:
@@ -211,7 +211,7 @@ class Channel:
         """Let the peer send so many bytes ahead of what is read, if those are more than now."""
         lib.hussh_channel_widen(self.pointer, window)
 
-    def eof(self) -> None:
+    def send_eof(self) -> None:
         """Queue EOF after what is queued already."""
         self._check(lib.hussh_channel_eof(self.pointer))
 
@@ -245,6 +245,6 @@ def _free_collected(owner: tuple[Link, list[Any], Callable[[Link], None] | None]
     owned.clear()
 
 
-def _unchanged(ptr: Any) -> Any:
+def _return_unchanged(ptr: Any) -> Any:
     """Return what C has made already, for an owner."""
     return ptr

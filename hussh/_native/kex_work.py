@@ -17,7 +17,7 @@ from typing import Any
 
 from ._libssh2 import ffi, lib
 
-__all__ = ["Computations", "is_mlkem_loaded", "load_mlkem", "mlkem_source"]
+__all__ = ["Computations", "is_mlkem_loaded", "load_mlkem", "get_mlkem_source"]
 
 _private_key: Any = None  # cryptography's class of private keys, if there is one
 _source: str | None = "OpenSSL" if lib.hussh_kem_in_c() else None
@@ -43,7 +43,7 @@ def is_mlkem_loaded() -> bool:
     return _is_loaded
 
 
-def mlkem_source() -> str | None:
+def get_mlkem_source() -> str | None:
     """Return the name of the library that computes ML-KEM, if `load_mlkem` found one."""
     return _source
 
@@ -52,7 +52,7 @@ class Computations:
     """Computes for the key exchanges of one tree.
 
     Attributes:
-        elsewhere: gets each exponentiation, to call `power` with it in another thread and then
+        elsewhere: gets each exponentiation, to call `compute_power` in another thread and then
             `finish` with the tree's lock held. Without it they are computed at once.
     """
 
@@ -74,11 +74,11 @@ class Computations:
             elif self.elsewhere is not None:
                 self.elsewhere(work)
             else:
-                self.power(work)
+                self.compute_power(work)
                 self.finish(work)
 
     @staticmethod
-    def power(work: Any) -> None:
+    def compute_power(work: Any) -> None:
         """Compute an exponentiation; may take 100 ms, and needs no lock."""
         lib.hussh_work_run(work)
 

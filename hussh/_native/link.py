@@ -86,7 +86,7 @@ class Link:
         self._tokens = ffi.new("uint64_t[]", EVENTS_AT_ONCE) if outer is None else None
         #: What the layers above keep for as long as the link lives, by kind.
         self.attached: dict[type, Any] = {}
-        #: Of a root: what gives more tokens for `events` where that of a link is among them.
+        #: Of a root: what gives more tokens for `take_events` where that of a link is among them.
         self.callers: dict[int, Callable[[], Iterable[int]]] = {}
         if outer is None:
             self.deferred_frees.flush = partial(_flush_if_alive, weakref.ref(self))
@@ -150,7 +150,7 @@ class Link:
     def flush(self) -> int:
         return _flush(self._ptr or self.pointer)  # type: ignore[no-any-return]
 
-    def events(self) -> list[int]:
+    def take_events(self) -> list[int]:
         """Return the tokens of links and channels that something happened to since the last."""
         tokens: list[int] = []
         while True:
@@ -190,7 +190,7 @@ class Link:
     def compress(self) -> None:
         lib.hussh_link_compress(self.pointer)
 
-    def supported(self, kind: Method) -> tuple[str, ...]:
+    def list_supported(self, kind: Method) -> tuple[str, ...]:
         names = ffi.new("char[]", 4096)
         lib.hussh_link_supported(self.pointer, kind, names, 4096)
         return tuple(ffi.string(names).decode("ascii").split(","))
@@ -260,16 +260,16 @@ class Link:
         text = self._get_text(lib.hussh_link_sig_algs(self.pointer))
         return None if text is None else tuple(text.split(","))
 
-    def method(self, kind: Method) -> str | None:
+    def get_method(self, kind: Method) -> str | None:
         return self._get_text(lib.hussh_link_method(self.pointer, kind))
 
     def check(self) -> None:
         """Raise the error that says why the link is dead, if it is."""
         _get_info(self._ptr or self.pointer, self._info)
         if self._info.dead:
-            raise self.death()
+            raise self.get_death()
 
-    def death(self) -> HusshError:
+    def get_death(self) -> HusshError:
         """Return the error that says why the link is dead."""
         return self.get_info().as_error()
 
@@ -281,7 +281,7 @@ class Link:
             self.check()
             raise ConnectionClosed("the connection is not ready for this message")
 
-    def message(self) -> bytes | None:
+    def take_message(self) -> bytes | None:
         """Take the oldest authentication message; None if there is none."""
         size = lib.hussh_link_message(self.pointer, ffi.NULL, 0)
         if size < 0:

@@ -16,8 +16,8 @@ from .channel import Channel
 from .link import Link
 from .owned import free_deferred, free_kept, make_kept
 
-__all__ = ["LocalEnd", "accept", "close_endpoints", "endpoints_fd", "finish", "keep_reply",
-           "kept_reply", "next_offer", "take_offers"]  # fmt: skip
+__all__ = ["LocalEnd", "accept", "close_endpoints", "get_endpoints_fd", "finish", "keep_reply",
+           "take_reply", "get_next_offer", "take_offers"]  # fmt: skip
 
 
 class LocalEnd:
@@ -74,13 +74,13 @@ class LocalEnd:
         return self._info
 
 
-def endpoints_fd(root: Link) -> int:
+def get_endpoints_fd(root: Link) -> int:
     """Return the descriptor to poll for input beside the root's source, or -1."""
     return int(lib.hussh_endpoints_fd(root.pointer))
 
 
 def close_endpoints(root: Link) -> None:
-    """End all endpoints of a tree, and close the descriptor of `endpoints_fd`."""
+    """End all endpoints of a tree, and close the descriptor of `get_endpoints_fd`."""
     if not root.freed:
         lib.hussh_endpoints_close(root.pointer)
 
@@ -94,11 +94,11 @@ def finish(channel: Channel) -> None:
 
 
 def take_offers(link: Link, on: bool) -> None:
-    """Set whether channels that the peer opens are kept for `next_offer`, or refused at once."""
+    """Set whether channels that the peer opens wait for `get_next_offer`; else they are refused."""
     lib.hussh_link_take_offers(link.pointer, on)
 
 
-def next_offer(link: Link) -> bytes | None:
+def get_next_offer(link: Link) -> bytes | None:
     """Return the oldest message SSH_MSG_CHANNEL_OPEN that nobody has answered, or None."""
     size = lib.hussh_link_offer(link.pointer, ffi.NULL, 0)
     if size < 0:
@@ -119,7 +119,7 @@ def keep_reply(link: Link) -> bool:
     return not lib.hussh_link_keep_reply(link.pointer)
 
 
-def kept_reply(link: Link) -> tuple[bool, int] | None:
+def take_reply(link: Link) -> tuple[bool, int] | None:
     """Take that answer, yes or no, and the number with it; None if it has not come."""
     port = ffi.new("uint32_t *")
     answer = lib.hussh_link_kept_reply(link.pointer, port)

@@ -27,7 +27,7 @@ from ..errors import (
     WrongPassphrase,
 )
 
-__all__ = ["advice_for"]
+__all__ = ["advise"]
 
 Advice = str | Callable[[HusshError], str]
 
@@ -188,7 +188,7 @@ _ADVICE: tuple[tuple[type[HusshError], Advice], ...] = (
 )
 
 
-def advice_for(error: HusshError) -> str:
+def advise(error: HusshError) -> str:
     """Return what the user can do about an error that ended an attempt to connect."""
     for kind, advice in _ADVICE:
         if isinstance(error, kind):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 __all__ = ["CIPHERS", "HOST_KEYS", "HYBRID", "KEY_EXCHANGE", "MACS", "REQUIRED_RSA_SIZE",
-           "Algorithms", "HopAlgorithms", "is_post_quantum", "preferred_ciphers"]  # fmt: skip
+           "Algorithms", "HopAlgorithms", "is_post_quantum", "order_ciphers"]  # fmt: skip
 
 #: Bits that an RSA host key must have, unless the caller says otherwise.
 REQUIRED_RSA_SIZE = 2048
@@ -57,7 +57,7 @@ CIPHERS = (
 )
 
 
-def preferred_ciphers(*, fast_aes: bool) -> tuple[str, ...]:
+def order_ciphers(*, fast_aes: bool) -> tuple[str, ...]:
     """Return CIPHERS in the order for this processor.
 
     Where it has instructions for AES-GCM, that cipher costs both ends least: sshd's

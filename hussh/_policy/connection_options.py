@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ARGUMENTS", "DEFAULT_USER", "ConnectionOptions", "Declared", "DefaultUser",
            "Milliseconds", "Option", "Paths",
-           "Seconds", "declared", "with_defaults"]  # fmt: skip
+           "Seconds", "read_declared", "add_defaults"]  # fmt: skip
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -287,7 +287,7 @@ ARGUMENTS: Mapping[str, Option] = {
 }
 
 
-def declared(options: type) -> dict[str, Declared]:
+def read_declared(options: type) -> dict[str, Declared]:
     """Return what a `TypedDict` of options declares, in order, with what it inherits."""
     return {
         name: Declared(*get_args(annotation)[:2])
@@ -295,9 +295,9 @@ def declared(options: type) -> dict[str, Declared]:
     }
 
 
-_DEFAULTS = {name: option.default for name, (_, option) in declared(ConnectionOptions).items()}
+_DEFAULTS = {name: option.default for name, (_, option) in read_declared(ConnectionOptions).items()}
 
 
-def with_defaults(**given: "Unpack[ConnectionOptions]") -> ConnectionOptions:
+def add_defaults(**given: "Unpack[ConnectionOptions]") -> ConnectionOptions:
     """Return these options, and the declared default of each other one; checks nothing."""
     return cast(ConnectionOptions, {**_DEFAULTS, **given})

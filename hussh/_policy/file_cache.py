@@ -31,10 +31,10 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import KeyFileError, KeyUnreadable, PassphraseRequired
 from .hostkeys.known_hosts import KnownHosts, expand
-from .keys.certificates import certificate_for
+from .keys.certificates import read_certificate
 from .keys.key_files import parse_private_key, parse_public_key, read_private_key
 from .keys.private_key import PrivateKey
-from .keys.public_key import PublicKey, blob_type
+from .keys.public_key import PublicKey, read_blob_type
 from .owned_fd import OwnedFd
 
 __all__ = [
@@ -42,9 +42,9 @@ __all__ = [
     "KeyFile",
     "KeyText",
     "KnownHostsFiles",
-    "batch_start",
+    "get_batch_start",
     "set_batch_start",
-    "known_hosts_file",
+    "get_known_hosts_files",
 ]
 
 T = TypeVar("T")
@@ -67,13 +67,13 @@ def set_batch_start(when: float) -> None:
     _batch_start.set(when)
 
 
-def batch_start() -> float:
+def get_batch_start() -> float:
     """Return when the batch began to which this context belongs; infinity outside of a batch."""
     return _batch_start.get()
 
 
 @contextmanager
-def begun_now() -> Iterator[None]:
+def begin_now() -> Iterator[None]:
     """Accept looks at files since now, or since the batch began, for what runs inside."""
     token = _batch_start.set(min(_batch_start.get(), monotonic()))
     try:
@@ -157,9 +157,9 @@ class KnownHostsFiles(_CachedFiles[KnownHosts]):
             return files, KnownHosts.of(files)
         if old.content == files:
             return files, old.value
-        return files, old.value.grown(old.content, files) or KnownHosts.of(files)
+        return files, old.value.grow(old.content, files) or KnownHosts.of(files)
 
-    def cached(self, asked: float = NEVER) -> KnownHosts | None:
+    def get_cached(self, asked: float = NEVER) -> KnownHosts | None:
         """Return the known hosts if the files were looked at since `asked` (`time.monotonic()`)."""
         state = self._get_fresh_state(asked)
         return None if state is None else state.value
@@ -236,7 +236,7 @@ class KeyFile(_CachedFiles["Credential | KeyFileError"]):
         if isinstance(key, KeyFileError):
             return data, key
         path = os.fsdecode(self._path).removesuffix(".pub")
-        return data, key._replace(certificate=certificate_for(path, key.public))
+        return data, key._replace(certificate=read_certificate(path, key.public))
 
     def _read_content(self) -> bytes:
         try:
@@ -259,7 +259,7 @@ class KeyFile(_CachedFiles["Credential | KeyFileError"]):
             else Credential(None, None, False, public, _strip_traceback(error))
         )
 
-    def cached(self, asked: float = NEVER) -> Credential | None:
+    def get_cached(self, asked: float = NEVER) -> Credential | None:
         """Return or raise what `load` would, if the file was looked at lately.
 
         Args:
@@ -271,9 +271,9 @@ class KeyFile(_CachedFiles["Credential | KeyFileError"]):
         state = self._get_fresh_state(asked)
         return None if state is None else _return_or_raise(state.value)
 
-    def from_now_on(self) -> Callable[[], Credential | None]:
-        """Return `cached` with the present time as `asked`, to call when others have looked."""
-        return partial(self.cached, monotonic())
+    def bind_cached(self) -> Callable[[], Credential | None]:
+        """Return `get_cached` with the present time as `asked`, to call when others have looked."""
+        return partial(self.get_cached, monotonic())
 
     def load(self) -> Credential:
         """Read and decrypt the key, which may take a second.
@@ -302,13 +302,13 @@ class KeyText:
     def __repr__(self) -> str:
         return "<KeyText>"
 
-    def cached(self) -> Credential | None:
+    def get_cached(self) -> Credential | None:
         """Return or raise what `load` would, if it is known; else return None."""
         return None if self._value is None else _return_or_raise(self._value)
 
-    def from_now_on(self) -> Callable[[], Credential | None]:
-        """Return `cached`: a text does not change."""
-        return self.cached
+    def bind_cached(self) -> Callable[[], Credential | None]:
+        """Return `get_cached`: a text does not change."""
+        return self.get_cached
 
     def load(self) -> Credential:
         """Decrypt the key, which may take a second; raises what `KeyFile.load` raises."""
@@ -337,7 +337,7 @@ def _parse_key(data: bytes, passphrase: str | None, name: str) -> Credential | K
                     None,
                     None,
                     False,
-                    PublicKey(blob_type(blob) or "", blob),
+                    PublicKey(read_blob_type(blob) or "", blob),
                     _strip_traceback(error),
                 )
         except KeyUnreadable:
@@ -368,7 +368,7 @@ _key_texts: weakref.WeakValueDictionary[tuple[bytes, str | None], KeyText] = (
 _known_hosts: dict[tuple[str, ...], KnownHostsFiles] = {}
 
 
-def known_hosts_file(paths: Sequence[str | os.PathLike[str]]) -> KnownHostsFiles:
+def get_known_hosts_files(paths: Sequence[str | os.PathLike[str]]) -> KnownHostsFiles:
     """Return the object for these files; callers that ask at the same time get the same one."""
     key = tuple([expand(path) for path in paths])
     found = _known_hosts.get(key)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .route import check_host, check_port
 
-__all__ = ["Address", "Listen", "check_listen", "check_path", "check_target", "same_host"]
+__all__ = ["Address", "Listen", "check_listen", "check_path", "check_target", "is_same_host"]
 
 #: What servers may say for each other where one of them was asked for (RFC 4254 section 7.1).
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -89,6 +89,6 @@ def check_path(path: Any) -> str:
     return text
 
 
-def same_host(asked: str, named: str) -> bool:
+def is_same_host(asked: str, named: str) -> bool:
     """Tell whether a server means the address that it was asked to listen on."""
     return asked == named or any({asked, named} <= names for names in (_LOOPBACK, _ANY))

@@ -57,11 +57,11 @@ class GlobPattern:
         """Tell whether what these positions were reached with matches the whole pattern."""
         return self._end in at
 
-    def goes_on(self, at: frozenset[int]) -> bool:
+    def may_go_on(self, at: frozenset[int]) -> bool:
         """Tell whether something below may match."""
         return any(position < self._end for position in at)
 
-    def literal(self, at: frozenset[int]) -> bytes | None:
+    def get_literal(self, at: frozenset[int]) -> bytes | None:
         """Return the only name that can come next, if it needs no listing."""
         if len(at) != 1:
             return None
@@ -69,11 +69,11 @@ class GlobPattern:
         part = self.parts[position] if position < self._end else None
         return part if isinstance(part, bytes) else None
 
-    def upward(self, at: frozenset[int]) -> frozenset[int]:
+    def step_up(self, at: frozenset[int]) -> frozenset[int]:
         """Return the positions after ``..``, which no listing contains."""
         return self._close_over({p + 1 for p in at if p < self._end and self.parts[p] == b".."})
 
-    def after(self, at: frozenset[int], name: bytes, is_directory: bool) -> frozenset[int]:
+    def step_into(self, at: frozenset[int], name: bytes, is_directory: bool) -> frozenset[int]:
         """Return the positions after an entry of a directory.
 
         Args:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ctypes import CDLL
 
 __all__ = ["KERBEROS", "KerberosContext", "KerberosError", "has_gssapi", "has_ticket",
-           "principal_of"]  # fmt: skip
+           "get_principal"]  # fmt: skip
 
 #: The mechanism's OID, 1.2.840.113554.1.2.2, in DER (RFC 4462 section 3.2).
 KERBEROS = bytes.fromhex("06092a864886f712010202")
@@ -80,7 +80,7 @@ class KerberosContext:
     def begin(self) -> bytes:
         """Return the first token, with a ticket for the server."""
         library = _import_gssapi()
-        principal = self._server if "/" in self._server else principal_of(self._server)
+        principal = self._server if "/" in self._server else get_principal(self._server)
         flags = library.RequirementFlag
         try:
             self._context = library.SecurityContext(
@@ -118,7 +118,7 @@ class KerberosContext:
         return signature
 
 
-def principal_of(host: str) -> str:
+def get_principal(host: str) -> str:
     """Return the principal of a host, with its realm if krb5.conf tells it.
 
     Without a realm, behind the ``@``, the user's own KDC finds it.  The name is taken as it is:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .._results.arrival import pair, runs_of
+from .._results.arrival import make_pair, runs_of
 
 __all__ = ["MergedOutput"]
 
@@ -50,17 +50,17 @@ class MergedOutput:
             left -= min(left, length)
         return taken
 
-    def apart(self) -> tuple[bytes, bytes, bytes]:
+    def split_apart(self) -> tuple[bytes, bytes, bytes]:
         """Return stdout, stderr and their order."""
         streams = bytearray(), bytearray()
         if len(self._runs) == 1:  # without a copy more than needed
             stream, size = self._runs[0]
             whole = bytes(self.data)
-            return (b"", whole, pair(1, size)) if stream else (whole, b"", pair(0, size))
+            return (b"", whole, make_pair(1, size)) if stream else (whole, b"", make_pair(0, size))
         parts, at = [], 0
         for stream, size in self._runs:
             streams[stream].extend(self.data[at : at + size])
-            parts.append(pair(stream, size))
+            parts.append(make_pair(stream, size))
             at += size
         return bytes(streams[0]), bytes(streams[1]), b"".join(parts)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .algorithms import Algorithms
-from .connection_options import ConnectionOptions, with_defaults
+from .connection_options import ConnectionOptions, add_defaults
 from .hostkeys.known_hosts import DEFAULT_FILES
 from .hostkeys.pins import Pins
-from .keys.given_keys import GivenKey, path_of
+from .keys.given_keys import GivenKey, get_path
 from .ssh_config.configured import NOT_CONFIGURED, Configured
 
 __all__ = ["DEFAULTS_FAILED", "Options", "is_secret"]
@@ -63,12 +63,12 @@ class Options:
     #: How an error says that; the two APIs of 0.3.3 worded it differently.
     defaults_failed: str = DEFAULTS_FAILED
     #: Every declared option, checked, under its own name.
-    settings: ConnectionOptions = field(default_factory=with_defaults, hash=False)
+    settings: ConnectionOptions = field(default_factory=add_defaults, hash=False)
 
     @property
     def private_key(self) -> str:
         """The path that ``private_key=`` names first; "" if it names none."""
-        return path_of(self.keys)
+        return get_path(self.keys)
 
     @property
     def configured_rsa_size(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import AnyStr
 
-__all__ = ["check_name", "from_home", "is_at_home", "is_name", "join", "parent_of"]
+__all__ = ["check_name", "expand_from_home", "is_at_home", "is_name", "join", "get_parent"]
 
 
 def is_at_home(path: bytes) -> bool:
@@ -20,7 +20,7 @@ def is_at_home(path: bytes) -> bool:
     return path[:2] == b"~/" or path == b"~"
 
 
-def from_home(path: bytes, home: bytes) -> bytes:
+def expand_from_home(path: bytes, home: bytes) -> bytes:
     """Return a path that begins with ``~``, with the home directory in place of that.
 
     The result never begins with ``~`` as a path component, so expanding it again changes nothing.
@@ -48,7 +48,7 @@ def join(folder: AnyStr, name: AnyStr) -> AnyStr:
     return folder + name if folder.endswith("/") else folder + "/" + name
 
 
-def parent_of(path: bytes) -> bytes:
+def get_parent(path: bytes) -> bytes:
     """Return the directory of a path; it is empty if the path names none or is the root."""
     path = path.rstrip(b"/")
     parent = os.path.dirname(path)

@@ -11,7 +11,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import Hashable
 
-__all__ = ["ServerMemory", "remembered"]
+__all__ = ["ServerMemory", "get_memory"]
 
 #: Servers that are remembered; beyond it the one that was asked for longest ago is forgotten.
 MOST = 4096
@@ -43,7 +43,7 @@ class ServerMemory:
 _known: OrderedDict[Hashable, ServerMemory] = OrderedDict()
 
 
-def remembered(server: Hashable) -> ServerMemory:
+def get_memory(server: Hashable) -> ServerMemory:
     """Return the memory of a server: the same object in every thread."""
     # Each of these calls is one step for other threads.
     memory = _known.setdefault(server, ServerMemory())

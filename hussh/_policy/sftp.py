@@ -33,10 +33,10 @@ __all__ = [
     "SFTPLimits",
     "decode_path",
     "encode_path",
-    "errno_of",
-    "file_error",
-    "kept_text",
-    "unanswered_text",
+    "get_errno",
+    "make_file_error",
+    "describe_kept",
+    "describe_unanswered",
 ]
 
 AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -71,12 +71,12 @@ _CLASSES: dict[int, type[SFTPError]] = {
 }
 
 
-def errno_of(status: int) -> int:
+def get_errno(status: int) -> int:
     """Return the errno for an SSH_FX_* status; EIO if the status says little."""
     return _ERRNO.get(status, errno.EIO)
 
 
-def file_error(
+def make_file_error(
     code: int,
     doing: str,
     path: AnyPath | None = None,
@@ -121,14 +121,14 @@ def _shorten(name: str) -> str:
     return repr(name) if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]!r}..."
 
 
-def kept_text(transferred: int, *, kept: bool = True) -> str:
+def describe_kept(transferred: int, *, kept: bool = True) -> str:
     """Return how an error says what is left of a failed transfer; "" if nothing had come."""
     if not transferred:
         return ""
     return f"; {transferred} bytes had been transferred{' and are kept' if kept else ''}"
 
 
-def unanswered_text(requests: int) -> str:
+def describe_unanswered(requests: int) -> str:
     """Return how a time-out says how many requests the server left without an answer."""
     if not requests:
         return ""

@@ -78,7 +78,7 @@ class ServerLimits:
         self.learned: int | None = None
         self.gives_handles_twice = False
 
-    def greeted(self, extensions: Mapping[bytes, bytes]) -> None:
+    def note_greeting(self, extensions: Mapping[bytes, bytes]) -> None:
         """Learn what the server offers at the beginning of a session."""
         # It has offered this for longer than limits@openssh.com, and hardly anybody else does.
         self.is_openssh = self.sshd_is_openssh and b"fstatvfs@openssh.com" in extensions
@@ -104,7 +104,7 @@ class ServerLimits:
             return self.requests
         return UNBOUNDED if self.is_openssh or self._tells_limits else DEFAULT_REQUESTS
 
-    def most_open_files(self, stated_limit: int | None) -> int:
+    def get_most_open_files(self, stated_limit: int | None) -> int:
         """Return how many files may be open; `stated_limit` is that of limits@openssh.com."""
         if self.gives_handles_twice:
             return 1
@@ -113,12 +113,12 @@ class ServerLimits:
             most = self.open_files
         return most if self.learned is None or most < self.learned else self.learned
 
-    def refused_at(self, open_files: int) -> None:
+    def note_refusal(self, open_files: int) -> None:
         """Learn that the server refused one more file when it had so many open."""
         most = max(1, open_files)
         self.learned = most if self.learned is None else min(self.learned, most)
 
-    def why_no_more(self, open_files: int) -> str | None:
+    def explain_no_more(self, open_files: int) -> str | None:
         """Return why one more file must not even be asked for; None if the server may decide."""
         held = f"{open_files} {'is' if open_files == 1 else 'are'} open already"
         if self.gives_handles_twice:

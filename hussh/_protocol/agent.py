@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from .._policy.keys.certificates import plain
+from .._policy.keys.certificates import get_plain_algorithm
 from .._policy.keys.public_key import PublicKey
 from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import AuthenticationError, ProtocolError
@@ -132,7 +132,7 @@ def is_bound(reply: bytes) -> bool:
 
 def sign_flags(algorithm: str) -> int:
     """Return the flags that ask for `algorithm`, one of RSA's (with SHA-2) or any other."""
-    name = plain(algorithm)
+    name = get_plain_algorithm(algorithm)
     return {"rsa-sha2-256": RSA_SHA2_256, "rsa-sha2-512": RSA_SHA2_512}.get(name, 0)
 
 
@@ -174,7 +174,7 @@ def parse_signature(reply: bytes, algorithm: str | None = None) -> bytes:
         inner.string()
     except ProtocolError as error:
         raise AuthenticationError("ssh-agent's signature is malformed") from error
-    if algorithm is not None and used != plain(algorithm):
+    if algorithm is not None and used != get_plain_algorithm(algorithm):
         raise AuthenticationError(
             f"ssh-agent signs with {used!r} where {algorithm} was asked for; it may be too old"
         )
@@ -188,7 +188,7 @@ def filter_identities(identities: Iterable[PublicKey]) -> list[PublicKey]:
     """
     kept: dict[bytes, PublicKey] = {}
     for identity in identities:
-        if plain(identity.algorithm) != "ssh-dss":
+        if get_plain_algorithm(identity.algorithm) != "ssh-dss":
             kept.setdefault(identity.blob, identity)
     return list(kept.values())
 

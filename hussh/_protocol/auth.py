@@ -30,7 +30,7 @@ from functools import partial
 from .._native.link import Link
 from .._policy.keys.certificates import belongs_to
 from .._policy.keys.identity_files import Identities, read_identities
-from .._policy.keys.key_files import default_key_paths
+from .._policy.keys.key_files import list_default_key_paths
 from .._policy.keys.public_key import PublicKey
 from .._policy.options import Options
 from ..errors import AuthenticationError, HusshError, KeyFileError, KeyUnreadable
@@ -212,7 +212,7 @@ def _try_defaults(login: Login) -> Op[bool]:
     if path and login.takes("publickey"):
         identities = yield from agent_keys(login, path)
         if named is not None:
-            identities = named.sorted(identities, only=configured.identities_only)
+            identities = named.sort(identities, only=configured.identities_only)
         login.not_offered = len(identities)
         login.ask_ahead(
             public
@@ -281,13 +281,13 @@ def _find_given_certificate(
     """Return the certificate that the caller, or the ssh configuration, names for this key."""
     if login.certificate is not None and belongs_to(login.certificate, public):
         return login.certificate
-    return None if named is None else named.certificate_of(public)
+    return None if named is None else named.find_certificate(public)
 
 
 def _list_existing_defaults() -> list[str]:
     """Return the default key files that exist; touches the file system."""
     found: list[str] = []
-    for path in default_key_paths(os.path.expanduser("~")):
+    for path in list_default_key_paths(os.path.expanduser("~")):
         try:
             os.stat(path)
         except (FileNotFoundError, NotADirectoryError):

@@ -32,9 +32,9 @@ def load_file(link: Link, path: str | os.PathLike[str], passphrase: str | None) 
 def _load(link: Link, source: KeyFile | KeyText) -> Op[Credential]:
     # Other logins share it for as long as this link lives.
     link.attached.setdefault(KeyFile, []).append(source)
-    credential = source.cached()
+    credential = source.get_cached()
     if credential is None:
-        cached = source.from_now_on()
+        cached = source.bind_cached()
         credential = yield RunBlocking(
             lambda _: source.load(), detachable=True, dedupe_key=source, cached=cached
         )

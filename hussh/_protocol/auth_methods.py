@@ -14,10 +14,10 @@ from functools import partial
 
 from .._native.constants import Death
 from .._native.link import Link
-from .._policy.keys.certificates import plain
+from .._policy.keys.certificates import get_plain_algorithm
 from .._policy.keys.private_key import PrivateKey
-from .._policy.keys.public_key import PublicKey, rsa_bits
-from .._policy.keys.signature_algorithms import signature_algorithms
+from .._policy.keys.public_key import PublicKey, count_rsa_bits
+from .._policy.keys.signature_algorithms import choose_signature_algorithms
 from .._policy.options import Options
 from .._policy.server_memory import ServerMemory
 from .._policy.wire import Reader, boolean, string
@@ -129,7 +129,7 @@ class Login:
     def _read_next(self) -> Op[bytes]:
         """Return the next message that is no banner."""
         while True:
-            message = self.link.message()
+            message = self.link.take_message()
             if message is None:
                 if self.link.dead:
                     raise self.death()
@@ -193,7 +193,7 @@ class Login:
         if state.death is Death.PEER and state.code in (2, 14) and self.tried:
             ended = f"the server ended the authentication ({printable(state.text)})"
             return self.error(f"{self.verdict}; {ended}")
-        return self.link.death()
+        return self.link.get_death()
 
     def error(self, text: str | None = None) -> AuthenticationError:
         methods = tuple(printable(method) for method in self.methods_left or ())
@@ -325,9 +325,9 @@ class Login:
         request = self.key_request(algorithm, public)
         signed = string(self.link.session_id) + request
         if key.is_quick:
-            signature = key.sign(signed, plain(algorithm))
+            signature = key.sign(signed, get_plain_algorithm(algorithm))
         else:
-            sign = partial(key.sign, signed, plain(algorithm))
+            sign = partial(key.sign, signed, get_plain_algorithm(algorithm))
             signature = yield RunBlocking(lambda _: sign(), detachable=True, in_caller=True)
         self.link.send(request + string(signature))
         if is_last and not self.none_pending:
@@ -354,7 +354,9 @@ class Login:
         if self._is_small(public):
             if choice == 0:
                 least = self.options.configured_rsa_size
-                self.not_tried(name, f"{rsa_bits(public.blob)} bits, RequiredRSASize is {least}")
+                self.not_tried(
+                    name, f"{count_rsa_bits(public.blob)} bits, RequiredRSASize is {least}"
+                )
             return None
         while (names := self._find_algorithms(public)) is None:
             if self.link.dead:
@@ -370,7 +372,7 @@ class Login:
         return names[choice] if choice < len(names) else None
 
     def _is_small(self, public: PublicKey) -> bool:
-        bits = rsa_bits(public.blob)
+        bits = count_rsa_bits(public.blob)
         return bits is not None and bits < self.options.configured_rsa_size
 
     def _find_algorithms(self, public: PublicKey) -> tuple[str, ...] | None:
@@ -385,7 +387,7 @@ class Login:
             return None
         if self._is_small(public):
             return ()
-        names = signature_algorithms(public.algorithm, takes)
+        names = choose_signature_algorithms(public.algorithm, takes)
         wanted = self.options.configured.signature_algorithms
         return names if wanted is None else tuple([one for one in names if one in wanted])
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from .._native.channel import Channel
 from .._native.link import Link
 from .._policy.wire import string
-from .._results.arrival import pair, runs_of
+from .._results.arrival import make_pair, runs_of
 from .._results.ssh_result import SSHResult
 from ..errors import (
     ChannelError,
@@ -162,7 +162,7 @@ class _Output:
                 self.streams = GrowingBytes(), GrowingBytes()
                 self.order = bytearray()
             self.size += total
-            order = self.channel.order()
+            order = self.channel.take_order()
             both = self.channel.read(0, sizes[0]), self.channel.read(1, sizes[1])
             has_room = self.room is None or total <= self.room
             if has_room and not self.wants_parts and self.dialogue is None:
@@ -186,7 +186,7 @@ class _Output:
             self.room -= len(kept)
         if kept:
             self.streams[stream].append(kept)
-            self.order += pair(stream, len(kept))
+            self.order += make_pair(stream, len(kept))
         part = part if self.discard else kept
         if self.wants_parts and part:
             if self.parts and self.parts[-1][0] == stream:
@@ -247,7 +247,7 @@ class _Input:
             del self.unsent[0]
         if self.is_whole and not self.has_ended:
             self.has_ended = True
-            self.channel.eof()
+            self.channel.send_eof()
 
 
 class _Drain:

@@ -179,7 +179,7 @@ def _show_tail(seen: MergedOutput) -> str:
 
 
 def _copy_output(seen: MergedOutput, channel: Channel) -> SSHResult:
-    out, err, order = seen.apart()
+    out, err, order = seen.split_apart()
     ended = None if channel.link.dead else exit_of(channel)
     status, signal = (-1, None) if ended is None else (ended.status, ended.signal)
     return SSHResult(out, err, status, signal, False, order)

@@ -16,7 +16,7 @@ from functools import lru_cache
 from .._native.constants import KEX_FAILURES, Death, Method
 from .._native.link import Link
 from .._policy.endpoint import Endpoint
-from .._policy.hostkeys.known_hosts import Recorded, algorithms_for
+from .._policy.hostkeys.known_hosts import Recorded, order_algorithms
 from .._policy.keys.public_key import CERTIFICATE
 from .._policy.options import Options
 from .._policy.server_memory import ServerMemory
@@ -183,7 +183,7 @@ def prepare(link: Link, options: Options, known: Recorded) -> None:
 
 @lru_cache(maxsize=64)  # of most hosts keys of the same few types are recorded
 def _list_host_keys(types: tuple[str, ...], offered: tuple[str, ...], has_authority: bool) -> bytes:
-    return ",".join(algorithms_for(types, offered, has_authority)).encode("ascii")
+    return ",".join(order_algorithms(types, offered, has_authority)).encode("ascii")
 
 
 def _exchange_keys(link: Link, hop: HopAttempt) -> Op[None]:
@@ -214,7 +214,7 @@ def _make_handshake_error(link: Link, options: Options) -> HusshError:
         )
     if state.death is Death.PROTOCOL and state.code in KEX_FAILURES:
         return _make_negotiation_error(link, options, state.text)
-    return link.death()
+    return link.get_death()
 
 
 def _make_banner_error(link: Link) -> HusshError:
@@ -223,7 +223,7 @@ def _make_banner_error(link: Link) -> HusshError:
     If the stream is a proxy command's, the command knows more about an end without any text.
     """
     if _has_lost_carrier(link):
-        return link.death()
+        return link.get_death()
     server_text = printable(link.preamble.decode("utf-8", "replace"))
     text = "the server closed the connection before its SSH banner"
     if not server_text:

@@ -12,22 +12,22 @@ import logging
 from functools import partial
 
 from .._native.link import Link
-from .._policy.file_cache import KnownHostsFiles, known_hosts_file
-from .._policy.hostkeys.configured_keys import configured_entries
+from .._policy.file_cache import KnownHostsFiles, get_known_hosts_files
+from .._policy.hostkeys.configured_keys import list_configured_entries
 from .._policy.hostkeys.host_certificate import read_certificate
-from .._policy.hostkeys.host_key import HostKey, HostKeyCallback, host_key_of, verdict_status
+from .._policy.hostkeys.host_key import HostKey, HostKeyCallback, get_verdict_status, make_host_key
 from .._policy.hostkeys.known_hosts import (
     KnownHosts,
     Outcome,
     Recorded,
     Verdict,
     expand,
-    host_key_error,
+    make_host_key_error,
 )
-from .._policy.hostkeys.known_hosts_line import lookup_name
+from .._policy.hostkeys.known_hosts_line import make_lookup_name
 from .._policy.hostkeys.known_hosts_record import record
 from .._policy.hostkeys.remembered import entries_for
-from .._policy.keys.public_key import CERTIFICATE, blob_type, fingerprint, rsa_bits
+from .._policy.keys.public_key import CERTIFICATE, count_rsa_bits, fingerprint, read_blob_type
 from .._policy.options import Options
 from .._policy.ssh_config.configured import NOT_CONFIGURED
 from .._policy.wire import Reader
@@ -59,7 +59,7 @@ WARNED_MAX = 100_000
 def known_hosts(options: Options) -> KnownHostsFiles:
     """Return the files that are asked for this hop; their `load` raises HostKeyError."""
     is_asked = options.settings["host_key_policy"] != "ignore" and options.host_key_pins is None
-    return known_hosts_file(options.known_hosts if is_asked else ())
+    return get_known_hosts_files(options.known_hosts if is_asked else ())
 
 
 def recorded(options: Options) -> Recorded:
@@ -76,10 +76,10 @@ def recorded_in(known: KnownHosts, options: Options) -> Recorded:
     host, port = _name(options)
     more = []
     if options.known_hosts and options.host_key_pins is None:
-        more = entries_for(expand(options.known_hosts[0]), lookup_name(host, port))
+        more = entries_for(expand(options.known_hosts[0]), make_lookup_name(host, port))
     if options.configured is not NOT_CONFIGURED:
-        more = [*more, *configured_entries(options.configured, host, port)]
-    return known.of_host(host, port, more)
+        more = [*more, *list_configured_entries(options.configured, host, port)]
+    return known.look_up_host(host, port, more)
 
 
 def _name(options: Options) -> tuple[str, int]:
@@ -111,7 +111,7 @@ def check_host_key(
     else:
         verdict = yield from _find_verdict(blob, "strict", known)
         is_trusted = yield from _ask(policy, verdict, options, hop)
-        shown = verdict_status(verdict)
+        shown = get_verdict_status(verdict)
         _tell(story, verdict, f"{shown}, {'accepted' if is_trusted else 'refused'} by the caller")
         if not is_trusted:
             raise _make_caller_refusal(verdict)
@@ -138,7 +138,7 @@ def _check_authority(blob: bytes, options: Options, known: Recorded) -> None:
 
 def _check_size(blob: bytes, options: Options, name: str, story: HopStory | None) -> None:
     """Refuse an RSA key that is smaller than `required_rsa_size`."""
-    size, least = rsa_bits(blob), options.settings["required_rsa_size"]
+    size, least = count_rsa_bits(blob), options.settings["required_rsa_size"]
     if size is None or size >= least:
         return
     _tell(story, Verdict(Outcome.UNCHECKED, name, blob), "too small, refused")
@@ -164,14 +164,14 @@ def _check(
     _tell(story, verdict, VERDICTS[verdict.outcome])
     if verdict.must_record and options.known_hosts:
         path = options.known_hosts[0]
-        file = known_hosts_file((path,))
+        file = get_known_hosts_files((path,))
         host, port = _name(options)
         key = verdict.key_blob
         verdict = yield RunBlocking(
             lambda _: record(path, host, port, key, file.load(), warn=_warn), dedupe_key=file
         )
     if verdict.refused:
-        raise host_key_error(verdict)
+        raise make_host_key_error(verdict)
     if verdict.outcome is Outcome.UNKNOWN_ACCEPTED and _is_new("host", verdict.name):
         objection = f"; {verdict.objection}" if verdict.objection else ""
         text = (
@@ -185,7 +185,7 @@ def _check(
 def _find_verdict(blob: bytes, policy: str, known: Recorded) -> Op[Verdict]:
     """Ask the known hosts; to check a certificate takes a moment."""
     check = partial(known.check, blob, policy)
-    if (blob_type(blob) or "").endswith(CERTIFICATE) and policy != "ignore":
+    if (read_blob_type(blob) or "").endswith(CERTIFICATE) and policy != "ignore":
         verdict: Verdict = yield RunBlocking(lambda _: check(), detachable=True)
         return verdict
     return check()
@@ -193,7 +193,7 @@ def _find_verdict(blob: bytes, policy: str, known: Recorded) -> Op[Verdict]:
 
 def _tell(story: HopStory | None, verdict: Verdict, words: str) -> None:
     if story is not None:
-        kind = blob_type(verdict.key_blob) or "unknown"
+        kind = read_blob_type(verdict.key_blob) or "unknown"
         places = tuple([entry.place for entry in verdict.entries])
         if verdict.objection:
             words += f" ({verdict.objection})"
@@ -201,8 +201,8 @@ def _tell(story: HopStory | None, verdict: Verdict, words: str) -> None:
 
 
 def _ask(policy: HostKeyCallback, verdict: Verdict, options: Options, hop: str) -> Op[bool]:
-    algorithm = blob_type(verdict.key_blob) or ""
-    shown = host_key_of(verdict, options.host, options.port, algorithm, hop)
+    algorithm = read_blob_type(verdict.key_blob) or ""
+    shown = make_host_key(verdict, options.host, options.port, algorithm, hop)
     call = partial(_call, policy, shown)
     given = yield RunBlocking(call, detachable=True, in_caller=True)
     if inspect.isawaitable(given):
@@ -217,7 +217,7 @@ def _ask(policy: HostKeyCallback, verdict: Verdict, options: Options, hop: str) 
 
 
 def _make_caller_refusal(verdict: Verdict) -> HostKeyError:
-    status = verdict_status(verdict)
+    status = get_verdict_status(verdict)
     return HostKeyError(
         f"the host key of {verdict.name}, {verdict.fingerprint}, was refused by the function "
         f"given as host_key_policy=; the known hosts say that it is {status}",

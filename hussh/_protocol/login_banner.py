@@ -80,7 +80,7 @@ class LoginBanners:
     def note_waiting(self, link: Link) -> None:
         """Look at banners that came and were not taken, for an error, when the login is over."""
         with suppress(HusshError):  # a bad banner is no reason for another error
-            while (message := link.message()) is not None:
+            while (message := link.take_message()) is not None:
                 if message[0] == BANNER:
                     self._note(message)
 

@@ -6,7 +6,7 @@ only one whose library may be missing.
 
 from __future__ import annotations
 
-from .._native.kex_work import is_mlkem_loaded, load_mlkem, mlkem_source
+from .._native.kex_work import get_mlkem_source, is_mlkem_loaded, load_mlkem
 from .._policy.algorithms import HYBRID, Algorithms
 from .._policy.options import Options
 from ..errors import NegotiationError
@@ -38,4 +38,4 @@ def load_algorithms(options: Options) -> None:
 def offered_algorithms(options: Options) -> Algorithms:
     """Return what is offered to a hop, after `load_algorithms`."""
     wanted = options.algorithms
-    return wanted if mlkem_source() else wanted.without_mlkem
+    return wanted if get_mlkem_source() else wanted.without_mlkem

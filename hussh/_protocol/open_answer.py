@@ -23,7 +23,7 @@ def until_answered(link: Link, channel: Channel) -> Op[Channel]:
         while channel.get_info().state == ChannelState.OPENING:
             yield WaitFor(channel)
         if channel.get_info().state == ChannelState.DEAD:
-            raise link.death()
+            raise link.get_death()
     except BaseException:
         channel.free()
         raise

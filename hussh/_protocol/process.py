@@ -173,7 +173,7 @@ def take_any(channel: Channel, seen: MergedOutput) -> int:
     info = channel.get_info()
     sizes = int(info.rx), int(info.rx_err)
     if any(sizes):
-        order = channel.order()
+        order = channel.take_order()
         seen.add(channel.read(0, sizes[0]), channel.read(1, sizes[1]), order)
     return sum(sizes)
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from .._native.channel import Channel
 from .._native.link import Link
-from .._policy.sftp import file_error
+from .._policy.sftp import make_file_error
 from ..errors import ChannelError, HusshError, Phase, ProtocolError, SFTPError, printable
 from .core import Op, RunBlocking
 from .process import Exit, read, start, wait, write
@@ -145,7 +145,7 @@ def _make_error(
     server_text: str = "",
     reason: str = "",
 ) -> SFTPError:
-    error = file_error(code, doing, path, path2, server_text=server_text, reason=reason)
+    error = make_file_error(code, doing, path, path2, server_text=server_text, reason=reason)
     error.phase = str(Phase.SCP)
     return error
 
@@ -233,7 +233,7 @@ def send(
         yield from write(channel, b"\0")
         yield from peer.stored()
         with contextlib.suppress(ChannelError):  # all is there; it need not wait for our end
-            channel.eof()
+            channel.send_eof()
         yield from wait(channel)
     finally:
         channel.free()

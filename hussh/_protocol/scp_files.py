@@ -10,7 +10,7 @@ import io
 import os
 
 from .._native.link import Link
-from .._policy.remote_path import from_home, is_at_home
+from .._policy.remote_path import expand_from_home, is_at_home
 from .._policy.sftp import AnyPath, decode_path, encode_path
 from . import scp
 from .core import Op
@@ -62,7 +62,7 @@ def _encode_remote(path: AnyPath) -> str:
         ValueError: it contains a NUL.
     """
     there = encode_path(path)
-    return decode_path(from_home(there, START) if is_at_home(there) else there)
+    return decode_path(expand_from_home(there, START) if is_at_home(there) else there)
 
 
 def _expand_local(path: AnyPath) -> str:

@@ -283,7 +283,7 @@ def is_aead(cipher: str) -> bool:
 
 def agreed(link: Link) -> dict[str, str]:
     """Return the algorithms of a link whose keys are exchanged, by kind."""
-    found = {kind: link.method(method) for kind, method in _AGREED.items()}
+    found = {kind: link.get_method(method) for kind, method in _AGREED.items()}
     aead = is_aead(found["cipher"] or "")
     return {
         kind: name

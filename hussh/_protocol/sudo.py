@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from shlex import quote
 
-from .._results.arrival import pair
+from .._results.arrival import make_pair
 from .._results.ssh_result import SSHResult
 from ..errors import (
     HusshError,
@@ -240,7 +240,7 @@ class Conversation:
             return result
         both = [result.stdout_bytes, result.stderr_bytes]
         both[self._stream] += held
-        more = result._order + pair(self._stream, len(held))
+        more = result._order + make_pair(self._stream, len(held))
         out, err = both
         return SSHResult(out, err, result.status, result.signal, result.truncated, more)
 

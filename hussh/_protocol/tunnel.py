@@ -12,8 +12,8 @@ from typing import NamedTuple
 from .._native.channel import Channel
 from .._native.constants import ChannelState
 from .._native.link import Link
-from .._native.local_end import accept, keep_reply, kept_reply
-from .._policy.forwarding import Address, same_host
+from .._native.local_end import accept, keep_reply, take_reply
+from .._policy.forwarding import Address, is_same_host
 from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import ForwardRefused, ProtocolError, TunnelRefused
 from .channel import HINTS, REASONS, open_channel, way_hint
@@ -105,7 +105,7 @@ class Unclaimed:
 def give_back(link: Link, unclaimed: Unclaimed) -> None:
     """Cancel what the server has granted to an asker that has gone, once its answer is there."""
     listen = unclaimed.listen
-    if listen is None or (answer := kept_reply(link)) is None:
+    if listen is None or (answer := take_reply(link)) is None:
         return
     unclaimed.listen = None
     granted, port = answer
@@ -131,7 +131,7 @@ def ask_to_forward(link: Link, listen: Address, server: str, unclaimed: Unclaime
     kind = _request(b"", listen, True)
     try:
         link.send(kind)
-        while (answer := kept_reply(link)) is None:
+        while (answer := take_reply(link)) is None:
             yield WaitFor(link)
     except BaseException:
         if not link.dead:
@@ -181,7 +181,7 @@ class Offer(NamedTuple):
             return False
         if listen.path is not None:
             return self.at.path == listen.path
-        return self.at.port == listen.port and same_host(listen.host, self.at.host)
+        return self.at.port == listen.port and is_same_host(listen.host, self.at.host)
 
 
 def read_offer(message: bytes) -> Offer:

@@ -1,8 +1,8 @@
 """The order in which two streams arrived, and the two as one; pure functions.
 
 `SSHResult`, `execute` and the shells' `MergedOutput` use it. An order is a sequence of pairs of
-unsigned 32-bit numbers in the machine's own form, as `Channel.order` returns it: so many bytes of
-stdout came, and then so many of stderr. Orders that follow one another are joined with ``+``.
+unsigned 32-bit numbers in the machine's own form, as `Channel.take_order` returns it: so many bytes
+of stdout came, and then so many of stderr. Orders that follow one another are joined with ``+``.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from sys import byteorder
 
-__all__ = ["join_in_order", "pair", "runs_of"]
+__all__ = ["join_in_order", "make_pair", "runs_of"]
 
 Bytes = bytes | bytearray
 NOTHING = bytes(4)
 
 
-def pair(stream: int, size: int) -> bytes:
+def make_pair(stream: int, size: int) -> bytes:
     """Return the order of so many bytes of one stream."""
     number = size.to_bytes(4, byteorder)
     return NOTHING + number if stream else number + NOTHING

@@ -18,7 +18,7 @@ from anyio.streams.stapled import StapledByteStream
 
 from ..errors import ConnectionClosed, HusshError
 
-__all__ = ["ByteStream", "Receiver", "Sender", "FairLock", "stapled"]
+__all__ = ["ByteStream", "Receiver", "Sender", "FairLock", "staple"]
 
 
 class Receiver(ByteReceiveStream):
@@ -116,7 +116,7 @@ def _translate_errors() -> Generator[None, None, None]:
         raise anyio.BrokenResourceError(str(error)) from error
 
 
-def stapled(sender: Sender, receiver: Receiver) -> ByteStream:
+def staple(sender: Sender, receiver: Receiver) -> ByteStream:
     """Return two ends as one stream; its `send_eof` closes the first."""
     return StapledByteStream(sender, receiver)
 

@@ -34,7 +34,7 @@ from .._native.link import Link
 from .._protocol.core import Checkpoint, DeadlineExceeded, Op, RunBlocking, Wait, WaitFor
 from ..errors import HusshError
 from .async_single_flight import single_flight
-from .async_workers import in_thread, to_the_end
+from .async_workers import run_in_thread, run_to_the_end
 from .blocking_call import call_in_time
 from .driver import Driver
 from .fd_set import FdSet
@@ -162,12 +162,12 @@ class AsyncDriver(Driver[TaskState]):
         with self.fresh() as root:
             yield root
 
-    def in_loop(self, call: Callable[[], object]) -> None:
+    def call_in_loop(self, call: Callable[[], object]) -> None:
         """Make a call that only the loop's own steps may make: now, or soon."""
         if self._stepping and self._loop.is_here:
             call()
         else:
-            self._loop.soon(call)
+            self._loop.call_soon(call)
 
     @contextmanager
     def _step(self) -> Iterator[Link]:
@@ -303,7 +303,7 @@ class AsyncDriver(Driver[TaskState]):
             self._settle()
         with call_in_time(need, deadline) as make, until(deadline):
             result = partial(
-                in_thread,
+                run_in_thread,
                 self._loop,
                 make,
                 is_slow=need.detachable or need.in_caller or need.abort is not None,
@@ -324,7 +324,7 @@ class AsyncDriver(Driver[TaskState]):
         """Make beats for a session every `interval` seconds until it is closed."""
         raise NotImplementedError
 
-    def ended(self) -> None:
+    def note_session_end(self) -> None:
         """Note that a session with keepalives was closed or collected; from any thread."""
         raise NotImplementedError
 
@@ -355,11 +355,11 @@ class AsyncDriver(Driver[TaskState]):
         return self._closing is not None and not self._closing.is_set()
 
     def join(self) -> None:
-        """Wait as `gone` does, in a thread, once no loop polls any more."""
+        """Wait as `wait_gone` does, in a thread, once no loop polls any more."""
         while self.is_ending and self._closing is not None:
             self._closing.wait(poll_timeout(None))
 
-    async def gone(self) -> None:
+    async def wait_gone(self) -> None:
         """Wait, even when cancelled, until the fds of a closed tree are closed.
 
         A proxy command that ignores SIGTERM takes a second.
@@ -374,4 +374,4 @@ class AsyncDriver(Driver[TaskState]):
             while self.closed and self._polls:
                 await anyio.lowlevel.checkpoint()  # the thread that polls is about to end
             if self.is_ending and self._closing is not None:
-                await to_the_end(loop, self._closing.wait)
+                await run_to_the_end(loop, self._closing.wait)

@@ -15,10 +15,10 @@ import anyio
 from .loop_tools import Loop
 from .workers import Call
 
-__all__ = ["in_thread", "to_the_end"]
+__all__ = ["run_in_thread", "run_to_the_end"]
 
 
-async def in_thread(
+async def run_in_thread(
     loop: Loop,
     make: Callable[[], Any],
     *,
@@ -36,11 +36,11 @@ async def in_thread(
         moment: seconds that an abandoned call gets to end, if it has begun.
     """
     ended = anyio.Event()
-    call = Call(make, partial(loop.soon, ended.set), is_slow=is_slow)
+    call = Call(make, partial(loop.call_soon, ended.set), is_slow=is_slow)
     try:
         call.start()
         await ended.wait()
-        return call.outcome()
+        return call.get_outcome()
     except GeneratorExit:  # the task itself is being collected: nothing can be awaited
         raise
     except BaseException:
@@ -55,7 +55,7 @@ async def in_thread(
         call.abandon()
 
 
-async def to_the_end(loop: Loop, make: Callable[[], Any]) -> Any:
+async def run_to_the_end(loop: Loop, make: Callable[[], Any]) -> Any:
     """Make a call in a thread and wait for its end, even if the task is cancelled."""
     with anyio.CancelScope(shield=True):
-        return await in_thread(loop, make, is_slow=True)
+        return await run_in_thread(loop, make, is_slow=True)

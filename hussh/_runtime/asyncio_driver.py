@@ -58,7 +58,7 @@ class _TaskState(TaskState):
         if self.context is not None and driver.turning:
             driver.backlog.append(self)
         else:
-            driver.in_loop(self.resolve)
+            driver.call_in_loop(self.resolve)
 
     def resolve(self) -> None:
         if self.future is not None and not self.future.done():
@@ -237,7 +237,7 @@ class AsyncioDriver(AsyncDriver):
         if several:
             if self._fd_set is None:
                 self._fd_set = FdSet()
-            self._register(self._fd_set.fd_for(events, read_fd, write_fd, side), -1)
+            self._register(self._fd_set.get_fd(events, read_fd, write_fd, side), -1)
         else:
             self._register(
                 read_fd if events & select.POLLIN else -1,
@@ -290,7 +290,7 @@ class AsyncioDriver(AsyncDriver):
         if self._stepping and self._loop.is_here:
             if self._again is None:
                 self._again = self._native.call_soon(self._run_turn)
-        elif self._loop.rests_here or not self._loop.soon(self._run_turn):
+        elif self._loop.rests_here or not self._loop.call_soon(self._run_turn):
             # It has ended, or rests and may never run again: nobody polls.
             self._unwatch()
             if self.closed:
@@ -300,10 +300,10 @@ class AsyncioDriver(AsyncDriver):
 
     def tend(self, session: Tended, interval: float, make: MakeBeats = Keepalive) -> None:
         self._rounds.add(session, interval, make)
-        self._set_timer(self._rounds.due())
+        self._set_timer(self._rounds.find_due())
 
-    def ended(self) -> None:
-        self.in_loop(self._stop_timer)
+    def note_session_end(self) -> None:
+        self.call_in_loop(self._stop_timer)
 
     def _stop_timer(self) -> None:
         if not self._rounds.live():
@@ -312,7 +312,7 @@ class AsyncioDriver(AsyncDriver):
     def _beat(self) -> None:
         """Probe what is due; raise nothing, because the loop itself makes this call."""
         self._rounds.beat()
-        self._set_timer(self._rounds.due() if self._rounds.live() else None)
+        self._set_timer(self._rounds.find_due() if self._rounds.live() else None)
 
     def _set_timer(self, when: float | None) -> None:
         """Call `_beat` at this time of `time.monotonic()`, and at no other time."""

@@ -193,7 +193,7 @@ class Background:
             return
         self._blocked.discard(task)
         try:
-            task.answer = call.outcome()
+            task.answer = call.get_outcome()
         except BaseException as error:
             task.error = error
         self.ready.append(task)

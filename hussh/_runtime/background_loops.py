@@ -27,15 +27,23 @@ import anyio
 
 from ..errors import ConnectError, ForkedConnectionError
 from . import asyncio_driver  # noqa: F401  (when first needed, descriptors may be gone)
-from .async_workers import to_the_end
+from .async_workers import run_to_the_end
 from .asyncio_tasks import AsyncioTasks
 from .lock import unless_exiting
 from .loop_tools import this_loop
 from .poll_timeout import poll_timeout
 from .thread_start import start_thread
-from .weak_set import members
+from .weak_set import list_members
 
-__all__ = ["LoopUser", "LoopThread", "Loops", "cores", "how_many", "is_loop_thread", "watch"]
+__all__ = [
+    "LoopUser",
+    "LoopThread",
+    "Loops",
+    "count_cores",
+    "choose_count",
+    "is_loop_thread",
+    "watch",
+]
 
 #: Hosts for which one more loop pays.  200 on two cores took 2.1 s and 0.27 s of CPU in one loop,
 #: 2.4 s and 0.34 s in two: Python's share of a host's work is the larger one.
@@ -46,7 +54,7 @@ MOST_LOOPS = 8
 EXIT_PATIENCE = 2.0
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
@@ -54,9 +62,9 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def how_many(hosts: int, trees: int) -> int:
+def choose_count(hosts: int, trees: int) -> int:
     """Return how many loops suit so many hosts in so many trees on this machine; at least 1."""
-    return max(1, min(cores(), MOST_LOOPS, trees, hosts // HOSTS_PER_LOOP))
+    return max(1, min(count_cores(), MOST_LOOPS, trees, hosts // HOSTS_PER_LOOP))
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -158,22 +166,22 @@ class LoopThread:
             if self._stopping:
                 return False
             self._given.append(main)
-            self.soon(self._changed.set)
+            self.call_soon(self._changed.set)
             return True
 
-    def soon(self, call: Callable[[], object]) -> None:
+    def call_soon(self, call: Callable[[], object]) -> None:
         """Make a call in the loop, from any thread; never, if the loop does not run."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(call)
 
-    def later(self, call: Callable[[], object]) -> None:
+    def call_later(self, call: Callable[[], object]) -> None:
         """Make a call after what is due in this turn; for tasks of the loop."""
         if self._loop is not None:
             self._loop.call_soon(call)
 
     @staticmethod
-    def tasks() -> AsyncioTasks:
+    def make_group() -> AsyncioTasks:
         """Return a new group of tasks; for tasks of the loop."""
         return AsyncioTasks()
 
@@ -181,7 +189,7 @@ class LoopThread:
         """Cancel every task and end; wait for nothing."""
         with unless_exiting(self._lock):
             self._stopping = True
-            self.soon(self._changed.set)
+            self.call_soon(self._changed.set)
 
     def join(self, seconds: float | None = None) -> None:
         if self._thread.ident is not None:  # else it never ran, or is about to and ends at once
@@ -281,9 +289,9 @@ class Loops:
         for thread in ending:
             thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
 
-    async def closed(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait as `close` does, for a task, even when it is cancelled."""
-        await to_the_end(this_loop(), self.close)
+        await run_to_the_end(this_loop(), self.close)
 
     def abandon(self) -> None:
         for thread in self.threads:
@@ -313,7 +321,7 @@ def watch(user: LoopUser) -> None:
 
 
 def _end_at_exit() -> None:
-    ending = [user.collect() for user in members(_users)]
+    ending = [user.collect() for user in list_members(_users)]
     deadline = monotonic() + EXIT_PATIENCE
     for loops in ending:
         if loops is not None:
@@ -321,9 +329,9 @@ def _end_at_exit() -> None:
 
 
 def _reset_after_fork() -> None:
-    for loops in members(_open):
+    for loops in list_members(_open):
         loops.abandon()
-    for user in members(_users):
+    for user in list_members(_users):
         user.abandon()
 
 

@@ -37,7 +37,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from .._native.constants import EVENTS, FULL, MORE, WANT_WRITE, Death
 from .._native.kex_work import Computations
 from .._native.link import Link
-from .._native.local_end import LocalEnd, close_endpoints, endpoints_fd
+from .._native.local_end import LocalEnd, close_endpoints, get_endpoints_fd
 from .._protocol.core import Op
 from ..errors import ForkedConnectionError, HusshError, Phase
 from . import fork
@@ -279,7 +279,7 @@ class Driver(Generic[W]):
         """Watch a local socket from now on; return its endpoint, and raise as that."""
         endpoint = LocalEnd(self.root, fd)
         if not self._endpoints:
-            self._endpoints = (endpoints_fd(self.root),)
+            self._endpoints = (get_endpoints_fd(self.root),)
             if self._idle is not None and self._idle.armed:
                 self._idle.disarm()  # it gets all fds anew
             if self._polls:
@@ -321,13 +321,13 @@ class Driver(Generic[W]):
 
     def _dispatch(self, flags: int = 0) -> int:
         """Hand out what happened; returns the bits of a pump, which were `flags` before."""
-        for token in self.root.events():
+        for token in self.root.take_events():
             self.wake(token)
         background = self._background
         while background.ready:
             background.step()
             flags = flags & MORE | self.root.flush()
-            for token in self.root.events():
+            for token in self.root.take_events():
                 self.wake(token)
             stuck = flags & WANT_WRITE and not self._polled_events & select.POLLOUT
             if self._polls and (stuck or flags & MORE):
@@ -505,12 +505,12 @@ def _compute(reference: weakref.ref[Driver[Any]], work: Any) -> None:
     """Have a worker make an exponentiation for a key exchange; with the tree's lock held."""
     driver = reference()
     if driver is None:  # a finalizer pumps
-        Computations.power(work)
+        Computations.compute_power(work)
         Computations.finish(work)
         return
 
     def make() -> None:
-        Computations.power(work)
+        Computations.compute_power(work)
         driver.finish_computation(work)
 
     Call(make).start()

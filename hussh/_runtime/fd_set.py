@@ -25,7 +25,7 @@ class FdSet:
         self._selector = selectors.DefaultSelector()
         self._wanted: dict[int, int] = {}
 
-    def fd_for(self, events: int, read_fd: int, write_fd: int, side: Iterable[int]) -> int:
+    def get_fd(self, events: int, read_fd: int, write_fd: int, side: Iterable[int]) -> int:
         """Return the fd that is readable while one of these is ready.
 
         Args:

@@ -13,7 +13,7 @@ import weakref
 from typing import Protocol
 
 from .lock import TreeLock
-from .weak_set import members
+from .weak_set import list_members
 
 __all__ = ["FREE_FOR_NOBODY", "Forkable", "enter"]
 
@@ -78,10 +78,10 @@ def _prepare_fork() -> None:
     held.callback(_forking.release)
     # One thread after the other: of two that take all trees each may have what the other lacks.
     # For the same reason a thread that forks in the middle of a step waits for nobody.
-    wait = not any(tree.owns_lock() for tree in members(_trees))
+    wait = not any(tree.owns_lock() for tree in list_members(_trees))
     if wait:
         _forking.acquire()
-    for tree in members(_trees):
+    for tree in list_members(_trees):
         if not tree.owns_lock():
             held.callback(tree.let_go)
             tree.take_lock(wait=wait)
@@ -94,7 +94,7 @@ def _release_parent() -> None:
 def _leave_trees() -> None:
     global _forks, _forking
     _forks, _forking = _Forks(), TreeLock()
-    for tree in members(_trees):
+    for tree in list_members(_trees):
         tree.abandon()
 
 

@@ -35,11 +35,11 @@ from typing import Any, Protocol
 
 from .keepalive import Keepalive, MakeBeats, Rounds, Tended
 from .lock import unless_exiting
-from .polling import eventlet_poll, new_poll
+from .polling import get_eventlet_poll, make_poll
 from .thread_start import start_thread
 from .wakeup_fd import WakeupFd
 
-__all__ = ["LAST_MOMENT", "Answering", "IdleWatch", "ended", "is_ending", "join", "tend"]
+__all__ = ["LAST_MOMENT", "Answering", "IdleWatch", "note_session_end", "is_ending", "join", "tend"]
 
 #: Seconds that is waited for the thread's end at most.
 LAST_MOMENT = 0.5
@@ -134,8 +134,8 @@ class _Poll:
         self._wakeup.wake()
 
     def wait(self, seconds: float | None) -> list[int]:
-        poll = new_poll()
-        look = eventlet_poll()
+        poll = make_poll()
+        look = get_eventlet_poll()
         for fd, events in list(self._wanted.items()):
             if events:
                 (look or poll).register(fd, events)
@@ -207,7 +207,7 @@ class _IdleThread:
                     self.runner = None
                     return
                 probe = self.rounds.take() if tends else None
-                due = self.rounds.due() if tends else None
+                due = self.rounds.find_due() if tends else None
             if probe is None:
                 self._wait(None if due is None else max(0.0, due - monotonic()))
             else:
@@ -328,7 +328,7 @@ def tend(session: Tended, interval: float, make: MakeBeats = Keepalive) -> None:
     thread.wake()
 
 
-def ended() -> None:
+def note_session_end() -> None:
     """Note that a session with keepalives was closed, so that the thread may end."""
     thread = _current
     if thread is not None:

@@ -123,7 +123,7 @@ class Rounds:
             heapq.heappop(self._due)
         return False
 
-    def due(self) -> float | None:
+    def find_due(self) -> float | None:
         """Return when the next probe is due (`time.monotonic()`), or None."""
         return self._due[0][0] if self._due else None
 

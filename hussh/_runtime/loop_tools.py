@@ -106,9 +106,9 @@ class Loop:
     @property
     def ended(self) -> bool:
         """Tell whether the loop will never run again, as far as it knows."""
-        return not self.soon(_do_nothing)
+        return not self.call_soon(_do_nothing)
 
-    def soon(self, call: Callable[[], object]) -> bool:
+    def call_soon(self, call: Callable[[], object]) -> bool:
         """Make a call in the loop, from anywhere; return False if the loop has ended."""
         if self._is_closed():  # of a batch's connections each would else raise, to be caught here
             return False

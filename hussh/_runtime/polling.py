@@ -12,7 +12,7 @@ import select
 import sys
 from typing import Any, Protocol
 
-__all__ = ["Poll", "eventlet_poll", "new_poll"]
+__all__ = ["Poll", "get_eventlet_poll", "make_poll"]
 
 
 class Poll(Protocol):
@@ -23,13 +23,13 @@ class Poll(Protocol):
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]: ...
 
 
-def new_poll() -> Poll:
+def make_poll() -> Poll:
     make: Any = getattr(select, "poll", _Select)
     poll: Poll = make()
     return poll
 
 
-def eventlet_poll() -> Poll | None:
+def get_eventlet_poll() -> Poll | None:
     """Return the `poll` that eventlet has taken away, None where it has not.
 
     It knows no green threads: all of them stand still while it waits.

@@ -25,7 +25,7 @@ from ..errors import HusshError
 from .blocking_call import call_in_time
 from .driver import BUDGET, Driver
 from .poll_timeout import poll_timeout
-from .polling import Poll, new_poll
+from .polling import Poll, make_poll
 from .stream import Stream
 from .wakeup_fd import WakeupFd
 from .workers import LAST_MOMENT, call_within
@@ -263,7 +263,7 @@ class ThreadDriver(Driver[_Waiter]):
         kept = self._kept_poll
         if kept is not None and not self._polls and kept[0] == of:
             return kept[1]
-        poll = new_poll()
+        poll = make_poll()
         for fd in side:
             poll.register(fd, select.POLLIN)
         poll.register(self._wakeup.fd, select.POLLIN)

@@ -21,7 +21,7 @@ from .._protocol.core import DeadlineExceeded, Op
 from .async_driver import AsyncDriver, TaskState
 from .driver import BUDGET
 from .fd_set import FdSet
-from .idle_thread import LAST_MOMENT, ended, is_ending, tend
+from .idle_thread import LAST_MOMENT, is_ending, note_session_end, tend
 from .keepalive import Keepalive, MakeBeats, Tended
 from .loop_tools import Loop
 from .stream import Stream
@@ -42,7 +42,7 @@ class _TaskState(TaskState):
     def wake(self) -> None:
         event = self.event
         if event is not None:
-            self._driver.in_loop(event.set)
+            self._driver.call_in_loop(event.set)
 
 
 class TrioDriver(AsyncDriver):
@@ -138,7 +138,7 @@ class TrioDriver(AsyncDriver):
             return
         if self._fd_set is None:
             self._fd_set = FdSet()
-        fd = self._fd_set.fd_for(events, read_fd, write_fd, side)
+        fd = self._fd_set.get_fd(events, read_fd, write_fd, side)
         await trio.lowlevel.wait_readable(fd)
         if side:
             self._stream.read_side()
@@ -146,18 +146,18 @@ class TrioDriver(AsyncDriver):
     def _ring(self) -> None:
         scope = self._scope
         if scope is not None:
-            self.in_loop(scope.cancel)
+            self.call_in_loop(scope.cancel)
 
     # -- keepalives
 
     def tend(self, session: Tended, interval: float, make: MakeBeats = Keepalive) -> None:
         tend(session, interval, make)
 
-    def ended(self) -> None:
-        ended()
+    def note_session_end(self) -> None:
+        note_session_end()
 
-    async def gone(self) -> None:
-        await super().gone()
+    async def wait_gone(self) -> None:
+        await super().wait_gone()
         with trio.move_on_after(LAST_MOMENT, shield=True):
             while self.closed and is_ending():
                 await trio.sleep(0.0005)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import weakref
 from typing import TypeVar
 
-__all__ = ["members"]
+__all__ = ["list_members"]
 
 Member = TypeVar("Member")
 
 
-def members(things: weakref.WeakSet[Member]) -> list[Member]:
+def list_members(things: weakref.WeakSet[Member]) -> list[Member]:
     """Return what is in the set now."""
     while True:
         try:

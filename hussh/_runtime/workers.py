@@ -35,7 +35,7 @@ from typing import Any
 from .poll_timeout import poll_timeout
 from .thread_start import start_thread
 
-__all__ = ["Call", "call_within", "finish", "in_worker"]
+__all__ = ["Call", "call_within", "finish", "run_in_worker"]
 
 #: Seconds that an idle worker waits for another call.
 LINGER = 1.0
@@ -115,7 +115,7 @@ class Call:
             self._discard()
         self._tell()
 
-    def outcome(self) -> Any:
+    def get_outcome(self) -> Any:
         """Return the result of a call that is over, or raise what it raised."""
         error, self._error = self._error, None
         if error is not None:
@@ -164,7 +164,7 @@ class _Worker(threading.Thread):
         pool = self._pool
         try:
             while True:
-                call = pool.next_for(self)
+                call = pool.take_next(self)
                 if call is not None:
                     call.run(self)
                     pool.excused.discard(self)
@@ -222,7 +222,7 @@ class _Pool:
         busy = len(self.alive) - len(self.idle) - len(self.excused)
         return busy < QUICK + least
 
-    def next_for(self, worker: _Worker) -> Call | None:
+    def take_next(self, worker: _Worker) -> Call | None:
         """Return the next call for a worker that is not idle."""
         with contextlib.suppress(IndexError):
             call = self._slow.popleft()
@@ -291,7 +291,7 @@ def call_within(make: Callable[[], Any], deadline: float | None, *, moment: floa
             if deadline is not None and monotonic() >= deadline:
                 raise TimeoutError
             alarm.acquire(timeout=poll_timeout(deadline))
-        return call.outcome()
+        return call.get_outcome()
     except BaseException:
         if not call.over and moment:
             alarm.acquire(timeout=moment)
@@ -300,7 +300,7 @@ def call_within(make: Callable[[], Any], deadline: float | None, *, moment: floa
         call.abandon()
 
 
-def in_worker(make: Callable[[], Any]) -> Any:
+def run_in_worker(make: Callable[[], Any]) -> Any:
     """Make a call that Ctrl-C must not interrupt between what it opens and who owns that.
 
     Handlers of signals run in the main thread only, so another thread makes the call.
@@ -336,7 +336,7 @@ def finish(make: Callable[[], Any]) -> None:
             raise interrupt
     finally:
         del interrupt
-    call.outcome()
+    call.get_outcome()
 
 
 def _reset_after_fork() -> None:

@@ -168,7 +168,7 @@ def test_results_are_not_copied() -> None:
         def get_info(self) -> Any:
             return SimpleNamespace(rx=MIB, rx_err=0, exit_known=1, exit_status=0)
 
-        def order(self) -> bytes:
+        def take_order(self) -> bytes:
             return b""
 
         def read(self, stream: int, size: int) -> bytearray:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hussh import AuthenticationError, Connection, ConnectTimeout, HusshError
-from hussh._policy.advice import advice_for
-from hussh._policy.kerberos import KERBEROS, principal_of
+from hussh._policy.advice import advise
+from hussh._policy.kerberos import KERBEROS, get_principal
 from hussh.multi_conn import MultiConnection
 from tests.auth.steps import SshdFactory, attempts, login, refused
 from tests.conformance.apis import APIS, Api
@@ -94,8 +94,8 @@ def test_name_is_not_resolved_here(realm: Realm, start: Start) -> None:
 def test_realm_of_the_configuration(realm: Realm) -> None:
     """The realm of a name is what krb5.conf says; else the user's KDC finds it."""
     realm.configure(extra="[domain_realm]\n .there.test = THERE.TEST\n")
-    assert principal_of("A.there.test") == "host/a.there.test@THERE.TEST"
-    assert principal_of("elsewhere.test") == "host/elsewhere.test@"
+    assert get_principal("A.there.test") == "host/a.there.test@THERE.TEST"
+    assert get_principal("elsewhere.test") == "host/elsewhere.test@"
 
 
 def test_why_there_is_no_ticket(realm: Realm, start: Start, mute_listener: MuteListener) -> None:
@@ -134,7 +134,7 @@ def test_ticket_that_is_not_enough(realm: Realm, start: Start) -> None:
     server = start(options={"PasswordAuthentication": "yes"})
     error = refused(server, username="bob", gssapi=True)
     assert "the server refused the Kerberos ticket; tried: gssapi-with-mic;" in error.text
-    assert ".k5login" in advice_for(error)
+    assert ".k5login" in advise(error)
     bob = server.bob
     with login(server, username="bob", gssapi=True, private_key=bob.key.path) as connection:
         assert connection.execute("echo in").stdout == "in\n"
@@ -154,7 +154,7 @@ def test_server_without_its_key(realm: Realm, start: Start) -> None:
     error = refused(server, gssapi=True)
     assert "refused the Kerberos ticket" in error.text
     assert "gssapi-with-mic (the server's Kerberos: " in error.text
-    assert "keytab" in advice_for(error)
+    assert "keytab" in advise(error)
     assert isinstance(error, AuthenticationError)
     assert "publickey" in error.methods_left  # what came after the token was heard
     realm.keytab.unlink()

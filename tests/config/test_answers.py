@@ -256,8 +256,8 @@ def test_only_newlines_end_a_line() -> None:
     """A character that Unicode counts as a line break is part of a value."""
     text = f"hostname box\nsetenv A=x\u2028user evil\ncontrolpath {CONTROL_PATH}\n"
     answer = parse_answer(Question("box"), text)
-    assert answer.one("setenv") == "A=x\u2028user evil"
-    assert answer.one("user") == ""
+    assert answer.get_one("setenv") == "A=x\u2028user evil"
+    assert answer.get_one("user") == ""
 
 
 def test_what_match_exec_leaves_behind(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_what_match_exec_leaves_behind(tmp_path: Path) -> None:
     path = tmp_path / "config"
     path.write_text(f'Match exec "sleep 60 & echo $! >{pid}"\n  Port 2222\n')
     try:
-        assert SshProgram(str(path)).ask(Question("box"), 20).one("port") == "2222"
+        assert SshProgram(str(path)).ask(Question("box"), 20).get_one("port") == "2222"
         assert wait_gone([int(pid.read_text())], 0), "it still runs"
     finally:
         os.kill(int(pid.read_text()), signal.SIGKILL)

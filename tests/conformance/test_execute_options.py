@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hussh import ChannelError, CommandFailed, CommandTimeout, Pty, SSHResult
-from hussh._results.arrival import join_in_order, pair, runs_of
+from hussh._results.arrival import join_in_order, make_pair, runs_of
 from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import FOUR, THREE
@@ -181,8 +181,11 @@ async def test_a_server_that_refuses_terminals(client: Client, tmp_path: Any) ->
 
 def test_orders_that_tell_too_little_or_too_much() -> None:
     """Bytes of which an order says nothing come last, and bytes that are missing are left out."""
-    assert join_in_order(b"abcd", b"123", pair(0, 2) + pair(1, 1) + pair(0, 1)) == b"ab1cd23"
-    assert join_in_order(b"ab", b"1", pair(0, 5) + pair(1, 9)) == b"ab1"
+    assert (
+        join_in_order(b"abcd", b"123", make_pair(0, 2) + make_pair(1, 1) + make_pair(0, 1))
+        == b"ab1cd23"
+    )
+    assert join_in_order(b"ab", b"1", make_pair(0, 5) + make_pair(1, 9)) == b"ab1"
     assert join_in_order(b"ab", b"1", b"") == b"ab1"
     assert SSHResult(b"ab", b"1").output_bytes == b"ab1"
 
@@ -194,7 +197,7 @@ def test_orders_of_many_runs() -> None:
     for _ in range(300):
         stream, part = rng.randrange(2), rng.randbytes(rng.randrange(9))
         (out, err)[stream].extend(part)
-        order += pair(stream, len(part))
+        order += make_pair(stream, len(part))
         whole += part
     assert join_in_order(bytes(out), bytes(err), order) == whole
     runs = list(runs_of(out, err, order))

@@ -13,7 +13,7 @@ import pytest
 from hussh import ChannelError, CommandTimeout, ConnectionLost, ExpectEOF, ExpectTimeout, SSHResult
 from hussh._policy.merged_output import MergedOutput
 from hussh._protocol.expect import OVERLAP, PORTION, _Search, check_patterns
-from hussh._results.arrival import pair
+from hussh._results.arrival import make_pair
 from tests.conformance.awaited import Awaited
 from tests.conformance.client import Client
 from tests.conformance.conftest import FOUR, THREE
@@ -263,9 +263,11 @@ def test_borders_of_portions() -> None:
 def test_streams_apart_and_together() -> None:
     """What is left of two streams, after some was taken of both together, is told apart again."""
     merged = MergedOutput()
-    merged.add(bytearray(b"abc"), bytearray(b"123"), pair(0, 1) + pair(1, 2) + pair(0, 2))
+    merged.add(
+        bytearray(b"abc"), bytearray(b"123"), make_pair(0, 1) + make_pair(1, 2) + make_pair(0, 2)
+    )
     assert merged.take(2) == b"a1"
-    assert merged.apart()[:2] == (b"bc", b"23")
-    merged.add(bytearray(b"d"), bytearray(), pair(0, 1))
+    assert merged.split_apart()[:2] == (b"bc", b"23")
+    merged.add(bytearray(b"d"), bytearray(), make_pair(0, 1))
     assert merged.take(99) == b"2bc3d"
-    assert merged.apart() == (b"", b"", b"")
+    assert merged.split_apart() == (b"", b"", b"")

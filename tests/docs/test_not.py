@@ -9,14 +9,14 @@ from pathlib import Path
 import hussh
 from hussh._api.check_options import supported_algorithms
 from hussh._policy.algorithms import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS
-from hussh._policy.connection_options import ConnectionOptions, declared
-from hussh._policy.keys.signature_algorithms import signature_algorithms
+from hussh._policy.connection_options import ConnectionOptions, read_declared
+from hussh._policy.keys.signature_algorithms import choose_signature_algorithms
 from hussh._policy.ssh_config import settings
 from hussh._protocol.sftp import wire
 
 TOP = Path(__file__).resolve().parents[2]
 ROW = re.compile(r"^\| ([a-z].*?) \| .* \|$", re.MULTILINE)
-OPTIONS = declared(ConnectionOptions)
+OPTIONS = read_declared(ConnectionOptions)
 SOURCE = "\n".join(path.read_text() for path in (TOP / "hussh").rglob("*.py"))
 
 
@@ -32,7 +32,10 @@ CHECKS: dict[str, Callable[[], bool] | bool] = {
     "look up host keys in DNS": lambda: "verifyhostkeydns" in settings._UNSAFE,
     "sign with SHA-1": lambda: (
         not {"ssh-rsa", "ssh-dss"}
-        & {*signature_algorithms("ssh-rsa", None), *signature_algorithms("ssh-dss", None)}
+        & {
+            *choose_signature_algorithms("ssh-rsa", None),
+            *choose_signature_algorithms("ssh-dss", None),
+        }
     ),
     "offer CBC ciphers": lambda: (
         not re.search(

@@ -15,8 +15,8 @@ import pytest
 
 from hussh import Connection, HostKeyError
 from hussh._policy.hostkeys.host_certificate import read_certificate
-from hussh._policy.hostkeys.known_hosts import KnownHosts, Outcome, Verdict, host_key_error
-from hussh._policy.keys.public_key import identity
+from hussh._policy.hostkeys.known_hosts import KnownHosts, Outcome, Verdict, make_host_key_error
+from hussh._policy.keys.public_key import get_identity
 from hussh.multi_conn import MultiConnection
 from tests.auth.steps import SshdFactory
 from tests.conformance.apis import APIS, Api
@@ -71,7 +71,11 @@ def blob_of(certificate: Path) -> bytes:
 
 def check(known: str, blob: bytes, policy: str = "strict", **more: Any) -> Verdict:
     """Return the verdict about a certificate that the host ``a.example`` shows on port 22."""
-    return KnownHosts.parse(known.encode(), "file").of_host("a.example").check(blob, policy, **more)
+    return (
+        KnownHosts.parse(known.encode(), "file")
+        .look_up_host("a.example")
+        .check(blob, policy, **more)
+    )
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa-256", "ecdsa-384", "ecdsa-521", "rsa"])
@@ -144,12 +148,12 @@ def test_every_kind_of_authority(kind: str, keys: Keys, sign: Sign) -> None:
     assert check(authority_line(authority), blob).outcome is Outcome.ACCEPTED
     certificate = read_certificate(blob)
     assert certificate is not None
-    assert identity(certificate.key_blob) == identity(keys.get(name="host-x").blob)
+    assert get_identity(certificate.key_blob) == get_identity(keys.get(name="host-x").blob)
     at = blob.index(b"test")  # the key id
     damaged = blob[:at] + b"TEST" + blob[at + 4 :]
     verdict = check(authority_line(authority), damaged)
     assert verdict.outcome is Outcome.UNKNOWN_REFUSED
-    assert "not one of its authority" in str(host_key_error(verdict))
+    assert "not one of its authority" in str(make_host_key_error(verdict))
 
 
 OBJECTIONS: list[tuple[list[str], bool, str]] = [
@@ -171,7 +175,7 @@ def test_objections(arguments: list[str], host: bool, text: str, keys: Keys, sig
     verdict = check(authority_line(authority), blob)
     assert verdict.outcome is Outcome.UNKNOWN_REFUSED
     with pytest.raises(HostKeyError, match=text):
-        raise host_key_error(verdict)
+        raise make_host_key_error(verdict)
     # As with ssh, the plain key in it counts as if it had come alone.
     plain = f"a.example {' '.join(keys.get(name='host-x').public_line.split()[:2])}\n"
     assert check(authority_line(authority) + plain, blob).outcome is Outcome.ACCEPTED
@@ -197,7 +201,7 @@ def test_revocation(policy: str, keys: Keys, sign: Sign) -> None:
     strange = authority_line(keys.get(name="other-authority"))
     verdict = check(strange, blob)
     assert (verdict.outcome, verdict.key_blob) == (Outcome.UNKNOWN_REFUSED, key.blob)
-    assert "no" in str(host_key_error(verdict))
+    assert "no" in str(make_host_key_error(verdict))
 
 
 def test_plain_servers_are_not_asked(target: Sshd, keys: Keys, tmp_path: Path) -> None:

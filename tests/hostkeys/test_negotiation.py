@@ -11,12 +11,12 @@ import pytest
 from hussh import Connection, NegotiationError, ProtocolError, build_info
 from hussh._native import kex_work
 from hussh._native.constants import FAST_AES
-from hussh._policy.algorithms import CIPHERS, HYBRID, KEY_EXCHANGE, MACS, preferred_ciphers
+from hussh._policy.algorithms import CIPHERS, HYBRID, KEY_EXCHANGE, MACS, order_ciphers
 from tests.auth.steps import SshdFactory, login, refused
 from tests.support.hostile import HostileServer, host_key, polite
 from tests.support.sshd import Sshd
 
-OUR_CIPHERS = preferred_ciphers(fast_aes=FAST_AES)
+OUR_CIPHERS = order_ciphers(fast_aes=FAST_AES)
 CASES = [
     ("kex", "key_exchange", KEY_EXCHANGE, "diffie-hellman-group14-sha1", "KexAlgorithms", {}),
     ("cipher", "ciphers", OUR_CIPHERS, "aes128-cbc", "Ciphers", {}),
@@ -96,9 +96,9 @@ def test_choice_is_kept(argument: str, names: list[str], target: Sshd) -> None:
 def test_order_of_ciphers_suits_the_processor(target: Sshd) -> None:
     """AES-GCM comes first where the processor has instructions for it, else ChaCha20-Poly1305."""
     gcm = ("aes256-gcm@openssh.com", "aes128-gcm@openssh.com")
-    assert preferred_ciphers(fast_aes=False) == CIPHERS
+    assert order_ciphers(fast_aes=False) == CIPHERS
     assert CIPHERS[:3] == ("chacha20-poly1305@openssh.com", *gcm)
-    assert preferred_ciphers(fast_aes=True) == (*gcm, CIPHERS[0], *CIPHERS[3:])
+    assert order_ciphers(fast_aes=True) == (*gcm, CIPHERS[0], *CIPHERS[3:])
     login(target, private_key=target.alice.key.path).close()
     assert f"debug1: kex: client->server cipher: {OUR_CIPHERS[0]} " in target.log_text()
 
@@ -163,8 +163,8 @@ def test_where_ml_kem_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
         old.setattr(kex_work, "_is_loaded", False)
         kex_work.load_mlkem()
         assert kex_work.is_mlkem_loaded()
-        assert kex_work.mlkem_source() is None
+        assert kex_work.get_mlkem_source() is None
     pytest.importorskip(name)
     monkeypatch.setattr(kex_work, "_is_loaded", False)
     kex_work.load_mlkem()
-    assert kex_work.mlkem_source() == "cryptography"
+    assert kex_work.get_mlkem_source() == "cryptography"

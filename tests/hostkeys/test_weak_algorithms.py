@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hussh import Connection, HostKeyError, NegotiationError
-from hussh._policy.keys.public_key import rsa_bits
+from hussh._policy.keys.public_key import count_rsa_bits
 from hussh.multi_conn import MultiConnection
 from tests.auth.steps import SshdFactory
 from tests.config.test_connections import block, write
@@ -109,9 +109,9 @@ def test_configured_size(
 def test_sizes() -> None:
     """The size of a malformed RSA key is 0, and keys of other types have none."""
     text = "00000007" + b"ssh-rsa".hex()
-    assert rsa_bits(bytes.fromhex(text)) == 0
-    assert rsa_bits(bytes.fromhex(text + "0000000103" + "0000000200ff")) == 8
-    assert rsa_bits(b"\0\0\0\x0bssh-ed25519") is None
+    assert count_rsa_bits(bytes.fromhex(text)) == 0
+    assert count_rsa_bits(bytes.fromhex(text + "0000000103" + "0000000200ff")) == 8
+    assert count_rsa_bits(b"\0\0\0\x0bssh-ed25519") is None
     for value, kind in ((0, ValueError), (99999, ValueError), (None, ValueError), ("2", TypeError)):
         with pytest.raises(kind, match="required_rsa_size"):
             Connection("127.0.0.1", required_rsa_size=value)  # type: ignore[arg-type]

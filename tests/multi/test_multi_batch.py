@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from hussh._multi.batch import Batch, Here, HereDrain, Lane, drain
-from hussh._runtime.background_loops import Loops, how_many
+from hussh._runtime.background_loops import Loops, choose_count
 from hussh.errors import ConnectError
 
 Do = Callable[[int], Awaitable[int]]
@@ -183,14 +183,14 @@ async def test_leaving_a_lane_of_this_loop(loop: str, loops: Loops) -> None:
 
 def test_how_many_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as the cores, but no more than trees or than the number of hosts is worth."""
-    monkeypatch.setattr("hussh._runtime.background_loops.cores", lambda: 4)
-    assert how_many(2000, 2000) == 4
-    assert how_many(2000, 1) == 1
-    assert how_many(200, 200) == 1
-    assert how_many(10, 10) == 1
-    assert how_many(0, 0) == 1
-    monkeypatch.setattr("hussh._runtime.background_loops.cores", lambda: 64)
-    assert how_many(9000, 9000) == 8
+    monkeypatch.setattr("hussh._runtime.background_loops.count_cores", lambda: 4)
+    assert choose_count(2000, 2000) == 4
+    assert choose_count(2000, 1) == 1
+    assert choose_count(200, 200) == 1
+    assert choose_count(10, 10) == 1
+    assert choose_count(0, 0) == 1
+    monkeypatch.setattr("hussh._runtime.background_loops.count_cores", lambda: 64)
+    assert choose_count(9000, 9000) == 8
 
 
 def test_work_that_a_loop_takes_in_its_last_moment(loops: Loops) -> None:
@@ -202,7 +202,7 @@ def test_work_that_a_loop_takes_in_its_last_moment(loops: Loops) -> None:
 
     lane, gate = loops.threads[0], threading.Event()
     batch = Batch(forever, [(lane, 0)], 1, lambda: None)
-    lane.soon(lambda: gate.wait(30))
+    lane.call_soon(lambda: gate.wait(30))
     batch.start()
     lane.stop()
     gate.set()
@@ -226,8 +226,8 @@ def test_a_generator_that_a_loop_collects(loops: Loops) -> None:
     lane, dropped = loops.threads[0], threading.Event()
     kept = [drain(work, [(lane, 0), (lane, 1)], 2)]
     assert next(kept[0]) == (0, 0)
-    lane.soon(kept.clear)
-    lane.soon(dropped.set)
+    lane.call_soon(kept.clear)
+    lane.call_soon(dropped.set)
     assert dropped.wait(20)
     assert ended.wait(20)
 

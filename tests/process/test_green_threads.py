@@ -149,7 +149,7 @@ def test_polling_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
         for gone in (False, True):
             if gone:
                 monkeypatch.delattr(select, "poll")
-            poll = polling.new_poll()
+            poll = polling.make_poll()
             poll.register(reading, select.POLLIN)
             assert poll.poll(0) == []
             poll.register(writing, select.POLLOUT)

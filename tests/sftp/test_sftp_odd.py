@@ -15,7 +15,7 @@ from time import monotonic
 
 import pytest
 
-from hussh._policy.remote_path import from_home, join, parent_of
+from hussh._policy.remote_path import expand_from_home, get_parent, join
 from hussh._policy.sftp import SFTPAttributes
 from hussh._protocol.sftp import wire
 from hussh._protocol.sftp.file_types import type_from_listing
@@ -106,7 +106,7 @@ def test_results_are_pairs() -> None:
 )
 def test_paths_from_home(path: bytes, home: bytes, expected: bytes) -> None:
     """The home takes the place of ``~``; nothing leads out of it, and no second ``~`` counts."""
-    assert from_home(path, home) == expected
+    assert expand_from_home(path, home) == expected
 
 
 def test_entries_of_folders() -> None:
@@ -115,7 +115,7 @@ def test_entries_of_folders() -> None:
     assert join("", "~") == "./~"
     assert join(b"a/", b"b") == b"a/b"
     assert join("a", "/etc") == "a//etc"
-    assert [parent_of(path) for path in (b"/", b"//", b"a", b"/a", b"/a/b/")] == [
+    assert [get_parent(path) for path in (b"/", b"//", b"a", b"/a", b"/a/b/")] == [
         b"", b"", b"", b"/", b"/a",
     ]  # fmt: skip
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from hussh._native.constants import EVENTS, MORE, WANT_WRITE
 from hussh._native.link import Link
-from hussh._policy.connection_options import with_defaults
+from hussh._policy.connection_options import add_defaults
 from hussh._policy.options import Options
 from hussh._policy.wire import string
 from hussh._protocol.core import Op, RunBlocking
@@ -122,7 +122,7 @@ class Stepper:
         self.options = Options(
             host="127.0.0.1",
             username=username,
-            settings=with_defaults(host_key_policy="ignore", agent=False),
+            settings=add_defaults(host_key_policy="ignore", agent=False),
             **options,
         )
 
@@ -140,7 +140,7 @@ class Stepper:
         while True:
             flags = self.link.pump(1 << 20)
             if flags & EVENTS:
-                self.link.events()
+                self.link.take_events()
                 return
             if flags & MORE:
                 continue

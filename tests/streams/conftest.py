@@ -11,7 +11,7 @@ import pytest
 
 from hussh._native.kex_work import load_mlkem
 from hussh._policy.algorithms import HYBRID
-from hussh._policy.connection_options import with_defaults
+from hussh._policy.connection_options import add_defaults
 from hussh._policy.keys.given_keys import parse_given_keys
 from hussh._policy.options import Options
 from tests.support import leaks
@@ -66,7 +66,7 @@ def hop_options(
             username=server.alice.name,
             keys=parse_given_keys(server.alice.key.path),
             known_hosts=(str(known_hosts),),
-            settings=with_defaults(agent=False, host_key_policy="strict"),
+            settings=add_defaults(agent=False, host_key_policy="strict"),
         )
 
     return options
@@ -84,7 +84,7 @@ def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Options]:
             port=port,
             username="alice",
             password=PASSWORD,
-            settings=with_defaults(agent=False, host_key_policy="ignore"),
+            settings=add_defaults(agent=False, host_key_policy="ignore"),
         )
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import hussh
-from hussh._policy.connection_options import with_defaults
+from hussh._policy.connection_options import add_defaults
 from hussh._protocol.channel import SESSION_WINDOW
 from hussh._results.ssh_result import SSHResult
 from tests.support.hostile_wire import Msg, channel_data, message, u32
@@ -192,7 +192,7 @@ def test_an_inner_banner_may_come_with_the_channel(
 ) -> None:
     """What a target says before the inner link exists is not lost."""
     hop = recorded("small").conversation.hops[0]
-    hop = replace(hop, settings=with_defaults(agent=False, host_key_policy="ignore"))
+    hop = replace(hop, settings=add_defaults(agent=False, host_key_policy="ignore"))
     with Tree() as tree, Inside(tree) as server:
         tree.start(session(tree, [hop, hop], []))
         server.greet()

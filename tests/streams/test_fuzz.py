@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hussh._policy.connection_options import with_defaults
+from hussh._policy.connection_options import add_defaults
 from hussh._policy.keys.given_keys import parse_given_keys
 from hussh._policy.options import Options
 from hussh._protocol.execute import Execution, execute
@@ -58,7 +58,7 @@ def options(keys: Keys) -> Options:
         username="fuzz",
         keys=parse_given_keys(keys.get("ed25519").path),
         known_hosts=(),
-        settings=with_defaults(agent=False, host_key_policy="ignore"),
+        settings=add_defaults(agent=False, host_key_policy="ignore"),
     )
 
 

@@ -91,9 +91,9 @@ def known_hosts(data: bytes) -> None:
         known.lookup(host, port)
         verdict = known.check(host, port, ED25519, "strict")
         assert isinstance(verdict.outcome.name, str)
-        known.key_types(host, port)
+        known.list_key_types(host, port)
     files, line = (("file", data),), b"host.example " + base64.b64encode(ED25519) + b"\n"
-    grown = known.grown(files, (("file", data + line),))
+    grown = known.grow(files, (("file", data + line),))
     if grown is not None:
         whole = KnownHosts.parse(data + line, "file")
         assert grown.lookup("host.example") == whole.lookup("host.example")
@@ -148,12 +148,12 @@ def ssh_config(data: bytes) -> None:
     except ConfigError:
         return
     for keyword in ("hostname", "proxyjump", "identityfile", "userknownhostsfile", "sendenv"):
-        answer.many(keyword)
-        answer.names(keyword)
-        answer.one(keyword)
+        answer.get_many(keyword)
+        answer.split_names(keyword)
+        answer.get_one(keyword)
         assert not (answer.is_yes(keyword) and answer.is_no(keyword))
-        for path in answer.paths(keyword):
-            answer.tilde(path)
+        for path in answer.split_paths(keyword):
+            answer.expand_tilde(path)
             try:
                 answer.expand(path, keyword, {"HOME": "/home/user"})
             except ConfigError:

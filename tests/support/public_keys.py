@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from base64 import b64encode
 
-from hussh._policy.keys.public_key import blob_type
+from hussh._policy.keys.public_key import read_blob_type
 from hussh._policy.wire import mpint, string
 
 __all__ = ["P256_POINT", "ecdsa", "ed25519", "line", "rsa"]
@@ -37,5 +37,5 @@ def ecdsa(point: bytes = P256_POINT) -> bytes:
 
 def line(names: str, blob: bytes, marker: str = "", end: str = "\n") -> bytes:
     """Return a line of known_hosts."""
-    words = [marker] * bool(marker) + [names, blob_type(blob) or "?", b64encode(blob).decode()]
+    words = [marker] * bool(marker) + [names, read_blob_type(blob) or "?", b64encode(blob).decode()]
     return " ".join(words).encode() + end.encode()

@@ -272,7 +272,7 @@ class Tree:
         """Pump and step until nothing moves any more."""
         while True:
             flags = self.root.pump(BUDGET)
-            awake = set(self.root.events())
+            awake = set(self.root.take_events())
             ready = [task for task in self._tasks if not task.done and task.token in awake]
             for task in ready:
                 task.step()

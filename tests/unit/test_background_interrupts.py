@@ -32,7 +32,7 @@ class CallAtOnce:
         """Make it."""
         self._tell()
 
-    def outcome(self) -> Any:
+    def get_outcome(self) -> Any:
         """Return its result."""
         return self._make()
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hussh._policy import file_cache
-from hussh._policy.file_cache import KeyFile, known_hosts_file, set_batch_start
+from hussh._policy.file_cache import KeyFile, get_known_hosts_files, set_batch_start
 from hussh._policy.hostkeys.known_hosts import KnownHosts
-from hussh._policy.hostkeys.known_hosts_line import known_hosts_line
+from hussh._policy.hostkeys.known_hosts_line import make_known_hosts_line
 from hussh._policy.keys.key_files import parse_private_key
 from hussh._runtime.single_flight import one_at_a_time
 from hussh.errors import HusshError, KeyUnreadable, PassphraseRequired, WrongPassphrase
@@ -24,7 +24,7 @@ from tests.support.keys import Key, Keys
 
 def line(host: str, key: Key) -> bytes:
     """Return what records a key for a host."""
-    return known_hosts_line(host, 22, key.blob)
+    return make_known_hosts_line(host, 22, key.blob)
 
 
 class _Clock:
@@ -77,16 +77,16 @@ def test_known_hosts_are_parsed_once(
     """Unchanged files are neither read nor parsed again, and all who ask get the same object."""
     file = tmp_path / "known"
     file.write_bytes(line("a", keys.get(name="one")))
-    first = known_hosts_file([file])
-    assert first.cached() is None
+    first = get_known_hosts_files([file])
+    assert first.get_cached() is None
     known = first.load()
-    assert first.cached() is None, "written just now: it may change without a trace"
+    assert first.get_cached() is None, "written just now: it may change without a trace"
     age()
     asked = time.monotonic()
-    assert known_hosts_file([str(file)]).load() is known
-    assert known_hosts_file((file,)).cached(asked) is known
-    assert first.cached() is None, "it touches no file, and nobody has looked since"
-    assert first.cached(time.monotonic()) is None
+    assert get_known_hosts_files([str(file)]).load() is known
+    assert get_known_hosts_files((file,)).get_cached(asked) is known
+    assert first.get_cached() is None, "it touches no file, and nobody has looked since"
+    assert first.get_cached(time.monotonic()) is None
     assert parsed == ["hosts"]
 
 
@@ -97,7 +97,7 @@ def test_known_hosts_change(
     """A change is seen at once: another key of the same size, a new file in place, a removal."""
     one, two = keys.get(name="one"), keys.get(name="two")
     file = tmp_path / "known"
-    files = known_hosts_file([file])
+    files = get_known_hosts_files([file])
     assert files.load().lookup("a") == []
     for key in (one, two, one):
         write(file, line("a", key))
@@ -105,11 +105,11 @@ def test_known_hosts_change(
         if trusted:
             age()
             asked = time.monotonic()
-            assert files.load() is files.cached(asked)
+            assert files.load() is files.get_cached(asked)
     other = tmp_path / "other"
     other.write_bytes(line("a", two))
     os.replace(other, file)
-    assert files.cached() is None
+    assert files.get_cached() is None
     assert [entry.key_blob for entry in files.load().lookup("a")] == [two.blob]
     file.unlink()
     assert files.load().lookup("a") == []
@@ -119,12 +119,12 @@ def test_one_look_serves_a_batch(tmp_path: Path, keys: Keys) -> None:
     """What was looked at since a batch began is at hand for all of it, and for nobody else."""
     one, two = keys.get(name="one"), keys.get(name="two")
     file = tmp_path / "known"
-    files = known_hosts_file([file])
+    files = get_known_hosts_files([file])
     before = time.monotonic()
 
     def in_batch(start: float) -> KnownHosts | None:
         set_batch_start(start)
-        return files.cached()
+        return files.get_cached()
 
     def batch(start: float) -> KnownHosts | None:
         return copy_context().run(in_batch, start)
@@ -134,7 +134,7 @@ def test_one_look_serves_a_batch(tmp_path: Path, keys: Keys) -> None:
     known = files.load()
     assert batch(before) is known, "even though it was written just now"
     assert batch(time.monotonic()) is None, "this one began after that look"
-    assert files.cached() is None
+    assert files.get_cached() is None
     write(file, line("a", two))
     assert [entry.key_blob for entry in files.load().lookup("a")] == [two.blob]
 
@@ -144,12 +144,12 @@ def test_known_hosts_grow(tmp_path: Path, keys: Keys, parsed: list[str]) -> None
     blob = keys.get(name="one").blob
     file = tmp_path / "known"
     file.write_bytes(b"")
-    files = known_hosts_file([file])
+    files = get_known_hosts_files([file])
     before = files.load()
     with file.open("ab") as out:
         for index in range(6):
-            hashed = known_hosts_line(f"h{index}", 22, blob, hashed=True)
-            out.write(known_hosts_line(f"p{index}", 22, blob) + hashed + b"*.x ssh-rsa AAAA\n")
+            hashed = make_known_hosts_line(f"h{index}", 22, blob, hashed=True)
+            out.write(make_known_hosts_line(f"p{index}", 22, blob) + hashed + b"*.x ssh-rsa AAAA\n")
             out.flush()
             known = files.load()
             whole = KnownHosts.load(file)
@@ -169,7 +169,7 @@ def test_key_is_decrypted_once(
     path.write_bytes(key.path.read_bytes())
     age()
     file = KeyFile.of(path, "open sesame")
-    cached = file.from_now_on()
+    cached = file.bind_cached()
     assert cached() is None
     credential = file.load()
     assert credential.was_encrypted
@@ -178,7 +178,7 @@ def test_key_is_decrypted_once(
     assert cached() is credential
     asked = time.monotonic()
     KeyFile.look_again(path, "open sesame")
-    assert KeyFile.of(path, "open sesame").cached(asked) is credential
+    assert KeyFile.of(path, "open sesame").get_cached(asked) is credential
     KeyFile.look_again(path, "never loaded")
     assert len(parsed) == 2  # without the passphrase, and with it
     with pytest.raises(WrongPassphrase):
@@ -201,12 +201,12 @@ def test_key_change(tmp_path: Path, keys: Keys, age: Callable[[], None]) -> None
         write(path, key.path.read_bytes())
         assert file.load().public.blob == key.blob
         age()
-        cached = file.from_now_on()
+        cached = file.bind_cached()
         assert file.load() is cached()
     path.unlink()
     asked = time.monotonic()
     KeyFile.look_again(path, None)
-    assert file.cached(asked) is None
+    assert file.get_cached(asked) is None
     with pytest.raises(KeyUnreadable, match="does not exist"):
         file.load()
 
@@ -218,7 +218,7 @@ def test_errors_are_everybodys_own(tmp_path: Path, age: Callable[[], None]) -> N
     age()
     file = KeyFile.of(path, None)
     errors: list[HusshError] = []
-    for call in (file.load, file.load, file.from_now_on()):
+    for call in (file.load, file.load, file.bind_cached()):
         with pytest.raises(KeyUnreadable) as caught:
             call()
         errors.append(caught.value.at(f"u@h{len(errors)}:22", 0, "auth"))
@@ -228,9 +228,9 @@ def test_errors_are_everybodys_own(tmp_path: Path, age: Callable[[], None]) -> N
 def test_no_regular_file(tmp_path: Path, age: Callable[[], None]) -> None:
     """What is no regular file is read every time: its times tell nothing."""
     age()
-    files = known_hosts_file(["/dev/null"])
+    files = get_known_hosts_files(["/dev/null"])
     files.load()
-    assert files.cached() is None
+    assert files.get_cached() is None
 
 
 def test_one_thread_at_a_time() -> None:

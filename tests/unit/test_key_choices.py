@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hussh._policy.keys import key_files
-from hussh._policy.keys.key_files import default_key_paths
-from hussh._policy.keys.signature_algorithms import signature_algorithms
+from hussh._policy.keys.key_files import list_default_key_paths
+from hussh._policy.keys.signature_algorithms import choose_signature_algorithms
 
 
 @pytest.mark.parametrize(
@@ -32,19 +32,19 @@ def test_the_signature_algorithm_follows_the_server(
     algorithm: str, server: list[str] | None, expected: str | None
 ) -> None:
     """RSA follows the server's list, and never signs with SHA-1; other kinds have no choice."""
-    assert next(iter(signature_algorithms(algorithm, server)), None) == expected
+    assert next(iter(choose_signature_algorithms(algorithm, server)), None) == expected
 
 
 def test_all_choices_come_best_first() -> None:
     """A server that lists what it then refuses can be asked for the next best."""
     names = ("rsa-sha2-512", "rsa-sha2-256")
-    assert signature_algorithms("ssh-rsa", ("ssh-rsa", *reversed(names))) == names
+    assert choose_signature_algorithms("ssh-rsa", ("ssh-rsa", *reversed(names))) == names
 
 
 def test_default_keys_come_in_the_documented_order(tmp_path: Path) -> None:
     """RSA, Ed25519, ECDSA: the order that 0.3.3 had."""
     names = ["id_rsa", "id_ed25519", "id_ecdsa"]
-    assert default_key_paths(tmp_path) == [str(tmp_path / ".ssh" / name) for name in names]
+    assert list_default_key_paths(tmp_path) == [str(tmp_path / ".ssh" / name) for name in names]
 
 
 def test_importing_the_module_imports_no_crypto() -> None:

@@ -20,7 +20,7 @@ from hussh._policy.keys import key_files
 from hussh._policy.keys.key_files import load_private_key, parse_private_key
 from hussh._policy.keys.private_key import PrivateKey
 from hussh._policy.keys.public_key import PublicKey
-from hussh._policy.keys.signature_algorithms import signature_algorithms
+from hussh._policy.keys.signature_algorithms import choose_signature_algorithms
 from hussh._policy.wire import Reader, string, uint32
 from hussh.errors import (
     KeyFileError,
@@ -139,7 +139,7 @@ def test_every_kind_and_format_is_read_and_signs(
     key = load_private_key(pair.path, PASSPHRASE if case in ENCRYPTED else None)
     algorithm = KINDS[case.split("-")[0]][2]
     assert key.public == PublicKey(algorithm, pair.blob, pair.comment)
-    assert_ssh_keygen_accepts(key, signature_algorithms(algorithm, None)[0], tmp_path)
+    assert_ssh_keygen_accepts(key, choose_signature_algorithms(algorithm, None)[0], tmp_path)
 
 
 @pytest.mark.parametrize("cipher", OPENSSH_CIPHERS)

@@ -18,10 +18,10 @@ from hussh._policy.hostkeys.known_hosts import (
     KnownHosts,
     Outcome,
     Verdict,
-    algorithms_for,
-    host_key_error,
+    make_host_key_error,
+    order_algorithms,
 )
-from hussh._policy.hostkeys.known_hosts_line import known_hosts_line, lookup_name
+from hussh._policy.hostkeys.known_hosts_line import make_known_hosts_line, make_lookup_name
 from hussh._policy.hostkeys.known_hosts_record import record
 from hussh._policy.keys.public_key import fingerprint
 from hussh._policy.wire import mpint, string
@@ -233,7 +233,7 @@ def our_find(known: KnownHosts, host: str, port: int) -> list[tuple[int, str, st
 
 
 def make_pattern(rng: random.Random) -> str:
-    name = lookup_name(rng.choice(HOSTS), rng.choice([22, 22, 2222]))
+    name = make_lookup_name(rng.choice(HOSTS), rng.choice([22, 22, 2222]))
     kind = rng.randrange(6)
     if kind == 1:
         name = name.upper()
@@ -253,7 +253,9 @@ def make_line(rng: random.Random) -> bytes:
     if kind == 0:
         return rng.choice([b"", b"# a", b" \t", b"a", b"nonsense here", b"@revoked a", b"@x a b c"])
     if kind < 4:
-        text = known_hosts_line(rng.choice(HOSTS), rng.choice([22, 2222]), blob, hashed=True)[:-1]
+        text = make_known_hosts_line(rng.choice(HOSTS), rng.choice([22, 2222]), blob, hashed=True)[
+            :-1
+        ]
         if kind == 3:
             at = rng.randrange(40)
             text = text[:at] + rng.choice([b"A", b"|", b"=", b""]) + text[at + 1 :]
@@ -282,7 +284,7 @@ def test_agrees_with_ssh_keygen(tmp_path: Path) -> None:
         known = KnownHosts.load(file)
         for host in rng.sample(HOSTS, 5):
             port = rng.choice([22, 22, 2222, 2200])
-            expected = keygen_find(lookup_name(host, port), file)
+            expected = keygen_find(make_lookup_name(host, port), file)
             assert our_find(known, host.upper(), port) == expected, (host, port, data)
             pairs += 1
             hits += len(expected)
@@ -311,7 +313,7 @@ def test_ssh_keygen_reads_what_we_record(tmp_path: Path, hashed: bool) -> None:
     file = tmp_path / "known_hosts"
     for number, (host, port) in enumerate([("a.example", 22), ("::1", 2222), ("b\u00fc", 22)], 1):
         record(file, host, port, A, hashed=hashed)
-        assert keygen_find(lookup_name(host, port), file) == [(number, "", fingerprint(A))]
+        assert keygen_find(make_lookup_name(host, port), file) == [(number, "", fingerprint(A))]
 
 
 # Policies
@@ -393,8 +395,8 @@ def test_authority_is_no_plain_key() -> None:
     for blob in (A, B):
         verdict = check(data, "a", blob)
         assert (verdict.outcome, verdict.only_authorities) == (Outcome.UNKNOWN_REFUSED, True)
-    assert "vouch for certificates only" in str(host_key_error(check(data, "a", A)))
-    assert KnownHosts.parse(data).key_types("a") == []
+    assert "vouch for certificates only" in str(make_host_key_error(check(data, "a", A)))
+    assert KnownHosts.parse(data).list_key_types("a") == []
 
 
 def test_malformed_certificates_are_refused_clearly() -> None:
@@ -403,7 +405,7 @@ def test_malformed_certificates_are_refused_clearly() -> None:
     for data in (line("a", A, "@cert-authority"), line("a", blob)):
         verdict = check(data, "a", blob, policy="accept-unknown")
         assert verdict.outcome is Outcome.MALFORMED
-        assert "certificate" in str(host_key_error(verdict))
+        assert "certificate" in str(make_host_key_error(verdict))
 
 
 def test_revoked_keys_are_known_in_any_encoding() -> None:
@@ -443,14 +445,14 @@ OFFERED = ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256"]
 )
 def test_algorithms_for(known: list[str], expected: list[str]) -> None:
     """Recorded types come first, in the order of the offer; nothing is added or lost."""
-    assert algorithms_for(known, OFFERED) == expected
+    assert order_algorithms(known, OFFERED) == expected
 
 
 @pytest.mark.parametrize(
     ("data", "port", "expected"),
     [
         (line("a", R) + line("*", A) + line("a", R), 22, ["ssh-rsa", "ssh-ed25519"]),
-        (known_hosts_line("a", 22, E, hashed=True), 22, ["ecdsa-sha2-nistp256"]),
+        (make_known_hosts_line("a", 22, E, hashed=True), 22, ["ecdsa-sha2-nistp256"]),
         (line("[a]:2222", R) + line("a", A), 2222, ["ssh-rsa"]),
         (line("a", A), 2222, ["ssh-ed25519"]),
         (line("a", A, "@revoked"), 22, []),
@@ -459,7 +461,7 @@ def test_algorithms_for(known: list[str], expected: list[str]) -> None:
 )
 def test_key_types(data: bytes, port: int, expected: list[str]) -> None:
     """The types on record are those of plain entries, found as a check finds them."""
-    assert KnownHosts.parse(data).key_types("a", port) == expected
+    assert KnownHosts.parse(data).list_key_types("a", port) == expected
 
 
 # Errors
@@ -469,7 +471,7 @@ def test_error_for_a_changed_key() -> None:
     """The error gives both fingerprints, the lines, and a command that is safe to paste."""
     data = b"\n" + line("[a]:2222", B) + line("[a]:2222", R)
     verdict = KnownHosts.parse(data, "/home/o'k/known hosts").check("a", 2222, A)
-    error = host_key_error(verdict)
+    error = make_host_key_error(verdict)
     assert (error.reason, error.host, error.phase) == ("changed", "[a]:2222", "hostkey")
     assert (error.fingerprint, error.recorded) == (
         fingerprint(A),
@@ -483,8 +485,8 @@ def test_error_for_a_changed_key() -> None:
 
 def test_error_for_a_revoked_and_an_unknown_key() -> None:
     """The reason tells a revoked key from an unknown one."""
-    revoked = host_key_error(check(line("a", A, "@revoked"), "a", A))
-    unknown = host_key_error(check(b"", "a", A))
+    revoked = make_host_key_error(check(line("a", A, "@revoked"), "a", A))
+    unknown = make_host_key_error(check(b"", "a", A))
     assert (revoked.reason, unknown.reason) == ("revoked", "unknown")
     assert "file:1" in str(revoked)
     assert 'host_key_policy="accept-new"' in str(unknown)

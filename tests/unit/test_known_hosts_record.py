@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hussh._policy.hostkeys.known_hosts import (
     KnownHosts,
     Outcome,
-    host_key_error,
+    make_host_key_error,
 )
-from hussh._policy.hostkeys.known_hosts_line import known_hosts_line
+from hussh._policy.hostkeys.known_hosts_line import make_known_hosts_line
 from hussh._policy.hostkeys.known_hosts_record import append_line, record
 from tests.support.alphabet import ANY_CHARACTER
 from tests.support.public_keys import ed25519
@@ -31,11 +31,11 @@ A, B = ed25519(1), ed25519(2)
 def test_recorded_line() -> None:
     """The line is what ssh would write, and a hashed one does not show the name."""
     expected = b"[a.example]:2222 ssh-ed25519 " + b64encode(A) + b"\n"
-    assert known_hosts_line("A.Example", 2222, A) == expected
-    hashed = known_hosts_line("a.example", 22, A, hashed=True)
+    assert make_known_hosts_line("A.Example", 2222, A) == expected
+    hashed = make_known_hosts_line("a.example", 22, A, hashed=True)
     assert hashed.startswith(b"|1|")
     assert b"example" not in hashed
-    assert hashed != known_hosts_line("a.example", 22, A, hashed=True)
+    assert hashed != make_known_hosts_line("a.example", 22, A, hashed=True)
 
 
 @PURE
@@ -48,7 +48,7 @@ def test_recorded_line() -> None:
 @example("!a", 22, False)
 def test_recorded_names_mean_only_themselves(host: str, port: int, hashed: bool) -> None:
     """Whatever the name, its line is one line, is found again, and matches no other name."""
-    text = known_hosts_line(host, port, A, hashed=hashed)
+    text = make_known_hosts_line(host, port, A, hashed=hashed)
     assert text.count(b"\n") == 1
     known = KnownHosts.parse(text)
     assert known.check(host, port, A, "strict").outcome is Outcome.ACCEPTED
@@ -59,7 +59,7 @@ def test_recorded_names_mean_only_themselves(host: str, port: int, hashed: bool)
 def test_what_cannot_be_recorded(host: str, blob: bytes) -> None:
     """Neither an empty name nor a broken key gets into a file."""
     with pytest.raises(ValueError, match="not a host name and a public key"):
-        known_hosts_line(host, 22, blob)
+        make_known_hosts_line(host, 22, blob)
 
 
 def test_file_and_folder_are_private(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_appending_touches_nothing_else(
     """All bytes of the file stay, and the new line stands on a line of its own."""
     file = tmp_path_factory.getbasetemp() / "appended"
     file.write_bytes(content)
-    text = known_hosts_line("a", 22, A)
+    text = make_known_hosts_line("a", 22, A)
     append_line(file, text)
     newline = b"\n" * (content != b"" and not content.endswith(b"\n"))
     assert file.read_bytes() == content + newline + text
@@ -134,5 +134,5 @@ def test_recording_that_fails(tmp_path: Path) -> None:
     assert record(path, "a", 22, A, warn=told.append).outcome is Outcome.ACCEPTED
     verdict = record(path, "a", 22, B, warn=told.append)
     assert verdict.outcome is Outcome.CHANGED
-    assert "connect in a new process" in str(host_key_error(verdict))
+    assert "connect in a new process" in str(make_host_key_error(verdict))
     assert len(told) == 1

@@ -17,7 +17,7 @@ def test_the_belt_of_the_pump_is_a_lost_connection(monkeypatch: pytest.MonkeyPat
     state.death, state.text = Death.STUCK, "nothing moved"
     monkeypatch.setattr(Link, "get_info", lambda self: state)
     assert isinstance(state, LinkState)
-    error = link.death()
+    error = link.get_death()
     assert isinstance(error, ConnectionLost)
     assert "nothing moved" in str(error)
     assert "report" in str(error)

@@ -56,7 +56,7 @@ async def in_loop(make: MakeOp, near: socket.socket, within: float) -> int:
         return await driver.run(make(driver), monotonic() + within)
     finally:
         driver.end(driver.root)
-        await driver.gone()
+        await driver.wait_gone()
 
 
 @pytest.mark.parametrize("between", ["call", "checkpoint"])
@@ -134,7 +134,7 @@ def test_others_have_turns_at_checkpoints() -> None:
                 assert await driver.run(works(), monotonic() + HUNG) == 1
         finally:
             driver.end(driver.root)
-            await driver.gone()
+            await driver.wait_gone()
 
     for backend in ("asyncio", "trio"):
         over.clear()

@@ -23,7 +23,7 @@ from hussh import Connection
 from hussh._api.check_options import CHECKS
 from hussh._api.plan import OF_TARGET, make_plan
 from hussh._multi.multi_options import MultiOptions
-from hussh._policy.connection_options import ARGUMENTS, ConnectionOptions, declared
+from hussh._policy.connection_options import ARGUMENTS, ConnectionOptions, read_declared
 from hussh._policy.options import Options
 from hussh.aio import AsyncConnection
 from hussh.multi_conn import MultiConnection
@@ -57,7 +57,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "sftp_open_files": (1, True),
     "stream": (("reader", "writer"), 3),
 }
-OPTIONS = declared(ConnectionOptions)
+OPTIONS = read_declared(ConnectionOptions)
 
 
 def hops(taker: Any, **given: Any) -> tuple[Options, ...]:
@@ -133,7 +133,7 @@ def test_every_parameter_is_described(taker: Any) -> None:
 def test_options_of_many_hosts_are_declared_once() -> None:
     """Each way to make a MultiConnection takes every option of a group."""
     makers: list[Any] = [MultiConnection, MultiConnection.from_connections, TAKERS[2]]
-    for name, (kind, option) in declared(MultiOptions).items():
+    for name, (kind, option) in read_declared(MultiOptions).items():
         for maker in makers:
             parameter = inspect.signature(maker).parameters[name]
             assert (parameter.default, parameter.annotation) == (option.default, kind)

@@ -93,7 +93,7 @@ def test_slow_calls_hold_up_no_quick_one(pool: Any) -> None:
     assert not waiting.has_begun
     hung[0][0].abandon()
     assert over.wait(PATIENCE)
-    assert waiting.outcome() == 7
+    assert waiting.get_outcome() == 7
     go.set()
     assert all(over.wait(PATIENCE) for _, over in (*slow, *hung))
 

@@ -10,27 +10,27 @@ from __future__ import annotations
 from base64 import b64decode
 
 from ...errors import ConfigError, ProtocolError
-from ..keys.public_key import blob_type
+from ..keys.public_key import read_blob_type
 from ..ssh_config.configured import Configured
 from ..wire import Reader
 from .known_hosts import KnownHosts
-from .known_hosts_line import REVOKED, Entry, lookup_name
+from .known_hosts_line import REVOKED, Entry, make_lookup_name
 
-__all__ = ["configured_entries", "parse_revoked"]
+__all__ = ["list_configured_entries", "parse_revoked"]
 
 _KRL = b"SSHKRL\n\0"
 _EXPLICIT_KEYS = 2
 
 
-def configured_entries(configured: Configured, host: str, port: int) -> list[Entry]:
+def list_configured_entries(configured: Configured, host: str, port: int) -> list[Entry]:
     """Return the lines that a configuration adds for this name."""
     found = []
     if configured.known_hosts_text:
         known = KnownHosts.parse(configured.known_hosts_text, "KnownHostsCommand")
         found += known.lookup(host, port)
-    name, file = lookup_name(host, port), configured.revoked_host_keys or ""
+    name, file = make_lookup_name(host, port), configured.revoked_host_keys or ""
     for number, blob in enumerate(configured.revoked_keys, 1):
-        found.append(Entry(REVOKED, (name,), blob_type(blob) or "", blob, number, file))
+        found.append(Entry(REVOKED, (name,), read_blob_type(blob) or "", blob, number, file))
     return found
 
 
@@ -60,7 +60,7 @@ def _find_blob(words: list[bytes]) -> bytes | None:
             blob = b64decode(word, validate=True)
         except ValueError:
             continue
-        if blob_type(blob) is not None:
+        if read_blob_type(blob) is not None:
             return blob
     return None
 

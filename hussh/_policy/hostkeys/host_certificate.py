@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...errors import ProtocolError
-from ..keys.public_key import CERTIFICATE, blob_type, field_count
+from ..keys.public_key import CERTIFICATE, count_fields, read_blob_type
 from ..keys.verify import is_signed_by
 from ..wire import Reader, string
 
@@ -20,7 +20,7 @@ FOREVER = (1 << 64) - 1
 
 
 class HostCertificate(NamedTuple):
-    """The content of a certificate; nothing of it is proven before `objection` is empty.
+    """The content of a certificate; nothing of it is proven before `find_objection` is empty.
 
     Attributes:
         key_blob: the plain key that it certifies.
@@ -43,7 +43,7 @@ class HostCertificate(NamedTuple):
     signed: bytes
     signature: bytes
 
-    def objection(self, host: str, now: float) -> str:
+    def find_objection(self, host: str, now: float) -> str:
         """Return why it does not vouch for this host name now; "" if it does.
 
         It decides as ssh(1): no wildcards in principals, and upper case is lower in `host` only.
@@ -70,7 +70,7 @@ def read_certificate(blob: bytes) -> HostCertificate | None:
         kind = reader.string().decode("ascii")
         plain_kind = kind.removesuffix(CERTIFICATE)
         reader.string()  # the nonce
-        fields = [reader.string() for _ in range(field_count(plain_kind))]
+        fields = [reader.string() for _ in range(count_fields(plain_kind))]
         reader.take(8)  # the serial number
         type_ = reader.uint32()
         key_id = reader.text()
@@ -85,8 +85,8 @@ def read_certificate(blob: bytes) -> HostCertificate | None:
     except (ProtocolError, UnicodeDecodeError):
         return None
     plain = string(plain_kind.encode()) + b"".join(map(string, fields))
-    is_whole = reader.done and plain_kind != kind and blob_type(plain) == plain_kind
-    authority_kind = blob_type(authority)
+    is_whole = reader.done and plain_kind != kind and read_blob_type(plain) == plain_kind
+    authority_kind = read_blob_type(authority)
     if not is_whole or authority_kind is None or authority_kind.endswith(CERTIFICATE):
         return None
     return HostCertificate(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from .known_hosts import Outcome, Verdict
 
-__all__ = ["HostKey", "HostKeyCallback", "host_key_of", "verdict_status"]
+__all__ = ["HostKey", "HostKeyCallback", "make_host_key", "get_verdict_status"]
 
 _STATUS = {
     Outcome.ACCEPTED: "known",
@@ -47,12 +47,12 @@ class HostKey:
 HostKeyCallback = Callable[[HostKey], bool | Awaitable[bool]]
 
 
-def host_key_of(verdict: Verdict, host: str, port: int, algorithm: str, hop: str) -> HostKey:
+def make_host_key(verdict: Verdict, host: str, port: int, algorithm: str, hop: str) -> HostKey:
     """Return what the callable gets."""
-    status = verdict_status(verdict)
+    status = get_verdict_status(verdict)
     return HostKey(host, port, algorithm, verdict.fingerprint, status, hop, verdict.key_blob)
 
 
-def verdict_status(verdict: Verdict) -> str:
+def get_verdict_status(verdict: Verdict) -> str:
     """Return the `HostKey.status` of a verdict."""
     return _STATUS.get(verdict.outcome, "unknown")

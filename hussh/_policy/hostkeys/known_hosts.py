@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ...errors import HostKeyError, Phase
 from ..file_limit import check_file_limit
-from ..keys.public_key import CERTIFICATE, RSA_NAMES, blob_type, fingerprint, identity
+from ..keys.public_key import CERTIFICATE, RSA_NAMES, fingerprint, get_identity, read_blob_type
 from ..owned_fd import OwnedFd
 from .host_certificate import HostCertificate, read_certificate
 from .known_hosts_line import (
@@ -31,7 +31,7 @@ from .known_hosts_line import (
     Entry,
     Line,
     encode,
-    lookup_name,
+    make_lookup_name,
     parse_hash,
     parse_line,
 )
@@ -110,7 +110,7 @@ class Recorded:
 
     Attributes:
         name: the name looked up, ``[host]:port`` off port 22.
-        key_types: of the recorded keys, in file order, for `algorithms_for`.  Where `check`
+        key_types: of the recorded keys, in file order, for `order_algorithms`.  Where `check`
             would fall back to the bare name, these are that one's.
         has_authority: whether a @cert-authority line names the host, so that it should be
             asked for a certificate.
@@ -144,8 +144,8 @@ class Recorded:
         """Decide about the key that a server presents, as ssh(1) does.
 
         A certificate of an authority that a @cert-authority line names for the host is accepted,
-        unless it is not valid (`HostCertificate.objection`). Then, and without an authority, the
-        plain key in it is checked.
+        unless it is not valid (`HostCertificate.find_objection`). Then, and without an authority,
+        the plain key in it is checked.
 
         Any plain entry of the name that equals the key accepts it. If there are plain entries and
         none is equal, the key has changed, even if the recorded keys are of another type. If there
@@ -163,7 +163,7 @@ class Recorded:
             raise ValueError(f"host_key_policy must be one of {', '.join(POLICIES)}")
         if policy == "ignore":
             return Verdict(Outcome.UNCHECKED, self.name, key_blob)
-        if not (blob_type(key_blob) or "").endswith(CERTIFICATE):
+        if not (read_blob_type(key_blob) or "").endswith(CERTIFICATE):
             return self._find_revoked(key_blob) or self._check_plain(key_blob, policy, "")
         certificate = read_certificate(key_blob)
         if certificate is None:
@@ -174,7 +174,7 @@ class Recorded:
         authorities = self._find_authorities(certificate)
         objection = "its authority is not one that a @cert-authority line names for this host"
         if authorities:
-            objection = certificate.objection(self._host, time.time() if now is None else now)
+            objection = certificate.find_objection(self._host, time.time() if now is None else now)
             if not objection:
                 key = certificate.key_blob
                 return Verdict(Outcome.ACCEPTED, self.name, key, tuple(authorities))
@@ -189,11 +189,11 @@ class Recorded:
 
     def _find_revoked(self, *blobs: bytes) -> Verdict | None:
         """Return the refusal if one of these keys is revoked; the first is the server's own."""
-        identities = {identity(blob) for blob in blobs}
+        identities = {get_identity(blob) for blob in blobs}
         revoked = [
             entry
             for entry in self._entries + self._bare
-            if entry.marker == REVOKED and identity(entry.key_blob) in identities
+            if entry.marker == REVOKED and get_identity(entry.key_blob) in identities
         ]
         if not revoked:
             return None
@@ -277,7 +277,7 @@ class KnownHosts:
             known._add(data, path)
         return known
 
-    def grown(self, old: object, new: Files) -> KnownHosts | None:
+    def grow(self, old: object, new: Files) -> KnownHosts | None:
         """Return the known hosts after an addition to the last file; None after any other change.
 
         `old` are the contents that this object has, `new` the present ones. A batch with accept-new
@@ -311,7 +311,7 @@ class KnownHosts:
         before = len(self._lines)
         self._add_lines(data, file, first)
         is_new = first == 1 and not problem and _has_lines(data)
-        if is_new and not any(line.entry() for line in self._lines[before:]):
+        if is_new and not any(line.parse_entry() for line in self._lines[before:]):
             problem = "has no line that can be read"
         if problem:
             self.problems.append((file, problem))
@@ -345,7 +345,7 @@ class KnownHosts:
         For ports other than 22 the name is ``[host]:port`` and nothing else. ASCII letters match in
         upper and lower case.
         """
-        return self._find(lookup_name(host, port))
+        return self._find(make_lookup_name(host, port))
 
     def _find(self, name: str) -> list[Entry]:
         raw = encode(name)
@@ -359,30 +359,30 @@ class KnownHosts:
         entries = []
         for index in sorted(found):
             if index not in self._entries:
-                self._entries[index] = self._lines[index].entry()
+                self._entries[index] = self._lines[index].parse_entry()
             entry = self._entries[index]
             if entry is not None:
                 entries.append(entry)
         return entries
 
-    def of_host(self, host: str, port: int = 22, more: Sequence[Entry] = ()) -> Recorded:
+    def look_up_host(self, host: str, port: int = 22, more: Sequence[Entry] = ()) -> Recorded:
         """Return what is recorded for a host, to be used more than once; `more` is added to it."""
-        name = lookup_name(host, port)
+        name = make_lookup_name(host, port)
         bare = self._find(host) if port != 22 else []
         return Recorded(name, [*self._find(name), *more], bare, host, self.problems)
 
-    def key_types(self, host: str, port: int = 22) -> list[str]:
+    def list_key_types(self, host: str, port: int = 22) -> list[str]:
         """See `Recorded.key_types`."""
-        return list(self.of_host(host, port).key_types)
+        return list(self.look_up_host(host, port).key_types)
 
     def check(
         self, host: str, port: int, key_blob: bytes, policy: str = "accept-unknown"
     ) -> Verdict:
         """Decide as `Recorded.check`, after a look-up of the host."""
-        return self.of_host(host, port).check(key_blob, policy)
+        return self.look_up_host(host, port).check(key_blob, policy)
 
 
-def algorithms_for(
+def order_algorithms(
     known_types: Sequence[str], offered: Sequence[str], has_authority: bool = False
 ) -> list[str]:
     """Return the offered host key algorithms; those for which a key is recorded come first.
@@ -402,7 +402,7 @@ def algorithms_for(
     return [*certificates, *plain] if has_authority else plain
 
 
-def host_key_error(verdict: Verdict) -> HostKeyError:
+def make_host_key_error(verdict: Verdict) -> HostKeyError:
     """Return the error for a refused key.
 
     Its text says what the user can do; the caller adds the hop.

@@ -16,7 +16,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from typing import NamedTuple
 
-from ..keys.public_key import RSA_NAMES, blob_type, fingerprint
+from ..keys.public_key import RSA_NAMES, fingerprint, read_blob_type
 
 __all__ = [
     "CERT_AUTHORITY",
@@ -24,8 +24,8 @@ __all__ = [
     "Entry",
     "Line",
     "encode",
-    "known_hosts_line",
-    "lookup_name",
+    "make_known_hosts_line",
+    "make_lookup_name",
     "parse_hash",
     "parse_line",
 ]
@@ -76,11 +76,11 @@ class Line(NamedTuple):
     number: int
     file: str
 
-    def entry(self) -> Entry | None:
+    def parse_entry(self) -> Entry | None:
         """Parse the key; return None if it is broken."""
         words = self.key.translate(None, b"\r\v\f").split(None, 2)
         blob = _decode_base64(words[1]) if len(words) > 1 else None
-        key_type = blob_type(blob) if blob else None
+        key_type = read_blob_type(blob) if blob else None
         if blob is None or key_type is None:
             return None
         named = words[0].decode("ascii", "replace")
@@ -91,12 +91,12 @@ class Line(NamedTuple):
         return Entry(self.marker, patterns, key_type, blob, self.number, self.file)
 
 
-def lookup_name(host: str, port: int = 22) -> str:
+def make_lookup_name(host: str, port: int = 22) -> str:
     """Return the name under which a host is recorded; an alias is given verbatim with port 22."""
     return host if port == 22 else f"[{host}]:{port}"
 
 
-def known_hosts_line(host: str, port: int, key_blob: bytes, *, hashed: bool = False) -> bytes:
+def make_known_hosts_line(host: str, port: int, key_blob: bytes, *, hashed: bool = False) -> bytes:
     """Return the line, with its newline, that records the key for the host.
 
     A name with characters that have a meaning in the file is always hashed.
@@ -104,8 +104,8 @@ def known_hosts_line(host: str, port: int, key_blob: bytes, *, hashed: bool = Fa
     Raises:
         ValueError: `key_blob` is not a public key, or the host is empty.
     """
-    key_type = blob_type(key_blob)
-    name = encode(lookup_name(host, port))
+    key_type = read_blob_type(key_blob)
+    name = encode(make_lookup_name(host, port))
     if key_type is None or not host:
         raise ValueError("not a host name and a public key")
     if hashed or not re.fullmatch(_PLAIN_NAME, name):

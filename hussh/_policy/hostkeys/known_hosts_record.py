@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from ..owned_fd import OwnedFd
 from .known_hosts import KnownHosts, Verdict, expand
-from .known_hosts_line import known_hosts_line, lookup_name
+from .known_hosts_line import make_known_hosts_line, make_lookup_name
 from .remembered import entries_for, remember
 
 __all__ = ["append_line", "record"]
@@ -46,11 +46,11 @@ def record(
     """
     known = known or KnownHosts.load(path)
     where = expand(path)
-    more = entries_for(where, lookup_name(host, port))
-    verdict = known.of_host(host, port, more).check(key_blob, "accept-new")
+    more = entries_for(where, make_lookup_name(host, port))
+    verdict = known.look_up_host(host, port, more).check(key_blob, "accept-new")
     if not verdict.must_record:
         return verdict
-    line = known_hosts_line(host, port, key_blob, hashed=hashed)
+    line = make_known_hosts_line(host, port, key_blob, hashed=hashed)
     try:
         if any("UTF-16" in problem for _, problem in known.problems):
             raise OSError(errno.EINVAL, "the file is UTF-16 text")  # a line would damage it
@@ -58,7 +58,7 @@ def record(
     except OSError as error:
         if remember(where, verdict.name, key_blob) != key_blob:
             more = entries_for(where, verdict.name)
-            return known.of_host(host, port, more).check(key_blob, "accept-new")
+            return known.look_up_host(host, port, more).check(key_blob, "accept-new")
         if where not in _unwritable:
             _unwritable.add(where)
             warn(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...errors import HostKeyError
-from ..keys.public_key import CERTIFICATE, blob_type, fingerprint
+from ..keys.public_key import CERTIFICATE, fingerprint, read_blob_type
 
 __all__ = ["Pins", "parse_pins"]
 
@@ -38,7 +38,7 @@ class Pins(NamedTuple):
             return None
         return HostKeyError(
             f"the host key of {name} is not the pinned one: the server shows {shown} "
-            f"({blob_type(key_blob)}), host_key= names {', '.join(self.fingerprints)}; "
+            f"({read_blob_type(key_blob)}), host_key= names {', '.join(self.fingerprints)}; "
             "somebody may be in between, or the server has keys of several types: "
             "host_key_algorithms= says which one it shall show",
             host=name,
@@ -72,7 +72,7 @@ def parse_pins(value: object) -> Pins | None:
             continue
         blob = _parse_key(text)
         fingerprints.append(fingerprint(blob))
-        types.append(blob_type(blob) or "")
+        types.append(read_blob_type(blob) or "")
     return Pins(tuple(fingerprints), tuple(types) if len(types) == len(items) else ())
 
 
@@ -82,7 +82,7 @@ def _parse_key(text: str) -> bytes:
         blob = b64decode(words[1], validate=True)
     except (ValueError, IndexError):
         raise ValueError(f"host_key must be {_FORMS}") from None
-    kind = blob_type(blob)
+    kind = read_blob_type(blob)
     if kind is None or kind != words[0]:
         raise ValueError(f"host_key holds a damaged public key; it must be {_FORMS}")
     if kind.endswith(CERTIFICATE):

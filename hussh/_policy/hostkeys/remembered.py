@@ -6,7 +6,7 @@ they should have become. It reads and writes no file.
 
 from __future__ import annotations
 
-from ..keys.public_key import blob_type
+from ..keys.public_key import read_blob_type
 from .known_hosts_line import Entry, encode
 
 __all__ = ["entries_for", "forget", "remember"]
@@ -28,7 +28,7 @@ def entries_for(file: str, name: str) -> list[Entry]:
     blob = _keys.get((file, encode(name)))
     if blob is None:
         return []
-    return [Entry("", (name,), blob_type(blob) or "", blob, 0, "")]
+    return [Entry("", (name,), read_blob_type(blob) or "", blob, 0, "")]
 
 
 def forget() -> None:

@@ -14,10 +14,16 @@ from ..wire import Reader
 from .key_files import parse_public_key, read_private_key
 from .public_key import CERTIFICATE, PublicKey
 
-__all__ = ["belongs_to", "certificate_for", "is_certificate_text", "load_certificate", "plain"]
+__all__ = [
+    "belongs_to",
+    "read_certificate",
+    "is_certificate_text",
+    "load_certificate",
+    "get_plain_algorithm",
+]
 
 
-def plain(algorithm: str) -> str:
+def get_plain_algorithm(algorithm: str) -> str:
     """Return the algorithm that a signature names, also if the key is a certificate."""
     name = algorithm.removesuffix(CERTIFICATE)
     if name != algorithm and name.startswith("sk-"):
@@ -25,7 +31,7 @@ def plain(algorithm: str) -> str:
     return name
 
 
-def certificate_for(path: str | os.PathLike[str], public: PublicKey) -> PublicKey | None:
+def read_certificate(path: str | os.PathLike[str], public: PublicKey) -> PublicKey | None:
     """Return the certificate of the key at `path`, from ``path-cert.pub``.
 
     It is None if there is no such file, or if the file is no certificate of this key: a stale
@@ -45,7 +51,7 @@ def certificate_for(path: str | os.PathLike[str], public: PublicKey) -> PublicKe
 
 def belongs_to(certificate: PublicKey, public: PublicKey) -> bool:
     """Tell whether this is a certificate of this plain key."""
-    if certificate.algorithm != certificate_type(public.algorithm):
+    if certificate.algorithm != get_certificate_type(public.algorithm):
         return False
     own, reader = Reader(public.blob), Reader(certificate.blob)
     try:
@@ -57,7 +63,7 @@ def belongs_to(certificate: PublicKey, public: PublicKey) -> bool:
     return reader.rest.startswith(own.rest)
 
 
-def certificate_type(algorithm: str) -> str:
+def get_certificate_type(algorithm: str) -> str:
     """Return the type of the certificates of this type of key."""
     return algorithm.removesuffix("@openssh.com") + CERTIFICATE
 

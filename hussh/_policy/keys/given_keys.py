@@ -16,7 +16,7 @@ from .key_source import Source
 from .key_text import straighten
 from .private_key import PrivateKey, adopt
 
-__all__ = ["GivenKey", "parse_given_keys", "path_of"]
+__all__ = ["GivenKey", "parse_given_keys", "get_path"]
 
 #: How a key that was given as text is known, once marks and UTF-16 are gone from it.
 _TEXT = rb"\s*[\"']?-----BEGIN|PRIVATE ?KEY-----|\s*(ssh-|ecdsa-sha2-|sk-)[\w@.-]+\s+AAAA"
@@ -81,6 +81,6 @@ def _parse_one(value: object, place: str) -> GivenKey:
     return GivenKey(name, key=adopt(value, "", Source(name, None)))
 
 
-def path_of(keys: Sequence[GivenKey]) -> str:
+def get_path(keys: Sequence[GivenKey]) -> str:
     """Return what the attribute ``private_key`` of a connection shows: a path, or ""."""
     return next((key.path for key in keys if key.path is not None), "")

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from ...errors import HusshError
 from ..ssh_config.configured import Configured
 from ..wire import Reader
-from .key_files import default_key_paths, read_private_key
+from .key_files import list_default_key_paths, read_private_key
 from .key_source import unarmour
-from .public_key import CERTIFICATE, PublicKey, blob_type
+from .public_key import CERTIFICATE, PublicKey, read_blob_type
 
 __all__ = ["Identities", "read_identities"]
 
@@ -36,7 +36,7 @@ class Identities(NamedTuple):
     public: tuple[bytes, ...]
     certificates: tuple[PublicKey, ...]
 
-    def certificate_of(self, public: PublicKey) -> PublicKey | None:
+    def find_certificate(self, public: PublicKey) -> PublicKey | None:
         """Return the configured certificate of a key; None means that there is none."""
         own = Reader(public.blob)
         own.string()
@@ -48,7 +48,7 @@ class Identities(NamedTuple):
                 return certificate
         return None
 
-    def sorted(self, of_agent: Sequence[PublicKey], *, only: bool) -> list[PublicKey]:
+    def sort(self, of_agent: Sequence[PublicKey], *, only: bool) -> list[PublicKey]:
         """Return the agent's keys, first those that are named here; with `only` no others."""
         by_blob = {key.blob: key for key in of_agent}
         first = [by_blob[blob] for blob in self.public if blob in by_blob]
@@ -60,7 +60,7 @@ def read_identities(configured: Configured) -> Identities:
     """Look for the keys of a configuration, or where it names none for the default ones."""
     named: Iterable[str | os.PathLike[str]] | None = configured.identity_files
     if named is None:
-        named = default_key_paths(os.path.expanduser("~"))
+        named = list_default_key_paths(os.path.expanduser("~"))
     files: list[str | os.PathLike[str]] = []
     public: list[bytes] = []
     for path in named:
@@ -100,7 +100,7 @@ def _parse_public_line(text: bytes) -> PublicKey | None:
         blob = b64decode(words[1], validate=True)
     except ValueError:
         return None
-    kind = blob_type(blob)
+    kind = read_blob_type(blob)
     if kind is None or kind.encode() != words[0]:
         return None
     comment = words[2].decode("utf-8", "replace").strip() if len(words) > 2 else ""

@@ -21,9 +21,9 @@ from .key_text import is_piece_of_key, rewrap, straighten
 from .openssh_format import parse_openssh
 from .pem_format import parse_pem
 from .private_key import PrivateKey
-from .public_key import PublicKey, blob_type
+from .public_key import PublicKey, read_blob_type
 
-__all__ = ["check_is_path", "default_key_paths", "load_private_key", "parse_private_key",
+__all__ = ["check_is_path", "list_default_key_paths", "load_private_key", "parse_private_key",
            "parse_public_key", "read_private_key"]  # fmt: skip
 
 MAX_FILE = 1 << 20
@@ -87,7 +87,7 @@ def parse_public_key(data: bytes) -> PublicKey | None:
         kind = words[0].decode("ascii")
     except (ValueError, IndexError):
         return None
-    if blob_type(blob) != kind:
+    if read_blob_type(blob) != kind:
         return None
     comment = words[2] if len(words) > 2 else b""
     return PublicKey(kind, blob, comment.decode("utf-8", "replace").strip())
@@ -102,16 +102,16 @@ def parse_private_key(data: bytes, passphrase: str | bytes | None, name: str) ->
     source = Source(name, _encode_secret(passphrase, name))
     try:
         if len(data) > MAX_FILE:
-            raise source.unreadable("is larger than 1 MiB, too large for a key")
+            raise source.make_error("is larger than 1 MiB, too large for a key")
         return _parse(straighten(data), source)
     except KeyFileError:
         raise
     except Exception as error:
         # Any other error of a parser means that the file is broken.
-        raise source.unreadable(f"is damaged ({type(error).__name__})") from error
+        raise source.make_error(f"is damaged ({type(error).__name__})") from error
 
 
-def default_key_paths(home: str | os.PathLike[str]) -> list[str]:
+def list_default_key_paths(home: str | os.PathLike[str]) -> list[str]:
     """Return the paths that are tried if no key is named, in order; they need not exist."""
     return [os.path.join(home, ".ssh", name) for name in ("id_rsa", "id_ed25519", "id_ecdsa")]
 
@@ -136,15 +136,15 @@ def _read_file(name: str) -> bytes:
         with OwnedFd(os.path.expanduser(name), flags) as fd:
             mode = os.fstat(fd).st_mode
             if stat.S_ISDIR(mode):
-                raise source.unreadable("is a directory")
+                raise source.make_error("is a directory")
             if not stat.S_ISREG(mode):
-                raise source.unreadable("is not a regular file")
+                raise source.make_error("is not a regular file")
             with open(fd, "rb", closefd=False) as file:
                 return file.read(MAX_FILE + 1)
     except OSError as error:
         check_file_limit(error, f"cannot read the private key {name}", Phase.AUTH)
         why = _OS_ERRORS.get(error.errno, f"cannot be opened: {error.strerror}")
-        raise source.unreadable(why) from error
+        raise source.make_error(why) from error
     except ValueError as error:
         raise KeyUnreadable(f"private key {name!r} is not a possible path") from error
 
@@ -161,22 +161,22 @@ def _parse(data: bytes, source: Source) -> PrivateKey:
     begin = re.search(_BEGIN, data)
     if begin is None:
         if data.startswith(b"PuTTY-User-Key-File-"):
-            raise source.unreadable(
+            raise source.make_error(
                 "is in PuTTY's format; convert it with: puttygen KEY.ppk -O private-openssh -o KEY"
             )
         if re.match(_PUBLIC, data):
-            raise source.unreadable("holds a public key or certificate; name the private key")
+            raise source.make_error("holds a public key or certificate; name the private key")
         if b"PRIVATEKEY-----" in data:
-            raise source.unreadable("has lost the blanks in its first line")
-        raise source.unreadable("holds no private key in OpenSSH, PEM or PKCS#8 format")
+            raise source.make_error("has lost the blanks in its first line")
+        raise source.make_error("holds no private key in OpenSSH, PEM or PKCS#8 format")
     label = begin[1].decode().strip()
     marker = begin[0].replace(b"BEGIN", b"END", 1)
     end = data.find(marker, begin.end())
     if end < 0:
-        raise source.unreadable("is damaged: the file ends within the key")
+        raise source.make_error("is damaged: the file ends within the key")
     if label == "OPENSSH":
         return parse_openssh(unarmour(data[begin.end() : end]), source)
     if label not in ("", "ENCRYPTED", "RSA", "EC"):
-        raise source.unsupported(label)
+        raise source.make_unsupported_error(label)
     body = rewrap(data[begin.end() : end])
     return parse_pem(begin[0] + body + marker + b"\n", label, source)

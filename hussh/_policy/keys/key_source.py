@@ -22,7 +22,7 @@ class Source:
     name: str
     passphrase: bytes | None
 
-    def unreadable(self, why: str) -> KeyUnreadable:
+    def make_error(self, why: str) -> KeyUnreadable:
         return KeyUnreadable(f"private key {self.name} {why}")
 
     def need_passphrase(self, public: PublicKey | None = None) -> bytes:
@@ -42,17 +42,17 @@ class Source:
             raise error
         return self.passphrase
 
-    def wrong_passphrase(self) -> WrongPassphrase:
+    def make_passphrase_error(self) -> WrongPassphrase:
         return WrongPassphrase(f"the passphrase does not fit the private key {self.name}")
 
-    def unsupported(self, kind: str) -> KeyUnreadable:
+    def make_unsupported_error(self, kind: str) -> KeyUnreadable:
         if kind.startswith("sk-"):
-            return self.unreadable(
+            return self.make_error(
                 f"is a handle to a FIDO security key ({kind}): use it through ssh-agent"
             )
         if kind in ("DSA", "ssh-dss"):
-            return self.unreadable("is a DSA key; SSH servers no longer accept those")
-        return self.unreadable(f"is of the kind {kind!r}; only Ed25519, ECDSA and RSA can be used")
+            return self.make_error("is a DSA key; SSH servers no longer accept those")
+        return self.make_error(f"is of the kind {kind!r}; only Ed25519, ECDSA and RSA can be used")
 
 
 def unarmour(text: bytes) -> bytes:

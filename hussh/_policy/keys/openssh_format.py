@@ -38,31 +38,31 @@ _MAGIC = b"openssh-key-v1\0"
 
 def parse_openssh(body: bytes, source: Source) -> PrivateKey:
     if not body.startswith(_MAGIC):
-        raise source.unreadable("is damaged: wrong magic")
+        raise source.make_error("is damaged: wrong magic")
     reader = Reader(body, len(_MAGIC))
     cipher, kdf, options = reader.text(), reader.text(), reader.string()
     if reader.uint32() != 1:
-        raise source.unreadable("holds more than one key")
+        raise source.make_error("holds more than one key")
     blob, section, tag = reader.string(), reader.string(), reader.rest
     kind = Reader(blob).text()
     if kind != "ssh-ed25519" and kind != "ssh-rsa" and kind not in _list_ecdsa_kinds():
-        raise source.unsupported(kind)
+        raise source.make_unsupported_error(kind)
     if cipher != "none":
         section = _decrypt(cipher, kdf, options, section, tag, source, PublicKey(kind, blob))
     reader = Reader(section)
     if reader.take(4) != reader.take(4):
         if cipher != "none":
-            raise source.wrong_passphrase()
-        raise source.unreadable("is damaged: its check values differ")
+            raise source.make_passphrase_error()
+        raise source.make_error("is damaged: its check values differ")
     if reader.text() != kind:
-        raise source.unreadable("is damaged: its two halves do not match")
+        raise source.make_error("is damaged: its two halves do not match")
     key = _read_numbers(kind, reader, source)
     comment = reader.text()
     if reader.rest != bytes(range(1, len(reader.rest) + 1)):
-        raise source.unreadable("is damaged: wrong padding")
+        raise source.make_error("is damaged: wrong padding")
     adopted = adopt(key, comment, source)
     if adopted.public.blob != blob:
-        raise source.unreadable("is damaged: its two halves do not match")
+        raise source.make_error("is damaged: its two halves do not match")
     return adopted
 
 
@@ -80,24 +80,24 @@ def _decrypt(
     public: PublicKey,
 ) -> bytes:
     if cipher not in _CIPHERS or kdf != "bcrypt":
-        raise source.unreadable(f"is encrypted with {cipher!r} and {kdf!r}: not supported")
+        raise source.make_error(f"is encrypted with {cipher!r} and {kdf!r}: not supported")
     key_size, iv_size, mode = _CIPHERS[cipher]
     reader = Reader(options)
     salt, rounds = reader.string(), reader.uint32()
     if not salt or not 1 <= rounds <= MAX_BCRYPT_ROUNDS:
-        raise source.unreadable(
+        raise source.make_error(
             f"asks for {rounds} bcrypt rounds; the limit is {MAX_BCRYPT_ROUNDS}"
         )
     passphrase = source.need_passphrase(public)
     try:
         import bcrypt
     except ImportError as error:
-        raise source.unreadable("is encrypted, and the package bcrypt is not installed") from error
+        raise source.make_error("is encrypted, and the package bcrypt is not installed") from error
     # ignore_few_rounds only silences a warning that is meant for makers of keys.
     seed = bcrypt.kdf(passphrase, salt, key_size + iv_size, rounds, ignore_few_rounds=True)
     plain = _decipher(mode, seed[:key_size], seed[key_size:], section, tag)
     if plain is None:
-        raise source.wrong_passphrase()
+        raise source.make_passphrase_error()
     return plain
 
 

@@ -29,12 +29,12 @@ def parse_pem(block: bytes, label: str, source: Source) -> PrivateKey:
             unsafe_skip_rsa_key_validation=True,
         )
     except UnsupportedAlgorithm as error:
-        raise source.unreadable("uses an algorithm that is not supported") from error
+        raise source.make_error("uses an algorithm that is not supported") from error
     except (TypeError, ValueError) as error:
         # Only their text tells an unknown cipher from a wrong passphrase.
         if encrypted and not re.search(_BAD_CIPHER, str(error), re.I) and _is_intact(block, label):
-            raise source.wrong_passphrase() from error
-        raise source.unreadable("cannot be decoded: damaged, or not supported") from error
+            raise source.make_passphrase_error() from error
+        raise source.make_error("cannot be decoded: damaged, or not supported") from error
     return adopt(key, "", source)
 
 

@@ -99,23 +99,23 @@ def adopt(key: object, comment: str, source: Source) -> PrivateKey:
         fields = string(curve.encode()) + string(point)
         signers = {kind: partial(_sign_ecdsa, key, curve)}
     elif isinstance(key, ec.EllipticCurvePrivateKey):
-        raise source.unsupported(f"ECDSA {key.curve.name}")
+        raise source.make_unsupported_error(f"ECDSA {key.curve.name}")
     elif isinstance(key, dsa.DSAPrivateKey):
-        raise source.unsupported("DSA")
+        raise source.make_unsupported_error("DSA")
     else:
-        raise source.unsupported(type(key).__name__.removesuffix("PrivateKey"))
+        raise source.make_unsupported_error(type(key).__name__.removesuffix("PrivateKey"))
     return PrivateKey(PublicKey(kind, string(kind.encode()) + fields, comment), signers)
 
 
 def check_rsa(n: int, e: int, d: int, p: int, q: int, iqmp: int, source: Source) -> None:
     """Check all that makes the numbers an RSA key, except that `p` and `q` are prime."""
     if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS:
-        raise source.unreadable(
+        raise source.make_error(
             f"is an RSA key of {n.bit_length()} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} can be used"
         )
     fits = min(p, q) > 2 and n % 2 and p * q == n and 2 < e < 1 << 64 and 0 < d < n
     if not fits or e * d % (p - 1) != 1 or e * d % (q - 1) != 1 or iqmp * q % p != 1:
-        raise source.unreadable("is damaged: its numbers do not make an RSA key")
+        raise source.make_error("is damaged: its numbers do not make an RSA key")
 
 
 def _sign_rsa(key: rsa.RSAPrivateKey, hash_name: str, data: bytes) -> bytes:

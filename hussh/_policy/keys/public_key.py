@@ -14,8 +14,8 @@ from hashlib import sha256
 from ...errors import ProtocolError
 from ..wire import Reader
 
-__all__ = ["CERTIFICATE", "RSA_NAMES", "PublicKey", "blob_type", "field_count", "fingerprint",
-           "identity", "rsa_bits"]  # fmt: skip
+__all__ = ["CERTIFICATE", "RSA_NAMES", "PublicKey", "read_blob_type", "count_fields", "fingerprint",
+           "get_identity", "count_rsa_bits"]  # fmt: skip
 
 #: The end of a certificate's algorithm, after that of its key (openssh PROTOCOL.certkeys).
 CERTIFICATE = "-cert-v01@openssh.com"
@@ -54,7 +54,7 @@ class PublicKey:
         return fingerprint(self.blob)
 
 
-def field_count(key_type: str) -> int:
+def count_fields(key_type: str) -> int:
     """Return how many strings follow the type in a public key blob; 0 if that is not known."""
     return _FIELD_COUNTS.get(key_type, 0)
 
@@ -64,7 +64,7 @@ def fingerprint(blob: bytes) -> str:
     return "SHA256:" + b64encode(sha256(blob).digest()).decode("ascii").rstrip("=")
 
 
-def blob_type(blob: bytes) -> str | None:
+def read_blob_type(blob: bytes) -> str | None:
     """Return the key type within a public key blob (RFC 4253 section 6.6), None if it is malformed.
 
     Of unknown types only the outer shape is checked.
@@ -82,7 +82,7 @@ def blob_type(blob: bytes) -> str | None:
     return key_type
 
 
-def identity(blob: bytes) -> tuple[bytes, ...]:
+def get_identity(blob: bytes) -> tuple[bytes, ...]:
     """Return what is equal for all encodings of a key, so that a revoked key is always found.
 
     Numbers may have leading zeros, curve points may be compressed, and bytes may follow the last
@@ -105,7 +105,7 @@ def identity(blob: bytes) -> tuple[bytes, ...]:
     return (key_type, *fields)
 
 
-def rsa_bits(blob: bytes) -> int | None:
+def count_rsa_bits(blob: bytes) -> int | None:
     """Return the size in bits of an RSA key, also of one in a certificate; None for other keys.
 
     A malformed RSA key has 0 bits.

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from .public_key import CERTIFICATE
 
-__all__ = ["signature_algorithms"]
+__all__ = ["choose_signature_algorithms"]
 
 
-def signature_algorithms(
+def choose_signature_algorithms(
     key_algorithm: str, server_sig_algs: Sequence[str] | None
 ) -> tuple[str, ...]:
     """Return what a key may sign with, best first; empty if the server takes none of it.

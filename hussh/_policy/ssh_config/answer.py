@@ -33,7 +33,7 @@ class Question(NamedTuple):
     username: str | None = None
     port: int | None = None
 
-    def arguments(self) -> list[str]:
+    def list_arguments(self) -> list[str]:
         """Return what ssh is given besides -G and -F."""
         line = ["-o", f"ControlPath={CONTROL_PATH}"]
         if self.username is not None:
@@ -75,33 +75,39 @@ class Answer:
     values: Mapping[str, tuple[str, ...]]
     tokens: Mapping[str, str] = field(default_factory=dict)
 
-    def one(self, keyword: str) -> str:
+    def get_one(self, keyword: str) -> str:
         """Return the value of a keyword that has one; "" where it is not set."""
         lines = self.values.get(keyword, ())
         return lines[0] if lines else ""
 
-    def many(self, keyword: str) -> tuple[str, ...]:
+    def get_many(self, keyword: str) -> tuple[str, ...]:
         return self.values.get(keyword, ())
 
-    def names(self, keyword: str) -> tuple[str, ...]:
+    def split_names(self, keyword: str) -> tuple[str, ...]:
         """Return the items of a list with commas."""
-        return tuple([name for name in self.one(keyword).split(",") if name])
+        return tuple([name for name in self.get_one(keyword).split(",") if name])
 
     def is_yes(self, keyword: str) -> bool:
-        return self.one(keyword).lower() in ("yes", "true")
+        return self.get_one(keyword).lower() in ("yes", "true")
 
     def is_no(self, keyword: str) -> bool:
-        return self.one(keyword).lower() in ("no", "false")
+        return self.get_one(keyword).lower() in ("no", "false")
 
     def differs(self, keyword: str, usual: Answer) -> bool:
         """Whether it is set to something else than without a configuration."""
-        return self.many(keyword) != usual.many(keyword)
+        return self.get_many(keyword) != usual.get_many(keyword)
 
-    def paths(self, keyword: str) -> tuple[str, ...]:
-        """Paths on one line, which ssh has expanded, but it drops the quotes: see `_rejoin`."""
-        return tuple([self.tilde(path) for path in _rejoin(self.one(keyword)) if not is_none(path)])
+    def split_paths(self, keyword: str) -> tuple[str, ...]:
+        """Return the paths of one line, from which ssh has dropped the quotes: see `_rejoin`."""
+        return tuple(
+            [
+                self.expand_tilde(path)
+                for path in _rejoin(self.get_one(keyword))
+                if not is_none(path)
+            ]
+        )
 
-    def tilde(self, path: str) -> str:
+    def expand_tilde(self, path: str) -> str:
         """Return the path with the home folder that ssh finds for ``~`` (not by $HOME)."""
         if path == "~" or path.startswith("~/"):
             return self.tokens.get("d", "~") + path[1:]
@@ -133,7 +139,7 @@ class Answer:
                 )
             return self.tokens[letter]
 
-        return re.sub(_PART, value_of, self.tilde(text), flags=re.DOTALL)
+        return re.sub(_PART, value_of, self.expand_tilde(text), flags=re.DOTALL)
 
 
 def is_none(value: str) -> bool:

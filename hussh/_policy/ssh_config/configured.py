@@ -51,11 +51,11 @@ class Configured(NamedTuple):
     env: tuple[tuple[str, str], ...] = ()
     forward_agent: bool | str = False
 
-    def env_for(self, env: Mapping[str, str] | None) -> dict[str, str]:
+    def complete_env(self, env: Mapping[str, str] | None) -> dict[str, str]:
         """Return the variables of a session, with those that the caller gives for it."""
         return {**dict(self.env), **(env or {})}
 
-    def shown(self) -> Iterator[tuple[str, str]]:
+    def list_shown(self) -> Iterator[tuple[str, str]]:
         """Return what is set, by ssh's own keywords, for reports; no secret is in it.
 
         Of variables and of a command's arguments only names are shown: they may be secrets.

@@ -36,7 +36,7 @@ class Followed:
     ignored: tuple[str, ...] = ()
     unknown: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def configured(self, without: Mapping[str, object]) -> Configured:
+    def make_configured(self, without: Mapping[str, object]) -> Configured:
         """Return what no argument can say; `without`: arguments that the caller gave, which win."""
         names = frozenset(name for name in self.options if name not in without)
         return Configured(names=names, **self.more)
@@ -64,13 +64,13 @@ class Reader(NamedTuple):
         return tuple(
             [
                 self.answer.expand(value, keyword, self.environ)
-                for value in self.answer.many(keyword)
+                for value in self.answer.get_many(keyword)
                 if not is_none(value)
             ]
         )
 
-    def unsafe(self, keyword: str, why: str) -> ConfigError:
-        host, value = self.answer.question.host, self.answer.one(keyword.lower())
+    def make_error(self, keyword: str, why: str) -> ConfigError:
+        host, value = self.answer.question.host, self.answer.get_one(keyword.lower())
         return ConfigError(
             f"the ssh configuration sets {keyword} {value} for {host}, which cannot be followed: "
             f"{why}. To ignore it would be less safe than ssh is; give {host} a block without it"
@@ -82,8 +82,8 @@ class Reader(NamedTuple):
 
 def _follow_known_hosts(read: Reader, into: Followed) -> None:
     if read.is_set("userknownhostsfile") or read.is_set("globalknownhostsfile"):
-        user = read.answer.paths("userknownhostsfile")
-        into.options["known_hosts"] = (*user, *read.answer.paths("globalknownhostsfile"))
+        user = read.answer.split_paths("userknownhostsfile")
+        into.options["known_hosts"] = (*user, *read.answer.split_paths("globalknownhostsfile"))
         if not user and into.options.get("host_key_policy") == "accept-new":
             into.options["host_key_policy"] = "accept-unknown"  # there is nowhere to record
 
@@ -100,22 +100,22 @@ _POLICIES = {
 
 
 def _follow_policy(read: Reader, into: Followed) -> None:
-    value = read.answer.one("stricthostkeychecking").lower()
+    value = read.answer.get_one("stricthostkeychecking").lower()
     policy = _POLICIES.get(value)
     if policy is None:
-        raise read.unsafe("StrictHostKeyChecking", "this value is not known here")
+        raise read.make_error("StrictHostKeyChecking", "this value is not known here")
     into.options["host_key_policy"] = policy
 
 
 def _follow_alias(read: Reader, into: Followed) -> None:
     if read.is_set("hostkeyalias"):
-        into.options["host_key_alias"] = read.answer.one("hostkeyalias")
+        into.options["host_key_alias"] = read.answer.get_one("hostkeyalias")
 
 
 def _follow_revoked(read: Reader, into: Followed) -> None:
-    value = read.answer.one("revokedhostkeys")
+    value = read.answer.get_one("revokedhostkeys")
     if value and not is_none(value):
-        into.more["revoked_host_keys"] = read.answer.tilde(value)
+        into.more["revoked_host_keys"] = read.answer.expand_tilde(value)
 
 
 #: Tokens of KnownHostsCommand that tell of a key which the server has not shown yet: ssh asks the
@@ -124,17 +124,17 @@ _BEFORE = {"I": "ORDER", "t": "NONE", "f": "NONE", "K": "NONE"}
 
 
 def _follow_known_hosts_command(read: Reader, into: Followed) -> None:
-    value = read.answer.one("knownhostscommand")
+    value = read.answer.get_one("knownhostscommand")
     if not value or is_none(value):
         return
     try:
         words = shlex.split(value)
     except ValueError as error:
-        raise read.unsafe("KnownHostsCommand", str(error)) from error
+        raise read.make_error("KnownHostsCommand", str(error)) from error
     if not words or not words[0].startswith("/"):
-        raise read.unsafe("KnownHostsCommand", "its path is not absolute, which ssh refuses")
+        raise read.make_error("KnownHostsCommand", "its path is not absolute, which ssh refuses")
     if any(f"%{letter}" in word.replace("%%", "") for word in words for letter in _BEFORE):
-        raise read.unsafe("KnownHostsCommand", "it asks for the key that the server shows")
+        raise read.make_error("KnownHostsCommand", "it asks for the key that the server shows")
     # The name that is looked up the hop knows: it takes the place of a NUL.
     words = [re.sub("%%|%H", lambda token: {"%H": "\0"}.get(token[0], "%%"), one) for one in words]
     into.more["known_hosts_command"] = tuple(
@@ -145,14 +145,14 @@ def _follow_known_hosts_command(read: Reader, into: Followed) -> None:
 def _follow_identities(read: Reader, into: Followed) -> None:
     if read.is_set("identityfile"):
         into.more["identity_files"] = tuple(dict.fromkeys(read.expand("identityfile")))
-    if read.answer.many("certificatefile"):
+    if read.answer.get_many("certificatefile"):
         into.more["certificate_files"] = read.expand("certificatefile")
     if read.answer.is_yes("identitiesonly"):
         into.more["identities_only"] = True
 
 
 def _follow_agent(read: Reader, into: Followed) -> None:
-    value = read.answer.one("identityagent")
+    value = read.answer.get_one("identityagent")
     if not value or value == "SSH_AUTH_SOCK":
         return
     if is_none(value):
@@ -160,14 +160,14 @@ def _follow_agent(read: Reader, into: Followed) -> None:
     elif value.startswith("$") and not value.startswith("${"):
         into.options["agent"] = read.environ.get(value[1:]) or False
     else:
-        into.options["agent"] = read.answer.tilde(value)
+        into.options["agent"] = read.answer.expand_tilde(value)
 
 
 def _make_follower(keyword: str, argument: str) -> Callable[[Reader, Followed], None]:
     def line(read: Reader, into: Followed) -> None:
         if not read.is_set(keyword):
             return
-        names, ours = read.answer.names(keyword), read.supported[argument]
+        names, ours = read.answer.split_names(keyword), read.supported[argument]
         known = tuple([name for name in names if name in ours])
         unknown = tuple([name for name in names if name not in ours])
         if not known:
@@ -186,7 +186,7 @@ _METHODS = ("publickey", "keyboard-interactive", "password")
 
 
 def _follow_methods(read: Reader, into: Followed) -> None:
-    order = read.answer.names("preferredauthentications") or _METHODS
+    order = read.answer.split_names("preferredauthentications") or _METHODS
     off = set()
     if read.answer.is_no("passwordauthentication"):
         off.add("password")
@@ -198,7 +198,9 @@ def _follow_methods(read: Reader, into: Followed) -> None:
     if read.answer.is_yes("gssapiauthentication"):
         into.options["gssapi"] = True
         methods.add("gssapi-with-mic")
-    order = order if read.answer.one("preferredauthentications") else ("gssapi-with-mic", *order)
+    order = (
+        order if read.answer.get_one("preferredauthentications") else ("gssapi-with-mic", *order)
+    )
     allowed = tuple([name for name in order if name in methods])
     if read.is_set("preferredauthentications") or off:
         into.more["methods"] = allowed
@@ -206,18 +208,18 @@ def _follow_methods(read: Reader, into: Followed) -> None:
 
 def _follow_signatures(read: Reader, into: Followed) -> None:
     if read.is_set("pubkeyacceptedalgorithms"):
-        into.more["signature_algorithms"] = read.answer.names("pubkeyacceptedalgorithms")
+        into.more["signature_algorithms"] = read.answer.split_names("pubkeyacceptedalgorithms")
 
 
 def _follow_authorities(read: Reader, into: Followed) -> None:
     if read.is_set("casignaturealgorithms"):
-        into.more["ca_algorithms"] = read.answer.names("casignaturealgorithms")
+        into.more["ca_algorithms"] = read.answer.split_names("casignaturealgorithms")
 
 
 def _rekey(read: Reader, into: Followed) -> None:
     if not read.is_set("rekeylimit"):
         return
-    words = read.answer.one("rekeylimit").split()
+    words = read.answer.get_one("rekeylimit").split()
     if len(words) != 2 or not all(word.isascii() and word.isdigit() for word in words):
         raise ConfigError(f"RekeyLimit for {read.answer.question.host} is not of two numbers")
     into.more["rekey_bytes"], seconds = map(int, words)
@@ -240,7 +242,7 @@ def _follow_times(read: Reader, into: Followed) -> None:
 
 
 def _read_number(read: Reader, keyword: str) -> int:
-    value = read.answer.one(keyword)
+    value = read.answer.get_one(keyword)
     if not value.isascii() or not value.isdigit():
         raise ConfigError(f"{keyword} for {read.answer.question.host} is no number: {value}")
     return int(value)
@@ -253,16 +255,16 @@ def _follow_compression(read: Reader, into: Followed) -> None:
 
 def _follow_socket(read: Reader, into: Followed) -> None:
     if read.is_set("bindaddress"):
-        into.options["bind_address"] = read.answer.one("bindaddress")
+        into.options["bind_address"] = read.answer.get_one("bindaddress")
     if read.is_set("addressfamily"):
-        into.options["family"] = read.answer.one("addressfamily")
+        into.options["family"] = read.answer.get_one("addressfamily")
 
 
 def _follow_sessions(read: Reader, into: Followed) -> None:
-    pairs = [value.partition("=") for value in read.answer.many("setenv")]
+    pairs = [value.partition("=") for value in read.answer.get_many("setenv")]
     if pairs:
         into.more["env"] = tuple([(name, value) for name, _, value in pairs])
-    value = read.answer.one("forwardagent")
+    value = read.answer.get_one("forwardagent")
     if value.startswith("$"):
         into.more["forward_agent"] = read.environ.get(value[1:].strip("{}")) or False
     elif value and not read.answer.is_no("forwardagent"):
@@ -320,9 +322,9 @@ def follow(read: Reader) -> Followed:
         ConfigError: something can neither be followed nor be ignored safely.
     """
     for keyword, (safe, why) in _UNSAFE.items():
-        value = read.answer.one(keyword).lower()
+        value = read.answer.get_one(keyword).lower()
         if value and value not in safe and read.is_set(keyword):
-            raise read.unsafe(keyword, why)
+            raise read.make_error(keyword, why)
     into = Followed()
     for _, line in _TABLE:
         line(read, into)

@@ -15,7 +15,7 @@ from ...errors import ConfigError
 from ..route import MAX_JUMPS, DefaultPort, HopSpec, parse_jump
 from .answer import Answer, Question, is_none
 
-__all__ = ["ConfiguredHop", "find_way", "question_of"]
+__all__ = ["ConfiguredHop", "find_way", "make_question"]
 
 Asking = Generator[Question, Answer, "list[ConfiguredHop]"]
 
@@ -34,7 +34,7 @@ class ConfiguredHop(NamedTuple):
     is_named: bool = False
 
 
-def question_of(spec: HopSpec) -> Question:
+def make_question(spec: HopSpec) -> Question:
     """Return what ssh is asked about a jump host; a port counts only if it was given."""
     port = None if isinstance(spec.port, DefaultPort) else int(spec.port)
     return Question(spec.host, spec.username, port)
@@ -56,9 +56,9 @@ def find_way(
     found: list[ConfiguredHop] = []
     for spec in jumps or ():
         if found or has_bastion:
-            found.append(ConfiguredHop((yield question_of(spec)), is_named=True))
+            found.append(ConfiguredHop((yield make_question(spec)), is_named=True))
         else:
-            found += yield from _reach(question_of(spec), (target,), is_named=True)
+            found += yield from _reach(make_question(spec), (target,), is_named=True)
     found.append(ConfiguredHop((yield target), is_named=True))
     return found
 
@@ -72,7 +72,7 @@ def _reach(asked: Question, behind: tuple[Question, ...], *, is_named: bool = Fa
             f'{MAX_JUMPS} hosts: {chain}. "ProxyJump none" in a block ends a chain'
         )
     answer = yield asked
-    command, jump = answer.one("proxycommand"), answer.one("proxyjump")
+    command, jump = answer.get_one("proxycommand"), answer.get_one("proxyjump")
     if jump and not is_none(jump):
         try:
             specs = parse_jump(jump, _Nothing) or []
@@ -83,9 +83,9 @@ def _reach(asked: Question, behind: tuple[Question, ...], *, is_named: bool = Fa
             if not isinstance(spec, HopSpec):
                 continue
             if found:
-                found.append(ConfiguredHop((yield question_of(spec))))
+                found.append(ConfiguredHop((yield make_question(spec))))
             else:
-                found = yield from _reach(question_of(spec), (*behind, asked))
+                found = yield from _reach(make_question(spec), (*behind, asked))
         return [*found, ConfiguredHop(answer, is_named=is_named)]
     if command and not is_none(command):
         return [ConfiguredHop(answer, command, is_named)]

@@ -12,7 +12,7 @@ import io
 import os
 from typing import NamedTuple
 
-from ..._policy.sftp import FILE_MOST, AnyPath, encode_path, file_error
+from ..._policy.sftp import FILE_MOST, AnyPath, encode_path, make_file_error
 from ..core import Op
 from .ops import check_size, open_handle
 from .session import SftpState
@@ -140,7 +140,7 @@ class File:
         elif whence != io.SEEK_SET:
             raise ValueError(f"invalid whence: {whence}")
         if not 0 <= offset < FILE_MOST:
-            raise file_error(errno.EINVAL, "seek", self.name)
+            raise make_file_error(errno.EINVAL, "seek", self.name)
         self.at = offset
         return offset
 
@@ -149,7 +149,7 @@ class File:
         self.check_writable()
         size = self.at if size is None else size
         if not 0 <= size < FILE_MOST:
-            raise file_error(errno.EINVAL, "truncate", self.name)
+            raise make_file_error(errno.EINVAL, "truncate", self.name)
         yield from self.stream.set(setting(size=size), "truncate")
         handle = self.stream.handle
         if not handle.session.machine.server.is_openssh:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..._policy.remote_path import check_name, join
-from ..._policy.sftp import FX_EOF, SFTPAttributes, file_error
+from ..._policy.sftp import FX_EOF, SFTPAttributes, make_file_error
 from ..._policy.sftp_server import UNBOUNDED
 from ..._results.transfer_result import TransferResult
 from ..core import Op, RunBlocking
@@ -135,7 +135,7 @@ def run_get(
         if isinstance(top, Request):
             raise (yield from failed(sftp, top, "stat", remote))
         if top[1] != modes.S_IFDIR:
-            raise file_error(errno.ENOTDIR, "download", remote, local)
+            raise make_file_error(errno.ENOTDIR, "download", remote, local)
         real = (yield from resolving.answer()) if resolving is not None else remote
         folder = yield RunBlocking(lambda _: confine(local))
         tree = make(sftp, session, options, "download")
@@ -189,7 +189,9 @@ class GetTree(Tree):
                 f"there are more than {min(self.names, MOST_IN_TREE)} names in it; "
                 "copy the directories in it one by one"
             )
-            raise file_error(errno.EOVERFLOW, self.doing, top, self.confined.path, reason=reason)
+            raise make_file_error(
+                errno.EOVERFLOW, self.doing, top, self.confined.path, reason=reason
+            )
 
     # -- jobs
 

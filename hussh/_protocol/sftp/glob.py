@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 from ..._policy.glob_pattern import GlobPattern
-from ..._policy.remote_path import check_name, from_home, join
-from ..._policy.sftp import file_error
+from ..._policy.remote_path import check_name, expand_from_home, join
+from ..._policy.sftp import make_file_error
 from ..core import Op
 from .file_types import kind_of, type_from_listing
 from .home import expanded
@@ -75,17 +75,17 @@ class Glob:
     def _visit(self, path: bytes, at: frozenset[int]) -> Job:
         """Find what matches in a directory, or is that path itself."""
         pattern = self._pattern
-        while (name := pattern.literal(at)) is not None:
-            path, at = join(path, name), pattern.after(at, name, False)
-        if not pattern.goes_on(at):
+        while (name := pattern.get_literal(at)) is not None:
+            path, at = join(path, name), pattern.step_into(at, name, False)
+        if not pattern.may_go_on(at):
             yield from self._check(path)
             return
         if len(path) > LONGEST_PATH:
             reason = "directories lie in one another without end"
-            raise file_error(errno.ELOOP, "list", path, reason=reason)
+            raise make_file_error(errno.ELOOP, "list", path, reason=reason)
         if pattern.is_match(at) and path:  # ``**`` that stands for nothing
             yield from self._check(path, directory=True)
-        above = pattern.upward(at)
+        above = pattern.step_up(at)
         if above:
             self._left.append((join(path, b".."), above))
         names = yield from list_all(self._pool, self._encode_asked(path) or b".")
@@ -100,7 +100,7 @@ class Glob:
             kind = type_from_listing(entry.attributes, entry.longname)
             if kind and not (kind == modes.S_IFLNK and pattern.only_directories):
                 self._take_entry(path, entry.name, at, kind)
-            elif pattern.after(at, entry.name, True):
+            elif pattern.step_into(at, entry.name, True):
                 yield from self._look_at_unknown(path, entry, at)
 
     def _look_at_unknown(
@@ -113,13 +113,13 @@ class Glob:
         if isinstance(found, tuple):
             self._take_entry(folder, entry.name, at, found[1])
             if found[1] == modes.S_IFLNK and self._pattern.only_directories:
-                after = self._pattern.after(at, entry.name, False)
+                after = self._pattern.step_into(at, entry.name, False)
                 if self._pattern.is_match(after):
                     yield from self._check(join(folder, entry.name))
 
     def _take_entry(self, folder: bytes, name: bytes, at: frozenset[int], kind: int) -> None:
         pattern, is_directory = self._pattern, kind == modes.S_IFDIR
-        after = pattern.after(at, name, is_directory)
+        after = pattern.step_into(at, name, is_directory)
         if not after:
             return
         path = join(folder, name)
@@ -144,4 +144,4 @@ class Glob:
 
     def _encode_asked(self, path: bytes) -> bytes:
         """Return a path as the server knows it."""
-        return path if self._home is None else from_home(path, self._home)
+        return path if self._home is None else expand_from_home(path, self._home)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ..._policy.remote_path import from_home, is_at_home
+from ..._policy.remote_path import expand_from_home, is_at_home
 from ..core import Op
 from . import wire
 from .session import SftpSession, SftpState, wait
@@ -33,7 +33,7 @@ def expanded(sftp: SftpState, path: bytes) -> Op[bytes]:
         return path
     if sftp.home is None:
         sftp.home = yield from _ask_home((yield from sftp.session()))
-    return from_home(path, sftp.home)
+    return expand_from_home(path, sftp.home)
 
 
 def at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]:

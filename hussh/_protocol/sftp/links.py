@@ -15,8 +15,8 @@ from __future__ import annotations
 import errno
 import os
 
-from ..._policy.remote_path import from_home, join, parent_of
-from ..._policy.sftp import file_error
+from ..._policy.remote_path import expand_from_home, get_parent, join
+from ..._policy.sftp import make_file_error
 from ..core import Op
 from . import wire
 from .home import START, expanded
@@ -33,7 +33,7 @@ def symlink(sftp: SftpState, target: bytes, link: bytes) -> Op[None]:
     there = yield from expanded(sftp, target)
     if there != target and not there.startswith(b"/"):
         # What a link holds is relative to where it lies, not to where the session starts.
-        there = from_home(target, (yield from real_path(sftp, START)))
+        there = expand_from_home(target, (yield from real_path(sftp, START)))
     yield from make_link(sftp, there, (yield from expanded(sftp, link)))
 
 
@@ -68,7 +68,7 @@ def _make_first(sftp: SftpState, session: SftpSession, target: bytes, link: byte
     # What is there before would prove nothing afterwards.
     is_taken, has_target = yield from _find_existing(session, link, target)
     if is_taken:
-        raise file_error(errno.EEXIST, "link", target, link)
+        raise make_file_error(errno.EEXIST, "link", target, link)
     made = yield from _ask(session, wire.SYMLINK, link_body(False, target, link))
     if made.status:
         takes_link_first = yield from _probe_order(session, link)
@@ -76,7 +76,7 @@ def _make_first(sftp: SftpState, session: SftpSession, target: bytes, link: byte
         made_link, made_target = yield from _find_existing(session, link, target)
         if not made_link and (has_target or not made_target):
             reason = "the server says that it made the link, and there is none"
-            raise file_error(errno.EIO, "link", target, link, reason=reason)
+            raise make_file_error(errno.EIO, "link", target, link, reason=reason)
         takes_link_first = not made_link
         if takes_link_first:
             yield from _ask(session, wire.REMOVE, string(target))
@@ -90,7 +90,7 @@ def _make_first(sftp: SftpState, session: SftpSession, target: bytes, link: byte
 def _probe_order(session: SftpSession, link: bytes) -> Op[bool | None]:
     """Return whether the server takes the link's path first; None if no link can be made there."""
     name = b".hussh-" + os.urandom(8).hex().encode()
-    first, second = (join(parent_of(link), name + end) for end in (b"a", b"b"))
+    first, second = (join(get_parent(link), name + end) for end in (b"a", b"b"))
     made = yield from _ask(session, wire.SYMLINK, string(first) + string(second))
     if made.status:
         return None

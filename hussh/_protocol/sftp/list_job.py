@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator
 from typing import Any
 
-from ..._policy.sftp import FX_EOF, file_error
+from ..._policy.sftp import FX_EOF, make_file_error
 from . import wire
 from .job_pool import JobPool
 from .ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES
@@ -63,7 +63,7 @@ def _list_once(pool: JobPool, path: bytes) -> Generator[Any, Any, list[Name] | R
             pool.work += len(reply.value)
             if len(found) > MOST_NAMES or size > MOST_LISTED or empty > EMPTY_LISTS:
                 reason = "its listing does not end"
-                raise file_error(errno.EOVERFLOW, "list", path, reason=reason)
+                raise make_file_error(errno.EOVERFLOW, "list", path, reason=reason)
             if pool.is_due:
                 yield None
     finally:

@@ -459,7 +459,7 @@ class Machine:
         if self.version != 3:
             raise Malformed(f"version {self.version} of the protocol, we speak 3")
         self.ready = True
-        self.server.greeted(self.extensions)
+        self.server.note_greeting(self.extensions)
         self._most = self.server.most_requests
         if self.extensions.get(b"limits@openssh.com") == b"1":
             self._ask_limits = self.extended(b"limits@openssh.com", b"", wire.limits)

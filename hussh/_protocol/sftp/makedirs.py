@@ -11,8 +11,8 @@ from __future__ import annotations
 import errno
 import stat as modes
 
-from ..._policy.remote_path import parent_of
-from ..._policy.sftp import file_error
+from ..._policy.remote_path import get_parent
+from ..._policy.sftp import make_file_error
 from ...errors import SFTPError
 from ..core import Op
 from . import wire
@@ -53,14 +53,14 @@ def make_directories(sftp: SftpState, path: bytes, mode: int, exist_ok: bool) ->
     if isinstance(found, tuple):
         if exist_ok and found[1] == modes.S_IFDIR:
             return
-        raise file_error(errno.EEXIST, DOING, path, status=made.status)
+        raise make_file_error(errno.EEXIST, DOING, path, status=made.status)
     if made.errno is not None:  # the session is lost
         raise (yield from explained(session, made, DOING, path))
     lacking: list[bytes] = []
-    parent = parent_of(path)
+    parent = get_parent(path)
     while parent and (yield from _is_missing(sftp, parent)):
         lacking.append(parent)
-        parent = parent_of(parent)
+        parent = get_parent(parent)
     for folder in reversed(lacking):
         refused = yield from _try_mkdir(sftp, folder, 0o777)
         if refused is not None and not (yield from is_directory(sftp, folder)):

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, cast
 
 from ..._policy.remote_path import check_name, join
-from ..._policy.sftp import SFTPAttributes, decode_path, file_error
+from ..._policy.sftp import SFTPAttributes, decode_path, make_file_error
 from ..._results.transfer_result import MirrorResult
 from ...errors import SFTPError
 from ..core import Op, RunBlocking
@@ -319,7 +319,7 @@ class _MirrorGet(GetTree):
 
     def _fail_to_remove(self, path: bytes, error: OSError) -> None:
         target, code = self.target((path,)), error.errno or errno.EIO
-        shown = file_error(code, "remove", target, server_text="on this machine")
+        shown = make_file_error(code, "remove", target, server_text="on this machine")
         self.fail(target, target, shown)
 
     def result(self) -> MirrorResult:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, cast
 
 from ..._policy.owned_fd import OwnedFd
-from ..._policy.remote_path import check_name, join, parent_of
+from ..._policy.remote_path import check_name, get_parent, join
 from ..._policy.sftp import SFTPAttributes, decode_path
 from ..._results.transfer_result import MirrorResult
 from ...errors import SFTPError
@@ -299,7 +299,7 @@ class _MirrorPut(PutTree):
     def place_of(self, target: bytes) -> bytes:
         if target not in self.there:
             return target
-        place = join(parent_of(target), temporary())
+        place = join(get_parent(target), temporary())
         self.half_done[place] = target
         return place
 
@@ -324,7 +324,7 @@ class _MirrorPut(PutTree):
         moved: Request = yield from self.asked(wire.RENAME, string(place) + string(target))
         if not moved.status:
             return moved
-        aside = join(parent_of(target), temporary())
+        aside = join(get_parent(target), temporary())
         self.set_aside[aside] = target
         moved = yield from self.asked(wire.RENAME, string(target) + string(aside))
         if not moved.status:

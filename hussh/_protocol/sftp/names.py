@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..._policy.remote_path import join
-from ..._policy.sftp import AnyPath, SFTPAttributes, decode_path, encode_path, file_error
+from ..._policy.sftp import AnyPath, SFTPAttributes, decode_path, encode_path, make_file_error
 from ..core import Checkpoint, Op
 from . import ops
 from .file_types import Kind, inquired, kind_of, type_from_listing
@@ -54,7 +54,7 @@ def sorted_out(sftp: SftpState, path: bytes, as_bytes: bool) -> Op[tuple[list[An
     """Return the names of directories in a directory, and of all else; links are among these."""
     if len(path) > LONGEST_PATH:
         reason = "directories lie in one another without end"
-        raise file_error(errno.ELOOP, "list", path, reason=reason)
+        raise make_file_error(errno.ELOOP, "list", path, reason=reason)
     found: list[Name] = yield from ops.list_names(sftp, path, lambda name: name)
     folders: list[Any] = []
     others: list[Any] = []

@@ -63,7 +63,7 @@ class OpenFiles:
         """Tell whether an OPEN or OPENDIR may be sent at once, and note it if so; see `take`."""
         if self._waiting or self._refused or self._in_doubt:
             return False
-        if len(self.handles) + self._opening >= self.server.most_open_files(stated_limit):
+        if len(self.handles) + self._opening >= self.server.get_most_open_files(stated_limit):
             return False
         self._opening += 1
         return True
@@ -85,13 +85,13 @@ class OpenFiles:
                 queue.popleft()
                 continue
             count = len(self.handles)
-            most = self.server.most_open_files(stated_limit)
+            most = self.server.get_most_open_files(stated_limit)
             if request.refused_at is not None:
                 most = min(most, request.refused_at)
             if count + self._opening >= most:
                 if self._will_change():
                     return None
-                why = self.server.why_no_more(count)
+                why = self.server.explain_no_more(count)
                 if why is not None:
                     _refuse(request, errno.EMFILE, why)
                 if why is not None or request.status:
@@ -126,7 +126,7 @@ class OpenFiles:
             handle.is_writable = True
         self._most_seen = max(self._most_seen, len(self.handles))
         if request.refused_at is not None:
-            self.server.refused_at(request.refused_at)
+            self.server.note_refusal(request.refused_at)
         return handle, False
 
     def refused(self, request: Request) -> bool:
@@ -140,7 +140,7 @@ class OpenFiles:
             request.errno = errno.EMFILE
             if not self._will_change():
                 return False
-            self.server.refused_at(count)
+            self.server.note_refusal(count)
             request.refused_at = None
         elif meaning is OpenRefusal.MAYBE_TOO_MANY:
             in_doubt = 0 < count == self._most_seen and request.refused_at is None

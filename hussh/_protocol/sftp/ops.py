@@ -22,9 +22,9 @@ from ..._policy.sftp import (
     FX_OK,
     SFTPAttributes,
     decode_path,
-    errno_of,
-    file_error,
-    unanswered_text,
+    describe_unanswered,
+    get_errno,
+    make_file_error,
 )
 from ...errors import SFTPError, SFTPTimeout, printable
 from ..core import Checkpoint, DeadlineExceeded, Op
@@ -75,7 +75,7 @@ def within(op: Op[T], doing: str, limit: str) -> Op[T]:
     try:
         return (yield from op)
     except DeadlineExceeded as error:
-        text = f"cannot {doing}: timed out{limit}{unanswered_text(error.unanswered)}"
+        text = f"cannot {doing}: timed out{limit}{describe_unanswered(error.unanswered)}"
         raise SFTPTimeout(text, errno=errno.ETIMEDOUT) from None
 
 
@@ -111,7 +111,7 @@ class Handle:
         """Have the server write it to its disk; raise OSError (EOPNOTSUPP) if it cannot."""
         session = self.session
         if b"fsync@openssh.com" not in session.machine.extensions:
-            raise file_error(errno.EOPNOTSUPP, "sync", self.path)
+            raise make_file_error(errno.EOPNOTSUPP, "sync", self.path)
         body = string(self.id)
         request = session.machine.extended(b"fsync@openssh.com", body, handle=self.id)
         yield from wait(session, request)
@@ -160,17 +160,19 @@ def explained(
     """
     if request.errno is not None:
         status = None if request.status == FX_LOCAL else request.status
-        return file_error(
+        return make_file_error(
             request.errno, doing, path, path2, server_text=request.text, status=status
         )
-    code = errno_of(request.status)
+    code = get_errno(request.status)
     vague = request.status in (FX_FAILURE, FX_NO_SUCH_FILE)
     # Some servers deny what is there already.
     vague = vague or (request.kind == wire.MKDIR and request.status == _PERMISSION_DENIED)
     if vague and session.broken is None:
         about = look_at if look_at is not None else path if path2 is None else path2
         code = (yield from _find_errno(session, request, about)) or code
-    return file_error(code, doing, path, path2, server_text=request.text, status=request.status)
+    return make_file_error(
+        code, doing, path, path2, server_text=request.text, status=request.status
+    )
 
 
 def _find_errno(session: SftpSession, request: Request, about: bytes) -> Op[int | None]:
@@ -264,7 +266,7 @@ def check_size(found: SFTPAttributes, size: int, path: bytes) -> None:
     """Raise SFTPError if a file that was cut has another size, as far as the server tells."""
     if found.st_size not in (None, size):
         reason = "the server said that it was done, and did nothing"
-        raise file_error(errno.EOPNOTSUPP, "truncate", path, reason=reason)
+        raise make_file_error(errno.EOPNOTSUPP, "truncate", path, reason=reason)
 
 
 @expands_home
@@ -273,7 +275,7 @@ def change_owner(sftp: SftpState, path: bytes, uid: int, gid: int) -> Op[None]:
     if -1 in (uid, gid):
         found = yield from stat(sftp, path)
         if found.st_uid is None or found.st_gid is None:
-            raise file_error(errno.EOPNOTSUPP, "chown", path)
+            raise make_file_error(errno.EOPNOTSUPP, "chown", path)
         uid, gid = (found.st_uid if uid == -1 else uid), (found.st_gid if gid == -1 else gid)
     yield from set_attributes(sftp, path, wire.setting(owner=(uid, gid)), "chown")
 
@@ -343,7 +345,9 @@ class RealPath:
 def _get_only(reply: Request, path: bytes) -> bytes:
     names: list[Name] = reply.value
     if len(names) != 1:
-        raise file_error(errno.EIO, "resolve", path, server_text=f"{len(names)} answers", status=0)
+        raise make_file_error(
+            errno.EIO, "resolve", path, server_text=f"{len(names)} answers", status=0
+        )
     return names[0].name
 
 
@@ -352,7 +356,7 @@ def statvfs(sftp: SftpState, path: bytes) -> Op[tuple[int, ...]]:
     """Return the eleven numbers of statvfs(3): f_bsize to f_namemax."""
     session = yield from sftp.session()
     if b"statvfs@openssh.com" not in session.machine.extensions:
-        raise file_error(errno.EOPNOTSUPP, "statvfs", path)
+        raise make_file_error(errno.EOPNOTSUPP, "statvfs", path)
     request = session.machine.extended(b"statvfs@openssh.com", string(path), wire.statvfs)
     yield from wait(session, request)
     if request.status:

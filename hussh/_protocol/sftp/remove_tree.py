@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ..._policy.remote_path import check_name, join
-from ..._policy.sftp import FX_NO_SUCH_FILE, file_error
+from ..._policy.sftp import FX_NO_SUCH_FILE, make_file_error
 from ...errors import SFTPError
 from ..core import Op
 from . import wire
@@ -56,17 +56,17 @@ def remove_tree(sftp: SftpState, path: bytes, ignore_errors: bool) -> Op[None]:
 def _remove_tree(sftp: SftpState, path: bytes, ignore_errors: bool) -> Op[None]:
     doing = "remove the tree"
     if not path:
-        raise file_error(errno.ENOENT, doing, path)
+        raise make_file_error(errno.ENOENT, doing, path)
     path = path.rstrip(b"/")  # with a slash behind it, a link would be followed
     if os.path.basename(path) in (b"", b".", b".."):
         reason = "it is the root or the directory where you are; remove what is in it"
-        raise file_error(errno.EINVAL, doing, path or b"/", reason=reason)
+        raise make_file_error(errno.EINVAL, doing, path or b"/", reason=reason)
     found = yield from inquired(sftp, kind_of(path, follow=False))
     if isinstance(found, Request):
         raise (yield from failed(sftp, found, doing, path))
     if found[1] != modes.S_IFDIR:
         reason = "it is a symbolic link" if found[1] == modes.S_IFLNK else ""
-        raise file_error(errno.ENOTDIR, doing, path, reason=reason)
+        raise make_file_error(errno.ENOTDIR, doing, path, reason=reason)
     removal = Removal(sftp, stops=not ignore_errors, lists=False)
     removal.add(path, True)
     yield from removal.run()
@@ -150,8 +150,8 @@ class Removal:
         """List a directory, and begin to remove what is in it."""
         if len(folder.path) > LONGEST_PATH:
             reason = "directories lie in one another without end"
-            self._fail(folder.path, folder.above, file_error(errno.ELOOP, "remove", folder.path,
-                                                             reason=reason))  # fmt: skip
+            error = make_file_error(errno.ELOOP, "remove", folder.path, reason=reason)
+            self._fail(folder.path, folder.above, error)
             return
         folder.listings += 1
         # Some servers' listings follow links: what they call a directory may be a link to one.
@@ -183,7 +183,7 @@ class Removal:
         path = join(folder.path, entry.name)
         if not check_name(entry.name):
             reason = "the server's name for it is no name"
-            self._fail(path, folder, file_error(errno.EINVAL, "remove", path, reason=reason))
+            self._fail(path, folder, make_file_error(errno.EINVAL, "remove", path, reason=reason))
             return
         kind = type_from_listing(entry.attributes, entry.longname)
         if kind:

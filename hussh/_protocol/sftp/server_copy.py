@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import stat as modes
 
-from ..._policy.sftp import SFTPAttributes, decode_path, file_error
+from ..._policy.sftp import SFTPAttributes, decode_path, make_file_error
 from ...errors import SFTPError
 from ..core import Op
 from . import wire
@@ -46,7 +46,7 @@ def hard_link(sftp: SftpState, source: bytes, target: bytes) -> Op[None]:
     session = yield from sftp.session()
     source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
     if _LINK not in session.machine.extensions:
-        raise file_error(errno.EOPNOTSUPP, "link", source, target)
+        raise make_file_error(errno.EOPNOTSUPP, "link", source, target)
     request = session.machine.extended(_LINK, string(source) + string(target))
     yield from wait(session, request)
     if request.status:
@@ -62,7 +62,7 @@ def copy_file(sftp: SftpState, source: bytes, target: bytes, meter: Meter) -> Op
     session = yield from sftp.session()
     source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
     yield from _check_other(session, source, target)
-    if session.machine.server.most_open_files(None) > 1:
+    if session.machine.server.get_most_open_files(None) > 1:
         size = yield from _copy_with_both_open(session, source, target, meter)
         if size is not None:
             return size
@@ -96,7 +96,7 @@ def _copy_with_both_open(
     except SFTPError as error:
         if error is meter.raised or error.filename2 is not None or error.errno is None:
             raise
-        raise file_error(error.errno, DOING, source, target, status=error.status) from error
+        raise make_file_error(error.errno, DOING, source, target, status=error.status) from error
     finally:
         reader.forget()
         if writer is not None:
@@ -156,7 +156,7 @@ def _stat_source(
     """Return the permissions of the source, and the size that the server tells."""
     found = yield from _ask_attributes(reader)
     if modes.S_ISDIR(found.st_mode):
-        raise file_error(errno.EISDIR, DOING, *paths)
+        raise make_file_error(errno.EISDIR, DOING, *paths)
     meter.total = found.st_size
     return (found.st_mode & 0o777 if found.st_mode else None), found.st_size or 0
 

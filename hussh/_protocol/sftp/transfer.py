@@ -23,7 +23,7 @@ import stat as modes
 from collections import deque
 from collections.abc import Callable
 
-from ..._policy.sftp import FILE_MOST, FX_EOF, FX_LOCAL, file_error
+from ..._policy.sftp import FILE_MOST, FX_EOF, FX_LOCAL, make_file_error
 from ...errors import SFTPError
 from ..core import Op, RunBlocking
 from . import wire
@@ -326,7 +326,7 @@ def _get_size(handle: Handle, context: TransferContext) -> Op[int | None]:
     found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
     attributes = found.value
     if attributes is not None and modes.S_ISDIR(attributes.st_mode):
-        raise file_error(errno.EISDIR, context.doing, *context.paths)
+        raise make_file_error(errno.EISDIR, context.doing, *context.paths)
     return attributes.st_size if attributes is not None else None
 
 

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable
 from typing import NoReturn
 
-from ..._policy.sftp import file_error, kept_text, unanswered_text
+from ..._policy.sftp import describe_kept, describe_unanswered, make_file_error
 from ...errors import HusshError, SFTPError, SFTPTimeout
 from ..core import DeadlineExceeded, Op, RunBlocking
 from .ops import Handle, explained
@@ -70,21 +70,21 @@ class TransferContext:
         path, path2 = self.paths
         shown_error: HusshError
         if isinstance(error, DeadlineExceeded):
-            shown_error = file_error(
+            shown_error = make_file_error(
                 errno.ETIMEDOUT, self.doing, path, path2,
-                reason=f"timed out{self.limit}{unanswered_text(error.unanswered)}",
+                reason=f"timed out{self.limit}{describe_unanswered(error.unanswered)}",
                 kind=SFTPTimeout,
             )  # fmt: skip
         elif isinstance(error, HusshError):
             shown_error = error
         elif isinstance(error, OSError) and error.errno is not None:
-            shown_error = file_error(
+            shown_error = make_file_error(
                 error.errno, self.doing, path, path2, server_text="on this machine"
             )
         else:
             return error
         if done is not None and getattr(shown_error, "transferred", None) is None:
-            shown_error.text += kept_text(done, kept=self.keeps)
+            shown_error.text += describe_kept(done, kept=self.keeps)
             if self.keeps:
                 shown_error.transferred = done  # type: ignore[attr-defined]
         return shown_error

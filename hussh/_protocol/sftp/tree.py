@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from ..._policy.sftp import decode_path, errno_of, file_error
+from ..._policy.sftp import decode_path, get_errno, make_file_error
 from ..._results.transfer_result import FailedPath, TransferResult
 from ...errors import HusshError, SFTPError, printable
 from ..core import Op
@@ -137,7 +137,7 @@ class Tree:
             code = error if isinstance(error, int) else error.errno or 5
             if not isinstance(error, int) and not server_text and error.errno is not None:
                 server_text = "on this machine"
-            error = file_error(code, self.doing, path, target, server_text=server_text)
+            error = make_file_error(code, self.doing, path, target, server_text=server_text)
         if self.options.fail_fast:
             raise error
         self.failed.append(FailedPath.of(decode_path(path), error))
@@ -170,13 +170,13 @@ class Tree:
         if isinstance(refused, OSError):
             code, why = refused.errno or errno.EIO, refused.strerror or str(refused)
         else:
-            code = errno_of(refused.status)
+            code = get_errno(refused.status)
             why = printable(refused.text) or os.strerror(code)
         if not self.refusals.strict:
             self.refusals.add(target, why)
             return False
         reason = f"the data is there, but permissions or times were refused: {why}"
-        self.fail(path, target, file_error(code, self.doing, path, target, reason=reason))
+        self.fail(path, target, make_file_error(code, self.doing, path, target, reason=reason))
         return True
 
     def inquired(self, inquiry: Inquiry[T]) -> Generator[Any, Any, T]:
