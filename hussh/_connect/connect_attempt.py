@@ -105,7 +105,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
     def is_loaded(self, asked: float = NEVER) -> bool:
         """Load as `load` does if somebody has read the files since `asked`; else return False."""
         for hop, files in zip(self.hops, self.files, strict=True):
-            known = files.cached(asked)
+            known = files.get_cached(asked)
             if known is None or not are_algorithms_loaded(hop.options):
                 return False
             hop.known = recorded_in(known, hop.options)

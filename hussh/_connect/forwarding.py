@@ -37,7 +37,7 @@ from .._protocol.tunnel import (
     refuse_offer,
 )
 from .._runtime.background import Task
-from .._runtime.workers import Call, in_worker
+from .._runtime.workers import Call, run_in_worker
 from ..errors import ChannelRefused, ConnectionLost, ForwardRefused, HusshError, Phase
 from .hop import Hop
 from .incoming import Incoming
@@ -172,7 +172,7 @@ class LocalForwarding(Forwarding):
 
     def begin(self) -> Op[None]:
         # In a worker: an interrupt could come between the socket and its owner.
-        listener = yield RunBlocking(lambda _: in_worker(partial(listen_on, self.address)))
+        listener = yield RunBlocking(lambda _: run_in_worker(partial(listen_on, self.address)))
         listener.is_owned = True
         try:
             endpoint = self._driver.watch(listener.sock.fileno())

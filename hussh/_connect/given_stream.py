@@ -30,7 +30,7 @@ from typing import Any
 from .._runtime.polling import make_poll
 from .._runtime.thread_start import start_thread
 from .._runtime.wakeup_fd import WakeupFd
-from .._runtime.workers import in_worker
+from .._runtime.workers import run_in_worker
 from ..errors import ConnectError, ConnectionLost, HusshError
 from .tcp import SocketStream
 
@@ -124,7 +124,7 @@ def _start_relay(given: Any) -> RelayedStream:
     if not hasattr(given, "fileno") and hasattr(process, "stdout"):
         given = _Pipes(given, process)  # paramiko's ProxyCommand
     # An interrupt could come between the sockets, or the threads, and their owner.
-    stream: RelayedStream = in_worker(partial(_make_relay, given))
+    stream: RelayedStream = run_in_worker(partial(_make_relay, given))
     return stream
 
 

@@ -279,10 +279,10 @@ async def test_known_hosts_is_read_elsewhere(
     slow = tmp_path / "known_hosts"
     slow.write_text("")
 
-    def slow_open(path: Any, *given: Any) -> Any:
+    def slow_open(path: Any, *given: Any, **named: Any) -> Any:
         asked.set()
         assert answered.wait(20), "the loop stands still"
-        return open(path, *given)
+        return open(path, *given, **named)
 
     async def answer() -> None:
         while not asked.is_set():
