@@ -5,7 +5,8 @@ A program's head comment says what it is linked with, in lines such as::
     build: link.c crypto/aesgcm.c   files of csrc/
     build: libssh2:misc.c           one of libssh2's source files
     build: libssh2                  all those that the library is built from
-    build: libssh2:a.c -Dx=y        files with flags of their own: those of the same line
+    build: libssh2:a.c -Dx=y        files with flags of their own: those of the same line;
+                                    they take the place of files without
 
 Lines indented by four more blanks continue a line.
 Everything is compiled with the library's own flags, except that assertions are on.
@@ -127,4 +128,6 @@ class Builder:
                     units.append(Unit(self.libssh2 / "src" / word[8:], extra))
                 elif not word.startswith("-"):
                     units.append(Unit(TOP / "csrc" / word, extra))
-        return list(dict.fromkeys(units))
+        special = {unit.source for unit in units if unit.extra}
+        plain = [unit for unit in units if not unit.extra and unit.source not in special]
+        return list(dict.fromkeys([*plain, *(unit for unit in units if unit.extra)]))

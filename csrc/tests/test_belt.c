@@ -4,7 +4,7 @@
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
  * build: pump.c -DIDLE_TURNS=0
- * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c channel_signal.c endpoint.c channel_recv.c message_hook.c link.c
+ * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c channel_signal.c endpoint.c channel_recv.c message_hook.c link.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2
  */
 #include "testing.h"

@@ -3,11 +3,13 @@
  * What patch 0033 (CVE-2026-66033) refuses.  No server makes libssh2 call it like
  * this any more, so the function itself is called.  scripts/check-c builds and runs
  * it, under ASan and UBSan; tests/hostile/test_patches.py shows that it fails
- * without the patch.  NDEBUG as the library is built: assertions check nothing.
+ * without the patch.  NDEBUG as the library is built: assertions check nothing
+ * in crypto.c, which includes the cipher's openssl.c.
  *
  * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c channel_signal.c endpoint.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c
- * build: libssh2 -DNDEBUG
+ * build: libssh2
+ * build: libssh2:crypto.c -DNDEBUG
  */
 #include "testing.h"
 

@@ -7,7 +7,7 @@
  *
  * scripts/check-c builds and runs it, under ASan and UBSan.
  *
- * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c channel_signal.c endpoint.c channel_recv.c message_hook.c link.c pump.c
+ * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c channel_signal.c endpoint.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2
  */
 #include "testing.h"
@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define DEPTH_MAX 3
-#define TREES 15
+#define TREES 20
 #define STEPS 250
 #define WATCHDOG_SECONDS 120
 
@@ -294,8 +294,8 @@ static void grow(void) {
     say(hop->link, "buuuu", MSG_CHANNEL_OPEN_CONFIRMATION, 0, 0, hop->window, any_size(40000));
     CHECK(hop->channel->state == HUSSH_CH_OPEN);
   }
-  to_send = any_size(4 << 20);
-  to_say = any_size(2 << 20);
+  to_send = any_size(1 << 20);
+  to_say = any_size(512 << 10);
   written = heard_bytes = said_bytes = read_bytes = 0;
   peer_got_eof = wrote_eof = 0;
 }
