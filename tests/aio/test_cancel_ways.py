@@ -144,10 +144,10 @@ async def test_a_file_that_is_opened_meanwhile(
     """A local file that a thread opens while its transfer is cancelled is closed, too."""
     begun, go_on, opening = threading.Event(), threading.Event(), FileSink.open
 
-    def slow_open(sink: FileSink) -> int:
+    def slow_open(sink: FileSink) -> None:
         begun.set()
         assert go_on.wait(20)
-        return opening(sink)
+        opening(sink)
 
     monkeypatch.setattr(FileSink, "open", slow_open)
     path = str(target.alice.path("ways-opened"))

@@ -106,8 +106,8 @@ def test_a_reset_while_dialling(monkeypatch: pytest.MonkeyPatch) -> None:
         begin = tcp.begin
         port = listener.getsockname()[1]
 
-        def slowly(address: Any, failures: list[str], *more: Any) -> tcp.Begun | None:
-            begun = begin(address, failures, *more)
+        def slowly(*asked: Any) -> tcp.Begun | None:
+            begun = begin(*asked)
             peer = listener.accept()[0]
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.close()
