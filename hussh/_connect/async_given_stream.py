@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 
 from .._runtime.loop_tools import this_loop
+from ..errors import ConnectError
 from .given_stream import LAST_MOMENT, PART, RelayedStream, given_stream
 from .tcp import SocketStream
 
@@ -69,7 +70,10 @@ def _start(
     receive: Callable[[], Awaitable[bytes]],
     send: Callable[[bytes], Awaitable[object]],
 ) -> RelayedStream:
-    ours, theirs = socket.socketpair()
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError as error:
+        raise ConnectError(f"the stream given as stream= cannot be used: {error}") from error
     ours.setblocking(False)
     theirs.setblocking(False)
     return _AwaitedStream(ours, theirs, given, receive, send)

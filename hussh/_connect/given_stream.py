@@ -28,7 +28,7 @@ from functools import partial
 from typing import Any
 
 from .._runtime.polling import make_poll
-from .._runtime.thread_start import start_thread
+from .._runtime.thread_start import NoThread, start_thread
 from .._runtime.wakeup_fd import WakeupFd
 from .._runtime.workers import run_in_worker
 from ..errors import ConnectError, ConnectionLost, HusshError
@@ -51,7 +51,7 @@ def given_stream(given: Any) -> SocketStream:
     """Return the driver's stream for one that a user has given: a socket, or anything like one.
 
     Raises:
-        ConnectError: it is closed already.
+        ConnectError: it is closed already, or there are no threads or descriptors for it.
     """
     try:
         if _is_plain(given):
@@ -60,7 +60,7 @@ def given_stream(given: Any) -> SocketStream:
             given.setblocking(False)
             return SocketStream(given)
         return _start_relay(given)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NoThread) as error:
         if isinstance(error, ConnectError):
             raise
         raise ConnectError(f"the stream given as stream= cannot be used: {error}") from error

@@ -27,7 +27,7 @@ from .._protocol.core import DeadlineExceeded
 from .._protocol.story import HopStory
 from .._runtime.poll_timeout import poll_timeout
 from .._runtime.polling import Poll, make_poll
-from .._runtime.thread_start import start_thread
+from .._runtime.thread_start import NoThread, start_thread
 from ..errors import ConnectError, HusshError, Phase
 from .owned_sockets import Socket, close_socket, close_sockets, open_socket
 
@@ -190,7 +190,10 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
     except (OSError, UnicodeError):
         # A resolver knows no deadline, so a thread calls it that may outlive this one.
         thread = threading.Thread(target=ask, name="hussh-resolve", daemon=True)
-        start_thread(thread)
+        try:
+            start_thread(thread)
+        except NoThread as error:
+            raise unresolved(host, error) from error
         while thread.is_alive():
             if deadline is not None and monotonic() >= deadline:
                 raise DeadlineExceeded(Phase.DNS) from None

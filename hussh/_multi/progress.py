@@ -49,7 +49,10 @@ class Display:
 
     def __enter__(self) -> Display:
         if self._progress is not None:
-            self._progress.start()
+            try:
+                self._progress.start()
+            except RuntimeError:  # no thread for it: the work matters more than its display
+                self._progress = None
         return self
 
     def __exit__(

@@ -32,7 +32,7 @@ from .asyncio_tasks import AsyncioTasks
 from .lock import unless_exiting
 from .loop_tools import this_loop
 from .poll_timeout import poll_timeout
-from .thread_start import start_thread
+from .thread_start import NoThread, start_thread
 from .weak_set import list_members
 
 __all__ = [
@@ -147,10 +147,12 @@ class LoopThread:
         """Start the thread.
 
         Raises:
-            ConnectError: there are no descriptors for a loop.
+            ConnectError: there is no thread, or there are no descriptors, for a loop.
         """
         try:
             start_thread(self._thread)
+        except NoThread as error:
+            raise ConnectError(f"cannot start an event loop: {error}") from error
         except KeyError as error:
             # CPython up to 3.12: a signal handler raised when the thread had begun already.
             raise error.__context__ or error from None

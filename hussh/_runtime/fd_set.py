@@ -10,6 +10,8 @@ import select
 import selectors
 from collections.abc import Iterable
 
+from ..errors import ConnectError
+
 __all__ = ["FdSet"]
 
 
@@ -22,7 +24,15 @@ class FdSet:
     """
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        """Make it.
+
+        Raises:
+            ConnectError: there is no descriptor for it.
+        """
+        try:
+            self._selector = selectors.DefaultSelector()
+        except OSError as error:
+            raise ConnectError(f"cannot watch the connection: {error.strerror}") from error
         self._wanted: dict[int, int] = {}
 
     def get_fd(self, events: int, read_fd: int, write_fd: int, side: Iterable[int]) -> int:

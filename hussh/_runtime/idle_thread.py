@@ -33,10 +33,11 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any, Protocol
 
+from ..errors import ConnectError
 from .keepalive import Keepalive, MakeBeats, Rounds, Tended
 from .lock import unless_exiting
 from .polling import get_eventlet_poll, make_poll
-from .thread_start import start_thread
+from .thread_start import NoThread, start_thread
 from .wakeup_fd import WakeupFd
 
 __all__ = ["LAST_MOMENT", "Answering", "IdleWatch", "note_session_end", "is_ending", "join", "tend"]
@@ -318,13 +319,21 @@ class IdleWatch:
 
 
 def tend(session: Tended, interval: float, make: MakeBeats = Keepalive) -> None:
-    """Make beats for the session every `interval` seconds until it is closed."""
+    """Make beats for the session every `interval` seconds until it is closed.
+
+    Raises:
+        ConnectError: there is no thread, or there are no descriptors, for that.
+    """
     if _exiting:
         return
-    with _lock:
-        thread = _get_thread()
-        thread.rounds.add(session, interval, make)
-    thread.start()
+    try:
+        with _lock:
+            thread = _get_thread()
+            thread.rounds.add(session, interval, make)
+        thread.start()
+    except (NoThread, OSError) as error:
+        ended()
+        raise ConnectError(f"cannot send keepalives: {error}") from error
     thread.wake()
 
 

@@ -14,11 +14,19 @@ import os
 import threading
 from time import monotonic, sleep
 
-__all__ = ["start_thread"]
+__all__ = ["NoThread", "start_thread"]
 
 #: Seconds that the exit waits for threads that are being started.
 LAST_MOMENT = 0.5
 _NAP = 0.0005
+
+#: What a user can do about it.
+REMEDY = "raise the limit of processes and threads (ulimit -u, pids.max of a cgroup) or of memory"
+
+
+class NoThread(RuntimeError):
+    """The system has no thread to give; what is tried again later may get one."""
+
 
 # No lock: a signal handler or finalizer may start a thread in the midst of starting one.
 _starting: set[threading.Thread] = set()
@@ -29,13 +37,19 @@ def start_thread(thread: threading.Thread) -> None:
     """Start a daemon thread.
 
     Raises:
-        RuntimeError: the system has no more threads, or the interpreter ends.
+        NoThread: the system has no more threads, or no memory for one.
+        RuntimeError: the interpreter ends.
     """
     _starting.add(thread)  # before the look: the exit sets its mark first, and looks here then
     try:
         if _is_exiting:
             raise RuntimeError("no thread is started while the interpreter ends")
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if thread.ident is not None:  # it was started before
+                raise
+            raise NoThread(f"{error}: {REMEDY}") from error
     finally:
         _starting.discard(thread)
 
