@@ -78,6 +78,9 @@ def keyed(op: dict[str, int]) -> Iterator[bytes]:
                 op["READ"], BULK, op["SEQNO"], 1, op["DATA"], 50, op["DATA"], 50, op["GLOBAL"],
                 8, 1, 0, 9, op["DRAIN"], op["LIE"], 0, *lies[(cipher + mac) % len(lies)],
                 DATA, 0, 0, 80, 0, op["PIECE"], 0, 40, 99])  # fmt: skip
+        for how in range(16):
+            one = bytes([0, cipher, 5, how % 3, op["COMMAND"], how, 200, BULK, 0, 2, 108, 115, 50])
+            yield one + bytes([op["DATA"], 99, op["PUMP"], op["COMMAND"], how ^ 1, 0, 9, 1, 1])
         yield bytes([0, cipher, 5, 0, op["LONG"], 255, 0, op["PUMP"], op["LONG"], 0, 9,
                      op["PIECE"], 90, 0, 9])  # fmt: skip
     for zipped in (1, 2):

@@ -5,7 +5,7 @@
  * message.  Until the first lie it is honest, and then each byte of data must arrive, in order,
  * and no link may end.
  *
- * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c channel_signal.c endpoint.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
+ * build: tree.c kex_work.c crypto/mlkem.c send.c channel.c channel_command.c channel_signal.c endpoint.c channel_recv.c message_hook.c link.c pump.c -Dmalloc=test_malloc -Dcalloc=test_calloc -Drealloc=test_realloc
  * build: crypto/aesgcm.c crypto/chachapoly.c stubs.c libssh2 fuzz/peer_packets.c
  */
 #include "keyed.h"
@@ -16,7 +16,7 @@
 enum {
   OP_DATA, OP_MESSAGE, OP_LIE, OP_JUNK, OP_BOMB, OP_RAW, OP_PUMP, OP_PIECE, OP_DRAIN, OP_WRITE,
   OP_READ, OP_REQUEST, OP_SEQNO, OP_REKEY, OP_LONG, OP_NO_MEMORY, OP_EOF, OP_CLOSE, OP_OPEN,
-  OP_GLOBAL, OP_REPLIES, OP_LOGIN, OP_END_OF_STREAM, OPS
+  OP_GLOBAL, OP_REPLIES, OP_LOGIN, OP_END_OF_STREAM, OP_COMMAND, OPS
 };
 
 /* One link and the server at its other end. */
@@ -209,6 +209,69 @@ static void say_data(uint32_t n) {
   say_sealed(depth - 1, message, 9 + n, &no_lie);
 }
 
+/* What the server says to one channel: its number, and then the rest. */
+static void say_to(const hussh_channel *channel, unsigned char type, const void *rest, size_t len) {
+  static unsigned char message[MAX_PACKET];
+  message[0] = type;
+  memcpy(put_u32(message + 1, channel->local_id), rest, len);
+  say_sealed(depth - 1, message, 5 + len, &no_lie);
+}
+
+/* A command from its request to its close, maybe in a session that was opened beforehand. */
+static void run_command(struct input *in) {
+  static const unsigned char ended[] = "\0\0\0\013exit-status\0\0\0\0\003";
+  static unsigned char numbers[12], data[8 + 4096];
+  unsigned how = take(in), err = take(in);
+  uint32_t out = take_number(in) % 4096, length, pairs[16];
+  size_t len, size, i, heard[2] = {0, 0};
+  const void *text = take_text(in, &len);
+  unsigned char command[4 + 255];
+  hussh_link *link = levels[depth - 1].link;
+  hussh_channel_info info;
+  hussh_channel *channel = how & 1 ? hussh_channel_spare(link, WINDOW)
+                                   : hussh_channel_open(link, "session", 7, NULL, 0, WINDOW);
+  if (!channel)
+    return;
+  length = (uint32_t)(len < 255 ? len : 255);
+  memcpy(put_u32(command, length), text, length);
+  put_u32(put_u32(put_u32(numbers, 3000), 64 << 20), MAX_PACKET);
+  say_to(channel, MSG_CHANNEL_OPEN_CONFIRMATION, numbers, sizeof(numbers));
+  pump();
+  if (how & 2)
+    return; /* nobody takes it: it ends with its link */
+  if ((how & 1 && hussh_channel_take(channel)) ||
+      hussh_channel_run(channel, command, 4 + (size_t)length, take_number(in))) {
+    CHECK(!honest);
+    hussh_channel_free(channel);
+    return;
+  }
+  say_to(channel, how & 4 ? MSG_CHANNEL_FAILURE : MSG_CHANNEL_SUCCESS, "", 0);
+  memcpy(put_u32(put_u32(data, 1), err), bytes_at(1), err);
+  say_to(channel, MSG_CHANNEL_EXTENDED_DATA, data, 8 + err);
+  memcpy(put_u32(data, out), bytes_at(2), out);
+  say_to(channel, MSG_CHANNEL_DATA, data, 4 + out);
+  say_to(channel, MSG_CHANNEL_REQUEST, ended, sizeof(ended) - 1);
+  say_to(channel, MSG_CHANNEL_EOF, "", 0);
+  if (!(how & 8))
+    say_to(channel, MSG_CHANNEL_CLOSE, "", 0);
+  pump();
+  if (honest) {
+    hussh_channel_get_info(channel, &info);
+    CHECK(info.eof && info.rx == out && info.rx_err == err && info.exit_status == 3);
+    CHECK(info.closed == !(how & 8));
+    size = hussh_channel_order(channel, pairs, sizeof(pairs));
+    CHECK(size <= sizeof(pairs));
+    for (i = 0; i < size / sizeof(*pairs); i++)
+      heard[i & 1] += pairs[i];
+    CHECK(heard[0] == out && heard[1] == err);
+    CHECK(hussh_channel_read(channel, 1, data, sizeof(data)) == (ssize_t)err);
+    CHECK(!memcmp(data, bytes_at(1), err));
+    CHECK(hussh_channel_read(channel, 0, data, sizeof(data)) == (ssize_t)out);
+    CHECK(!memcmp(data, bytes_at(2), out));
+  }
+  hussh_channel_free(channel);
+}
+
 /* A message that is long when it is decompressed. */
 static void say_bomb(struct level *level, unsigned at, unsigned size) {
   static const unsigned char zeros[PEER_PACKET / 2];
@@ -328,6 +391,9 @@ static void step(struct input *in, unsigned op) {
     deaf = 1;
     level->link->authenticated ^= 1;
     level->link->session->state ^= LIBSSH2_STATE_AUTHENTICATED;
+    break;
+  case OP_COMMAND:
+    run_command(in);
     break;
   case OP_END_OF_STREAM:
     honest = 0;
