@@ -228,20 +228,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__)
     parser.add_argument("minutes", nargs="?", type=float, default=15.0)
     parser.add_argument("--seed", type=int, help="of a run that shall come again")
-    parser.add_argument("--round", type=int, help="only this one")
+    parser.add_argument("--round", type=int, help="only this one, or the first of --rounds")
+    parser.add_argument("--rounds", type=int, help="so many at most")
     parser.add_argument("--lanes", type=int, default=LANES, help="rounds at the same time")
     given = parser.parse_args(arguments)
     seed = given.seed if given.seed is not None else int.from_bytes(os.urandom(4), "big")
     print(f"seed {seed}", flush=True)
-    only = given.round is not None
+    first = given.round or 0
+    most = given.rounds or (1 << 30 if given.round is None else 1)
     chaos = Chaos(seed)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hussh-chaos-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         chaos.run(
-            given.minutes * 60, folder, given.round if only else 0, 1 if only else given.lanes,
-            1 if only else 1 << 30,
+            given.minutes * 60, folder, first, min(given.lanes, most), most,
         )  # fmt: skip
     _report(chaos, time.monotonic() - begin)
     return bool(chaos.findings)
