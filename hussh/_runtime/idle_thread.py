@@ -332,7 +332,7 @@ def tend(session: Tended, interval: float, make: MakeBeats = Keepalive) -> None:
             thread.rounds.add(session, interval, make)
         thread.start()
     except (NoThread, OSError) as error:
-        ended()
+        note_session_end()
         raise ConnectError(f"cannot send keepalives: {error}") from error
     thread.wake()
 
