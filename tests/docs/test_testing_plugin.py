@@ -101,7 +101,9 @@ class Runner:
 
 as_user = pytest.mark.parametrize("runner", ["user"], indirect=True)
 as_both = pytest.mark.parametrize(
-    "runner", ["user"] if NO_ROOT else ["user", "root"], indirect=True
+    "runner",
+    ["user"] if NO_ROOT else ["user", pytest.param("root", marks=pytest.mark.long)],
+    indirect=True,
 )
 
 
@@ -114,11 +116,7 @@ def runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
         yield Runner(Path(folder), as_root=request.param == "root")
 
 
-@pytest.mark.parametrize(
-    "runner",
-    ["user"] if NO_ROOT else ["user", pytest.param("root", marks=pytest.mark.long)],
-    indirect=True,
-)
+@as_both
 def test_page(runner: Runner) -> None:
     """All test files of docs/testing.md pass, and the real home stays as empty as it was."""
     files = dict(BLOCK.findall((TOP / "docs/testing.md").read_text()))

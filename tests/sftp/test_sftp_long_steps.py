@@ -180,9 +180,9 @@ def listing(sftp: SftpState, _: Path) -> Op[Any]:
 @pytest.mark.parametrize(
     ("make", "server_is"),
     [
-        (download, wide_folders), (download, no_names), (download, padded_links),
-        (download, long_links), (upload, padded_links), (walk, wide_folders),
-        (listing, wide_files),
+        pytest.param(download, wide_folders, marks=pytest.mark.long), (download, no_names),
+        pytest.param(download, padded_links, marks=pytest.mark.long), (download, long_links),
+        (upload, padded_links), (walk, wide_folders), (listing, wide_files),
     ],
 )  # fmt: skip
 def test_steps_are_short(

@@ -54,7 +54,7 @@ def check(known: Recorded, offset: int, bit: int, wire: Callable[[], Wire] = Mem
 def test_every_flip_is_found_but_for_the_harmless_ones(
     name: str, recorded: Callable[[str], Recorded]
 ) -> None:
-    """A bit of each byte of a session: an error, or, of a known few, no difference at all."""
+    """A bit of each or every third byte: an error, or, of a known few, no difference at all."""
     known = recorded(name)
     stream = known.recording.server
     harmless = harmless_bits(stream)
@@ -62,14 +62,15 @@ def test_every_flip_is_found_but_for_the_harmless_ones(
     for offset in range(0, len(stream), 7):
         check(known, offset, offset % 8)  # what is made once is made now
     used = heap_in_use()
-    for offset in range(len(stream)):
+    tried = range(0, len(stream), 1 if LONG else 3)
+    for offset in tried:
         taken |= {(offset, bit) for bit in bits_of(offset) if check(known, offset, bit)}
     assert heap_in_use() - used < SLACK
     assert taken <= harmless
     # All of the padding is harmless in fact, which shows that the flips reach the client.
     packets = plain_packets(stream)
     padding = {at for packet in packets for at in range(packet.padding, packet.end)}
-    assert padding <= {offset for offset, _ in taken}
+    assert padding & {*tried} == {offset for offset, _ in taken} & padding != set()
 
 
 @pytest.mark.parametrize(
