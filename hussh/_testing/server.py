@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
@@ -316,6 +317,8 @@ class Bastion(Sshd):
 
 def _find_sshd() -> str:
     """Return the absolute path of sshd, which it wants to know itself."""
+    if find_spec("_ctypes") is None:  # the listener needs it, to find what loses its parent
+        raise SshdUnavailable(f"{sys.executable} was built without the module ctypes")
     path = os.pathsep.join([os.environ.get("PATH", ""), *_SYSTEM_FOLDERS])
     found = shutil.which("sshd", path=path)
     if found is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import re
 import subprocess
 import tarfile
 import zipfile
@@ -131,6 +132,21 @@ def test_cipher_with_a_vulnerability_is_never_fetched() -> None:
     texts = [path.read_text(errors="replace") for path in sources if "test" not in path.name]
     assert not [text for text in texts if "EVP_chacha20_poly1305" in text]
     assert not [text for text in texts if '"ChaCha20-Poly1305"' in text]
+
+
+def test_nothing_signs_with_openssl() -> None:
+    """What the lock says of CVE-2026-54872 is so: no source that is compiled calls a signer."""
+    assert "signv" in static_libraries.read_lock()["openssl"]["cves"]["CVE-2026-54872"]["unused"]
+    calls = re.compile(r"(->|\.)signv\b|\bEVP_DigestSign|\bEVP_PKEY_sign")
+    vendor = static_libraries.vendor
+    source = vendor.prepare() / "src"
+    # openssl.c has the signers themselves.
+    names = {name for name in vendor.SOURCES if name != "openssl.c"}
+    ours = [*(TOP / "csrc").glob("*.c"), *(TOP / "csrc/crypto").glob("*.c")]
+    texts = [path.read_text() for path in [*ours, *(source / name for name in names)]]
+    assert len(texts) > 15
+    assert not [text for text in texts if calls.search(text)]
+    assert calls.search((source / "userauth.c").read_text())  # it is not compiled
 
 
 def test_vulnerable_code_is_found() -> None:
