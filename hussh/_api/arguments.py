@@ -25,8 +25,8 @@ __all__ = [
     "check_command",
     "check_pty",
     "check_wait",
-    "file_bytes",
-    "input_bytes",
+    "encode_contents",
+    "encode_input",
     "check_interval",
     "check_max_output",
     "check_memory_only",
@@ -125,7 +125,7 @@ def check_pty(pty: bool | Pty | None) -> Pty | None:
     return pty
 
 
-def input_bytes(data: str | bytes | None) -> bytes:
+def encode_input(data: str | bytes | None) -> bytes:
     """Return the data for a stdin or a file; text as UTF-8."""
     if data is None:
         return b""
@@ -134,7 +134,7 @@ def input_bytes(data: str | bytes | None) -> bytes:
     return bytes(memoryview(data))  # not bytes(data): that makes a number that many NULs
 
 
-def file_bytes(data: str | bytes) -> bytes:
+def encode_contents(data: str | bytes) -> bytes:
     """Return the data for a file; text as UTF-8."""
     if isinstance(data, str):
         return data.encode()

@@ -33,7 +33,7 @@ from .arguments import (
 from .async_files import AsyncFiles
 from .async_port_forwarding import AsyncPortForwarding
 from .async_process import AsyncInteractiveShell, AsyncProcess
-from .configure_plan import endpoint_of
+from .configure_plan import make_endpoint
 from .connection import Connection
 from .declared import documents_constructor, takes_options
 from .documented import details_of
@@ -109,7 +109,7 @@ class AsyncConnection(AsyncFiles, AsyncPortForwarding):
         self._shared: Shared = Shared(
             plan.hops,
             bastion._shared if bastion is not None else None,
-            endpoint_of(plan),
+            make_endpoint(plan),
             timeout,
         )
         if plan.request.config:
@@ -186,7 +186,7 @@ class AsyncConnection(AsyncFiles, AsyncPortForwarding):
         Raises:
             ConnectionClosed: it is not connected, or is closed.
         """
-        return self._get_session().algorithms()
+        return self._get_session().list_algorithms()
 
     def __repr__(self) -> str:
         return (
@@ -235,7 +235,7 @@ class AsyncConnection(AsyncFiles, AsyncPortForwarding):
     ) -> SSHResult:
         """Run a command on its own channel and wait for it."""
         line = check_command(command)
-        how, seconds = self._how(
+        how, seconds = self._prepare_execution(
             timeout, input, max_output, wait, pty, env, check, on_output, forward_agent
         )
         return await self._execute(line, how, seconds)
@@ -267,12 +267,12 @@ class AsyncConnection(AsyncFiles, AsyncPortForwarding):
             pty=check_pty(pty),
             may_ask=bool(forward_agent),
         )
-        how, seconds = self._how(
+        how, seconds = self._prepare_execution(
             timeout, input, max_output, wait, pty, env, check, on_output, forward_agent
         )
-        return await self._execute(run.line(), how._replace(converse=run.converse), seconds)
+        return await self._execute(run.make_line(), how._replace(converse=run.converse), seconds)
 
-    def _how(
+    def _prepare_execution(
         self,
         timeout: Seconds | None,
         input: str | bytes | None,
@@ -322,7 +322,7 @@ class AsyncConnection(AsyncFiles, AsyncPortForwarding):
             session.link,
             check_command(command),
             pty=check_pty(pty),
-            env=self._env(env),
+            env=self._complete_env(env),
             lend=lend_agent(session, self._options, forward_agent),
         )
         channel = await session.call(op, self._timeout or None, Phase.EXEC)
@@ -343,13 +343,13 @@ class AsyncConnection(AsyncFiles, AsyncPortForwarding):
             session.link,
             None,
             pty=terminal,
-            env=self._env(env),
+            env=self._complete_env(env),
             lend=lend_agent(session, self._options, forward_agent),
         )
         channel = await session.call(op, self._timeout or None, Phase.SHELL)
         return AsyncInteractiveShell(session, channel, terminal, self._timeout)
 
-    def _env(self, env: Mapping[str, str] | None) -> dict[str, str]:
+    def _complete_env(self, env: Mapping[str, str] | None) -> dict[str, str]:
         return self._options.configured.complete_env(env)
 
     # -- ending
@@ -380,7 +380,7 @@ class AsyncConnection(AsyncFiles, AsyncPortForwarding):
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
     def _get_session(self) -> AsyncSession:
-        return self._shared.live()
+        return self._shared.get_session()
 
 
 def _make_from_plan(

@@ -16,7 +16,7 @@ from .._protocol.story import Story, listen
 from ..errors import HusshError
 from .async_connection import AsyncConnection
 from .declared import takes_options
-from .explain import names_given, report_of
+from .explain import list_given_names, report_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -72,6 +72,6 @@ async def explain(
     else:
         await connection.close()
     try:
-        return report_of(story, error, names_given(arguments, options))
+        return report_of(story, error, list_given_names(arguments, options))
     finally:
         del error  # whose traceback holds this frame

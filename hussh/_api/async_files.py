@@ -18,12 +18,12 @@ from .._protocol.sftp.session import SftpState
 from .._results.transfer_result import TransferResult
 from ..errors import Phase, SFTPError
 from . import sftp_calls as calls
-from .arguments import check_memory_only, check_number, file_bytes
+from .arguments import check_memory_only, check_number, encode_contents
 from .async_sftp import AsyncSFTP
 from .async_sftp_file import open_over
 from .async_sftp_run import AsyncRunner
 from .async_tail import AsyncFileTailer
-from .contents import contents
+from .contents import convert_contents
 from .documented import details_of
 from .files import Files
 from .plan import Plan
@@ -33,10 +33,10 @@ from .sftp_calls import (
     check_destination,
     check_longer,
     check_other_file,
-    not_begun,
-    one_server,
+    is_same_server,
+    make_not_begun_result,
 )
-from .sftp_run import new_sftp
+from .sftp_run import make_sftp_state
 from .transfer_bars import ShownProgress
 
 __all__ = ["AsyncFiles"]
@@ -111,7 +111,7 @@ class AsyncFiles:
             await self._call_scp(scp.fetch_file(session.link, remote_path, local_path), timeout)
             return "Ok"
         data = await self._call_scp(scp.fetch(session.link, remote_path), timeout)
-        return contents(data, encoding, remote_path, session, Phase.SCP)
+        return convert_contents(data, encoding, remote_path, session, Phase.SCP)
 
     @details_of(Files.scp_write)
     async def scp_write(
@@ -127,7 +127,7 @@ class AsyncFiles:
     ) -> None:
         """Store `data` as a file (mode 644); raise as `scp_read`."""
         await self._call_scp(
-            scp.store(self._get_session().link, file_bytes(data), remote_path), timeout
+            scp.store(self._get_session().link, encode_contents(data), remote_path), timeout
         )
 
     async def _call_scp(self, op: Op[T], timeout: Seconds | None) -> T:
@@ -208,7 +208,7 @@ class AsyncFiles:
             data = await self.sftp.get_bytes(
                 remote_path, progress=progress, timeout=timeout, max_output=max_output
             )
-            return contents(data, encoding, remote_path, hop, Phase.SFTP)
+            return convert_contents(data, encoding, remote_path, hop, Phase.SFTP)
         await self.sftp.get(
             remote_path, local_path, progress=progress, timeout=timeout, resume=resume
         )
@@ -231,7 +231,7 @@ class AsyncFiles:
         self, data: str | bytes, remote_path: AnyPath, *, timeout: Seconds | None = None
     ) -> None:
         """Store `data` (text as UTF-8) as a file; raise as `sftp_read`."""
-        await self.sftp.put_bytes(file_bytes(data), remote_path, timeout=timeout)
+        await self.sftp.put_bytes(encode_contents(data), remote_path, timeout=timeout)
 
     async def sftp_list(self, path: AnyPath = ".", *, timeout: Seconds | None = None) -> list[str]:
         """Return the names in a directory, in no order, without "." and ".."; see `sftp_read`."""
@@ -260,7 +260,7 @@ class AsyncFiles:
                 timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
-            return not_begun(error, local_path, fail_fast)
+            return make_not_begun_result(error, local_path, fail_fast)
 
     @details_of(Files.sftp_get_dir)
     async def sftp_get_dir(
@@ -284,7 +284,7 @@ class AsyncFiles:
                 timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
-            return not_begun(error, remote_path, fail_fast)
+            return make_not_begun_result(error, remote_path, fail_fast)
 
     @details_of(Files.remote_copy)
     async def remote_copy(
@@ -293,7 +293,7 @@ class AsyncFiles:
         """Copy a file from this server to another, with bounded memory."""
         check_destination(dest_conn, AsyncFiles, "an AsyncConnection")
         target = source_path if dest_path is None else dest_path
-        if one_server(self._plan, dest_conn._plan) and await dest_conn.sftp.exists(target):
+        if is_same_server(self._plan, dest_conn._plan) and await dest_conn.sftp.exists(target):
             real = await self.sftp.realpath(source_path), await dest_conn.sftp.realpath(target)
             check_other_file(source_path, target, real)
         async with await self.sftp.open(source_path, "rb", buffering=0) as reader:
@@ -324,5 +324,5 @@ class AsyncFiles:
         """Return what this session keeps of SFTP; opens nothing yet."""
         session = self._get_session()
         if self._sftp is None or self._sftp[0] is not session:
-            self._sftp = session, new_sftp(session.link, self._plan.target)
+            self._sftp = session, make_sftp_state(session.link, self._plan.target)
         return self._sftp[1]

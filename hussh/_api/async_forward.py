@@ -53,7 +53,7 @@ class AsyncForward(ForwardView, AsyncClosing):
     async def aclose(self) -> None:
         """Stop listening, and end the connections; waits for nothing, and may be repeated."""
         with contextlib.suppress(HusshError):
-            self._session.at_once(self._forwarding.close)
+            self._session.call_at_once(self._forwarding.close)
         await remove_file(self._forwarding)
 
     async def close(self) -> None:

@@ -32,7 +32,7 @@ from .async_streams import AsyncFlow, AsyncReader, AsyncWriter
 from .closing import AsyncClosing
 from .documented import details_of
 from .process import Process
-from .remote_process import Command, Shell, typed
+from .remote_process import Command, Shell, encode_line
 from .shell import InteractiveShell
 
 __all__ = ["AsyncInteractiveShell", "AsyncProcess"]
@@ -135,7 +135,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         Raises:
             ChannelError: the shell has ended.
         """
-        line = typed(data, add_newline)
+        line = encode_line(data, add_newline)
         await self._session.call(ops.write(self._channel, line), self._timeout or None, Phase.SHELL)
 
     @details_of(InteractiveShell.send_line)
@@ -200,7 +200,7 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
                 patience = QUIET
             # A server sends the status after the end of output.
             await self._session.run(ops.wait(self._channel), monotonic() + patience, Phase.SHELL)
-        return self._take_result(ops.exit_of(self._channel))
+        return self._take_result(ops.get_exit(self._channel))
 
     async def close(self) -> None:
         """Close the channel, so that the server ends the shell; a second call does nothing."""

@@ -26,7 +26,7 @@ from .async_sftp_run import AsyncHasFiles, AsyncRunner
 from .documented import details_of
 from .sftp import SFTP
 from .sftp_calls import Preserve
-from .transfer_bars import ShownProgress, bars, tree_bars
+from .transfer_bars import ShownProgress, show_bars, show_tree_bars
 
 __all__ = ["AsyncSFTP"]
 
@@ -179,7 +179,7 @@ class AsyncSFTP:
 
     async def glob(self, pattern: AnyPath, *, timeout: Seconds | None = None) -> list[Any]:
         """Return the paths that match a pattern, sorted; see `iglob`."""
-        return await self._run(calls.PathSearch(pattern).all(self._sftp), "list", timeout)
+        return await self._run(calls.PathSearch(pattern).fetch_all(self._sftp), "list", timeout)
 
     @details_of(SFTP.iglob)
     def iglob(self, pattern: AnyPath) -> AsyncIterator[Any]:
@@ -240,7 +240,7 @@ class AsyncSFTP:
         timeout: Seconds | None = None,
     ) -> int:
         """Copy a file on the server; return its size in bytes."""
-        with bars(progress, "copy") as tell:
+        with show_bars(progress, "copy") as tell:
             return await self._run(calls.copy(self._sftp, src, dst, tell), "copy", timeout)
 
     @details_of(SFTP.get)
@@ -254,7 +254,7 @@ class AsyncSFTP:
         resume: bool = False,
     ) -> int:
         """Copy a remote file to a local one; return its size in bytes."""
-        with bars(progress, "download") as tell:
+        with show_bars(progress, "download") as tell:
             limit = self._bound.limit(timeout)[1]
             op = calls.get(self._sftp, remote, local, tell, limit, resume=resume)
             return await self._run(op, "download", timeout)
@@ -268,7 +268,7 @@ class AsyncSFTP:
         max_output: int | None = None,
     ) -> bytes:
         """Return the contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
-        with bars(progress, "download") as tell:
+        with show_bars(progress, "download") as tell:
             most = check_max_output(max_output)
             op = calls.fetch(self._sftp, remote, tell, self._bound.limit(timeout)[1], most)
             return await self._run(op, "download", timeout)
@@ -283,7 +283,7 @@ class AsyncSFTP:
         resume: bool = False,
     ) -> int:
         """Copy a local file to a remote one; return its size in bytes. Otherwise as `get`."""
-        with bars(progress, "upload") as tell:
+        with show_bars(progress, "upload") as tell:
             limit = self._bound.limit(timeout)[1]
             op = calls.put(self._sftp, local, remote, tell, limit, resume=resume)
             return await self._run(op, "upload", timeout)
@@ -297,7 +297,7 @@ class AsyncSFTP:
         timeout: Seconds | None = None,
     ) -> int:
         """Write a remote file; return its size in bytes."""
-        with bars(progress, "upload") as tell:
+        with show_bars(progress, "upload") as tell:
             op = calls.store(self._sftp, data, remote, tell, self._bound.limit(timeout)[1])
             return await self._run(op, "upload", timeout)
 
@@ -318,7 +318,7 @@ class AsyncSFTP:
         """Copy the content of a local directory into a remote one, made with parents if need be."""
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
         strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
-        with tree_bars(progress, "upload") as tell:
+        with show_tree_bars(progress, "upload") as tell:
             op = calls.put_dir(self._sftp, local, remote, wanted, limit, strict, tell)
             return await self._run(op, "upload", timeout)
 
@@ -339,7 +339,7 @@ class AsyncSFTP:
         """Copy the content of a remote directory into a local one; as `put_dir`."""
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
         strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
-        with tree_bars(progress, "download") as tell:
+        with show_tree_bars(progress, "download") as tell:
             op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict, tell)
             return await self._run(op, "download", timeout)
 
@@ -357,8 +357,8 @@ class AsyncSFTP:
     ) -> MirrorResult:
         """Make a remote directory what a local one is; only what differs moves."""
         strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
-        wanted = calls.wanted_mirror(delete, exclude)
-        with tree_bars(progress, "upload") as tell:
+        wanted = calls.check_mirror(delete, exclude)
+        with show_tree_bars(progress, "upload") as tell:
             op = calls.mirror(self._sftp, local, remote, wanted, limit, strict, tell)
             return await self._run(op, "mirror", timeout)
 
@@ -376,8 +376,8 @@ class AsyncSFTP:
     ) -> MirrorResult:
         """Make a local directory what a remote one is; as `mirror`."""
         strict, limit = calls.is_strict(preserve), self._bound.limit(timeout)[1]
-        wanted = calls.wanted_mirror(delete, exclude)
-        with tree_bars(progress, "download") as tell:
+        wanted = calls.check_mirror(delete, exclude)
+        with show_tree_bars(progress, "download") as tell:
             op = calls.mirror_back(self._sftp, remote, local, wanted, limit, strict, tell)
             return await self._run(op, "mirror", timeout)
 
@@ -397,7 +397,7 @@ class _Walk(AsyncIterator[tuple[Any, list[Any], list[Any]]]):
         if not self._left:
             raise StopAsyncIteration
         top = self._left[-1]
-        found = await self._sftp._run(calls.sorted_out(self._sftp._sftp, top), "list")
+        found = await self._sftp._run(calls.split_names(self._sftp._sftp, top), "list")
         self._left.pop()
         self._yielded = (top, *found)
         return self._yielded
@@ -413,7 +413,7 @@ class _Glob(AsyncIterator[Any]):
 
     async def __anext__(self) -> Any:
         if not self._found:
-            op = self._search.more(self._sftp._sftp)
+            op = self._search.fetch_more(self._sftp._sftp)
             self._found = (await self._sftp._run(op, "list"))[::-1]
         if not self._found:
             raise StopAsyncIteration

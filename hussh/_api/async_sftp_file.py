@@ -17,7 +17,7 @@ from .._protocol.core import Op
 from .._protocol.sftp import ops
 from .._protocol.sftp.buffer import Buffered
 from .._protocol.sftp.file import OVERWRITE, Mode, open_file
-from .._protocol.sftp.names import entry_is, entry_stat
+from .._protocol.sftp.names import is_entry, stat_entry
 from .._protocol.sftp.text import Text
 from .._protocol.sftp.wire import Name
 from .._runtime.anyio_streams import FairLock
@@ -92,7 +92,7 @@ class AsyncSFTPFile(AsyncClosing, Generic[S]):
             self._file = Text(self._buffer, encoding, errors, newline, by_lines)
         except BaseException:
             self._closed = True
-            self._run_op.session.at_once(self._buffer.file.stream.handle.forget)
+            self._run_op.session.call_at_once(self._buffer.file.stream.handle.forget)
             raise
 
     def __repr__(self) -> str:
@@ -137,7 +137,7 @@ class AsyncSFTPFile(AsyncClosing, Generic[S]):
             self._lines = 0
             await self._lock.rest()
         if size < 0 and not self._closed and self._lock.free:
-            line: S | None = self._file.cached_line()  # in a tenth of the time of an operation
+            line: S | None = self._file.get_cached_line()  # in a tenth of the time of an operation
             if line is not None:
                 return line
         return await self._run(self._file.readline(size), "read")
@@ -182,7 +182,7 @@ class AsyncSFTPFile(AsyncClosing, Generic[S]):
 
     async def stat(self) -> SFTPAttributes:
         """Return the attributes of the open file."""
-        return await self._run(self._buffer.file.stream.handle.attributes(), "stat")
+        return await self._run(self._buffer.file.stream.handle.fetch_attributes(), "stat")
 
     async def sync(self) -> None:
         """Have the server write it to its disk; OSError (EOPNOTSUPP) if it cannot."""
@@ -200,7 +200,7 @@ class AsyncSFTPFile(AsyncClosing, Generic[S]):
             if self._buffer.file.mode.writable:  # of what was only read nothing is lost
                 raise
         finally:  # also where it was cancelled while another task wrote
-            self._run_op.session.at_once(self._buffer.file.stream.handle.forget)
+            self._run_op.session.call_at_once(self._buffer.file.stream.handle.forget)
 
     aclose = close
 
@@ -218,7 +218,7 @@ class AsyncSFTPFile(AsyncClosing, Generic[S]):
             return
         handle, unwritten = self._buffer.file.stream.handle, self._buffer.unwritten
         if not handle.closed:
-            self._run_op.later(ops.Handle.forget, handle)
+            self._run_op.call_later(ops.Handle.forget, handle)
         if unwritten:
             warnings.warn(
                 f"unclosed {self!r}: {unwritten} bytes were never written",
@@ -263,7 +263,7 @@ class AsyncSFTPDirEntry(Entry):
         known = self._get_known(follow_symlinks)
         if known is not None:
             return known
-        op = entry_stat(self._run.sftp, self.path, self._entry, follow_symlinks)
+        op = stat_entry(self._run.sftp, self.path, self._entry, follow_symlinks)
         return await self._run(op, "stat")
 
     async def is_dir(self, *, follow_symlinks: bool = True) -> bool:
@@ -282,7 +282,7 @@ class AsyncSFTPDirEntry(Entry):
         known = self._get_known(follow)
         if known is not None:
             return bool(test(known.st_mode))
-        op = entry_is(self._run.sftp, self.path, self._entry, test, follow)
+        op = is_entry(self._run.sftp, self.path, self._entry, test, follow)
         return await self._run(op, "stat")
 
 
@@ -311,7 +311,7 @@ class AsyncScandirIterator(AsyncClosing):
     async def __anext__(self) -> AsyncSFTPDirEntry:
         listing = await self._open()
         if not self._found and listing is not None:
-            self._found = (await self._run(listing.more(), "list"))[::-1]
+            self._found = (await self._run(listing.fetch_more(), "list"))[::-1]
         if not self._found:
             await self.close()
             raise StopAsyncIteration
@@ -323,7 +323,7 @@ class AsyncScandirIterator(AsyncClosing):
         self._found = []
         self._over = True
         if listing is not None:
-            self._run.session.at_once(listing.close)
+            self._run.session.call_at_once(listing.close)
 
     aclose = close
 
@@ -336,4 +336,4 @@ class AsyncScandirIterator(AsyncClosing):
     def __del__(self) -> None:
         listing = getattr(self, "_listing", None)
         if listing is not None:
-            self._run.later(ops.Listing.close, listing)
+            self._run.call_later(ops.Listing.close, listing)

@@ -75,14 +75,14 @@ class AsyncTunnel(Receiver, Sender, ByteStream):
         if not self._input_ended:
             self._input_ended = True
             with contextlib.suppress(HusshError):  # it has ended anyway
-                self._session.at_once(self._channel.send_eof)
+                self._session.call_at_once(self._channel.send_eof)
 
     def close(self) -> None:
         """End both directions, after what was sent; waits for nothing, and may be repeated."""
         if not self.closed:
             self.closed = True
             with contextlib.suppress(HusshError):  # the connection has gone
-                self._session.at_once(lambda: give_up(self._session, self._channel))
+                self._session.call_at_once(lambda: give_up(self._session, self._channel))
 
     async def aclose(self) -> None:
         """Close, under anyio's name."""

@@ -34,7 +34,7 @@ from .._policy.kerberos import has_gssapi
 from .arguments import check_plain_function
 from .declared import refuse_unknown
 
-__all__ = ["algorithms_of", "check_options", "supported_algorithms"]
+__all__ = ["get_algorithms", "check_options", "list_supported_algorithms"]
 
 _CIPHERS = order_ciphers(fast_aes=FAST_AES)
 #: Seconds; a key exchange takes a while, and round trips.
@@ -271,7 +271,7 @@ def _list_supported(kind: Method) -> tuple[str, ...]:
 
 
 @cache
-def supported_algorithms() -> dict[str, tuple[str, ...]]:
+def list_supported_algorithms() -> dict[str, tuple[str, ...]]:
     """Return all algorithms that may be offered, by the name of the option."""
     return {
         "ciphers": _list_supported(Method.CRYPT_CS),
@@ -310,7 +310,7 @@ CHECKS: dict[str, Callable[[Any, str], Any]] = {
 }
 
 
-def algorithms_of(settings: ConnectionOptions) -> Algorithms:
+def get_algorithms(settings: ConnectionOptions) -> Algorithms:
     """Return what checked settings offer; connections that offer the same get the same object."""
     return _algorithms(
         settings["key_exchange"],

@@ -33,10 +33,10 @@ from .._policy.ssh_config.answer import USUAL, Answer, Lookup, Question
 from .._policy.ssh_config.settings import Followed, Reader, follow
 from .._policy.ssh_config.way import ConfiguredHop, find_way
 from ..errors import ConfigError
-from .check_options import supported_algorithms
-from .plan import OF_TARGET, Plan, Request, of_jump_host, options_of_hop, route_of
+from .check_options import list_supported_algorithms
+from .plan import OF_TARGET, Plan, Request, get_route, make_hop_options, make_jump_options
 
-__all__ = ["ConfiguredPlan", "configure", "configure_plan", "endpoint_of"]
+__all__ = ["ConfiguredPlan", "configure", "configure_plan", "make_endpoint"]
 
 C = TypeVar("C")
 
@@ -82,7 +82,7 @@ def configure_plan(plan: Plan[C]) -> Generator[Question | Lookup, Any, Configure
         made[at] = yield from _add_keys(options)
     last = made[-1]
     specs = [HopSpec(hop.host, hop.port, hop.username) for hop in made]
-    before = () if plan.bastion is None else route_of(plan.bastion)
+    before = () if plan.bastion is None else get_route(plan.bastion)
     try:
         check_route([*before, *specs[:-1]], specs[-1])
     except ValueError as error:
@@ -107,7 +107,7 @@ def configure(
         ConfigError, ConnectTimeout.
     """
     deadline = None if seconds is None else monotonic() + seconds
-    endpoint = endpoint_of(plan)
+    endpoint = make_endpoint(plan)
     file = plan.request.config_file
     made = ask_config(configure_plan(plan), file, endpoint, deadline, time_limit)
     log_notes(made.notes)
@@ -135,7 +135,7 @@ def _add_keys(options: Options) -> Generator[Lookup, bytes, Options]:
     return replace(options, configured=configured)
 
 
-def endpoint_of(plan: Plan[Any]) -> Endpoint:
+def make_endpoint(plan: Plan[Any]) -> Endpoint:
     """Return the target's endpoint."""
     return Endpoint.of(plan.target, len(plan.route) - 1)
 
@@ -151,11 +151,11 @@ def _make_hop(
 ) -> Options:
     answer = hop.answer
     name = answer.question.host
-    followed = follow(Reader(answer, usual, os.environ, supported_algorithms()))
+    followed = follow(Reader(answer, usual, os.environ, list_supported_algorithms()))
     _leave_out(followed)
     given: dict[str, Any] = dict(request.options)
     if not is_target:
-        held = cast(dict[str, Any], of_jump_host(cast(ConnectionOptions, given)))
+        held = cast(dict[str, Any], make_jump_options(cast(ConnectionOptions, given)))
         given = {key: held[key] for key in given if key not in OF_TARGET}
     if not hop.is_named:
         given.pop("gssapi", None)
@@ -199,7 +199,7 @@ def _merge(
     answer = hop.answer
     merged = {**followed.options, **given}
     interval = merged.pop("keepalive_interval")
-    return options_of_hop(
+    return make_hop_options(
         replace(
             request,
             keepalive_interval=interval,

@@ -36,7 +36,7 @@ from .files import Files
 from .plan import make_plan
 from .port_forwarding import PortForwarding
 from .process import Process
-from .sftp_run import new_sftp
+from .sftp_run import make_sftp_state
 from .shell import InteractiveShell
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Connection(Files, PortForwarding, Closing):
             seconds,
             time_limit,
         )
-        self._sftp = new_sftp(self._session.link, self._options)
+        self._sftp = make_sftp_state(self._session.link, self._options)
 
     # -- what it was made with
 
@@ -152,7 +152,7 @@ class Connection(Files, PortForwarding, Closing):
         Raises:
             ConnectionClosed: it is not connected, or is closed.
         """
-        return self._get_session().algorithms()
+        return self._get_session().list_algorithms()
 
     def __repr__(self) -> str:
         return (
@@ -218,7 +218,7 @@ class Connection(Files, PortForwarding, Closing):
                 far.
         """
         line = check_command(command)
-        how, milliseconds = self._how(
+        how, milliseconds = self._prepare_execution(
             timeout, input, max_output, wait, pty, env, check, on_output, forward_agent
         )
         return self._execute(line, how, milliseconds)
@@ -276,12 +276,12 @@ class Connection(Files, PortForwarding, Closing):
             pty=check_pty(pty),
             may_ask=bool(forward_agent),
         )
-        how, milliseconds = self._how(
+        how, milliseconds = self._prepare_execution(
             timeout, input, max_output, wait, pty, env, check, on_output, forward_agent
         )
-        return self._execute(run.line(), how._replace(converse=run.converse), milliseconds)
+        return self._execute(run.make_line(), how._replace(converse=run.converse), milliseconds)
 
-    def _how(
+    def _prepare_execution(
         self,
         timeout: Milliseconds | None,
         input: str | bytes | None,
@@ -342,7 +342,7 @@ class Connection(Files, PortForwarding, Closing):
             session.link,
             check_command(command),
             pty=check_pty(pty),
-            env=self._env(env),
+            env=self._complete_env(env),
             lend=lend_agent(session, self._options, forward_agent),
         )
         return Process(session, session.call(op, self._seconds, Phase.EXEC), self._seconds)
@@ -366,7 +366,7 @@ class Connection(Files, PortForwarding, Closing):
                 session.link,
                 None,
                 pty=terminal,
-                env=self._env(env),
+                env=self._complete_env(env),
                 lend=lend_agent(session, self._options, forward_agent),
             ),
             self._seconds,
@@ -374,7 +374,7 @@ class Connection(Files, PortForwarding, Closing):
         )
         return InteractiveShell(session, channel, terminal, self._seconds)
 
-    def _env(self, env: Mapping[str, str] | None) -> dict[str, str]:
+    def _complete_env(self, env: Mapping[str, str] | None) -> dict[str, str]:
         return self._options.configured.complete_env(env)
 
     # -- ending

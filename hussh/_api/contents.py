@@ -11,10 +11,10 @@ from typing import Any
 from .._connect.hop import Hop
 from ..errors import NotText, Phase
 
-__all__ = ["contents"]
+__all__ = ["convert_contents"]
 
 
-def contents(
+def convert_contents(
     data: bytes, encoding: str | None, path: object, session: Hop[Any], phase: Phase
 ) -> str | bytes:
     """Decode bytes, or return them for None; the path and what follows are for the error.

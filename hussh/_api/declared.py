@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from .._policy.connection_options import ARGUMENTS, Option, read_declared
-from .documented import async_text
+from .documented import translate_text
 
 __all__ = ["documents_constructor", "refuse_unknown", "takes_options"]
 
@@ -93,7 +93,7 @@ def _describe(options: Mapping[str, Option], is_async: bool, source: str) -> str
     for name, (_, text, unit, more) in options.items():
         text = f"{name}: **{unit}** {text}" if unit else f"{name}: {text}"
         if is_async:
-            text = f"{async_text(text)}  {more}".rstrip()
+            text = f"{translate_text(text)}  {more}".rstrip()
         lines.append(
             fill(text, _WIDTH, initial_indent="    ", subsequent_indent="        ",
                  break_long_words=False, break_on_hyphens=False)

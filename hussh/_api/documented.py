@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["details_of", "async_text", "in_async_words"]
+__all__ = ["details_of", "translate_text", "translate_member"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,7 +29,7 @@ def details_of(twin: Callable[..., Any]) -> Callable[[F], F]:
     """Decorate an async method: append the docstring of `twin`, without its first line."""
 
     def decorate(method: F) -> F:
-        summary, details = inspect.getdoc(method), in_async_words(twin).partition("\n")[2]
+        summary, details = inspect.getdoc(method), translate_member(twin).partition("\n")[2]
         if summary is not None:  # python -OO has none
             method.__doc__ = f"{summary}\n{details}"
         return method
@@ -37,12 +37,12 @@ def details_of(twin: Callable[..., Any]) -> Callable[[F], F]:
     return decorate
 
 
-def in_async_words(member: object) -> str:
+def translate_member(member: object) -> str:
     """Return the docstring of a sync member with units and names of the async side."""
-    return async_text(inspect.getdoc(member) or "")
+    return translate_text(inspect.getdoc(member) or "")
 
 
-def async_text(text: str) -> str:
+def translate_text(text: str) -> str:
     """Return a text of the sync API with units and names of the async side."""
     for pattern, replacement in _WORDS:
         text = re.sub(pattern, replacement, text)

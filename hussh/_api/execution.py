@@ -12,13 +12,13 @@ from .._connect.agent_forwarding import ForwardAgent, lend_agent
 from .._connect.hop import Hop
 from .._policy.options import Options
 from .._protocol.execute import PLAIN, Execution, OnOutput
-from .._protocol.process import Pty, env_requests
+from .._protocol.process import Pty, make_env_requests
 from .arguments import (
     check_max_output,
     check_on_output,
     check_pty,
     check_wait,
-    input_bytes,
+    encode_input,
 )
 
 __all__ = ["make_execution"]
@@ -56,12 +56,12 @@ def make_execution(
     if wait == "eof" and not (check or asks_for_more or sets_more):
         return PLAIN  # as most commands: no checks, and one object for all of them
     return Execution(
-        stdin=input_bytes(input),
+        stdin=encode_input(input),
         pty=check_pty(pty),
         max_output=check_max_output(max_output),
         wait=check_wait(wait),
         check=check,
         on_output=check_on_output(on_output, can_await=can_await),
-        env=env_requests(configured.complete_env(env)),
+        env=make_env_requests(configured.complete_env(env)),
         lend=lend_agent(session, options, forward_agent),
     )

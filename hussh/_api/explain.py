@@ -11,7 +11,7 @@ from dataclasses import fields
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .._connect.proxy_command import proxy_started
+from .._connect.proxy_command import describe_proxy
 from .._policy.advice import advise
 from .._policy.algorithms import is_post_quantum
 from .._policy.connection_options import (
@@ -34,7 +34,7 @@ from .declared import takes_options
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["explain", "names_given", "report_of"]
+__all__ = ["explain", "list_given_names", "report_of"]
 
 #: Options that always show, whatever their value is.
 _ALWAYS = ("host", "port", "username", "known_hosts", "host_key_policy")
@@ -96,12 +96,12 @@ def explain(
     else:
         connection.close()
     try:
-        return report_of(story, error, names_given(arguments, options))
+        return report_of(story, error, list_given_names(arguments, options))
     finally:
         del error  # whose traceback holds this frame
 
 
-def names_given(arguments: Mapping[str, Any], options: Iterable[str]) -> set[str]:
+def list_given_names(arguments: Mapping[str, Any], options: Iterable[str]) -> set[str]:
     """Return the names of the arguments that the user gave, of all that `explain` takes."""
     unset = (DefaultPort, DefaultUser)
     named = {name for name, value in arguments.items() if value and not isinstance(value, unset)}
@@ -211,7 +211,7 @@ def _show_value(name: str, value: Any) -> str:
     if name == "password":
         return "given"
     if name == "proxy_command":
-        return proxy_started(value)[0].removeprefix("proxy command ")
+        return describe_proxy(value)[0].removeprefix("proxy command ")
     if isinstance(value, bool | int | float):
         return str(value)
     if isinstance(value, tuple | list):

@@ -16,8 +16,8 @@ from .._protocol.core import Op
 from .._protocol.sftp.session import SftpState
 from .._results.transfer_result import TransferResult
 from ..errors import Phase, SFTPError
-from .arguments import check_memory_only, check_number, file_bytes
-from .contents import contents
+from .arguments import check_memory_only, check_number, encode_contents
+from .contents import convert_contents
 from .plan import Plan
 from .sftp import SFTP
 from .sftp_calls import (
@@ -26,8 +26,8 @@ from .sftp_calls import (
     check_destination,
     check_longer,
     check_other_file,
-    not_begun,
-    one_server,
+    is_same_server,
+    make_not_begun_result,
 )
 from .sftp_file import open_over
 from .tail import FileTailer
@@ -117,7 +117,7 @@ class Files:
             self._call_scp(scp.fetch_file(session.link, remote_path, local_path), timeout)
             return "Ok"
         data = self._call_scp(scp.fetch(session.link, remote_path), timeout)
-        return contents(data, encoding, remote_path, session, Phase.SCP)
+        return convert_contents(data, encoding, remote_path, session, Phase.SCP)
 
     def scp_write(
         self, local_path: AnyPath, remote_path: AnyPath, *, timeout: Milliseconds | None = None
@@ -132,7 +132,9 @@ class Files:
         self, data: str | bytes, remote_path: AnyPath, *, timeout: Milliseconds | None = None
     ) -> None:
         """Store `data` as a file (mode 644); raise as `scp_read`."""
-        self._call_scp(scp.store(self._get_session().link, file_bytes(data), remote_path), timeout)
+        self._call_scp(
+            scp.store(self._get_session().link, encode_contents(data), remote_path), timeout
+        )
 
     def _call_scp(self, op: Op[T], timeout: Milliseconds | None) -> T:
         given = self._timeout if timeout is None else timeout
@@ -230,7 +232,7 @@ class Files:
             data = self.sftp.get_bytes(
                 remote_path, progress=progress, timeout=timeout, max_output=max_output
             )
-            return contents(data, encoding, remote_path, hop, Phase.SFTP)
+            return convert_contents(data, encoding, remote_path, hop, Phase.SFTP)
         self.sftp.get(remote_path, local_path, progress=progress, timeout=timeout, resume=resume)
         return "Ok"
 
@@ -251,7 +253,7 @@ class Files:
         self, data: str | bytes, remote_path: AnyPath, *, timeout: Milliseconds | None = None
     ) -> None:
         """Store `data` (text as UTF-8) as a file; raise as `sftp_read`."""
-        self.sftp.put_bytes(file_bytes(data), remote_path, timeout=timeout)
+        self.sftp.put_bytes(encode_contents(data), remote_path, timeout=timeout)
 
     def sftp_put_dir(
         self,
@@ -278,7 +280,7 @@ class Files:
                 timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
-            return not_begun(error, local_path, fail_fast)
+            return make_not_begun_result(error, local_path, fail_fast)
 
     def sftp_get_dir(
         self,
@@ -305,7 +307,7 @@ class Files:
                 timeout=timeout,
             )  # fmt: skip
         except SFTPError as error:
-            return not_begun(error, remote_path, fail_fast)
+            return make_not_begun_result(error, remote_path, fail_fast)
 
     def remote_copy(
         self, source_path: AnyPath, dest_conn: Files, dest_path: AnyPath | None = None
@@ -325,7 +327,7 @@ class Files:
         """
         check_destination(dest_conn, Files, "a Connection")
         target = source_path if dest_path is None else dest_path
-        if one_server(self._plan, dest_conn._plan) and dest_conn.sftp.exists(target):
+        if is_same_server(self._plan, dest_conn._plan) and dest_conn.sftp.exists(target):
             real = self.sftp.realpath(source_path), dest_conn.sftp.realpath(target)
             check_other_file(source_path, target, real)
         buffer = memoryview(bytearray(COPY_BUFFER))

@@ -74,7 +74,7 @@ class Forward(ForwardView, Closing):
     def close(self) -> None:
         """Stop listening, and end the connections; waits for nothing, and may be repeated."""
         with contextlib.suppress(HusshError):
-            self._session.at_once(self._forwarding.close)
+            self._session.call_at_once(self._forwarding.close)
         self._forwarding.unlink()
 
     def __del__(self) -> None:

@@ -13,24 +13,24 @@ from .async_connection import AsyncConnection
 from .connection import Connection
 from .plan import Plan
 
-__all__ = ["connection_from", "options_of", "plan_of", "shared_of"]
+__all__ = ["make_connection", "get_options", "get_plan", "get_shared"]
 
 
-def plan_of(connection: Connection | AsyncConnection) -> Plan[Any]:
+def get_plan(connection: Connection | AsyncConnection) -> Plan[Any]:
     """Return how a connection is made."""
     return connection._plan
 
 
-def options_of(connection: AsyncConnection) -> Options:
+def get_options(connection: AsyncConnection) -> Options:
     """Return what the target of a connection is reached with, as the configuration made it."""
     return connection._options
 
 
-def connection_from(plan: Plan[AsyncConnection], timeout: float) -> AsyncConnection:
+def make_connection(plan: Plan[AsyncConnection], timeout: float) -> AsyncConnection:
     """Return a connection that is made so; `timeout` is in seconds, 0 for none."""
     return AsyncConnection._make_from_plan(plan, timeout)
 
 
-def shared_of(connection: AsyncConnection) -> Shared:
+def get_shared(connection: AsyncConnection) -> Shared:
     """Return the session of a connection, with what it needs to be opened."""
     return connection._shared

@@ -29,9 +29,9 @@ from .._policy.route import (
     resolve,
 )
 from .arguments import check_interval, check_password
-from .check_options import algorithms_of, check_config, check_options
+from .check_options import check_config, check_options, get_algorithms
 
-__all__ = ["Plan", "Request", "make_plan", "of_jump_host", "options_of_hop", "route_of"]
+__all__ = ["Plan", "Request", "make_plan", "make_jump_options", "make_hop_options", "get_route"]
 
 C = TypeVar("C")
 
@@ -39,7 +39,7 @@ C = TypeVar("C")
 OF_TARGET: ConnectionOptions = {"host_key": None, "host_key_alias": None}
 
 
-def of_jump_host(options: ConnectionOptions) -> ConnectionOptions:
+def make_jump_options(options: ConnectionOptions) -> ConnectionOptions:
     """Return options of the target as they hold for a jump host given by name."""
     made: ConnectionOptions = {**options, **OF_TARGET}
     if isinstance(made.get("gssapi"), str):  # the target's name
@@ -150,7 +150,7 @@ def make_plan(
         can_await=can_await,
         defaults_failed=defaults_failed,
     )
-    target = options_of_hop(
+    target = make_hop_options(
         request,
         host=request.host,
         port=request.port or int(DEFAULT_PORT),
@@ -163,10 +163,10 @@ def make_plan(
         target = replace(target, proxy_command=tuple(argv))
     jumps = resolve(jumps, target.username)
     spec = HopSpec(target.host, target.port, target.username)
-    check_route(jumps, spec, route_of)
+    check_route(jumps, spec, get_route)
     bastion = next((hop for hop in jumps if isinstance(hop, connection_type)), None)
     named = [hop for hop in jumps if isinstance(hop, HopSpec)]
-    route = (*(() if bastion is None else route_of(bastion)), *named, spec)
+    route = (*(() if bastion is None else get_route(bastion)), *named, spec)
     hops = (*(_make_hop_options(target, hop) for hop in named), target)
     return Plan(target, hops, route, bastion, command, request)
 
@@ -183,7 +183,7 @@ def check_carrier(
         raise TypeError("stream has to be awaited, and nothing awaits here: use AsyncConnection")
 
 
-def options_of_hop(request: Request, *, host: str, port: int, username: str) -> Options:
+def make_hop_options(request: Request, *, host: str, port: int, username: str) -> Options:
     """Return what a request means for one hop.  Raises TypeError and ValueError."""
     settings = check_options(request.callee, request.options, can_await=request.can_await)
     return Options(
@@ -195,13 +195,13 @@ def options_of_hop(request: Request, *, host: str, port: int, username: str) -> 
         known_hosts=cast("tuple[str, ...]", settings["known_hosts"]),
         host_key_pins=parse_pins(settings["host_key"]),
         keepalive_interval=request.keepalive_interval,
-        algorithms=algorithms_of(settings),
+        algorithms=get_algorithms(settings),
         settings=settings,
         defaults_failed=request.defaults_failed,
     )
 
 
-def route_of(connection: Any) -> tuple[HopSpec, ...]:
+def get_route(connection: Any) -> tuple[HopSpec, ...]:
     """Return the whole way of a connection; its own host is the last."""
     plan: Plan[Any] = connection._plan
     return plan.route
@@ -218,5 +218,5 @@ def _make_hop_options(target: Options, hop: HopSpec) -> Options:
         port=int(hop.port),
         username=hop.username or target.username,
         host_key_pins=None,
-        settings=of_jump_host(target.settings),
+        settings=make_jump_options(target.settings),
     )

@@ -16,7 +16,7 @@ from .._policy.endpoint import Endpoint
 from .._policy.options import Options
 from .._runtime.async_workers import run_in_thread
 from .._runtime.loop_tools import this_loop
-from .configure_plan import configure_plan, endpoint_of
+from .configure_plan import configure_plan, make_endpoint
 from .plan import Plan
 
 __all__ = ["Planned"]
@@ -48,7 +48,7 @@ class Planned(Generic[C]):
         made = await ask_config(
             configure_plan(given),
             given.request.config_file,
-            endpoint_of(given),
+            make_endpoint(given),
             limit.deadline,
             str(limit),
         )
@@ -59,4 +59,4 @@ class Planned(Generic[C]):
         seconds = made.plan.target.configured.connect_timeout
         if limit.deadline is None and seconds:
             limit = Limit.after(seconds)
-        return made.plan.hops, endpoint_of(made.plan), limit
+        return made.plan.hops, make_endpoint(made.plan), limit

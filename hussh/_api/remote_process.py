@@ -17,9 +17,9 @@ from .._protocol import process as ops
 from .._protocol.core import Op
 from .._results.ssh_result import SSHResult
 from ..errors import ChannelError, HusshError
-from .arguments import input_bytes
+from .arguments import encode_input
 
-__all__ = ["PATIENCE", "Command", "Flow", "RemoteProcess", "Shell", "typed"]
+__all__ = ["PATIENCE", "Command", "Flow", "RemoteProcess", "Shell", "encode_line"]
 
 H = TypeVar("H", bound=Hop[Any])
 
@@ -55,7 +55,7 @@ class Flow(Generic[H]):
         """Send end of file to what runs; a second call does nothing."""
         if not self.input_ended:
             with contextlib.suppress(HusshError):  # there may be no connection any more
-                self.session.at_once(self.end_input_here)
+                self.session.call_at_once(self.end_input_here)
 
     def end_input_here(self) -> None:
         """Do what `end_input` does, within a step of an operation."""
@@ -86,7 +86,7 @@ class RemoteProcess(Generic[F]):
             self._channel.free()
             self._session.driver.wake(self._channel.token)
 
-        self._session.at_once(free)
+        self._session.call_at_once(free)
 
 
 class Command(RemoteProcess[F]):
@@ -100,7 +100,7 @@ class Command(RemoteProcess[F]):
         """Return the exit status if the command has ended, as far as its messages were read."""
         if self.returncode is None:
             with self._session.driver.my_fresh():
-                self._note(ops.exit_of(self._channel))
+                self._note(ops.get_exit(self._channel))
         return self.returncode
 
     def send_signal(self, name: str | IntEnum) -> None:
@@ -112,10 +112,10 @@ class Command(RemoteProcess[F]):
         wanted = ops.check_text("signal", getattr(name, "name", name))
 
         def send() -> None:
-            if ops.exit_of(self._channel) is None:
+            if ops.get_exit(self._channel) is None:
                 ops.send_signal(self._channel, wanted.removeprefix("SIG"))
 
-        self._session.at_once(send)
+        self._session.call_at_once(send)
 
     def terminate(self) -> None:
         """Call `send_signal("TERM")`."""
@@ -144,7 +144,7 @@ class Command(RemoteProcess[F]):
     def _talk(self, data: str | bytes | None, out: bytes, err: bytes) -> Op[ops.Exit]:
         """Return what exchanges all data; `out` and `err` came before, and nobody has them yet."""
         if self._talking is None:
-            self._talking = ops.Talk(input_bytes(data))
+            self._talking = ops.Talk(encode_input(data))
         for stream, part in zip(self._talking.streams, (out, err), strict=True):
             stream.append(part)
         flow = self._flow
@@ -211,8 +211,8 @@ class Shell(RemoteProcess[Flow[H]], Generic[H]):
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell the terminal its new size, in characters (RFC 4254 section 6.7)."""
-        size = ops.Pty("", columns, rows).window_change()
-        self._session.at_once(lambda: self._channel.request(b"window-change", size))
+        size = ops.Pty("", columns, rows).make_window_change()
+        self._session.call_at_once(lambda: self._channel.request(b"window-change", size))
 
     def _say_goodbye(self) -> Op[ops.Exit]:
         """Drain, after an ``exit`` for a shell with a terminal, whose end of input ends nothing."""
@@ -239,10 +239,10 @@ class Shell(RemoteProcess[Flow[H]], Generic[H]):
         """Return what has come, without waiting."""
         with self._session.driver.my_fresh():
             ops.take_any(self._channel, self._seen)
-            return self._take_result(ops.exit_of(self._channel))
+            return self._take_result(ops.get_exit(self._channel))
 
 
-def typed(data: str | bytes, add_newline: bool | None) -> bytes:
+def encode_line(data: str | bytes, add_newline: bool | None) -> bytes:
     """Return a line as bytes; None for `add_newline` counts as True, as in hussh 0.3.3."""
     # Not bytes(data): that makes a number that many NULs.
     raw = data.encode() if isinstance(data, str) else bytes(memoryview(data))

@@ -22,7 +22,7 @@ from .arguments import check_max_output
 from .sftp_calls import Preserve
 from .sftp_file import ScandirIterator, open_buffered
 from .sftp_run import HasFiles, Runner
-from .transfer_bars import ShownProgress, bars, tree_bars
+from .transfer_bars import ShownProgress, show_bars, show_tree_bars
 
 if TYPE_CHECKING:
     from _typeshed import OpenBinaryMode, OpenTextMode
@@ -141,7 +141,7 @@ class SFTP:
         left: list[Any] = [os.fspath(top)]  # the next one last
         while left:
             folder = left.pop()
-            folders, others = self._run(calls.sorted_out(self._sftp, folder), "list")
+            folders, others = self._run(calls.split_names(self._sftp, folder), "list")
             yield folder, folders, others
             # Without those that the caller has taken out.
             left += [join(folder, name) for name in reversed(folders)]
@@ -181,7 +181,7 @@ class SFTP:
 
     def glob(self, pattern: AnyPath, *, timeout: Milliseconds | None = None) -> list[Any]:
         """Return the paths that match a pattern, sorted; see `iglob`."""
-        return self._run(calls.PathSearch(pattern).all(self._sftp), "list", timeout)
+        return self._run(calls.PathSearch(pattern).fetch_all(self._sftp), "list", timeout)
 
     def iglob(self, pattern: AnyPath) -> Iterator[Any]:
         """Iterate over the paths that match a pattern, in no order, in the type of the pattern.
@@ -195,7 +195,7 @@ class SFTP:
         return self._yield_found(search)
 
     def _yield_found(self, search: calls.PathSearch) -> Iterator[Any]:
-        while found := self._run(search.more(self._sftp), "list"):
+        while found := self._run(search.fetch_more(self._sftp), "list"):
             yield from found
 
     def rename(self, src: AnyPath, dst: AnyPath) -> None:
@@ -261,7 +261,7 @@ class SFTP:
         Raises:
             shutil.SameFileError: both paths are the same.
         """
-        with bars(progress, "copy") as tell:
+        with show_bars(progress, "copy") as tell:
             op = calls.copy(self._sftp, src, dst, tell)
             return self._run(op, "copy", timeout)
 
@@ -287,7 +287,7 @@ class SFTP:
                 it is no longer than the remote one and its last 4 MiB are the same there.
                 Otherwise everything is copied.
         """
-        with bars(progress, "download") as tell:
+        with show_bars(progress, "download") as tell:
             limit = self._run.limit(timeout)[1]
             op = calls.get(self._sftp, remote, local, tell, limit, resume=resume)
             return self._run(op, "download", timeout)
@@ -301,7 +301,7 @@ class SFTP:
         max_output: int | None = None,
     ) -> bytes:
         """Return the contents of a remote file; OutputLimitExceeded beyond `max_output` bytes."""
-        with bars(progress, "download") as tell:
+        with show_bars(progress, "download") as tell:
             most = check_max_output(max_output)
             op = calls.fetch(self._sftp, remote, tell, self._run.limit(timeout)[1], most)
             return self._run(op, "download", timeout)
@@ -316,7 +316,7 @@ class SFTP:
         resume: bool = False,
     ) -> int:
         """Copy a local file to a remote one; return its size in bytes. Otherwise as `get`."""
-        with bars(progress, "upload") as tell:
+        with show_bars(progress, "upload") as tell:
             limit = self._run.limit(timeout)[1]
             op = calls.put(self._sftp, local, remote, tell, limit, resume=resume)
             return self._run(op, "upload", timeout)
@@ -330,7 +330,7 @@ class SFTP:
         timeout: Milliseconds | None = None,
     ) -> int:
         """Write a remote file; return its size in bytes."""
-        with bars(progress, "upload") as tell:
+        with show_bars(progress, "upload") as tell:
             op = calls.store(self._sftp, data, remote, tell, self._run.limit(timeout)[1])
             return self._run(op, "upload", timeout)
 
@@ -373,7 +373,7 @@ class SFTP:
         """
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
         strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]
-        with tree_bars(progress, "upload") as tell:
+        with show_tree_bars(progress, "upload") as tell:
             op = calls.put_dir(self._sftp, local, remote, wanted, limit, strict, tell)
             return self._run(op, "upload", timeout)
 
@@ -397,7 +397,7 @@ class SFTP:
         """
         wanted = (follow_symlinks, preserve_permissions, preserve_times, fail_fast)
         strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]
-        with tree_bars(progress, "download") as tell:
+        with show_tree_bars(progress, "download") as tell:
             op = calls.get_dir(self._sftp, remote, local, wanted, limit, strict, tell)
             return self._run(op, "download", timeout)
 
@@ -433,8 +433,8 @@ class SFTP:
             OSError: as `put_dir`.
         """
         strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]
-        wanted = calls.wanted_mirror(delete, exclude)
-        with tree_bars(progress, "upload") as tell:
+        wanted = calls.check_mirror(delete, exclude)
+        with show_tree_bars(progress, "upload") as tell:
             op = calls.mirror(self._sftp, local, remote, wanted, limit, strict, tell)
             return self._run(op, "mirror", timeout)
 
@@ -454,7 +454,7 @@ class SFTP:
         Nothing is written or removed outside of the local directory.
         """
         strict, limit = calls.is_strict(preserve), self._run.limit(timeout)[1]
-        wanted = calls.wanted_mirror(delete, exclude)
-        with tree_bars(progress, "download") as tell:
+        wanted = calls.check_mirror(delete, exclude)
+        with show_tree_bars(progress, "download") as tell:
             op = calls.mirror_back(self._sftp, remote, local, wanted, limit, strict, tell)
             return self._run(op, "mirror", timeout)

@@ -24,7 +24,7 @@ from .._protocol.core import Op
 from .._protocol.sftp import names, ops
 from .._protocol.sftp.get_tree import get_tree
 from .._protocol.sftp.glob import Glob
-from .._protocol.sftp.home import at_home
+from .._protocol.sftp.home import run_at_home
 from .._protocol.sftp.local_file import FileSink, FileSource, MemorySink, MemorySource
 from .._protocol.sftp.mirror import Wanted
 from .._protocol.sftp.mirror_get import mirror_get
@@ -32,12 +32,12 @@ from .._protocol.sftp.mirror_put import mirror_put
 from .._protocol.sftp.put_tree import put_tree
 from .._protocol.sftp.remove_tree import remove_tree
 from .._protocol.sftp.resume import ResumedSink
-from .._protocol.sftp.server_copy import copy_file, hard_link
+from .._protocol.sftp.server_copy import copy_file, make_hard_link
 from .._protocol.sftp.session import SftpState
 from .._protocol.sftp.transfer import download, upload
 from .._protocol.sftp.transfer_context import Meter, TransferContext
 from .._protocol.sftp.tree import TreeCallback, TreeOptions
-from .._protocol.sftp.wire import Name, setting
+from .._protocol.sftp.wire import Name, encode_setting
 from .._results.ssh_result import SSHResult
 from .._results.transfer_result import FailedPath, MirrorResult, TransferResult
 from ..errors import OutputLimitExceeded, Phase, SFTPError, SFTPTimeout, SFTPUnavailable
@@ -61,22 +61,22 @@ __all__ = [
     "is_strict",
     "link",
     "listdir",
-    "local_path",
+    "encode_local_path",
     "mirror",
     "mirror_back",
-    "not_begun",
-    "one_server",
+    "make_not_begun_result",
+    "is_same_server",
     "put",
     "put_dir",
     "readlink",
     "realpath",
     "rmtree",
-    "sorted_out",
+    "split_names",
     "statvfs",
     "store",
     "truncate",
     "utime",
-    "wanted_mirror",
+    "check_mirror",
 ]
 
 #: How a file counts whose attributes are refused though its data is there.
@@ -95,20 +95,20 @@ def listdir(sftp: SftpState, path: AnyPath) -> Op[list[Any]]:
     return ops.list_names(sftp, encode_path(path), pick)
 
 
-def sorted_out(sftp: SftpState, path: AnyPath) -> Op[tuple[list[Any], list[Any]]]:
-    return names.sorted_out(sftp, encode_path(path), isinstance(os.fspath(path), bytes))
+def split_names(sftp: SftpState, path: AnyPath) -> Op[tuple[list[Any], list[Any]]]:
+    return names.split_names(sftp, encode_path(path), isinstance(os.fspath(path), bytes))
 
 
 def readlink(sftp: SftpState, path: AnyPath) -> Op[Any]:
-    return names.like(path, ops.read_link(sftp, encode_path(path)))
+    return names.convert_like(path, ops.read_link(sftp, encode_path(path)))
 
 
 def realpath(sftp: SftpState, path: AnyPath) -> Op[Any]:
-    return names.like(path, ops.real_path(sftp, encode_path(path)))
+    return names.convert_like(path, ops.resolve_path(sftp, encode_path(path)))
 
 
 def chmod(sftp: SftpState, path: AnyPath, mode: int) -> Op[None]:
-    return ops.set_attributes(sftp, encode_path(path), setting(mode=mode & 0o7777), "chmod")
+    return ops.set_attributes(sftp, encode_path(path), encode_setting(mode=mode & 0o7777), "chmod")
 
 
 def chown(sftp: SftpState, path: AnyPath, uid: int, gid: int) -> Op[None]:
@@ -117,7 +117,7 @@ def chown(sftp: SftpState, path: AnyPath, uid: int, gid: int) -> Op[None]:
 
 def utime(sftp: SftpState, path: AnyPath, times: tuple[float, float] | None) -> Op[None]:
     access, change = times if times is not None else (time(),) * 2
-    to = setting(times=(_check_seconds(access), _check_seconds(change)))
+    to = encode_setting(times=(_check_seconds(access), _check_seconds(change)))
     return ops.set_attributes(sftp, encode_path(path), to, "utime")
 
 
@@ -132,7 +132,7 @@ def rmtree(sftp: SftpState, path: AnyPath, ignore_errors: bool) -> Op[None]:
 
 
 def link(sftp: SftpState, source: AnyPath, target: AnyPath) -> Op[None]:
-    return hard_link(sftp, encode_path(source), encode_path(target))
+    return make_hard_link(sftp, encode_path(source), encode_path(target))
 
 
 def copy(sftp: SftpState, source: AnyPath, target: AnyPath, progress: Progress | None) -> Op[int]:
@@ -148,21 +148,21 @@ class PathSearch:
         self._as_bytes = isinstance(os.fspath(pattern), bytes)
         self._glob = Glob(encode_path(pattern))
 
-    def more(self, sftp: SftpState) -> Op[list[Any]]:
+    def fetch_more(self, sftp: SftpState) -> Op[list[Any]]:
         """Return some paths; none at all at the end."""
-        found = yield from self._glob.more(sftp)
+        found = yield from self._glob.fetch_more(sftp)
         return found if self._as_bytes else [decode_path(path) for path in found]
 
-    def all(self, sftp: SftpState) -> Op[list[Any]]:
+    def fetch_all(self, sftp: SftpState) -> Op[list[Any]]:
         """Return all paths, sorted."""
         found: list[Any] = []
-        while some := (yield from self.more(sftp)):
+        while some := (yield from self.fetch_more(sftp)):
             found += some
         return sorted(found)
 
 
 def statvfs(sftp: SftpState, path: AnyPath) -> Op[os.statvfs_result]:
-    return names.file_system(sftp, encode_path(path))
+    return names.get_file_system(sftp, encode_path(path))
 
 
 # -- whole files and directories; `limit` is how an error words the time allowed
@@ -178,14 +178,14 @@ def get(
     resume: bool,
 ) -> Op[int]:
     """Copy into a local file; return its size."""
-    sink = (ResumedSink if resume else FileSink)(local_path(local))
+    sink = (ResumedSink if resume else FileSink)(encode_local_path(local))
     tell = progress
 
     def copy(path: bytes) -> Op[int]:
         context = TransferContext("download", path, sink.path, limit)
         return download(sftp, path, sink, context, monotonic, tell)
 
-    return at_home(sftp, encode_path(remote), copy)
+    return run_at_home(sftp, encode_path(remote), copy)
 
 
 def fetch(
@@ -197,7 +197,7 @@ def fetch(
 ) -> Op[bytes]:
     """Copy into memory, no more than `max_output` bytes; beyond that the error has what came."""
     tell = progress
-    return at_home(
+    return run_at_home(
         sftp, encode_path(remote), lambda path: _fetch(sftp, path, tell, limit, max_output)
     )
 
@@ -229,13 +229,13 @@ def put(
     resume: bool,
 ) -> Op[int]:
     """Copy from a local file; return its size."""
-    path, tell = local_path(local), progress
+    path, tell = encode_local_path(local), progress
 
     def copy(to: bytes) -> Op[int]:
         context = TransferContext("upload", path, to, limit)
         return upload(sftp, lambda: FileSource(path), to, context, monotonic, tell, resume=resume)
 
-    return at_home(sftp, encode_path(remote), copy)
+    return run_at_home(sftp, encode_path(remote), copy)
 
 
 def store(
@@ -252,7 +252,7 @@ def store(
         context = TransferContext("write", None, to, limit)
         return upload(sftp, lambda: MemorySource(data), to, context, monotonic, tell)
 
-    return at_home(sftp, encode_path(remote), copy)
+    return run_at_home(sftp, encode_path(remote), copy)
 
 
 def is_strict(preserve: object) -> bool:
@@ -273,8 +273,8 @@ def put_dir(
 ) -> Op[TransferResult]:
     """Copy a directory to the server; `options` are the first four of `TreeOptions`."""
     asked = TreeOptions(*options, limit, monotonic, strict, progress)
-    source = local_path(local)
-    return at_home(sftp, encode_path(remote), lambda to: put_tree(sftp, source, to, asked))
+    source = encode_local_path(local)
+    return run_at_home(sftp, encode_path(remote), lambda to: put_tree(sftp, source, to, asked))
 
 
 def get_dir(
@@ -288,8 +288,8 @@ def get_dir(
 ) -> Op[TransferResult]:
     """Copy a directory from the server; `options` as for `put_dir`."""
     asked = TreeOptions(*options, limit, monotonic, strict, progress)
-    target = local_path(local)
-    return at_home(sftp, encode_path(remote), lambda path: get_tree(sftp, path, target, asked))
+    target = encode_local_path(local)
+    return run_at_home(sftp, encode_path(remote), lambda path: get_tree(sftp, path, target, asked))
 
 
 def mirror(
@@ -303,8 +303,8 @@ def mirror(
 ) -> Op[MirrorResult]:
     """Make a remote directory what a local one is."""
     asked = _make_mirror_options(limit, strict, progress)
-    source = local_path(local)
-    return at_home(
+    source = encode_local_path(local)
+    return run_at_home(
         sftp, encode_path(remote), lambda to: mirror_put(sftp, source, to, asked, wanted)
     )
 
@@ -320,8 +320,8 @@ def mirror_back(
 ) -> Op[MirrorResult]:
     """Make a local directory what a remote one is."""
     asked = _make_mirror_options(limit, strict, progress)
-    target = local_path(local)
-    return at_home(
+    target = encode_local_path(local)
+    return run_at_home(
         sftp, encode_path(remote), lambda path: mirror_get(sftp, path, target, asked, wanted)
     )
 
@@ -333,12 +333,12 @@ def _make_mirror_options(limit: str, strict: bool, progress: TreeCallback | None
     )  # fmt: skip
 
 
-def wanted_mirror(delete: bool, exclude: AnyPath | Iterable[AnyPath]) -> Wanted:
+def check_mirror(delete: bool, exclude: AnyPath | Iterable[AnyPath]) -> Wanted:
     """Return what a mirror is to do; raise TypeError or ValueError for patterns that are none."""
     return Wanted(bool(delete), Exclusion(exclude))
 
 
-def not_begun(error: SFTPError, source: AnyPath, fail_fast: bool) -> TransferResult:
+def make_not_begun_result(error: SFTPError, source: AnyPath, fail_fast: bool) -> TransferResult:
     """Return what hussh 0.3.3 returned if one of the two directories is not available.
 
     It raises the error with `fail_fast`, and if it is about no file (time-outs, no SFTP).
@@ -358,7 +358,7 @@ def check_destination(dest: object, kind: type, noun: str) -> None:
         raise TypeError(f"dest_conn must be {noun}, not {type(dest).__name__}")
 
 
-def one_server(one: Plan[Any], other: Plan[Any]) -> bool:
+def is_same_server(one: Plan[Any], other: Plan[Any]) -> bool:
     """Tell whether these certainly lead to one server; an equal address may be another."""
     ways = [[(hop.host, hop.port) for hop in plan.route] for plan in (one, other)]
     return one is other or (
@@ -387,7 +387,7 @@ def check_longer(error: SFTPError, size: int | None, copied: int, source: int | 
         raise error
 
 
-def local_path(path: AnyPath) -> bytes:
+def encode_local_path(path: AnyPath) -> bytes:
     return os.fsencode(os.path.expanduser(path))
 
 

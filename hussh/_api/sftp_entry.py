@@ -11,7 +11,7 @@ from typing import Any
 
 from .._policy.remote_path import join
 from .._policy.sftp import SFTPAttributes, decode_path
-from .._protocol.sftp.file_types import type_from_listing
+from .._protocol.sftp.file_types import get_listed_type
 from .._protocol.sftp.wire import Name
 
 __all__ = ["Entry"]
@@ -37,5 +37,5 @@ class Entry:
 
     def _get_known(self, follow: bool) -> SFTPAttributes | None:
         """Return the attributes of the listing; None if the server must be asked."""
-        kind = type_from_listing(self.attributes)
+        kind = get_listed_type(self.attributes)
         return self.attributes if kind and not (follow and kind == modes.S_IFLNK) else None

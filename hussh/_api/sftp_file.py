@@ -15,7 +15,7 @@ from typing import IO, Any
 from .._policy.sftp import AnyPath, SFTPAttributes, encode_path
 from .._protocol.sftp import ops
 from .._protocol.sftp.file import OVERWRITE, File, Mode, open_file
-from .._protocol.sftp.names import entry_is, entry_stat
+from .._protocol.sftp.names import is_entry, stat_entry
 from .._protocol.sftp.wire import Name
 from .closing import Closing
 from .sftp_entry import Entry
@@ -149,7 +149,7 @@ class RawFile(io.RawIOBase):
     def stat(self) -> SFTPAttributes:
         """Return the attributes of the open file."""
         self._check()
-        return self._run(self._file.stream.handle.attributes(), "stat")
+        return self._run(self._file.stream.handle.fetch_attributes(), "stat")
 
     def sync(self) -> None:
         """Have the server write it to its disk; OSError (EOPNOTSUPP) if it cannot."""
@@ -163,7 +163,7 @@ class RawFile(io.RawIOBase):
         stream = self._file.stream
         try:
             if self._dropped and stream.settled:
-                self._run.later(ops.Handle.forget, stream.handle)
+                self._run.call_later(ops.Handle.forget, stream.handle)
             elif not stream.handle.closed:
                 self._run(stream.close(), "close")
         except ConnectionError:
@@ -179,7 +179,7 @@ class RawFile(io.RawIOBase):
     def __del__(self) -> None:
         file = getattr(self, "_file", None)
         if file is not None and not file.stream.handle.closed:
-            self._run.later(ops.Handle.forget, file.stream.handle)
+            self._run.call_later(ops.Handle.forget, file.stream.handle)
 
     def _check(self) -> None:
         if self.closed:
@@ -206,7 +206,7 @@ class SFTPDirEntry(Entry):
         known = self._get_known(follow_symlinks)
         if known is not None:
             return known
-        op = entry_stat(self._run.sftp, self.path, self._entry, follow_symlinks)
+        op = stat_entry(self._run.sftp, self.path, self._entry, follow_symlinks)
         return self._run(op, "stat")
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
@@ -225,7 +225,7 @@ class SFTPDirEntry(Entry):
         known = self._get_known(follow)
         if known is not None:
             return bool(test(known.st_mode))
-        op = entry_is(self._run.sftp, self.path, self._entry, test, follow)
+        op = is_entry(self._run.sftp, self.path, self._entry, test, follow)
         return self._run(op, "stat")
 
 
@@ -244,7 +244,7 @@ class ScandirIterator(Closing, Iterator[SFTPDirEntry]):
 
     def __next__(self) -> SFTPDirEntry:
         if not self._found and self._listing is not None:
-            self._found = self._run(self._listing.more(), "list")[::-1]
+            self._found = self._run(self._listing.fetch_more(), "list")[::-1]
         if not self._found:
             self.close()
             raise StopIteration
@@ -255,9 +255,9 @@ class ScandirIterator(Closing, Iterator[SFTPDirEntry]):
         listing, self._listing = self._listing, None
         self._found = []
         if listing is not None:
-            self._run.session.at_once(listing.close)
+            self._run.session.call_at_once(listing.close)
 
     def __del__(self) -> None:
         listing = getattr(self, "_listing", None)
         if listing is not None:
-            self._run.later(ops.Listing.close, listing)
+            self._run.call_later(ops.Listing.close, listing)

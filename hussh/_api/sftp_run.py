@@ -22,13 +22,13 @@ from .._protocol.sftp.session import LinkOpener, SftpState
 from ..errors import Phase
 from .arguments import check_number
 
-__all__ = ["BaseRunner", "HasFiles", "Runner", "new_sftp"]
+__all__ = ["BaseRunner", "HasFiles", "Runner", "make_sftp_state"]
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hop[Any])
 
 
-def new_sftp(link: Link, target: Options) -> SftpState:
+def make_sftp_state(link: Link, target: Options) -> SftpState:
     """Return what a connection keeps of SFTP on its last link; opens nothing yet."""
     server = ServerLimits(target.settings["sftp_requests"], target.settings["sftp_open_files"])
     return SftpState(LinkOpener(link, server), server)
@@ -50,7 +50,7 @@ class BaseRunner(Generic[H]):
         """Return seconds (0 means no limit), and the text of that limit for errors."""
         raise NotImplementedError
 
-    def later(self, call: Callable[[Any], None], owner: object) -> None:
+    def call_later(self, call: Callable[[Any], None], owner: object) -> None:
         """Make a call with the tree's lock held, now or by its holder; for finalizers."""
         self.session.link.deferred_frees.add(call, owner)
 
@@ -58,7 +58,7 @@ class BaseRunner(Generic[H]):
         self, op: Op[T], doing: str, timeout: Milliseconds | None
     ) -> tuple[Op[T], float | None]:
         seconds, limit = self.limit(timeout)
-        return ops.within(op, doing, limit), monotonic() + seconds if seconds else None
+        return ops.limit_time(op, doing, limit), monotonic() + seconds if seconds else None
 
 
 class HasFiles(Protocol):

@@ -27,7 +27,7 @@ from .._results.ssh_result import SSHResult
 from ..errors import CommandTimeout, HusshError, Phase
 from .arguments import check_number
 from .closing import Closing
-from .remote_process import Shell, typed
+from .remote_process import Shell, encode_line
 
 __all__ = ["InteractiveShell"]
 
@@ -55,7 +55,7 @@ class InteractiveShell(Closing, Shell[Session]):
         Raises:
             ChannelError: the shell has ended.
         """
-        line = typed(data, add_newline)
+        line = encode_line(data, add_newline)
         self._session.call(ops.write(self._channel, line), self._timeout, Phase.SHELL)
 
     def send_line(self, data: str | bytes = "") -> None:

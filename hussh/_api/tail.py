@@ -48,12 +48,12 @@ class Tailer(Generic[R]):
     def _close(self) -> None:
         if self._used is not None:
             run, tail = self._used
-            run.session.at_once(tail.close)
+            run.session.call_at_once(tail.close)
 
     def __del__(self) -> None:
         used = getattr(self, "_used", None)
         if used is not None:
-            used[0].later(Tail.close, used[1])
+            used[0].call_later(Tail.close, used[1])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(remote_file={self.remote_file!r}, last_pos={self.last_pos})"

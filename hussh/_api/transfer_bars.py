@@ -15,8 +15,9 @@ from typing import Any
 from .._protocol.sftp.tree import TreeCallback
 from .arguments import check_plain_function
 
-__all__ = ["Progress", "ShownProgress", "bars", "can_show", "check_bars", "terminal_settings",
-           "tree_bars"]  # fmt: skip
+__all__ = ["Progress", "ShownProgress", "show_bars", "can_show", "check_bars",
+           "make_terminal_settings",
+           "show_tree_bars"]  # fmt: skip
 
 #: Called with the bytes so far and in all.
 Progress = Callable[[int, "int | None"], object]
@@ -52,7 +53,7 @@ def _has_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def terminal_settings() -> dict[str, Any]:
+def make_terminal_settings() -> dict[str, Any]:
     """Return how a display of `rich` shares the terminal with what the program prints.
 
     The display belongs to stderr. It puts above itself what the program prints to a terminal,
@@ -65,7 +66,7 @@ def terminal_settings() -> dict[str, Any]:
 
 
 @contextmanager
-def bars(progress: ShownProgress, title: str) -> Iterator[Progress | None]:
+def show_bars(progress: ShownProgress, title: str) -> Iterator[Progress | None]:
     """Return the callback of one file's transfer; bars are shown while the block runs."""
     with _show(progress, title, False) as display:
         if display is not None:
@@ -75,7 +76,7 @@ def bars(progress: ShownProgress, title: str) -> Iterator[Progress | None]:
 
 
 @contextmanager
-def tree_bars(progress: ShownProgress, title: str) -> Iterator[TreeCallback | None]:
+def show_tree_bars(progress: ShownProgress, title: str) -> Iterator[TreeCallback | None]:
     """Return the callback of a directory's transfer; bars are shown while the block runs."""
     with _show(progress, title, True) as display:
         if display is not None:
@@ -111,7 +112,7 @@ class _Bars:
             BarColumn(),
             TextColumn("{task.fields[counted]}"),
             TimeElapsedColumn(),
-            **terminal_settings(),
+            **make_terminal_settings(),
         )
         self._bytes = self.progress.add_task(title, total=None, counted="")
         self._files = self.progress.add_task("files", total=None, counted="") if files else None

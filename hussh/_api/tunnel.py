@@ -109,7 +109,7 @@ class Tunnel(Closing):
         if how != SHUT_RD and not self._input_ended:
             self._input_ended = True
             with contextlib.suppress(HusshError):  # it has ended anyway
-                self._session.at_once(channel.send_eof)
+                self._session.call_at_once(channel.send_eof)
 
     # -- settings
 
@@ -177,7 +177,7 @@ class Tunnel(Closing):
 
     def _end(self) -> None:
         with contextlib.suppress(HusshError):  # the connection has gone
-            self._session.at_once(lambda: give_up(self._session, self._channel))
+            self._session.call_at_once(lambda: give_up(self._session, self._channel))
 
     def _note_closed_file(self) -> None:
         self._files -= 1

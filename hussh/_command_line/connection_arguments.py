@@ -19,7 +19,7 @@ __all__ = [
     "add_arguments",
     "ask_password",
     "check_seconds",
-    "common_options",
+    "get_common_options",
 ]
 
 #: What a host is, for the help.
@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ask for a password, or with -i for the key's passphrase")  # fmt: skip
 
 
-def common_options(given: argparse.Namespace) -> dict[str, Any]:
+def get_common_options(given: argparse.Namespace) -> dict[str, Any]:
     """Return the options of a connection that hold for every host, without a password."""
     options = {
         "port": given.port,

@@ -17,7 +17,7 @@ from .connection_arguments import (
     add_arguments,
     ask_password,
     check_seconds,
-    common_options,
+    get_common_options,
 )
 from .output import forget_stdout
 
@@ -51,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(given: argparse.Namespace) -> int:
     """Explain one host; return the exit status."""
     host, username, port = HostArgument.parse(given.host)
-    options = common_options(given)
+    options = get_common_options(given)
     if username is not None:
         options["username"] = username
     if port is not None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from . import explain, run
-from .version import version_text
+from .version import format_version
 
 __all__ = ["main"]
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options, command = run.split_command(sys.argv[1:] if arguments is None else arguments)
     try:
-        given = _parser().parse_args(options)
+        given = _make_parser().parse_args(options)
     except SystemExit as end:  # argparse has said why; 0 for --help
         return end.code if isinstance(end.code, int) else USAGE
     try:
@@ -48,11 +48,11 @@ class _ShowVersion(argparse.Action):
     """Prints the version; asks for it only then, because that loads libraries."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        print(version_text())
+        print(format_version())
         parser.exit()
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     name = os.path.basename(sys.argv[0])
     parser = argparse.ArgumentParser(
         prog="hussh" if name == "hussh" else "python -m hussh",

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from .._host_results import HostResult
 
-__all__ = ["BrokenOutput", "HostLines", "forget_stdout", "json_line"]
+__all__ = ["BrokenOutput", "HostLines", "forget_stdout", "format_json_line"]
 
 #: What has come of a line, in bytes, before it is printed without its end.
 LONGEST_LINE = 64 * 1024
@@ -112,7 +112,7 @@ def forget_stdout() -> None:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-def json_line(result: HostResult) -> str:
+def format_json_line(result: HostResult) -> str:
     """Return a result as one line of JSON.
 
     Output that is not UTF-8 is there in base64, too, so that nothing of it is lost.

@@ -22,7 +22,7 @@ from .._api.arguments import check_command
 from .._api.transfer_bars import can_show
 from .._host_results import HostResult
 from .._multi.host_group import BATCH_SIZE, HostGroup
-from .._multi.hosts import shared_auth
+from .._multi.hosts import make_connections
 from .._multi.multi_options import add_group_defaults
 from .._multi.progress import Display
 from .connection_arguments import (
@@ -31,9 +31,9 @@ from .connection_arguments import (
     add_arguments,
     ask_password,
     check_seconds,
-    common_options,
+    get_common_options,
 )
-from .output import BrokenOutput, HostLines, forget_stdout, json_line
+from .output import BrokenOutput, HostLines, forget_stdout, format_json_line
 
 __all__ = ["add_parser", "run", "split_command"]
 
@@ -115,10 +115,10 @@ def run(given: argparse.Namespace, command: Sequence[str] | None) -> int:
     if given.max_output is not None and not given.json:
         raise ValueError("--max-output is for --json: without it all output is printed")
     data = None if given.input is None else _read_bytes(given.input)
-    common = {**_defaults(), **common_options(given), "timeout": connecting}
+    common = {**_list_defaults(), **get_common_options(given), "timeout": connecting}
     common |= ask_password(given, f"{len(places)} hosts" if len(places) > 1 else next(iter(places)))
     group = HostGroup(
-        shared_auth([_own_options(place) for place in places.values()], common),
+        make_connections([_get_own_options(place) for place in places.values()], common),
         given.concurrency,
         None,
         add_group_defaults({}),
@@ -126,7 +126,7 @@ def run(given: argparse.Namespace, command: Sequence[str] | None) -> int:
     group.rename(list(places))
     lines = HostLines()
     work = group.execute(
-        group.everywhere(line),
+        group.pair_all(line),
         timeout,
         given.max_output if given.json else 0,
         data,
@@ -138,18 +138,18 @@ def run(given: argparse.Namespace, command: Sequence[str] | None) -> int:
     )
     batch = _Batch(lines, list(places), given.json)
     shows = not given.no_progress and can_show()
-    with _logging(given.verbose), contextlib.closing(group):
+    with _log_to_stderr(given.verbose), contextlib.closing(group):
         try:
             with (
                 Display(shows, "run", len(places)) as display,
-                contextlib.closing(group.each(work)) as each,
+                contextlib.closing(group.run_each(work)) as each,
             ):
                 for index, result in each:
                     display.add(result)
                     batch.add(index, result)
             return batch.finish()
         except KeyboardInterrupt:
-            return batch.interrupted()
+            return batch.report_interrupt()
         except BrokenOutput as broken:
             forget_stdout()
             if not str(broken):
@@ -183,7 +183,7 @@ class _Batch:
             self._failed.append(host)
             self._not_run += result.error is not None
         if self._as_json:
-            self._lines.print_plain(json_line(result))
+            self._lines.print_plain(format_json_line(result))
             return
         self._lines.end(host)
         if result.error is not None:
@@ -197,18 +197,18 @@ class _Batch:
         """Say how many have failed; return the exit status."""
         if not self._failed:
             return SUCCEEDED
-        _say(f"{self._counts()}; failed: {_name_some(self._failed)}")
+        _say(f"{self._format_counts()}; failed: {_name_some(self._failed)}")
         return NOT_RUN if self._not_run else FAILED
 
-    def interrupted(self) -> int:
+    def report_interrupt(self) -> int:
         """Print what is there, and say what is missing; return the exit status."""
         with contextlib.suppress(BrokenOutput):
             self._lines.end_all()
         missing = _name_some([*self._missing.values()])
-        _say(f"interrupted; {self._counts()}; not done: {missing}")
+        _say(f"interrupted; {self._format_counts()}; not done: {missing}")
         return INTERRUPTED
 
-    def _counts(self) -> str:
+    def _format_counts(self) -> str:
         done = self._count - len(self._missing)
         failed = len(self._failed)
         return f"{done} of {self._count} hosts done, {done - failed} succeeded, {failed} failed"
@@ -224,12 +224,12 @@ def _name_some(hosts: Sequence[str]) -> str:
     return ", ".join(shown) or "none"
 
 
-def _defaults() -> dict[str, Any]:
-    """Return what `AsyncConnection` takes and `shared_auth` has no default for."""
+def _list_defaults() -> dict[str, Any]:
+    """Return what `AsyncConnection` takes and `make_connections` has no default for."""
     return {"proxy_jump": None, "proxy_command": None, "keepalive_interval": KEEPALIVE}
 
 
-def _own_options(place: HostArgument) -> dict[str, Any]:
+def _get_own_options(place: HostArgument) -> dict[str, Any]:
     own = {"host": place.host, "username": place.username, "port": place.port}
     return {name: value for name, value in own.items() if value is not None}
 
@@ -267,7 +267,7 @@ class _ToStderr(logging.Handler):
 
 
 @contextlib.contextmanager
-def _logging(verbose: int) -> Iterator[None]:
+def _log_to_stderr(verbose: int) -> Iterator[None]:
     """Print what hussh logs: warnings, and more if the user wants it."""
     logger = logging.getLogger("hussh")
     handler, level = _ToStderr(), logger.level

@@ -8,10 +8,10 @@ from __future__ import annotations
 from .._api.build_info import build_info
 from .._version import __version__
 
-__all__ = ["version_text"]
+__all__ = ["format_version"]
 
 
-def version_text() -> str:
+def format_version() -> str:
     """Return the versions of hussh and of what it is built from."""
     built = build_info()
     return f"hussh {__version__} (libssh2 {built['libssh2']}, OpenSSL {built['openssl_running']})"

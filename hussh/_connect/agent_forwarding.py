@@ -21,7 +21,7 @@ from typing import Any
 from .._native.channel import Channel
 from .._native.local_end import LocalEnd
 from .._policy.options import Options
-from .._protocol.agent import bind_request, frame_length, socket_path
+from .._protocol.agent import find_socket_path, frame_length, make_bind_request
 from .._protocol.core import Op, RunBlocking, WaitFor
 from .._protocol.tunnel import CONNECT_FAILED, SHORTAGE, Offer, accept_offer, refuse_offer
 from .._runtime.background import Task
@@ -63,11 +63,11 @@ def lend_agent(
     if not (forward_agent or configured):
         return None
     if configured:
-        own = socket_path(options.settings["agent"], os.environ)
+        own = find_socket_path(options.settings["agent"], os.environ)
         path = own if configured is True else os.path.expanduser(configured)
         return AgentLoan(hop, path).begin if path else None  # as ssh: without a word
     agent = options.settings["agent"] if forward_agent is True else forward_agent
-    path = socket_path(agent, os.environ)
+    path = find_socket_path(agent, os.environ)
     if not path:
         raise ValueError("forward_agent=True, but there is no ssh-agent: SSH_AUTH_SOCK is not set")
     return AgentLoan(hop, path).begin
@@ -124,7 +124,7 @@ class AgentLoan:
         link = self._link
         bind = b""
         if link.hostkey_signature:
-            bind = bind_request(
+            bind = make_bind_request(
                 link.hostkey, link.session_id, link.hostkey_signature, is_forwarding=True
             )
         endpoint: LocalEnd | None = None

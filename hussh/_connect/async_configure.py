@@ -15,12 +15,12 @@ from .._policy.endpoint import Endpoint
 from .._policy.file_cache import begin_now
 from .._policy.ssh_config.answer import Answer, Lookup, Question
 from .._protocol.core import DeadlineExceeded
-from .._protocol.story import current_story
+from .._protocol.story import get_current_story
 from .._runtime.async_single_flight import single_flight
 from .._runtime.async_workers import run_in_thread
 from .._runtime.loop_tools import this_loop, until
 from ..errors import HusshError, Phase
-from .configure import failed_to_ask, pick, program_for
+from .configure import get_program, make_config_error, pick
 from .ssh_program import look_up
 
 __all__ = ["ask_config"]
@@ -36,7 +36,7 @@ async def ask_config(
     time_limit: str,
 ) -> R:
     """Answer all questions; the arguments and errors are those of the sync twin."""
-    program = program_for(file)
+    program = get_program(file)
     loop = this_loop()
     try:
         with begin_now():
@@ -50,11 +50,11 @@ async def ask_config(
                     question = asking.send(text)
                     continue
                 asked = pick(question, program)
-                found = asked.cached(question)
+                found = asked.get_cached(question)
                 if found is None:
                     make = partial(asked.ask, question, left)
                     ask: Callable[[], Awaitable[Answer]] = partial(run_in_thread, loop, make)
-                    cached = partial(asked.cached, question)
+                    cached = partial(asked.get_cached, question)
                     with until(deadline, Phase.CONFIG):
                         found = await single_flight(loop, (asked, question), cached, ask)
                 question = asking.send(found)
@@ -62,10 +62,10 @@ async def ask_config(
         result: R = end.value
         return result
     except (HusshError, DeadlineExceeded) as error:
-        shown = failed_to_ask(error, endpoint, time_limit)
-        story = current_story(monotonic)
+        shown = make_config_error(error, endpoint, time_limit)
+        story = get_current_story(monotonic)
         if story is not None:
-            story.failed(shown)
+            story.note_failure(shown)
             await run_in_thread(loop, story.flush, is_slow=True)
         raise shown from error.__cause__
     finally:

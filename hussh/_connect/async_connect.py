@@ -24,7 +24,7 @@ from .._runtime.keepalive import Keepalive, MakeBeats
 from .._runtime.loop_tools import this_loop, until
 from .._runtime.stream import Stream
 from ..errors import HusshError, Phase, ProxyCommandError, ServerBusy
-from .async_given_stream import async_close_given, async_given_stream
+from .async_given_stream import close_async_given, wrap_async_given_stream
 from .async_handshake_limits import with_permit
 from .async_tcp import dial
 from .connect_attempt import ConnectAttempt, raise_shown
@@ -66,7 +66,7 @@ class AsyncSession(Hop[AsyncDriver]):
             self.check_open()
             return await self.driver.run(op, deadline, step_in_loop=step_in_loop)
         except HusshError as error:
-            shown_error = await _ask(self.driver, error, partial(self.failed, error, phase))
+            shown_error = await _ask(self.driver, error, partial(self.make_error, error, phase))
             try:
                 raise shown_error from shown_error.__cause__
             finally:
@@ -79,7 +79,7 @@ class AsyncSession(Hop[AsyncDriver]):
         try:
             return await self.run(op, None if seconds is None else monotonic() + seconds, phase)
         except DeadlineExceeded:
-            raise self.command_timeout(f"{seconds or 0:g} s", phase) from None
+            raise self.make_command_timeout(f"{seconds or 0:g} s", phase) from None
 
     async def close(self) -> None:
         """End this session and the bastions made for it.
@@ -155,7 +155,7 @@ async def _connect(
         if limiter is None:
             driver = await _get_driver(attempt, deadline)
             await driver.run(attempt.bring_up(), deadline, step_in_loop=True)
-            return attempt.arrived()
+            return attempt.take_target()
         for index, hop in enumerate(attempt.hops):
             await with_permit(
                 limiter,
@@ -167,7 +167,7 @@ async def _connect(
                 partial(_take_back, attempt, index),
                 note,
             )
-        return attempt.arrived()
+        return attempt.take_target()
     except BaseException as error:
         shown_error = error
         again = isinstance(error, HusshError) and attempt.may_try_again()
@@ -176,17 +176,17 @@ async def _connect(
                 pass
             elif isinstance(error, HusshError | DeadlineExceeded):
                 shown_error = await _ask(
-                    attempt.driver, error, partial(attempt.failed, error, time_limit)
+                    attempt.driver, error, partial(attempt.make_error, error, time_limit)
                 )
                 if attempt.story is not None:
-                    attempt.story.failed(shown_error)
+                    attempt.story.note_failure(shown_error)
                     await run_in_thread(this_loop(), attempt.story.flush, is_slow=True)
             elif isinstance(error, Exception):
                 attempt.note_place(error)
         finally:
             attempt.undo()
             if attempt.given is not None:
-                await async_close_given(attempt.given)
+                await close_async_given(attempt.given)
             if attempt.driver is not None:
                 await attempt.driver.wait_gone()
         try:
@@ -252,17 +252,17 @@ async def _get_driver(attempt: Connecting, deadline: float | None) -> AsyncDrive
 
 async def _open_stream(attempt: Connecting, deadline: float | None) -> Stream:
     if attempt.given is not None:
-        stream = async_given_stream(attempt.given)
+        stream = wrap_async_given_stream(attempt.given)
         attempt.given = None
         return stream
-    argv = attempt.proxy_begins()
+    argv = attempt.begin_proxy()
     if argv is None:
         first = attempt.hops[0]
         options = first.options
         return await dial(options.host, options.port, deadline, first.story, Origin.of(options))
     with until(deadline):
         child: Stream = await run_in_thread(this_loop(), partial(start_proxy, argv), is_slow=True)
-    attempt.proxy_began()
+    attempt.note_proxy_began()
     return child
 
 

@@ -1,4 +1,4 @@
-"""The stream that a user gives (`stream=`) to an event loop; see also `given_stream`.
+"""The stream that a user gives (`stream=`) to an event loop; see also `given_stream.py`.
 
 `async_connect` uses it.  An anyio `ByteStream`, or asyncio's pair of a reader and a writer, can
 only be awaited.  So one task of the loop relays: it belongs to the connection and to no nursery of
@@ -18,14 +18,14 @@ import anyio
 
 from .._runtime.loop_tools import this_loop
 from ..errors import ConnectError
-from .given_stream import LAST_MOMENT, PART, RelayedStream, given_stream
+from .given_stream import LAST_MOMENT, PART, RelayedStream, wrap_given_stream
 from .tcp import SocketStream
 
-__all__ = ["async_close_given", "async_given_stream"]
+__all__ = ["close_async_given", "wrap_async_given_stream"]
 
 
-def async_given_stream(given: Any) -> SocketStream:
-    """Return the driver's stream for one that a user has given; raise as `given_stream`."""
+def wrap_async_given_stream(given: Any) -> SocketStream:
+    """Return the driver's stream for one that a user has given; raise as `wrap_given_stream`."""
     if isinstance(given, tuple):
         reader, writer = given
 
@@ -43,10 +43,10 @@ def async_given_stream(given: Any) -> SocketStream:
                 return b""
 
         return _start(given, receive, given.send)
-    return given_stream(given)
+    return wrap_given_stream(given)
 
 
-async def async_close_given(given: Any) -> None:
+async def close_async_given(given: Any) -> None:
     """Close what a user has given, as `close_given`; also if this task is cancelled."""
     with (
         contextlib.suppress(Exception),  # the user's object may say anything
@@ -115,7 +115,7 @@ class _AwaitedStream(RelayedStream):
                 raise
         finally:
             try:
-                await async_close_given(self._given)
+                await close_async_given(self._given)
             finally:
                 self._theirs.close()
                 self._ended.set()

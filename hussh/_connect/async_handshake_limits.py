@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from .._protocol.connect import timed_out
+from .._protocol.connect import make_timeout_error
 from .._protocol.core import DeadlineExceeded
 from .._protocol.handshake import HopAttempt
 from .._runtime.loop_tools import this_loop, until
@@ -55,7 +55,7 @@ async def with_permit(
     """
     busy: ServerBusy | None = None
     tries = 0
-    permit = limiter.permit(server)
+    permit = limiter.make_permit(server)
     try:
         while True:
             hop.enter(Phase.QUEUE)
@@ -69,13 +69,13 @@ async def with_permit(
             except ServerBusy as error:
                 error.tries = tries
                 busy = error
-                permit.refused(busy)
+                permit.note_refusal(busy)
             else:
-                permit.succeeded()
+                permit.note_success()
                 return
             note(busy)
             _log.debug("%s is too busy, try %d; next in %.2g s at the earliest",
-                       hop.endpoint.hop, tries, permit.pause())  # fmt: skip
+                       hop.endpoint.hop, tries, permit.get_pause())  # fmt: skip
             if deadline is None and tries >= TRIES:
                 raise busy
             await take_back()
@@ -86,13 +86,13 @@ async def with_permit(
         if busy is None and not permit.refusing:
             raise
         refusal = hop.mark(_make_refusal(busy, permit, tries))
-        raise refusal from timed_out(hop.endpoint, hop.phase, timeout_error, time_limit)
+        raise refusal from make_timeout_error(hop.endpoint, hop.phase, timeout_error, time_limit)
     finally:
         permit.give_back()
 
 
 async def _wait_granted(permit: Permit, deadline: float | None) -> None:
-    if permit.granted and not permit.pause():
+    if permit.granted and not permit.get_pause():
         return
     with until(deadline):
         if not permit.granted:
@@ -100,7 +100,7 @@ async def _wait_granted(permit: Permit, deadline: float | None) -> None:
             permit.wake = lambda: loop.call_soon(event.set)
             if not permit.granted:
                 await event.wait()
-        while left := permit.pause():
+        while left := permit.get_pause():
             if deadline is None and permit.hopeless:
                 return
             await anyio.sleep(left)

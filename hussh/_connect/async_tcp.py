@@ -27,9 +27,9 @@ from .tcp import (
     SocketStream,
     begin,
     interleave,
+    make_unreachable_error,
+    make_unresolved_error,
     note_addresses,
-    unreachable,
-    unresolved,
 )
 
 __all__ = ["dial"]
@@ -49,7 +49,7 @@ async def dial(
     if addresses is None:
         with until(deadline, Phase.DNS):
             addresses = await _resolve(host, port)
-    addresses = origin.usable(host, addresses)
+    addresses = origin.filter_usable(host, addresses)
     if story is not None:
         note_addresses(story, addresses)
     stream = SocketStream()  # it owns each socket from its first moment on
@@ -61,7 +61,7 @@ async def dial(
         if story is not None:
             attempts.tell(story, port)
         if attempts.won is None:
-            raise unreachable(host, port, attempts.failures)
+            raise make_unreachable_error(host, port, attempts.failures)
         return stream
     except BaseException:
         stream.close()
@@ -89,7 +89,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
         # A resolver cannot be interrupted: its thread may outlive us.
         return interleave(await run_in_thread(this_loop(), ask, is_slow=True))
     except (OSError, UnicodeError) as error:
-        raise unresolved(host, error) from error
+        raise make_unresolved_error(host, error) from error
 
 
 class _Attempts:
@@ -115,9 +115,9 @@ class _Attempts:
     def tell(self, story: HopStory, port: int) -> None:
         """Note in the story which address answered, and which did not."""
         if self.won is None:
-            story.not_answered(self.failures)
+            story.note_no_answer(self.failures)
         else:
-            story.answered(self.address, self.failures, port)
+            story.note_answer(self.address, self.failures, port)
 
     async def run(self, addresses: list[Address]) -> None:
         if self._first is not None:

@@ -92,7 +92,7 @@ class Child:
             self._pipes.remove(fd)
             os.close(fd)
 
-    def exit_code(self) -> int | None:
+    def peek_exit_code(self) -> int | None:
         """Return the status as `subprocess.Popen.returncode`, but leave a zombie one.
 
         It is None while the program runs, and if somebody else reaped it, so that nobody knows.
@@ -131,7 +131,7 @@ class Child:
         if self.pidfd >= 0:
             return _wait_readable([self.pidfd], seconds)
         end = time.monotonic() + seconds
-        while self._is_ours() and self.exit_code() is None:
+        while self._is_ours() and self.peek_exit_code() is None:
             if time.monotonic() >= end:
                 return False
             time.sleep(NAP)

@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 from .._policy.endpoint import Endpoint
 from .._policy.file_cache import begin_now
 from .._policy.ssh_config.answer import USUAL, Lookup, Question
-from .._protocol.connect import timed_out
+from .._protocol.connect import make_timeout_error
 from .._protocol.core import DeadlineExceeded
-from .._protocol.story import current_story
+from .._protocol.story import get_current_story
 from .._runtime.workers import call_within
 from ..errors import HusshError, Phase
 from .ssh_program import SshProgram, look_up
 
-__all__ = ["ask_config", "failed_to_ask", "program_for", "log_notes"]
+__all__ = ["ask_config", "make_config_error", "get_program", "log_notes"]
 
 R = TypeVar("R")
 
@@ -32,7 +32,7 @@ _usual = SshProgram("none", lasting=True)
 
 
 @lru_cache(maxsize=16)
-def program_for(file: str | None) -> SshProgram:
+def get_program(file: str | None) -> SshProgram:
     """Return the one object that asks about this file; None means ssh's own files."""
     return SshProgram(file)
 
@@ -53,7 +53,7 @@ def ask_config(
 
     Args:
         asking: raises ConfigError where it cannot use an answer.
-        file: see `program_for`.
+        file: see `get_program`.
         endpoint: of the target, for errors.
         deadline: of `time.monotonic()`; None means no limit but that of each question.
         time_limit: how an error words it.
@@ -62,7 +62,7 @@ def ask_config(
         ConfigError: or what `asking` raises.
         ConnectTimeout: time was over.
     """
-    program = program_for(file)
+    program = get_program(file)
     try:
         with begin_now():
             question = next(asking)
@@ -73,7 +73,7 @@ def ask_config(
                         answer: Any = call_within(partial(look_up, question, left), deadline)
                     else:
                         asked = pick(question, program)
-                        answer = asked.cached(question) or call_within(
+                        answer = asked.get_cached(question) or call_within(
                             partial(asked.ask, question, left), deadline
                         )
                 except TimeoutError as error:
@@ -85,22 +85,22 @@ def ask_config(
         result: R = end.value
         return result
     except (HusshError, DeadlineExceeded) as error:
-        shown = failed_to_ask(error, endpoint, time_limit)
-        story = current_story(monotonic)
+        shown = make_config_error(error, endpoint, time_limit)
+        story = get_current_story(monotonic)
         if story is not None:
-            story.failed(shown)
+            story.note_failure(shown)
             story.flush()
         raise shown from error.__cause__
     finally:
         asking.close()
 
 
-def failed_to_ask(
+def make_config_error(
     error: HusshError | DeadlineExceeded, endpoint: Endpoint, time_limit: str
 ) -> HusshError:
     """Return what to raise; it knows its place."""
     if isinstance(error, DeadlineExceeded):
-        return timed_out(endpoint, Phase.CONFIG, error, time_limit)
+        return make_timeout_error(endpoint, Phase.CONFIG, error, time_limit)
     return endpoint.mark(error, Phase.CONFIG)
 
 

@@ -20,7 +20,7 @@ from .._runtime.thread_driver import ThreadDriver
 from .._runtime.workers import call_within
 from ..errors import ConnectError, HusshError, Phase
 from .connect_attempt import ConnectAttempt, raise_shown
-from .given_stream import close_given, given_stream
+from .given_stream import close_given, wrap_given_stream
 from .hop import Hop
 from .proxy_command import start_proxy
 from .tcp import Origin, dial
@@ -45,7 +45,7 @@ class Session(Hop[ThreadDriver]):
             self.check_open()
             return self.driver.run(op, deadline)
         except HusshError as error:
-            shown_error = self.failed(error, phase)
+            shown_error = self.make_error(error, phase)
             try:
                 raise shown_error from shown_error.__cause__
             finally:
@@ -58,7 +58,7 @@ class Session(Hop[ThreadDriver]):
         try:
             return self.run(op, None if seconds is None else monotonic() + seconds, phase)
         except DeadlineExceeded:
-            raise self.command_timeout(f"{round((seconds or 0) * 1000)} ms", phase) from None
+            raise self.make_command_timeout(f"{round((seconds or 0) * 1000)} ms", phase) from None
 
     def close(self) -> None:
         """End this session and the bastions made for it; never raises.
@@ -103,7 +103,7 @@ def _connect(
             _take_root(attempt, _open_stream(attempt, deadline))
         assert attempt.driver is not None  # noqa: S101  (of the bastion, or started just now)
         attempt.driver.run(attempt.bring_up(), deadline)
-        return attempt.arrived()
+        return attempt.take_target()
     except BaseException as error:
         shown_error = error
         again = isinstance(error, HusshError) and attempt.may_try_again()
@@ -111,9 +111,9 @@ def _connect(
             if again:
                 pass
             elif isinstance(error, HusshError | DeadlineExceeded):
-                shown_error = attempt.failed(error, time_limit)
+                shown_error = attempt.make_error(error, time_limit)
                 if attempt.story is not None:
-                    attempt.story.failed(shown_error)
+                    attempt.story.note_failure(shown_error)
                     attempt.story.flush()
         finally:
             attempt.undo()
@@ -145,10 +145,10 @@ def _load(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float | None
 
 def _open_stream(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float | None) -> Stream:
     if attempt.given is not None:
-        stream = given_stream(attempt.given)
+        stream = wrap_given_stream(attempt.given)
         attempt.given = None
         return stream
-    argv = attempt.proxy_begins()
+    argv = attempt.begin_proxy()
     if argv is None:
         first = attempt.hops[0]
         options = first.options
@@ -158,7 +158,7 @@ def _open_stream(attempt: ConnectAttempt[Session, ThreadDriver], deadline: float
         child: Stream = call_within(partial(start_proxy, argv), deadline)
     except TimeoutError:
         raise DeadlineExceeded from None
-    attempt.proxy_began()
+    attempt.note_proxy_began()
     return child
 
 

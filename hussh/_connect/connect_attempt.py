@@ -2,7 +2,7 @@
 
 `connect.py` and `async_connect.py` make one for each connection. It says what is to be done, which
 error tells of a failure, and it undoes what was half made. It opens no stream itself, and waits
-only where `failed` says so.
+only where `make_error` says so.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from .._policy.endpoint import Endpoint
 from .._policy.file_cache import NEVER, KeyFile
 from .._policy.options import Options
 from .._policy.server_memory import get_memory
-from .._protocol.connect import bring_up, timed_out
+from .._protocol.connect import bring_up, make_timeout_error
 from .._protocol.core import DeadlineExceeded, Op
 from .._protocol.handshake import HopAttempt, HopState
-from .._protocol.host_key_check import known_hosts, recorded_in
+from .._protocol.host_key_check import get_known_hosts, look_up_recorded
 from .._protocol.offered_algorithms import are_algorithms_loaded, load_algorithms
-from .._protocol.story import Story, current_story
+from .._protocol.story import Story, get_current_story
 from .._runtime.keepalive import MISSES, Keepalive, NewKeys
 from .._runtime.single_flight import one_at_a_time
 from .._runtime.workers import run_in_worker
 from ..errors import HusshError, Phase
 from .agent_socket import ask_agent
-from .handshake_limits import Server, server_of
+from .handshake_limits import Server, get_server
 from .hop import AnyDriver, Hop
-from .proxy_command import proxy_started
+from .proxy_command import describe_proxy
 
-__all__ = ["ConnectAttempt", "noted_place", "raise_shown"]
+__all__ = ["ConnectAttempt", "get_noted_place", "raise_shown"]
 
 #: Attribute of an exception that a function of the user's has raised.
 _PLACE = "_hussh_place"
@@ -45,8 +45,8 @@ class ConnectAttempt(Generic[H, AnyDriver]):
     """A connection that is being made.
 
     A driver makes one, calls `load`, gets the first hop's stream unless there is a bastion, calls
-    `start_in`, runs `bring_up` on the tree, and takes `arrived`. If anything raises, it calls
-    `undo` and raises what `failed` returns.
+    `start_in`, runs `bring_up` on the tree, and takes `take_target`. If anything raises, it calls
+    `undo` and raises what `make_error` returns.
 
     Attributes:
         hops: each hop that is to be connected, with its state; the target is the last.
@@ -70,7 +70,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         for hop, server in zip(self.hops, self.servers, strict=True):
             hop.memory = get_memory(server)
             hop.is_target = hop is self.hops[-1]
-        self.story = current_story(monotonic)
+        self.story = get_current_story(monotonic)
         if self.story is not None:
             self._begin_story(self.story)
 
@@ -80,10 +80,10 @@ class ConnectAttempt(Generic[H, AnyDriver]):
             with outer.driver.locked():
                 while outer is not None:
                     if not outer.closed and not outer.link.freed:
-                        story.met(outer.hop, outer.endpoint.index, outer.link)
+                        story.note_met(outer.hop, outer.endpoint.index, outer.link)
                     outer = outer.outer
         for hop in self.hops:
-            hop.story = story.hop(hop.endpoint.hop, hop.endpoint.index, hop.options)
+            hop.story = story.begin_hop(hop.endpoint.hop, hop.endpoint.index, hop.options)
 
     @cached_property
     def servers(self) -> list[Server]:
@@ -91,7 +91,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         server = self._bastion.server if self._bastion is not None else None
         servers = []
         for hop in self.hops:
-            server = server_of(hop.options, server)
+            server = get_server(hop.options, server)
             servers.append(server)
         return servers
 
@@ -100,7 +100,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
     @cached_property
     def files(self) -> tuple[Any, ...]:
         """Return the files that `load` reads; equal for attempts that read the same."""
-        return tuple([known_hosts(hop.options) for hop in self.hops])
+        return tuple([get_known_hosts(hop.options) for hop in self.hops])
 
     def is_loaded(self, asked: float = NEVER) -> bool:
         """Load as `load` does if somebody has read the files since `asked`; else return False."""
@@ -108,7 +108,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
             known = files.get_cached(asked)
             if known is None or not are_algorithms_loaded(hop.options):
                 return False
-            hop.known = recorded_in(known, hop.options)
+            hop.known = look_up_recorded(known, hop.options)
         return True
 
     def load(self, seconds_left: float | None = None) -> None:
@@ -121,7 +121,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
                 else:  # CPython up to 3.11 never finishes an import that Ctrl-C cut short
                     run_in_worker(algorithms)
                 known = one_at_a_time(files, files.load, seconds_left)
-                hop.known = recorded_in(known, hop.options)
+                hop.known = look_up_recorded(known, hop.options)
             except HusshError as error:
                 raise hop.mark(error) from error.__cause__
             for key in hop.options.keys:  # so that its login need not ask, too
@@ -130,18 +130,18 @@ class ConnectAttempt(Generic[H, AnyDriver]):
 
     # -- bringing up
 
-    def proxy_begins(self) -> tuple[str, ...] | None:
+    def begin_proxy(self) -> tuple[str, ...] | None:
         """Return the argv of the program that has to be started for the first hop; None to dial."""
         first = self.hops[0]
         if first.options.proxy_command is not None:
             first.enter(Phase.PROXY)
         return first.options.proxy_command
 
-    def proxy_began(self) -> None:
+    def note_proxy_began(self) -> None:
         """Note that the program runs."""
         story, argv = self.hops[0].story, self.hops[0].options.proxy_command
         if story is not None and argv is not None:
-            story.carried(*proxy_started(argv))
+            story.note_carrier(*describe_proxy(argv))
 
     def start_in(self, driver: AnyDriver) -> None:
         """Take the tree over the first hop's stream."""
@@ -172,7 +172,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
 
         Returns the tree that ended with it, if it was the root.
         """
-        made = self.made()
+        made = self.list_made()
         if len(made) > index:
             hop = made.pop()
             hop.owned = False
@@ -191,7 +191,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
         started = [hop for hop in self.hops if hop.state is not HopState.WAITING]
         return started[-1] if started else self.hops[0]
 
-    def made(self) -> list[H]:
+    def list_made(self) -> list[H]:
         """Return the sessions of the hops that have a link, in the order of travel."""
         for hop in self.hops[len(self._made) :]:
             if hop.link is None or self.driver is None:
@@ -203,26 +203,26 @@ class ConnectAttempt(Generic[H, AnyDriver]):
             self._made.append(session)
         return self._made
 
-    def arrived(self) -> H:
+    def take_target(self) -> H:
         """Return the target's session, once all hops are up."""
-        made = self.made()
+        made = self.list_made()
         for hop, session in zip(self.hops, made, strict=True):
             _tend(session, hop.options)
         return made[-1]
 
-    def failed(self, error: HusshError | DeadlineExceeded, time_limit: str) -> HusshError:
+    def make_error(self, error: HusshError | DeadlineExceeded, time_limit: str) -> HusshError:
         """Return what to raise; `time_limit` is the limit as it words it.
 
-        It waits as `Hop.failed`.
+        It waits as `Hop.make_error`.
         """
         hop = self.current
         if isinstance(error, DeadlineExceeded):
             if self.driver is not None and hop.link is self.driver.root:
                 error.program_text = self.driver.program_text()
-            return timed_out(hop.endpoint, hop.phase, error, time_limit)
-        made = self.made()
+            return make_timeout_error(hop.endpoint, hop.phase, error, time_limit)
+        made = self.list_made()
         at = made[-1] if made else self._bastion
-        return hop.mark(error) if at is None else at.failed(error, hop.phase)
+        return hop.mark(error) if at is None else at.make_error(error, hop.phase)
 
     def note_place(self, error: Exception) -> None:
         """Note at which hop, and in which phase, a function of the user's has raised this."""
@@ -245,7 +245,7 @@ class ConnectAttempt(Generic[H, AnyDriver]):
 
     def undo(self) -> None:
         """End the sessions that were made, the innermost first."""
-        for session in reversed(self.made()):
+        for session in reversed(self.list_made()):
             session.owned = False
             session.end()
 
@@ -262,7 +262,7 @@ def _tend(session: Hop[Any], options: Options) -> None:
         session.tend(cast(float, new_keys), NewKeys)
 
 
-def noted_place(error: Exception) -> tuple[Endpoint, Phase] | None:
+def get_noted_place(error: Exception) -> tuple[Endpoint, Phase] | None:
     """Return what `ConnectAttempt.note_place` has noted, or None."""
     place: tuple[Endpoint, Phase] | None = getattr(error, _PLACE, None)
     return place

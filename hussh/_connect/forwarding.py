@@ -275,9 +275,9 @@ class SocksForwarding(LocalForwarding):
                 channel = yield from open_tunnel(self.link, request.target, self._hop, origin)
             except ChannelRefused as refused:
                 self._log_failure(refused)  # first: who gets the reply may look at once
-                sock.send(request.failed(refused.reason_code))
+                sock.send(request.make_failed(refused.reason_code))
                 return
-            sock.send(request.granted())
+            sock.send(request.make_granted())
             if request.rest:
                 channel.write(request.rest)
             yield from self._join(sock, endpoint, channel)
@@ -329,7 +329,7 @@ class RemoteForwarding(Forwarding):
             )
             incoming.forwards.append(self)
         finally:
-            incoming.answered()
+            incoming.note_answer()
         self._watch_link()
 
     def close(self) -> None:

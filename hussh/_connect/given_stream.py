@@ -34,7 +34,7 @@ from .._runtime.workers import run_in_worker
 from ..errors import ConnectError, ConnectionLost, HusshError
 from .tcp import SocketStream
 
-__all__ = ["PART", "RelayedStream", "close_given", "given_stream", "lost"]
+__all__ = ["PART", "RelayedStream", "close_given", "wrap_given_stream", "make_lost_error"]
 
 PART = 1 << 16
 #: Milliseconds after which an object that would not take more is asked again.
@@ -47,7 +47,7 @@ _LATER = (BlockingIOError, InterruptedError, TimeoutError)
 _LATER_OF_TLS = ("SSLWantReadError", "SSLWantWriteError")
 
 
-def given_stream(given: Any) -> SocketStream:
+def wrap_given_stream(given: Any) -> SocketStream:
     """Return the driver's stream for one that a user has given: a socket, or anything like one.
 
     Raises:
@@ -85,7 +85,7 @@ def _is_later(failure: Exception) -> bool:
     return isinstance(failure, _LATER) or type(failure).__name__ in _LATER_OF_TLS
 
 
-def lost(error: HusshError, failure: BaseException | None) -> HusshError:
+def make_lost_error(error: HusshError, failure: BaseException | None) -> HusshError:
     """Return the error of a connection that ended, with what its stream has raised."""
     if failure is None:
         return error
@@ -113,7 +113,7 @@ class RelayedStream(SocketStream):
             self._theirs.close()  # where an interrupt came before anybody could end this
 
     def explain(self, error: HusshError, *, before_banner: bool, heard: bool) -> HusshError:
-        return lost(error, self.failure)
+        return make_lost_error(error, self.failure)
 
     def abandon(self) -> None:
         SocketStream.close(self)  # the object is the parent's

@@ -35,7 +35,7 @@ from .._policy.options import Options
 from ..errors import ServerBusy
 
 __all__ = ["HANDSHAKES", "TRIES", "HandshakeLimiter", "Server", "Statistics", "Permit", "mute",
-           "server_of"]  # fmt: skip
+           "get_server"]  # fmt: skip
 
 #: Fits OpenSSH's default of MaxStartups 10:30:100, and leaves others a little.
 HANDSHAKES = 8
@@ -67,7 +67,7 @@ class Server(NamedTuple):
     port: int
 
 
-def server_of(options: Options, carrier: Server | None) -> Server:
+def get_server(options: Options, carrier: Server | None) -> Server:
     """Return the server of a hop, whatever user logs in there."""
     command = options.proxy_command
     via = carrier if command is None else tuple(command)
@@ -127,7 +127,7 @@ class Permit:
     """One hop's place in the order of its server.
 
     Attributes:
-        granted: whether the handshake may begin, once `pause` is 0.
+        granted: whether the handshake may begin, once `get_pause` is 0.
         wake: is called, from any thread, when it is granted. The waiter sets it, and then looks
             at `granted` once more.
         confirmed: whether the server has answered something after the login; set by the code
@@ -152,11 +152,11 @@ class Permit:
         self._jitter = 0.0
 
     def ask(self) -> None:
-        """Ask for the permit to be granted; after `refused` it has its old place."""
+        """Ask for the permit to be granted; after `note_refusal` it has its old place."""
         self._asked = True
         self._limiter._do(_ask, self)
 
-    def pause(self) -> float:
+    def get_pause(self) -> float:
         """Seconds that a granted permit has to wait still; they may grow meanwhile."""
         state = self._state
         if not state.not_before:
@@ -182,18 +182,18 @@ class Permit:
     @property
     def hopeless(self) -> bool:
         """Whether the server has just refused so much that nobody need wait without a limit."""
-        return self._state.bursts >= TRIES and self.pause() > 0
+        return self._state.bursts >= TRIES and self.get_pause() > 0
 
     @property
     def refused_before(self) -> bool:
         """Whether the server has refused any permit."""
         return self._state.refused > 0
 
-    def succeeded(self) -> None:
+    def note_success(self) -> None:
         """End the permit, because the hop is authenticated."""
         self._end(_note_success)
 
-    def refused(self, busy: ServerBusy) -> None:
+    def note_refusal(self, busy: ServerBusy) -> None:
         """Note that the server was too busy; `ask` again, or `give_back`."""
         self._end(lambda permit: _note_refusal(permit, busy))
 
@@ -244,7 +244,7 @@ class HandshakeLimiter:
     def handshakes(self) -> int:
         return self._handshakes
 
-    def permit(self, server: Server) -> Permit:
+    def make_permit(self, server: Server) -> Permit:
         """Return a permit at the end of this server's order, and ask for it."""
         state = self._states.get(server)
         if state is None:
@@ -254,7 +254,7 @@ class HandshakeLimiter:
         permit.ask()
         return permit
 
-    def statistics(self) -> dict[Server, Statistics]:
+    def get_statistics(self) -> dict[Server, Statistics]:
         """Return a snapshot for every server so far."""
         return {
             server: Statistics(s.limit, s.in_flight, s.waiting, s.peak, s.granted,

@@ -1,7 +1,7 @@
 """One session: its link, the tree it is in, and the hop of the bastion that carries it.
 
 `connect.py` and `async_connect.py` add how an operation runs on it. A `ConnectAttempt` makes them.
-Nothing here waits, except where `Hop.failed` says so.
+Nothing here waits, except where `Hop.make_error` says so.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from .._native.link import Link
 from .._policy.algorithms import HopAlgorithms
 from .._policy.endpoint import Endpoint
-from .._protocol.story import agreed_at
+from .._protocol.story import make_hop_algorithms
 from .._protocol.tunnel import AUTH_AGENT
 from .._results.ssh_result import SSHResult
 from .._runtime.driver import Driver
@@ -83,25 +83,25 @@ class Hop(Generic[AnyDriver]):
                 raise ConnectionClosed(f"the connection to the bastion {outer.hop} was closed")
             outer = outer.outer
 
-    def algorithms(self) -> tuple[HopAlgorithms, ...]:
+    def list_algorithms(self) -> tuple[HopAlgorithms, ...]:
         """Return what each hop of the way agreed on with its server, in the order of travel."""
         self.driver.check_process()
         found: list[HopAlgorithms] = []
         with self.driver.locked():
             at: Hop[AnyDriver] | None = self
             while at is not None:
-                found.append(agreed_at(at.endpoint.hop, at.link))
+                found.append(make_hop_algorithms(at.endpoint.hop, at.link))
                 at = at.outer
         return tuple(reversed(found))
 
-    def at_once(self, call: Callable[[], object]) -> None:
+    def call_at_once(self, call: Callable[[], object]) -> None:
         """Make a call that only queues, such as one that closes; never waits, may be nested."""
         with self.driver.mine() as root:
             call()
             if not root.freed:
                 root.flush()
 
-    def failed(self, error: HusshError, phase: Phase | None) -> HusshError:
+    def make_error(self, error: HusshError, phase: Phase | None) -> HusshError:
         """Return what to raise for an error of an operation: with its hop and its cause.
 
         It waits half a second for a proxy command that is about to end (`Driver.slow`).
@@ -112,7 +112,7 @@ class Hop(Generic[AnyDriver]):
         error.__cause__ = self._find_cause(error)
         return error
 
-    def command_timeout(self, limit: str, phase: Phase) -> CommandTimeout:
+    def make_command_timeout(self, limit: str, phase: Phase) -> CommandTimeout:
         """Return the error for an operation that took too long; `limit` is the limit as text."""
         error = CommandTimeout(f"timed out after {limit}", result=SSHResult(), phase=phase)
         self.endpoint.mark(error)

@@ -95,7 +95,7 @@ class Incoming:
         if self._task is None or self._task.is_over:
             self._task = self._start(self._serve())
 
-    def answered(self) -> None:
+    def note_answer(self) -> None:
         """Note that the answer was seen."""
         self._asking -= 1
         if not self._asking and not self._link.dead:

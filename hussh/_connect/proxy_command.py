@@ -112,7 +112,7 @@ class ProxyStream:
         lines: list[bytes] = []
         with unless_exiting(self._lock):
             ended = self._await_end(lines)
-            code = self._child.exit_code()
+            code = self._child.peek_exit_code()
         _write_log(self._child.pid, lines)
         tail = self.program_text()
         if code is None:
@@ -176,7 +176,7 @@ class ProxyStream:
         lines = self._read_stderr()
         if not self._exit_noted and self._child.wait(0):
             self._exit_noted = True
-            if self._child.exit_code():
+            if self._child.peek_exit_code():
                 # In another thread: it searches all processes, and a loop may be here.
                 Call(self._kill_heirs, is_slow=True).start()
         return lines
@@ -213,7 +213,7 @@ class ProxyStream:
         return lines
 
 
-def proxy_started(argv: Sequence[str]) -> tuple[str, str]:
+def describe_proxy(argv: Sequence[str]) -> tuple[str, str]:
     """Return what a story tells of a proxy command: who carries the stream, and a line.
 
     It has the program's name only, because its arguments may contain a secret.

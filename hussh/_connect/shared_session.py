@@ -16,7 +16,7 @@ import anyio
 
 from .._policy.endpoint import Endpoint
 from .._policy.options import Options
-from .._protocol.connect import timed_out
+from .._protocol.connect import make_timeout_error
 from .._protocol.core import DeadlineExceeded
 from .._runtime.background_loops import LoopThread
 from .._runtime.loop_tools import Loop, this_loop, until
@@ -25,7 +25,7 @@ from .async_connect import AsyncSession, Connecting, connect
 from .async_handshake_limits import UNHEARD
 from .handshake_limits import HandshakeLimiter
 
-__all__ = ["Failures", "Limit", "Shared", "ran_out"]
+__all__ = ["Failures", "Limit", "Shared", "has_run_out"]
 
 
 class Limit(NamedTuple):
@@ -44,12 +44,12 @@ class Limit(NamedTuple):
         """Return a limit of so many seconds from now; 0 means no limit."""
         return cls(monotonic() + seconds if seconds else None, seconds)
 
-    def earlier(self, other: Limit) -> Limit:
+    def choose_earlier(self, other: Limit) -> Limit:
         if other.deadline is None or (self.deadline is not None and self.deadline < other.deadline):
             return self
         return other
 
-    def left(self) -> float:
+    def count_left(self) -> float:
         """Seconds from now, at least one thousandth; 0 means no limit."""
         return 0 if self.deadline is None else max(round(self.deadline - monotonic(), 3), 0.001)
 
@@ -76,7 +76,7 @@ class Failures:
     def check(self, shared: Shared, limit: Limit) -> None:
         """Raise the failure of another attempt, unless that one only had less time."""
         error, given = self._known.get(shared, (None, limit))
-        if error is None or (ran_out(error) and limit.is_longer(given)):
+        if error is None or (has_run_out(error) and limit.is_longer(given)):
             return
         raise copy.copy(error) if isinstance(error, HusshError) else error from error.__cause__
 
@@ -106,7 +106,7 @@ class _Opening:
             self._over = anyio.Event()
         await self._over.wait()
 
-    def failed(self, error: HusshError) -> None:
+    def fail(self, error: HusshError) -> None:
         """Give the error to those who wait, if any: its traceback holds frames that hold this."""
         if self._over is not None:
             self.error = error
@@ -118,7 +118,7 @@ class _Opening:
     def note(self, busy: ServerBusy) -> None:
         self.busy = busy
 
-    def begun(self, connecting: Connecting) -> None:
+    def note_begun(self, connecting: Connecting) -> None:
         self.connecting = connecting
 
 
@@ -129,7 +129,7 @@ Configure = Callable[[Limit], Awaitable[tuple[Sequence[Options], Endpoint, Limit
 class Carriers(Protocol):
     """Makes one session of the jump hosts that several connections find in a configuration."""
 
-    def carrier(
+    def get_carrier(
         self, hops: Sequence[Options], bastion: Shared | None, endpoint: Endpoint, of: Shared
     ) -> Shared:
         """Return the session of the last of these hops, in the loop that runs."""
@@ -173,7 +173,7 @@ class Shared:
         """What was asked for its own hop."""
         return self._hops[-1]
 
-    def live(self) -> AsyncSession:
+    def get_session(self) -> AsyncSession:
         """Return the session; raise ConnectionClosed if there never was one."""
         if self.session is None:
             reason = "Not connected: await the connection, or its connect(), first"
@@ -201,7 +201,7 @@ class Shared:
         with session.driver.locked():
             return session.link.dead
 
-    def way(self) -> Iterator[Shared]:
+    def walk_way(self) -> Iterator[Shared]:
         """Return this one and those that carry it; others may share a tree with the last."""
         on_the_way: Shared | None = self
         while on_the_way is not None:
@@ -215,7 +215,7 @@ class Shared:
 
     async def lease(self, limit: Limit, failures: Failures | None) -> AsyncSession:
         """Use it, opening it first if it is not open; each success needs a `give_back`."""
-        limit = limit.earlier(Limit.after(self._seconds))
+        limit = limit.choose_earlier(Limit.after(self._seconds))
         self._users += 1
         try:
             if self.is_lost and not self.kept:
@@ -290,7 +290,7 @@ class Shared:
                 with until(limit.deadline):
                     await attempt.wait()
             except DeadlineExceeded:
-                timeout_error = timed_out(
+                timeout_error = make_timeout_error(
                     *self._find_place(attempt),
                     DeadlineExceeded(),
                     f"{limit} (another task connects)",
@@ -300,7 +300,7 @@ class Shared:
                     raise copy.copy(busy) from timeout_error
                 raise timeout_error from None
             # The cancellation or time limit of another attempt does not hold here: try again.
-            if attempt.error is not None and not ran_out(attempt.error):
+            if attempt.error is not None and not has_run_out(attempt.error):
                 raise copy.copy(attempt.error) from attempt.error.__cause__
             if attempt.error is not None:
                 seen = attempt.error
@@ -322,7 +322,7 @@ class Shared:
                     str(limit),
                     self.limiter,
                     attempt.note,
-                    attempt.begun,
+                    attempt.note_begun,
                 )
             except BaseException:
                 await self._close()
@@ -334,7 +334,7 @@ class Shared:
                 raise self.endpoint.mark(ConnectionClosed(reason), Phase.CONNECT)
             return session
         except HusshError as error:
-            attempt.failed(error)
+            attempt.fail(error)
             raise
         finally:
             self._attempt = None
@@ -345,7 +345,7 @@ class Shared:
         self._bastion = self._given_bastion
         if self.carriers is not None and len(self._hops) > 1:
             *before, last = self._hops
-            self._bastion = self.carriers.carrier(before, self._bastion, self.endpoint, self)
+            self._bastion = self.carriers.get_carrier(before, self._bastion, self.endpoint, self)
             self._hops = (last,)
         return limit
 
@@ -368,6 +368,6 @@ class Shared:
         return None
 
 
-def ran_out(error: Exception) -> bool:
+def has_run_out(error: Exception) -> bool:
     """Tell whether it was raised because the time was over."""
     return isinstance(error, ConnectTimeout) or isinstance(error.__cause__, ConnectTimeout)

@@ -54,7 +54,7 @@ class SshProgram:
         self._lasting = lasting
         self._asked: OrderedDict[Question, _Asked] = OrderedDict()
 
-    def cached(self, question: Question) -> Answer | None:
+    def get_cached(self, question: Question) -> Answer | None:
         """Return an answer that was given since this batch began."""
         asked = self._asked.get(question)
         if asked is None or asked.answer is None:
@@ -74,7 +74,7 @@ class SshProgram:
                 self._asked.popitem(last=False)
 
         def call() -> Answer:
-            found = self.cached(question)
+            found = self.get_cached(question)
             if found is None:
                 when = monotonic()
                 found = parse_answer(question, self._run(question, seconds_left))

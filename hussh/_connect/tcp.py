@@ -32,8 +32,9 @@ from ..errors import ConnectError, HusshError, Phase
 from .owned_sockets import Socket, close_socket, close_sockets, open_socket
 
 __all__ = ["ANYWHERE", "ATTEMPT_DELAY", "CONNECTED", "Address", "Begun", "Origin",
-           "SocketStream", "begin", "dial", "interleave", "note_addresses", "unreachable",
-           "unresolved"]  # fmt: skip
+           "SocketStream", "begin", "dial", "interleave", "note_addresses",
+           "make_unreachable_error",
+           "make_unresolved_error"]  # fmt: skip
 
 ATTEMPT_DELAY = 0.25  # seconds; RFC 8305 section 5
 
@@ -117,7 +118,7 @@ class Origin(NamedTuple):
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
         return cls(FAMILIES[family] if isinstance(family, str) else family, address)
 
-    def usable(self, host: str, addresses: list[Address]) -> list[Address]:
+    def filter_usable(self, host: str, addresses: list[Address]) -> list[Address]:
         """Return the addresses of this family.
 
         Raises:
@@ -163,7 +164,7 @@ def dial(
     """
     if story is not None:
         story.begin(Phase.DNS)
-    addresses = origin.usable(host, _resolve(host, port, deadline))
+    addresses = origin.filter_usable(host, _resolve(host, port, deadline))
     if story is not None:
         note_addresses(story, addresses)
     stream = SocketStream()  # it owns each socket from its first moment on
@@ -201,24 +202,24 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
     else:
         ask()
     if isinstance(found[0], Exception):
-        raise unresolved(host, found[0])
+        raise make_unresolved_error(host, found[0])
     return interleave(found[0])
 
 
 def note_addresses(story: HopStory, addresses: Iterable[Address]) -> None:
     """Note in a story what a name resolved to, and that connecting begins."""
-    story.resolved([str(place[0]) for _, place in addresses])
+    story.note_addresses([str(place[0]) for _, place in addresses])
     story.begin(Phase.CONNECT)
 
 
-def unresolved(host: str, error: Exception) -> ConnectError:
+def make_unresolved_error(host: str, error: Exception) -> ConnectError:
     """Return the error for a name that did not resolve, with its cause."""
     failure = ConnectError(f"cannot resolve {host}: {error}", phase=Phase.DNS)
     failure.__cause__ = error
     return failure
 
 
-def unreachable(host: str, port: int, failures: Sequence[str]) -> ConnectError:
+def make_unreachable_error(host: str, port: int, failures: Sequence[str]) -> ConnectError:
     """Return the error for a host none of whose addresses took the connection."""
     return ConnectError(f"cannot connect to {host} port {port}: {'; '.join(failures)}")
 
@@ -253,7 +254,7 @@ def _connect(
         poll.unregister(fd)
         if code in CONNECTED:
             if story is not None:
-                story.answered(place[0], failures, port)
+                story.note_answer(place[0], failures, port)
             _keep_only(sock, opened)
             return True
         close_socket(sock, opened)
@@ -276,8 +277,8 @@ def _connect(
                 return
             next_start = now  # the next attempt need not wait for a failed one
     if story is not None:
-        story.not_answered(failures)
-    raise unreachable(host, port, failures)
+        story.note_no_answer(failures)
+    raise make_unreachable_error(host, port, failures)
 
 
 def _keep_only(winner: Socket, opened: list[Socket]) -> None:

@@ -14,21 +14,21 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from .._api.async_connection import AsyncConnection
-from .._api.internals import shared_of
+from .._api.internals import get_shared
 from .._runtime.anyio_streams import FairLock
 from .._runtime.async_workers import run_in_thread
 from .._runtime.loop_tools import this_loop
 from ..errors import AuthenticationError
-from .options import connection_of
+from .options import make_connection
 
-__all__ = ["SharedConnection", "shared"]
+__all__ = ["SharedConnection", "share_connection"]
 
 _known: weakref.WeakValueDictionary[tuple[Any, ...], SharedConnection] = (
     weakref.WeakValueDictionary()
 )
 
 
-def shared(options: Mapping[str, Any], left_out: tuple[str, ...]) -> SharedConnection:
+def share_connection(options: Mapping[str, Any], left_out: tuple[str, ...]) -> SharedConnection:
     """Return the connection of the running loop with these options, which must be sealed."""
     loop = asyncio.get_running_loop()
     key = (os.getpid(), id(loop), repr(sorted(options.items())), left_out)
@@ -60,7 +60,7 @@ class SharedConnection:
         """Whether it belongs to the loop that runs."""
         return self.loop is asyncio.get_running_loop()
 
-    async def live(self) -> AsyncConnection:
+    async def get_connection(self) -> AsyncConnection:
         """Return the connection, open.
 
         Raises:
@@ -75,7 +75,7 @@ class SharedConnection:
                 return connection
             await self._close()
             options = self._options
-            made = await run_in_thread(this_loop(), lambda: connection_of(options), is_slow=True)
+            made = await run_in_thread(this_loop(), lambda: make_connection(options), is_slow=True)
             connection = cast("AsyncConnection", made)
             try:
                 await connection.connect()
@@ -88,7 +88,7 @@ class SharedConnection:
             return connection
 
     async def close(self) -> None:
-        """Close it; the next `live` opens it again."""
+        """Close it; the next `get_connection` opens it again."""
         async with self._lock:
             await self._close()
 
@@ -102,13 +102,13 @@ class SharedConnection:
 
 
 def _is_usable(connection: AsyncConnection) -> bool:
-    session = shared_of(connection)
+    session = get_shared(connection)
     return session.is_open and not session.is_lost
 
 
 def _collect(connection: AsyncConnection) -> None:
     """Close it for a finalizer, in any thread; waits for nothing."""
-    shared_of(connection).collect()
+    get_shared(connection).collect()
 
 
 def _advise(left_out: tuple[str, ...]) -> str:

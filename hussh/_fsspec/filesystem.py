@@ -27,12 +27,12 @@ from .._api.async_sftp_file import AsyncSFTPFile
 from .._policy.remote_path import join
 from .._policy.sftp import SFTPAttributes, decode_path, encode_path
 from .._protocol.sftp import ops
-from .._protocol.sftp.file_types import type_from_listing
-from .._protocol.sftp.names import entry_stat
+from .._protocol.sftp.file_types import get_listed_type
+from .._protocol.sftp.names import stat_entry
 from .._protocol.sftp.wire import Name
 from ..errors import SFTPError
 from . import options as opts
-from .connections import SharedConnection, shared
+from .connections import SharedConnection, share_connection
 from .file import HusshFile, HusshStream, read_range
 
 __all__ = ["HusshFileSystem"]
@@ -46,7 +46,7 @@ class _Sealing(_Cached):  # type: ignore[misc]  # fsspec is not typed
     """Makes instances as fsspec does, which keeps and hashes their arguments: without secrets."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        return super().__call__(*args, **opts.sealed(apply_config(cls, kwargs)))
+        return super().__call__(*args, **opts.seal(apply_config(cls, kwargs)))
 
 
 class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc]
@@ -92,7 +92,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
         given["host"] = host
         opts.check(given)
         if not opts.has_provider(given):
-            opts.connection_of(given)  # or its error, now
+            opts.make_connection(given)  # or its error, now
         super().__init__(asynchronous=asynchronous, loop=loop, batch_size=batch_size)
         self.host = host
         self.auto_mkdir = auto_mkdir
@@ -116,12 +116,12 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
         return f"hussh_{hashlib.sha256(self._show_address().encode()).hexdigest()[:32]}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        kept, left_out = opts.without_secrets(self.storage_options)
+        kept, left_out = opts.remove_secrets(self.storage_options)
         return _rebuild, (type(self), self.storage_args, kept, left_out, self._fs_token)
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
         """Return what makes it again as JSON has it, never with secrets."""
-        kept, left_out = opts.without_secrets(self.storage_options)
+        kept, left_out = opts.remove_secrets(self.storage_options)
         plain = {name: _make_plain(value) for name, value in kept.items()}
         left_out += [name for name, value in plain.items() if callable(value)]
         if left_out:
@@ -186,8 +186,8 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
     async def _get_sftp(self) -> AsyncSFTP:
         """Return the files of the connection, which is opened if it is not."""
         if self._shared is None or not self._shared.is_here:
-            self._shared = shared(self._options, self._left_out)
-        return (await self._shared.live()).sftp
+            self._shared = share_connection(self._options, self._left_out)
+        return (await self._shared.get_connection()).sftp
 
     async def set_session(self) -> None:
         """Connect now; for ``asynchronous=True``, where nothing else would say that it works."""
@@ -221,7 +221,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
         infos = []
         for entry in found:
             name = join(path, decode_path(entry.name))
-            kind = type_from_listing(entry.attributes)
+            kind = get_listed_type(entry.attributes)
             if kind and kind != modes.S_IFLNK:
                 infos.append(_make_entry(name, entry.attributes))
             else:
@@ -233,7 +233,7 @@ class HusshFileSystem(AsyncFileSystem, metaclass=_Sealing):  # type: ignore[misc
 
         A link to a file is that file. One to a directory is not followed, because it may lead up.
         """
-        attributes = await sftp._run(entry_stat(sftp._sftp, path, entry, False), "lstat")
+        attributes = await sftp._run(stat_entry(sftp._sftp, path, entry, False), "lstat")
         if not modes.S_ISLNK(attributes.st_mode):
             return _make_entry(path, attributes)
         try:

@@ -24,10 +24,10 @@ __all__ = [
     "OPTIONS",
     "Secret",
     "check",
-    "connection_of",
+    "make_connection",
     "has_provider",
-    "sealed",
-    "without_secrets",
+    "seal",
+    "remove_secrets",
 ]
 
 #: The arguments of an `AsyncConnection`, and where its credentials come from.
@@ -136,12 +136,12 @@ def _is_key(name: str, value: object) -> bool:
     return name in _CALLED and callable(value) and not plain
 
 
-def sealed(options: Mapping[str, Any]) -> dict[str, Any]:
+def seal(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options with their secrets in `Secret` objects."""
     found: dict[str, Any] = {}
     for name, value in options.items():
         if name == "proxy_jump" and isinstance(value, Mapping):
-            found[name] = sealed(value)
+            found[name] = seal(value)
         elif not isinstance(value, Secret) and _is_key(name, value):
             found[name] = Secret(value)
         else:
@@ -149,7 +149,7 @@ def sealed(options: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def without_secrets(options: Mapping[str, Any], of: str = "") -> tuple[dict[str, Any], list[str]]:
+def remove_secrets(options: Mapping[str, Any], of: str = "") -> tuple[dict[str, Any], list[str]]:
     """Return what may be sent to others, and the names of what is left out."""
     kept: dict[str, Any] = {}
     left_out: list[str] = []
@@ -157,7 +157,7 @@ def without_secrets(options: Mapping[str, Any], of: str = "") -> tuple[dict[str,
         if isinstance(value, Secret):
             left_out.append(of + name)
         elif name == "proxy_jump" and isinstance(value, Mapping):
-            kept[name], inner = without_secrets(value, f"{of}{name}.")
+            kept[name], inner = remove_secrets(value, f"{of}{name}.")
             left_out += inner
         else:
             kept[name] = value
@@ -171,7 +171,7 @@ def has_provider(options: Mapping[str, Any]) -> bool:
     return options.get("credentials") is not None or inner
 
 
-def connection_of(options: Mapping[str, Any]) -> AsyncConnection:
+def make_connection(options: Mapping[str, Any]) -> AsyncConnection:
     """Make the connection; it is not open. May block, as a provider of credentials may."""
     given: dict[str, Any] = {
         name: value.value if isinstance(value, Secret) else value for name, value in options.items()
@@ -180,7 +180,7 @@ def connection_of(options: Mapping[str, Any]) -> AsyncConnection:
     if provider is not None:
         given |= _ask(provider, given)
     if isinstance(given.get("proxy_jump"), Mapping):
-        given["proxy_jump"] = connection_of(given["proxy_jump"])
+        given["proxy_jump"] = make_connection(given["proxy_jump"])
     return AsyncConnection(**given)
 
 

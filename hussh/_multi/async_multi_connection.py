@@ -86,7 +86,7 @@ class AsyncMultiConnection(AsyncMultiFiles):
 
         `on_result` is called in this task; if it returns an awaitable, that is awaited.
         """
-        items = self._group.everywhere(check_command(command))
+        items = self._group.pair_all(check_command(command))
         work = self._group.execute(
             items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
         )
@@ -108,7 +108,7 @@ class AsyncMultiConnection(AsyncMultiFiles):
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Run a different command on each host; see `MultiConnection.execute_map`."""
-        items = self._group.mapped(host_command_map, check_command)
+        items = self._group.pair_mapped(host_command_map, check_command)
         work = self._group.execute(
             items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
         )
@@ -132,7 +132,7 @@ class AsyncMultiConnection(AsyncMultiFiles):
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Run the same command by sudo on all hosts; see `MultiConnection.sudo`."""
-        items = self._group.sudo(
+        items = self._group.pair_sudo(
             command,
             password,
             user=user,
@@ -164,7 +164,7 @@ class AsyncMultiConnection(AsyncMultiFiles):
         Write ``async with multi.stream("…") as s: async for host, result in s``; see
         `MultiConnection.stream`. Leaving the block stops what is still under way.
         """
-        items = self._group.commands(command)
+        items = self._group.pair_commands(command)
         return self._yield_results(
             self._group.execute(
                 items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
@@ -198,7 +198,7 @@ class AsyncMultiConnection(AsyncMultiFiles):
         check_on_result(on_result, can_await=True)
         results: list[HostResult | None] = [None] * len(work.items)
         with Display(self._progress, work.title, len(results)) as display:
-            async with self._group.each_here(work) as each:
+            async with self._group.run_each_here(work) as each:
                 async for index, result in each:
                     results[index] = result
                     display.add(result)
@@ -211,7 +211,7 @@ class AsyncMultiConnection(AsyncMultiFiles):
     @asynccontextmanager
     async def _yield_results(self, work: Job) -> AsyncIterator[AsyncStream]:
         with Display(self._progress, work.title, len(work.items)) as display:
-            async with self._group.each_here(work) as each:
+            async with self._group.run_each_here(work) as each:
                 yield AsyncStream(each, display)
 
 

@@ -49,7 +49,7 @@ class AsyncMultiFiles:
         max_output: int | None = None,
     ) -> MultiResult:
         """Fetch a file from all hosts; see `MultiConnection.sftp_read`."""
-        work = self._group.transfer(*read(remote_path, local_path, timeout, max_output))
+        work = self._group.make_transfer(*read(remote_path, local_path, timeout, max_output))
         return await self._run(work, on_result)
 
     async def sftp_write(
@@ -61,7 +61,7 @@ class AsyncMultiFiles:
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Store a local file on all hosts; see `MultiConnection.sftp_write`."""
-        work = self._group.transfer(*write(local_path, remote_path, timeout))
+        work = self._group.make_transfer(*write(local_path, remote_path, timeout))
         return await self._run(work, on_result)
 
     async def sftp_write_data(
@@ -73,7 +73,7 @@ class AsyncMultiFiles:
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Store `data` as a file on all hosts; see `MultiConnection.sftp_write_data`."""
-        work = self._group.transfer(*write_data(data, remote_path, timeout))
+        work = self._group.make_transfer(*write_data(data, remote_path, timeout))
         return await self._run(work, on_result)
 
     async def sftp_put_dir(
@@ -93,7 +93,7 @@ class AsyncMultiFiles:
         how = TreeArguments(
             follow_symlinks, preserve_permissions, fail_fast, preserve_times, preserve
         )
-        work = self._group.transfer(*put_dir(local_path, remote_path, how, timeout))
+        work = self._group.make_transfer(*put_dir(local_path, remote_path, how, timeout))
         return await self._run(work, on_result)
 
     async def sftp_get_dir(
@@ -113,7 +113,7 @@ class AsyncMultiFiles:
         how = TreeArguments(
             follow_symlinks, preserve_permissions, fail_fast, preserve_times, preserve
         )
-        work = self._group.transfer(*get_dir(remote_path, local_path, how, timeout))
+        work = self._group.make_transfer(*get_dir(remote_path, local_path, how, timeout))
         return await self._run(work, on_result)
 
     async def scp_read(
@@ -125,7 +125,7 @@ class AsyncMultiFiles:
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Fetch a file from all hosts with their scp; see `MultiConnection.scp_read`."""
-        work = self._group.transfer(*scp_read(remote_path, local_path, timeout))
+        work = self._group.make_transfer(*scp_read(remote_path, local_path, timeout))
         return await self._run(work, on_result)
 
     async def scp_write(
@@ -137,7 +137,7 @@ class AsyncMultiFiles:
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Store a local file on all hosts with their scp; see `MultiConnection.scp_write`."""
-        work = self._group.transfer(*scp_write(local_path, remote_path, timeout))
+        work = self._group.make_transfer(*scp_write(local_path, remote_path, timeout))
         return await self._run(work, on_result)
 
     async def scp_write_data(
@@ -149,7 +149,7 @@ class AsyncMultiFiles:
         on_result: AsyncOnResult | None = None,
     ) -> MultiResult:
         """Store `data` on all hosts with their scp; see `MultiConnection.scp_write_data`."""
-        work = self._group.transfer(*scp_write_data(data, remote_path, timeout))
+        work = self._group.make_transfer(*scp_write_data(data, remote_path, timeout))
         return await self._run(work, on_result)
 
     def tail(self, remote_file: AnyPath) -> AsyncMultiFileTailer:

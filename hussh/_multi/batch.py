@@ -144,7 +144,7 @@ class Batch(Generic[I, R]):
 
     def _begin(self, part: _Part[I, R]) -> None:
         if not part.begun and not part.lane.start(part.run):
-            self.ended(part)
+            self.note_end(part)
 
     # -- for the parts
 
@@ -161,7 +161,7 @@ class Batch(Generic[I, R]):
             self._pass_on()
             return None
 
-    def grants(self, part: _Part[I, R]) -> int | None:
+    def grant_workers(self, part: _Part[I, R]) -> int | None:
         """Return how many workers a part shall begin now; None if it has nothing to do any more."""
         with self._lock:
             if self.stopping:
@@ -181,13 +181,13 @@ class Batch(Generic[I, R]):
             part.waking = True
             part.lane.call_later(part.wake)
 
-    def failed(self, error: BaseException) -> None:
+    def note_failure(self, error: BaseException) -> None:
         """Note a bug, or an error that is no failure of a host: the caller shall get it."""
         with self._lock:
             self.error = self.error or error
         self.stop()
 
-    def ended(self, part: _Part[I, R]) -> None:
+    def note_end(self, part: _Part[I, R]) -> None:
         with self._lock:
             if part in self._active:
                 self._active.remove(part)
@@ -238,7 +238,7 @@ class _Part(Generic[I, R]):
             async with self.lane.make_group() as self._group:
                 while True:
                     self._changed = anyio.Event()
-                    grants = self._batch.grants(self)
+                    grants = self._batch.grant_workers(self)
                     if grants is None:
                         if self._batch.stopping:
                             self.cancel()
@@ -248,7 +248,7 @@ class _Part(Generic[I, R]):
                     await self._changed.wait()
         finally:
             self._group = None
-            self._batch.ended(self)
+            self._batch.note_end(self)
 
     async def _do_items(self) -> None:
         batch = self._batch
@@ -258,7 +258,7 @@ class _Part(Generic[I, R]):
         except (GeneratorExit, anyio.get_cancelled_exc_class()):
             raise
         except BaseException as error:  # also what a user's callback has raised to end the program
-            batch.failed(error)
+            batch.note_failure(error)
         finally:
             if not self.pending:
                 self.look()
@@ -347,7 +347,7 @@ class Here:
         return _AnyGroup()
 
     @staticmethod
-    def unhurried() -> anyio.CancelScope:
+    def make_unhurried_scope() -> anyio.CancelScope:
         """Return a scope whose end is reached even if the task is cancelled."""
         return anyio.CancelScope(shield=True)
 

@@ -25,7 +25,7 @@ class ConfigCarriers:
     def __init__(self) -> None:
         self._known: dict[Any, Shared] = {}
 
-    def carrier(
+    def get_carrier(
         self, hops: Sequence[Options], bastion: Shared | None, endpoint: Endpoint, of: Shared
     ) -> Shared:
         """Return the session of the last of these hops, in the loop that runs.

@@ -30,17 +30,17 @@ from .._api.arguments import (
     check_pty,
     check_sudo,
     check_wait,
-    input_bytes,
+    encode_input,
 )
 from .._api.async_connection import AsyncConnection
-from .._api.internals import options_of
+from .._api.internals import get_options
 from .._connect.agent_forwarding import ForwardAgent, check_forward_agent, lend_agent
 from .._connect.handshake_limits import HandshakeLimiter
-from .._connect.shared_session import Failures, Limit, Shared, ran_out
+from .._connect.shared_session import Failures, Limit, Shared, has_run_out
 from .._host_results import HostResult
 from .._policy.connection_options import Seconds
 from .._protocol.execute import Execution, OnOutput, execute
-from .._protocol.process import Pty, env_requests
+from .._protocol.process import Pty, make_env_requests
 from .._protocol.sudo import Sudo
 from .._results.transfer_result import TransferResult
 from .._runtime.async_workers import run_to_the_end
@@ -49,7 +49,7 @@ from ..errors import ConnectError, ConnectionClosed, Phase
 from .batch import Batch, Here, HereDrain, Lane, drain
 from .config_carriers import ConfigCarriers
 from .hosts import as_async
-from .job import CLOSED, Host, Job, Results, each_item, left_over, place_failure
+from .job import CLOSED, Host, Job, Results, make_item_work, make_missing_results, place_failure
 from .loop_placement import LoopPlacement
 from .multi_options import MultiOptions
 
@@ -88,7 +88,7 @@ class HostGroup:
         self._failures = Failures()
         self._running: set[Batch[Any, Any]] = set()
         for member in self.members:
-            for shared in member.shared.way():
+            for shared in member.shared.walk_way():
                 if not shared.is_open:
                     shared.limiter = limiter
                     shared.carriers = carriers
@@ -104,21 +104,21 @@ class HostGroup:
 
     # -- running work
 
-    def each(self, work: Job) -> Generator[tuple[int, HostResult], None, None]:
+    def run_each(self, work: Job) -> Generator[tuple[int, HostResult], None, None]:
         """Do the work, and yield each item's index and result as they come; for threads."""
         items = self._begin(work, None)
         missing = bytearray(b"\1") * len(work.items)
         if items is not None:
             for _ in drain(_close, self._list_lost(work, items), self.batch_size):
                 pass
-            for index, result in drain(each_item(work), items, self.batch_size, self._running):
+            for index, result in drain(make_item_work(work), items, self.batch_size, self._running):
                 missing[index] = 0
                 yield index, result
-        yield from left_over(work, missing)
+        yield from make_missing_results(work, missing)
 
     @asynccontextmanager
-    async def each_here(self, work: Job) -> AsyncIterator[Results]:
-        """Do the work as `each` does, for a task, whose loop goes on meanwhile."""
+    async def run_each_here(self, work: Job) -> AsyncIterator[Results]:
+        """Do the work as `run_each` does, for a task, whose loop goes on meanwhile."""
         here = Here()
         begin = partial(self._begin, work, here)
         # Threads that are to be started are waited for, which a loop must not.
@@ -129,7 +129,7 @@ class HostGroup:
         async with HereDrain(_close, self._list_lost(work, items), self.batch_size, here) as closed:
             async for _ in closed:
                 pass
-        do = each_item(work)
+        do = make_item_work(work)
         async with HereDrain(do, items, self.batch_size, here, self._running) as results:
             yield Results(work, results)
 
@@ -140,7 +140,7 @@ class HostGroup:
             return None
         found: list[tuple[Lane, tuple[Host, Any]]] = []
         for item in work.items:
-            lane = self.placement.of(item[0].shared) or here
+            lane = self.placement.get_loop(item[0].shared) or here
             if lane is None:
                 raise ConnectError("a connection is open in another event loop; use it there")
             found.append((lane, item))
@@ -172,12 +172,12 @@ class HostGroup:
         for member in self.members:
             member.failure = None
         self._failures.forget()
-        return Job(Phase.CONNECT, Phase.CONNECT, connect, self.everywhere(), again=True)
+        return Job(Phase.CONNECT, Phase.CONNECT, connect, self.pair_all(), again=True)
 
-    def everywhere(self, argument: Any = None) -> list[tuple[Host, Any]]:
+    def pair_all(self, argument: Any = None) -> list[tuple[Host, Any]]:
         return [(member, argument) for member in self.members]
 
-    def mapped(
+    def pair_mapped(
         self, by_host: Mapping[str, Any], check: Callable[[Any], Any]
     ) -> list[tuple[Host, Any]]:
         """Return those hosts that a mapping names, in our order."""
@@ -186,11 +186,11 @@ class HostGroup:
         checked = {host: check(argument) for host, argument in by_host.items()}
         return [(m, checked[m.host]) for m in self.members if m.host in checked]
 
-    def commands(self, command: str | Mapping[str, str]) -> list[tuple[Host, bytes]]:
+    def pair_commands(self, command: str | Mapping[str, str]) -> list[tuple[Host, bytes]]:
         """Return the job of one command for all, or of one for each host in a mapping."""
         if isinstance(command, Mapping):
-            return self.mapped(command, check_command)
-        return self.everywhere(check_command(command))
+            return self.pair_mapped(command, check_command)
+        return self.pair_all(check_command(command))
 
     def execute(
         self,
@@ -207,9 +207,9 @@ class HostGroup:
         seconds = _check_seconds(timeout)
         check_on_output(on_output, can_await=False)
         check_forward_agent(forward_agent)
-        env_requests(env or {})  # so that what is wrong with it is raised here
+        make_env_requests(env or {})  # so that what is wrong with it is raised here
         how = Execution(
-            stdin=input_bytes(stdin),
+            stdin=encode_input(stdin),
             pty=check_pty(pty),
             max_output=check_max_output(max_output),
             discard=True,
@@ -219,16 +219,16 @@ class HostGroup:
 
         async def run(member: Host, command: bytes | Sudo) -> HostResult:
             given = None if seconds is None else Limit.after(seconds)
-            connection = await self.ready(member, given)
+            connection = await self.get_connected(member, given)
             limit = given or Limit.after(connection.timeout)
-            session = member.shared.live()
+            session = member.shared.get_session()
             here = how._replace(
-                env=env_requests(connection._env(env)),
-                lend=lend_agent(session, options_of(connection), forward_agent),
+                env=make_env_requests(connection._complete_env(env)),
+                lend=lend_agent(session, get_options(connection), forward_agent),
                 on_output=_bind_to_host(on_output, member.host),
                 converse=command.converse if isinstance(command, Sudo) else None,
             )
-            line = command.line() if isinstance(command, Sudo) else command
+            line = command.make_line() if isinstance(command, Sudo) else command
             op = execute(session.link, line, here, str(limit))
             in_loop = on_output is None
             result = await session.run(op, limit.deadline, Phase.EXEC, step_in_loop=in_loop)
@@ -237,7 +237,7 @@ class HostGroup:
         is_sudo = bool(items) and isinstance(items[0][1], Sudo)
         return Job("sudo" if is_sudo else "execute", Phase.EXEC, run, items)
 
-    def sudo(
+    def pair_sudo(
         self,
         command: str | Sequence[str],
         password: str | Mapping[str, str] | None,
@@ -264,7 +264,7 @@ class HostGroup:
             found.append((member, run))
         return found
 
-    def transfer(
+    def make_transfer(
         self,
         title: str,
         timeout: Seconds | None,
@@ -277,17 +277,17 @@ class HostGroup:
 
         async def run(member: Host, _: None) -> HostResult:
             if seconds is None or member.shared.is_open:
-                got = await move(await self.ready(member), seconds)
+                got = await move(await self.get_connected(member), seconds)
             else:
                 given = Limit.after(seconds)
-                connection = await self.ready(member, given)
-                got = await move(connection, given.left())
+                connection = await self.get_connected(member, given)
+                got = await move(connection, given.count_left())
             if isinstance(got, TransferResult):
                 return HostResult.of_transfer(member.host, got)
             data = b"Ok" if got is None else got.encode() if isinstance(got, str) else got
             return HostResult(member.host, data, status=0)
 
-        return Job(title, Phase.SFTP, run, self.everywhere())
+        return Job(title, Phase.SFTP, run, self.pair_all())
 
     def prune(self, work: Job, results: list[HostResult]) -> None:
         """Remove the hosts for which `connect` has failed."""
@@ -309,7 +309,7 @@ class HostGroup:
             member.failure = place_failure(member, error, Phase.CONNECT)
             raise member.failure from member.failure.__cause__
 
-    async def ready(self, member: Host, within: Limit | None = None) -> AsyncConnection:
+    async def get_connected(self, member: Host, within: Limit | None = None) -> AsyncConnection:
         """Return the connection, connected.
 
         `within` is the operation's own limit, which holds for connecting, too. A host that could
@@ -321,7 +321,7 @@ class HostGroup:
         if not member.shared.is_open:
             limit = self._limit(member, None)
             if within is not None:
-                limit = limit.earlier(within)
+                limit = limit.choose_earlier(within)
             if member.failure is not None and not _is_worth_a_try(member, limit):
                 raise member.failure
             member.given = within if limit is within else None
@@ -348,15 +348,15 @@ class HostGroup:
             return
         try:
             # In the loop of a task: it cannot be waited for.
-            for shared in self.placement.strangers():
+            for shared in self.placement.list_strangers():
                 shared.collect()
-            for _ in drain(_close, self.placement.shared(), self.batch_size):
+            for _ in drain(_close, self.placement.list_shared(), self.batch_size):
                 pass
         finally:
             try:
                 loops.close()
             finally:
-                for driver in self.placement.ended():
+                for driver in self.placement.note_loops_ended():
                     driver.join()
 
     async def close_here(self) -> None:
@@ -366,16 +366,16 @@ class HostGroup:
             return
         here = Here()
         try:
-            open_ones: list[tuple[Lane, Shared]] = [*self.placement.shared()]
-            open_ones += [(here, shared) for shared in self.placement.strangers()]
-            with here.unhurried():
+            open_ones: list[tuple[Lane, Shared]] = [*self.placement.list_shared()]
+            open_ones += [(here, shared) for shared in self.placement.list_strangers()]
+            with here.make_unhurried_scope():
                 async with HereDrain(_close, open_ones, self.batch_size, here) as ended:
                     async for _ in ended:
                         pass
         finally:
             await loops.wait_closed()
-            with here.unhurried():
-                for driver in self.placement.ended():
+            with here.make_unhurried_scope():
+                for driver in self.placement.note_loops_ended():
                     await driver.wait_gone()
 
     def __del__(self) -> None:
@@ -392,7 +392,7 @@ async def _close(shared: Shared) -> None:
 def _is_worth_a_try(member: Host, limit: Limit) -> bool:
     """Tell whether a host that failed may answer within this limit; never without a limit."""
     failure, given = member.failure, member.given
-    if failure is None or given is None or not ran_out(failure):
+    if failure is None or given is None or not has_run_out(failure):
         return False
     return bool(limit.seconds) and limit.is_longer(given)
 

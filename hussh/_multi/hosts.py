@@ -12,13 +12,13 @@ from typing import Any
 
 from .._api.async_connection import AsyncConnection
 from .._api.connection import Connection
-from .._api.internals import connection_from, plan_of
+from .._api.internals import get_plan, make_connection
 from .._api.plan import Plan
 from .._policy.connection_options import add_defaults
 from .._policy.options import Options
 from .._policy.route import is_none
 
-__all__ = ["as_async", "shared_auth"]
+__all__ = ["as_async", "make_connections"]
 
 #: What a mapping in `hosts` may have: every argument of `AsyncConnection`.
 OPTIONS = tuple(inspect.signature(AsyncConnection).parameters)
@@ -44,16 +44,16 @@ def as_async(
         )
     made = known.get(id(connection))
     if made is None:
-        given = plan_of(connection)
+        given = get_plan(connection)
         bastion = None if given.bastion is None else as_async(given.bastion, known)
         plan: Plan[AsyncConnection] = Plan(
             given.target, given.hops, given.route, bastion, given.proxy_command, given.request
         )
-        made = known[id(connection)] = connection_from(plan, connection.timeout / 1000)
+        made = known[id(connection)] = make_connection(plan, connection.timeout / 1000)
     return made
 
 
-def shared_auth(
+def make_connections(
     hosts: Iterable[str | Mapping[str, Any]], options: dict[str, Any]
 ) -> list[AsyncConnection]:
     """Make a connection for each host, all with the same options except those of one host.
@@ -126,7 +126,7 @@ def make_comparable(options: Options) -> tuple[object, ...]:
 def _share_bastion(
     connection: AsyncConnection, bastions: dict[Any, AsyncConnection]
 ) -> AsyncConnection:
-    plan: Plan[AsyncConnection] = plan_of(connection)
+    plan: Plan[AsyncConnection] = get_plan(connection)
     named = plan.hops[:-1]
     if not named or plan.request.config:  # which has something to say about them: `config_carriers`
         return connection
@@ -139,5 +139,5 @@ def _share_bastion(
             plan, target=named[-1], hops=named, route=plan.route[:-1], proxy_command=None
         )
         # It has no time limit, because one of its hosts may have more time than another.
-        bastion = bastions[key] = connection_from(of_bastion, 0)
-    return connection_from(replace(plan, hops=plan.hops[-1:], bastion=bastion), connection.timeout)
+        bastion = bastions[key] = make_connection(of_bastion, 0)
+    return make_connection(replace(plan, hops=plan.hops[-1:], bastion=bastion), connection.timeout)

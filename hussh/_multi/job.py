@@ -10,16 +10,16 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from .._api.async_connection import AsyncConnection
-from .._api.internals import shared_of
-from .._connect.connect_attempt import noted_place
+from .._api.internals import get_shared
+from .._connect.connect_attempt import get_noted_place
 from .._connect.shared_session import Limit, Shared
 from .._host_results import HostResult
 from .._policy.file_cache import set_batch_start
 from ..errors import ConnectionClosed, HusshError, Phase
 from .batch import HereDrain
 
-__all__ = ["CLOSED", "AsyncOnResult", "Host", "Job", "OnResult", "Results", "each_item",
-           "left_over", "place_failure"]  # fmt: skip
+__all__ = ["CLOSED", "AsyncOnResult", "Host", "Job", "OnResult", "Results", "make_item_work",
+           "make_missing_results", "place_failure"]  # fmt: skip
 
 #: Called with each host and its result, as it comes.
 OnResult = Callable[[str, HostResult], object]
@@ -43,7 +43,7 @@ class Host:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection: AsyncConnection = connection
-        self.shared: Shared = shared_of(connection)
+        self.shared: Shared = get_shared(connection)
         self.failure: HusshError | None = None
         self.given: Limit | None = None
         self.host: str = connection.host
@@ -65,7 +65,7 @@ class Job(NamedTuple):
     again: bool = False
 
 
-def each_item(work: Job) -> Callable[[tuple[Host, Any]], Awaitable[HostResult]]:
+def make_item_work(work: Job) -> Callable[[tuple[Host, Any]], Awaitable[HostResult]]:
     """Return the work on one item, whose failures are results."""
     start = monotonic()
 
@@ -91,7 +91,7 @@ def place_failure(member: Host, error: Exception, phase: Phase) -> HusshError:
     else:
         explained = HusshError(f"{type(error).__name__}: {error}")
         explained.__cause__ = error
-        endpoint, phase = noted_place(error) or (endpoint, phase)
+        endpoint, phase = get_noted_place(error) or (endpoint, phase)
     endpoint.mark(explained, phase)
     link: BaseException | None = explained
     while link is not None:
@@ -100,7 +100,7 @@ def place_failure(member: Host, error: Exception, phase: Phase) -> HusshError:
     return explained
 
 
-def left_over(work: Job, missing: bytearray) -> Iterator[tuple[int, HostResult]]:
+def make_missing_results(work: Job, missing: bytearray) -> Iterator[tuple[int, HostResult]]:
     """Return results for hosts that got none, because all was closed meanwhile."""
     for index, (member, _) in enumerate(work.items):
         if missing[index]:
@@ -114,7 +114,7 @@ class Results:
     def __init__(self, work: Job, drain: HereDrain[tuple[Host, Any], HostResult] | None) -> None:
         self._drain = drain
         self._missing = bytearray(b"\1") * len(work.items)
-        self._rest = left_over(work, self._missing)
+        self._rest = make_missing_results(work, self._missing)
 
     def __aiter__(self) -> Results:
         return self

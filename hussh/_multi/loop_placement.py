@@ -106,7 +106,7 @@ class LoopPlacement:
                 return False
             trees: dict[Shared, list[Shared]] = {}  # by what carries them, or else themselves
             for user in users:
-                *_, root = user.way()
+                *_, root = user.walk_way()
                 trees.setdefault(root, []).append(user)
             with _placing:
                 there = {
@@ -152,14 +152,15 @@ class LoopPlacement:
             spread[root] = root.home = loops.threads[number]
         return loops, spread
 
-    def of(self, user: Shared) -> LoopThread | None:
+    def get_loop(self, user: Shared) -> LoopThread | None:
         """Return the loop of a connection; None means the caller's own."""
         return self._homes.get(user)
 
     def shut(self) -> Loops | None:
-        """Begin nothing new; return what is to be closed after the connections, then call `ended`.
+        """Begin nothing new; return what is to be closed after the connections.
 
-        `of` still tells which loop a connection is in.
+        The caller closes it and then calls `note_loops_ended`. Until then `get_loop` tells which
+        loop a connection is in.
         """
         with self._lock:
             self.closed = True
@@ -169,18 +170,20 @@ class LoopPlacement:
             self._closing = True
             return loops
 
-    def strangers(self) -> list[Shared]:
+    def list_strangers(self) -> list[Shared]:
         """Return those connections, open or being opened, that belong to a loop of the caller."""
-        return [user for user in self._users if self.of(user) is None and user.loop is not None]
+        return [
+            user for user in self._users if self.get_loop(user) is None and user.loop is not None
+        ]
 
-    def shared(self) -> list[tuple[LoopThread, Shared]]:
+    def list_shared(self) -> list[tuple[LoopThread, Shared]]:
         """Return those connections, open or being opened, whose loop outlasts us, with the loop."""
-        placed = [(self.of(user), user) for user in self._users if user.loop is not None]
+        placed = [(self.get_loop(user), user) for user in self._users if user.loop is not None]
         return [
             (thread, user) for thread, user in placed if thread is not None and thread.is_shared
         ]
 
-    def ended(self) -> list[AsyncDriver]:
+    def note_loops_ended(self) -> list[AsyncDriver]:
         """Note that the loops have ended, and that no connection of theirs is left open.
 
         Returns those of their trees that still take a moment to end. It works after an interrupted
@@ -216,7 +219,9 @@ class LoopPlacement:
         return loops
 
     def _let_go(self, user: Shared) -> None:
-        if user.is_open and self.of(user) is not None:  # others belong to a loop that still runs
+        if (
+            user.is_open and self.get_loop(user) is not None
+        ):  # others belong to a loop that still runs
             user.kept = False
             user.collect()
 
@@ -227,7 +232,7 @@ def _find_homes(root: Shared, tree: list[Shared]) -> Iterator[LoopThread | None]
     None means that it is no background thread. An empty result means that it has no loop yet.
     """
     for user in tree:
-        for shared in user.way():
+        for shared in user.walk_way():
             if shared.loop is not None:
                 yield LoopThread.of(shared.loop.native)
                 return

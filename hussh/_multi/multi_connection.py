@@ -23,7 +23,7 @@ from .._policy.route import DEFAULT_PORT
 from .._protocol.process import Pty
 from .async_multi_connection import AsyncMultiConnection
 from .host_group import HostGroup, OnHostOutput
-from .hosts import shared_auth
+from .hosts import make_connections
 from .job import Job, OnResult
 from .multi_files import MultiFiles
 from .multi_options import (
@@ -125,7 +125,7 @@ class MultiConnection(MultiFiles):
             "timeout": timeout,
             **{name: value for name, value in options.items() if name not in of_group},
         }
-        return cls(shared_auth(hosts, common), batch_size, **of_group)
+        return cls(make_connections(hosts, common), batch_size, **of_group)
 
     # -- what it was made with
 
@@ -223,7 +223,7 @@ class MultiConnection(MultiFiles):
         Returns:
             Output and exit status of each host; see the class for failures.
         """
-        items = self._group.everywhere(check_command(command))
+        items = self._group.pair_all(check_command(command))
         work = self._group.execute(
             items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
         )
@@ -248,7 +248,7 @@ class MultiConnection(MultiFiles):
 
         Names in the mapping that are none of our hosts are ignored.
         """
-        items = self._group.mapped(host_command_map, check_command)
+        items = self._group.pair_mapped(host_command_map, check_command)
         work = self._group.execute(
             items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
         )
@@ -287,7 +287,7 @@ class MultiConnection(MultiFiles):
         Returns:
             Output and exit status of each host; see the class for failures.
         """
-        items = self._group.sudo(
+        items = self._group.pair_sudo(
             command,
             password,
             user=user,
@@ -322,7 +322,7 @@ class MultiConnection(MultiFiles):
         Yields:
             The host and its result, in the order in which the hosts finish.
         """
-        items = self._group.commands(command)
+        items = self._group.pair_commands(command)
         return self._yield_results(
             self._group.execute(
                 items, timeout, max_output, input, wait, pty, env, forward_agent, on_output
@@ -380,7 +380,7 @@ class MultiConnection(MultiFiles):
         results: list[HostResult | None] = [None] * len(work.items)
         with (
             Display(self._progress, work.title, len(results)) as display,
-            contextlib.closing(self._group.each(work)) as each,
+            contextlib.closing(self._group.run_each(work)) as each,
         ):
             for index, result in each:
                 results[index] = result
@@ -392,7 +392,7 @@ class MultiConnection(MultiFiles):
     def _yield_results(self, work: Job) -> Generator[tuple[str, HostResult], None, None]:
         with (
             Display(self._progress, work.title, len(work.items)) as display,
-            contextlib.closing(self._group.each(work)) as each,
+            contextlib.closing(self._group.run_each(work)) as each,
         ):
             for _, result in each:
                 display.add(result)

@@ -63,7 +63,7 @@ class MultiFiles:
         Returns:
             The contents, or "Ok", as `stdout` of each host.
         """
-        work = self._group.transfer(*read(remote_path, local_path, timeout, max_output))
+        work = self._group.make_transfer(*read(remote_path, local_path, timeout, max_output))
         return self._run(work, on_result)
 
     def sftp_write(
@@ -79,7 +79,9 @@ class MultiFiles:
         Returns:
             "Ok" as `stdout` of each host.
         """
-        return self._run(self._group.transfer(*write(local_path, remote_path, timeout)), on_result)
+        return self._run(
+            self._group.make_transfer(*write(local_path, remote_path, timeout)), on_result
+        )
 
     def sftp_write_data(
         self,
@@ -90,7 +92,9 @@ class MultiFiles:
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Store `data` (text as UTF-8) as a file on all hosts; return as `sftp_write`."""
-        return self._run(self._group.transfer(*write_data(data, remote_path, timeout)), on_result)
+        return self._run(
+            self._group.make_transfer(*write_data(data, remote_path, timeout)), on_result
+        )
 
     def sftp_put_dir(
         self,
@@ -119,7 +123,7 @@ class MultiFiles:
         how = TreeArguments(
             follow_symlinks, preserve_permissions, fail_fast, preserve_times, preserve
         )
-        work = self._group.transfer(*put_dir(local_path, remote_path, how, timeout))
+        work = self._group.make_transfer(*put_dir(local_path, remote_path, how, timeout))
         return self._run(work, on_result)
 
     def sftp_get_dir(
@@ -144,7 +148,7 @@ class MultiFiles:
         how = TreeArguments(
             follow_symlinks, preserve_permissions, fail_fast, preserve_times, preserve
         )
-        work = self._group.transfer(*get_dir(remote_path, local_path, how, timeout))
+        work = self._group.make_transfer(*get_dir(remote_path, local_path, how, timeout))
         return self._run(work, on_result)
 
     def scp_read(
@@ -156,7 +160,7 @@ class MultiFiles:
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Fetch a file from all hosts with their scp; otherwise as `sftp_read`."""
-        work = self._group.transfer(*scp_read(remote_path, local_path, timeout))
+        work = self._group.make_transfer(*scp_read(remote_path, local_path, timeout))
         return self._run(work, on_result)
 
     def scp_write(
@@ -168,7 +172,7 @@ class MultiFiles:
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Store a local file on all hosts with their scp; otherwise as `sftp_write`."""
-        work = self._group.transfer(*scp_write(local_path, remote_path, timeout))
+        work = self._group.make_transfer(*scp_write(local_path, remote_path, timeout))
         return self._run(work, on_result)
 
     def scp_write_data(
@@ -180,7 +184,7 @@ class MultiFiles:
         on_result: OnResult | None = None,
     ) -> MultiResult:
         """Store `data` as a file on all hosts with their scp; otherwise as `sftp_write_data`."""
-        work = self._group.transfer(*scp_write_data(data, remote_path, timeout))
+        work = self._group.make_transfer(*scp_write_data(data, remote_path, timeout))
         return self._run(work, on_result)
 
     def tail(self, remote_file: AnyPath) -> MultiFileTailer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from .._api.transfer_bars import terminal_settings
+from .._api.transfer_bars import make_terminal_settings
 from .._host_results import HostResult
 
 __all__ = ["Display"]
@@ -37,7 +37,7 @@ class Display:
             MofNCompleteColumn(),
             TextColumn("{task.fields[failed]} failed"),
             TimeElapsedColumn(),
-            **terminal_settings(),
+            **make_terminal_settings(),
         )
         self._task = self._progress.add_task(title, total=total, failed=0)
 

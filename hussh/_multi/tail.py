@@ -56,18 +56,18 @@ class TailJob:
     @classmethod
     def everywhere(cls, group: HostGroup, path: AnyPath) -> TailJob:
         """Follow the same path on all hosts."""
-        return cls(group, group.everywhere(_check(path)))
+        return cls(group, group.pair_all(_check(path)))
 
     @classmethod
     def mapped(cls, group: HostGroup, paths: Mapping[str, AnyPath]) -> TailJob:
         """Follow a different path on each host that the mapping names."""
-        return cls(group, group.mapped(paths, _check))
+        return cls(group, group.pair_mapped(paths, _check))
 
     def enter(self) -> Job:
         async def enter(member: Host, tail: Tail) -> HostResult:
             tail.tailer = None
             try:
-                connection: Any = await self._group.ready(member)
+                connection: Any = await self._group.get_connected(member)
                 tailer = connection.tail(tail.path)
                 await tailer.__aenter__()
             except Exception as error:
@@ -95,7 +95,7 @@ class TailJob:
 
         return Job("tail", Phase.SFTP, leave, list(self._items))
 
-    def texts(self, results: MultiResult) -> dict[str, str]:
+    def join_texts(self, results: MultiResult) -> dict[str, str]:
         """Return the texts by host; those of several files of one host are joined, in order."""
         texts: dict[str, str] = {}
         for host, result in results.items():
@@ -159,7 +159,7 @@ class MultiFileTailer(_Common):
 
     def read(self, from_pos: int | None = None) -> dict[str, str]:
         """Return by host what was added since the last read, or everything from an offset on."""
-        return self._work.texts(self._run(self._work.read(from_pos)))
+        return self._work.join_texts(self._run(self._work.read(from_pos)))
 
     def __enter__(self) -> MultiFileTailer:
         self._work.note(self._run(self._work.enter()))
@@ -171,7 +171,7 @@ class MultiFileTailer(_Common):
         error: BaseException | None = None,
         trace: TracebackType | None = None,
     ) -> None:
-        self._work.contents = self._work.texts(self._run(self._work.leave()))
+        self._work.contents = self._work.join_texts(self._run(self._work.leave()))
 
 
 class AsyncMultiFileTailer(_Common):
@@ -183,7 +183,7 @@ class AsyncMultiFileTailer(_Common):
 
     async def read(self, from_pos: int | None = None) -> dict[str, str]:
         """Return by host what was added since the last read, or everything from an offset on."""
-        return self._work.texts(await self._run(self._work.read(from_pos)))
+        return self._work.join_texts(await self._run(self._work.read(from_pos)))
 
     async def __aenter__(self) -> AsyncMultiFileTailer:
         self._work.note(await self._run(self._work.enter()))
@@ -195,4 +195,4 @@ class AsyncMultiFileTailer(_Common):
         error: BaseException | None = None,
         trace: TracebackType | None = None,
     ) -> None:
-        self._work.contents = self._work.texts(await self._run(self._work.leave()))
+        self._work.contents = self._work.join_texts(await self._run(self._work.leave()))

@@ -1,8 +1,9 @@
 """The client's side of the ssh-agent protocol (draft-ietf-sshm-ssh-agent): messages only.
 
 The authentication of `_protocol` and the drivers use it. The drivers do the I/O: they connect to
-`socket_path`, write a request, read until the buffer holds `frame_length` bytes, and give those to
-the parser of the answer. Nothing here opens a socket, waits, or reads the environment by itself.
+`find_socket_path`, write a request, read until the buffer holds `frame_length` bytes, and give
+those to the parser of the answer. Nothing here opens a socket, waits, or reads the environment by
+itself.
 
 An agent is a local program of the user's choice and not always OpenSSH's, so its answers are parsed
 as a stranger's would be. Every fault of an answer raises `AuthenticationError`: the SSH connection
@@ -20,7 +21,7 @@ from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import AuthenticationError, ProtocolError
 
 __all__ = [
-    "bind_request",
+    "make_bind_request",
     "filter_identities",
     "frame_length",
     "is_bound",
@@ -29,7 +30,7 @@ __all__ = [
     "request_identities",
     "sign_flags",
     "sign_request",
-    "socket_path",
+    "find_socket_path",
 ]
 
 MAX_FRAME = 256 * 1024  # OpenSSH's own limit, for both directions
@@ -49,7 +50,7 @@ RSA_SHA2_512 = 4
 _FAILURES = frozenset((FAILURE, 30, 102))
 
 
-def socket_path(
+def find_socket_path(
     agent: bool | str | os.PathLike[str] | None, environ: Mapping[str, str]
 ) -> str | None:
     """Return the socket to ask, or None for no agent.
@@ -117,7 +118,7 @@ def parse_identities(reply: bytes) -> list[PublicKey]:
     return identities
 
 
-def bind_request(
+def make_bind_request(
     host_key: bytes, session_id: bytes, signature: bytes, *, is_forwarding: bool
 ) -> bytes:
     """Return the framed request ``session-bind@openssh.com``, which names the server."""
@@ -126,7 +127,7 @@ def bind_request(
 
 
 def is_bound(reply: bytes) -> bool:
-    """Tell whether the agent took a `bind_request`; one that does not may hang up after it."""
+    """Tell whether the agent took a `make_bind_request`; one that does not may hang up after it."""
     return reply[4:5] == bytes((SUCCESS,))
 
 

@@ -7,8 +7,9 @@ ticket that the caller asks for (``gssapi=``) comes before both. With none of th
 if there is a prompt=, the user's answers.
 
 A private key of a file is offered together with its signature. So an explicit key costs the server
-exactly one attempt and one round trip, or two if it is RSA and refused (see `Login.algorithm`).
-Keys of the agent are first offered without a signature, because signing there may need a touch.
+exactly one attempt and one round trip, or two if it is RSA and refused (see
+`Login.choose_algorithm`). Keys of the agent are first offered without a signature, because signing
+there may need a touch.
 
 The first request does not wait for the server's answer to our request for the ssh-userauth service.
 Both are on the way at once. That saves a round trip at servers that set TCP_NODELAY (sshd since
@@ -16,7 +17,7 @@ Both are on the way at once. That saves a round trip at servers that set TCP_NOD
 little is saved (docs/latency.md). An RSA key waits for the list of signature algorithms (RFC 8308)
 that decides how it signs: that comes right behind the key exchange, or not before that answer. Nor
 does the first key wait for the answer to ``none``, if the server is known to allow that
-(`Login.none_first`), nor the next keys of the agent for that to the first (`auth_queries.py`). What
+(`Login.try_none`), nor the next keys of the agent for that to the first (`auth_queries.py`). What
 is to be opened after the login may be asked for right behind the last request (`early_open.py`).
 """
 
@@ -35,7 +36,7 @@ from .._policy.keys.public_key import PublicKey
 from .._policy.options import Options
 from ..errors import AuthenticationError, HusshError, KeyFileError, KeyUnreadable
 from . import agent
-from .auth_given_keys import agent_keys, load_file, load_given_certificate, try_given_keys
+from .auth_given_keys import list_agent_keys, load_file, load_given_certificate, try_given_keys
 from .auth_gssapi import METHOD as GSSAPI
 from .auth_gssapi import may_try_gssapi, try_gssapi
 from .auth_messages import AskAgent, Outcome
@@ -73,21 +74,21 @@ def authenticate(
     try:
         done = yield from _log_in(login)
         if not done:
-            raise login.error()
+            raise login.make_error()
         yield from login.write_log()
         yield from _note(f"[{hop}] logged in: {login.tried[-1]}")
     except AuthenticationError as error:
         yield from login.write_log()
         yield from _note(f"[{hop}] not logged in: {error.text}")
-        login.early.failed(link)
+        login.early.note_failure(link)
         raise
     except DeadlineExceeded as timeout_error:
         login.banners.note_waiting(link)
-        timeout_error.banner = login.banners.words()
+        timeout_error.banner = login.banners.describe()
         raise
     except HusshError as error:
-        error.add(login.banners.words())
-        login.early.failed(link)
+        error.add(login.banners.describe())
+        login.early.note_failure(link)
         raise
 
 
@@ -113,12 +114,12 @@ def _log_in(login: Login) -> Op[bool]:
         login.hint = NOT_ASKED
         return (yield from _try_password(login, options.password))
     login.verdict = options.defaults_failed
-    done = yield from login.none_first()
+    done = yield from login.try_none()
     is_first = _prefers_ticket(options)
     done = done or (is_first and (yield from _try_configured_ticket(login)))
     done = done or (yield from _try_defaults(login))
     done = done or (not is_first and (yield from _try_configured_ticket(login)))
-    done = done or (yield from login.none_answer())  # where there was nothing to try
+    done = done or (yield from login.read_none_answer())  # where there was nothing to try
     if not done and options.settings["prompt"] is not None:
         done = yield from _try_password(login, None)
     return done
@@ -149,9 +150,9 @@ def _try_configured_ticket(login: Login) -> Op[bool]:
     """Try a Kerberos ticket, if there is one, where the ssh configuration says so."""
     if not login.options.settings["gssapi"] or not (yield from may_try_gssapi()):
         return False
-    if (yield from login.none_answer()):
+    if (yield from login.read_none_answer()):
         return True
-    if not login.takes(GSSAPI):
+    if not login.may_take(GSSAPI):
         return False
     return (yield from try_gssapi(login)) is Outcome.SUCCESS
 
@@ -162,7 +163,7 @@ def _try_key(login: Login) -> Op[bool]:
     outcome, was_encrypted = yield from try_given_keys(login)
     if outcome is Outcome.SUCCESS:
         return True
-    asks_user = options.settings["prompt"] is not None and login.takes("keyboard-interactive")
+    asks_user = options.settings["prompt"] is not None and login.may_take("keyboard-interactive")
     if was_encrypted and (outcome is not Outcome.PARTIAL or asks_user):
         # It goes to the server only where that took the key, wants a second factor, and
         # there is nobody else to ask.
@@ -182,21 +183,21 @@ def _try_password(login: Login, password: str | None) -> Op[bool]:
         outcome = yield from answer_questions(login, password)
         if outcome is not Outcome.FAILURE:
             return outcome is Outcome.SUCCESS
-    if password is not None and login.takes("password"):
+    if password is not None and login.may_take("password"):
         is_last = login.options.settings["prompt"] is None
-        outcome = yield from login.password(password, is_last=is_last)
+        outcome = yield from login.try_password(password, is_last=is_last)
         if outcome is Outcome.SUCCESS:
             return True
-        refused = outcome is Outcome.FAILURE and login.takes("password")
-    if login.takes("keyboard-interactive") and not (
+        refused = outcome is Outcome.FAILURE and login.may_take("password")
+    if login.may_take("keyboard-interactive") and not (
         refused and login.options.settings["prompt"] is None
     ):
         # A password that was refused by one method is not sent again by another.
         outcome = yield from answer_questions(login, None if refused else password)
         if outcome is Outcome.SUCCESS:
             return True
-        if outcome is Outcome.PARTIAL and password is not None and login.takes("password"):
-            outcome = yield from login.password(password)
+        if outcome is Outcome.PARTIAL and password is not None and login.may_take("password"):
+            outcome = yield from login.try_password(password)
             return outcome is Outcome.SUCCESS
     return False
 
@@ -206,11 +207,11 @@ def _try_defaults(login: Login) -> Op[bool]:
     again: list[Callable[[], Op[Outcome]]] = []
     configured = login.options.configured
     named: Identities | None = None
-    if configured.has_keys and login.takes("publickey"):
+    if configured.has_keys and login.may_take("publickey"):
         named = yield RunBlocking(lambda _: read_identities(configured), detachable=True)
-    path = agent.socket_path(login.options.settings["agent"], os.environ)
-    if path and login.takes("publickey"):
-        identities = yield from agent_keys(login, path)
+    path = agent.find_socket_path(login.options.settings["agent"], os.environ)
+    if path and login.may_take("publickey"):
+        identities = yield from list_agent_keys(login, path)
         if named is not None:
             identities = named.sort(identities, only=configured.identities_only)
         login.not_offered = len(identities)
@@ -221,35 +222,35 @@ def _try_defaults(login: Login) -> Op[bool]:
             and not _find_given_certificate(login, named, public)
         )
         for public in identities:
-            if login.failures >= ATTEMPTS_MAX or not login.takes("publickey"):
+            if login.failures >= ATTEMPTS_MAX or not login.may_take("publickey"):
                 break
             login.not_offered -= 1
             if public.blob in login.offered:
                 continue
             given = _find_given_certificate(login, named, public)
             if given is not None:
-                outcome = yield from login.agent_key(path, public, certificate=given)
+                outcome = yield from login.try_agent_key(path, public, certificate=given)
                 if outcome is Outcome.SUCCESS:
                     return True
-            outcome = yield from login.agent_key(path, public)
+            outcome = yield from login.try_agent_key(path, public)
             if outcome is Outcome.SUCCESS:
                 return True
-            again.append(partial(login.agent_key, path, public, 1))
-    if not login.takes("publickey"):
+            again.append(partial(login.try_agent_key, path, public, 1))
+    if not login.may_take("publickey"):
         files = []
     elif named is not None:
         files = list(named.files)
     else:
         files = yield RunBlocking(lambda _: _list_existing_defaults())
     for file in files:
-        if not login.takes("publickey"):
+        if not login.may_take("publickey"):
             break
         try:
             credential = yield from load_file(login.link, file, None)
             if credential.key is None:  # the agent was asked before
                 raise credential.locked or KeyUnreadable(f"{file} is a public key")
         except KeyFileError as error:
-            login.not_tried(f"key {file}", type(error).__name__)
+            login.note_not_tried(f"key {file}", type(error).__name__)
             continue
         key, certificate = credential.key, credential.certificate
         name = f"{file}-cert.pub"
@@ -257,17 +258,17 @@ def _try_defaults(login: Login) -> Op[bool]:
         if other is not None:
             certificate, name = other, f"the certificate of {file}"
         if certificate is not None and certificate.blob not in login.offered:
-            outcome = yield from login.key(key, name, certificate=certificate)
+            outcome = yield from login.try_key(key, name, certificate=certificate)
             if outcome is Outcome.SUCCESS:
                 return True
-        if key.public.blob in login.offered or not login.takes("publickey"):
+        if key.public.blob in login.offered or not login.may_take("publickey"):
             continue
-        outcome = yield from login.key(key, str(file))
+        outcome = yield from login.try_key(key, str(file))
         if outcome is Outcome.SUCCESS:
             return True
-        again.append(partial(login.key, key, str(file), 1))
+        again.append(partial(login.try_key, key, str(file), 1))
     for attempt in again:
-        if login.failures >= ATTEMPTS_MAX or not login.takes("publickey"):
+        if login.failures >= ATTEMPTS_MAX or not login.may_take("publickey"):
             break
         outcome = yield from attempt()
         if outcome is Outcome.SUCCESS:

@@ -21,7 +21,7 @@ from .auth_messages import Outcome
 from .auth_methods import Login
 from .core import DeadlineExceeded, Op, RunBlocking
 
-__all__ = ["agent_keys", "load_file", "load_given_certificate", "try_given_keys"]
+__all__ = ["list_agent_keys", "load_file", "load_given_certificate", "try_given_keys"]
 
 
 def load_file(link: Link, path: str | os.PathLike[str], passphrase: str | None) -> Op[Credential]:
@@ -48,7 +48,7 @@ def load_given_certificate(login: Login) -> Op[None]:
         login.certificate = yield RunBlocking(lambda _: load_certificate(given), detachable=True)
 
 
-def agent_keys(login: Login, path: str) -> Op[list[PublicKey]]:
+def list_agent_keys(login: Login, path: str) -> Op[list[PublicKey]]:
     """Return the keys of the agent at a socket path; none, with a word in errors, if it fails."""
     try:
         answer = yield login.ask(
@@ -59,7 +59,7 @@ def agent_keys(login: Login, path: str) -> Op[list[PublicKey]]:
         timeout_error.waiting = "ssh-agent to list its keys"
         raise
     except (OSError, AuthenticationError) as error:
-        login.not_tried("ssh-agent", printable(str(error)))
+        login.note_not_tried("ssh-agent", printable(str(error)))
         return []
 
 
@@ -89,18 +89,18 @@ def try_given_keys(login: Login) -> Op[tuple[Outcome, bool]]:
             outcome = yield from _offer(login, key, credential, is_last)
         except KeyFileError as error:
             unusable = unusable or error
-            login.not_tried(f"key {key.name}", type(error).__name__)
+            login.note_not_tried(f"key {key.name}", type(error).__name__)
             continue
         is_used = True
         if login.certificate is not None:
             has_certificate |= belongs_to(login.certificate, credential.public)
         was_encrypted |= credential.was_encrypted
-        if outcome is not Outcome.FAILURE or not login.takes("publickey"):
+        if outcome is not Outcome.FAILURE or not login.may_take("publickey"):
             break
     if unusable is not None and not is_used:
         raise unusable
     if login.certificate is not None and not has_certificate:
-        login.not_tried("certificate=", "it belongs to none of these keys")
+        login.note_not_tried("certificate=", "it belongs to none of these keys")
     return outcome, was_encrypted
 
 
@@ -124,10 +124,10 @@ def _offer(login: Login, given: GivenKey, credential: Credential, is_last: bool)
         return (yield from _offer_of_agent(login, given, credential, certificate))
     key, outcome = credential.key, Outcome.FAILURE
     if certificate is not None:
-        outcome = yield from login.key(key, name, certificate=certificate)
+        outcome = yield from login.try_key(key, name, certificate=certificate)
     for choice in (0, 1):
-        if outcome is Outcome.FAILURE and login.takes("publickey"):
-            outcome = yield from login.key(key, given.name, choice, is_last=is_last)
+        if outcome is Outcome.FAILURE and login.may_take("publickey"):
+            outcome = yield from login.try_key(key, given.name, choice, is_last=is_last)
     return outcome
 
 
@@ -135,19 +135,19 @@ def _offer_of_agent(
     login: Login, given: GivenKey, credential: Credential, certificate: PublicKey | None
 ) -> Op[Outcome]:
     public = credential.public
-    path = agent.socket_path(login.options.settings["agent"], os.environ)
+    path = agent.find_socket_path(login.options.settings["agent"], os.environ)
     found = None
     if path:
-        identities = yield from agent_keys(login, path)
+        identities = yield from list_agent_keys(login, path)
         found = next((one for one in identities if one.blob == public.blob), None)
     if not path or found is None:
         raise _make_agent_error(given, credential, has_agent=bool(path))
     outcome = Outcome.FAILURE
     if certificate is not None:
-        outcome = yield from login.agent_key(path, found, certificate=certificate)
+        outcome = yield from login.try_agent_key(path, found, certificate=certificate)
     for choice in (0, 1):
-        if outcome is Outcome.FAILURE and login.takes("publickey"):
-            outcome = yield from login.agent_key(path, found, choice)
+        if outcome is Outcome.FAILURE and login.may_take("publickey"):
+            outcome = yield from login.try_agent_key(path, found, choice)
     return outcome
 
 

@@ -43,7 +43,7 @@ def try_gssapi(login: Login) -> Op[Outcome | None]:
     try:
         token = yield from _call(context.begin)
     except KerberosError as error:
-        login.not_tried(METHOD, str(error))
+        login.note_not_tried(METHOD, str(error))
         return None
     try:
         return (yield from _exchange(login, context, token))
@@ -70,9 +70,9 @@ def _exchange(login: Login, context: KerberosContext, token: bytes) -> Op[Outcom
     request = login.request(METHOD)
     login.begin(METHOD)
     link.send(request + uint32(1) + string(KERBEROS))
-    reader = yield from login.reply()
+    reader = yield from login.read_reply()
     if reader.rest[:1] != bytes((RESPONSE,)):
-        return login.outcome(reader)
+        return login.judge_outcome(reader)
     reader.byte()
     if reader.string() != KERBEROS:
         raise ProtocolError("the server chose a GSSAPI mechanism that was not offered")
@@ -82,11 +82,11 @@ def _exchange(login: Login, context: KerberosContext, token: bytes) -> Op[Outcom
             signed = string(link.session_id) + request
             mic = yield from _call(partial(context.sign, signed))
             link.send(bytes((MIC,)) + string(mic))
-            return (yield from login.final(METHOD))
-        reader = yield from login.reply()
+            return (yield from login.wait_final(METHOD))
+        reader = yield from login.read_reply()
         kind = reader.rest[:1]
         if kind not in (bytes((TOKEN,)), bytes((ERROR,)), bytes((ERROR_TOKEN,))):
-            return login.outcome(reader)
+            return login.judge_outcome(reader)
         reader.byte()
         if kind == bytes((ERROR,)):
             reader.uint32()  # GSSAPI's codes

@@ -13,7 +13,7 @@ from .._policy.wire import boolean, string
 from .core import RunBlocking
 
 __all__ = ["FAILURE", "INFO_REQUEST", "INFO_RESPONSE", "PASSWORD_CHANGE", "PK_OK", "SUCCESS",
-           "AskAgent", "Outcome", "key_request", "request_head"]  # fmt: skip
+           "AskAgent", "Outcome", "make_key_request", "request_head"]  # fmt: skip
 
 REQUEST, FAILURE, SUCCESS = 50, 51, 52
 INFO_REQUEST = PK_OK = PASSWORD_CHANGE = 60  # what 60 means depends on the method
@@ -25,7 +25,7 @@ class AskAgent(Protocol):
 
     Its result is the framed answer. `note` says in the log what is asked. `touch` says whether the
     agent may have to wait for a touch.
-    `bind` is a request that is sent before, whatever the agent says to it (`agent.bind_request`).
+    `bind` is sent before, whatever the agent says to it (`agent.make_bind_request`).
     """
 
     def __call__(
@@ -49,7 +49,7 @@ def request_head(username: str, method: str) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def key_request(username: str, algorithm: str, blob: bytes, signed: bool) -> bytes:
+def make_key_request(username: str, algorithm: str, blob: bytes, signed: bool) -> bytes:
     """Return a request with a key, up to the signature (RFC 4252 section 7)."""
     fields = boolean(signed) + string(algorithm.encode()) + string(blob)
     return request_head(username, "publickey") + fields

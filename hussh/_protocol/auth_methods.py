@@ -35,7 +35,7 @@ from .auth_messages import (
     SUCCESS,
     AskAgent,
     Outcome,
-    key_request,
+    make_key_request,
     request_head,
 )
 from .auth_queries import AHEAD_MAX
@@ -110,7 +110,7 @@ class Login:
     def request(self, method: str, extra: bytes = b"") -> bytes:
         return request_head(self.options.username, method) + extra
 
-    def reply(self) -> Op[Reader]:
+    def read_reply(self) -> Op[Reader]:
         """Read the answer to the last request; its type is still to be read from the result.
 
         If a request before it was answered by SUCCESS, that is also the answer to this one, because
@@ -121,7 +121,7 @@ class Login:
             if self._judge_none(answer):
                 return Reader(answer)
         while self._ahead.waiting:
-            answer = self._ahead.answered((yield from self._read_next()))
+            answer = self._ahead.keep_answer((yield from self._read_next()))
             if answer[0] == SUCCESS:
                 return Reader(answer)
         return Reader((yield from self._read_next()))
@@ -132,14 +132,14 @@ class Login:
             message = self.link.take_message()
             if message is None:
                 if self.link.dead:
-                    raise self.death()
+                    raise self.make_death_error()
                 yield WaitFor(self.link)
             elif message[0] == BANNER:
                 yield from self.banners.hear(message)
             else:
                 return message
 
-    def outcome(self, reader: Reader, *, counts: bool = True, name: str = "") -> Outcome:
+    def judge_outcome(self, reader: Reader, *, counts: bool = True, name: str = "") -> Outcome:
         """Judge a final answer; keep the methods that the server would still take.
 
         Args:
@@ -148,9 +148,9 @@ class Login:
         """
         found = self._read_outcome(reader, counts)
         if self._story is not None:
-            self._story.attempt(name or self._trying, found.value)
+            self._story.note_attempt(name or self._trying, found.value)
             if found is not Outcome.SUCCESS:
-                self._story.offered(self.methods_left or ())
+                self._story.note_offered(self.methods_left or ())
         return found
 
     def _read_outcome(self, reader: Reader, counts: bool) -> Outcome:
@@ -173,11 +173,11 @@ class Login:
         self.tried.append(name)
         self._trying = name
 
-    def not_tried(self, name: str, why: str) -> None:
+    def note_not_tried(self, name: str, why: str) -> None:
         """Note a credential that the server was not asked about."""
         self.tried.append(f"{name} ({why})")
         if self._story is not None:
-            self._story.attempt(name, f"not offered: {why}")
+            self._story.note_attempt(name, f"not offered: {why}")
 
     def write_log(self) -> Op[None]:
         """Hand what happened to the log."""
@@ -185,17 +185,17 @@ class Login:
             self._story.login_banner = self.banners.last
             yield from self._story.write_log()
 
-    def death(self) -> Exception:
+    def make_death_error(self) -> Exception:
         state = self.link.get_info()
         if self.early.was_refused_early():
-            return self.error()
+            return self.make_error()
         # Servers give 2 (protocol error) and 14 (no more methods) for too many attempts.
         if state.death is Death.PEER and state.code in (2, 14) and self.tried:
             ended = f"the server ended the authentication ({printable(state.text)})"
-            return self.error(f"{self.verdict}; {ended}")
+            return self.make_error(f"{self.verdict}; {ended}")
         return self.link.get_death()
 
-    def error(self, text: str | None = None) -> AuthenticationError:
+    def make_error(self, text: str | None = None) -> AuthenticationError:
         methods = tuple(printable(method) for method in self.methods_left or ())
         verdict = text or self.verdict
         is_worded = verdict.startswith(self.options.defaults_failed)  # in words of their own
@@ -223,7 +223,7 @@ class Login:
             and not self.options.settings["prompt"]
         ):
             parts.append("password= or prompt= can answer")
-        parts += [words for words in (self.hint, self.banners.words()) if words]
+        parts += [words for words in (self.hint, self.banners.describe()) if words]
         return self.kind(
             "; ".join(parts),
             methods_left=methods,
@@ -235,7 +235,7 @@ class Login:
     def can_ask(methods: tuple[str, ...]) -> bool:
         return not {"password", "keyboard-interactive"}.isdisjoint(methods)
 
-    def takes(self, method: str) -> bool:
+    def may_take(self, method: str) -> bool:
         """Tell whether the method is worth an attempt, as far as the server has said."""
         return self._is_permitted(method) and (
             self.methods_left is None or method in self.methods_left
@@ -255,16 +255,16 @@ class Login:
     def prefers_questions(self) -> bool:
         """Tell whether the ssh configuration wants keyboard-interactive before the password."""
         order = self.options.configured.methods or ()
-        if "keyboard-interactive" not in order or not self.takes("keyboard-interactive"):
+        if "keyboard-interactive" not in order or not self.may_take("keyboard-interactive"):
             return False
         return "password" not in order or order.index("keyboard-interactive") < order.index(
             "password"
         )
 
-    def not_answered(self) -> None:
+    def note_not_answered(self) -> None:
         """Note that the server asked what nobody answers."""
         if self._story is not None:
-            self._story.attempt(self._trying, "not answered: there is no prompt=")
+            self._story.note_attempt(self._trying, "not answered: there is no prompt=")
 
     # -- methods
 
@@ -274,10 +274,12 @@ class Login:
         signature = link.hostkey_signature
         bind = b""
         if signature:
-            bind = agent.bind_request(link.hostkey, link.session_id, signature, is_forwarding=False)
+            bind = agent.make_bind_request(
+                link.hostkey, link.session_id, signature, is_forwarding=False
+            )
         return self.ask_agent(path, request, f"[{self.hop}] {what}", touch, bind)
 
-    def none_first(self) -> Op[bool]:
+    def try_none(self) -> Op[bool]:
         """Try ``none`` (RFC 4252 section 5.2): a server may let anybody in, or says what it takes.
 
         Returns whether the server is known to let us in. Only OpenSSH's answer is not waited for.
@@ -290,9 +292,9 @@ class Login:
         patient = self.link.is_openssh
         if patient and not self.options.algorithms.compression:
             return False
-        return (yield from self.none_answer())
+        return (yield from self.read_none_answer())
 
-    def none_answer(self) -> Op[bool]:
+    def read_none_answer(self) -> Op[bool]:
         """Return whether the server let us in by ``none``, after reading its answer if need be."""
         if not self.none_pending:
             return False
@@ -300,12 +302,12 @@ class Login:
 
     def _judge_none(self, answer: bytes) -> bool:
         self.none_pending = False
-        success = self.outcome(Reader(answer), counts=False, name="none") is Outcome.SUCCESS
+        success = self.judge_outcome(Reader(answer), counts=False, name="none") is Outcome.SUCCESS
         if success:  # whatever else is on the way
             self.tried.append("none")
         return success
 
-    def key(
+    def try_key(
         self,
         key: PrivateKey,
         name: str,
@@ -319,10 +321,10 @@ class Login:
         `is_last`: no other credential is left.
         """
         public = certificate or key.public
-        algorithm = yield from self.algorithm(public, f"key {name}", choice)
+        algorithm = yield from self.choose_algorithm(public, f"key {name}", choice)
         if algorithm is None:
             return Outcome.FAILURE
-        request = self.key_request(algorithm, public)
+        request = self.make_key_request(algorithm, public)
         signed = string(self.link.session_id) + request
         if key.is_quick:
             signature = key.sign(signed, get_plain_algorithm(algorithm))
@@ -333,19 +335,19 @@ class Login:
         if is_last and not self.none_pending:
             no_more = not self._requests_left
             self.early.send(self.link, "publickey", no_more_requests=no_more)
-        return (yield from self.final("publickey"))
+        return (yield from self.wait_final("publickey"))
 
-    def final(self, method: str) -> Op[Outcome]:
+    def wait_final(self, method: str) -> Op[Outcome]:
         """Wait for the final answer to a request, and remember a method that was enough alone."""
-        return self._judge(method, (yield from self.reply()))
+        return self._judge(method, (yield from self.read_reply()))
 
     def _judge(self, method: str, reader: Reader) -> Outcome:
-        outcome = self.outcome(reader)
+        outcome = self.judge_outcome(reader)
         if outcome is Outcome.SUCCESS and not self._factors:
             self.early.memory.logins.add((self.options.username, method))
         return outcome
 
-    def algorithm(self, public: PublicKey, name: str, choice: int) -> Op[str | None]:
+    def choose_algorithm(self, public: PublicKey, name: str, choice: int) -> Op[str | None]:
         """Return what to sign with, best (0) or second best (1); None if there is none.
 
         Only RSA has two, and servers that list both may take one of them only: OpenSSH lists all
@@ -354,13 +356,13 @@ class Login:
         if self._is_small(public):
             if choice == 0:
                 least = self.options.configured_rsa_size
-                self.not_tried(
+                self.note_not_tried(
                     name, f"{count_rsa_bits(public.blob)} bits, RequiredRSASize is {least}"
                 )
             return None
         while (names := self._find_algorithms(public)) is None:
             if self.link.dead:
-                raise self.death()
+                raise self.make_death_error()
             yield WaitFor(self.link)
         takes = self.link.signature_algorithms
         self._requests_left = len(names) - choice - 1
@@ -391,8 +393,8 @@ class Login:
         wanted = self.options.configured.signature_algorithms
         return names if wanted is None else tuple([one for one in names if one in wanted])
 
-    def key_request(self, algorithm: str, public: PublicKey, *, signed: bool = True) -> bytes:
-        return key_request(self.options.username, algorithm, public.blob, signed)
+    def make_key_request(self, algorithm: str, public: PublicKey, *, signed: bool = True) -> bytes:
+        return make_key_request(self.options.username, algorithm, public.blob, signed)
 
     def ask_ahead(self, keys: Iterable[PublicKey]) -> None:
         """Ask about the first keys of the agent at once, where the server bears it."""
@@ -403,25 +405,25 @@ class Login:
                     break  # it has to wait, and so have those after it
                 if names:
                     self._ahead.waiting.append((names[0], public.blob))
-                    self.link.send(self.key_request(names[0], public, signed=False))
+                    self.link.send(self.make_key_request(names[0], public, signed=False))
 
     def _ask_about(self, algorithm: str, public: PublicKey) -> Op[Reader]:
         """Ask whether the server takes a key, unless that was asked ahead; return the answer."""
         query = algorithm, public.blob
         if not self._ahead.has(query):
-            self.link.send(self.key_request(algorithm, public, signed=False))
-            return (yield from self.reply())
+            self.link.send(self.make_key_request(algorithm, public, signed=False))
+            return (yield from self.read_reply())
         if self.none_pending:
             answer = yield from self._read_next()
             if self._judge_none(answer):
                 return Reader(answer)
         while query in self._ahead.waiting:
-            answer = self._ahead.answered((yield from self._read_next()))
+            answer = self._ahead.keep_answer((yield from self._read_next()))
             if answer[0] == SUCCESS:
                 return Reader(answer)
         return self._ahead.take(query)
 
-    def agent_key(
+    def try_agent_key(
         self,
         path: str,
         held: PublicKey,
@@ -433,21 +435,21 @@ class Login:
         Args:
             path: the agent's socket.
             held: the key that the agent has.
-            choice: see `algorithm`.
+            choice: see `choose_algorithm`.
             certificate: of the key, to offer in its place.
         """
         public = certificate or held
         name = f"agent key {printable(held.comment)}".rstrip()
         if certificate is not None:
             name += " with certificate="
-        algorithm = yield from self.algorithm(public, name, choice)
+        algorithm = yield from self.choose_algorithm(public, name, choice)
         if algorithm is None:
             return Outcome.FAILURE
         reader = yield from self._ask_about(algorithm, public)
         kind = reader.rest[:1]
         if kind != bytes((PK_OK,)):
-            return self.outcome(reader)
-        request = self.key_request(algorithm, public)
+            return self.judge_outcome(reader)
+        request = self.make_key_request(algorithm, public)
         question = agent.sign_request(
             held.blob, string(self.link.session_id) + request, agent.sign_flags(algorithm)
         )
@@ -463,22 +465,22 @@ class Login:
             )
             raise
         except (OSError, AuthenticationError) as error:
-            self.not_tried("ssh-agent", printable(str(error)))
+            self.note_not_tried("ssh-agent", printable(str(error)))
             return Outcome.FAILURE
         self.link.send(request + string(signature))
-        outcome = self.outcome((yield from self.reply()))
+        outcome = self.judge_outcome((yield from self.read_reply()))
         if outcome is not Outcome.SUCCESS:
             self._ahead.has_one_that_would_do = False  # it did not
         return outcome
 
-    def password(self, password: str, *, is_last: bool = False) -> Op[Outcome]:
+    def try_password(self, password: str, *, is_last: bool = False) -> Op[Outcome]:
         """Try the password (RFC 4252 section 8); `is_last`: no other credential is left."""
         self.begin("password")
         self.link.send(self.request("password", boolean(False) + string(password.encode())))
         if is_last and not self.none_pending:
             self.early.send(self.link, "password", no_more_requests=True)
-        reader = yield from self.reply()
+        reader = yield from self.read_reply()
         if reader.rest[:1] == bytes((PASSWORD_CHANGE,)):
             self.hint = ""
-            raise self.error("the password has expired and must be changed on the server")
+            raise self.make_error("the password has expired and must be changed on the server")
         return self._judge("password", reader)

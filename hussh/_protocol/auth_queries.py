@@ -48,7 +48,7 @@ class QueriesAhead:
     @staticmethod
     def may_ask(link: Link, options: Options, memory: ServerMemory) -> bool:
         """Tell whether the server bears more than one query at once."""
-        # With compression nothing may be on the way when ``none`` is enough, see `none_first`.
+        # With compression nothing may be on the way when ``none`` is enough, see `try_none`.
         is_patient = link.is_openssh
         return is_patient and memory.bears_queries and not options.algorithms.compression
 
@@ -56,7 +56,7 @@ class QueriesAhead:
         """Tell whether this was asked ahead."""
         return query in self._answers or query in self.waiting
 
-    def answered(self, answer: bytes) -> bytes:
+    def keep_answer(self, answer: bytes) -> bytes:
         """Keep the answer to the oldest query, and return it."""
         self._answers[self.waiting.popleft()] = answer
         self.has_one_that_would_do |= answer[0] == PK_OK

@@ -30,9 +30,9 @@ def answer_questions(login: Login, password: str | None) -> Op[Outcome]:
     login.begin("keyboard-interactive")
     login.link.send(login.request("keyboard-interactive", string(b"") + string(b"")))
     for _ in range(ROUNDS_MAX):
-        reader = yield from login.reply()
+        reader = yield from login.read_reply()
         if reader.rest[:1] != bytes((INFO_REQUEST,)):
-            return login.outcome(reader)
+            return login.judge_outcome(reader)
         reader.byte()
         name, instruction, _language = (printable(reader.text()) for _ in range(3))
         prompts = tuple(
@@ -52,11 +52,11 @@ def answer_questions(login: Login, password: str | None) -> Op[Outcome]:
             answers = _check_answers(asked, given)
         else:
             login.unanswered = ", ".join(repr(prompt.text) for prompt in prompts)
-            login.not_answered()
+            login.note_not_answered()
             return Outcome.FAILURE
         encoded = b"".join(string(answer.encode()) for answer in answers)
         login.link.send(bytes((INFO_RESPONSE,)) + uint32(len(answers)) + encoded)
-    raise login.error(f"the server asked more than {ROUNDS_MAX} times")
+    raise login.make_error(f"the server asked more than {ROUNDS_MAX} times")
 
 
 def _ask_user(

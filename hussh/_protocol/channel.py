@@ -17,13 +17,13 @@ from .._policy.wire import string, uint32
 from .._results.ssh_result import SSHResult
 from ..errors import ChannelRefused, ConnectionLost, HusshError, JumpRefused
 from .core import Op, RunBlocking, WaitFor
-from .open_answer import until_answered
+from .open_answer import wait_until_answered
 from .session_slots import SessionSlots
 from .spare_session import SpareSession
 
-__all__ = ["HINTS", "address", "ask_direct", "note_length", "note_result", "open_channel",
-           "open_direct", "open_session", "ready_session", "send_signal", "until_heard",
-           "was_never_there", "was_unheard", "way_hint"]  # fmt: skip
+__all__ = ["HINTS", "format_address", "ask_direct", "note_length", "note_result", "open_channel",
+           "open_direct", "open_session", "take_ready_session", "send_signal", "retry_until_heard",
+           "was_never_there", "was_unheard", "get_way_hint"]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ GRANT_FIRST = ("SSH-2.0-Twisted", "SSH-2.0-paramiko")
 
 def open_channel(link: Link, kind: bytes, extra: bytes, window: int) -> Op[Channel]:
     link.check()
-    return (yield from until_answered(link, Channel.open(link, kind, extra, window)))
+    return (yield from wait_until_answered(link, Channel.open(link, kind, extra, window)))
 
 
 def _wait_for_a_slot(link: Link, slots: SessionSlots) -> Op[None]:
@@ -167,7 +167,7 @@ def open_session(
         )
 
 
-def ready_session(
+def take_ready_session(
     link: Link, slots: SessionSlots, spare: SpareSession, *, ends_by_itself: bool
 ) -> Channel | None:
     """Return a session that needs no wait, as `open_session` does; None if there is none."""
@@ -216,7 +216,7 @@ def was_unheard(channel: Channel) -> bool:
     return bool(info.closed and not was_answered)
 
 
-def until_heard(attempt: Callable[[bool], Op[T | None]]) -> Op[T]:
+def retry_until_heard(attempt: Callable[[bool], Op[T | None]]) -> Op[T]:
     """Ask on one channel after the other, until the server has read what was asked.
 
     `attempt` asks on its own channel. Its argument tells whether it may return None, for
@@ -270,20 +270,20 @@ def open_direct(
         JumpRefused: it names the bastion, its reason and what the user can do.
     """
     link.check()
-    channel = yield from until_answered(link, asked or ask_direct(link, host, port))
+    channel = yield from wait_until_answered(link, asked or ask_direct(link, host, port))
     info = channel.get_info()
     if info.state == ChannelState.UNHEARD:
         channel.free()
-        channel = yield from until_answered(link, ask_direct(link, host, port))
+        channel = yield from wait_until_answered(link, ask_direct(link, host, port))
         info = channel.get_info()
     if info.state == ChannelState.REFUSED:
         code, text = int(info.reason), channel.text
         channel.free()
-        target = address(host, port)
+        target = format_address(host, port)
         raise JumpRefused(
             f"{bastion} refused the way to {target}: {REASONS.get(code, 'unknown reason')}"
             + (f" ({text})" if text else "")
-            + f"; {way_hint(link, code)}",
+            + f"; {get_way_hint(link, code)}",
             target=target,
             reason_code=code,
             reason_text=text,
@@ -304,12 +304,12 @@ def was_never_there(channel: Carrier) -> bool:
     return bool(info.abrupt) or bool(ended and banner.startswith(GRANT_FIRST))
 
 
-def address(host: str, port: int) -> str:
+def format_address(host: str, port: int) -> str:
     """Return ``host:port``, fit for an error."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def way_hint(link: Link, code: int) -> str:
+def get_way_hint(link: Link, code: int) -> str:
     """Return what the user can do about a refusal, in the terms of that server if known."""
     if code == PROHIBITED:
         banner = link.banner or ""

@@ -15,12 +15,12 @@ from .._policy.endpoint import Endpoint
 from .._policy.options import Options
 from ..errors import ConnectTimeout, HusshError, JumpRefused, Phase, ServerBusy
 from .auth import AskAgent
-from .channel import HINTS, address, ask_direct, open_direct, was_never_there
+from .channel import HINTS, ask_direct, format_address, open_direct, was_never_there
 from .core import DeadlineExceeded, Op
 from .early_open import EarlyOpen
 from .handshake import HopAttempt, establish
 
-__all__ = ["bring_up", "timed_out"]
+__all__ = ["bring_up", "make_timeout_error"]
 
 PHASES = {
     Phase.CONFIG: "asking the ssh configuration about",
@@ -63,8 +63,8 @@ def bring_up(
             except HusshError as error:
                 raise bastion.mark(error, Phase.CHANNEL) from error.__cause__
             if hop.story is not None:
-                way = f"{bastion.hop} opened the way to {address(host, port)}"
-                hop.story.carried(bastion.hop, way)
+                way = f"{bastion.hop} opened the way to {format_address(host, port)}"
+                hop.story.note_carrier(bastion.hop, way)
         assert hop.link is not None  # noqa: S101  (it has begun)
         early = hop.early = _choose_early_open(hop, after)
         try:
@@ -96,7 +96,7 @@ def _has_led_nowhere(link: Link, error: ServerBusy) -> bool:
 
 
 def _make_refusal(options: Options, bastion: Endpoint) -> HusshError:
-    target = address(options.host, options.port)
+    target = format_address(options.host, options.port)
     error = JumpRefused(
         f"{bastion.hop} granted the way to {target} and closed it before a byte came: {HINTS[2]}",
         target=target,
@@ -105,7 +105,7 @@ def _make_refusal(options: Options, bastion: Endpoint) -> HusshError:
     return bastion.mark(error, Phase.CHANNEL)
 
 
-def timed_out(
+def make_timeout_error(
     endpoint: Endpoint, phase: Phase, timeout_error: DeadlineExceeded, time_limit: str
 ) -> ConnectTimeout:
     """Return the error for a deadline that passed there; `time_limit` is the limit as text."""

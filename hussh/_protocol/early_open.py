@@ -89,12 +89,12 @@ class EarlyOpen:
         elif self._opens_session and (is_patient or memory.gives_sessions):
             self._sent = SpareSession.of(link).open(link)
 
-    def granted(self, link: Link) -> None:
+    def follow_grant(self, link: Link) -> None:
         """Make sure that the server looks at what was opened; right after the login is granted."""
         if self._sent and not link.is_openssh:
             link.send(KEEPALIVE)
 
-    def failed(self, link: Link) -> None:
+    def note_failure(self, link: Link) -> None:
         """Note that the login has failed, and find out whether what was sent early is to blame."""
         if link.dead and self.queries.ended_it():
             self.memory.bears_queries = False

@@ -26,9 +26,9 @@ from .channel import (
     note_length,
     note_result,
     open_session,
-    ready_session,
+    retry_until_heard,
     send_signal,
-    until_heard,
+    take_ready_session,
     was_unheard,
 )
 from .core import DeadlineExceeded, Op, RunBlocking, WaitFor
@@ -72,7 +72,7 @@ class Dialogue(Protocol):
     def answer_question(self) -> None:
         """Note that nothing follows what has come so far."""
 
-    def hint(self) -> str:
+    def get_hint(self) -> str:
         """Return what to say of a time-out now; mostly nothing."""
 
     def end(self, result: SSHResult) -> SSHResult:
@@ -93,7 +93,7 @@ class Execution(NamedTuple):
         check: a status other than 0 is an error.
         on_output: gets all output as it comes.
         turn: executions with the same one call `on_output` one after another.
-        env: requests for variables, see `env_requests`.
+        env: requests for variables, see `make_env_requests`.
         lend: lends the ssh-agent to the channel, once it is open.
         converse: makes the dialogue with what runs before the command, for each attempt anew.
     """
@@ -293,7 +293,7 @@ def execute(
     Args:
         time_limit: the limit as the error words it.
     """
-    result = yield from until_heard(partial(_execute, link, command, how, time_limit))
+    result = yield from retry_until_heard(partial(_execute, link, command, how, time_limit))
     if how.check and result.status != 0:
         raise CommandFailed(_explain(result), result=result)
     return result
@@ -311,10 +311,10 @@ def _explain(result: SSHResult) -> str:
 def _execute(
     link: Link, command: bytes, how: Execution, time_limit: str, may_repeat: bool
 ) -> Op[SSHResult | None]:
-    """Run `execute` on one channel; return None as `until_heard` describes."""
+    """Run `execute` on one channel; return None as `retry_until_heard` describes."""
     slots, spare = SessionSlots.of(link), SpareSession.of(link)
     try:
-        channel = ready_session(link, slots, spare, ends_by_itself=True)
+        channel = take_ready_session(link, slots, spare, ends_by_itself=True)
         if channel is None:
             channel = yield from open_session(link, ends_by_itself=True)
     except DeadlineExceeded:
@@ -382,7 +382,7 @@ def _execute(
             yield WaitFor(channel)
     except DeadlineExceeded:
         result = output.so_far()  # which the hint looks at, too
-        hint = "" if dialogue is None else dialogue.hint()
+        hint = "" if dialogue is None else dialogue.get_hint()
         raise CommandTimeout(
             f"Command timed out{time_limit}; it was told to stop{hint}",
             result=result,

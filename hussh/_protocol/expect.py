@@ -21,7 +21,7 @@ from .._results.ssh_result import SSHResult
 from ..errors import ExpectEOF, ExpectTimeout, HusshError, printable
 from .channel import note_result
 from .core import Checkpoint, DeadlineExceeded, Op
-from .process import exit_of, read_any
+from .process import get_exit, read_any
 
 __all__ = ["MAX_BEFORE", "OVERLAP", "AnyPattern", "Compiled", "check_max_before", "check_patterns",
            "expect"]  # fmt: skip
@@ -180,6 +180,6 @@ def _show_tail(seen: MergedOutput) -> str:
 
 def _copy_output(seen: MergedOutput, channel: Channel) -> SSHResult:
     out, err, order = seen.split_apart()
-    ended = None if channel.link.dead else exit_of(channel)
+    ended = None if channel.link.dead else get_exit(channel)
     status, signal = (-1, None) if ended is None else (ended.status, ended.signal)
     return SSHResult(out, err, status, signal, False, order)

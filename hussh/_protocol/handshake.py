@@ -34,9 +34,9 @@ from .auth import AskAgent, authenticate
 from .core import Op, WaitFor
 from .early_open import EarlyOpen
 from .host_key_check import check_host_key
-from .offered_algorithms import offered_algorithms
+from .offered_algorithms import list_offered_algorithms
 from .spare_session import SpareSession
-from .story import HopStory, agreed, is_aead
+from .story import HopStory, is_aead, list_agreed
 
 __all__ = ["HopAttempt", "HopState", "confirm", "establish", "prepare"]
 
@@ -112,11 +112,11 @@ class HopAttempt:
         spare.is_allowed = self.is_target and self.options.settings["spare_channel"]
         prepare(link, self.options, self.known)
 
-    def arrived(self) -> None:
+    def note_arrived(self) -> None:
         """Note that it is up: what happens to it now is no failure to log in."""
         self.phase, self.state = Phase.CHANNEL, HopState.UP
         if self.story is not None:
-            self.story.up()
+            self.story.note_up()
 
     def mark(self, error: HusshError) -> HusshError:
         return self.endpoint.mark(error, self.phase)
@@ -138,7 +138,7 @@ def establish(hop: HopAttempt, ask_agent: AskAgent) -> Op[None]:
         hop.enter(Phase.BANNER)
         yield from _exchange_keys(link, hop)
         if story is not None:
-            story.agreed(agreed(link))
+            story.note_algorithms(list_agreed(link))
         hop.enter(Phase.HOSTKEY)
         yield from check_host_key(link, options, known, hop.endpoint.hop, story)
         hop.enter(Phase.AUTH)
@@ -149,15 +149,15 @@ def establish(hop: HopAttempt, ask_agent: AskAgent) -> Op[None]:
             link.check()
             yield WaitFor(link)
         if hop.early is not None:
-            hop.early.granted(link)
-        hop.arrived()
+            hop.early.follow_grant(link)
+        hop.note_arrived()
     except HusshError as error:
         raise hop.mark(error) from error.__cause__
 
 
 def prepare(link: Link, options: Options, known: Recorded) -> None:
     """Set what to offer. It must come before the first pump, which may begin the key exchange."""
-    wanted = offered_algorithms(options)
+    wanted = list_offered_algorithms(options)
     types, has_authority = known.key_types, known.has_authority
     if options.host_key_pins is not None:
         types, has_authority = options.host_key_pins.key_types, False
@@ -199,7 +199,7 @@ def _exchange_keys(link: Link, hop: HopAttempt) -> Op[None]:
 def _enter_kex(link: Link, hop: HopAttempt) -> None:
     if hop.phase is not Phase.KEX:
         if hop.story is not None:
-            hop.story.spoke(link.banner)
+            hop.story.note_banner(link.banner)
         hop.enter(Phase.KEX)
 
 
@@ -266,7 +266,7 @@ def confirm(link: Link) -> Op[None]:
 
 
 def _make_negotiation_error(link: Link, options: Options, text: str) -> HusshError:
-    wanted = offered_algorithms(options)
+    wanted = list_offered_algorithms(options)
     host_keys = tuple(name for name in wanted.host_keys if not name.endswith(CERTIFICATE))
     ours = (wanted.key_exchange, host_keys, wanted.ciphers, wanted.ciphers,
             wanted.macs, wanted.macs, ("none",))  # fmt: skip

@@ -35,7 +35,7 @@ from ..errors import HostKeyError
 from .core import Op, RunBlocking
 from .story import HopStory, KeySeen
 
-__all__ = ["check_host_key", "known_hosts", "recorded", "recorded_in"]
+__all__ = ["check_host_key", "get_known_hosts", "read_recorded", "look_up_recorded"]
 
 _log = logging.getLogger("hussh.hostkey")
 
@@ -56,22 +56,22 @@ _warned: set[tuple[str, ...]] = set()
 WARNED_MAX = 100_000
 
 
-def known_hosts(options: Options) -> KnownHostsFiles:
+def get_known_hosts(options: Options) -> KnownHostsFiles:
     """Return the files that are asked for this hop; their `load` raises HostKeyError."""
     is_asked = options.settings["host_key_policy"] != "ignore" and options.host_key_pins is None
     return get_known_hosts_files(options.known_hosts if is_asked else ())
 
 
-def recorded(options: Options) -> Recorded:
+def read_recorded(options: Options) -> Recorded:
     """Read what these files have for this hop.
 
     Raises:
         HostKeyError: a file exists and cannot be read.
     """
-    return recorded_in(known_hosts(options).load(), options)
+    return look_up_recorded(get_known_hosts(options).load(), options)
 
 
-def recorded_in(known: KnownHosts, options: Options) -> Recorded:
+def look_up_recorded(known: KnownHosts, options: Options) -> Recorded:
     """Return what the known hosts, and the memory of this process, have for this hop."""
     host, port = _name(options)
     more = []
@@ -117,7 +117,7 @@ def check_host_key(
             raise _make_caller_refusal(verdict)
     _check_authority(blob, options, known)
     if story is not None:
-        story.trusted()
+        story.note_trusted()
 
 
 def _check_authority(blob: bytes, options: Options, known: Recorded) -> None:
@@ -197,7 +197,7 @@ def _tell(story: HopStory | None, verdict: Verdict, words: str) -> None:
         places = tuple([entry.place for entry in verdict.entries])
         if verdict.objection:
             words += f" ({verdict.objection})"
-        story.showed(KeySeen(kind, verdict.fingerprint, verdict.name, words, places))
+        story.note_host_key(KeySeen(kind, verdict.fingerprint, verdict.name, words, places))
 
 
 def _ask(policy: HostKeyCallback, verdict: Verdict, options: Options, hop: str) -> Op[bool]:

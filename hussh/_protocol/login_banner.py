@@ -19,7 +19,7 @@ from .._policy.wire import Reader
 from ..errors import HusshError, ProtocolError
 from .core import Op, RunBlocking
 
-__all__ = ["BANNER", "LoginBanners", "fit_to_print"]
+__all__ = ["BANNER", "LoginBanners", "make_fit_to_print"]
 
 BANNER = 53
 #: Banners of one login; servers send one or two.
@@ -44,7 +44,7 @@ class _FitToPrint(dict[int, str]):
 _FIT_TO_PRINT = _FitToPrint({ord("\n"): "\n", ord("\t"): "\t"})
 
 
-def fit_to_print(text: str) -> str:
+def make_fit_to_print(text: str) -> str:
     """Return the text with its lines and tabs, without what moves a cursor or turns the writing."""
     return text.replace("\r\n", "\n").translate(_FIT_TO_PRINT)
 
@@ -84,7 +84,7 @@ class LoginBanners:
                 if message[0] == BANNER:
                     self._note(message)
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return what an error says about the banners; "" if there was none."""
         return f"the server's banner: {self.last}" if self.last else ""
 
@@ -93,11 +93,13 @@ class LoginBanners:
         if self._count > BANNERS_MAX:
             raise ProtocolError(f"the server sent more than {BANNERS_MAX} login banners")
         text = Reader(message, 1).text()
-        line = " ".join(fit_to_print(text[: 4 * BANNER_TEXT_MAX]).split())[:BANNER_TEXT_MAX]
+        line = " ".join(make_fit_to_print(text[: 4 * BANNER_TEXT_MAX]).split())[:BANNER_TEXT_MAX]
         self.last = line or self.last  # an empty banner replaces none
         return text, line
 
     def _tell(self, text: str, line: str, _seconds_left: float | None) -> object:
         if line:
             _log.info("[%s] banner: %s", self._hop, line)
-        return None if self._callback is None else self._callback(self._hop, fit_to_print(text))
+        return (
+            None if self._callback is None else self._callback(self._hop, make_fit_to_print(text))
+        )

@@ -11,7 +11,7 @@ from .._policy.algorithms import HYBRID, Algorithms
 from .._policy.options import Options
 from ..errors import NegotiationError
 
-__all__ = ["are_algorithms_loaded", "load_algorithms", "offered_algorithms"]
+__all__ = ["are_algorithms_loaded", "load_algorithms", "list_offered_algorithms"]
 
 
 def are_algorithms_loaded(options: Options) -> bool:
@@ -27,7 +27,7 @@ def load_algorithms(options: Options) -> None:
     """
     if not are_algorithms_loaded(options):
         load_mlkem()
-    if not offered_algorithms(options).key_exchange:
+    if not list_offered_algorithms(options).key_exchange:
         raise NegotiationError(
             f"no usable key exchange algorithm: {HYBRID} needs OpenSSL 3.5 or cryptography 47, or"
             " later ones. key_exchange= changes what we offer",
@@ -35,7 +35,7 @@ def load_algorithms(options: Options) -> None:
         )
 
 
-def offered_algorithms(options: Options) -> Algorithms:
+def list_offered_algorithms(options: Options) -> Algorithms:
     """Return what is offered to a hop, after `load_algorithms`."""
     wanted = options.algorithms
     return wanted if get_mlkem_source() else wanted.without_mlkem

@@ -10,10 +10,10 @@ from .._native.constants import ChannelState
 from .._native.link import Link
 from .core import Op, WaitFor
 
-__all__ = ["until_answered"]
+__all__ = ["wait_until_answered"]
 
 
-def until_answered(link: Link, channel: Channel) -> Op[Channel]:
+def wait_until_answered(link: Link, channel: Channel) -> Op[Channel]:
     """Wait for the answer; return the channel, which is freed if this raises.
 
     Raises:

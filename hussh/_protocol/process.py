@@ -16,11 +16,11 @@ from .._native.link import Link
 from .._policy.merged_output import MergedOutput
 from .._policy.wire import string, uint32
 from ..errors import ChannelError, HusshError
-from .channel import note_length, open_session, send_signal, until_heard, was_unheard
+from .channel import note_length, open_session, retry_until_heard, send_signal, was_unheard
 from .core import Op, WaitFor
 from .growing import GrowingBytes
 
-__all__ = ["Exit", "Pty", "Talk", "communicate", "discard", "exit_of", "read", "read_any",
+__all__ = ["Exit", "Pty", "Talk", "communicate", "discard", "get_exit", "read", "read_any",
            "send_signal", "start", "take_any", "wait", "write"]  # fmt: skip
 
 READ_SIZE = 1 << 20
@@ -48,7 +48,7 @@ class Pty:
         sizes = uint32(self.columns) + uint32(self.rows) + uint32(0) + uint32(0)
         return string(self.term.encode()) + sizes + string(b"\0")  # no terminal modes
 
-    def window_change(self) -> bytes:
+    def make_window_change(self) -> bytes:
         return uint32(self.columns) + uint32(self.rows) + uint32(0) + uint32(0)
 
 
@@ -89,15 +89,15 @@ def start(
     Raises:
         ChannelRefused, ChannelError: the server refused the channel or the command.
     """
-    variables = env_requests(env or {})
+    variables = make_env_requests(env or {})
     return (
-        yield from until_heard(
+        yield from retry_until_heard(
             lambda may_repeat: _start(link, command, pty, variables, lend, may_repeat)
         )
     )
 
 
-def env_requests(env: Mapping[str, str]) -> list[bytes]:
+def make_env_requests(env: Mapping[str, str]) -> list[bytes]:
     """Return what asks for each variable (RFC 4254 section 6.4)."""
     return [
         string(check_text("name of a variable in env", name).encode())
@@ -114,7 +114,7 @@ def _start(
     lend: Callable[[Channel], None] | None,
     may_repeat: bool,
 ) -> Op[Channel | None]:
-    """Run `start` on one channel; return None as `until_heard` describes."""
+    """Run `start` on one channel; return None as `retry_until_heard` describes."""
     channel = yield from open_session(link)
     try:
         if command is None:
@@ -205,7 +205,7 @@ def write(channel: Channel, data: bytes | bytearray | memoryview) -> Op[int]:
         yield WaitFor(channel)
 
 
-def exit_of(channel: Channel) -> Exit | None:
+def get_exit(channel: Channel) -> Exit | None:
     """Return how the command ended; None if it still runs, as far as we know."""
     info = channel.get_info()
     if info.exit_known == 1:
@@ -233,7 +233,7 @@ def wait(channel: Channel, unread: Iterable[int] = ()) -> Op[Exit]:
     """
     while True:
         discard(channel, unread)
-        ended = exit_of(channel)
+        ended = get_exit(channel)
         if ended is not None:
             return ended
         channel.link.check()
@@ -266,7 +266,7 @@ def communicate(
         for stream, size in enumerate((int(info.rx), int(info.rx_err))):
             if size:
                 talk.streams[stream].append(channel.read(stream, size))
-        ended = exit_of(channel)
+        ended = get_exit(channel)
         if ended is not None and (info.eof or info.closed):
             return ended
         channel.link.check()

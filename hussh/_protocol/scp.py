@@ -57,10 +57,10 @@ class _Peer:
     def fill(self) -> Op[None]:
         part = yield from read(self.channel, 0, CHUNK)
         if not part:
-            raise (yield from self.failure())
+            raise (yield from self.make_failure())
         self.buffer += part
 
-    def line(self) -> Op[bytes]:
+    def read_line(self) -> Op[bytes]:
         """Read up to a newline, which is removed."""
         while (end := self.buffer.find(b"\n")) < 0:
             if len(self.buffer) > LINE_MAX:
@@ -70,7 +70,7 @@ class _Peer:
         del self.buffer[: end + 1]
         return line
 
-    def byte(self) -> Op[int]:
+    def read_byte(self) -> Op[int]:
         while not self.buffer:
             yield from self.fill()
         value = self.buffer[0]
@@ -85,23 +85,23 @@ class _Peer:
             del part[most:]
         return part
 
-    def accepted(self) -> Op[None]:
+    def check_accepted(self) -> Op[None]:
         """Read an answer of one byte: 0 is yes; 1 and 2 come with a line that says why not."""
-        code = yield from self.byte()
+        code = yield from self.read_byte()
         if code != 0:
-            text = yield from self.line()
-            raise self.error(text)
+            text = yield from self.read_line()
+            raise self.make_error(text)
 
-    def stored(self) -> Op[None]:
+    def check_stored(self) -> Op[None]:
         """Read the answer after a file's contents; a mode that was refused fails nothing."""
-        code = yield from self.byte()
+        code = yield from self.read_byte()
         if code != 0:
-            text = yield from self.line()
+            text = yield from self.read_line()
             if code != 1 or not re.search(_REFUSED, text):
-                raise self.error(text)
+                raise self.make_error(text)
             yield from warn(f"upload by scp: {printable(text.decode('utf-8', 'replace'), 500)}")
 
-    def failure(self) -> Op[Exception]:
+    def make_failure(self) -> Op[Exception]:
         """Return the error for an early end: what the other scp wrote, or how it ended."""
         ended: Exit = yield from wait(self.channel)
         server_text = bytearray()
@@ -112,9 +112,11 @@ class _Peer:
         if ended.status == 127:
             no_scp = "the server has no scp program; use sftp"
             return _make_error(errno.ENOSYS, self.doing, self.path, reason=no_scp)
-        return self.error(bytes(server_text) or f"scp ended with status {ended.status}".encode())
+        return self.make_error(
+            bytes(server_text) or f"scp ended with status {ended.status}".encode()
+        )
 
-    def error(self, server_text: bytes) -> SFTPError:
+    def make_error(self, server_text: bytes) -> SFTPError:
         """Return an error of the fitting kind, as far as the text tells."""
         text = server_text.decode("utf-8", "replace").strip().removeprefix("scp: ")
         text = text.removeprefix(f"{self.path}: ")
@@ -182,9 +184,9 @@ def receive(
     try:
         peer = _Peer(channel, "read", path)
         yield from write(channel, b"\0")
-        line = yield from peer.line()
+        line = yield from peer.read_line()
         if line[:1] in (b"\1", b"\2"):
-            raise peer.error(line[1:])
+            raise peer.make_error(line[1:])
         header = re.fullmatch(_HEADER, line, re.DOTALL)
         if header is None:
             raise ProtocolError("the server's scp sent no file header", phase=Phase.SCP)
@@ -198,7 +200,7 @@ def receive(
             part = peer.take(left)
             left -= len(part)
             yield RunBlocking(partial(_call_local, sink, part))
-        yield from peer.accepted()
+        yield from peer.check_accepted()
         with contextlib.suppress(ChannelError):  # all is here; it need not wait for our word
             yield from write(channel, b"\0")
         return size
@@ -218,9 +220,9 @@ def send(
     channel = yield from start(link, command)
     try:
         peer = _Peer(channel, "write", path)
-        yield from peer.accepted()
+        yield from peer.check_accepted()
         yield from write(channel, b"C%04o %d %b\n" % (mode & 0o7777, size, NO_NAME))
-        yield from peer.accepted()
+        yield from peer.check_accepted()
         left = size
         while left:
             part = yield RunBlocking(partial(_call_local, source, min(left, CHUNK)))
@@ -231,7 +233,7 @@ def send(
             left -= len(part)
             yield from write(channel, part)
         yield from write(channel, b"\0")
-        yield from peer.stored()
+        yield from peer.check_stored()
         with contextlib.suppress(ChannelError):  # all is there; it need not wait for our end
             channel.send_eof()
         yield from wait(channel)

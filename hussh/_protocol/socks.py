@@ -60,11 +60,11 @@ class SocksRequest:
             self.rest = bytes(self._buffer)
         return answer
 
-    def granted(self) -> bytes:
+    def make_granted(self) -> bytes:
         """Return the answer for a target that was reached."""
         return self._make_reply(GRANTED)
 
-    def failed(self, reason: int) -> bytes:
+    def make_failed(self, reason: int) -> bytes:
         """Return the answer for a target that was not, for a reason of RFC 4254 section 5.1."""
         return self._make_reply(_BY_REASON.get(reason, FAILED))
 
@@ -117,7 +117,7 @@ class SocksRequest:
             end, start = self._find_zero(end), end
             host = _decode_text(bytes(self._buffer[start : end - 1]))
         else:
-            host = socket_text(head[4:8])
+            host = format_address(head[4:8])
         del self._buffer[:end]
         return host, int.from_bytes(head[2:4], "big")
 
@@ -133,7 +133,7 @@ class SocksRequest:
         end = 4 + sizes[head[3]]
         whole = self._peek(end + 2)
         raw = whole[4:end]
-        host = _decode_text(raw[1:]) if head[3] == 3 else socket_text(raw)
+        host = _decode_text(raw[1:]) if head[3] == 3 else format_address(raw)
         del self._buffer[: end + 2]
         return host, int.from_bytes(whole[end:], "big")
 
@@ -150,7 +150,7 @@ class SocksRequest:
         return end + 1
 
 
-def socket_text(raw: bytes) -> str:
+def format_address(raw: bytes) -> str:
     """Return an address of 4 or 16 bytes as text."""
     from ipaddress import ip_address  # here, because most programs do without
 

@@ -14,7 +14,7 @@ from .._native.constants import ChannelState
 from .._native.link import Link
 from .._policy.server_memory import ServerMemory
 from .core import Op
-from .open_answer import until_answered
+from .open_answer import wait_until_answered
 from .session_slots import SessionSlots
 
 __all__ = ["SpareSession"]
@@ -85,7 +85,7 @@ class SpareSession:
         unowned, self._unowned = self._unowned, None
         if unowned is None:
             return None
-        channel = yield from until_answered(link, Channel.of_spare(link, unowned))
+        channel = yield from wait_until_answered(link, Channel.of_spare(link, unowned))
         state = channel.get_info().state
         if state == ChannelState.OPEN and not channel.get_info().closed:
             return channel

@@ -1,8 +1,8 @@
 """Collects what happens while a connection is made, hop by hop, for reports and for the log.
 
 A `Story` is the one collector that both ``hussh.explain`` and the log read. Code that connects asks
-`current_story` for one. It gets the story of a listener, or a new one if the logger wants lines, or
-None if nobody wants to know, so that nothing is collected then.
+`get_current_story` for one. It gets the story of a listener, or a new one if the logger wants
+lines, or None if nobody wants to know, so that nothing is collected then.
 
 The loggers are ``hussh.connect`` and, for the login, ``hussh.auth``: one line for each phase at
 INFO, the details at DEBUG. Handlers may wait, so lines are queued here. An operation writes them
@@ -26,8 +26,8 @@ from .._policy.options import Options
 from ..errors import AuthenticationError, HusshError, Phase, printable
 from .core import Op, RunBlocking
 
-__all__ = ["Attempt", "HopStory", "KeySeen", "PhaseTime", "Story", "agreed",
-           "agreed_at", "current_story", "is_aead", "listen"]  # fmt: skip
+__all__ = ["Attempt", "HopStory", "KeySeen", "PhaseTime", "Story", "list_agreed",
+           "make_hop_algorithms", "get_current_story", "is_aead", "listen"]  # fmt: skip
 
 _connect_log = logging.getLogger("hussh.connect")
 _auth_log = logging.getLogger("hussh.auth")
@@ -108,14 +108,14 @@ class HopStory:
         self.phases.append(PhaseTime(str(phase), self._story.clock()))
         self._add(_connect_log, logging.DEBUG, f"{phase}: begins")
 
-    def done(self, text: str) -> None:
+    def end_phase(self, text: str) -> None:
         """End the phase well; `text` is the line for it."""
         seconds = self.end()
         self._add(
             _connect_log, logging.INFO, f"{self.phases[-1].name}: {text} ({_show_ms(seconds)})"
         )
 
-    def detail(self, text: str) -> None:
+    def add_detail(self, text: str) -> None:
         """Add a line at DEBUG."""
         self._add(_connect_log, logging.DEBUG, text)
 
@@ -133,54 +133,54 @@ class HopStory:
 
     # -- what was found out
 
-    def resolved(self, addresses: Iterable[str]) -> None:
+    def note_addresses(self, addresses: Iterable[str]) -> None:
         self.addresses = tuple(dict.fromkeys(addresses))
-        self.detail(f"addresses: {', '.join(self.addresses)}")
+        self.add_detail(f"addresses: {', '.join(self.addresses)}")
 
-    def answered(self, address: str, unanswered: Iterable[str], port: int) -> None:
+    def note_answer(self, address: str, unanswered: Iterable[str], port: int) -> None:
         self.address, self.unanswered = address, tuple(unanswered)
         for one in self.unanswered:
-            self.detail(f"no answer from {one}")
-        self.done(f"{address} port {port} answered")
+            self.add_detail(f"no answer from {one}")
+        self.end_phase(f"{address} port {port} answered")
 
-    def not_answered(self, unanswered: Iterable[str]) -> None:
+    def note_no_answer(self, unanswered: Iterable[str]) -> None:
         self.unanswered = tuple(unanswered)
         for one in self.unanswered:
-            self.detail(f"no answer from {one}")
+            self.add_detail(f"no answer from {one}")
 
-    def carried(self, carrier: str, text: str) -> None:
+    def note_carrier(self, carrier: str, text: str) -> None:
         """Note that a bastion or a program carries the stream."""
         self.carrier = carrier
-        self.done(text)
+        self.end_phase(text)
 
-    def spoke(self, banner: str | None) -> None:
+    def note_banner(self, banner: str | None) -> None:
         self.banner = printable(banner or "")
-        self.done(f"the server is {self.banner or 'silent about itself'}")
+        self.end_phase(f"the server is {self.banner or 'silent about itself'}")
 
-    def agreed(self, algorithms: dict[str, str]) -> None:
+    def note_algorithms(self, algorithms: dict[str, str]) -> None:
         self.algorithms = algorithms
         names = ", ".join(dict.fromkeys(algorithms.values()))
         withstands = (
             "post-quantum" if is_post_quantum(algorithms.get("kex", "")) else "not post-quantum"
         )
-        self.done(f"{names}; {withstands}")
+        self.end_phase(f"{names}; {withstands}")
 
-    def showed(self, key: KeySeen) -> None:
+    def note_host_key(self, key: KeySeen) -> None:
         """Note the host key; the error tells of a refused one."""
         self.key = key
         where = f" at {', '.join(key.places)}" if key.places else ""
-        self.detail(
+        self.add_detail(
             f"hostkey: {key.algorithm} {key.fingerprint} of {key.name}: {key.verdict}{where}"
         )
 
-    def trusted(self) -> None:
+    def note_trusted(self) -> None:
         """Note that the host key was accepted."""
         key = self.key
         if key is not None:
             where = f" at {', '.join(key.places)}" if key.places else ""
-            self.done(f"{key.algorithm} {key.fingerprint}: {key.verdict}{where}")
+            self.end_phase(f"{key.algorithm} {key.fingerprint}: {key.verdict}{where}")
 
-    def offered(self, methods: Iterable[str]) -> None:
+    def note_offered(self, methods: Iterable[str]) -> None:
         """Note what the server would accept for the login, each time that it says so."""
         printed = tuple(printable(method) for method in methods)
         if not self.methods:
@@ -189,11 +189,11 @@ class HopStory:
             _auth_log, logging.DEBUG, f"the server accepts: {', '.join(printed) or 'nothing'}"
         )
 
-    def attempt(self, name: str, result: str) -> None:
+    def note_attempt(self, name: str, result: str) -> None:
         self.attempts.append(Attempt(name, result))
         self._add(_auth_log, logging.DEBUG, f"{name}: {result}")
 
-    def up(self) -> None:
+    def note_up(self) -> None:
         """Note that the hop is logged in; `auth` has logged it."""
         self.end()
         self.is_up = True
@@ -223,25 +223,25 @@ class Story:
         self.hops: list[HopStory] = []
         self._lines: list[Line] = []
 
-    def hop(self, hop: str, index: int, options: Options | None = None) -> HopStory:
+    def begin_hop(self, hop: str, index: int, options: Options | None = None) -> HopStory:
         """Begin a new hop."""
         made = HopStory(hop, index, self, options)
         self.hops.append(made)
         return made
 
-    def knows(self, index: int) -> bool:
+    def has_hop(self, index: int) -> bool:
         """Tell whether it has the hop with this index."""
         return any(hop.index == index for hop in self.hops)
 
-    def met(self, hop: str, index: int, link: Link) -> None:
+    def note_met(self, hop: str, index: int, link: Link) -> None:
         """Note a hop that was connected before, unless this story has connected it."""
-        if not self.knows(index):
-            made = self.hop(hop, index)
+        if not self.has_hop(index):
+            made = self.begin_hop(hop, index)
             made.banner = printable(link.banner or "")
-            made.algorithms = agreed(link)
+            made.algorithms = list_agreed(link)
             made.is_up = True
 
-    def failed(self, error: HusshError) -> None:
+    def note_failure(self, error: HusshError) -> None:
         """Note that connecting failed; the login has logged its own failure already."""
         for hop in self.hops:
             hop.end()
@@ -281,7 +281,7 @@ def is_aead(cipher: str) -> bool:
     return "-gcm@" in cipher or "-poly1305@" in cipher
 
 
-def agreed(link: Link) -> dict[str, str]:
+def list_agreed(link: Link) -> dict[str, str]:
     """Return the algorithms of a link whose keys are exchanged, by kind."""
     found = {kind: link.get_method(method) for kind, method in _AGREED.items()}
     aead = is_aead(found["cipher"] or "")
@@ -292,9 +292,9 @@ def agreed(link: Link) -> dict[str, str]:
     }
 
 
-def agreed_at(hop: str, link: Link) -> HopAlgorithms:
+def make_hop_algorithms(hop: str, link: Link) -> HopAlgorithms:
     """Return the same for users."""
-    names = agreed(link)
+    names = list_agreed(link)
     return HopAlgorithms(
         hop,
         names.get("kex", ""),
@@ -322,7 +322,7 @@ def listen(story: Story) -> Iterator[Story]:
         _listened.reset(token)
 
 
-def current_story(clock: Callable[[], float]) -> Story | None:
+def get_current_story(clock: Callable[[], float]) -> Story | None:
     """Return the story for what happens now; None if nobody wants to know."""
     story = _listened.get()
     if story is not None:

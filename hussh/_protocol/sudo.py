@@ -84,7 +84,7 @@ class Sudo:
     prompt: str = field(default_factory=lambda: f"[hussh {os.urandom(16).hex()}] ")
     number: str = field(default_factory=lambda: os.urandom(16).hex())
 
-    def line(self) -> bytes:
+    def make_line(self) -> bytes:
         """Return the command line for the login shell."""
         words = ["env", "LANGUAGE=C", "sudo"]  # so that its messages are those that we know
         if self.password is None and not self.may_ask:
@@ -196,7 +196,7 @@ class Conversation:
                 "run it in a shell(), whose expect() can answer it"
             )
 
-    def hint(self) -> str:
+    def get_hint(self) -> str:
         """Return what to say of a time-out now."""
         if self.has_begun:
             return ""

@@ -16,7 +16,7 @@ from .._native.local_end import accept, keep_reply, take_reply
 from .._policy.forwarding import Address, is_same_host
 from .._policy.wire import Reader, boolean, string, uint32
 from ..errors import ForwardRefused, ProtocolError, TunnelRefused
-from .channel import HINTS, REASONS, open_channel, way_hint
+from .channel import HINTS, REASONS, get_way_hint, open_channel
 from .core import Op, WaitFor
 
 __all__ = ["AUTH_AGENT", "CONNECT_FAILED", "PROHIBITED", "SHORTAGE", "TUNNEL_WINDOW", "Offer",
@@ -70,7 +70,7 @@ def open_tunnel(
 
 def _find_hint(link: Link, code: int, to: Address) -> str:
     if to.path is None:
-        return way_hint(link, code)
+        return get_way_hint(link, code)
     if code == PROHIBITED:
         return "its server does not permit this: see AllowStreamLocalForwarding there"
     if code == UNKNOWN_TYPE:

@@ -52,7 +52,7 @@ def accept(listener: socket.socket, log: str, only_from: str, command: list[str]
     """Take one connection; give it to an sshd, or reset it."""
     connection, peer = listener.accept()
     with connection:
-        if only_from and not comes_from(peer, connection.getsockname(), Path(only_from)):
+        if only_from and not is_from(peer, connection.getsockname(), Path(only_from)):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return
         connection.setblocking(True)
@@ -70,24 +70,26 @@ def accept(listener: socket.socket, log: str, only_from: str, command: list[str]
         )
 
 
-def comes_from(peer: tuple[str, int], here: tuple[str, int], pid_file: Path) -> bool:
+def is_from(peer: tuple[str, int], here: tuple[str, int], pid_file: Path) -> bool:
     """Tell whether the other end of a connection belongs to a process below another listener."""
-    wanted = [_in_proc(peer), _in_proc(here)]
+    wanted = [_format_proc_address(peer), _format_proc_address(here)]
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[1:3] == wanted:
             name = f"socket:[{fields[9]}]"
-            return any(name in sockets_of(pid) for pid in descendants(int(pid_file.read_text())))
+            return any(
+                name in list_sockets(pid) for pid in list_descendants(int(pid_file.read_text()))
+            )
     return False
 
 
-def _in_proc(address: tuple[str, int]) -> str:
+def _format_proc_address(address: tuple[str, int]) -> str:
     host, port = address
     (number,) = struct.unpack("=I", socket.inet_aton(host))
     return f"{number:08X}:{port:04X}"
 
 
-def sockets_of(pid: int) -> set[str]:
+def list_sockets(pid: int) -> set[str]:
     """Return what the descriptors of a process are."""
     found = set()
     with contextlib.suppress(OSError):  # it has ended
@@ -97,7 +99,7 @@ def sockets_of(pid: int) -> set[str]:
     return found
 
 
-def descendants(pid: int) -> list[int]:
+def list_descendants(pid: int) -> list[int]:
     """Return all processes below another one, zombies excluded, nearest first."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
@@ -125,7 +127,7 @@ def end_descendants() -> None:
     """End everything below this process, also what loses its parent meanwhile."""
     with contextlib.suppress(ChildProcessError):  # none is left
         while True:
-            for pid in descendants(os.getpid()):
+            for pid in list_descendants(os.getpid()):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             os.waitpid(-1, 0)

@@ -161,7 +161,14 @@ class Sshd:
             # -I and -S: the listener needs no packages, and starts in a third of the time.
             with self.log_path.open("ab") as log:
                 self._process = subprocess.Popen(  # noqa: S603 - no shell
-                    [sys.executable, "-I", "-S", str(_LISTENER), *command, *self._sshd("-i", "-e")],
+                    [
+                        sys.executable,
+                        "-I",
+                        "-S",
+                        str(_LISTENER),
+                        *command,
+                        *self._make_argv("-i", "-e"),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
@@ -215,7 +222,7 @@ class Sshd:
             "host_key_policy": "strict",
             "agent": False,
         }
-        way = self._way()
+        way = self._list_way()
         if way:
             options["proxy_jump"] = [(each.host, each.port) for each in way]
         return options
@@ -232,24 +239,29 @@ class Sshd:
     def _pid_file(self) -> Path:
         return self._folder / "pid"
 
-    def _way(self) -> list[Sshd]:
+    def _list_way(self) -> list[Sshd]:
         """Return the servers on the way to this one, in the order of travel."""
-        return [] if self.behind is None else [*self.behind._way(), self.behind]
+        return [] if self.behind is None else [*self.behind._list_way(), self.behind]
 
     def _write_known_hosts(self) -> None:
         self.known_hosts.write_text(
             "".join(
-                f"[{each.host}]:{each.port} {each._host_key}\n" for each in [*self._way(), self]
+                f"[{each.host}]:{each.port} {each._host_key}\n"
+                for each in [*self._list_way(), self]
             )
         )
 
-    def _sshd(self, *arguments: str) -> list[str]:
+    def _make_argv(self, *arguments: str) -> list[str]:
         return [self._program, *arguments, "-f", str(self._folder / "sshd_config")]
 
     def _ask_sshd(self) -> None:
         """Let sshd look at its configuration and its surroundings."""
         done = subprocess.run(  # noqa: S603 - no shell
-            self._sshd("-t"), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            self._make_argv("-t"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode == 0:
             return

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hussh import ConfigError
-from hussh._api.check_options import supported_algorithms
+from hussh._api.check_options import list_supported_algorithms
 from hussh._connect.ssh_program import SshProgram
 from hussh._policy.route import HopSpec
 from hussh._policy.ssh_config.answer import (
@@ -43,7 +43,7 @@ def read(path: Path, text: str, usual: Answer, question: Question) -> Followed:
     path.write_text(text)
     os.environ.setdefault("WHERE", "/env")
     answer = SshProgram(str(path)).ask(question, 20)
-    return follow(Reader(answer, usual, ENVIRON, supported_algorithms()))
+    return follow(Reader(answer, usual, ENVIRON, list_supported_algorithms()))
 
 
 #: Lines of a block for `box`, with what they give: arguments, and what no argument can say.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hussh._api.transfer_bars import bars
+from hussh._api.transfer_bars import show_bars
 from hussh._protocol.sftp.transfer_context import Meter
 from tests.conformance.client import Client
 from tests.conformance.conftest import THREE
@@ -103,7 +103,7 @@ async def test_bars(
     assert shown.count("22/22") >= 2
     assert shown.count("621.0 kB of 621.0 kB") >= 2
     assert "600.0 kB of 600.0 kB" in shown
-    with redirect_stderr(terminal), bars(True, "title"):
+    with redirect_stderr(terminal), show_bars(True, "title"):
         print("what the program prints")
     assert "title" in terminal.getvalue()
     assert "prints" not in terminal.getvalue()

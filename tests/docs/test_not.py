@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hussh
-from hussh._api.check_options import supported_algorithms
+from hussh._api.check_options import list_supported_algorithms
 from hussh._policy.algorithms import CIPHERS, HOST_KEYS, KEY_EXCHANGE, MACS
 from hussh._policy.connection_options import ConnectionOptions, read_declared
 from hussh._policy.keys.signature_algorithms import choose_signature_algorithms
@@ -41,7 +41,7 @@ CHECKS: dict[str, Callable[[], bool] | bool] = {
         not re.search(
             r"-cbc|sha1(,|$)|sha1-", ",".join((*CIPHERS, *MACS, *KEY_EXCHANGE, *HOST_KEYS))
         )
-        and "aes128-cbc" in supported_algorithms()["ciphers"]
+        and "aes128-cbc" in list_supported_algorithms()["ciphers"]
     ),
     "talk to security keys": lacks("fido2", "libfido", "pkcs11", "C_Sign"),
     "log in by host": lacks('"hostbased"'),

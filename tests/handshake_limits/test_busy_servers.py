@@ -68,7 +68,7 @@ def logins(server: Sshd) -> int:
 
 def at(limiter: HandshakeLimiter, server: Sshd) -> Statistics:
     """Return what happened at a server."""
-    found = [s for key, s in limiter.statistics().items() if key.port == server.port]
+    found = [s for key, s in limiter.get_statistics().items() if key.port == server.port]
     assert len(found) == 1
     return found[0]
 
@@ -249,7 +249,7 @@ async def test_a_shared_bastion_is_retried_once_for_all(
 
             group.start_soon(connect)
             with anyio.fail_after(30):
-                while not limiter.statistics() or at(limiter, bastion).refused < 2:
+                while not limiter.get_statistics() or at(limiter, bastion).refused < 2:
                     await anyio.sleep(0.01)
             assert at(limiter, bastion).granted - at(limiter, bastion).refused <= 1
     assert errors == [[]]
@@ -328,7 +328,7 @@ async def test_through_a_proxy_command(
     command = ["sh", "-c", script, "sh", *RELAY]
     async with paced(target, limiter, proxy_command=command) as connection:
         assert (await connection.execute("echo in")).stdout == "in\n"
-    (seen,) = limiter.statistics().values()
+    (seen,) = limiter.get_statistics().values()
     assert (seen.refused, seen.authenticated, runs.read_text()) == (2, 1, "\n" * 3)
 
 
@@ -343,7 +343,7 @@ async def test_a_proxy_command_that_fails(
     with pytest.raises(ProxyCommandError, match=r"Failed to start proxy command \(exited with"):
         await paced(target, limiter, proxy_command=command).connect()
     assert runs.read_text() == "\n"
-    (seen,) = limiter.statistics().values()
+    (seen,) = limiter.get_statistics().values()
     assert seen[1:3] == (0, 0)
 
 
@@ -371,7 +371,7 @@ async def test_words_of_a_ban(
         connection._shared.limiter = limiter
         async with connection:
             pass
-    (seen,) = limiter.statistics().values()
+    (seen,) = limiter.get_statistics().values()
     assert (seen.refused, seen.authenticated) == (2, 1)
 
 
@@ -385,14 +385,14 @@ async def test_a_mute_server_is_no_busy_one(loop: str, paced: Paced) -> None:
         with pytest.raises(ConnectTimeout) as caught:
             await connection.connect()
     assert caught.value.phase == "banner"
-    (seen,) = limiter.statistics().values()
+    (seen,) = limiter.get_statistics().values()
     assert seen[1:3] == (0, 0)
 
 
 async def test_time_is_over_in_the_queue(loop: str, target: Sshd, paced: Paced) -> None:
     """Where the server refuses nobody but others take long, the error says for what one waited."""
     limiter = HandshakeLimiter(1)
-    other = limiter.permit(Server(None, target.host, target.port))
+    other = limiter.make_permit(Server(None, target.host, target.port))
     for seconds in (0.5, 5.0):  # on a busy machine all of it may pass before it asks for a turn
         with pytest.raises(ConnectTimeout) as caught:
             await paced(target, limiter, timeout=seconds).connect()
@@ -419,7 +419,7 @@ async def test_cancelled_at_any_moment(
             stepped = Stepped(connection.connect(), scope, at_step)
             await stepped
         await connection.close()
-        assert all(seen[1:3] == (0, 0) for seen in limiter.statistics().values())
+        assert all(seen[1:3] == (0, 0) for seen in limiter.get_statistics().values())
         if not scope.cancelled_caught:
             break
         at_step += 6

@@ -23,7 +23,7 @@ from hussh._connect.handshake_limits import (
     Permit,
     Server,
     Statistics,
-    server_of,
+    get_server,
 )
 from hussh._policy.options import Options
 from hussh.errors import ServerBusy
@@ -51,7 +51,7 @@ def paced(limit: int = HANDSHAKES, clock: Callable[[], float] | None = None) -> 
 
 def at(limiter: HandshakeLimiter, server: Server = BASTION) -> Statistics:
     """Return what happened at a server."""
-    return limiter.statistics()[server]
+    return limiter.get_statistics()[server]
 
 
 def granted(permits: list[Permit]) -> list[int]:
@@ -63,18 +63,18 @@ def burst(
     limiter: HandshakeLimiter, taken: int, count: int, busy: ServerBusy = BUSY
 ) -> list[Permit]:
     """Let so many begin, of which the server takes the first few; returns all, refused last."""
-    permits = [limiter.permit(BASTION) for _ in range(count)]
+    permits = [limiter.make_permit(BASTION) for _ in range(count)]
     for permit in permits[taken:]:
-        permit.refused(busy)
+        permit.note_refusal(busy)
     return permits
 
 
 def test_first_come_first_served() -> None:
     """Turns are granted in the order in which they were made, never more than the limit."""
     limiter = paced(3)
-    permits = [limiter.permit(BASTION) for _ in range(10)]
+    permits = [limiter.make_permit(BASTION) for _ in range(10)]
     assert granted(permits) == [0, 1, 2]
-    permits[1].succeeded()
+    permits[1].note_success()
     assert granted(permits) == [0, 2, 3]
     permits[0].give_back()
     permits[2].give_back()
@@ -85,7 +85,7 @@ def test_first_come_first_served() -> None:
 def test_a_turn_given_up_while_waiting() -> None:
     """Who gives up in the queue is passed over, and counts no more."""
     limiter = paced(1)
-    permits = [limiter.permit(BASTION) for _ in range(4)]
+    permits = [limiter.make_permit(BASTION) for _ in range(4)]
     permits[1].give_back()
     permits[1].give_back()
     assert at(limiter).waiting == 2
@@ -94,7 +94,7 @@ def test_a_turn_given_up_while_waiting() -> None:
     permits[2].give_back()
     permits[2].give_back()
     assert granted(permits) == [3]
-    permits[3].succeeded()
+    permits[3].note_success()
     permits[3].give_back()
     assert at(limiter)[1:3] == (0, 0)
 
@@ -102,31 +102,34 @@ def test_a_turn_given_up_while_waiting() -> None:
 def test_each_server_for_itself() -> None:
     """A full server keeps nobody from another."""
     limiter = paced(1)
-    assert [limiter.permit(BASTION).granted, limiter.permit(BASTION).granted] == [True, False]
-    assert limiter.permit(OTHER).granted
+    assert [limiter.make_permit(BASTION).granted, limiter.make_permit(BASTION).granted] == [
+        True,
+        False,
+    ]
+    assert limiter.make_permit(OTHER).granted
 
 
 def test_who_is_the_same_server() -> None:
     """Host, port and the way there make a server; who logs in, and the case of names, do not."""
 
     def server(host: str, port: int, user: str, via: Server | None = None) -> Server:
-        return server_of(Options(host, port, user), via)
+        return get_server(Options(host, port, user), via)
 
     one, two = server("one", 22, "alice"), server("two", 22, "alice")
     assert server("ONE", 22, "bob") == one != server("one", 23, "alice")
     assert server("target", 22, "alice", one) == server("target", 22, "bob", server("One", 22, "x"))
     assert server("target", 22, "alice", one) != server("target", 22, "alice", two)
-    piped = server_of(Options("one", 22, "alice", proxy_command=("nc", "one", "22")), None)
-    assert piped == server_of(Options("one", 22, "bob", proxy_command=("nc", "one", "22")), None)
+    piped = get_server(Options("one", 22, "alice", proxy_command=("nc", "one", "22")), None)
+    assert piped == get_server(Options("one", 22, "bob", proxy_command=("nc", "one", "22")), None)
     assert piped != one
-    assert piped != server_of(Options("one", 22, "bob", proxy_command=("socat", "-")), None)
+    assert piped != get_server(Options("one", 22, "bob", proxy_command=("socat", "-")), None)
 
 
 def test_wake() -> None:
     """A turn that waits is woken when it is granted, and one that does not wait is not."""
     limiter = paced(1)
     woken: list[int] = []
-    permits = [limiter.permit(BASTION) for _ in range(3)]
+    permits = [limiter.make_permit(BASTION) for _ in range(3)]
     for number, permit in enumerate(permits):
         permit.wake = lambda number=number: woken.append(number)
     permits[0].give_back()
@@ -145,22 +148,22 @@ def test_learns_what_the_server_takes() -> None:
     """With a server that takes three, refusals become rare: one in many rounds."""
     clock = Clock()
     limiter = paced(8, clock)
-    waiting = [limiter.permit(BASTION) for _ in range(8)]
+    waiting = [limiter.make_permit(BASTION) for _ in range(8)]
     refusals: list[int] = []
     authenticated = 0
     while authenticated < 400:
         going = [permit for permit in waiting if permit.granted]
         assert going
-        clock.now += max(permit.pause() for permit in going)
+        clock.now += max(permit.get_pause() for permit in going)
         for permit in going[3:]:
-            permit.refused(BUSY)
+            permit.note_refusal(BUSY)
             refusals.append(authenticated)
             permit.ask()
         for permit in going[:3]:
-            permit.succeeded()
+            permit.note_success()
             waiting.remove(permit)
             authenticated += 1
-            waiting.append(limiter.permit(BASTION))
+            waiting.append(limiter.make_permit(BASTION))
     early = [when for when in refusals if when < 20]
     assert len(early) <= 7
     assert len(refusals) - len(early) <= 400 // (3 * PROBE_ROUNDS)
@@ -173,18 +176,18 @@ def test_recovers() -> None:
     taken = burst(limiter, 2, 4)[:2]
     assert at(limiter).limit == 2
     for permit in taken:
-        permit.succeeded()
+        permit.note_success()
     assert at(limiter).limit == 3  # below what was refused it grows with each round
     for _ in range(8 * PROBE_ROUNDS * 4):
-        limiter.permit(BASTION).succeeded()
+        limiter.make_permit(BASTION).note_success()
     assert at(limiter).limit == 4
 
 
 def test_a_refused_turn_keeps_its_place() -> None:
     """Who was refused goes before all that came after him."""
     limiter = paced(1)
-    permits = [limiter.permit(BASTION) for _ in range(4)]
-    permits[0].refused(BUSY)
+    permits = [limiter.make_permit(BASTION) for _ in range(4)]
+    permits[0].note_refusal(BUSY)
     permits[0].ask()
     assert granted(permits) == [1]  # it was free for a moment
     permits[1].give_back()
@@ -199,16 +202,16 @@ def test_pauses_grow_until_somebody_gets_in() -> None:
     for _ in range(12):
         permit = burst(limiter, 0, 1)[0]
         permit.ask()
-        pauses.append(permit.pause())
-        clock.now += permit.pause()
-        assert permit.pause() == 0
+        pauses.append(permit.get_pause())
+        clock.now += permit.get_pause()
+        assert permit.get_pause() == 0
         permit.give_back()
     assert pauses[:4] == pytest.approx([PAUSE[0] * 2**n for n in range(4)])
     assert pauses[-1] == pytest.approx(PAUSE[1])
-    limiter.permit(BASTION).succeeded()
+    limiter.make_permit(BASTION).note_success()
     permit = burst(limiter, 0, 1)[0]
     permit.ask()
-    assert permit.pause() == pytest.approx(PAUSE[0])
+    assert permit.get_pause() == pytest.approx(PAUSE[0])
 
 
 def test_hopeless() -> None:
@@ -218,8 +221,8 @@ def test_hopeless() -> None:
     for number in range(TRIES):
         permit = burst(limiter, 0, 1)[0]
         assert permit.hopeless == (number == TRIES - 1)
-        clock.now += permit.pause()
-    assert not limiter.permit(BASTION).hopeless
+        clock.now += permit.get_pause()
+    assert not limiter.make_permit(BASTION).hopeless
 
 
 def test_jitter_spreads_who_waited() -> None:
@@ -229,10 +232,10 @@ def test_jitter_spreads_who_waited() -> None:
     permits = burst(limiter, 0, 2)
     first, second = permits[0], permits[1]
     first.ask()
-    assert first.pause() == pytest.approx(PAUSE[0] * 1.25)
-    first.succeeded()
+    assert first.get_pause() == pytest.approx(PAUSE[0] * 1.25)
+    first.note_success()
     second.ask()
-    assert second.pause() == pytest.approx(PAUSE[0] * 1.75)
+    assert second.get_pause() == pytest.approx(PAUSE[0] * 1.75)
 
 
 def test_longer_pauses_for_what_may_be_a_ban() -> None:
@@ -241,45 +244,45 @@ def test_longer_pauses_for_what_may_be_a_ban() -> None:
         limiter = paced()
         permit = burst(limiter, taken, taken + 1, BANNED)[-1]
         permit.ask()
-        assert permit.pause() == pytest.approx(bounds[0])
+        assert permit.get_pause() == pytest.approx(bounds[0])
 
 
 def test_a_login_counts_for_a_moment_longer() -> None:
     """Who comes right after a login that was not seen to be over for the server waits a little."""
     clock = Clock()
     limiter = paced(3, clock)
-    limiter.permit(BASTION).succeeded()
-    permit = limiter.permit(BASTION)
-    assert permit.pause() == pytest.approx(LAG)
+    limiter.make_permit(BASTION).note_success()
+    permit = limiter.make_permit(BASTION)
+    assert permit.get_pause() == pytest.approx(LAG)
     clock.now += LAG
-    assert permit.pause() == 0
+    assert permit.get_pause() == 0
     permit.confirmed = True
-    permit.succeeded()
-    assert limiter.permit(BASTION).pause() == 0
+    permit.note_success()
+    assert limiter.make_permit(BASTION).get_pause() == 0
 
 
 def test_refusing() -> None:
     """What a server said last is known until it lets somebody in."""
     limiter = paced()
-    first, second = limiter.permit(BASTION), limiter.permit(BASTION)
+    first, second = limiter.make_permit(BASTION), limiter.make_permit(BASTION)
     assert not first.refusing
-    first.refused(BUSY)
+    first.note_refusal(BUSY)
     assert second.refusing
     assert second.server_text == "Exceeded MaxStartups"
-    second.succeeded()
+    second.note_success()
     assert not first.refusing
 
 
 def test_alone() -> None:
     """The only turn so far that a server has seen is alone, and the first of several is not."""
     limiter = paced(1)
-    first = limiter.permit(BASTION)
+    first = limiter.make_permit(BASTION)
     assert first.alone
-    second = limiter.permit(BASTION)
+    second = limiter.make_permit(BASTION)
     assert not first.alone
     first.give_back()
     assert not second.alone
-    assert limiter.permit(OTHER).alone
+    assert limiter.make_permit(OTHER).alone
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, 2.0, "8", None])
@@ -292,7 +295,7 @@ def test_limit_is_checked(wrong: object) -> None:
 def test_a_finalizer_may_give_back() -> None:
     """A turn can be given back in the midst of any call of the same limiter."""
     limiter = paced(1)
-    permits = [limiter.permit(BASTION) for _ in range(4)]
+    permits = [limiter.make_permit(BASTION) for _ in range(4)]
 
     class Careless:
         def __del__(self) -> None:
@@ -313,8 +316,8 @@ def test_a_finalizer_may_give_back() -> None:
 def test_given_back_before_it_was_in_the_queue() -> None:
     """A turn that asks and gives back while the limiter is at work leaves nobody waiting."""
     limiter = paced(1)
-    first, second = limiter.permit(BASTION), limiter.permit(BASTION)
-    second.wake = lambda: limiter.permit(BASTION).give_back()  # called with the lock held
+    first, second = limiter.make_permit(BASTION), limiter.make_permit(BASTION)
+    second.wake = lambda: limiter.make_permit(BASTION).give_back()  # called with the lock held
     first.give_back()
     assert second.granted
     assert at(limiter)[1:3] == (1, 0)
@@ -331,7 +334,7 @@ def test_threads() -> None:
     def work() -> None:
         nonlocal inside, most, done
         for number in range(200):
-            permit = limiter.permit(BASTION)
+            permit = limiter.make_permit(BASTION)
             event = threading.Event()
             permit.wake = event.set
             if not permit.granted:
@@ -342,7 +345,7 @@ def test_threads() -> None:
             with count:
                 inside -= 1
                 done += 1
-            permit.succeeded() if number % 2 else permit.give_back()
+            permit.note_success() if number % 2 else permit.give_back()
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     interval = sys.getswitchinterval()
@@ -374,7 +377,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def come(self) -> None:
-        permit = self.limiter.permit(BASTION)
+        permit = self.limiter.make_permit(BASTION)
         self.wait(permit)
         self.permits[permit] = self.made
         self.made += 1
@@ -392,7 +395,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def succeed(self, data: st.DataObject) -> None:
         permit = self.pick(data, which=True)
-        permit.succeeded()
+        permit.note_success()
         del self.permits[permit]
 
     @precondition(lambda self: any(permit.granted for permit in self.permits))
@@ -400,7 +403,7 @@ class Machine(RuleBasedStateMachine):
     def refuse(self, data: st.DataObject, busy: ServerBusy, again: bool) -> None:
         permit = self.pick(data, which=True)
         self.woken.discard(permit)
-        permit.refused(busy)
+        permit.note_refusal(busy)
         if again:
             permit.ask()
             self.wait(permit)
@@ -442,7 +445,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def pauses_are_bounded(self) -> None:
-        assert all(0 <= permit.pause() <= 2 * BAN_PAUSE[1] for permit in self.permits)
+        assert all(0 <= permit.get_pause() <= 2 * BAN_PAUSE[1] for permit in self.permits)
 
 
 Machine.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
@@ -457,7 +460,7 @@ def test_order_is_kept(ends: list[int], limit: int) -> None:
     order: list[int] = []
     open_permits: list[Permit] = []
     for number, end in enumerate(ends):
-        permit = limiter.permit(BASTION)
+        permit = limiter.make_permit(BASTION)
         if permit.granted:
             order.append(number)
         else:
@@ -465,7 +468,7 @@ def test_order_is_kept(ends: list[int], limit: int) -> None:
         open_permits.append(permit)
         holding = [one for one in open_permits if one.granted]
         for one in holding[:end]:
-            one.succeeded()
+            one.note_success()
             open_permits.remove(one)
     assert order == sorted(order)
     assert len(order) == len(ends) - sum(not permit.granted for permit in open_permits)

@@ -73,7 +73,7 @@ class Hop:
 
 def at(limiter: HandshakeLimiter) -> Statistics:
     """Return what happened at the server."""
-    return limiter.statistics()[BASTION]
+    return limiter.get_statistics()[BASTION]
 
 
 def failing(*errors: HusshError | None) -> Callable[[], Awaitable[None]]:
@@ -162,8 +162,8 @@ async def test_when_time_is_over(loop: str) -> None:
 async def test_when_time_is_over_after_others_were_refused(loop: str) -> None:
     """Who had no turn because of a server that refused others is told that."""
     limiter = HandshakeLimiter(1)
-    other = limiter.permit(BASTION)
-    other.refused(busy())
+    other = limiter.make_permit(BASTION)
+    other.note_refusal(busy())
     other.ask()
     hop = Hop(limiter, failing(None), 0.02)
     with pytest.raises(ServerBusy, match="refused others, saying: Exceeded") as caught:
@@ -176,7 +176,7 @@ async def test_when_time_is_over_after_others_were_refused(loop: str) -> None:
 async def test_when_time_is_over_and_nobody_was_refused(loop: str) -> None:
     """A server that refused nobody is not called busy: it is a plain time-out."""
     limiter = HandshakeLimiter(1)
-    other = limiter.permit(BASTION)
+    other = limiter.make_permit(BASTION)
     hop = Hop(limiter, failing(None), 0.02)
     with pytest.raises(DeadlineExceeded):
         await hop.run()
@@ -206,7 +206,7 @@ async def test_late_in_a_later_phase(loop: str, brief: None) -> None:
 async def test_cancelled_while_waiting(loop: str) -> None:
     """Who is cancelled in the queue leaves it, and nobody waits for him."""
     limiter = HandshakeLimiter(1)
-    first = limiter.permit(BASTION)
+    first = limiter.make_permit(BASTION)
     hops = [Hop(limiter, failing(None)) for _ in range(4)]
     scopes = [anyio.CancelScope() for _ in hops]
 
@@ -261,7 +261,7 @@ async def test_granted_and_cancelled_at_once(loop: str) -> None:
     """A turn that is granted in the moment of cancellation is not lost."""
     for _ in range(20):
         limiter = HandshakeLimiter(1)
-        first = limiter.permit(BASTION)
+        first = limiter.make_permit(BASTION)
         scope = anyio.CancelScope()
 
         async def run() -> None:
@@ -293,7 +293,7 @@ async def test_five_hundred_one_by_one(loop: str) -> None:
 
         return attempt
 
-    first = limiter.permit(BASTION)
+    first = limiter.make_permit(BASTION)
     async with anyio.create_task_group() as group:
         for number in range(500):
             group.start_soon(Hop(limiter, attempt_of(number)).run)
@@ -353,7 +353,7 @@ def test_loops_in_several_threads(brief: None) -> None:
 async def test_a_loop_that_ended_keeps_no_turn(loop: str) -> None:
     """When a loop in another thread ends with tasks in the queue, their places are free."""
     limiter = HandshakeLimiter(1)
-    first = limiter.permit(BASTION)
+    first = limiter.make_permit(BASTION)
 
     async def leave() -> None:
         async with anyio.create_task_group() as group:

@@ -372,7 +372,7 @@ def test_so_many_handshakes_at_once(multi: Multi) -> None:
     """`handshakes` bounds the logins in flight on each server, whatever the number of loops."""
     with multi([HOSTS[0]] * 12, handshakes=2, loops=3) as connected:
         assert connected.connect().failed is None
-        (server,) = _limiter(connected).statistics().values()
+        (server,) = _limiter(connected).get_statistics().values()
     assert (server.peak, server.authenticated) == (2, 12)
 
 

@@ -138,19 +138,21 @@ class FakeServer:
         if kind in (wire.READLINK, wire.REALPATH):
             return self.names(number, [(self.links.get(first, first), 0)])
         if kind in (wire.STAT, wire.LSTAT) and first in self.folders:
-            return packet(wire.ATTRS, number, wire.setting(mode=stat.S_IFDIR | 0o755))
+            return packet(wire.ATTRS, number, wire.encode_setting(mode=stat.S_IFDIR | 0o755))
         if kind in (wire.STAT, wire.LSTAT, wire.FSTAT):
             name = self.handles.get(first, first) if kind == wire.FSTAT else first
             if name not in self.files:
                 return self.status(number, 2)
             mode = stat.S_IFREG | 0o644
-            return packet(wire.ATTRS, number, wire.setting(size=len(self.files[name]), mode=mode))
+            return packet(
+                wire.ATTRS, number, wire.encode_setting(size=len(self.files[name]), mode=mode)
+            )
         return self.status(number, 0)
 
     def names(self, number: bytes, entries: list[tuple[bytes, int]]) -> bytes:
         """Return a NAME reply; files are said to have one byte."""
         parts = [
-            text(name) + text(b"") + wire.setting(size=1, mode=mode or None)
+            text(name) + text(b"") + wire.encode_setting(size=1, mode=mode or None)
             for name, mode in entries
         ]
         return packet(wire.NAME, number, pack(">I", len(parts)), *parts)
@@ -212,7 +214,7 @@ class FakePipe:
     def check(self) -> None:
         """Never the connection's fault."""
 
-    def need(self) -> Wait:
+    def get_wait(self) -> Wait:
         """`Bench` knows what to do with it."""
         return self  # type: ignore[return-value]
 
@@ -255,7 +257,7 @@ class Bench:
         return self.pipes[-1]
         yield
 
-    def need(self) -> Wait:
+    def get_wait(self) -> Wait:
         """Nobody else opens one."""
         raise Stuck("waits for another's opening")
 

@@ -207,7 +207,7 @@ def test_lines_at_hand(seed: int) -> None:
             theirs = io.TextIOWrapper(theirs, "utf-8", newline=newline)
         at_hand = 0
         while True:
-            line = ours.cached_line()
+            line = ours.get_cached_line()
             at_hand += line is not None
             if line is None:
                 line = bench.run(ours.readline())
@@ -227,7 +227,7 @@ def test_no_line_at_hand_before_what_was_written() -> None:
     ours = opened(bench, "r+b", 100)
     assert bench.run(ours.readline()) == b"one\n"
     assert bench.run(ours.write(b"TWO")) == 3
-    assert ours.cached_line() is None
+    assert ours.get_cached_line() is None
     assert bench.run(ours.readline()) == b"\n"
-    assert ours.cached_line() == b"three\n"
+    assert ours.get_cached_line() == b"three\n"
     bench.run(ours.close())

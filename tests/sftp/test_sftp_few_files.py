@@ -35,8 +35,8 @@ class Talk:
 
     def say(self, reply: bytes) -> None:
         """Feed a reply."""
-        self.machine.buffer()[: len(reply)] = reply
-        self.machine.received(len(reply))
+        self.machine.get_buffer()[: len(reply)] = reply
+        self.machine.take_received(len(reply))
 
     def news(self) -> list[tuple[int, int]]:
         """Return kind and id of what the machine sends now."""
@@ -52,7 +52,7 @@ class Talk:
 
     def open(self, name: bytes, flags: int = wire.FXF_READ, *, lasting: bool = False) -> Request:
         """Ask for a file."""
-        body = text(name) + pack(">I", flags) + wire.setting()
+        body = text(name) + pack(">I", flags) + wire.encode_setting()
         return self.machine.request(wire.OPEN, body, lasting=lasting)
 
     def handle(self, request: Request, handle: bytes) -> None:
@@ -282,7 +282,7 @@ def interrupted(bench: Bench, op: object, steal: FakeServer) -> object:
             assert session is not None
             done = True
             other = session.machine.request(
-                wire.OPEN, text(b"other") + pack(">I", TRUNC) + wire.setting()
+                wire.OPEN, text(b"other") + pack(">I", TRUNC) + wire.encode_setting()
             )
             session.step()
             twin = packet(wire.HANDLE, pack(">I", other.id), text(steal.stolen))

@@ -67,7 +67,7 @@ OPERATIONS: dict[str, Callable[[Bench], Op[Any]]] = {
     "stream": _read,
     "stat": lambda bench: ops.stat(bench.sftp, b"f"),
     "list": lambda bench: ops.list_names(bench.sftp, b"d", lambda name: name.name),
-    "realpath": lambda bench: ops.real_path(bench.sftp, b"d"),
+    "realpath": lambda bench: ops.resolve_path(bench.sftp, b"d"),
     "statvfs": lambda bench: ops.statvfs(bench.sftp, b"d"),
     "rename": lambda bench: ops.rename(bench.sftp, b"f", b"g"),
     "makedirs": lambda bench: make_directories(bench.sftp, b"a/b/c", 0o777, False),
@@ -190,12 +190,12 @@ def test_any_bytes(data: bytes, size: int, greeted: bool) -> None:
         requests.append(machine.read(b"h", 0, 1000))
     try:
         for piece in _pieces(hello + data, size):
-            view = machine.buffer()
+            view = machine.get_buffer()
             count = min(len(view), len(piece))
             assert count == len(piece)
             view[:count] = piece
-            machine.received(count)
-        machine.ended()
+            machine.take_received(count)
+        machine.note_end()
     except Malformed:
         pass
     assert machine._direct is None or len(machine._direct) <= LONGEST
@@ -213,7 +213,9 @@ def _pieces(data: bytes, size: int) -> Iterator[bytes]:
 def test_any_body(body: bytes) -> None:
     """Every parser of replies takes any body: a value or Malformed."""
     for parse in (
-        wire.status, wire.attributes, wire.name_list, wire.version, wire.statvfs, wire.limits,
+        wire.parse_status, wire.parse_attributes, wire.name_list, wire.parse_version,
+        wire.parse_statvfs,
+        wire.parse_limits,
     ):  # fmt: skip
         try:
             parse(body)

@@ -21,7 +21,7 @@ import pytest
 from hussh._protocol.core import Op
 from hussh._protocol.sftp import wire
 from hussh._protocol.sftp.get_tree import get_tree
-from hussh._protocol.sftp.names import sorted_out
+from hussh._protocol.sftp.names import split_names
 from hussh._protocol.sftp.ops import list_names
 from hussh._protocol.sftp.put_tree import put_tree
 from hussh._protocol.sftp.session import SftpState
@@ -145,7 +145,7 @@ def long_links(server: FakeServer) -> None:
 
     def twist(kind: int, body: bytes, reply: bytes) -> bytes:
         if kind == wire.LSTAT:
-            return packet(wire.ATTRS, body[:4], wire.setting(mode=LINK))
+            return packet(wire.ATTRS, body[:4], wire.encode_setting(mode=LINK))
         return names[:5] + body[:4] + names[9:] if kind == wire.READLINK else reply
 
     server.twist = twist
@@ -169,7 +169,7 @@ def upload(sftp: SftpState, tmp_path: Path) -> Op[Any]:
 
 def walk(sftp: SftpState, _: Path) -> Op[Any]:
     """One step of `walk`."""
-    return sorted_out(sftp, b"top", False)
+    return split_names(sftp, b"top", False)
 
 
 def listing(sftp: SftpState, _: Path) -> Op[Any]:

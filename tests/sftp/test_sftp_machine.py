@@ -119,7 +119,7 @@ def test_a_file_that_shrinks_or_grows() -> None:
 
         def twist(kind: int, request: bytes, reply: bytes, reported: int = reported) -> bytes:
             if kind == wire.FSTAT:
-                return packet(wire.ATTRS, request[:4], wire.setting(size=reported))
+                return packet(wire.ATTRS, request[:4], wire.encode_setting(size=reported))
             return reply
 
         server.twist = twist
@@ -161,7 +161,7 @@ def test_what_is_left_of_a_transfer(
     error: Exception, context: TransferContext, done: int | None, left: str, transferred: int | None
 ) -> None:
     """Only what is in a file is said to be kept, and nothing is said of no bytes."""
-    reported = context.failed(copy.copy(error), done)
+    reported = context.explain_failure(copy.copy(error), done)
     assert isinstance(reported, SFTPError)
     assert reported.text.partition(";")[1:] == left.partition(";")[1:]
     assert reported.transferred == transferred
@@ -221,15 +221,15 @@ def test_flight_follows_the_way() -> None:
     least = flight.limit
     for _ in range(100):  # 100 MB/s, 50 ms
         now += 0.01
-        flight.arrived(1_000_000, now - 0.05)
+        flight.note_arrived(1_000_000, now - 0.05)
     assert 9_000_000 < flight.limit < 11_000_000
     for _ in range(100):  # 1 GB/s
         now += 0.01
-        flight.arrived(10_000_000, now - 0.05)
+        flight.note_arrived(10_000_000, now - 0.05)
     assert flight.limit == MOST_FLIGHT
     for _ in range(100):  # a slow one
         now += 0.1
-        flight.arrived(100, now - 0.05)
+        flight.note_arrived(100, now - 0.05)
     assert flight.limit == least
 
 

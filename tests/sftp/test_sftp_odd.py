@@ -18,7 +18,7 @@ import pytest
 from hussh._policy.remote_path import expand_from_home, get_parent, join
 from hussh._policy.sftp import SFTPAttributes
 from hussh._protocol.sftp import wire
-from hussh._protocol.sftp.file_types import type_from_listing
+from hussh._protocol.sftp.file_types import get_listed_type
 from hussh._protocol.sftp.get_tree import get_tree
 from hussh._protocol.sftp.links import symlink
 from hussh._protocol.sftp.tree import TreeOptions
@@ -133,8 +133,8 @@ def test_entries_of_folders() -> None:
 )
 def test_types_from_long_names(longname: bytes, expected: int) -> None:
     """A line of ``ls -l`` tells the type; a name that begins like one does not."""
-    assert type_from_listing(SFTPAttributes(), longname) == expected
-    assert type_from_listing(SFTPAttributes(st_mode=FILE), longname) == stat.S_IFREG
+    assert get_listed_type(SFTPAttributes(), longname) == expected
+    assert get_listed_type(SFTPAttributes(st_mode=FILE), longname) == stat.S_IFREG
 
 
 class Links(FakeServer):

@@ -30,7 +30,7 @@ def openssh(**fields: object) -> Bench:
 
 def warm(bench: Bench) -> Bench:
     """Begin the session, and count from here on."""
-    bench.run(bench.sftp.session())
+    bench.run(bench.sftp.get_session())
     bench.pipes[-1].turns = 0
     return bench
 

@@ -21,7 +21,7 @@ from hussh._policy.options import Options
 from hussh._policy.wire import string
 from hussh._protocol.core import Op, RunBlocking
 from hussh._protocol.handshake import HopAttempt, establish
-from hussh._protocol.host_key_check import recorded
+from hussh._protocol.host_key_check import read_recorded
 from tests.support import idle_thread
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ class Stepper:
     def login(self) -> Stepper:
         """Key exchange and authentication."""
         hop = HopAttempt.to(self.options, 0)
-        hop.known = recorded(self.options)
+        hop.known = read_recorded(self.options)
         hop.begin(self.link)
         self.finish(establish(hop, _no_agent))
         return self

@@ -66,18 +66,19 @@ def sftp(data: bytes) -> None:
     size = 1 + data[0] if data else 1
     try:
         for at in range(1, len(data), size):
-            view = machine.buffer()
+            view = machine.get_buffer()
             piece = data[at : at + min(size, len(view))]
             view[: len(piece)] = piece
-            machine.received(len(piece))
-        machine.ended()
+            machine.take_received(len(piece))
+        machine.note_end()
     except Malformed:
         pass
     assert machine._direct is None or len(machine._direct) <= LONGEST
     assert len(machine._stage) == STAGE
     assert all(request.value is None or request.done for request in requests)
-    for parse in (wire.status, wire.attributes, wire.name_list, wire.version, wire.statvfs,
-                  wire.limits):  # fmt: skip
+    for parse in (wire.parse_status, wire.parse_attributes, wire.name_list, wire.parse_version,
+                  wire.parse_statvfs,
+                  wire.parse_limits):  # fmt: skip
         try:
             parse(data)
         except Malformed:
@@ -168,8 +169,8 @@ def socks(data: bytes) -> None:
     if len(data) <= SOCKS_LONGEST:
         assert (whole.target, whole.is_over, first) == (pieces.target, pieces.is_over, answers)
     assert whole.target is None or (whole.is_over and data.endswith(whole.rest))
-    whole.granted()
-    whole.failed(2)
+    whole.make_granted()
+    whole.make_failed(2)
 
 
 def _scp_parts(data: bytes) -> Iterator[bytes]:

@@ -29,7 +29,7 @@ from hussh._protocol.channel import open_direct
 from hussh._protocol.core import Checkpoint, Op, RunBlocking, WaitFor
 from hussh._protocol.execute import Execution, execute
 from hussh._protocol.handshake import HopAttempt, establish
-from hussh._protocol.host_key_check import recorded
+from hussh._protocol.host_key_check import read_recorded
 from hussh._results.ssh_result import SSHResult
 from hussh._runtime.thread_driver import BUDGET
 
@@ -343,7 +343,7 @@ def session(
             tree.links.append(link)
         if before_hop is not None:
             before_hop(index)
-        hop.known = recorded(options)
+        hop.known = read_recorded(options)
         hop.begin(link)
         yield from establish(hop, _no_agent)
     results = []

@@ -33,9 +33,9 @@ def test_requests(size: int) -> None:
         assert parser.target == target
         assert parser.rest == b"rest"
         assert answers == (b"\5\0" if is_5 else b"")
-        assert parser.granted()[:2] == (b"\5\0" if is_5 else b"\0\x5a")
-        assert parser.failed(2)[:2] == (b"\5\5" if is_5 else b"\0\x5b")
-        assert parser.failed(1)[:2] == (b"\5\2" if is_5 else b"\0\x5b")
+        assert parser.make_granted()[:2] == (b"\5\0" if is_5 else b"\0\x5a")
+        assert parser.make_failed(2)[:2] == (b"\5\5" if is_5 else b"\0\x5b")
+        assert parser.make_failed(1)[:2] == (b"\5\2" if is_5 else b"\0\x5b")
 
 
 @pytest.mark.parametrize(

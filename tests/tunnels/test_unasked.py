@@ -87,7 +87,7 @@ def test_early_connections_are_bounded(
     for number in range(1000):
         incoming._answer(Offer(number, 9, 9, "forwarded-tcpip", Address("localhost", PORT), ""))
     assert refused == list(range(incoming_channels.EARLY_KEPT, 1000))
-    incoming.answered()
+    incoming.note_answer()
     assert sorted(refused) == list(range(1000)), "the server granted nothing"
     told = [record.getMessage().rpartition("asked for")[2] for record in caplog.records]
     assert told == [

@@ -276,16 +276,16 @@ def test_the_socket_is_the_argument_or_the_environment(
     """None takes SSH_AUTH_SOCK, False nothing, a path itself."""
     monkeypatch.setenv("HOME", str(tmp_path))
     environ = {"SSH_AUTH_SOCK": "/env"}
-    assert agent.socket_path(None, environ) == "/env"
-    assert agent.socket_path(True, environ) == "/env"
-    assert agent.socket_path(None, {}) is None
-    assert agent.socket_path(None, {"SSH_AUTH_SOCK": ""}) is None
-    assert agent.socket_path(False, environ) is None
-    assert agent.socket_path("~/mine", environ) == f"{tmp_path}/mine"
-    assert agent.socket_path(tmp_path, environ) == str(tmp_path)
+    assert agent.find_socket_path(None, environ) == "/env"
+    assert agent.find_socket_path(True, environ) == "/env"
+    assert agent.find_socket_path(None, {}) is None
+    assert agent.find_socket_path(None, {"SSH_AUTH_SOCK": ""}) is None
+    assert agent.find_socket_path(False, environ) is None
+    assert agent.find_socket_path("~/mine", environ) == f"{tmp_path}/mine"
+    assert agent.find_socket_path(tmp_path, environ) == str(tmp_path)
     for wrong in (1, b"/bytes"):
         with pytest.raises(TypeError, match="agent must be"):
-            agent.socket_path(wrong, environ)  # type: ignore[arg-type]
+            agent.find_socket_path(wrong, environ)  # type: ignore[arg-type]
 
 
 def test_only_keys_worth_an_attempt_are_offered() -> None:

@@ -38,7 +38,7 @@ def test_states() -> None:
     ]
     assert making.current is making.hops[0]
     making.hops[0].enter(Phase.BANNER)
-    making.hops[0].arrived()
+    making.hops[0].note_arrived()
     assert (making.current, making.current.phase) == (making.hops[0], Phase.CHANNEL)
     making.hops[1].enter(Phase.QUEUE)
     assert [hop.state for hop in making.hops] == [HopState.UP, HopState.STARTED, HopState.WAITING]
@@ -59,7 +59,7 @@ def test_a_time_out_says_where(phase: Phase) -> None:
     """The error for a deadline names hop and phase, in words that fit the phase."""
     making = attempt()
     making.hops[0].enter(phase)
-    error = making.failed(DeadlineExceeded(), " after 3 s")
+    error = making.make_error(DeadlineExceeded(), " after 3 s")
     assert isinstance(error, ConnectTimeout)
     assert (error.hop, error.hop_index, error.phase) == ("u@a:22", 0, phase.value)
     assert f"timed out after 3 s while {WORDED[phase]} u@a:22" in str(error)
@@ -69,7 +69,7 @@ def test_what_the_raiser_knows_stays() -> None:
     """An error's own phase is not replaced by that of the attempt."""
     making = attempt()
     making.hops[0].enter(Phase.PROXY)
-    error = making.failed(ConnectError("no", phase=Phase.DNS), "")
+    error = making.make_error(ConnectError("no", phase=Phase.DNS), "")
     assert (error.hop, error.phase) == ("u@a:22", "dns")
 
 

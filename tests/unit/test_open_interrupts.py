@@ -18,7 +18,7 @@ import pytest
 import hussh
 from hussh import Connection, HusshError
 from hussh._connect.agent_socket import ask_agent
-from hussh._connect.given_stream import given_stream
+from hussh._connect.given_stream import wrap_given_stream
 from hussh._connect.owned_sockets import accept_socket
 from hussh._connect.tcp import SocketStream, dial
 from hussh._policy.file_cache import _read_stamps
@@ -130,7 +130,7 @@ def test_given_stream() -> None:
         def close(self) -> None:
             pass
 
-    check_all(lambda: given_stream(Given()).close(), 1 if LONG else 3, least=20)
+    check_all(lambda: wrap_given_stream(Given()).close(), 1 if LONG else 3, least=20)
 
 
 def test_agent(agent: SshAgent) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from hussh import Connection, FileTailer, InteractiveShell, Process
 from hussh._api.async_sftp_file import AsyncScandirIterator, AsyncSFTPDirEntry
-from hussh._api.documented import in_async_words
+from hussh._api.documented import translate_member
 from hussh._api.sftp import SFTP
 from hussh._api.sftp_file import ScandirIterator, SFTPDirEntry
 from hussh.aio import (
@@ -87,7 +87,7 @@ def test_same_members(ours: type, theirs: type, name: str) -> None:
     assert isinstance(sync, property) == isinstance(loop, property)
     if (ours, name) not in DIFFERENT:
         assert inspect.getdoc(loop) or not callable(loop)
-        assert in_async_words(loop).split() == in_async_words(sync).split()
+        assert translate_member(loop).split() == translate_member(sync).split()
     if callable(sync):
         assert parameters(sync) == parameters(loop)
 

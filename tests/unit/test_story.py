@@ -12,7 +12,7 @@ import pytest
 
 from hussh._policy.algorithms import is_post_quantum
 from hussh._protocol.core import RunBlocking
-from hussh._protocol.story import KeySeen, PhaseTime, Story, current_story, listen
+from hussh._protocol.story import KeySeen, PhaseTime, Story, get_current_story, listen
 from hussh.errors import AuthenticationError, ConnectError, Phase
 
 
@@ -23,24 +23,24 @@ def clock() -> float:
 
 def test_nobody_listens() -> None:
     """Where neither the log nor a report wants a story there is none, and no clock is asked."""
-    assert current_story(clock) is None
+    assert get_current_story(clock) is None
 
 
 @pytest.mark.parametrize("name", ["hussh", "hussh.connect", "hussh.auth"])
 def test_the_log_wants_one(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """A logger at INFO gets a story, one at WARNING does not."""
     caplog.set_level(logging.WARNING, name)
-    assert current_story(clock) is None
+    assert get_current_story(clock) is None
     caplog.set_level(logging.INFO, name)
-    assert current_story(clock) is not None
+    assert get_current_story(clock) is not None
 
 
 def test_a_report_wants_one() -> None:
     """What somebody listens to is the current story, and no more after that."""
     story = Story(clock)
     with listen(story):
-        assert current_story(clock) is story
-    assert current_story(clock) is None
+        assert get_current_story(clock) is story
+    assert get_current_story(clock) is None
 
 
 def test_phases_are_timed(caplog: pytest.LogCaptureFixture) -> None:
@@ -48,16 +48,16 @@ def test_phases_are_timed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hussh")
     ticks = count()
     story = Story(lambda: float(next(ticks)))
-    hop = story.hop("u@h:22", 0)
+    hop = story.begin_hop("u@h:22", 0)
     hop.begin(Phase.DNS)
-    hop.resolved(["192.0.2.1", "192.0.2.1"])
+    hop.note_addresses(["192.0.2.1", "192.0.2.1"])
     hop.begin(Phase.CONNECT)
     hop.begin(Phase.CONNECT)
-    hop.answered("192.0.2.1", ["2001:db8::1: Network is unreachable"], 22)
+    hop.note_answer("192.0.2.1", ["2001:db8::1: Network is unreachable"], 22)
     hop.begin(Phase.BANNER)
-    hop.spoke("SSH-2.0-x\x1b[31m")
+    hop.note_banner("SSH-2.0-x\x1b[31m")
     hop.begin(Phase.AUTH)
-    hop.up()
+    hop.note_up()
     hop.begin(Phase.CHANNEL)  # what comes later is no part of the story
     assert hop.phases == [
         PhaseTime("dns", 0, 1),
@@ -76,15 +76,15 @@ def test_phases_are_timed(caplog: pytest.LogCaptureFixture) -> None:
 def test_handlers_may_wait(caplog: pytest.LogCaptureFixture) -> None:
     """An operation hands its lines to a call that may block, and yields nothing without lines."""
     story = Story(lambda: 0.0)
-    hop = story.hop("u@h:22", 0)
+    hop = story.begin_hop("u@h:22", 0)
     hop.begin(Phase.HOSTKEY)
-    hop.showed(KeySeen("ssh-ed25519", "SHA256:x", "h", "known", ("/k:3",)))
-    hop.trusted()
+    hop.note_host_key(KeySeen("ssh-ed25519", "SHA256:x", "h", "known", ("/k:3",)))
+    hop.note_trusted()
     assert list(hop.write_log()) == []
     caplog.set_level(logging.DEBUG, "hussh")
     hop.begin(Phase.AUTH)
-    hop.attempt("password", "refused")
-    hop.offered(("publickey",))
+    hop.note_attempt("password", "refused")
+    hop.note_offered(("publickey",))
     (wait,) = hop.write_log()
     assert isinstance(wait, RunBlocking)
     assert not caplog.records
@@ -100,10 +100,10 @@ def test_failures_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """A failure ends the phase and is told with its place, but for logins, which tell their own."""
     caplog.set_level(logging.INFO, "hussh")
     story = Story(lambda: 1.0)
-    hop = story.hop("u@h:22", 0)
+    hop = story.begin_hop("u@h:22", 0)
     hop.begin(Phase.CONNECT)
-    story.failed(ConnectError("nobody there", hop="u@h:22", hop_index=0))
-    story.failed(AuthenticationError("refused", hop="u@h:22", hop_index=0))
+    story.note_failure(ConnectError("nobody there", hop="u@h:22", hop_index=0))
+    story.note_failure(AuthenticationError("refused", hop="u@h:22", hop_index=0))
     story.flush()
     assert caplog.messages == ["[u@h:22] connect: failed: nobody there"]
     assert hop.phases[-1].ended == 1.0

@@ -63,8 +63,8 @@ def test_a_program_that_knows_the_prompt() -> None:
 def test_the_mark_is_not_in_the_command_line() -> None:
     """sudo may quote the command line in an error, which must not look like the mark."""
     sudo = Sudo("id", "root", SECRET)
-    assert mark(sudo) not in sudo.line()
-    assert SECRET.strip() not in sudo.line()
+    assert mark(sudo) not in sudo.make_line()
+    assert SECRET.strip() not in sudo.make_line()
     assert "secret" not in repr(sudo)
 
 

@@ -27,7 +27,7 @@ class Lines(Generic[S]):
     def readline(self, size: int = -1) -> Op[S]:
         raise NotImplementedError
 
-    def cached_line(self) -> S | None:
+    def get_cached_line(self) -> S | None:
         """Return what `readline` would return if it need not ask the server, otherwise None."""
         raise NotImplementedError
 
@@ -131,7 +131,7 @@ class Buffered(Lines[bytes]):
         self._at, self._chunk, self._used = at, chunk, used
         return b"".join(parts)
 
-    def cached_line(self) -> bytes | None:
+    def get_cached_line(self) -> bytes | None:
         end = self._chunk.find(b"\n", self._used) + 1
         if not end or self._out:
             return None

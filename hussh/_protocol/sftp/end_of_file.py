@@ -13,10 +13,10 @@ from . import wire
 from .request import FileHandle, Request
 from .session import SftpSession, wait
 
-__all__ = ["promised_end", "read_to_end"]
+__all__ = ["find_promised_end", "read_to_end"]
 
 
-def promised_end(size: int | None, server: ServerLimits) -> int | None:
+def find_promised_end(size: int | None, server: ServerLimits) -> int | None:
     """Return the offset from which on an error of READ is the end of the file.
 
     Args:
@@ -41,9 +41,9 @@ def read_to_end(
     if failed.status in (FX_EOF, FX_LOCAL):
         return None
     machine = session.machine
-    found = yield from wait(session, machine.about(wire.FSTAT, handle))
+    found = yield from wait(session, machine.queue_about(wire.FSTAT, handle))
     size = found.value.st_size if found.value is not None else None
-    end = promised_end(size, machine.server)
+    end = find_promised_end(size, machine.server)
     if end is None or offset + failed.size <= end:
         return None
     if offset >= end:

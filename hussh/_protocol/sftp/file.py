@@ -24,7 +24,7 @@ from .wire import (
     FXF_READ,
     FXF_TRUNC,
     FXF_WRITE,
-    setting,
+    encode_setting,
 )
 
 __all__ = ["OVERWRITE", "File", "Mode", "open_file"]
@@ -131,7 +131,7 @@ class File:
     def seek(self, offset: int, whence: int) -> Op[int]:
         if whence != io.SEEK_END:
             return self.move(offset, whence)
-        return self.move((yield from self.stream.size()) + offset, io.SEEK_SET)
+        return self.move((yield from self.stream.find_size()) + offset, io.SEEK_SET)
 
     def move(self, offset: int, whence: int) -> int:
         """Set the position as `seek` does, except from the end."""
@@ -150,8 +150,8 @@ class File:
         size = self.at if size is None else size
         if not 0 <= size < FILE_MOST:
             raise make_file_error(errno.EINVAL, "truncate", self.name)
-        yield from self.stream.set(setting(size=size), "truncate")
+        yield from self.stream.set(encode_setting(size=size), "truncate")
         handle = self.stream.handle
         if not handle.session.machine.server.is_openssh:
-            check_size((yield from handle.attributes()), size, handle.path)
+            check_size((yield from handle.fetch_attributes()), size, handle.path)
         return size

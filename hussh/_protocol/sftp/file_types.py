@@ -6,8 +6,8 @@ bits. Then the long name of a listing tells, or LSTAT, or an attempt: what READL
 and what OPENDIR opens is a directory.
 
 An inquiry is a generator that yields a request as ``(kind, body)`` and is sent the answered
-`Request`. `inquired` runs one for an operation, `Tree.inquired` for one of many jobs. So both ask
-the same. Nothing here changes anything on the server.
+`Request`. `run_inquiry` runs one for an operation, `Tree.run_inquiry` for one of many jobs. So both
+ask the same. Nothing here changes anything on the server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .request import Request
 from .session import SftpState, wait
 from .wire import string
 
-__all__ = ["Inquiry", "Kind", "inquired", "is_directory", "kind_of", "type_from_listing"]
+__all__ = ["Inquiry", "Kind", "run_inquiry", "is_directory", "find_kind", "get_listed_type"]
 
 T = TypeVar("T")
 Inquiry = Generator[tuple[int, bytes], Request, T]
@@ -39,7 +39,7 @@ _LETTERS = {
 }  # fmt: skip
 
 
-def type_from_listing(attributes: SFTPAttributes, longname: bytes = b"") -> int:
+def get_listed_type(attributes: SFTPAttributes, longname: bytes = b"") -> int:
     """Return the type that a listing tells, or 0.
 
     A long name counts if it begins as a line of ``ls -l`` does.
@@ -52,7 +52,7 @@ def type_from_listing(attributes: SFTPAttributes, longname: bytes = b"") -> int:
     return _LETTERS.get(start[0], 0) if looks else 0
 
 
-def kind_of(
+def find_kind(
     path: bytes,
     known: SFTPAttributes | None = None,
     longname: bytes = b"",
@@ -67,7 +67,7 @@ def kind_of(
         follow: whether the target of a link is meant.
     """
     if known is not None:
-        kind = type_from_listing(known, longname)
+        kind = get_listed_type(known, longname)
         if kind and not (follow and kind == modes.S_IFLNK):
             return known, kind
     asked = yield (wire.STAT if follow else wire.LSTAT), string(path)
@@ -76,7 +76,7 @@ def kind_of(
     if asked.value is None:
         return asked
     attributes: SFTPAttributes = asked.value
-    kind = type_from_listing(attributes, longname)
+    kind = get_listed_type(attributes, longname)
     if follow and kind == modes.S_IFLNK:  # by the long name, which is of the link itself
         kind = 0
     if not kind and not follow and (yield wire.READLINK, string(path)).value:
@@ -87,9 +87,9 @@ def kind_of(
     return attributes, kind
 
 
-def inquired(sftp: SftpState, inquiry: Inquiry[T]) -> Op[T]:
+def run_inquiry(sftp: SftpState, inquiry: Inquiry[T]) -> Op[T]:
     """Run one inquiry."""
-    session = yield from sftp.session(early=True)
+    session = yield from sftp.get_session(early=True)
     answer: Request | None = None
     while True:
         try:
@@ -104,5 +104,5 @@ def inquired(sftp: SftpState, inquiry: Inquiry[T]) -> Op[T]:
 
 def is_directory(sftp: SftpState, path: bytes) -> Op[bool]:
     """Tell whether a path leads to a directory; False if it cannot be looked at."""
-    found = yield from inquired(sftp, kind_of(path, follow=True))
+    found = yield from run_inquiry(sftp, find_kind(path, follow=True))
     return isinstance(found, tuple) and found[1] == modes.S_IFDIR

@@ -23,9 +23,9 @@ from ..._results.transfer_result import TransferResult
 from ..core import Op, RunBlocking
 from . import wire
 from .confined_dir import ConfinedDir, ConfinedSink, Times
-from .file_types import inquired, kind_of, type_from_listing
+from .file_types import find_kind, get_listed_type, run_inquiry
 from .job_pool import Job, Local
-from .ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, RealPath, failed
+from .ops import EMPTY_LISTS, MOST_LISTED, MOST_NAMES, RealPath, explain_present
 from .request import Request
 from .session import SftpSession, SftpState
 from .transfer import download
@@ -129,11 +129,11 @@ def run_get(
     tree: G | None = None
     folder: ConfinedDir | None = None
     try:
-        session = yield from sftp.session(early=True)
+        session = yield from sftp.get_session(early=True)
         resolving = RealPath(session, remote) if options.follow_symlinks else None
-        top = yield from inquired(sftp, kind_of(remote, follow=True))
+        top = yield from run_inquiry(sftp, find_kind(remote, follow=True))
         if isinstance(top, Request):
-            raise (yield from failed(sftp, top, "stat", remote))
+            raise (yield from explain_present(sftp, top, "stat", remote))
         if top[1] != modes.S_IFDIR:
             raise make_file_error(errno.ENOTDIR, "download", remote, local)
         real = (yield from resolving.answer()) if resolving is not None else remote
@@ -144,11 +144,11 @@ def run_get(
         tree.search(lambda: started.fill(RemoteFolder(None, remote, real)))
         yield from tree.run()
         yield from tree.finish()
-        return (yield from tree.finished())
+        return (yield from tree.report_result())
     except BaseException as error:
         if tree is None:
-            raise_shown(error, context.failed(error, None))
-        raise_shown(error, tree.ended(error, context))
+            raise_shown(error, context.explain_failure(error, None))
+        raise_shown(error, tree.make_end_error(error, context))
     finally:
         if folder is not None:
             folder.close()
@@ -233,7 +233,7 @@ class GetTree(Tree):
                 return
             while True:
                 while len(asked) < self.lists_ahead():
-                    asked.append(pool.about(wire.READDIR, opened.value))
+                    asked.append(pool.ask_about(wire.READDIR, opened.value))
                 reply = asked[0]
                 yield from pool.wait(reply)
                 asked.popleft()
@@ -276,54 +276,54 @@ class GetTree(Tree):
             target = self.target((*folder.parts(), name))
             self.fail(join(path, name), target, *problem)
             return
-        kind = type_from_listing(info, entry.longname)
+        kind = get_listed_type(info, entry.longname)
         if kind in (0, modes.S_IFLNK):
             start = entry.longname[:10]
-            self.search(partial(self.unknown, folder, name, info, start))
+            self.search(partial(self.find_out, folder, name, info, start))
         else:
-            self.known(folder, name, info, kind, None)
+            self.take_known(folder, name, info, kind, None)
 
-    def known(
+    def take_known(
         self, folder: RemoteFolder, name: bytes, info: SFTPAttributes, kind: int, real: bytes | None
     ) -> None:
         if kind == modes.S_IFDIR:
             inner = RemoteFolder(folder, name, real)
-            self.search(partial(self.folder, inner, info), soon=True)
+            self.search(partial(self.copy_folder, inner, info), soon=True)
         elif kind == modes.S_IFREG:
-            self.found(info.st_size)
-            self.pool.add(partial(self.file, folder, name, info), size=info.st_size or 0)
+            self.note_found(info.st_size)
+            self.pool.add(partial(self.copy_file, folder, name, info), size=info.st_size or 0)
         else:
             parts = (*folder.parts(), name)
             path = join(folder.path(), name)
             self.fail(path, self.target(parts), errno.EINVAL, "neither a file nor a directory")
 
-    def unknown(
+    def find_out(
         self, folder: RemoteFolder, name: bytes, info: SFTPAttributes, longname: bytes
     ) -> Job:
         """Copy a link, or an entry whose type the server did not tell."""
         path, parts = join(folder.path(), name), (*folder.parts(), name)
         target = self.target(parts)
-        found = yield from self.inquired(kind_of(path, info, longname, follow=False))
+        found = yield from self.run_inquiry(find_kind(path, info, longname, follow=False))
         if isinstance(found, tuple) and found[1] == modes.S_IFLNK:
             if not self.options.follow_symlinks:
-                self.found(0)
-                yield from self.link(path, parts)
+                self.note_found(0)
+                yield from self.copy_link(path, parts)
                 return
-            found = yield from self.inquired(kind_of(path, follow=True))
+            found = yield from self.run_inquiry(find_kind(path, follow=True))
             if isinstance(found, tuple) and found[1] == modes.S_IFDIR:
-                yield from self.linked_folder(folder, path, name, found[0])
+                yield from self.follow_link(folder, path, name, found[0])
                 return
         if isinstance(found, Request):
             self.refuse(path, target, found, path)
             return
-        self.known(folder, name, *found, None)
+        self.take_known(folder, name, *found, None)
 
-    def linked_folder(
+    def follow_link(
         self, folder: RemoteFolder, path: bytes, name: bytes, info: SFTPAttributes
     ) -> Generator[Any, Any, None]:
         """Return the directory that a link leads to, unless that contains the link."""
         target = self.target((*folder.parts(), name))
-        reply = yield from self.asked(wire.REALPATH, path)
+        reply = yield from self.ask_once(wire.REALPATH, path)
         if reply.status or len(reply.value) != 1:
             self.refuse(path, target, reply, path)
             return
@@ -331,16 +331,16 @@ class GetTree(Tree):
         if real in folder.reals():
             self.fail(path, target, errno.ELOOP, "the link leads back to where it lies in")
             return
-        self.known(folder, name, info, modes.S_IFDIR, real)
+        self.take_known(folder, name, info, modes.S_IFDIR, real)
 
-    def asked(self, kind: int, path: bytes) -> Generator[Any, Any, Any]:
+    def ask_once(self, kind: int, path: bytes) -> Generator[Any, Any, Any]:
         request = self.pool.ask(kind, string(path))
         yield request
         return request
 
-    def link(self, path: bytes, parts: tuple[bytes, ...]) -> Generator[Any, Any, None]:
+    def copy_link(self, path: bytes, parts: tuple[bytes, ...]) -> Generator[Any, Any, None]:
         target = self.target(parts)
-        reply = yield from self.asked(wire.READLINK, path)
+        reply = yield from self.ask_once(wire.READLINK, path)
         if reply.status or len(reply.value) != 1:
             self.refuse(path, target, reply, path)
             return
@@ -358,9 +358,9 @@ class GetTree(Tree):
         except OSError as error:
             self.fail(path, self.target(parts), error)
             return
-        self.done(path)
+        self.note_done(path)
 
-    def folder(self, folder: RemoteFolder, info: SFTPAttributes) -> Job:
+    def copy_folder(self, folder: RemoteFolder, info: SFTPAttributes) -> Job:
         parts = folder.parts()
         try:
             made = yield Local(lambda: self.confined.make_folder(parts))
@@ -371,15 +371,15 @@ class GetTree(Tree):
             self.folders.append((folder, *self.keep(info)))
         yield from self.fill(folder)
 
-    def file(self, folder: RemoteFolder, name: bytes, info: SFTPAttributes) -> Job:
+    def copy_file(self, folder: RemoteFolder, name: bytes, info: SFTPAttributes) -> Job:
         """Copy a small file in one go: one byte more is asked for than it should have."""
         pool, machine = self.pool, self.session.machine
         path, parts = join(folder.path(), name), (*folder.parts(), name)
         size = info.st_size
         if size is None or size >= machine.limits.read:
-            self.large.append(partial(self.big, folder, name, info))
+            self.large.append(partial(self.copy_large, folder, name, info))
             return
-        flags = wire.U32.pack(wire.FXF_READ) + wire.setting()
+        flags = wire.U32.pack(wire.FXF_READ) + wire.encode_setting()
         opened = pool.ask(wire.OPEN, string(path) + flags)
         try:
             yield opened
@@ -391,18 +391,18 @@ class GetTree(Tree):
         finally:
             machine.abandon(opened)  # closes it
         if opened.value.is_lost:
-            pool.add(partial(self.file, folder, name, info), size=size)
+            pool.add(partial(self.copy_file, folder, name, info), size=size)
             return
         if read.status not in (0, FX_EOF) and not self.session.machine.server.is_openssh:
             # Maybe the server refuses to read past the end.
-            self.large.append(partial(self.big, folder, name, info))
+            self.large.append(partial(self.copy_large, folder, name, info))
             return
         if read.status not in (0, FX_EOF):
             self.refuse(path, self.target(parts), read, path)
             return
         data = memoryview(b"") if read.status else read.value
         if len(data) != size:  # not what was listed, or answered short
-            self.large.append(partial(self.big, folder, name, info))
+            self.large.append(partial(self.copy_large, folder, name, info))
             return
         mode, times = self.keep(info)
         try:
@@ -411,7 +411,7 @@ class GetTree(Tree):
             self.fail(path, self.target(parts), error)
             return
         if not self.keeps_none(path, self.target(parts), refused):
-            self.done(path, size)
+            self.note_done(path, size)
 
     def keep(self, info: SFTPAttributes) -> tuple[int | None, Times | None]:
         """Mode and times to set; of the mode nothing where the server told none."""
@@ -423,7 +423,7 @@ class GetTree(Tree):
 
     # -- later
 
-    def place_of(self, parts: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    def choose_place(self, parts: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Return where the data of a large file goes at first."""
         return parts
 
@@ -435,14 +435,14 @@ class GetTree(Tree):
     def discard(self, place: tuple[bytes, ...]) -> None:
         """Remove what is of no use after a failure."""
 
-    def big(self, folder: RemoteFolder, name: bytes, info: SFTPAttributes) -> Op[None]:
+    def copy_large(self, folder: RemoteFolder, name: bytes, info: SFTPAttributes) -> Op[None]:
         path, parts = join(folder.path(), name), (*folder.parts(), name)
-        target, place = self.target(parts), self.place_of(parts)
+        target, place = self.target(parts), self.choose_place(parts)
         context = TransferContext("download", path, target, self.options.limit)
         sink = ConfinedSink(self.confined, place, *self.keep(info))
         try:
             size = yield from download(
-                self.sftp, path, sink, context, self.options.clock, self.part()
+                self.sftp, path, sink, context, self.options.clock, self.make_part_callback()
             )
             yield from self.put_in_place(place, parts)
         except BaseException as error:
@@ -452,7 +452,7 @@ class GetTree(Tree):
             self.fail_alone(path, target, error)
             return
         if not self.keeps_none(path, target, sink.refused):
-            self.done(path, size)
+            self.note_done(path, size)
 
     def finish(self) -> Op[None]:
         """Modes and times of directories, the innermost first."""

@@ -17,8 +17,8 @@ from ..._policy.glob_pattern import GlobPattern
 from ..._policy.remote_path import check_name, expand_from_home, join
 from ..._policy.sftp import make_file_error
 from ..core import Op
-from .file_types import kind_of, type_from_listing
-from .home import expanded
+from .file_types import find_kind, get_listed_type
+from .home import expand_home
 from .job_pool import Job, JobPool
 from .list_job import list_all
 from .names import LONGEST_PATH
@@ -33,7 +33,7 @@ AT_ONCE = 32
 
 
 class Glob:
-    """One search; `more` goes on with it."""
+    """One search; `fetch_more` goes on with it."""
 
     def __init__(self, pattern: bytes) -> None:
         self._pattern = GlobPattern(pattern)
@@ -43,13 +43,13 @@ class Glob:
         self._begun = False
         self._pool: JobPool
 
-    def more(self, sftp: SftpState) -> Op[list[bytes]]:
+    def fetch_more(self, sftp: SftpState) -> Op[list[bytes]]:
         """Return some paths that match; none at all at the end."""
-        session = yield from sftp.session()
+        session = yield from sftp.get_session()
         pattern = self._pattern
         if not self._begun:
             if pattern.base == b"~":
-                self._home = yield from expanded(sftp, pattern.base)
+                self._home = yield from expand_home(sftp, pattern.base)
             self._left.append((pattern.base, pattern.begin()))
             self._begun = True
         while self._left and not self._found:
@@ -97,7 +97,7 @@ class Glob:
                 yield None
             if not check_name(entry.name):
                 continue
-            kind = type_from_listing(entry.attributes, entry.longname)
+            kind = get_listed_type(entry.attributes, entry.longname)
             if kind and not (kind == modes.S_IFLNK and pattern.only_directories):
                 self._take_entry(path, entry.name, at, kind)
             elif pattern.step_into(at, entry.name, True):
@@ -108,8 +108,8 @@ class Glob:
     ) -> Generator[Any, Any, None]:
         """Look at an entry whose type the server did not tell, or that may lead to a directory."""
         path = self._encode_asked(join(folder, entry.name))
-        inquiry = kind_of(path, entry.attributes, entry.longname, follow=False)
-        found = yield from self._pool.inquired(inquiry)
+        inquiry = find_kind(path, entry.attributes, entry.longname, follow=False)
+        found = yield from self._pool.run_inquiry(inquiry)
         if isinstance(found, tuple):
             self._take_entry(folder, entry.name, at, found[1])
             if found[1] == modes.S_IFLNK and self._pattern.only_directories:
@@ -134,7 +134,7 @@ class Glob:
         if not path:  # an empty pattern
             return
         only = directory or self._pattern.only_directories
-        found = yield from self._pool.inquired(kind_of(self._encode_asked(path), follow=only))
+        found = yield from self._pool.run_inquiry(find_kind(self._encode_asked(path), follow=only))
         if isinstance(found, tuple) and (not only or found[1] == modes.S_IFDIR):
             self._add(path)
 

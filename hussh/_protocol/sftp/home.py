@@ -1,7 +1,7 @@
 """Expands ``~`` in remote paths; nothing else does.
 
-Every operation that takes a path of the user goes through `expands_home` or `at_home`, as those of
-`ops.py` do. scp uses the rule for servers without the extension. The home is asked for once for
+Every operation that takes a path of the user goes through `expands_home` or `run_at_home`, as those
+of `ops.py` do. scp uses the rule for servers without the extension. The home is asked for once for
 each connection, and only if a path begins with ``~``.
 """
 
@@ -17,7 +17,7 @@ from . import wire
 from .session import SftpSession, SftpState, wait
 from .wire import Name, string
 
-__all__ = ["START", "at_home", "expanded", "expands_home"]
+__all__ = ["START", "run_at_home", "expand_home", "expands_home"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,16 +27,16 @@ START = b"."
 _EXPAND = b"expand-path@openssh.com"
 
 
-def expanded(sftp: SftpState, path: bytes) -> Op[bytes]:
+def expand_home(sftp: SftpState, path: bytes) -> Op[bytes]:
     """Return the path that the server understands; only one that begins with ``~`` changes."""
     if not is_at_home(path):
         return path
     if sftp.home is None:
-        sftp.home = yield from _ask_home((yield from sftp.session()))
+        sftp.home = yield from _ask_home((yield from sftp.get_session()))
     return expand_from_home(path, sftp.home)
 
 
-def at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]:
+def run_at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]:
     """Run an operation on a path, which it gets expanded."""
     if not is_at_home(path):
         return op(path)
@@ -44,7 +44,7 @@ def at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]
 
 
 def _run_at_home(sftp: SftpState, path: bytes, op: Callable[[bytes], Op[T]]) -> Op[T]:
-    return (yield from op((yield from expanded(sftp, path))))
+    return (yield from op((yield from expand_home(sftp, path))))
 
 
 def expands_home(
@@ -54,7 +54,7 @@ def expands_home(
 
     @wraps(op)
     def located(sftp: SftpState, path: bytes, /, *more: P.args, **named: P.kwargs) -> Op[T]:
-        return at_home(sftp, path, lambda there: op(sftp, there, *more, **named))
+        return run_at_home(sftp, path, lambda there: op(sftp, there, *more, **named))
 
     return located
 
@@ -64,7 +64,7 @@ def _ask_home(session: SftpSession) -> Op[bytes]:
     if _EXPAND not in machine.extensions:
         return START
     # Only "~" itself: the server resolves what it is given, and a new file is not there yet.
-    asked = machine.extended(_EXPAND, string(b"~"), wire.name_list, reply=wire.NAME)
+    asked = machine.queue_extended(_EXPAND, string(b"~"), wire.name_list, reply=wire.NAME)
     names: list[Name] | None = (yield from wait(session, asked)).value
     if not names or not names[0].name.startswith(b"/"):
         return START

@@ -88,13 +88,13 @@ class JobPool:
         """Make a request of the job that runs now, to be yielded."""
         return self.session.machine.request(kind, body, self.box, self.current)
 
-    def about(self, kind: int, handle: bytes, more: bytes = b"") -> Request:
+    def ask_about(self, kind: int, handle: bytes, more: bytes = b"") -> Request:
         """Make a request about an open file or directory, to be yielded."""
-        return self.session.machine.about(kind, handle, more, self.box, self.current)
+        return self.session.machine.queue_about(kind, handle, more, self.box, self.current)
 
-    def extended(self, name: bytes, body: bytes) -> Request:
+    def ask_extended(self, name: bytes, body: bytes) -> Request:
         """Make a request of an extension that has a mere status, to be yielded."""
-        return self.session.machine.extended(name, body, box=self.box, tag=self.current)
+        return self.session.machine.queue_extended(name, body, box=self.box, tag=self.current)
 
     @property
     def is_due(self) -> bool:
@@ -107,7 +107,7 @@ class JobPool:
             while not request.done:
                 yield request
 
-    def inquired(self, inquiry: Inquiry[T]) -> Generator[Any, Any, T]:
+    def run_inquiry(self, inquiry: Inquiry[T]) -> Generator[Any, Any, T]:
         """Run an inquiry about a path, in a job."""
         machine, answer = self.session.machine, None
         while True:
@@ -156,7 +156,7 @@ class JobPool:
                         ready.extend((yield RunBlocking(partial(_call_all, now))))
                     elif self.is_due or session.has_more:
                         self.work = 0
-                        yield session.need() if session.has_more else Checkpoint()
+                        yield session.get_wait() if session.has_more else Checkpoint()
                     if self.stopped:
                         return
                     continue

@@ -19,8 +19,8 @@ from ..._policy.remote_path import expand_from_home, get_parent, join
 from ..._policy.sftp import make_file_error
 from ..core import Op
 from . import wire
-from .home import START, expanded
-from .ops import explained, real_path
+from .home import START, expand_home
+from .ops import explain, resolve_path
 from .request import Request
 from .session import SftpSession, SftpState, wait
 from .wire import string
@@ -30,11 +30,11 @@ __all__ = ["link_body", "make_link", "symlink"]
 
 def symlink(sftp: SftpState, target: bytes, link: bytes) -> Op[None]:
     """Make a link as `os.symlink` does; ``~`` is the home in both paths, as in a shell."""
-    there = yield from expanded(sftp, target)
+    there = yield from expand_home(sftp, target)
     if there != target and not there.startswith(b"/"):
         # What a link holds is relative to where it lies, not to where the session starts.
-        there = expand_from_home(target, (yield from real_path(sftp, START)))
-    yield from make_link(sftp, there, (yield from expanded(sftp, link)))
+        there = expand_from_home(target, (yield from resolve_path(sftp, START)))
+    yield from make_link(sftp, there, (yield from expand_home(sftp, link)))
 
 
 def link_body(takes_link_first: bool, target: bytes, link: bytes) -> bytes:
@@ -49,7 +49,7 @@ def make_link(sftp: SftpState, target: bytes, link: bytes) -> Op[None]:
     Raises:
         SFTPError: it failed; FileExistsError if a file has that name.
     """
-    session = yield from sftp.session()
+    session = yield from sftp.get_session()
     if sftp.takes_link_first is None:
         yield from _make_first(sftp, session, target, link)
         return
@@ -60,7 +60,7 @@ def _make(session: SftpSession, takes_link_first: bool, target: bytes, link: byt
     body = link_body(takes_link_first, target, link)
     request = yield from _ask(session, wire.SYMLINK, body)
     if request.status:
-        raise (yield from explained(session, request, "link", target, link))
+        raise (yield from explain(session, request, "link", target, link))
 
 
 def _make_first(sftp: SftpState, session: SftpSession, target: bytes, link: bytes) -> Op[None]:
@@ -84,7 +84,7 @@ def _make_first(sftp: SftpState, session: SftpSession, target: bytes, link: byte
     if takes_link_first:
         yield from _make(session, True, target, link)
     elif made.status:
-        raise (yield from explained(session, made, "link", target, link))
+        raise (yield from explain(session, made, "link", target, link))
 
 
 def _probe_order(session: SftpSession, link: bytes) -> Op[bool | None]:

@@ -49,7 +49,7 @@ def _list_once(pool: JobPool, path: bytes) -> Generator[Any, Any, list[Name] | R
             return opened
         while True:
             while len(asked) < LISTS_AHEAD:
-                asked.append(pool.about(wire.READDIR, opened.value))
+                asked.append(pool.ask_about(wire.READDIR, opened.value))
             reply = asked[0]
             yield from pool.wait(reply)
             asked.popleft()

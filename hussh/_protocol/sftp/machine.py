@@ -6,10 +6,10 @@ against its request. So a server that breaks the protocol is found out where its
 the code that feeds them (`Malformed`; the machine is of no use afterwards). The maker of a request
 looks at `done`, or gets it put into a `box` that several requests share.
 
-Bytes come in by two calls, so that bulk data is copied once, to where it is wanted: `buffer()`
-tells where the next bytes belong, `received(n)` says that n of them are there. Bytes to send are in
-`out`. The code that moves them must not reorder or drop any. A payload in `out` must not be changed
-while it is there.
+Bytes come in by two calls, so that bulk data is copied once, to where it is wanted: `get_buffer()`
+tells where the next bytes belong, `take_received(n)` says that n of them are there. Bytes to send
+are in `out`. The code that moves them must not reorder or drop any. A payload in `out` must not be
+changed while it is there.
 
 A request may be abandoned: its reply is dropped when it comes, and a handle in it is closed. A
 request that was not sent yet is not sent at all.
@@ -109,7 +109,7 @@ class Machine:
         request.lasting = lasting
         return self._submit(request)
 
-    def about(
+    def queue_about(
         self,
         kind: int,
         handle: bytes,
@@ -120,7 +120,7 @@ class Machine:
         """Queue a request about an open file or directory, such as FSTAT or READDIR."""
         return self._submit(Request(kind, string(handle) + more, box, tag, handle=handle))
 
-    def extended(
+    def queue_extended(
         self,
         name: bytes,
         body: bytes,
@@ -173,7 +173,7 @@ class Machine:
         return self._submit(request)
 
     def close(self, handle: bytes, box: deque[Request] | None = None, tag: Any = None) -> Request:
-        return self.about(wire.CLOSE, handle, b"", box, tag)
+        return self.queue_about(wire.CLOSE, handle, b"", box, tag)
 
     def abandon(self, request: Request) -> None:
         """Drop the reply when it comes; a handle that it brought or will bring is closed."""
@@ -218,7 +218,7 @@ class Machine:
             request = held.popleft()
             if request.abandoned and request.kind != wire.CLOSE:
                 if request.kind in OPENS:
-                    self.files.not_sent()
+                    self.files.note_not_sent()
             elif request.done:  # failed meanwhile: its handle is lost
                 pass
             else:
@@ -262,13 +262,13 @@ class Machine:
 
     # -- bytes of the server
 
-    def buffer(self) -> memoryview:
+    def get_buffer(self) -> memoryview:
         """Return the place for the next bytes; it is never empty."""
         if self._direct is not None:
             return self._direct[self._filled :]
         return self._view[self._have :]
 
-    def rest(self) -> int:
+    def count_missing(self) -> int:
         """Number of bytes that are missing of a message that has begun; 0 if none has."""
         if self._direct is not None:
             return len(self._direct) - self._filled
@@ -276,8 +276,8 @@ class Machine:
             return 4 - self._have if self._have else 0
         return int(U32.unpack_from(self._stage)[0]) + 4 - self._have
 
-    def received(self, count: int) -> None:
-        """Take the first `count` bytes of `buffer()`, which are there now.
+    def take_received(self, count: int) -> None:
+        """Take the first `count` bytes of `get_buffer()`, which are there now.
 
         Raises:
             Malformed: the server broke the protocol.
@@ -308,7 +308,7 @@ class Machine:
             self._view[:left] = self._view[at : self._have]
             self._have = left
 
-    def ended(self) -> None:
+    def note_end(self) -> None:
         """Note that no more bytes will come.
 
         Raises:
@@ -369,7 +369,7 @@ class Machine:
         if request is None:
             raise Malformed(f"a reply to request {number}, which is not open")
         if kind == wire.STATUS:
-            request.status, request.text = wire.status(bytes(message[5:]))
+            request.status, request.text = wire.parse_status(bytes(message[5:]))
             if request.status == FX_OK and request.expects:
                 raise Malformed("success, but not what was asked for")
             self._end_request(request, None)
@@ -390,7 +390,7 @@ class Machine:
             request.size = len(body)
             return wire.name_list(body)
         if kind == wire.ATTRS:
-            return wire.attributes(body)[0]
+            return wire.parse_attributes(body)[0]
         return request.parse(body) if request.parse is not None else body
 
     def _take_data(self, request: Request, message: memoryview) -> None:
@@ -432,7 +432,7 @@ class Machine:
             request.box.append(request)
         if request.id >= 0:
             if handle is not None and request.kind == wire.CLOSE:
-                self.files.closed(handle)
+                self.files.note_closed(handle)
             if self.files.anybody_waits:
                 self._open_more()
             if self._held:
@@ -443,8 +443,8 @@ class Machine:
         if request.id < 0:  # refused here
             return False
         if request.value is None:
-            return self.files.refused(request)
-        handle, is_lost = self.files.opened(request, request.value)
+            return self.files.note_refused(request)
+        handle, is_lost = self.files.note_opened(request, request.value)
         if not is_lost:
             request.value = handle
             return False
@@ -455,11 +455,11 @@ class Machine:
     def _take_greeting(self, kind: int, message: memoryview) -> None:
         if kind != wire.VERSION:
             raise Malformed(f"a message of type {kind} instead of its version{self._show_heard()}")
-        self.version, self.extensions = wire.version(bytes(message[1:]))
+        self.version, self.extensions = wire.parse_version(bytes(message[1:]))
         if self.version != 3:
             raise Malformed(f"version {self.version} of the protocol, we speak 3")
         self.ready = True
         self.server.note_greeting(self.extensions)
         self._most = self.server.most_requests
         if self.extensions.get(b"limits@openssh.com") == b"1":
-            self._ask_limits = self.extended(b"limits@openssh.com", b"", wire.limits)
+            self._ask_limits = self.queue_extended(b"limits@openssh.com", b"", wire.parse_limits)

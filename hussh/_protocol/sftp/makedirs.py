@@ -16,9 +16,9 @@ from ..._policy.sftp import make_file_error
 from ...errors import SFTPError
 from ..core import Op
 from . import wire
-from .file_types import inquired, is_directory, kind_of
+from .file_types import find_kind, is_directory, run_inquiry
 from .home import expands_home
-from .ops import explained, make_directory
+from .ops import explain, make_directory
 from .request import Request
 from .session import SftpState, wait
 from .wire import string
@@ -38,11 +38,11 @@ def make_directories(sftp: SftpState, path: bytes, mode: int, exist_ok: bool) ->
         FileExistsError: it exists and `exist_ok` is False, or it is no directory.
         SFTPError: a directory could not be made.
     """
-    session = yield from sftp.session(early=True)
-    body = string(path) + wire.setting(mode=mode & 0o7777)
+    session = yield from sftp.get_session(early=True)
+    body = string(path) + wire.encode_setting(mode=mode & 0o7777)
     made = session.machine.request(wire.MKDIR, body)
     try:
-        found = yield from inquired(sftp, kind_of(path, follow=True))
+        found = yield from run_inquiry(sftp, find_kind(path, follow=True))
     except BaseException:
         session.machine.abandon(made)
         session.step()
@@ -55,7 +55,7 @@ def make_directories(sftp: SftpState, path: bytes, mode: int, exist_ok: bool) ->
             return
         raise make_file_error(errno.EEXIST, DOING, path, status=made.status)
     if made.errno is not None:  # the session is lost
-        raise (yield from explained(session, made, DOING, path))
+        raise (yield from explain(session, made, DOING, path))
     lacking: list[bytes] = []
     parent = get_parent(path)
     while parent and (yield from _is_missing(sftp, parent)):
@@ -88,5 +88,5 @@ def _try_mkdir(sftp: SftpState, path: bytes, mode: int) -> Op[SFTPError | None]:
 
 def _is_missing(sftp: SftpState, path: bytes) -> Op[bool]:
     """Tell whether nothing is there; False also if the server does not let us look."""
-    found = yield from inquired(sftp, kind_of(path, follow=True))
+    found = yield from run_inquiry(sftp, find_kind(path, follow=True))
     return isinstance(found, Request) and found.status != _PERMISSION_DENIED

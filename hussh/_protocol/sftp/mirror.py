@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from ..._policy.glob_pattern import Exclusion
 from ..._results.transfer_result import MirrorResult, TransferResult
 
-__all__ = ["LEFT_OUT", "UNREAD", "Mirrored", "Wanted", "inner", "is_same", "temporary"]
+__all__ = [
+    "LEFT_OUT",
+    "UNREAD",
+    "Mirrored",
+    "Wanted",
+    "join_inner",
+    "is_same",
+    "make_temporary_name",
+]
 
 #: Why nothing was removed.
 UNREAD = "nothing was deleted, because a part of the source could not be read"
@@ -54,7 +62,7 @@ class Mirrored:
         self.is_unread = False
         self.dirty: set[object] = set()
 
-    def result(self, found: TransferResult, wanted: Wanted) -> MirrorResult:
+    def make_result(self, found: TransferResult, wanted: Wanted) -> MirrorResult:
         """Return the result of a transfer with what a mirror has besides."""
         warnings = list(found.warnings)
         if wanted.delete and self.is_unread:
@@ -73,11 +81,11 @@ def is_same(
     return size == other_size and int(seconds or 0) == int(other or 0)
 
 
-def temporary() -> bytes:
+def make_temporary_name() -> bytes:
     """Return a name for a file that is not complete."""
     return b".hussh-" + os.urandom(8).hex().encode()
 
 
-def inner(above: bytes, name: bytes) -> bytes:
+def join_inner(above: bytes, name: bytes) -> bytes:
     """Return a path below the top of a mirror."""
     return above + b"/" + name if above else name

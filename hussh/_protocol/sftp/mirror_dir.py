@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from ..._policy.owned_fd import OwnedFd, close_fds
 from .confined_dir import ConfinedDir, Parts, Times, set_meta
-from .mirror import inner, temporary
+from .mirror import join_inner, make_temporary_name
 from .tree import DEEPEST
 
 __all__ = ["MirrorDir"]
@@ -66,7 +66,7 @@ class MirrorDir(ConfinedDir):
         self, parts: Parts, data: memoryview, mode: int | None, times: Times | None
     ) -> OSError | None:
         """Write a whole file beside the one that it then replaces."""
-        place = (*parts[:-1], temporary())
+        place = (*parts[:-1], make_temporary_name())
         try:
             refused = super().write_file(place, data, mode, times)
             self.replace(place, parts)
@@ -152,7 +152,7 @@ class MirrorDir(ConfinedDir):
         with OwnedFd(name, _FOLDER, dir_fd=above) as fd:
             is_empty = True
             for child in map(os.fsencode, os.listdir(fd)):
-                below = inner(path, child)
+                below = join_inner(path, child)
                 info = os.stat(child, dir_fd=fd, follow_symlinks=False)
                 stays = keep(below, modes.S_ISDIR(info.st_mode))
                 if stays or not self._remove(fd, child, below, keep, gone, failed, depth + 1):

@@ -22,7 +22,7 @@ from .confined_dir import Parts
 from .get_tree import GetTree, RemoteFolder, run_get
 from .job_pool import Job, Local
 from .list_job import list_all
-from .mirror import LEFT_OUT, UNREAD, Mirrored, Wanted, is_same, temporary
+from .mirror import LEFT_OUT, UNREAD, Mirrored, Wanted, is_same, make_temporary_name
 from .mirror_dir import MirrorDir
 from .request import Request
 from .session import SftpState
@@ -114,7 +114,7 @@ class _MirrorGet(GetTree):
                 if not self.exclude((*parts, name), modes.S_ISDIR(here[name].st_mode)):
                     self.extra.append((folder, name))
 
-    def known(
+    def take_known(
         self, folder: RemoteFolder, name: bytes, info: SFTPAttributes, kind: int, real: bytes | None
     ) -> None:
         parts = (*folder.parts(), name)
@@ -124,7 +124,9 @@ class _MirrorGet(GetTree):
         there = 0 if have is None else modes.S_IFMT(have.st_mode)
         if kind == modes.S_IFDIR and there not in (0, modes.S_IFDIR):
             inner = RemoteFolder(folder, name, real)
-            self.search(partial(self.make_way, folder, name, partial(self.folder, inner, info)))
+            self.search(
+                partial(self.make_way, folder, name, partial(self.copy_folder, inner, info))
+            )
         elif kind == modes.S_IFDIR and have is not None:
             inner = RemoteFolder(folder, name, real)
             differs = modes.S_IMODE(have.st_mode) & 0o777 != modes.S_IMODE(info.st_mode) & 0o777
@@ -134,13 +136,13 @@ class _MirrorGet(GetTree):
         elif kind == modes.S_IFREG and have is not None and there == modes.S_IFREG:
             self.compare_file(folder, name, info, have)
         elif kind == modes.S_IFREG and there == modes.S_IFDIR:
-            self.found(info.st_size)
+            self.note_found(info.st_size)
             self.put_off(
                 join(folder.path(), name), parts,
-                lambda: self.large.append(partial(self.big, folder, name, info)),
+                lambda: self.large.append(partial(self.copy_large, folder, name, info)),
             )  # fmt: skip
         else:
-            super().known(folder, name, info, kind, real)
+            super().take_known(folder, name, info, kind, real)
 
     def refill(self, folder: RemoteFolder, mode: int) -> Job:
         if mode & 0o700 != 0o700:
@@ -151,7 +153,7 @@ class _MirrorGet(GetTree):
         self, folder: RemoteFolder, name: bytes, info: SFTPAttributes, have: os.stat_result
     ) -> None:
         if not is_same(info.st_size, info.st_mtime, have.st_size, have.st_mtime):
-            super().known(folder, name, info, modes.S_IFREG, None)
+            super().take_known(folder, name, info, modes.S_IFREG, None)
             return
         self.found_out.unchanged += 1
         mode = self.keep(info)[0]
@@ -163,10 +165,10 @@ class _MirrorGet(GetTree):
         refused = yield Local(partial(self.dir.set_attributes, parts, mode))
         self.keeps_none(join(folder.path(), name), self.target(parts), refused)
 
-    def link(self, path: bytes, parts: Parts) -> Generator[Any, Any, None]:
+    def copy_link(self, path: bytes, parts: Parts) -> Generator[Any, Any, None]:
         """Make a link, unless the same is there."""
         if not self.exclude(parts, False):
-            yield from super().link(path, parts)
+            yield from super().copy_link(path, parts)
 
     def make_link(self, path: bytes, parts: Parts, leads_to: bytes) -> Generator[Any, Any, None]:
         try:
@@ -175,14 +177,14 @@ class _MirrorGet(GetTree):
             self.fail(path, self.target(parts), error)
             return
         if same is None:
-            late = partial(self.late_link, path, parts, leads_to)
+            late = partial(self.copy_late_link, path, parts, leads_to)
             self.put_off(path, parts, lambda: self.pool.add(late))
         elif same:
             self.found_out.unchanged += 1
         else:
             yield from super().make_link(path, parts, leads_to)
 
-    def late_link(self, path: bytes, parts: Parts, leads_to: bytes) -> Job:
+    def copy_late_link(self, path: bytes, parts: Parts, leads_to: bytes) -> Job:
         try:
             yield Local(partial(self.clear, parts))
         except OSError as error:
@@ -192,13 +194,13 @@ class _MirrorGet(GetTree):
 
     def put_off(self, path: bytes, parts: Parts, begin: Callable[[], None]) -> None:
         """Leave what needs the removal of a directory for the end; fail it if that must stay."""
-        why = self.why_it_stays(parts)
+        why = self.explain_staying(parts)
         if why is None:
             self.obstructed.append((path, parts, begin))
         else:
             self.fail(path, self.target(parts), errno.ENOTEMPTY, why)
 
-    def why_it_stays(self, parts: Parts) -> str | None:
+    def explain_staying(self, parts: Parts) -> str | None:
         """Return why a directory must not be removed."""
         if self.exclude(parts, True):
             return LEFT_OUT
@@ -235,7 +237,7 @@ class _MirrorGet(GetTree):
         is_folder = self.dir.is_folder(parts)
         if is_folder is None:
             return
-        if is_folder and (why := self.why_it_stays(parts)) is not None:
+        if is_folder and (why := self.explain_staying(parts)) is not None:
             raise OSError(errno.ENOTEMPTY, why)
         gone, failed = self.dir.remove(parts, self.wanted.exclude)
         if is_folder:
@@ -256,15 +258,15 @@ class _MirrorGet(GetTree):
         self.here[folder].pop(name, None)
         yield from then()
 
-    def done(self, path: bytes, size: int | None = 0) -> None:
-        super().done(path, size)
+    def note_done(self, path: bytes, size: int | None = 0) -> None:
+        super().note_done(path, size)
         self.found_out.dirty.add(os.path.dirname(path))
 
     # -- later
 
-    def place_of(self, parts: Parts) -> Parts:
+    def choose_place(self, parts: Parts) -> Parts:
         """Return a place beside the file that is replaced when the new one is complete."""
-        return (*parts[:-1], temporary())
+        return (*parts[:-1], make_temporary_name())
 
     def put_in_place(self, place: Parts, parts: Parts) -> Op[None]:
         yield RunBlocking(lambda _: self.replace(place, parts))
@@ -283,7 +285,7 @@ class _MirrorGet(GetTree):
         """Remove what is in the way or too much, then set modes and times of directories."""
         obstructed, self.obstructed = self.obstructed, []
         for path, parts, begin in obstructed:
-            why = self.why_it_stays(parts)
+            why = self.explain_staying(parts)
             if why is None:
                 begin()
             else:
@@ -322,5 +324,5 @@ class _MirrorGet(GetTree):
         shown = make_file_error(code, "remove", target, server_text="on this machine")
         self.fail(target, target, shown)
 
-    def result(self) -> MirrorResult:
-        return self.found_out.result(super().result(), self.wanted)
+    def make_result(self) -> MirrorResult:
+        return self.found_out.make_result(super().make_result(), self.wanted)

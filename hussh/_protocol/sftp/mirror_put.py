@@ -21,10 +21,10 @@ from ..._results.transfer_result import MirrorResult
 from ...errors import SFTPError
 from ..core import Op, RunBlocking
 from . import wire
-from .file_types import kind_of, type_from_listing
+from .file_types import find_kind, get_listed_type
 from .job_pool import Job, Local
 from .list_job import list_all
-from .mirror import LEFT_OUT, UNREAD, Mirrored, Wanted, inner, is_same, temporary
+from .mirror import LEFT_OUT, UNREAD, Mirrored, Wanted, is_same, join_inner, make_temporary_name
 from .put_tree import Entry, Folder, PutTree, run_put, scan
 from .remove_tree import Removal
 from .request import Request
@@ -72,7 +72,7 @@ class _MirrorPut(PutTree):
         # Files and links in whose place a directory is: local and remote path, and the job.
         self.obstructed: list[tuple[bytes, bytes, Callable[[], Job]]] = []
 
-    def top(self, local: bytes, remote: bytes, info: os.stat_result) -> Folder:
+    def make_top(self, local: bytes, remote: bytes, info: os.stat_result) -> Folder:
         self.remote_top = remote
         return Folder(local, remote, frozenset({(info.st_dev, info.st_ino)}), b"", info, True)
 
@@ -88,7 +88,7 @@ class _MirrorPut(PutTree):
             self.fail(folder.local, folder.remote, error)
             return
         if folder.is_there:
-            found = yield from self.listed(folder)
+            found = yield from self.list_counterpart(folder)
             if found is None:
                 return
             there = {entry.name: entry for entry in found if check_name(entry.name)}
@@ -98,34 +98,34 @@ class _MirrorPut(PutTree):
                 yield None
             other = there.pop(entry.name, None)
             is_directory = entry.info is not None and modes.S_ISDIR(entry.info.st_mode)
-            if exclude(inner(folder.path, entry.name), is_directory):
+            if exclude(join_inner(folder.path, entry.name), is_directory):
                 continue
-            if other is not None and not type_from_listing(other.attributes, other.longname):
-                self.search(partial(self.unknown, folder, entry, other))
+            if other is not None and not get_listed_type(other.attributes, other.longname):
+                self.search(partial(self.find_out, folder, entry, other))
             else:
                 self.compare(folder, entry, other)
         if self.wanted.delete:
             for other in there.values():
-                self.search(partial(self.surplus, folder, other))
+                self.search(partial(self.note_surplus, folder, other))
 
-    def listed(self, folder: Folder) -> Generator[Any, Any, list[Name] | None]:
+    def list_counterpart(self, folder: Folder) -> Generator[Any, Any, list[Name] | None]:
         """Return what the counterpart has; None if that cannot be told or must not be touched."""
         # Some servers' listings follow links: what they call a directory may be a link to one.
         look = self.pool.ask(wire.LSTAT, string(folder.remote))
         yield from self.pool.wait(look)
         info: SFTPAttributes | None = look.value
         if info is not None and modes.S_ISLNK(info.st_mode) and folder.path:
-            gone = yield from self.asked(wire.REMOVE, string(folder.remote))
+            gone = yield from self.ask_once(wire.REMOVE, string(folder.remote))
             if gone.status:
                 self.refuse(folder.local, folder.remote, gone, folder.remote)
             elif folder.info is not None:
-                yield from self.folder(self.missing(folder), folder.info)
+                yield from self.copy_folder(self.mark_missing(folder), folder.info)
             return None
         mode = info.st_mode if info is not None else 0
         if modes.S_ISDIR(mode) and mode & 0o700 != 0o700:
             # So that it can be filled; it gets what is asked for at the end.
-            setting = wire.setting(mode=modes.S_IMODE(mode) | 0o700)
-            yield from self.asked(wire.SETSTAT, string(folder.remote) + setting)
+            setting = wire.encode_setting(mode=modes.S_IMODE(mode) | 0o700)
+            yield from self.ask_once(wire.SETSTAT, string(folder.remote) + setting)
         ours = folder.info
         differs = ours is None or info is None or modes.S_IMODE(mode) != modes.S_IMODE(ours.st_mode)
         differs = differs or (info is not None and ours is not None
@@ -141,13 +141,13 @@ class _MirrorPut(PutTree):
             return None
         return found
 
-    def missing(self, folder: Folder) -> Folder:
+    def mark_missing(self, folder: Folder) -> Folder:
         return folder._replace(is_there=False)
 
-    def unknown(self, folder: Folder, entry: Entry, other: Name) -> Job:
+    def find_out(self, folder: Folder, entry: Entry, other: Name) -> Job:
         """Compare with an entry whose type the server did not tell."""
         path = join(folder.remote, entry.name)
-        found = yield from self.inquired(kind_of(path, other.attributes, other.longname,
+        found = yield from self.run_inquiry(find_kind(path, other.attributes, other.longname,
                                                  follow=False))  # fmt: skip
         if isinstance(found, Request):
             self.refuse(os.path.join(folder.local, entry.name), path, found, path)
@@ -165,18 +165,18 @@ class _MirrorPut(PutTree):
             self.found_out.is_unread = self.found_out.is_unread or not vanished
             self.fail(path, target, entry.error)
             return
-        kind = type_from_listing(other.attributes, other.longname) if other is not None else 0
+        kind = get_listed_type(other.attributes, other.longname) if other is not None else 0
         is_directory = info is not None and modes.S_ISDIR(info.st_mode)
         is_in_the_way = kind == modes.S_IFDIR and not is_directory
-        if is_in_the_way and self.wanted.exclude(inner(folder.path, entry.name), True):
+        if is_in_the_way and self.wanted.exclude(join_inner(folder.path, entry.name), True):
             self.fail(path, target, errno.ENOTEMPTY, LEFT_OUT)
             return
         if link is not None:
             if kind == modes.S_IFLNK:
                 self.search(partial(self.compare_link, path, target, link))
             else:
-                self.found(0)
-                self.make_way(path, target, kind, partial(self.link, path, target, link))
+                self.note_found(0)
+                self.make_way(path, target, kind, partial(self.copy_link, path, target, link))
         elif info is not None and modes.S_ISDIR(info.st_mode):
             self.compare_folder(folder, path, target, entry.name, info, kind)
         elif info is not None and modes.S_ISREG(info.st_mode):
@@ -197,12 +197,12 @@ class _MirrorPut(PutTree):
             return
         is_there = kind == modes.S_IFDIR
         below = Folder(
-            path, target, folder.above | {place}, inner(folder.path, name), info, is_there
+            path, target, folder.above | {place}, join_inner(folder.path, name), info, is_there
         )
         if is_there:
             self.search(lambda: self.fill(below), soon=True)
         else:
-            self.make_way(path, target, kind, lambda: self.folder(below, info), search=True)
+            self.make_way(path, target, kind, lambda: self.copy_folder(below, info), search=True)
 
     def compare_file(
         self, path: bytes, target: bytes, info: os.stat_result, other: SFTPAttributes
@@ -216,21 +216,21 @@ class _MirrorPut(PutTree):
             self.pool.add(partial(self.settle, path, target, self.setting(info)))
 
     def compare_link(self, path: bytes, target: bytes, link: bytes) -> Job:
-        there = yield from self.asked(wire.READLINK, string(target))
+        there = yield from self.ask_once(wire.READLINK, string(target))
         if not there.status and [name.name for name in there.value] == [link]:
             self.found_out.unchanged += 1
             return
-        self.found(0)
-        yield from self.link(path, target, link)
+        self.note_found(0)
+        yield from self.copy_link(path, target, link)
 
     def send(self, path: bytes, target: bytes, info: os.stat_result, kind: int) -> None:
-        self.found(info.st_size)
+        self.note_found(info.st_size)
         if kind == modes.S_IFDIR:
-            self.make_way(path, target, kind, partial(self.file, path, target, info))
+            self.make_way(path, target, kind, partial(self.copy_file, path, target, info))
             return
         if kind:  # a rename replaces it, whatever it is
             self.there.add(target)
-        self.pool.add(partial(self.file, path, target, info), size=info.st_size)
+        self.pool.add(partial(self.copy_file, path, target, info), size=info.st_size)
 
     def make_way(
         self, path: bytes, target: bytes, kind: int, then: Callable[[], Job], search: bool = False
@@ -242,7 +242,7 @@ class _MirrorPut(PutTree):
 
         def job() -> Job:
             if kind:
-                gone = yield from self.asked(wire.REMOVE, string(target))
+                gone = yield from self.ask_once(wire.REMOVE, string(target))
                 if gone.status:
                     self.refuse(path, target, gone, target)
                     return
@@ -260,10 +260,10 @@ class _MirrorPut(PutTree):
         except OSError as error:
             self.fail(path, target, error)
             return
-        removal = Removal(self.sftp, keep=self.stays)
+        removal = Removal(self.sftp, keep=self.may_stay)
         removal.add(target, self.wanted.delete)
         if not self.wanted.delete:
-            session = yield from self.sftp.session()
+            session = yield from self.sftp.get_session()
             request = session.machine.request(wire.RMDIR, string(target))
             from_there = yield from wait(session, request)
             if from_there.status:
@@ -277,11 +277,11 @@ class _MirrorPut(PutTree):
             self.found_out.deleted += map(decode_path, removal.removed)
         self.pool.add(then)
 
-    def surplus(self, folder: Folder, other: Name) -> Job:
+    def note_surplus(self, folder: Folder, other: Name) -> Job:
         """Note what the local directory does not have."""
-        target, path = join(folder.remote, other.name), inner(folder.path, other.name)
-        found = yield from self.inquired(
-            kind_of(target, other.attributes, other.longname, follow=False)
+        target, path = join(folder.remote, other.name), join_inner(folder.path, other.name)
+        found = yield from self.run_inquiry(
+            find_kind(target, other.attributes, other.longname, follow=False)
         )
         if isinstance(found, Request):
             return  # it is gone, or cannot be looked at
@@ -289,17 +289,17 @@ class _MirrorPut(PutTree):
         if not self.wanted.exclude(path, is_directory):
             self.extra.append((target, folder.local, is_directory))
 
-    def stays(self, remote: bytes, is_directory: bool) -> bool:
+    def may_stay(self, remote: bytes, is_directory: bool) -> bool:
         """Tell whether what lies in a surplus directory is left out of the mirror."""
         path = remote[len(self.remote_top) :].lstrip(b"/")
         return self.wanted.exclude(path, is_directory)
 
     # -- files that are there already
 
-    def place_of(self, target: bytes) -> bytes:
+    def choose_place(self, target: bytes) -> bytes:
         if target not in self.there:
             return target
-        place = join(get_parent(target), temporary())
+        place = join(get_parent(target), make_temporary_name())
         self.half_done[place] = target
         return place
 
@@ -309,7 +309,7 @@ class _MirrorPut(PutTree):
         if place == target:
             return None
         if _RENAME in self.session.machine.extensions:
-            moved = self.pool.extended(_RENAME, string(place) + string(target))
+            moved = self.pool.ask_extended(_RENAME, string(place) + string(target))
             yield from self.pool.wait(moved)
         else:
             moved = yield from self.replace(place, target)
@@ -321,18 +321,18 @@ class _MirrorPut(PutTree):
 
     def replace(self, place: bytes, target: bytes) -> Generator[Any, Any, Request]:
         """Replace a file at a server whose RENAME may refuse to; the old file goes last."""
-        moved: Request = yield from self.asked(wire.RENAME, string(place) + string(target))
+        moved: Request = yield from self.ask_once(wire.RENAME, string(place) + string(target))
         if not moved.status:
             return moved
-        aside = join(get_parent(target), temporary())
+        aside = join(get_parent(target), make_temporary_name())
         self.set_aside[aside] = target
-        moved = yield from self.asked(wire.RENAME, string(target) + string(aside))
+        moved = yield from self.ask_once(wire.RENAME, string(target) + string(aside))
         if not moved.status:
-            moved = yield from self.asked(wire.RENAME, string(place) + string(target))
+            moved = yield from self.ask_once(wire.RENAME, string(place) + string(target))
             if moved.status:
                 self.put_back(aside)
             else:
-                yield from self.asked(wire.REMOVE, string(aside))
+                yield from self.ask_once(wire.REMOVE, string(aside))
         self.set_aside.pop(aside, None)
         return moved
 
@@ -346,8 +346,8 @@ class _MirrorPut(PutTree):
             # Not abandoned: such a request may never be sent.
             self.session.machine.request(wire.REMOVE, string(place))
 
-    def done(self, path: bytes, size: int | None = 0) -> None:
-        super().done(path, size)
+    def note_done(self, path: bytes, size: int | None = 0) -> None:
+        super().note_done(path, size)
         self.found_out.dirty.add(os.path.dirname(path))
 
     # -- the end
@@ -364,13 +364,13 @@ class _MirrorPut(PutTree):
         for place, target in list(self.half_done.items()):  # such as of a lost handle
             self.discard(place, target)
         if self.wanted.delete and not self.found_out.is_unread and self.extra:
-            removal = Removal(self.sftp, keep=self.stays)
+            removal = Removal(self.sftp, keep=self.may_stay)
             for target, above, is_directory in self.extra:
                 removal.add(target, is_directory)
                 self.found_out.dirty.add(above)
             yield from removal.run()
             self.found_out.deleted += map(decode_path, removal.removed)
-            for error in (yield from removal.errors()):
+            for error in (yield from removal.explain_errors()):
                 path = os.fsencode(error.filename or "")
                 self.fail(path, path, error)
         dirty = self.found_out.dirty | {os.path.dirname(local) for local, _, _ in self.folders}
@@ -380,17 +380,17 @@ class _MirrorPut(PutTree):
         self.folders.sort(key=lambda one: one[1].count(b"/"))
         yield from super().finish()
 
-    def ended(self, error: BaseException, context: TransferContext) -> BaseException:
+    def make_end_error(self, error: BaseException, context: TransferContext) -> BaseException:
         """Remove what is not complete, as far as the server still hears that."""
         for aside in list(self.set_aside):
             self.put_back(aside)
         for place, target in list(self.half_done.items()):
             self.discard(place, target)
         self.session.step()
-        return super().ended(error, context)
+        return super().make_end_error(error, context)
 
-    def result(self) -> MirrorResult:
-        return self.found_out.result(super().result(), self.wanted)
+    def make_result(self) -> MirrorResult:
+        return self.found_out.make_result(super().make_result(), self.wanted)
 
 
 def _check_readable(path: bytes) -> None:

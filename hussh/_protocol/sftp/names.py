@@ -16,13 +16,13 @@ from ..._policy.remote_path import join
 from ..._policy.sftp import AnyPath, SFTPAttributes, decode_path, encode_path, make_file_error
 from ..core import Checkpoint, Op
 from . import ops
-from .file_types import Kind, inquired, kind_of, type_from_listing
+from .file_types import Kind, find_kind, get_listed_type, run_inquiry
 from .home import expands_home
 from .request import Request
 from .session import SftpState
 from .wire import Name
 
-__all__ = ["entry_is", "entry_stat", "exists", "file_system", "like", "sorted_out"]
+__all__ = ["is_entry", "stat_entry", "exists", "get_file_system", "convert_like", "split_names"]
 
 #: Bytes of a path below which directories are walked; PATH_MAX of Linux four times over.
 LONGEST_PATH = 16 * 1024
@@ -36,13 +36,13 @@ def exists(sftp: SftpState, path: bytes) -> Op[bool]:
     return True
 
 
-def like(path: AnyPath, op: Op[bytes]) -> Op[Any]:
+def convert_like(path: AnyPath, op: Op[bytes]) -> Op[Any]:
     """Return a path that an operation found, in the type of another path."""
     found = yield from op
     return found if isinstance(os.fspath(path), bytes) else decode_path(found)
 
 
-def file_system(sftp: SftpState, path: bytes) -> Op[os.statvfs_result]:
+def get_file_system(sftp: SftpState, path: bytes) -> Op[os.statvfs_result]:
     numbers = yield from ops.statvfs(sftp, path)
     bsize, frsize, blocks, bfree, bavail, files, ffree, favail, fsid, flag, namemax = numbers
     return os.statvfs_result(
@@ -50,7 +50,7 @@ def file_system(sftp: SftpState, path: bytes) -> Op[os.statvfs_result]:
     )
 
 
-def sorted_out(sftp: SftpState, path: bytes, as_bytes: bool) -> Op[tuple[list[Any], list[Any]]]:
+def split_names(sftp: SftpState, path: bytes, as_bytes: bool) -> Op[tuple[list[Any], list[Any]]]:
     """Return the names of directories in a directory, and of all else; links are among these."""
     if len(path) > LONGEST_PATH:
         reason = "directories lie in one another without end"
@@ -62,22 +62,22 @@ def sorted_out(sftp: SftpState, path: bytes, as_bytes: bool) -> Op[tuple[list[An
         if number % ops.NAMES_AT_ONCE == 0:
             yield Checkpoint()
         inner = join(path, entry.name)
-        is_folder = yield from entry_is(sftp, inner, entry, modes.S_ISDIR, False)
+        is_folder = yield from is_entry(sftp, inner, entry, modes.S_ISDIR, False)
         name = entry.name if as_bytes else decode_path(entry.name)
         (folders if is_folder else others).append(name)
     return folders, others
 
 
-def entry_stat(sftp: SftpState, path: AnyPath, entry: Name, follow: bool) -> Op[SFTPAttributes]:
+def stat_entry(sftp: SftpState, path: AnyPath, entry: Name, follow: bool) -> Op[SFTPAttributes]:
     """Return attributes with the type; ask the server only about links and unknown types."""
-    listed = entry.attributes if type_from_listing(entry.attributes) else None
+    listed = entry.attributes if get_listed_type(entry.attributes) else None
     attributes, kind = yield from _find_kind(
         sftp, encode_path(path), listed, entry.longname, follow
     )
     return replace(attributes, st_mode=modes.S_IMODE(attributes.st_mode) | kind)
 
 
-def entry_is(
+def is_entry(
     sftp: SftpState, path: AnyPath, entry: Name, test: Callable[[int], bool], follow: bool
 ) -> Op[bool]:
     """Tell whether an entry is of some kind; False for a link to nothing, and a removed entry."""
@@ -93,7 +93,7 @@ def entry_is(
 def _find_kind(
     sftp: SftpState, path: bytes, listed: SFTPAttributes | None, longname: bytes, follow: bool
 ) -> Op[Kind]:
-    found = yield from inquired(sftp, kind_of(path, listed, longname, follow=follow))
+    found = yield from run_inquiry(sftp, find_kind(path, listed, longname, follow=follow))
     if isinstance(found, Request):
-        raise (yield from ops.failed(sftp, found, "stat" if follow else "lstat", path))
+        raise (yield from ops.explain_present(sftp, found, "stat" if follow else "lstat", path))
     return found

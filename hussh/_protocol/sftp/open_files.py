@@ -104,11 +104,11 @@ class OpenFiles:
             return request
         return None
 
-    def not_sent(self) -> None:
+    def note_not_sent(self) -> None:
         """Note that a request of `take` was abandoned before it was sent."""
         self._note_answer()
 
-    def opened(self, request: Request, value: bytes) -> tuple[FileHandle, bool]:
+    def note_opened(self, request: Request, value: bytes) -> tuple[FileHandle, bool]:
         """Note the answer to an OPEN; return its handle and whether another file has it.
 
         In that case the caller closes both files, and asks `again`.
@@ -129,7 +129,7 @@ class OpenFiles:
             self.server.note_refusal(request.refused_at)
         return handle, False
 
-    def refused(self, request: Request) -> bool:
+    def note_refused(self, request: Request) -> bool:
         """Note the refusal of an OPEN; return whether it waits here to be sent again."""
         self._note_answer()
         if request.abandoned:
@@ -166,7 +166,7 @@ class OpenFiles:
         self._refused.append(request)
         return True
 
-    def closed(self, handle: FileHandle) -> None:
+    def note_closed(self, handle: FileHandle) -> None:
         """Note the answer to a CLOSE."""
         handle.closes -= 1
         if not handle.closes and self.handles.get(handle) is handle:

@@ -29,7 +29,7 @@ from ..._policy.sftp import (
 from ...errors import SFTPError, SFTPTimeout, printable
 from ..core import Checkpoint, DeadlineExceeded, Op
 from . import wire
-from .home import expanded, expands_home
+from .home import expand_home, expands_home
 from .request import FileHandle, Request
 from .session import SftpSession, SftpState, wait, wait_until_done
 from .warnings import warn
@@ -39,22 +39,22 @@ __all__ = [
     "Handle",
     "Listing",
     "change_owner",
-    "explained",
-    "failed",
+    "explain",
+    "explain_present",
     "list_names",
     "lstat",
     "make_directory",
     "open_directory",
     "open_handle",
     "read_link",
-    "real_path",
+    "resolve_path",
     "remove",
     "remove_directory",
     "rename",
     "set_attributes",
     "stat",
     "statvfs",
-    "within",
+    "limit_time",
 ]
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ NAMES_AT_ONCE = 1024
 READDIRS = 8
 
 
-def within(op: Op[T], doing: str, limit: str) -> Op[T]:
+def limit_time(op: Op[T], doing: str, limit: str) -> Op[T]:
     """Run an operation whose deadline is an SFTPTimeout; `limit` is the limit as it words it."""
     try:
         return (yield from op)
@@ -97,13 +97,13 @@ class Handle:
 
     def ask(self, kind: int, more: bytes, doing: str) -> Op[Request]:
         """Make a request about this handle that must succeed."""
-        request = self.session.machine.about(kind, self.id, more)
+        request = self.session.machine.queue_about(kind, self.id, more)
         yield from wait(self.session, request)
         if request.status:
-            raise (yield from explained(self.session, request, doing, self.path))
+            raise (yield from explain(self.session, request, doing, self.path))
         return request
 
-    def attributes(self) -> Op[SFTPAttributes]:
+    def fetch_attributes(self) -> Op[SFTPAttributes]:
         found: SFTPAttributes = (yield from self.ask(wire.FSTAT, b"", "stat")).value
         return found
 
@@ -113,10 +113,10 @@ class Handle:
         if b"fsync@openssh.com" not in session.machine.extensions:
             raise make_file_error(errno.EOPNOTSUPP, "sync", self.path)
         body = string(self.id)
-        request = session.machine.extended(b"fsync@openssh.com", body, handle=self.id)
+        request = session.machine.queue_extended(b"fsync@openssh.com", body, handle=self.id)
         yield from wait(session, request)
         if request.status:
-            raise (yield from explained(session, request, "sync", self.path))
+            raise (yield from explain(session, request, "sync", self.path))
 
     def close(self) -> Op[None]:
         """Close it and check that all went well; a second call does nothing."""
@@ -138,7 +138,7 @@ class Handle:
         """
         yield from wait(self.session, request)
         if request.status:
-            raise (yield from explained(self.session, request, "close", self.path))
+            raise (yield from explain(self.session, request, "close", self.path))
 
     def forget(self) -> None:
         """Close without waiting."""
@@ -149,7 +149,7 @@ class Handle:
                 self.session.step()
 
 
-def explained(
+def explain(
     session: SftpSession, request: Request, doing: str, path: bytes, path2: bytes | None = None,
     *, look_at: bytes | None = None,
 ) -> Op[SFTPError]:  # fmt: skip
@@ -202,7 +202,7 @@ def _find_errno(session: SftpSession, request: Request, about: bytes) -> Op[int 
             return errno.EEXIST
     if b"statvfs@openssh.com" in machine.extensions:
         place = about if mode is not None else os.path.dirname(about) or b"."
-        asked = machine.extended(b"statvfs@openssh.com", string(place), wire.statvfs)
+        asked = machine.queue_extended(b"statvfs@openssh.com", string(place), wire.parse_statvfs)
         reply = yield from wait(session, asked)
         if reply.value is not None:
             numbers: tuple[int, ...] = reply.value
@@ -215,18 +215,18 @@ def _find_errno(session: SftpSession, request: Request, about: bytes) -> Op[int 
     return None
 
 
-def failed(sftp: SftpState, request: Request, doing: str, path: bytes) -> Op[SFTPError]:
-    """Return `explained` for a request of the present session."""
-    return (yield from explained((yield from sftp.session()), request, doing, path))
+def explain_present(sftp: SftpState, request: Request, doing: str, path: bytes) -> Op[SFTPError]:
+    """Return what `explain` returns for a request of the present session."""
+    return (yield from explain((yield from sftp.get_session()), request, doing, path))
 
 
 def _ask(
     sftp: SftpState, kind: int, body: bytes, doing: str, path: bytes, path2: bytes | None = None
 ) -> Op[Request]:
-    session = yield from sftp.session(early=True)
+    session = yield from sftp.get_session(early=True)
     request = yield from wait(session, session.machine.request(kind, body))
     if request.status:
-        raise (yield from explained(session, request, doing, path, path2))
+        raise (yield from explain(session, request, doing, path, path2))
     return request
 
 
@@ -257,7 +257,7 @@ def truncate(sftp: SftpState, path: bytes, size: int) -> Op[None]:
     Raises:
         SFTPError: the server refused, or said yes and did not do it (Erlang's).
     """
-    yield from set_attributes(sftp, path, wire.setting(size=size), "truncate")
+    yield from set_attributes(sftp, path, wire.encode_setting(size=size), "truncate")
     if not sftp.server.is_openssh:
         check_size((yield from stat(sftp, path)), size, path)
 
@@ -277,12 +277,12 @@ def change_owner(sftp: SftpState, path: bytes, uid: int, gid: int) -> Op[None]:
         if found.st_uid is None or found.st_gid is None:
             raise make_file_error(errno.EOPNOTSUPP, "chown", path)
         uid, gid = (found.st_uid if uid == -1 else uid), (found.st_gid if gid == -1 else gid)
-    yield from set_attributes(sftp, path, wire.setting(owner=(uid, gid)), "chown")
+    yield from set_attributes(sftp, path, wire.encode_setting(owner=(uid, gid)), "chown")
 
 
 @expands_home
 def make_directory(sftp: SftpState, path: bytes, mode: int) -> Op[None]:
-    body = string(path) + wire.setting(mode=mode & 0o7777)
+    body = string(path) + wire.encode_setting(mode=mode & 0o7777)
     yield from _ask(sftp, wire.MKDIR, body, "make the directory", path)
 
 
@@ -298,16 +298,16 @@ def remove_directory(sftp: SftpState, path: bytes) -> Op[None]:
 
 def rename(sftp: SftpState, source: bytes, target: bytes) -> Op[None]:
     """Rename as `os.rename`, if the server can (posix-rename); else the target must not exist."""
-    session = yield from sftp.session()
-    source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
+    session = yield from sftp.get_session()
+    source, target = (yield from expand_home(sftp, source)), (yield from expand_home(sftp, target))
     machine, body = session.machine, string(source) + string(target)
     if b"posix-rename@openssh.com" in machine.extensions:
-        request = machine.extended(b"posix-rename@openssh.com", body)
+        request = machine.queue_extended(b"posix-rename@openssh.com", body)
     else:
         request = machine.request(wire.RENAME, body)
     yield from wait(session, request)
     if request.status:
-        raise (yield from explained(session, request, "rename", source, target))
+        raise (yield from explain(session, request, "rename", source, target))
 
 
 @expands_home
@@ -317,13 +317,13 @@ def read_link(sftp: SftpState, path: bytes) -> Op[bytes]:
 
 
 @expands_home
-def real_path(sftp: SftpState, path: bytes) -> Op[bytes]:
+def resolve_path(sftp: SftpState, path: bytes) -> Op[bytes]:
     reply = yield from _ask(sftp, wire.REALPATH, string(path), "resolve", path)
     return _get_only(reply, path)
 
 
 class RealPath:
-    """A `real_path` that is under way beside other requests."""
+    """A `resolve_path` that is under way beside other requests."""
 
     def __init__(self, session: SftpSession, path: bytes) -> None:
         self.session = session
@@ -338,7 +338,7 @@ class RealPath:
         """
         request = yield from wait(self.session, self.request)
         if request.status:
-            raise (yield from explained(self.session, request, "resolve", self.path))
+            raise (yield from explain(self.session, request, "resolve", self.path))
         return _get_only(request, self.path)
 
 
@@ -354,13 +354,15 @@ def _get_only(reply: Request, path: bytes) -> bytes:
 @expands_home
 def statvfs(sftp: SftpState, path: bytes) -> Op[tuple[int, ...]]:
     """Return the eleven numbers of statvfs(3): f_bsize to f_namemax."""
-    session = yield from sftp.session()
+    session = yield from sftp.get_session()
     if b"statvfs@openssh.com" not in session.machine.extensions:
         raise make_file_error(errno.EOPNOTSUPP, "statvfs", path)
-    request = session.machine.extended(b"statvfs@openssh.com", string(path), wire.statvfs)
+    request = session.machine.queue_extended(
+        b"statvfs@openssh.com", string(path), wire.parse_statvfs
+    )
     yield from wait(session, request)
     if request.status:
-        raise (yield from explained(session, request, "statvfs", path))
+        raise (yield from explain(session, request, "statvfs", path))
     numbers: tuple[int, ...] = request.value
     return numbers
 
@@ -385,12 +387,12 @@ class Listing:
         self._odd = False  # an impossible name has come, and was logged
         self._given = 0  # names since a look at the time limit
 
-    def more(self) -> Op[list[Name]]:
+    def fetch_more(self) -> Op[list[Name]]:
         """Return some names; none at all at the end."""
         session = self.handle.session
         while True:
             while not self._over and len(self._asked) < self._ahead:
-                self._asked.append(session.machine.about(wire.READDIR, self.handle.id))
+                self._asked.append(session.machine.queue_about(wire.READDIR, self.handle.id))
             if not self._asked:
                 return []
             if self._given >= NAMES_AT_ONCE:
@@ -402,7 +404,7 @@ class Listing:
                 self._over = True
                 continue
             if request.status:
-                raise (yield from explained(session, request, "list", self.handle.path))
+                raise (yield from explain(session, request, "list", self.handle.path))
             self.size += request.size
             self._given += len(request.value)
             names = yield from self._check(request.value)
@@ -438,11 +440,11 @@ class Listing:
 @expands_home
 def open_directory(sftp: SftpState, path: bytes, *, lasting: bool = False) -> Op[Listing]:
     """Open a directory; with `lasting`, a user decides how long it stays open."""
-    session = yield from sftp.session(early=True)
+    session = yield from sftp.get_session(early=True)
     request = session.machine.request(wire.OPENDIR, string(path), lasting=lasting)
     yield from wait(session, request)
     if request.status:
-        raise (yield from explained(session, request, "list", path))
+        raise (yield from explain(session, request, "list", path))
     return Listing(Handle(session, request.value, path))
 
 
@@ -461,7 +463,7 @@ def list_names(sftp: SftpState, path: bytes, pick: Callable[[Name], Any]) -> Op[
 
 def _list_all(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op[list[Any]]:
     found: list[Any] = []
-    while names := (yield from listing.more()):
+    while names := (yield from listing.fetch_more()):
         for at in range(0, len(names), NAMES_AT_ONCE):
             if at:
                 yield Checkpoint()
@@ -481,11 +483,11 @@ def _list_all(listing: Listing, path: bytes, pick: Callable[[Name], Any]) -> Op[
 @expands_home
 def open_handle(sftp: SftpState, path: bytes, flags: int, mode: int | None = None) -> Op[Handle]:
     """Open a file (FXF_* flags) for as long as a user likes; a new one gets `mode`."""
-    session = yield from sftp.session(early=True)
-    body = string(path) + wire.U32.pack(flags) + wire.setting(mode=mode)
+    session = yield from sftp.get_session(early=True)
+    body = string(path) + wire.U32.pack(flags) + wire.encode_setting(mode=mode)
     tag = "exclusive" if flags & wire.FXF_EXCL else "write" if flags & wire.FXF_WRITE else None
     request = session.machine.request(wire.OPEN, body, tag=tag, lasting=True)
     yield from wait(session, request)
     if request.status != FX_OK:
-        raise (yield from explained(session, request, "open", path))
+        raise (yield from explain(session, request, "open", path))
     return Handle(session, request.value, path)

@@ -19,7 +19,7 @@ from ..._policy.sftp import FX_OK
 from ..._results.transfer_result import TransferResult
 from ..core import Op, RunBlocking
 from . import wire
-from .file_types import inquired, kind_of
+from .file_types import find_kind, run_inquiry
 from .job_pool import Job, Local
 from .links import link_body, make_link
 from .local_file import FileSource
@@ -90,19 +90,19 @@ def run_put(
         info: os.stat_result = yield RunBlocking(lambda _: os.stat(local))
         if not modes.S_ISDIR(info.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), local)
-        session = yield from sftp.session()
+        session = yield from sftp.get_session()
         if remote.strip(b"/"):
             yield from make_directories(sftp, remote, 0o777, True)
         started = tree = make(sftp, session, options, "upload")
-        top = tree.top(local, remote, info)
+        top = tree.make_top(local, remote, info)
         tree.search(lambda: started.fill(top))
         yield from tree.run()
         yield from tree.finish()
-        return (yield from tree.finished())
+        return (yield from tree.report_result())
     except BaseException as error:
         if tree is None:
-            raise_shown(error, context.failed(error, None))
-        raise_shown(error, tree.ended(error, context))
+            raise_shown(error, context.explain_failure(error, None))
+        raise_shown(error, tree.make_end_error(error, context))
 
 
 class PutTree(Tree):
@@ -111,7 +111,7 @@ class PutTree(Tree):
         # Made by us: local and remote paths, and the attributes to set.
         self.folders: list[tuple[bytes, bytes, bytes]] = []
 
-    def top(self, local: bytes, remote: bytes, info: os.stat_result) -> Folder:
+    def make_top(self, local: bytes, remote: bytes, info: os.stat_result) -> Folder:
         """Return the directory that is copied."""
         return Folder(local, remote, frozenset({(info.st_dev, info.st_ino)}))
 
@@ -136,8 +136,8 @@ class PutTree(Tree):
         if entry.error is not None:
             self.fail(path, target, entry.error)
         elif link is not None:
-            self.found(0)
-            add(lambda: self.link(path, target, link))
+            self.note_found(0)
+            add(lambda: self.copy_link(path, target, link))
         elif info is None:
             self.fail(path, target, errno.ENOENT, "on this machine")
         elif modes.S_ISDIR(info.st_mode):
@@ -146,23 +146,23 @@ class PutTree(Tree):
                 self.fail(path, target, errno.ELOOP, "a link leads back to where it lies in")
                 return
             inner = Folder(path, target, folder.above | {place})
-            self.search(lambda: self.folder(inner, info), soon=True)
+            self.search(lambda: self.copy_folder(inner, info), soon=True)
         elif modes.S_ISREG(info.st_mode):
-            self.found(info.st_size)
-            add(lambda: self.file(path, target, info), size=info.st_size)
+            self.note_found(info.st_size)
+            add(lambda: self.copy_file(path, target, info), size=info.st_size)
         else:
             self.fail(path, target, errno.EINVAL, "neither a file nor a directory")
 
-    def folder(self, folder: Folder, info: os.stat_result) -> Job:
+    def copy_folder(self, folder: Folder, info: os.stat_result) -> Job:
         """Make a directory, then fill it."""
         pool = self.pool
         # The mode that is asked for comes when it is full.
         mode = modes.S_IMODE(info.st_mode) if self.options.preserve_permissions else 0o777
-        setting = wire.setting(mode=mode | 0o700)
+        setting = wire.encode_setting(mode=mode | 0o700)
         made = pool.ask(wire.MKDIR, string(folder.remote) + setting)
         yield made
         if made.status:
-            there = yield from self.inquired(kind_of(folder.remote, follow=True))
+            there = yield from self.run_inquiry(find_kind(folder.remote, follow=True))
             if isinstance(there, Request):
                 self.refuse(folder.local, folder.remote, made, folder.remote)
                 return
@@ -173,7 +173,7 @@ class PutTree(Tree):
             self.folders.append((folder.local, folder.remote, self.setting(info)))
         yield from self.fill(folder)
 
-    def place_of(self, target: bytes) -> bytes:
+    def choose_place(self, target: bytes) -> bytes:
         """Return where the data of a file goes at first."""
         return target
 
@@ -187,11 +187,11 @@ class PutTree(Tree):
     def discard(self, place: bytes, target: bytes) -> None:
         """Remove what is of no use after a failure."""
 
-    def file(self, path: bytes, target: bytes, info: os.stat_result) -> Job:
+    def copy_file(self, path: bytes, target: bytes, info: os.stat_result) -> Job:
         pool, machine = self.pool, self.session.machine
         most = machine.limits.write
         if info.st_size > most:
-            self.large.append(lambda: self.big(path, target, info))
+            self.large.append(lambda: self.copy_large(path, target, info))
             return
         try:
             data: bytes | None = yield Local(lambda: _read_small(path, most))
@@ -199,12 +199,12 @@ class PutTree(Tree):
             self.fail(path, target, error)
             return
         if data is None:  # it has grown
-            self.large.append(lambda: self.big(path, target, info))
+            self.large.append(lambda: self.copy_large(path, target, info))
             return
-        place = self.place_of(target)
+        place = self.choose_place(target)
         flags = wire.U32.pack(wire.FXF_WRITE | wire.FXF_CREAT | wire.FXF_TRUNC)
         mode = modes.S_IMODE(info.st_mode) if self.options.preserve_permissions else None
-        opened = pool.ask(wire.OPEN, string(place) + flags + wire.setting(mode=mode))
+        opened = pool.ask(wire.OPEN, string(place) + flags + wire.encode_setting(mode=mode))
         try:
             yield opened
             if opened.status:
@@ -215,18 +215,18 @@ class PutTree(Tree):
             asked, kept = [], None
             if data:
                 asked.append(machine.write(handle, 0, data, pool.box, pool.current))
-                yield from self.in_order(asked[0])
+                yield from self.wait_in_order(asked[0])
             setting = self.setting(info)
-            if setting != wire.setting():
-                kept = pool.about(wire.FSETSTAT, handle, setting)
-                yield from self.in_order(kept)
+            if setting != wire.encode_setting():
+                kept = pool.ask_about(wire.FSETSTAT, handle, setting)
+                yield from self.wait_in_order(kept)
         except GeneratorExit:
             machine.abandon(opened)
             raise
         asked.append(machine.close(handle, pool.box, pool.current))
         yield from pool.wait(*asked, *([kept] if kept is not None else []))
         if handle.is_lost:
-            pool.add(lambda: self.file(path, target, info), size=info.st_size)
+            pool.add(lambda: self.copy_file(path, target, info), size=info.st_size)
             return
         for request in asked:
             if request.status != FX_OK:
@@ -239,45 +239,45 @@ class PutTree(Tree):
             return
         refused = kept if kept is not None and kept.status else None
         if not self.keeps_none(path, target, refused):
-            self.done(path, len(data))
+            self.note_done(path, len(data))
 
-    def in_order(self, request: Request) -> Generator[Request, Any, None]:
+    def wait_in_order(self, request: Request) -> Generator[Request, Any, None]:
         """Wait for a request if those that follow it may overtake it."""
         if not self.session.machine.server.keeps_order:
             yield from self.pool.wait(request)
 
-    def link(self, path: bytes, target: bytes, leads_to: bytes) -> Job:
+    def copy_link(self, path: bytes, target: bytes, leads_to: bytes) -> Job:
         takes_link_first = self.sftp.takes_link_first
         if takes_link_first is None:
-            self.large.append(lambda: self.first_link(path, target, leads_to))
+            self.large.append(lambda: self.make_first_link(path, target, leads_to))
             return
         for turn in range(2):
             body = link_body(takes_link_first, leads_to, target)
-            request = yield from self.asked(wire.SYMLINK, body)
+            request = yield from self.ask_once(wire.SYMLINK, body)
             if not request.status:
-                self.done(path)
+                self.note_done(path)
                 return
-            there = yield from self.inquired(kind_of(target, follow=False))
+            there = yield from self.run_inquiry(find_kind(target, follow=False))
             if turn or isinstance(there, Request) or there[1] != modes.S_IFLNK:
                 break
-            yield from self.asked(wire.REMOVE, string(target))
+            yield from self.ask_once(wire.REMOVE, string(target))
         self.refuse(path, target, request, target)
 
-    def first_link(self, path: bytes, target: bytes, leads_to: bytes) -> Op[None]:
+    def make_first_link(self, path: bytes, target: bytes, leads_to: bytes) -> Op[None]:
         """Make a link by itself, from which the others learn the server's order."""
         if self.sftp.takes_link_first is not None:
-            self.pool.add(lambda: self.link(path, target, leads_to))
+            self.pool.add(lambda: self.copy_link(path, target, leads_to))
             return
         try:
-            there = yield from inquired(self.sftp, kind_of(target, follow=False))
+            there = yield from run_inquiry(self.sftp, find_kind(target, follow=False))
             if isinstance(there, tuple) and there[1] == modes.S_IFLNK:
                 yield from remove(self.sftp, target)
             yield from make_link(self.sftp, leads_to, target)
-            self.done(path)
+            self.note_done(path)
         except OSError as error:
             self.fail_alone(path, target, error)
 
-    def asked(self, kind: int, body: bytes) -> Generator[Any, Any, Any]:
+    def ask_once(self, kind: int, body: bytes) -> Generator[Any, Any, Any]:
         request = self.pool.ask(kind, body)
         yield request
         return request
@@ -288,31 +288,36 @@ class PutTree(Tree):
         if times is not None and not all(0 <= moment < 1 << 32 for moment in times):
             times = None
         mode = modes.S_IMODE(info.st_mode) if options.preserve_permissions else None
-        return wire.setting(mode=mode, times=times)
+        return wire.encode_setting(mode=mode, times=times)
 
     # -- later
 
-    def big(self, path: bytes, target: bytes, info: os.stat_result) -> Op[None]:
-        place = self.place_of(target)
+    def copy_large(self, path: bytes, target: bytes, info: os.stat_result) -> Op[None]:
+        place = self.choose_place(target)
         context = TransferContext("upload", path, target, self.options.limit)
         clock = self.options.clock
         try:
             size = yield from upload(
-                self.sftp, lambda: FileSource(path), place, context, clock, self.part()
+                self.sftp,
+                lambda: FileSource(path),
+                place,
+                context,
+                clock,
+                self.make_part_callback(),
             )
-            session = yield from self.sftp.session()
+            session = yield from self.sftp.get_session()
             kept: Request | None = None
             setting = self.setting(info)
-            if setting != wire.setting():
+            if setting != wire.encode_setting():
                 body = string(place) + setting
                 kept = yield from wait(session, session.machine.request(wire.SETSTAT, body))
         except OSError as error:
             self.discard(place, target)
             self.fail_alone(path, target, error)
             return
-        self.pool.add(partial(self.arrived, path, place, target, kept, size))
+        self.pool.add(partial(self.name_large, path, place, target, kept, size))
 
-    def arrived(
+    def name_large(
         self, path: bytes, place: bytes, target: bytes, kept: Request | None, size: int
     ) -> Job:
         """Give a large file its name."""
@@ -320,7 +325,7 @@ class PutTree(Tree):
         if moved is not None:
             self.refuse(path, target, moved, target)
         elif not self.keeps_none(path, target, kept if kept is not None and kept.status else None):
-            self.done(path, size)
+            self.note_done(path, size)
 
     def finish(self) -> Op[None]:
         """Modes and times of directories, the innermost first."""
@@ -331,7 +336,7 @@ class PutTree(Tree):
         yield from self.run()
 
     def settle(self, local: bytes, remote: bytes, setting: bytes) -> Job:
-        kept = yield from self.asked(wire.SETSTAT, string(remote) + setting)
+        kept = yield from self.ask_once(wire.SETSTAT, string(remote) + setting)
         if kept.status:
             self.keeps_none(local, remote, kept)
 

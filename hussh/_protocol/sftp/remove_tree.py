@@ -20,12 +20,12 @@ from ..._policy.sftp import FX_NO_SUCH_FILE, make_file_error
 from ...errors import SFTPError
 from ..core import Op
 from . import wire
-from .file_types import inquired, kind_of, type_from_listing
+from .file_types import find_kind, get_listed_type, run_inquiry
 from .home import expands_home
 from .job_pool import Job, JobPool
 from .list_job import list_all
 from .names import LONGEST_PATH
-from .ops import explained, failed
+from .ops import explain, explain_present
 from .request import Request
 from .session import SftpState
 from .wire import Name, string
@@ -61,9 +61,9 @@ def _remove_tree(sftp: SftpState, path: bytes, ignore_errors: bool) -> Op[None]:
     if os.path.basename(path) in (b"", b".", b".."):
         reason = "it is the root or the directory where you are; remove what is in it"
         raise make_file_error(errno.EINVAL, doing, path or b"/", reason=reason)
-    found = yield from inquired(sftp, kind_of(path, follow=False))
+    found = yield from run_inquiry(sftp, find_kind(path, follow=False))
     if isinstance(found, Request):
-        raise (yield from failed(sftp, found, doing, path))
+        raise (yield from explain_present(sftp, found, doing, path))
     if found[1] != modes.S_IFDIR:
         reason = "it is a symbolic link" if found[1] == modes.S_IFLNK else ""
         raise make_file_error(errno.ENOTDIR, doing, path, reason=reason)
@@ -71,7 +71,7 @@ def _remove_tree(sftp: SftpState, path: bytes, ignore_errors: bool) -> Op[None]:
     removal.add(path, True)
     yield from removal.run()
     if not ignore_errors:
-        for error in (yield from removal.errors()):
+        for error in (yield from removal.explain_errors()):
             raise error
 
 
@@ -120,20 +120,20 @@ class Removal:
 
     def run(self) -> Op[None]:
         """Remove all that was added."""
-        session = yield from self.sftp.session()
+        session = yield from self.sftp.get_session()
         self._pool = JobPool(session)
         for path, is_directory in self._todo:
             self._begin(path, None, is_directory)
         self._todo.clear()
         yield from self._pool.run()
 
-    def errors(self) -> Op[list[SFTPError]]:
+    def explain_errors(self) -> Op[list[SFTPError]]:
         """Return why things could not be removed; a second look at the server tells more."""
-        session = yield from self.sftp.session()
+        session = yield from self.sftp.get_session()
         found = []
         for path, why in self._failed:
             if isinstance(why, Request):
-                why = yield from explained(session, why, "remove", path)
+                why = yield from explain(session, why, "remove", path)
             found.append(why)
         return found
 
@@ -185,7 +185,7 @@ class Removal:
             reason = "the server's name for it is no name"
             self._fail(path, folder, make_file_error(errno.EINVAL, "remove", path, reason=reason))
             return
-        kind = type_from_listing(entry.attributes, entry.longname)
+        kind = get_listed_type(entry.attributes, entry.longname)
         if kind:
             self._remove_known(folder, path, kind)
         else:
@@ -193,8 +193,8 @@ class Removal:
 
     def _remove_unknown(self, folder: _Folder, path: bytes, entry: Name) -> Job:
         """Remove an entry whose type the server did not tell."""
-        inquiry = kind_of(path, entry.attributes, entry.longname, follow=False)
-        found = yield from self._pool.inquired(inquiry)
+        inquiry = find_kind(path, entry.attributes, entry.longname, follow=False)
+        found = yield from self._pool.run_inquiry(inquiry)
         if isinstance(found, Request):
             self._note_refusal(found, path, folder)
         else:

@@ -17,10 +17,10 @@ from ..._policy.owned_fd import open_fd
 from ..core import Op, RunBlocking
 from .local_file import FileSink, Source
 from .ops import Handle
-from .size import size_of
+from .size import find_size
 from .stream import Stream
 
-__all__ = ["ResumedSink", "download_start", "upload_start"]
+__all__ = ["ResumedSink", "find_download_start", "upload_start"]
 
 #: Bytes that are compared.
 TAIL = 4 * 1024 * 1024
@@ -57,7 +57,7 @@ class ResumedSink(FileSink):
         super().end(size)
 
 
-def download_start(handle: Handle, size: int | None, sink: ResumedSink) -> Op[int]:
+def find_download_start(handle: Handle, size: int | None, sink: ResumedSink) -> Op[int]:
     """Return the offset from which to go on; 0 if the local file is no beginning of the other."""
     have: int = yield RunBlocking(lambda _: sink.have())
     if size is None or have > size:
@@ -70,7 +70,7 @@ def upload_start(handle: Handle, source: Source) -> Op[int]:
 
     Emptying is left to opening it again, because some servers refuse every change of attributes.
     """
-    have = yield from size_of(handle)
+    have = yield from find_size(handle)
     start = 0
     if source.size is not None and have <= source.size:
         start = yield from _start(handle, have, lambda at, size: b"".join(source.read(at, size, 1)))

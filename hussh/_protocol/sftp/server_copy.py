@@ -15,15 +15,15 @@ from ..._policy.sftp import SFTPAttributes, decode_path, make_file_error
 from ...errors import SFTPError
 from ..core import Op
 from . import wire
-from .home import expanded
-from .ops import Handle, explained
+from .home import expand_home
+from .ops import Handle, explain
 from .request import Request
 from .session import SftpSession, SftpState, wait
 from .stream import Stream
 from .transfer_context import Meter
 from .wire import string
 
-__all__ = ["copy_file", "hard_link"]
+__all__ = ["copy_file", "make_hard_link"]
 
 _COPY = b"copy-data"
 _LINK = b"hardlink@openssh.com"
@@ -37,20 +37,20 @@ DOING = "copy"
 _WRITE = wire.FXF_WRITE | wire.FXF_CREAT
 
 
-def hard_link(sftp: SftpState, source: bytes, target: bytes) -> Op[None]:
+def make_hard_link(sftp: SftpState, source: bytes, target: bytes) -> Op[None]:
     """Give a file another name, as `os.link` does.
 
     Raises:
         SFTPError: it failed; EOPNOTSUPP if the server cannot.
     """
-    session = yield from sftp.session()
-    source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
+    session = yield from sftp.get_session()
+    source, target = (yield from expand_home(sftp, source)), (yield from expand_home(sftp, target))
     if _LINK not in session.machine.extensions:
         raise make_file_error(errno.EOPNOTSUPP, "link", source, target)
-    request = session.machine.extended(_LINK, string(source) + string(target))
+    request = session.machine.queue_extended(_LINK, string(source) + string(target))
     yield from wait(session, request)
     if request.status:
-        raise (yield from explained(session, request, "link", source, target))
+        raise (yield from explain(session, request, "link", source, target))
 
 
 def copy_file(sftp: SftpState, source: bytes, target: bytes, meter: Meter) -> Op[int]:
@@ -59,8 +59,8 @@ def copy_file(sftp: SftpState, source: bytes, target: bytes, meter: Meter) -> Op
     Raises:
         SFTPError: it failed; and whatever the meter's callback raises.
     """
-    session = yield from sftp.session()
-    source, target = (yield from expanded(sftp, source)), (yield from expanded(sftp, target))
+    session = yield from sftp.get_session()
+    source, target = (yield from expand_home(sftp, source)), (yield from expand_home(sftp, target))
     yield from _check_other(session, source, target)
     if session.machine.server.get_most_open_files(None) > 1:
         size = yield from _copy_with_both_open(session, source, target, meter)
@@ -89,7 +89,7 @@ def _copy_with_both_open(
         before = (yield from _ask_attributes(writer)).st_size
         size = yield from _copy_contents(session, reader, writer, expected, meter)
         if before is None or before > size:
-            yield from writer.ask(wire.FSETSTAT, wire.setting(size=size), DOING)
+            yield from writer.ask(wire.FSETSTAT, wire.encode_setting(size=size), DOING)
         yield from writer.close()
         yield from meter.report(size, final=True)
         return size
@@ -131,10 +131,10 @@ def _copy_in_turn(session: SftpSession, source: bytes, target: bytes, meter: Met
             writer.forget()
         yield from meter.report(at)
     if before is None or before > at:
-        body = string(target) + wire.setting(size=at)
+        body = string(target) + wire.encode_setting(size=at)
         cut = yield from wait(session, session.machine.request(wire.SETSTAT, body))
         if cut.status:
-            raise (yield from explained(session, cut, DOING, *paths))
+            raise (yield from explain(session, cut, DOING, *paths))
     yield from meter.report(at, final=True)
     return at
 
@@ -171,19 +171,19 @@ def _open(
     lasting: bool = False,
 ) -> Op[Handle]:
     """Open a file; with `lasting` an error comes of it where the server bears no other one."""
-    body = string(path) + wire.U32.pack(flags) + wire.setting(mode=mode)
+    body = string(path) + wire.U32.pack(flags) + wire.encode_setting(mode=mode)
     tag = "write" if flags & wire.FXF_WRITE else None
     asked = session.machine.request(wire.OPEN, body, tag=tag, lasting=lasting)
     request = yield from wait(session, asked)
     if request.status:
-        raise (yield from explained(session, request, DOING, *paths, look_at=path))
+        raise (yield from explain(session, request, DOING, *paths, look_at=path))
     return Handle(session, request.value, path)
 
 
 def _ask_attributes(handle: Handle) -> Op[SFTPAttributes]:
     """Return what the server tells of an open file; some tell nothing."""
     session = handle.session
-    found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
+    found = yield from wait(session, session.machine.queue_about(wire.FSTAT, handle.id))
     attributes: SFTPAttributes | None = found.value
     return SFTPAttributes() if attributes is None else attributes
 
@@ -224,7 +224,7 @@ def _ask_copy(
     """Have the server copy `size` bytes to the same offset."""
     start, length = wire.U64.pack(offset), wire.U64.pack(size)
     body = string(reader.id) + start + length + string(writer.id) + start
-    return (yield from wait(session, session.machine.extended(_COPY, body, handle=writer.id)))
+    return (yield from wait(session, session.machine.queue_extended(_COPY, body, handle=writer.id)))
 
 
 def _copy_by_this_machine(reader: Handle, writer: Handle, at: int, meter: Meter) -> Op[int]:

@@ -32,7 +32,7 @@ from ...errors import (
     SFTPUnavailable,
     printable,
 )
-from ..channel import open_session, until_heard, was_unheard
+from ..channel import open_session, retry_until_heard, was_unheard
 from ..core import Checkpoint, DeadlineExceeded, Op, Wait, WaitFor
 from .machine import LONGEST, Machine
 from .request import Request
@@ -68,7 +68,7 @@ class Pipe(Protocol):
         """Fill a buffer with what has come; return the number of bytes, which may be 0."""
 
     def await_message(self, rest: int) -> None:
-        """Note that all was read: `need` waits for a whole message, or for the `rest` of one."""
+        """Note that all was read: `get_wait` is for a whole message, or for the `rest` of one."""
 
     def ended(self) -> str | None:
         """Return why nothing more will come, after all was read; None if more may come."""
@@ -76,11 +76,11 @@ class Pipe(Protocol):
     def check(self) -> None:
         """Raise the error of a connection that is dead."""
 
-    def need(self) -> Wait:
+    def get_wait(self) -> Wait:
         """Return what to wait for."""
 
     def close(self) -> None:
-        """End the stream; `need` is met soon."""
+        """End the stream; `get_wait` is met soon."""
 
 
 class Opener(Protocol):
@@ -93,7 +93,7 @@ class Opener(Protocol):
             SFTPUnavailable: the server refused.
         """
 
-    def need(self) -> Wait:
+    def get_wait(self) -> Wait:
         """Return what to wait for while another operation opens a pipe."""
 
     def notify(self) -> None:
@@ -109,14 +109,14 @@ class LinkOpener:
 
     def open(self) -> Op[Pipe]:
         try:
-            channel = yield from until_heard(self._ask)
+            channel = yield from retry_until_heard(self._ask)
         except ChannelRefused as error:
             raise SFTPUnavailable(f"no session for SFTP: {error.text}") from error
         self.server.sshd_is_openssh = "-OpenSSH" in (self.link.banner or "")
         return ChannelPipe(channel)
 
     def _ask(self, may_repeat: bool) -> Op[Channel | None]:
-        """Return a channel on which the server has answered or has closed; see `until_heard`."""
+        """Return a channel that the server has answered or closed; see `retry_until_heard`."""
         channel = yield from open_session(self.link, window=SFTP_WINDOW)
         try:
             if not channel.get_info().closed:
@@ -134,7 +134,7 @@ class LinkOpener:
             return None
         return channel
 
-    def need(self) -> Wait:
+    def get_wait(self) -> Wait:
         return WaitFor(self.link)
 
     def notify(self) -> None:
@@ -192,7 +192,7 @@ class ChannelPipe:
     def check(self) -> None:
         self.link.check()
 
-    def need(self) -> Wait:
+    def get_wait(self) -> Wait:
         return self._need
 
     def close(self) -> None:
@@ -243,10 +243,10 @@ class SftpSession:
             self.end("the SFTP session was interrupted")  # in the middle of a step
             raise
 
-    def need(self) -> Wait:
+    def get_wait(self) -> Wait:
         """Return what to wait for now, after a step and a look."""
         if not self.has_more:
-            return self.pipe.need()
+            return self.pipe.get_wait()
         self.has_more = False
         return _STEP_AGAIN
 
@@ -283,16 +283,16 @@ class SftpSession:
             return
         most = machine.parsed + PARSED_AT_ONCE
         while not self.has_more:
-            view = machine.buffer()
+            view = machine.get_buffer()
             count = pipe.read_into(view)
             if count:
                 self._heard += count
-                machine.received(count)
+                machine.take_received(count)
             if count < len(view):
                 break
             self.has_more = machine.parsed >= most
         if not self.has_more:
-            pipe.await_message(machine.rest())
+            pipe.await_message(machine.count_missing())
         out = machine.out
         while out:
             piece = out[0]
@@ -304,7 +304,7 @@ class SftpSession:
             out.popleft()
         reason = None if self.has_more else pipe.ended()
         if reason is not None:
-            machine.ended()
+            machine.note_end()
             if not machine.ready:
                 reason = f"the server offers no usable SFTP: {reason}"
             raise SFTPError(reason)
@@ -332,7 +332,7 @@ class SftpState:
         self.home: bytes | None = None
         self.takes_link_first: bool | None = None
 
-    def session(self, *, early: bool = False) -> Op[SftpSession]:
+    def get_session(self, *, early: bool = False) -> Op[SftpSession]:
         """Return the session, when it is ready; another one if the present one is stuck.
 
         With `early` at OpenSSH it returns as soon as its channel is there. A request of version 3
@@ -358,7 +358,7 @@ class SftpState:
                 session = self._current = None
         while session is None or session.broken is not None:
             if self._opening:
-                yield self._opener.need()
+                yield self._opener.get_wait()
             else:
                 try:
                     self._opening = True
@@ -373,7 +373,7 @@ class SftpState:
             session.check()
             if session.machine.ready or (early and self.server.sshd_is_openssh):
                 return session
-            yield session.need()
+            yield session.get_wait()
 
 
 def wait_until_done(session: SftpSession, request: Request) -> Op[Request]:
@@ -393,7 +393,7 @@ def wait_for_input(session: SftpSession) -> Op[None]:
     """
     session.check()
     try:
-        yield session.need()
+        yield session.get_wait()
     except DeadlineExceeded as error:
         error.unanswered = session.machine.in_flight
         if error.unanswered:

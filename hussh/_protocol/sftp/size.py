@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from ..._policy.sftp import FX_EOF
 from ..core import Op
-from .ops import Handle, explained
+from .ops import Handle, explain
 from .session import wait
 
-__all__ = ["size_of"]
+__all__ = ["find_size"]
 
 FIRST_STEP = 64 * 1024
 
 
-def size_of(handle: Handle, near: int = 0) -> Op[int]:
+def find_size(handle: Handle, near: int = 0) -> Op[int]:
     """Return the number of bytes of a file that is open for reading.
 
     `near` is an offset that is probably not far from the size.
@@ -25,7 +25,7 @@ def size_of(handle: Handle, near: int = 0) -> Op[int]:
     Raises:
         SFTPError: the server refused.
     """
-    stated = (yield from handle.attributes()).st_size
+    stated = (yield from handle.fetch_attributes()).st_size
     if stated is not None:
         return stated
     low, step = 0, FIRST_STEP  # the size is `low` at least
@@ -50,5 +50,5 @@ def _has_byte(handle: Handle, offset: int) -> Op[bool]:
     request = yield from wait(session, session.machine.read(handle.id, offset, 1))
     # Some servers answer an error past the end; at the beginning it is a real error.
     if request.status not in (0, FX_EOF) and offset == 0:
-        raise (yield from explained(session, request, "read", handle.path))
+        raise (yield from explain(session, request, "read", handle.path))
     return not request.status and bool(request.value)

@@ -12,10 +12,10 @@ from ..._policy.sftp import FX_EOF
 from ..core import Op
 from . import wire
 from .end_of_file import read_to_end
-from .ops import Handle, explained
+from .ops import Handle, explain
 from .request import Request
 from .session import wait_for_input, wait_until_done
-from .size import size_of
+from .size import find_size
 
 __all__ = ["Stream"]
 
@@ -88,7 +88,7 @@ class Stream:
             return memoryview(b"")
         if request.status:
             self.drop()
-            raise (yield from explained(session, request, "read", self.handle.path))
+            raise (yield from explain(session, request, "read", self.handle.path))
         data: memoryview = request.value
         if len(data) < request.size:  # what was asked for ahead leaves a gap
             self.drop()
@@ -148,13 +148,13 @@ class Stream:
             yield from wait_for_input(session)
         failed, self._failed = self._failed, None
         if failed is not None:
-            raise (yield from explained(session, failed, "write", self.handle.path))
+            raise (yield from explain(session, failed, "write", self.handle.path))
 
     # -- the rest
 
-    def size(self) -> Op[int]:
+    def find_size(self) -> Op[int]:
         yield from self.settle()
-        return (yield from size_of(self.handle))
+        return (yield from find_size(self.handle))
 
     def set(self, setting: bytes, doing: str) -> Op[None]:
         yield from self.settle()

@@ -16,7 +16,7 @@ from ..._policy.sftp import SFTPAttributes
 from ..core import Op
 from .ops import open_handle, stat
 from .session import SftpState
-from .size import size_of
+from .size import find_size
 from .stream import Stream
 from .wire import FXF_READ
 
@@ -65,7 +65,7 @@ class Tail:
         """Note the end of the file: what comes from here on is new."""
         try:
             state = yield from self._open_file()
-            end = yield from size_of(state.stream.handle)
+            end = yield from find_size(state.stream.handle)
         except BaseException:
             self.close()
             raise
@@ -130,14 +130,14 @@ class Tail:
         lie between what the open one had before and has after.
         """
         old = state.stream
-        before = yield from old.handle.attributes()
+        before = yield from old.handle.fetch_attributes()
         try:
             named = yield from stat(self._sftp, self._path)
         except FileNotFoundError:
             return b"", state  # moved away, and the new one is not there yet
         if named.st_mode is not None and stat_modes.S_ISDIR(named.st_mode):
             return b"", state  # it cannot be read; another file may come yet
-        after = yield from old.handle.attributes()
+        after = yield from old.handle.fetch_attributes()
         if _is_between(before, named, after):
             return b"", state
         rest = yield from _read_contents(old, state.read_to)
@@ -176,7 +176,7 @@ def _read_contents(stream: Stream, start: int) -> Op[bytes]:
 
 def _measure(state: _State) -> Op[tuple[_State, int]]:
     """Return the file as it is now, and its length; if it was cut short, all of it is new."""
-    size = yield from size_of(state.stream.handle, near=state.seen)
+    size = yield from find_size(state.stream.handle, near=state.seen)
     if size < state.seen:
         state = state._replace(began=0, read_to=0)
     return state._replace(seen=size), size

@@ -107,7 +107,7 @@ class Text(Lines[str]):
         end = end if end > 0 else count
         return self._take(end if size < 0 else min(end, size))
 
-    def cached_line(self) -> str | None:
+    def get_cached_line(self) -> str | None:
         end = self._find_line_end(self._text, self._used)
         return self._take(end - self._used) if end > 0 else None
 

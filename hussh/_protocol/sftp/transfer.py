@@ -27,11 +27,11 @@ from ..._policy.sftp import FILE_MOST, FX_EOF, FX_LOCAL, make_file_error
 from ...errors import SFTPError
 from ..core import Op, RunBlocking
 from . import wire
-from .end_of_file import promised_end
+from .end_of_file import find_promised_end
 from .local_file import Part, Sink, Source
-from .ops import Handle, explained
+from .ops import Handle, explain
 from .request import Request
-from .resume import ResumedSink, download_start, upload_start
+from .resume import ResumedSink, find_download_start, upload_start
 from .session import SftpState, wait, wait_for_input
 from .transfer_context import Callback, Clock, Meter, TransferContext, raise_shown
 from .wire import string
@@ -57,7 +57,7 @@ class Flight:
         self._since = clock()
         self._bytes = 0
 
-    def arrived(self, size: int, sent_at: float) -> None:
+    def note_arrived(self, size: int, sent_at: float) -> None:
         now = self.clock()
         self._trip = min(self._trip, now - sent_at)
         self._bytes += size
@@ -97,7 +97,7 @@ class Download:
         self.sink = sink
         self.flight = flight
         #: From here on an error is the end.
-        self.promised = promised_end(size, self.session.machine.server)
+        self.promised = find_promised_end(size, self.session.machine.server)
         self.size = min(size or 0, self.most)  # files of /proc and the like say 0 and have more
         self.box: deque[Request] = deque()
         self.asked: set[Request] = set()  # and not stored yet
@@ -120,7 +120,7 @@ class Download:
 
     def learn(self, size: int | None) -> None:
         """Note the size; before that only what `begin` asked for may be asked for or stored."""
-        self.promised = promised_end(size, self.session.machine.server)
+        self.promised = find_promised_end(size, self.session.machine.server)
         self.size = min(size or 0, self.most)
         early = self.early
         if early is not None and early.size <= self.size:
@@ -139,7 +139,7 @@ class Download:
                 yield from self.store(parts)
                 yield from meter.report(self.done)
             if failed is not None:
-                raise (yield from self.context.refused(self.handle, failed))
+                raise (yield from self.context.explain_refusal(self.handle, failed))
             if parts or self.box:
                 continue
             if not self.asked:
@@ -170,7 +170,7 @@ class Download:
                 parts.append((request, (offset, request.value)))
                 if request is self.early and len(request.value) == self.size < request.size:
                     self.end = self.size
-                self.flight.arrived(len(request.value), request.tag.at)
+                self.flight.note_arrived(len(request.value), request.tag.at)
         return parts, failed
 
     def is_end(self, request: Request) -> bool:
@@ -232,7 +232,7 @@ class Download:
             if self.pool is not None and isinstance(data.obj, bytearray):
                 self.pool.append(data.obj)
 
-    def kept(self) -> int:
+    def count_kept(self) -> int:
         """Number of bytes from the beginning on without a gap."""
         missing: list[int] = [self.next, *(offset for offset, _ in self.again)]
         missing += [request.tag.offset for request in self.asked]
@@ -276,7 +276,7 @@ def download(
                 meter.total = size
                 transfer.learn(size)
                 if resumed is not None:
-                    start = yield from download_start(handle, size, resumed)
+                    start = yield from find_download_start(handle, size, resumed)
                     transfer.next = transfer.done = start
                 if sink.blocks and not begun:
                     yield RunBlocking(lambda _: sink.begin())
@@ -296,10 +296,10 @@ def download(
         yield from meter.report(end, final=True)
         return end
     except BaseException as error:
-        kept = transfer.kept() if transfer is not None else None
+        kept = transfer.count_kept() if transfer is not None else None
         with contextlib.suppress(OSError):  # the first error tells more
             sink.end(kept or 0)
-        raise_shown(error, error if error is meter.raised else context.failed(error, kept))
+        raise_shown(error, error if error is meter.raised else context.explain_failure(error, kept))
     finally:
         if transfer is not None:
             transfer.give_up()
@@ -308,11 +308,11 @@ def download(
 
 
 def _open_for_reading(sftp: SftpState, path: bytes, context: TransferContext) -> Op[Handle]:
-    session = yield from sftp.session(early=True)
-    body = string(path) + wire.U32.pack(wire.FXF_READ) + wire.setting()
+    session = yield from sftp.get_session(early=True)
+    body = string(path) + wire.U32.pack(wire.FXF_READ) + wire.encode_setting()
     request = yield from wait(session, session.machine.request(wire.OPEN, body))
     if request.status:
-        raise (yield from explained(session, request, context.doing, *context.paths, look_at=path))
+        raise (yield from explain(session, request, context.doing, *context.paths, look_at=path))
     return Handle(session, request.value, path)
 
 
@@ -323,7 +323,7 @@ def _get_size(handle: Handle, context: TransferContext) -> Op[int | None]:
         SFTPError: EISDIR for a directory.
     """
     session = handle.session
-    found = yield from wait(session, session.machine.about(wire.FSTAT, handle.id))
+    found = yield from wait(session, session.machine.queue_about(wire.FSTAT, handle.id))
     attributes = found.value
     if attributes is not None and modes.S_ISDIR(attributes.st_mode):
         raise make_file_error(errno.EISDIR, context.doing, *context.paths)
@@ -353,7 +353,7 @@ class Upload:
             progressed = bool(self.box)
             failed = self.take()
             if failed is not None:
-                raise (yield from self.context.refused(self.handle, failed))
+                raise (yield from self.context.explain_refusal(self.handle, failed))
             if progressed:
                 yield from meter.report(self.done)
                 continue  # what came during the callback wakes nobody: it has to be looked at
@@ -396,7 +396,7 @@ class Upload:
             self.done += request.size
         return None
 
-    def kept(self) -> int:
+    def count_kept(self) -> int:
         missing: list[int] = [self.next, *(request.tag for request in self.asked)]
         return min(missing)
 
@@ -448,8 +448,8 @@ def upload(
         yield from meter.report(size, final=True)
         return size
     except BaseException as error:
-        kept = transfer.kept() if transfer is not None else None
-        raise_shown(error, error if error is meter.raised else context.failed(error, kept))
+        kept = transfer.count_kept() if transfer is not None else None
+        raise_shown(error, error if error is meter.raised else context.explain_failure(error, kept))
     finally:
         if source is not None:
             source.close()
@@ -463,10 +463,10 @@ def _open_for_writing(
     sftp: SftpState, path: bytes, context: TransferContext, *, keep: bool
 ) -> Op[Handle]:
     """Open the file: emptied, or with what it has and readable."""
-    session = yield from sftp.session(early=True)
+    session = yield from sftp.get_session(early=True)
     flags = wire.FXF_WRITE | wire.FXF_CREAT | (wire.FXF_READ if keep else wire.FXF_TRUNC)
-    body = string(path) + wire.U32.pack(flags) + wire.setting()
+    body = string(path) + wire.U32.pack(flags) + wire.encode_setting()
     request = yield from wait(session, session.machine.request(wire.OPEN, body, tag="write"))
     if request.status:
-        raise (yield from explained(session, request, context.doing, *context.paths, look_at=path))
+        raise (yield from explain(session, request, context.doing, *context.paths, look_at=path))
     return Handle(session, request.value, path)

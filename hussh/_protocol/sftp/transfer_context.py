@@ -13,7 +13,7 @@ from typing import NoReturn
 from ..._policy.sftp import describe_kept, describe_unanswered, make_file_error
 from ...errors import HusshError, SFTPError, SFTPTimeout
 from ..core import DeadlineExceeded, Op, RunBlocking
-from .ops import Handle, explained
+from .ops import Handle, explain
 from .request import Request
 
 __all__ = ["Callback", "Clock", "Meter", "TransferContext", "raise_shown"]
@@ -61,11 +61,11 @@ class TransferContext:
         self.limit = limit
         self.keeps = target is not None  # what arrives in memory is lost with the transfer
 
-    def refused(self, handle: Handle, request: Request) -> Op[SFTPError]:
+    def explain_refusal(self, handle: Handle, request: Request) -> Op[SFTPError]:
         """Return the error for a READ or WRITE that failed."""
-        return explained(handle.session, request, self.doing, *self.paths, look_at=handle.path)
+        return explain(handle.session, request, self.doing, *self.paths, look_at=handle.path)
 
-    def failed(self, error: BaseException, done: int | None) -> BaseException:
+    def explain_failure(self, error: BaseException, done: int | None) -> BaseException:
         """Return an error in terms of this transfer; `done` bytes are where they belong."""
         path, path2 = self.paths
         shown_error: HusshError

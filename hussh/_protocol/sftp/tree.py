@@ -19,7 +19,7 @@ from ...errors import HusshError, SFTPError, printable
 from ..core import Op
 from .file_types import Inquiry
 from .job_pool import Job, JobPool
-from .ops import explained
+from .ops import explain
 from .request import Request
 from .session import SftpSession, SftpState
 from .transfer_context import Callback, Meter, TransferContext
@@ -91,7 +91,7 @@ class Tree:
         finally:
             self.searches -= 1
 
-    def found(self, size: int | None) -> None:
+    def note_found(self, size: int | None) -> None:
         """Count a file or link that is to be copied."""
         self.files_found += 1
         self.bytes_found += size or 0
@@ -109,7 +109,7 @@ class Tree:
         done = self._most_told = max(done, self._most_told)
         progress(done, total, len(self.transferred), files)
 
-    def part(self) -> Callback | None:
+    def make_part_callback(self) -> Callback | None:
         """Return the callback for a file that is copied by itself."""
         if self.options.progress is None:
             return None
@@ -127,7 +127,7 @@ class Tree:
 
     # -- results
 
-    def done(self, path: bytes, size: int | None = 0) -> None:
+    def note_done(self, path: bytes, size: int | None = 0) -> None:
         self.transferred.append(decode_path(path))
         self.bytes_done += size or 0
 
@@ -153,7 +153,7 @@ class Tree:
         """Note a request that failed, as `fail`; a second look at the server tells why."""
 
         def look() -> Op[None]:
-            error = yield from explained(
+            error = yield from explain(
                 self.session, request, self.doing, path, target, look_at=about
             )
             self.fail(path, target, error)
@@ -179,9 +179,9 @@ class Tree:
         self.fail(path, target, make_file_error(code, self.doing, path, target, reason=reason))
         return True
 
-    def inquired(self, inquiry: Inquiry[T]) -> Generator[Any, Any, T]:
+    def run_inquiry(self, inquiry: Inquiry[T]) -> Generator[Any, Any, T]:
         """Run an inquiry about a path, in a job."""
-        return self.pool.inquired(inquiry)
+        return self.pool.run_inquiry(inquiry)
 
     def run(self) -> Op[None]:
         """Run all jobs of the pool, and what they left for later."""
@@ -192,22 +192,22 @@ class Tree:
             while self.large:
                 yield from self.large.popleft()()
 
-    def result(self) -> TransferResult:
-        return TransferResult(self.transferred, self.failed, self.refusals.warnings())
+    def make_result(self) -> TransferResult:
+        return TransferResult(self.transferred, self.failed, self.refusals.list_warnings())
 
-    def finished(self) -> Op[TransferResult]:
+    def report_result(self) -> Op[TransferResult]:
         """Return the result, when all is done; log its warnings."""
         yield from self._report(final=True)
-        result = self.result()
+        result = self.make_result()
         for text in result.warnings:
             yield from warn(f"{self.doing}: {text}")
         return result
 
-    def ended(self, error: BaseException, context: TransferContext) -> BaseException:
+    def make_end_error(self, error: BaseException, context: TransferContext) -> BaseException:
         """Return an error that ends it all, in terms of the transfer, with what was done so far."""
         if error is self.meter.raised:
             return error
-        error = context.failed(error, None)
+        error = context.explain_failure(error, None)
         if isinstance(error, HusshError):
-            error.result = self.result()
+            error.result = self.make_result()
         return error

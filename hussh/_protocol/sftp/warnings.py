@@ -44,7 +44,7 @@ class Refusals:
         if self._count == 1:
             self._first = f"{decode_path(target)[:NAME_SHOWN]!r} ({why})"
 
-    def warnings(self) -> list[str]:
+    def list_warnings(self) -> list[str]:
         """Return one sentence about all of them; none if nothing was refused."""
         if not self._count:
             return []

@@ -11,8 +11,9 @@ from typing import Any
 
 from ..._policy.sftp import SFTPAttributes
 
-__all__ = ["Malformed", "Name", "attributes", "limits", "name_list", "setting", "statvfs",
-           "status", "string", "take_string", "version"]  # fmt: skip
+__all__ = ["Malformed", "Name", "parse_attributes", "parse_limits", "name_list",
+           "encode_setting", "parse_statvfs",
+           "parse_status", "string", "take_string", "parse_version"]  # fmt: skip
 
 INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT = range(1, 11)
 OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK = range(11, 21)
@@ -71,7 +72,7 @@ def _unpack_fields(layout: Struct, body: bytes, at: int) -> tuple[tuple[Any, ...
     return layout.unpack_from(body, at), end
 
 
-def status(body: bytes) -> tuple[int, str]:
+def parse_status(body: bytes) -> tuple[int, str]:
     """Return code and text; old servers leave the text out."""
     (code,), at = _unpack_fields(U32, body, 0)
     if at == len(body):
@@ -80,7 +81,7 @@ def status(body: bytes) -> tuple[int, str]:
     return code, text.decode("utf-8", "replace")
 
 
-def attributes(body: bytes, at: int = 0) -> tuple[SFTPAttributes, int]:
+def parse_attributes(body: bytes, at: int = 0) -> tuple[SFTPAttributes, int]:
     """Return a file's attributes (section 5) and the position after them."""
     (flags,), at = _unpack_fields(U32, body, at)
     found = SFTPAttributes()
@@ -103,7 +104,7 @@ def attributes(body: bytes, at: int = 0) -> tuple[SFTPAttributes, int]:
     return found, at
 
 
-def setting(
+def encode_setting(
     *,
     size: int | None = None,
     owner: tuple[int, int] | None = None,
@@ -135,12 +136,12 @@ def name_list(body: bytes) -> list[Name]:
     for _ in range(count):
         name, at = take_string(body, at)
         longname, at = take_string(body, at)
-        attrs, at = attributes(body, at)
+        attrs, at = parse_attributes(body, at)
         names.append(Name(name, longname, attrs))
     return names
 
 
-def version(body: bytes) -> tuple[int, dict[bytes, bytes]]:
+def parse_version(body: bytes) -> tuple[int, dict[bytes, bytes]]:
     """Return number and extensions of a VERSION message (section 4)."""
     (number,), at = _unpack_fields(U32, body, 0)
     extensions = {}
@@ -150,12 +151,12 @@ def version(body: bytes) -> tuple[int, dict[bytes, bytes]]:
     return number, extensions
 
 
-def statvfs(body: bytes) -> tuple[int, ...]:
+def parse_statvfs(body: bytes) -> tuple[int, ...]:
     """Return the reply to statvfs@openssh.com, in its order."""
     return _unpack_fields(_STATVFS, body, 0)[0]
 
 
-def limits(body: bytes) -> tuple[int, int, int, int]:
+def parse_limits(body: bytes) -> tuple[int, int, int, int]:
     """Return the reply to limits@openssh.com: packet, read and write length, open handles."""
     packet, read, write, handles = _unpack_fields(_LIMITS, body, 0)[0]
     return packet, read, write, handles
