@@ -194,7 +194,7 @@ def _resolve(host: str, port: int, deadline: float | None) -> list[Address]:
         try:
             start_thread(thread)
         except NoThread as error:
-            raise unresolved(host, error) from error
+            raise make_unresolved_error(host, error) from error
         while thread.is_alive():
             if deadline is not None and monotonic() >= deadline:
                 raise DeadlineExceeded(Phase.DNS) from None
