@@ -35,7 +35,7 @@ from .keys.certificates import read_certificate
 from .keys.key_files import parse_private_key, parse_public_key, read_private_key
 from .keys.private_key import PrivateKey
 from .keys.public_key import PublicKey, read_blob_type
-from .owned_fd import OwnedFd
+from .owned_fd import OwnedFds, close_fds, open_fd
 
 __all__ = [
     "Credential",
@@ -55,6 +55,7 @@ Stamp = tuple[int, ...]
 TICK_NS = 2_000_000_000
 KNOWN_HOSTS_MAX = 4
 MISSING: Stamp = ()
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 #: Seconds after which even the same batch looks again.
 LOOK_AGAIN = 1.0
 NEVER = float("inf")
@@ -382,11 +383,12 @@ def get_known_hosts_files(paths: Sequence[str | os.PathLike[str]]) -> KnownHosts
 def _read_stamps(paths: Sequence[str]) -> tuple[Stamp, ...] | None:
     """Return what tells this state of the files from any other; None if nothing does."""
     stamps = []
+    opened = OwnedFds()
     for path in paths:
         try:
             # Opening makes a network file system ask its server; a stat would not.
-            with OwnedFd(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC) as fd:
-                info = os.fstat(fd)
+            info = os.fstat(open_fd(opened, path, _FLAGS))
+            close_fds(opened)
         except (FileNotFoundError, NotADirectoryError):
             stamps.append(MISSING)
             continue

@@ -24,7 +24,8 @@ class OwnedFds(list[int]):
     __slots__ = ()
 
     def __del__(self) -> None:
-        close_fds(self)
+        if self:
+            close_fds(self)
 
 
 def open_fd(
@@ -40,7 +41,8 @@ def open_fd(
     Raises:
         OSError, ValueError: as `os.open`.
     """
-    owned.extend(starmap(partial(os.open, dir_fd=dir_fd), [(path, flags, mode)]))
+    opening = os.open if dir_fd is None else partial(os.open, dir_fd=dir_fd)
+    owned.extend(starmap(opening, ((path, flags, mode),)))
     return owned[-1]
 
 
