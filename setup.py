@@ -1,12 +1,14 @@
 """The part of the build that pyproject.toml cannot say: the CFFI module and its ABI tag.
 
 What a source distribution and a wheel have of libssh2 is put there here: the patched source, and
-the licence, which demands that.
+the licence, which demands that. The README that a package index shows has absolute links: to the
+repository, at the tag of the release.
 """
 
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -18,7 +20,10 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 # Build front ends do not put this folder there.
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+TOP = Path(__file__).resolve().parent
+sys.path.insert(0, str(TOP))
+
+from release.addresses import absolute_links, repository, revision  # noqa: E402
 
 #: In a source distribution; vendor/fetch.py builds from it.
 BUNDLED = "vendor/libssh2"
@@ -72,7 +77,16 @@ class BuildPy(build_py):
         return os.path.join(self.build_lib, "hussh/_native/LICENSE.libssh2")
 
 
+def describe() -> str:
+    """Return README with absolute links only."""
+    at = revision(runpy.run_path(str(TOP / "hussh/_version.py"))["__version__"])
+    address = repository((TOP / "pyproject.toml").read_text(encoding="utf-8"))
+    return absolute_links((TOP / "README.md").read_text(encoding="utf-8"), address, at)
+
+
 setup(
+    long_description=describe(),
+    long_description_content_type="text/markdown",
     cmdclass={"build_ext": BuildExt, "build_py": BuildPy, "sdist": Sdist},
     cffi_modules=["build_ffi.py:ffibuilder"],
     # Where CPython is free-threaded, there is no such API: see build_ffi.py.

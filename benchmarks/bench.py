@@ -22,6 +22,7 @@ from typing import Any
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
+from benchmarks.picture import FIGURES, PICTURE, draw, read_row  # noqa: E402
 from tests.support.keys import Keys  # noqa: E402
 from tests.support.sshd import Sshd, openssh_version  # noqa: E402
 
@@ -283,6 +284,8 @@ def main() -> None:
     arguments.output.parent.mkdir(exist_ok=True)
     arguments.output.write_text(report({w.name: w for w in workers}, arguments.repetitions))
     print(arguments.output.read_text())
+    if arguments.output == FIGURES and not arguments.only and not arguments.rows:
+        PICTURE.write_text(draw(read_row(FIGURES.read_text())))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import hussh
 from hussh._command_line.main import main
+from release.addresses import repository, revision
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -48,6 +50,23 @@ def test_version(package: Path) -> None:
     """What the build records as the version is what the package says of itself."""
     (recorded,) = package.parent.glob("*.egg-info/PKG-INFO")
     assert f"\nVersion: {hussh.__version__}\n" in recorded.read_text()
+
+
+def test_links_work_elsewhere(package: Path) -> None:
+    """What a package index shows of README has absolute links, to files that are here."""
+    (recorded,) = package.parent.glob("*.egg-info/PKG-INFO")
+    text = recorded.read_text()
+    address = repository((TOP / "pyproject.toml").read_text())
+    assert "\nDescription-Content-Type: text/markdown\n" in text
+    assert f"\nProject-URL: Source, {address}\n" in text
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 25
+    for link in links:
+        assert link.startswith("https://"), link
+        if link.startswith(address):
+            file = link.removeprefix(address).partition("#")[0].split("/", 3)[3]
+            assert (TOP / file).is_file(), link
+    assert f"{address}/raw/{revision(hussh.__version__)}/docs/overview.svg" in links
 
 
 def test_program(package: Path) -> None:

@@ -39,7 +39,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # setuptools writes into the folder that it packs.
     copy = folder / "copy"
     ignored = shutil.ignore_patterns("__pycache__", "*.so", "*_cache", ".hypothesis")
-    for name in ("csrc", "hussh", "scripts", "vendor"):
+    for name in ("csrc", "hussh", "release", "scripts", "vendor"):
         shutil.copytree(TOP / name, copy / name, ignore=ignored)
     for name in ("build_ffi.py", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md",
                  "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"):  # fmt: skip
