@@ -190,16 +190,16 @@ class AsyncInteractiveShell(Shell[AsyncSession], AsyncClosing):
         It may be called again and again. The status is -1 until the shell has ended. If no more can
         come, the same time is given to its end.
         """
-        patience = FIRST
+        seconds = FIRST
         with contextlib.suppress(DeadlineExceeded):
             while await self._session.run(
                 ops.read_any(self._channel, self._seen),
-                monotonic() + patience,
+                monotonic() + seconds,
                 Phase.SHELL,
             ):
-                patience = QUIET
+                seconds = QUIET
             # A server sends the status after the end of output.
-            await self._session.run(ops.wait(self._channel), monotonic() + patience, Phase.SHELL)
+            await self._session.run(ops.wait(self._channel), monotonic() + seconds, Phase.SHELL)
         return self._take_result(ops.get_exit(self._channel))
 
     async def close(self) -> None:

@@ -117,7 +117,7 @@ def format_json_line(result: HostResult) -> str:
 
     Output that is not UTF-8 is there in base64, too, so that nothing of it is lost.
     """
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "host": result.host,
         "status": result.status,
         "signal": result.signal,
@@ -127,14 +127,14 @@ def format_json_line(result: HostResult) -> str:
         "error": None,
     }
     for stream, exact in (("stdout", result.stdout_bytes), ("stderr", result.stderr_bytes)):
-        if told[stream].encode("utf-8", "replace") != exact:
-            told[f"{stream}_base64"] = base64.b64encode(exact).decode()
+        if fields[stream].encode("utf-8", "replace") != exact:
+            fields[f"{stream}_base64"] = base64.b64encode(exact).decode()
     error = result.error
     if error is not None:
-        told["error"] = {
+        fields["error"] = {
             "type": type(error).__name__,
             "text": str(error),
             "hop": result.hop,
             "phase": result.phase,
         }
-    return json.dumps(told)
+    return json.dumps(fields)

@@ -289,8 +289,7 @@ class Login:
         """
         self.link.send(self.request("none"))
         self.none_pending = True
-        patient = self.link.is_openssh
-        if patient and not self.options.algorithms.compression:
+        if self.link.is_openssh and not self.options.algorithms.compression:
             return False
         return (yield from self.read_none_answer())
 

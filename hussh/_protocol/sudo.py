@@ -124,7 +124,7 @@ class Conversation:
         self._stream = 0 if sudo.has_terminal else 1
         self._is_over = False  # nothing more is sudo's
         self._held = b""  # what has come and is not judged yet
-        self._said = b""  # by sudo, for errors
+        self._sudo_text = b""  # by sudo, for errors
         self._asked = False
         self._answer = b""
         self._echo = b""  # what a terminal may show of the answer, next
@@ -138,21 +138,21 @@ class Conversation:
         self._held += part
         self.has_question = False
         if self._prompt in self._held:
-            said, _, self._held = self._held.partition(self._prompt)
-            if not (self.has_mark and self._mark in said):
-                self._said += said
+            sudo_text, _, self._held = self._held.partition(self._prompt)
+            if not (self.has_mark and self._mark in sudo_text):
+                self._sudo_text += sudo_text
                 self._give_password("")
             else:  # a program has got to know the prompt, and gets no answer
-                self._held = said + self._prompt + self._held
+                self._held = sudo_text + self._prompt + self._held
         if self._echo and self._held and not self._drop_echo():
             return b""
         if self.has_mark and self._mark in self._held:
-            said, _, rest = self._held.partition(self._mark)
-            self._said += said
+            sudo_text, _, rest = self._held.partition(self._mark)
+            self._sudo_text += sudo_text
             self._held = b""
             self._is_over = self.has_begun = True
             return rest
-        if len(self._held) + len(self._said) > TALK_MOST and self.has_mark:
+        if len(self._held) + len(self._sudo_text) > TALK_MOST and self.has_mark:
             raise SudoError("sudo has written more than 64 KiB, and the command has not begun")
         last = self._get_last_line()
         may_ask = len(last) <= QUESTION_MOST and not last.startswith(OWN)
@@ -176,8 +176,8 @@ class Conversation:
             done, self._held = lines + newline, last
         else:
             done, self._held = self._held, b""
-        self._said += done[: max(0, TALK_MOST - len(self._said))]
-        return done.lstrip(b"\r\n") if self._asked and not self._said.strip() else done
+        self._sudo_text += done[: max(0, TALK_MOST - len(self._sudo_text))]
+        return done.lstrip(b"\r\n") if self._asked and not self._sudo_text.strip() else done
 
     def _get_last_line(self) -> str:
         return self._held.decode("utf-8", "replace").rpartition("\n")[2]
@@ -187,7 +187,7 @@ class Conversation:
         self.has_question = False
         last = self._get_last_line()
         if re.search(ASKS, last):
-            self._said += self._held
+            self._sudo_text += self._held
             self._held = b""
             self._give_password(last)
         elif self.has_mark:  # else it may be the command's
@@ -232,9 +232,9 @@ class Conversation:
     def end(self, result: SSHResult) -> SSHResult:
         """Return the result of the command; raise if sudo ended without running it."""
         held, self._held = self._held, b""
-        self._said += held
-        said = self._said.decode("utf-8", "replace").replace("\r\n", "\n").strip()
-        if not self._is_over and (failure := self._explain(said, result)) is not None:
+        self._sudo_text += held
+        sudo_text = self._sudo_text.decode("utf-8", "replace").replace("\r\n", "\n").strip()
+        if not self._is_over and (failure := self._explain(sudo_text, result)) is not None:
             raise failure
         if not held:
             return result
@@ -244,21 +244,21 @@ class Conversation:
         out, err = both
         return SSHResult(out, err, result.status, result.signal, result.truncated, more)
 
-    def _explain(self, said: str, result: SSHResult) -> HusshError | None:
-        if not self.has_mark and (result.status != 1 or not re.match(SUDOS, said)):
+    def _explain(self, sudo_text: str, result: SSHResult) -> HusshError | None:
+        if not self.has_mark and (result.status != 1 or not re.match(SUDOS, sudo_text)):
             return None
-        text = printable(said.replace("\n", " "), 300)
-        if re.search(TERMINAL, said):
+        text = printable(sudo_text.replace("\n", " "), 300)
+        if re.search(TERMINAL, sudo_text):
             return SudoNeedsTerminal(f"sudo wants a terminal: give pty=True ({text})")
-        if re.search(FORBIDDEN, said):
+        if re.search(FORBIDDEN, sudo_text):
             return SudoNotPermitted(f"sudo does not permit it: {text}")
-        if self._asked and (re.search(WRONG, said) or re.search(WANTED, said)):
+        if self._asked and (re.search(WRONG, sudo_text) or re.search(WANTED, sudo_text)):
             return self._make_password_error()
-        if re.search(WANTED, said):
+        if re.search(WANTED, sudo_text):
             return SudoPasswordError(f"sudo wants a password: give it as password= ({text})")
         if result.status == 127:
             return SudoError(f"the server has no sudo ({text})")
-        last = said.rpartition("\n")[2]
+        last = sudo_text.rpartition("\n")[2]
         if not self.has_mark and (NO_HOST in last or not last.startswith(OWN)):
             return None
         return SudoError(f"sudo did not run the command: {text or f'status {result.status}'}")

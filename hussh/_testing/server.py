@@ -265,14 +265,14 @@ class Sshd:
         )
         if done.returncode == 0:
             return
-        said = done.stderr.strip()
-        folder = re.search(r"Missing privilege separation directory: (\S+)", said)
+        stderr = done.stderr.strip()
+        folder = re.search(r"Missing privilege separation directory: (\S+)", stderr)
         if folder is not None:
             raise SshdUnavailable(
                 f"sshd that root runs needs the folder {folder[1]}, which a service of the system"
                 f" makes where there is one: run mkdir -p {folder[1]}"
             )
-        raise SshdUnavailable(f"{self._program} does not start: {said}")
+        raise SshdUnavailable(f"{self._program} does not start: {stderr}")
 
     def _make_configuration(self) -> str:
         settings = {

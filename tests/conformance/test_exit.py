@@ -11,7 +11,7 @@ import pytest
 from hussh.errors import CommandTimeout
 from tests.conformance.client import Client
 from tests.conformance.conftest import FOUR
-from tests.support.hostile import Channel, HostileServer, Running, polite
+from tests.support.hostile import Channel, HandlerSteps, HostileServer, polite
 from tests.support.processes import wait_gone
 
 LONG = os.environ.get("HUSSH_LONG") == "1"
@@ -92,7 +92,7 @@ async def test_wait_for_the_end_of_output(client: Client) -> None:
     assert (result.stdout, result.status) == ("early\nlate\n", 0)
 
 
-def _silent_end(channel: Channel, command: str) -> Running:
+def _silent_end(channel: Channel, command: str) -> HandlerSteps:
     channel.send_data(b"some output\n")
     if command == "eof":
         channel.send_eof()
@@ -112,7 +112,7 @@ async def test_no_status_is_never_success(client: Client) -> None:
         await session.close()
 
 
-def _silent_eof(channel: Channel, command: str) -> Running:
+def _silent_eof(channel: Channel, command: str) -> HandlerSteps:
     channel.exit_status(0)
     channel.send_eof()
     return None
@@ -133,7 +133,7 @@ async def test_odd_signal_names(client: Client) -> None:
     """Whatever a server calls a signal, the command did not succeed and nothing breaks."""
     names = {"good": b"TERM", "bad": b"\xff\xfe", "empty": b"", "long": b"x" * 5000}
 
-    def killed(channel: Channel, command: str) -> Running:
+    def killed(channel: Channel, command: str) -> HandlerSteps:
         text = names[command]
         channel.send_request("exit-signal", len(text).to_bytes(4, "big") + text, b"\0" * 9)
         channel.send_eof()

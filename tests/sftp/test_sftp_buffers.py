@@ -205,10 +205,10 @@ def test_lines_at_hand(seed: int) -> None:
         theirs: Any = io.BytesIO(data)
         if text:
             theirs = io.TextIOWrapper(theirs, "utf-8", newline=newline)
-        at_hand = 0
+        cached = 0
         while True:
             line = ours.get_cached_line()
-            at_hand += line is not None
+            cached += line is not None
             if line is None:
                 line = bench.run(ours.readline())
             assert line == theirs.readline()
@@ -216,7 +216,7 @@ def test_lines_at_hand(seed: int) -> None:
                 both(ours, theirs, bench, "read", 3)
             if not line:
                 break
-        assert at_hand
+        assert cached
         bench.run(raw.close())
 
 

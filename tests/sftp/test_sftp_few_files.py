@@ -38,7 +38,7 @@ class Talk:
         self.machine.get_buffer()[: len(reply)] = reply
         self.machine.take_received(len(reply))
 
-    def news(self) -> list[tuple[int, int]]:
+    def take_sent(self) -> list[tuple[int, int]]:
         """Return kind and id of what the machine sends now."""
         data = b"".join(bytes(piece) for piece in self.machine.out)
         self.machine.out.clear()
@@ -65,7 +65,7 @@ class Talk:
 
     def opens(self) -> int:
         """Return how many OPENs are sent now."""
-        return sum(kind == wire.OPEN for kind, _ in self.news())
+        return sum(kind == wire.OPEN for kind, _ in self.take_sent())
 
 
 def test_words_of_refusals() -> None:
@@ -105,7 +105,7 @@ def test_refused_in_words() -> None:
     assert two.value == b"b"
     later = talk.open(b"4")
     talk.machine.forget(two.value)
-    talk.status(talk.news()[-1][1], 0)
+    talk.status(talk.take_sent()[-1][1], 0)
     assert talk.opens() == 1
     talk.handle(three, b"c")
     assert not later.done
@@ -119,10 +119,10 @@ def test_failure_without_words() -> None:
     talk.handle(two, b"b")
     talk.status(three.id, FX_FAILURE, "Failure")
     fourth = talk.open(b"4")
-    talk.news()
+    talk.take_sent()
     assert (three.done, talk.machine.server.learned) == (False, None)
     talk.machine.forget(one.value)
-    talk.status(talk.news()[0][1], 0)
+    talk.status(talk.take_sent()[0][1], 0)
     assert talk.opens() == 1
     talk.handle(three, b"c")
     assert talk.machine.server.learned == 2
@@ -137,7 +137,7 @@ def test_failure_that_was_meant() -> None:
     talk.status(two.id, FX_FAILURE)
     assert not two.done
     talk.machine.forget(one.value)
-    talk.news()
+    talk.take_sent()
     talk.status(2, 0)
     assert talk.opens() == 1
     talk.status(two.id, FX_FAILURE)
@@ -153,9 +153,9 @@ def test_failure_that_cannot_be_about_the_number() -> None:
     one, two = talk.open(b"1"), talk.open(b"2")
     talk.handle(one, b"a")
     talk.handle(two, b"b")
-    talk.news()
+    talk.take_sent()
     talk.machine.forget(one.value)
-    talk.status(talk.news()[0][1], 0)
+    talk.status(talk.take_sent()[0][1], 0)
     three = talk.open(b"3")
     talk.status(three.id, FX_FAILURE)
     assert three.done
@@ -172,12 +172,12 @@ def test_nobody_waits_for_a_user() -> None:
     assert not third.done
     fourth = talk.open(b"4", lasting=True)
     talk.machine.forget(moving.value)
-    talk.news()
+    talk.take_sent()
     talk.status(4 - 1, 0)
     assert talk.opens() == 1
     talk.handle(third, b"c")
     talk.machine.forget(third.value)
-    number = talk.news()[-1][1]
+    number = talk.take_sent()[-1][1]
     talk.status(number, 0)
     assert talk.opens() == 1  # it is the server that decides
     talk.handle(fourth, b"d")
@@ -191,9 +191,9 @@ def test_ceiling_is_kept() -> None:
     """Beyond the user's ceiling nothing is sent, even where nobody will close a file."""
     talk = Talk(ServerLimits(open_files=1))
     talk.handle(talk.open(b"1", lasting=True), b"a")
-    talk.news()
+    talk.take_sent()
     second = talk.open(b"2")
-    assert (second.status, second.errno, talk.news()) == (FX_LOCAL, errno.EMFILE, [])
+    assert (second.status, second.errno, talk.take_sent()) == (FX_LOCAL, errno.EMFILE, [])
 
 
 def test_one_that_waits_is_given_up() -> None:
@@ -203,9 +203,9 @@ def test_one_that_waits_is_given_up() -> None:
     talk.handle(one, b"a")
     two, three = talk.open(b"2"), talk.open(b"3")
     talk.machine.abandon(two)
-    talk.news()
+    talk.take_sent()
     talk.machine.forget(one.value)
-    talk.status(talk.news()[0][1], 0)
+    talk.status(talk.take_sent()[0][1], 0)
     assert talk.opens() == 1
     talk.handle(three, b"c")
     assert (three.done, two.done) == (True, False)
@@ -216,10 +216,10 @@ def test_handle_given_twice() -> None:
     talk = Talk()
     one, two = talk.open(b"1", TRUNC), talk.open(b"2", TRUNC)
     talk.handle(one, b"a")
-    talk.news()
+    talk.take_sent()
     write = talk.machine.write(one.value, 0, b"data")
     talk.handle(two, b"a")
-    kinds = [kind for kind, _ in talk.news()]
+    kinds = [kind for kind, _ in talk.take_sent()]
     assert kinds == [wire.WRITE, wire.CLOSE, wire.CLOSE]
     talk.status(write.id, 0)
     assert (write.status, one.value.is_lost, two.done) == (FX_LOCAL, True, False)
@@ -232,7 +232,7 @@ def test_handle_given_twice() -> None:
     talk.handle(two, b"a")  # nobody has it now
     assert (two.value, two.value.is_lost) == (b"a", False)
     assert talk.open(b"3").done is False
-    assert talk.news() == []  # one at a time
+    assert talk.take_sent() == []  # one at a time
 
 
 def test_close_of_a_handle_given_twice() -> None:
@@ -241,9 +241,9 @@ def test_close_of_a_handle_given_twice() -> None:
     one, two = talk.open(b"1", TRUNC), talk.open(b"2", TRUNC)
     talk.handle(one, b"a")
     closed = talk.machine.close(one.value)
-    talk.news()
+    talk.take_sent()
     talk.handle(two, b"a")
-    assert [kind for kind, _ in talk.news()] == [wire.CLOSE]
+    assert [kind for kind, _ in talk.take_sent()] == [wire.CLOSE]
     talk.status(closed.id, 0)
     assert closed.status == FX_LOCAL
 

@@ -23,7 +23,7 @@ from .hostile_auth import AuthTransport
 from .hostile_transport import Options
 from .hostile_wire import ClientGone, Fields, Msg, OpenReason, PeerError, boolean, string, u32
 
-Running = Iterator[None] | None
+HandlerSteps = Iterator[None] | None
 _FINISHED = object()
 _ANSWERS = (
     Msg.REQUEST_SUCCESS,
@@ -59,7 +59,7 @@ class Channel:
         self.inbox = bytearray()
         self.requests: list[tuple[str, bytes]] = []
         self.eof = self.closed = self.sent_eof = self.sent_close = self.touched = False
-        self.running: Running = None
+        self.running: HandlerSteps = None
         self.bridge: socket.socket | None = None
 
     def read(self) -> bytes:
@@ -138,7 +138,7 @@ class Channel:
             self.conn.pump()
 
 
-Handler = Callable[[Channel, str], Running]
+Handler = Callable[[Channel, str], HandlerSteps]
 
 
 @dataclass

@@ -61,7 +61,7 @@ def test_tls(target: Sshd, tmp_path: Path) -> None:
         assert tls.fileno() == -1
 
 
-class Blocking:
+class WaitingStream:
     """The least that is a stream: `recv`, `sendall`, `close`, all of which wait."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -82,7 +82,7 @@ class Blocking:
         self._sock.close()
 
 
-@pytest.mark.parametrize("kind", [OwnSocket, Blocking])
+@pytest.mark.parametrize("kind", [OwnSocket, WaitingStream])
 def test_objects(kind: Any, target: Sshd) -> None:
     """Objects with a descriptor share one thread, others have two; none is left afterwards."""
     before = threading.active_count()

@@ -258,6 +258,19 @@ def test_the_rule_sees_a_silent_head(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert set(silent_heads()) == {"_api/stale.py", "_api/endless.py", "_api/short.py"}
 
 
+def test_documents_name_every_folder() -> None:
+    """The architecture names all folders and files of C, CONTRIBUTING all folders of tests."""
+    top = PACKAGE.parent
+    house = (top / "docs" / "architecture.md").read_text()
+    tests = (top / "CONTRIBUTING.md").read_text()
+    folders = {path.parent.name for path in MODULES if path.parent.parent == PACKAGE}
+    wanted = {f"`hussh/{folder}/`" for folder in folders}
+    wanted |= {f"| `{path.name}` |" for path in (top / "csrc").glob("*.c")} - {"| `stubs.c` |"}
+    missing = {text for text in wanted if text not in house}
+    suites = {path.name for path in (top / "tests").iterdir() if any(path.glob("*.py"))}
+    assert not missing | {name for name in suites if f"`tests/{name}`" not in tests}
+
+
 def test_the_rules_see_a_violation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Relative, absolute, nested and dynamic imports are all found, under their full names."""
     monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)

@@ -185,4 +185,4 @@ def test_what_is_kept_for_errors_is_bounded() -> None:
     lecture = b"x" * (1 << 17) + sudo.prompt.encode()
     conversation, kept, _ = talk([lecture, *[b"y" * (1 << 18)] * 8], sudo)
     assert len(kept) == 8 << 18
-    assert len(conversation._said) <= 1 << 17
+    assert len(conversation._sudo_text) <= 1 << 17

@@ -177,8 +177,8 @@ class _MirrorGet(GetTree):
             self.fail(path, self.target(parts), error)
             return
         if same is None:
-            late = partial(self.copy_late_link, path, parts, leads_to)
-            self.put_off(path, parts, lambda: self.pool.add(late))
+            job = partial(self.copy_late_link, path, parts, leads_to)
+            self.put_off(path, parts, lambda: self.pool.add(job))
         elif same:
             self.found_out.unchanged += 1
         else:
