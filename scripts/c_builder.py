@@ -115,6 +115,15 @@ class Builder:
             *map(str, objects), *LIBRARIES)  # fmt: skip
         return made
 
+    def programs(
+        self, tests: list[Path], mode: tuple[str, ...], linking: tuple[str, ...] = ()
+    ) -> list[Path]:
+        """Build several programs as `program` does, in less time: no processor waits."""
+        units = dict.fromkeys(unit for test in tests for unit in self._units(test))
+        self.compile(list(units), mode)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            return list(pool.map(lambda test: self.program(test, mode, linking), tests))
+
     def _units(self, test: Path) -> list[Unit]:
         head = test.read_text().partition("*/")[0]
         units = [Unit(test)]
