@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
@@ -151,32 +152,31 @@ class Sshd:
         if self.behind is not None and self.behind._process is None:
             raise RuntimeError(f"{self.behind!r}, the way to this server, is not running")
         self._ask_sshd()
-        control, other_end = socket.socketpair()
-        with other_end, socket.create_server((self.host, self.port), backlog=128) as listener:
-            self.port = listener.getsockname()[1]
-            self._write_known_hosts()
-            only_from = "" if self.behind is None else str(self.behind._pid_file)
-            descriptors = [other_end.fileno(), listener.fileno()]
-            command = [*map(str, descriptors), str(self._pid_file), str(self.log_path), only_from]
-            # -I and -S: the listener needs no packages, and starts in a third of the time.
-            with self.log_path.open("ab") as log:
-                self._process = subprocess.Popen(  # noqa: S603 - no shell
-                    [
-                        sys.executable,
-                        "-I",
-                        "-S",
-                        str(_LISTENER),
-                        *command,
-                        *self._make_argv("-i", "-e"),
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=log,
-                    pass_fds=descriptors,
-                    start_new_session=True,  # Ctrl-C is for the tests, which end it in order
-                )
+        with ExitStack() as on_failure:
+            control, other_end = socket.socketpair()
+            on_failure.enter_context(control)
+            with other_end, socket.create_server((self.host, self.port), backlog=128) as listener:
+                self.port = listener.getsockname()[1]
+                self._write_known_hosts()
+                self._process = self._run_listener(other_end.fileno(), listener.fileno())
+            on_failure.pop_all()
         self._control = control
         return self
+
+    def _run_listener(self, *descriptors: int) -> subprocess.Popen[bytes]:
+        only_from = "" if self.behind is None else str(self.behind._pid_file)
+        files = [str(self._pid_file), str(self.log_path), only_from]
+        # -I and -S: the listener needs no packages, and starts in a third of the time.
+        command = [sys.executable, "-I", "-S", str(_LISTENER), *map(str, descriptors), *files]
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(  # noqa: S603 - no shell
+                [*command, *self._make_argv("-i", "-e")],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=descriptors,
+                start_new_session=True,  # Ctrl-C is for the tests, which end it in order
+            )
 
     def stop(self) -> None:
         """End it, its sessions and all that they started; without effect if it does not run."""

@@ -49,6 +49,37 @@ def test_leaves(kind, request):
 """
 
 
+#: What raises, and a warning tells of each socket that stays open.
+FAILS_TO_START = """
+import socket
+import pytest
+
+def test_taken_port(sshd):
+    sshd.stop()
+    with socket.create_server((sshd.host, sshd.port)), pytest.raises(OSError, match="in use"):
+        sshd.start()
+    sshd.start()
+    with sshd.connect() as connection:
+        assert connection.execute("true").status == 0
+
+def test_wrong_setting(sshd_factory):
+    with pytest.raises(ValueError, match="one line"):
+        sshd_factory(settings={"Banner": "none\\nPermitTTY no"})
+    with pytest.raises(pytest.fail.Exception, match="Bad configuration option: Nonsense"):
+        sshd_factory(settings={"Nonsense": 1})
+
+def test_order(bastion):
+    bastion.stop()
+    bastion.target.stop()
+    with pytest.raises(RuntimeError, match="the way to this server, is not running"):
+        bastion.target.start()
+    bastion.start()
+    bastion.target.start()
+    with bastion.target.connect() as connection:
+        assert connection.execute("true").status == 0
+"""
+
+
 class Runner:
     """Runs tests of a user's in a folder that is that user's."""
 
@@ -126,6 +157,15 @@ def test_page(runner: Runner) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^\d+ passed in", done.stdout, re.MULTILINE), done.stdout
     assert list((runner.folder / "home").iterdir()) == []
+
+
+@as_user
+def test_starts_that_fail(runner: Runner) -> None:
+    """A taken port, a wrong setting and a wrong order raise, and the server can be started then."""
+    runner.write(conftest=CONFTEST, test_starts=FAILS_TO_START)
+    done = runner.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
 
 
 @as_both
