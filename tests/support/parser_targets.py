@@ -255,7 +255,9 @@ TARGETS = {
         _frame(12, uint32(2) + string(ED25519) + string(b"a") + string(RSA) + string(b"b")),
         _frame(14, string(SIGNATURE)), _frame(5, b""),
     )),
-    "ssh_config": Target(ssh_config, (_CONFIG.encode(),)),
+    "ssh_config": Target(ssh_config, (
+        _CONFIG.encode(), _CONFIG.replace("~/.ssh/known", "~\0known").encode(),
+    )),
     "socks": Target(socks, (
         b"\5\1\0\5\1\0\1\x7f\0\0\1\0\x16rest", b"\5\2\2\0\5\1\0\3\4host\0\x50",
         b"\4\1\0\x50\0\0\0\1me\0host.example\0", b"\5\1\0\5\1\0\4" + bytes(16) + b"\0\x16",

@@ -148,7 +148,11 @@ def is_none(value: str) -> bool:
 
 
 def parse_answer(question: Question, text: str) -> Answer:
-    """Parse what ``ssh -G`` has printed."""
+    """Parse what ``ssh -G`` has printed.
+
+    Raises:
+        ConfigError: it is no configuration. ssh prints no zero byte, which no path can have.
+    """
     values: dict[str, list[str]] = {}
     for line in text.split("\n"):
         keyword, _, value = line.strip().partition(" ")
@@ -157,7 +161,7 @@ def parse_answer(question: Question, text: str) -> Answer:
     token_values = values.pop("controlpath", [""])[0].split(_SEPARATOR)
     is_whole = len(token_values) == len(_LETTERS)
     tokens = dict(zip(_LETTERS, token_values, strict=True)) if is_whole else {}
-    if not values.get("hostname") or not tokens:
+    if not values.get("hostname") or not tokens or "\0" in text:
         raise ConfigError(
             f"ssh -G {question.host} did not print a configuration; config= needs the ssh of "
             "OpenSSH 8.4 or later"
