@@ -160,31 +160,81 @@ choose_python() {
         die "$PYTHON is not Python 3.10 or later; name one in HUSSH_PYTHON"
 }
 
-# Make the environment, with what pyproject.toml asks for.
+# Make the environment of the tests and programs. The library is built beside, because pip uses one
+# core, and waits for the network.
 make_venv() {
     choose_python
     kerberos=
     ! command -v krb5-config >/dev/null || kerberos=kerberos
-    want=$({ "$PYTHON" -VV && echo "$kerberos" && cat pyproject.toml scripts/requirements.py; } | sha256sum)
-    if [ "$(cat "$VENV/hussh-made-from" 2>/dev/null)" = "$want" ] && "$VENV/bin/python" -c ''; then
-        return 0
-    fi
+    # shellcheck disable=SC2086 # none or one
+    ! is_made "$VENV" test engine $kerberos || return 0
     say "making the Python environment $VENV"
     if ! "$VENV/bin/python" -c '' 2>/dev/null ||
         [ "$("$VENV/bin/python" -VV)" != "$("$PYTHON" -VV)" ]; then
         "$PYTHON" -m venv --clear "$VENV"
     fi
-    # shellcheck disable=SC2086 # none or one
-    list=$("$VENV/bin/python" scripts/requirements.py test check site engine $kerberos)
+    pip_install "$VENV" # what builds the library
+    build_library &
+    building=$!
+    # shellcheck disable=SC2086
+    pip_install "$VENV" test engine $kerberos
+    wait "$building" || exit 1
+    # pip would compile all, most of which nobody imports: such modules are compiled when they are.
+    "$VENV/bin/python" -m compileall -q -x \
+        '/(tests?|testing|pip|pygments|numpy|pandas|pyarrow|dask|distributed|sqlalchemy|twisted)/' \
+        "$(packages_of "$VENV")" >/dev/null || true # of a file that is no Python there is no harm
+    # shellcheck disable=SC2086
+    note_made "$VENV" test engine $kerberos
+}
+
+# Make the environment of the checks, which sees the packages of the other one, too. It is apart so
+# that the tests need not wait for it.
+make_check_venv() {
+    CHECK_VENV=$VENV/checks
+    ! is_made "$CHECK_VENV" check site || return 0
+    say "making the Python environment $CHECK_VENV"
+    "$VENV/bin/python" -m venv --clear --without-pip "$CHECK_VENV"
+    packages_of "$VENV" >"$(packages_of "$CHECK_VENV")/hussh-tests.pth"
+    pip_install "$CHECK_VENV" check site
+    for tool in ruff mypy pyright; do
+        ln -sf "../checks/bin/$tool" "$VENV/bin/$tool"
+    done
+    note_made "$CHECK_VENV" check site
+}
+
+# is_made ENVIRONMENT GROUP...: whether it is what pyproject.toml asks for.
+is_made() {
+    [ "$(cat "$1/hussh-made-from" 2>/dev/null)" = "$(made_from "$@")" ] && "$1/bin/python" -c ''
+}
+
+note_made() {
+    made_from "$@" >"$1/hussh-made-from"
+}
+
+# Identify what an environment is made from.
+made_from() {
+    shift
+    { "$PYTHON" -VV && echo "$*" && cat pyproject.toml scripts/requirements.py; } | sha256sum
+}
+
+# Print where an environment has its packages.
+packages_of() {
+    "$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+}
+
+# pip_install ENVIRONMENT GROUP...: install what hussh needs, and these groups.
+pip_install() {
+    into=$1
+    shift
+    list=$("$VENV/bin/python" scripts/requirements.py "$@")
     # By file, because requirements contain characters that shells like.
-    printf '%s\n' "$list" >"$VENV/hussh-requirements.txt"
-    narrate "$VENV/hussh-pip.log" "$VENV/bin/python" -m pip install --no-input \
+    printf '%s\n' "$list" >"$into/hussh-requirements.txt"
+    narrate "$into/hussh-pip.log" "$into/bin/python" -m pip install --no-input --no-compile \
         --disable-pip-version-check --progress-bar off \
-        --requirement "$VENV/hussh-requirements.txt" || {
-        grep '^ERROR' "$VENV/hussh-pip.log" >&2 || tail -n 20 "$VENV/hussh-pip.log" >&2
+        --requirement "$into/hussh-requirements.txt" || {
+        grep '^ERROR' "$into/hussh-pip.log" >&2 || tail -n 20 "$into/hussh-pip.log" >&2
         die "pip could not install what pyproject.toml asks for; is there a network?"
     }
-    printf '%s\n' "$want" >"$VENV/hussh-made-from"
 }
 
 # Build the extension module, unless it is the one that these sources give.
@@ -211,6 +261,16 @@ fingerprint() {
                 \( -name '*.[ch]' -o -name '*.cdef' -o -name '*.patch' -o -name '*.so' \
                 -o -name '*.lock' -o -name fetch.py \) | sort)
     } 2>/dev/null | sha256sum
+}
+
+# Compile the tests where they have changed. The workers of pytest would all do it, at the same time.
+compile_tests() {
+    changed=$(find tests hussh "$VENV/hussh-made-from" \( -name '*.py' -o -name hussh-made-from \) \
+        -newer build/tests-compiled 2>&1 | head -n 1)
+    [ -n "$changed" ] || return 0
+    touch build/tests-compiling
+    "$VENV/bin/python" -m pytest -q --collect-only -p no:cacheprovider >/dev/null 2>&1 || true
+    mv build/tests-compiling build/tests-compiled
 }
 
 # All of it.

@@ -184,6 +184,26 @@ def refused(connection: Connection) -> None:
     Connection("host", compression="9")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+def options() -> list[object]:
+    """Give every API options, by position and by name; the last six are refused."""
+    lists = ["c"]
+    return [
+        Connection(
+            "h", 22, "u", host_key_policy="strict", sftp_requests=None, keepalive_interval=3
+        ),
+        AsyncConnection(
+            "h", "u", "p", None, None, None, None, 22, 15, 30, known_hosts=lists, macs=lists
+        ),
+        MultiConnection.from_shared_auth(["h"], "u", loops=2, ciphers=lists, private_key="k"),
+        Connection("h", sftp_requests="3"),  # type: ignore[arg-type]  # pyright: ignore
+        AsyncConnection("h", compression=5),  # type: ignore[arg-type]  # pyright: ignore
+        AsyncConnection("h", retries=5),  # type: ignore[call-arg]  # pyright: ignore
+        MultiConnection.from_shared_auth(["h"], loops="2"),  # type: ignore[arg-type]  # pyright: ignore
+        MultiConnection.from_shared_auth(["h"], agnt=False),  # type: ignore[call-arg]  # pyright: ignore
+        MultiConnection([], progres=True),  # type: ignore[call-arg]  # pyright: ignore
+    ]
+
+
 async def awaited() -> bytes:
     """Do the same with tasks."""
     bastion = AsyncConnection("bastion", "ops", timeout=10)

@@ -6,13 +6,11 @@ Opens nothing; one test runs a changed copy of the package.
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -212,37 +210,3 @@ def test_three_places_make_an_option(tmp_path: Path) -> None:
     refused = "host_key_policy must be one of"
     assert done.stdout.splitlines()[:2] == ["7 7 7", "8 9"]
     assert len(re.findall(refused, done.stdout)) == 3
-
-
-PROGRAM = """
-from hussh import Connection
-from hussh.aio import AsyncConnection
-from hussh.multi_conn import MultiConnection
-Connection("h", 22, "u", host_key_policy="strict", sftp_requests=None, keepalive_interval=3)
-AsyncConnection("h", "u", "p", None, None, None, None, 22, 15, 30, known_hosts=["a"], macs=["m"])
-MultiConnection.from_shared_auth(["h"], "u", loops=2, ciphers=["c"], private_key="k")
-Connection("h", host_key_polcy="strict")  # wrong
-Connection("h", sftp_requests="3")  # wrong
-AsyncConnection("h", compression=5)  # wrong
-AsyncConnection("h", retries=5)  # wrong
-MultiConnection.from_shared_auth(["h"], loops="2")  # wrong
-MultiConnection.from_shared_auth(["h"], agnt=False)  # wrong
-MultiConnection([], progres=True)  # wrong
-"""
-
-
-@pytest.mark.skipif(os.environ.get("HUSSH_LONG") != "1", reason="HUSSH_LONG=1: takes 20 s")
-def test_type_checkers_know_the_options(tmp_path: Path) -> None:
-    """mypy --strict finds a wrong name or type, and takes what is right by position."""
-    if find_spec("mypy") is None:
-        pytest.skip("mypy is not installed")
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", program],
-        env={**os.environ, "MYPYPATH": str(Path(hussh.__file__).parents[1])},
-        cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    wrong = {at for at, line in enumerate(PROGRAM.splitlines(), 1) if line.endswith("# wrong")}
-    found = {int(at) for at in re.findall(r"^program\.py:(\d+): error", done.stdout, re.MULTILINE)}
-    assert found == wrong, done.stdout
