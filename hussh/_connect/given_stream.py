@@ -202,7 +202,7 @@ class _PolledStream(RelayedStream):
         self._wants_room = self._is_over = False
         _relay.add(self)
 
-    def wanted(self) -> tuple[dict[int, int], bool]:
+    def get_wanted(self) -> tuple[dict[int, int], bool]:
         """Return what to poll for, and whether to look again soon in any case."""
         events = {self._theirs.fileno(): 0, self.fd: 0}
         if not self._outward:
@@ -348,7 +348,7 @@ class _Relay:
             is_soon = False
             for stream in streams:
                 with contextlib.suppress(OSError, ValueError):  # closed just now
-                    events, soon = stream.wanted()
+                    events, soon = stream.get_wanted()
                     is_soon = is_soon or soon
                     for fd, wanted in events.items():
                         poll.register(fd, wanted)

@@ -20,7 +20,7 @@ class TryLock(Protocol):
     """The part of a lock that `DeferredFrees` needs."""
 
     @property
-    def owned(self) -> Callable[[], bool]: ...
+    def is_owned(self) -> Callable[[], bool]: ...
     def try_acquire(self) -> bool: ...
     def release(self) -> None: ...
 
@@ -64,7 +64,7 @@ class DeferredFrees:
             if lock is None:
                 self._empty()
                 return
-            if lock.owned():
+            if lock.is_owned():
                 return
             try:  # before the lock is taken: an interrupt may come right after that
                 if not lock.try_acquire():

@@ -281,7 +281,7 @@ class AsyncioDriver(AsyncDriver):
                 self._release()
 
     def end(self, link: Link) -> None:
-        idle = self._polls and not self._waiters and not self._lock.owned()
+        idle = self._polls and not self._waiters and not self._lock.is_owned()
         if idle and link is self.root and self._loop.runs_here:
             self._unwatch()  # so that the fd is closed now, and not in the loop's next turn
         super().end(link)

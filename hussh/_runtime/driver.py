@@ -122,7 +122,7 @@ class Driver(Generic[W]):
     @contextmanager
     def locked(self) -> Iterator[Link]:
         """Hold the tree's lock, for short calls that do not wait; may be nested (finalizers)."""
-        nested = self._lock.owned()
+        nested = self._lock.is_owned()
         try:
             self._lock.acquire()
             yield self.root
@@ -163,7 +163,7 @@ class Driver(Generic[W]):
 
     def owns_lock(self) -> bool:
         """Whether the calling thread holds the lock."""
-        return self._lock.owned()
+        return self._lock.is_owned()
 
     def take_lock(self, *, wait: bool) -> None:
         """Take the lock; without `wait` only if nobody has it."""
@@ -207,7 +207,7 @@ class Driver(Generic[W]):
 
     def explain(self, error: HusshError) -> HusshError:
         """Return the same error, or a better one if the stream knows why the root died."""
-        if self.closed or self.forked or self._lock.owned():
+        if self.closed or self.forked or self._lock.is_owned():
             return error
         with self.locked() as root:
             if root.freed:
@@ -223,7 +223,7 @@ class Driver(Generic[W]):
 
     def _hand_over(self, idle: IdleWatch, flags: int | None) -> None:
         """Let the idle thread read from now on, or tell it to stop."""
-        if not self._lock.owned():
+        if not self._lock.is_owned():
             return  # an interrupt came after the lock was let go
         if self._polls or self._waiters:
             idle.disarm()
@@ -424,7 +424,7 @@ class Driver(Generic[W]):
 
         The stream goes with the root. A second call does nothing.
         """
-        if self._lock.owned():
+        if self._lock.is_owned():
             self.collect(link)  # a finalizer or signal handler, in the middle of something
         elif not self.forked:
             with self.locked():
@@ -496,7 +496,7 @@ def _enter_if_alive(
 ) -> AbstractContextManager[object] | None:
     """Return the context in which a worker steps the background of a tree; see `Background`."""
     driver = reference()
-    if driver is None or driver.closed or driver._lock.owned():
+    if driver is None or driver.closed or driver._lock.is_owned():
         return None
     return driver.fresh()
 

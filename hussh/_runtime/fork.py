@@ -37,7 +37,7 @@ class Forkable(Protocol):
 class _NobodysLock:
     """A lock that is never free: what falls into `DeferredFrees` stays there."""
 
-    def owned(self) -> bool:
+    def is_owned(self) -> bool:
         return False
 
     def try_acquire(self) -> bool:

@@ -36,12 +36,12 @@ def unless_exiting(lock: AbstractContextManager[Any]) -> AbstractContextManager[
 class TreeLock:
     """A lock with one holder, who may take it twice and releases it once."""
 
-    __slots__ = ("_lock", "owned")
+    __slots__ = ("_lock", "is_owned")
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         #: Whether the calling thread holds it.
-        self.owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
+        self.is_owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
 
     def acquire(self) -> None:
         """Wait for the lock and take it.
@@ -49,10 +49,10 @@ class TreeLock:
         Raises:
             RuntimeError: the interpreter ends, and a thread that was stopped has the lock.
         """
-        if is_finalizing() and not self.owned() and not self._lock.acquire(False):
+        if is_finalizing() and not self.is_owned() and not self._lock.acquire(False):
             raise RuntimeError("the interpreter ends")
         try:
-            if not self.owned():
+            if not self.is_owned():
                 self._lock.acquire()
         except BaseException:
             self._insist()
@@ -62,7 +62,7 @@ class TreeLock:
         """Take the lock although an exception has come, or comes."""
         while True:
             try:
-                if self.owned():
+                if self.is_owned():
                     return
                 self._lock.acquire()
             except BaseException:  # noqa: S112  (the first one is raised)
@@ -76,4 +76,4 @@ class TreeLock:
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it, this thread included."""
-        return not self.owned() and self._lock.acquire(False)
+        return not self.is_owned() and self._lock.acquire(False)

@@ -99,7 +99,7 @@ class ThreadDriver(Driver[_Waiter]):
                 own thread on the same tree.
         """
         self.check_process()
-        if self._lock.owned():
+        if self._lock.is_owned():
             raise RuntimeError("this interrupted an operation that uses the same connection")
         try:
             self._lock.acquire()

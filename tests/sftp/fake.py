@@ -176,7 +176,7 @@ class FakePipe:
         self.rest: int | None = None
         self.turns = 0  # times that something arrived: without a limit, round trips
 
-    def opened(self) -> bool:
+    def open_further(self) -> bool:
         """At once."""
         return True
 
@@ -207,7 +207,7 @@ class FakePipe:
             need = 4 + int.from_bytes(self.incoming[:4], "big")
         return have >= (need or 4) or need > LONGEST
 
-    def ended(self) -> str | None:
+    def explain_end(self) -> str | None:
         """After EOF."""
         return "the server ended the SFTP session" if self.eof and not self.incoming else None
 

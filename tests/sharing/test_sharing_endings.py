@@ -185,7 +185,7 @@ def test_finalizer_in_the_middle_of_a_step(bastion: Sshd, target: Sshd, login: L
 
         def op() -> Op[bool]:
             gc.collect()
-            held = tree._lock.owned()
+            held = tree._lock.is_owned()
             running = execute(session.link, b"echo x")
             result = yield from running
             assert result.stdout == "x\n"

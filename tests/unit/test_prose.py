@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[2] / "hussh"
+TOP = Path(__file__).resolve().parents[2]
+PACKAGE = TOP / "hussh"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 #: First words with which a docstring of a function does not say what it does.
 NO_VERBS = {
@@ -30,6 +31,8 @@ OLD_TERMS = {
     "Trash", "Bell", "Lanes", "Crew", "Crowd", "Turn", "Pacer", "Way", "Stage", "Place",
     "Beneath", "Need", "Progress", "Blocking", "Several",
 }  # fmt: skip
+#: Names of one word that are a participle; fsspec calls `_modified`.
+PARTICIPLE = re.compile(r"_?(?!feed$|modified$)([a-z]+ed|begun|found|gone|kept|known|made|told)")
 DECORATED_AS_VALUE = {"property", "cached_property"}
 
 
@@ -70,6 +73,21 @@ def no_verbs(path: Path) -> list[str]:
     ]
 
 
+def participles(path: Path) -> list[str]:
+    """Return the functions of a module whose names say that something was done, not what they do.
+
+    A constructor (`HostResult.failed`), a context manager (``with driver.locked():``), a wrapper
+    and a function that is read like an attribute may be called so.
+    """
+    return [
+        f"{node.name}, line {node.lineno}"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.decorator_list
+        and PARTICIPLE.fullmatch(node.name)
+    ]
+
+
 def unclear(path: Path) -> list[str]:
     """Return docstrings and comments of a module that have one of the unclear phrases."""
     found = [text for _, text in documented(path) if UNCLEAR.search(text)]
@@ -97,9 +115,22 @@ def test_docstrings_of_functions_begin_with_a_verb() -> None:
     assert not in_modules(no_verbs)
 
 
+def test_functions_are_called_by_verbs() -> None:
+    """No function has a participle for a name, which would read like a fact or an attribute."""
+    assert not in_modules(participles)
+
+
 def test_sentences_have_their_subjects() -> None:
     """No docstring and no comment has a phrase that has to be read twice."""
     assert not in_modules(unclear)
+
+
+def test_pages_have_no_unclear_phrases() -> None:
+    """The same holds for the pages of docs/, README, CONTRIBUTING and the changelog."""
+    pages = [*(TOP / "docs").glob("*.md"), *TOP.glob("*.md")]
+    assert len(pages) > 30
+    found = {page.name: UNCLEAR.findall(page.read_text()) for page in pages}
+    assert not {name: phrases for name, phrases in found.items() if phrases}
 
 
 def test_one_term_per_concept() -> None:
@@ -117,3 +148,6 @@ def test_the_rules_see_a_violation(tmp_path: Path) -> None:
     )
     assert [line.split(",")[0] for line in no_verbs(path)] == ["c"]
     assert len(unclear(path)) == 3
+    path.write_text("def refused():\n    pass\n\n\n@contextmanager\ndef locked():\n    yield\n")
+    tree.cache_clear()
+    assert participles(path) == ["refused, line 1"]

@@ -54,7 +54,7 @@ LEFT_MAX = 3
 class Pipe(Protocol):
     """A byte stream to an SFTP server; nothing here waits."""
 
-    def opened(self) -> bool:
+    def open_further(self) -> bool:
         """Go on with the opening; return whether it is done.
 
         Raises:
@@ -70,7 +70,7 @@ class Pipe(Protocol):
     def await_message(self, rest: int) -> None:
         """Note that all was read: `get_wait` is for a whole message, or for the `rest` of one."""
 
-    def ended(self) -> str | None:
+    def explain_end(self) -> str | None:
         """Return why nothing more will come, after all was read; None if more may come."""
 
     def check(self) -> None:
@@ -151,7 +151,7 @@ class ChannelPipe:
         self._open = False
         self._stderr = b""
 
-    def opened(self) -> bool:
+    def open_further(self) -> bool:
         if self._open:
             return True
         info = self.channel.get_info()
@@ -175,7 +175,7 @@ class ChannelPipe:
     def await_message(self, rest: int) -> None:
         self.channel.await_message(rest, LONGEST)
 
-    def ended(self) -> str | None:
+    def explain_end(self) -> str | None:
         info = self.channel.get_info()
         if info.rx_err:
             self._stderr = (self._stderr + self.channel.read(1, int(info.rx_err)))[-STDERR_KEPT:]
@@ -279,7 +279,7 @@ class SftpSession:
 
     def _step(self) -> None:
         machine, pipe = self.machine, self.pipe
-        if not pipe.opened():
+        if not pipe.open_further():
             return
         most = machine.parsed + PARSED_AT_ONCE
         while not self.has_more:
@@ -302,7 +302,7 @@ class SftpSession:
                     out[0] = memoryview(piece)[taken:]
                 break
             out.popleft()
-        reason = None if self.has_more else pipe.ended()
+        reason = None if self.has_more else pipe.explain_end()
         if reason is not None:
             machine.note_end()
             if not machine.ready:
