@@ -12,7 +12,9 @@ Nothing here knows SSH, and nothing but `load_mlkem` may block.
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable
+from itertools import starmap
 from typing import Any
 
 from ._libssh2 import ffi, lib
@@ -52,30 +54,55 @@ class Computations:
     """Computes for the key exchanges of one tree.
 
     Attributes:
-        elsewhere: gets each exponentiation, to call `compute_power` in another thread and then
-            `finish` with the tree's lock held. Without it they are computed at once.
+        waiting: computations that C has given out and that nothing else has yet, each in a list of
+            its own. To take a computation out of its list means to compute it. There are some
+            after an interrupt only.
+        elsewhere: gets the list of each exponentiation, to take it out and call `compute_power` in
+            another thread, and then `finish` with the tree's lock held. It may get a list twice.
+            Without it exponentiations are computed at once.
     """
 
-    __slots__ = ("_keys", "elsewhere")
+    __slots__ = ("_keys", "waiting", "elsewhere")
 
     def __init__(self) -> None:
         self._keys: dict[int, Any] = {}  # one for each key exchange that waits for its answer
-        self.elsewhere: Callable[[Any], object] | None = None
+        self.waiting: list[list[Any]] = []
+        self.elsewhere: Callable[[list[Any]], object] | None = None
+
+    def __del__(self) -> None:
+        for given in getattr(self, "waiting", ()):
+            if given and given[0]:  # C wants it back also after the end of its tree
+                _finish(given, b"")
 
     def run(self, root: Any) -> None:
         """Compute, or hand over, all that waits; with the tree's lock held.
 
+        After an interrupt (Ctrl-C) a second call goes on.
+
         Args:
             root: the C object of the tree's root.
         """
-        while work := lib.hussh_work_take(root):
+        while True:
+            # In one step of C, so that no interrupt comes between the two.
+            self.waiting.extend(map(list, zip(starmap(lib.hussh_work_take, ((root,),)))))
+            if not self.waiting[-1][0]:  # NULL: there is no more
+                self.waiting.pop()
+                break
+        while self.waiting:
+            self._dispatch(self.waiting[0])
+            del self.waiting[0]
+
+    def _dispatch(self, given: list[Any]) -> None:
+        for work in given[:1]:  # none if a worker took it, whose start was interrupted
+            if not work:
+                continue
             if lib.hussh_work_kind(work) != lib.HUSSH_WORK_POWER:
-                self._run_mlkem(work)
+                self._run_mlkem(given, work)
             elif self.elsewhere is not None:
-                self.elsewhere(work)
+                self.elsewhere(given)
             else:
                 self.compute_power(work)
-                self.finish(work)
+                _finish(given, b"")
 
     @staticmethod
     def compute_power(work: Any) -> None:
@@ -91,13 +118,17 @@ class Computations:
         """Drop the key of a link that is gone; from anywhere."""
         self._keys.pop(token, None)
 
-    def _run_mlkem(self, work: Any) -> None:
-        result = b""
+    def _run_mlkem(self, given: list[Any], work: Any) -> None:
+        is_last = lib.hussh_work_kind(work) != lib.HUSSH_WORK_KEM_KEY
+        owner = lib.hussh_work_owner(work)
         try:
             result = self._compute_mlkem(work)
-        finally:  # whatever happens: the key exchange fails without a result
-            # C wipes these bytes, which nobody else has: a secret leaves no copy behind.
-            lib.hussh_work_finish(work, ffi.from_buffer(result), len(result))
+        except Exception:
+            _finish(given, b"")  # the key exchange fails without a result
+            raise
+        _finish(given, result)
+        if is_last:  # a key is used once; but again if an interrupt came before this
+            self.forget(owner)
 
     def _compute_mlkem(self, work: Any) -> bytes:
         owner = lib.hussh_work_owner(work)
@@ -106,7 +137,7 @@ class Computations:
                 return b""
             key = self._keys[owner] = _private_key.generate()
             return key.public_key().public_bytes_raw()  # type: ignore[no-any-return]
-        key = self._keys.pop(owner, None)  # used once
+        key = self._keys.get(owner)
         if key is None:
             return b""
         size = ffi.new("size_t *")
@@ -115,3 +146,10 @@ class Computations:
             return key.decapsulate(bytes(ffi.buffer(ciphertext, size[0])))  # type: ignore[no-any-return]
         except ValueError:
             return b""
+
+
+def _finish(given: list[Any], result: bytes) -> None:
+    """Take a computation out of its list and give it back, in one step of C."""
+    # C wipes these bytes, which nobody else has: a secret leaves no copy behind.
+    taking, buffer = map(list.pop, (given,)), ffi.from_buffer(result)
+    deque(map(lib.hussh_work_finish, taking, (buffer,), (len(result),)), maxlen=0)

@@ -58,7 +58,8 @@ class Link:
     """One SSH session over a pair of fds, a channel of another link, or memory."""
 
     __slots__ = ("_ptr", "_info", "_tokens", "_root", "outer", "token", "deferred_frees",
-                 "computations", "attached", "callers", "freed", "__weakref__")  # fmt: skip
+                 "computations", "_waiting", "attached", "callers", "freed",
+                 "__weakref__")  # fmt: skip
 
     def __init__(self, outer: Carrier | None, make: Callable[..., Any], *arguments: Any) -> None:
         """Own what a function of C makes of these arguments, with a channel that carries it."""
@@ -71,6 +72,7 @@ class Link:
         self.computations: Computations = (
             outer.link.computations if outer is not None else Computations()
         )
+        self._waiting: list[list[Any]] = self.computations.waiting
         #: Whether the C object has been given up.
         self.freed: bool = False
         self.token: int = 0
@@ -142,7 +144,7 @@ class Link:
     def pump(self, budget: int) -> int:
         """Move what can move; return WANT_WRITE, MORE, EVENTS and FULL as bits."""
         flags: int = _pump(self._ptr or self.pointer, budget)
-        while flags & WORK:  # a key exchange waits, and goes on in the next pump
+        while flags & WORK or self._waiting:  # a key exchange waits, and goes on in the next pump
             self.computations.run(self._ptr)
             flags = _pump(self._ptr, 0)
         return flags

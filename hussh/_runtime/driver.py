@@ -501,16 +501,19 @@ def _enter_if_alive(
     return driver.fresh()
 
 
-def _compute(reference: weakref.ref[Driver[Any]], work: Any) -> None:
+def _compute(reference: weakref.ref[Driver[Any]], given: list[Any]) -> None:
     """Have a worker make an exponentiation for a key exchange; with the tree's lock held."""
     driver = reference()
     if driver is None:  # a finalizer pumps
+        work = given.pop()
         Computations.compute_power(work)
         Computations.finish(work)
         return
 
     def make() -> None:
-        Computations.compute_power(work)
-        driver.finish_computation(work)
+        if given:  # else another worker has it; see `Computations.elsewhere`
+            work = given.pop()
+            Computations.compute_power(work)
+            driver.finish_computation(work)
 
     Call(make).start()

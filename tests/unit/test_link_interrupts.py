@@ -6,16 +6,18 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
 import pytest
 
-from hussh import Connection
+from hussh import Connection, build_info
 from hussh._native._libssh2 import lib
 from hussh._native.channel import Channel
 from hussh._native.deferred_frees import DeferredFrees
 from hussh._native.link import Link
+from tests.support.asyncssh_server import PASSWORD, asyncssh_server
 from tests.support.sshd import Sshd
 from tests.support.until import until
 from tests.timeouts.interrupted_everywhere import Injector
@@ -123,3 +125,36 @@ def test_deferred_frees_come_again() -> None:
         frees.add(fail, "second")
     assert calls == ["first", "first", "second"]
     assert not frees.items
+
+
+def interrupt_computations(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt the computations of key exchanges at each place: the connection goes on."""
+    monkeypatch.setitem(globals(), "FOLDER", os.sep + "kex_work.py")
+    session: Any = connection._session
+
+    def rekey() -> None:
+        with session.driver.locked():
+            session.link.rekey()
+        assert connection.execute("cat", 20_000, input="a").stdout == "a"
+
+    for where in interrupted(rekey):
+        assert connection.execute("cat", 20_000, input=where).stdout == where
+    connection.close()
+
+
+def test_power(target: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key exchange goes on whose exponentiation was interrupted on its way to a worker."""
+    account = target.alice
+    connection = Connection(
+        target.host, target.port, account.name, private_key=str(account.key.path),
+        key_exchange=["diffie-hellman-group14-sha256"],
+    )  # fmt: skip
+    interrupt_computations(connection, monkeypatch)
+
+
+@pytest.mark.skipif(build_info()["mlkem"] != "cryptography", reason="C computes ML-KEM here")
+def test_ml_kem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with ML-KEM, which the thread that pumps computes at once."""
+    with asyncssh_server(tmp_path, kex_algs=["mlkem768x25519-sha256"]) as port:
+        connection = Connection("127.0.0.1", port, "alice", PASSWORD)
+        interrupt_computations(connection, monkeypatch)
