@@ -142,8 +142,9 @@ def interrupt_computations(connection: Connection, monkeypatch: pytest.MonkeyPat
     connection.close()
 
 
-def test_power(target: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_power(sshd_factory: Callable[..., Sshd], monkeypatch: pytest.MonkeyPatch) -> None:
     """A key exchange goes on whose exponentiation was interrupted on its way to a worker."""
+    target = sshd_factory(options={"KexAlgorithms": "diffie-hellman-group14-sha256"})
     account = target.alice
     connection = Connection(
         target.host, target.port, account.name, private_key=str(account.key.path),
