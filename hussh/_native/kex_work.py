@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from itertools import starmap
+from functools import partial
 from typing import Any
 
 from ._libssh2 import ffi, lib
@@ -57,9 +57,9 @@ class Computations:
         waiting: computations that C has given out and that nothing else has yet, each in a list of
             its own. To take a computation out of its list means to compute it. There are some
             after an interrupt only.
-        elsewhere: gets the list of each exponentiation, to take it out and call `compute_power` in
-            another thread, and then `finish` with the tree's lock held. It may get a list twice.
-            Without it exponentiations are computed at once.
+        elsewhere: gets the list of each exponentiation, to have another thread call `take_power`,
+            and then `finish` with the tree's lock held. It may get a list twice. Without it, or
+            where it returns False, exponentiations are computed at once.
     """
 
     __slots__ = ("_keys", "waiting", "elsewhere")
@@ -67,11 +67,11 @@ class Computations:
     def __init__(self) -> None:
         self._keys: dict[int, Any] = {}  # one for each key exchange that waits for its answer
         self.waiting: list[list[Any]] = []
-        self.elsewhere: Callable[[list[Any]], object] | None = None
+        self.elsewhere: Callable[[list[Any]], bool] | None = None
 
     def __del__(self) -> None:
         for given in getattr(self, "waiting", ()):
-            if given and given[0]:  # C wants it back also after the end of its tree
+            if given:  # C wants it back also after the end of its tree
                 _finish(given, b"")
 
     def run(self, root: Any) -> None:
@@ -82,32 +82,32 @@ class Computations:
         Args:
             root: the C object of the tree's root.
         """
-        while True:
-            # In one step of C, so that no interrupt comes between the two.
-            self.waiting.extend(map(list, zip(starmap(lib.hussh_work_take, ((root,),)))))
-            if not self.waiting[-1][0]:  # NULL: there is no more
-                self.waiting.pop()
-                break
+        taken = iter(partial(lib.hussh_work_take, root), ffi.NULL)
+        self.waiting.extend(map(list, zip(taken)))  # one step of C, which no interrupt can split
         while self.waiting:
             self._dispatch(self.waiting[0])
             del self.waiting[0]
 
     def _dispatch(self, given: list[Any]) -> None:
         for work in given[:1]:  # none if a worker took it, whose start was interrupted
-            if not work:
-                continue
             if lib.hussh_work_kind(work) != lib.HUSSH_WORK_POWER:
                 self._run_mlkem(given, work)
-            elif self.elsewhere is not None:
-                self.elsewhere(given)
-            else:
-                self.compute_power(work)
+            elif self.elsewhere is None or not self.elsewhere(given):
+                lib.hussh_work_run(work)
                 _finish(given, b"")
 
     @staticmethod
-    def compute_power(work: Any) -> None:
-        """Compute an exponentiation; may take 100 ms, and needs no lock."""
+    def take_power(given: list[Any]) -> Any:
+        """Take an exponentiation out of its list, compute it and return it; needs no lock.
+
+        It may take 100 ms. None means that another thread has taken it.
+        """
+        try:
+            work = given.pop()
+        except IndexError:
+            return None
         lib.hussh_work_run(work)
+        return work
 
     @staticmethod
     def finish(work: Any) -> None:
@@ -119,24 +119,24 @@ class Computations:
         self._keys.pop(token, None)
 
     def _run_mlkem(self, given: list[Any], work: Any) -> None:
-        is_last = lib.hussh_work_kind(work) != lib.HUSSH_WORK_KEM_KEY
         owner = lib.hussh_work_owner(work)
+        is_first = lib.hussh_work_kind(work) == lib.HUSSH_WORK_KEM_KEY
         try:
-            result = self._compute_mlkem(work)
+            result = self._make_key(owner) if is_first else self._decapsulate(owner, work)
         except Exception:
             _finish(given, b"")  # the key exchange fails without a result
             raise
         _finish(given, result)
-        if is_last:  # a key is used once; but again if an interrupt came before this
+        if not is_first:  # a key is used once; but again if an interrupt came before this
             self.forget(owner)
 
-    def _compute_mlkem(self, work: Any) -> bytes:
-        owner = lib.hussh_work_owner(work)
-        if lib.hussh_work_kind(work) == lib.HUSSH_WORK_KEM_KEY:
-            if _private_key is None:
-                return b""
-            key = self._keys[owner] = _private_key.generate()
-            return key.public_key().public_bytes_raw()  # type: ignore[no-any-return]
+    def _make_key(self, owner: int) -> bytes:
+        if _private_key is None:
+            return b""
+        key = self._keys[owner] = _private_key.generate()
+        return key.public_key().public_bytes_raw()  # type: ignore[no-any-return]
+
+    def _decapsulate(self, owner: int, work: Any) -> bytes:
         key = self._keys.get(owner)
         if key is None:
             return b""

@@ -501,19 +501,16 @@ def _enter_if_alive(
     return driver.fresh()
 
 
-def _compute(reference: weakref.ref[Driver[Any]], given: list[Any]) -> None:
-    """Have a worker make an exponentiation for a key exchange; with the tree's lock held."""
+def _compute(reference: weakref.ref[Driver[Any]], given: list[Any]) -> bool:
+    """Have a worker make an exponentiation, as `Computations.elsewhere` describes it."""
     driver = reference()
     if driver is None:  # a finalizer pumps
-        work = given.pop()
-        Computations.compute_power(work)
-        Computations.finish(work)
-        return
+        return False
 
     def make() -> None:
-        if given:  # else another worker has it; see `Computations.elsewhere`
-            work = given.pop()
-            Computations.compute_power(work)
+        work = Computations.take_power(given)
+        if work is not None:
             driver.finish_computation(work)
 
     Call(make).start()
+    return True
