@@ -19,6 +19,7 @@ from .._results.transfer_result import TransferResult
 from ..errors import Phase, SFTPError
 from . import sftp_calls as calls
 from .arguments import check_memory_only, check_number, encode_contents
+from .async_session_owner import AsyncSessionOwner
 from .async_sftp import AsyncSFTP
 from .async_sftp_file import open_over
 from .async_sftp_run import AsyncRunner
@@ -44,19 +45,14 @@ __all__ = ["AsyncFiles"]
 T = TypeVar("T")
 
 
-class AsyncFiles:
+class AsyncFiles(AsyncSessionOwner):
     """The file methods, which `AsyncConnection` inherits."""
-
-    _timeout: float
 
     @property
     def _plan(self) -> Plan[Any]:
         raise NotImplementedError
 
     _sftp: tuple[AsyncSession, SftpState] | None = None
-
-    def _get_session(self) -> AsyncSession:
-        raise NotImplementedError
 
     # -- scp
 

@@ -6,7 +6,6 @@ sockets and `_protocol/tunnel.py` the messages, nothing here has either.
 
 from __future__ import annotations
 
-from .._connect.async_connect import AsyncSession
 from .._connect.forwarding import (
     Forwarding,
     LocalForwarding,
@@ -20,6 +19,7 @@ from .._protocol.tunnel import open_tunnel
 from ..errors import Phase
 from .arguments import check_number
 from .async_forward import AsyncForward
+from .async_session_owner import AsyncSessionOwner
 from .async_tunnel import AsyncTunnel
 from .documented import details_of
 from .port_forwarding import PortForwarding
@@ -27,13 +27,8 @@ from .port_forwarding import PortForwarding
 __all__ = ["AsyncPortForwarding"]
 
 
-class AsyncPortForwarding:
+class AsyncPortForwarding(AsyncSessionOwner):
     """The methods of tunnels and forwards, which `AsyncConnection` inherits."""
-
-    _timeout: float  # seconds
-
-    def _get_session(self) -> AsyncSession:
-        raise NotImplementedError
 
     @details_of(PortForwarding.open_connection)
     async def open_connection(

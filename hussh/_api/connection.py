@@ -394,10 +394,6 @@ class Connection(Files, PortForwarding, Closing):
             with contextlib.suppress(Exception):  # nobody would get a finalizer's error
                 session.collect()
 
-    @property
-    def _seconds(self) -> float | None:
-        return self._timeout / 1000 or None
-
     def _get_session(self) -> Session:
         if self._session is None:
             raise RuntimeError("the connection was never opened")

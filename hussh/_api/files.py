@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeVar, overload
 
-from .._connect.connect import Session
 from .._policy.connection_options import Milliseconds
 from .._policy.sftp import AnyPath
 from .._protocol import scp_files as scp
@@ -19,6 +18,7 @@ from ..errors import Phase, SFTPError
 from .arguments import check_memory_only, check_number, encode_contents
 from .contents import convert_contents
 from .plan import Plan
+from .session_owner import SessionOwner
 from .sftp import SFTP
 from .sftp_calls import (
     COPY_BUFFER,
@@ -38,19 +38,11 @@ __all__ = ["Files"]
 T = TypeVar("T")
 
 
-class Files:
+class Files(SessionOwner):
     """The file methods, which `Connection` inherits."""
 
     _plan: Plan[Any]
     _sftp: SftpState
-    _timeout: int  # milliseconds
-
-    @property
-    def _seconds(self) -> float | None:
-        raise NotImplementedError
-
-    def _get_session(self) -> Session:
-        raise NotImplementedError
 
     # -- scp
 

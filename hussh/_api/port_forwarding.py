@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from .._connect.connect import Session
 from .._connect.forwarding import (
     Forwarding,
     LocalForwarding,
@@ -20,22 +19,14 @@ from .._protocol.tunnel import open_tunnel
 from ..errors import Phase
 from .arguments import to_milliseconds
 from .forward import Forward
+from .session_owner import SessionOwner
 from .tunnel import Tunnel
 
 __all__ = ["PortForwarding"]
 
 
-class PortForwarding:
+class PortForwarding(SessionOwner):
     """The methods of tunnels and forwards, which `Connection` inherits."""
-
-    _timeout: int  # milliseconds
-
-    @property
-    def _seconds(self) -> float | None:
-        raise NotImplementedError
-
-    def _get_session(self) -> Session:
-        raise NotImplementedError
 
     def open_connection(
         self, host: str, port: int, *, timeout: Milliseconds | None = None
