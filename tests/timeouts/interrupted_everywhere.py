@@ -56,6 +56,17 @@ class Injector:
         self.where = ""
         self._is_traced = is_traced
 
+    def run(self, call: Callable[[], object]) -> bool:
+        """Make the call; return whether the interrupt came out of it."""
+        sys.settrace(self.enter)
+        try:
+            call()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(None)
+        return False
+
     def enter(self, frame: FrameType, event: str, argument: Any) -> Any:
         """Trace what is to be traced, and nothing that it calls."""
         if not self._is_traced(frame.f_code):
@@ -104,16 +115,11 @@ def main(options: dict[str, Any], stride: int, threads: int) -> None:
     number, hits = 1, 0
     while True:
         injector = Injector(number)
-        outcome = "no interrupt"
-        sys.settrace(injector.enter)
         try:
-            connection.execute("echo a", LIMIT)
-        except KeyboardInterrupt:
-            outcome = ""
+            is_out = injector.run(lambda: connection.execute("echo a", LIMIT))
+            outcome = "" if is_out else "no interrupt"
         except BaseException as error:
             outcome = repr(error)
-        finally:
-            sys.settrace(None)
         if not injector.where:
             break
         hits += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from types import CodeType, SimpleNamespace
 from typing import Any
@@ -80,13 +79,7 @@ def interrupted_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Sce
     while True:
         number += 1
         scene, injector = Scene(), Injector(number, is_traced)
-        sys.settrace(injector.enter)
-        try:
-            scene.run()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(None)
+        injector.run(scene.run)
         if not injector.where:
             return
         scene.is_done = True

@@ -6,8 +6,8 @@ import contextlib
 import gc
 import os
 import socket
-import sys
 from collections.abc import Callable
+from functools import partial
 from time import monotonic, sleep
 from types import CodeType
 
@@ -70,13 +70,7 @@ def test_interrupt_anywhere(make: Callable[[], Stream], again: bool) -> None:
         before = descriptors()
         injector = Injector(number, is_ending)
         driver = ThreadDriver(make())
-        sys.settrace(injector.enter)
-        try:
-            driver.end(driver.root)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(None)
+        injector.run(partial(driver.end, driver.root))
         if again:
             driver.end(driver.root)
             assert not what_stays(before), injector.where

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType
@@ -36,13 +35,7 @@ def interrupted(call: Callable[[], object]) -> Iterator[str]:
     while True:
         number += 1
         injector = Injector(number, is_traced)
-        sys.settrace(injector.enter)
-        try:
-            call()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(None)
+        injector.run(call)
         if not injector.where:
             break
         yield injector.where

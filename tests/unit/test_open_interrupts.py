@@ -6,9 +6,9 @@ import contextlib
 import gc
 import os
 import socket
-import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -65,13 +65,8 @@ def check_all(call: Callable[[], object], stride: int = 1, least: int = 5) -> No
         injector = Outside(number, is_ours)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            sys.settrace(injector.enter)
-            try:
-                call()
-            except (KeyboardInterrupt, HusshError):
-                pass
-            finally:
-                sys.settrace(None)
+            with suppress(HusshError):
+                injector.run(call)
             left = what_stays(before)
         assert not left, injector.where
         assert not told, f"{injector.where}: {told[0].message}"
