@@ -196,7 +196,7 @@ make_check_venv() {
     "$VENV/bin/python" -m venv --clear --without-pip "$CHECK_VENV"
     packages_of "$VENV" >"$(packages_of "$CHECK_VENV")/hussh-tests.pth"
     # An environment of before had them itself; pip would leave them out here.
-    "$VENV/bin/python" -m pip uninstall -q -y ruff mypy pyright >/dev/null 2>&1 || true
+    [ ! -e "$VENV/bin/ruff" ] || "$VENV/bin/python" -m pip uninstall -q -y ruff mypy pyright || true
     pip_install "$CHECK_VENV" check site
     for tool in ruff mypy pyright; do
         ln -sf "../checks/bin/$tool" "$VENV/bin/$tool"
